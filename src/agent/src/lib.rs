@@ -1,0 +1,1 @@
+//! The probe agent: servers, clients, DNS and measuring from inside a pod.

@@ -1,0 +1,2 @@
+//! The `meshproof` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Two emulated Kubernetes clusters with Cilium-like networking on one Linux machine.

@@ -1,0 +1,1 @@
+//! Scenario files: what suites deploy, as data.

@@ -1,0 +1,1 @@
+//! The protocol between harness and agent: messages, framing, version.
