@@ -1,1 +1,42 @@
-//! The vocabulary of meshproof: checks, claims, facts, probes, observations, verdicts, events. No I/O.
+//! The vocabulary of meshproof: names, facts, claims, probes, outcomes, checks, verdicts and events.
+//!
+//! Everything that two rooms of the house have to agree on is here, and nothing else: no I/O, no
+//! runtime, no Kubernetes client. Suites see the world through [`Environment`] only, so a check cannot
+//! reach around what the harness can account for.
+
+pub mod check;
+pub mod cilium;
+pub mod claim;
+pub mod environment;
+pub mod event;
+pub mod facts;
+pub mod measure;
+pub mod name;
+pub mod outcome;
+pub mod probe;
+pub mod tally;
+pub mod verdict;
+
+pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
+pub use claim::{Claim, ClaimKind, ClaimSource};
+pub use environment::{CiliumAnswer, CiliumQuery, Environment, EnvironmentError, ObjectRef};
+pub use event::{Event, EventRecord};
+pub use facts::{AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, NodeFacts, ServiceFacts};
+pub use measure::{Distribution, Measurement, Unit};
+pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
+pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
+pub use probe::{Action, Probe, RecordType, Target, Transport};
+pub use tally::Tally;
+pub use verdict::{Finding, Verdict, Witness};
+
+/// Ports on which a probe agent serves inside its pod.
+pub mod port {
+    /// HTTP: identity, payloads, status codes; also the kubelet's readiness probe (`/readyz`).
+    pub const HTTP: u16 = 8080;
+    /// TCP: length-prefixed echo with identity.
+    pub const TCP: u16 = 8081;
+    /// UDP: echo with identity.
+    pub const UDP: u16 = 8082;
+    /// Control frames of the harness; bound to loopback only.
+    pub const CONTROL: u16 = 8079;
+}

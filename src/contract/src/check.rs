@@ -1,0 +1,198 @@
+//! Checks and suites: what is verified, why, and what it needs.
+
+use crate::{CheckId, ClaimKind, ClusterName, Environment, Measurement, TrialName, Unit, Verdict};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+/// A suite is an area of the mission: a name, what it is about, and its checks.
+#[derive(Clone, Copy)]
+pub struct Suite {
+    /// The first part of its checks' ids.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// Its checks in the order in which they are told.
+    pub checks: &'static [&'static dyn Check],
+}
+
+/// One thing to verify.
+#[async_trait]
+pub trait Check: Send + Sync {
+    /// Stable id, `suite::check`.
+    fn id(&self) -> CheckId;
+    /// The texts for people.
+    fn text(&self) -> CheckText;
+    /// On what it runs: the engine makes one trial of each instance.
+    fn scope(&self) -> Scope;
+    /// What must be there for it to run.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+    /// Faults of the lab that must turn it red, in kebab case.
+    fn faults(&self) -> &'static [&'static str];
+    /// Observes and concludes.
+    async fn run(&self, context: &CheckContext) -> Verdict;
+}
+
+/// What a check says about itself; `explain`, docs and reports show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckText {
+    /// One line, no full stop.
+    pub title: &'static str,
+    /// What a pass proves.
+    pub proves: &'static str,
+    /// How it is observed.
+    pub how: &'static str,
+    /// The positive control without which it cannot pass.
+    pub control: &'static str,
+    /// What to look at when it is red.
+    pub when_red: &'static str,
+}
+
+/// On what a check runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Once in each cluster.
+    Cluster,
+    /// Once for each ordered pair of different clusters.
+    Direction,
+}
+
+/// One instance of a check.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Instance {
+    /// On one cluster.
+    Cluster(ClusterName),
+    /// From one cluster to another.
+    Direction {
+        /// Where it starts.
+        from: ClusterName,
+        /// Where it goes.
+        to: ClusterName,
+    },
+}
+
+impl Instance {
+    /// The instances of a scope over these clusters, in order.
+    pub fn of(scope: Scope, clusters: &[ClusterName]) -> Vec<Instance> {
+        match scope {
+            Scope::Cluster => clusters.iter().cloned().map(Instance::Cluster).collect(),
+            Scope::Direction => clusters
+                .iter()
+                .flat_map(|from| clusters.iter().map(move |to| (from, to)))
+                .filter(|(from, to)| from != to)
+                .map(|(from, to)| Instance::Direction {
+                    from: from.clone(),
+                    to: to.clone(),
+                })
+                .collect(),
+        }
+    }
+    /// The cluster that it starts from.
+    pub fn from(&self) -> &ClusterName {
+        match self {
+            Instance::Cluster(cluster) => cluster,
+            Instance::Direction { from, .. } => from,
+        }
+    }
+    /// The cluster that it goes to; the same for an instance on one cluster.
+    pub fn to(&self) -> &ClusterName {
+        match self {
+            Instance::Cluster(cluster) => cluster,
+            Instance::Direction { to, .. } => to,
+        }
+    }
+    /// The stable name of that trial.
+    pub fn trial(&self, check: &CheckId) -> TrialName {
+        TrialName::new(format!("{check}[{self}]"))
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Instance::Cluster(cluster) => cluster.fmt(f),
+            Instance::Direction { from, to } => write!(f, "{from}->{to}"),
+        }
+    }
+}
+
+/// What a check needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The scenario whose agents and services it uses, by file name without extension.
+    pub scenario: Option<&'static str>,
+    /// The claim without which it is skipped as "not claimed".
+    pub claim: Option<ClaimKind>,
+    /// Whether others may run beside it.
+    pub admission: Admission,
+}
+
+/// Whether a check bears company.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// Others run at the same time.
+    #[default]
+    Shared,
+    /// It changes or loads what others observe, so it runs alone.
+    Exclusive,
+}
+
+/// What a running check is given.
+#[derive(Clone)]
+pub struct CheckContext {
+    /// The world.
+    pub environment: Arc<dyn Environment>,
+    /// Which instance this is.
+    pub instance: Instance,
+    notes: Arc<Mutex<Notes>>,
+}
+
+/// What a check leaves beside its verdict.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// Figures.
+    pub measurements: Vec<Measurement>,
+    /// Lines of evidence, such as a row of a matrix.
+    pub evidence: Vec<String>,
+}
+
+impl CheckContext {
+    /// A context with empty notes.
+    pub fn new(environment: Arc<dyn Environment>, instance: Instance) -> Self {
+        Self {
+            environment,
+            instance,
+            notes: Arc::default(),
+        }
+    }
+    /// Records a figure.
+    pub fn measure(&self, name: &str, subject: impl Into<String>, value: f64, unit: Unit) {
+        self.with_notes(|n| {
+            n.measurements.push(Measurement {
+                name: name.to_owned(),
+                subject: subject.into(),
+                value,
+                unit,
+            })
+        });
+    }
+    /// Records a line of evidence.
+    pub fn evidence(&self, line: impl Into<String>) {
+        self.with_notes(|n| n.evidence.push(line.into()));
+    }
+    /// Takes the notes out, leaving none.
+    pub fn take_notes(&self) -> Notes {
+        self.with_notes(std::mem::take)
+    }
+
+    fn with_notes<T>(&self, f: impl FnOnce(&mut Notes) -> T) -> T {
+        f(&mut self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}

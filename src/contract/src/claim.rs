@@ -1,0 +1,66 @@
+//! Claims: what the operators say is true, and where they said it.
+
+use crate::ClusterName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One statement about one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Claim {
+    /// The cluster that it is about.
+    pub cluster: ClusterName,
+    /// What is claimed.
+    pub kind: ClaimKind,
+    /// The claimed value: `wireguard`, `true`, `tunnel`.
+    pub value: String,
+    /// Who says so.
+    pub source: ClaimSource,
+}
+
+/// The kinds of claims that checks apply to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimKind {
+    /// The cluster is a member of a cluster mesh.
+    ClusterMesh,
+    /// `wireguard`, `ipsec` or `none`.
+    Encryption,
+    /// Network policies are enforced.
+    Policy,
+    /// L7 HTTP policies (an Envoy runs).
+    L7Policy,
+    /// FQDN policies (the DNS proxy runs).
+    FqdnPolicy,
+    /// Mutual authentication.
+    MutualAuth,
+    /// Services of kube-proxy replacement.
+    KubeProxyReplacement,
+}
+
+/// Where a claim was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimSource {
+    /// A file of the operators, with the line.
+    File {
+        /// Path as given.
+        path: String,
+        /// 1-based line.
+        line: u32,
+    },
+    /// No file: taken from what the cluster shows (reports say so in their first lines).
+    Live {
+        /// The object that shows it, such as `ConfigMap kube-system/cilium-config: enable-wireguard`.
+        object: String,
+    },
+}
+
+impl fmt::Display for ClaimSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClaimSource::File { path, line } => write!(f, "{path}:{line}"),
+            ClaimSource::Live { object } => write!(f, "live, {object}"),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The events of a run: one stream, of which the terminal, the log and every report are projections.
+
+use crate::{CheckId, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the event log; raised when a reader of the older one would misread it.
+pub const LOG_VERSION: u32 = 1;
+
+/// An event with its time: one line of `events.ndjson`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventRecord {
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happens in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first event.
+    RunStarted {
+        /// [`LOG_VERSION`].
+        log_version: u32,
+        /// The run.
+        run: RunId,
+        /// Version of meshproof.
+        version: String,
+        /// The command line, for reproducing.
+        command: Vec<String>,
+    },
+    /// A phase began; it ends when the next begins.
+    Phase {
+        /// Which.
+        phase: Phase,
+    },
+    /// What a phase waits for now; replaces the one before.
+    Waiting {
+        /// For people: `apps: 5 of 6 agents ready`.
+        what: String,
+    },
+    /// Something that people should know and that no check says.
+    Warning {
+        /// For people.
+        message: String,
+    },
+    /// The clusters as found.
+    FactsFound {
+        /// The facts.
+        facts: Box<Facts>,
+    },
+    /// The trials selected, in their order.
+    Planned {
+        /// Each with its texts, so that reports can be rebuilt from the log alone.
+        trials: Vec<PlannedTrial>,
+    },
+    /// A trial began.
+    TrialStarted {
+        /// Which.
+        trial: TrialName,
+    },
+    /// A trial ended.
+    TrialFinished {
+        /// Which.
+        trial: TrialName,
+        /// What it concluded.
+        #[serde(flatten)]
+        verdict: Verdict,
+        /// How long it took, in microseconds.
+        micros: u64,
+        /// Its figures.
+        measurements: Vec<Measurement>,
+        /// Its evidence.
+        evidence: Vec<String>,
+    },
+    /// A fault was injected or healed (`meshproof prove`, `--lab-fault`).
+    Fault {
+        /// Which.
+        fault: FaultName,
+        /// What was done.
+        change: FaultChange,
+    },
+    /// The run could not go on.
+    Aborted {
+        /// Why.
+        reason: String,
+        /// The exit code that it means (design: 2 configuration, 3 environment, 130 interrupted).
+        exit_code: u8,
+    },
+    /// The last event.
+    RunFinished {
+        /// The exit code.
+        exit_code: u8,
+    },
+}
+
+/// A trial as planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedTrial {
+    /// Its name.
+    pub trial: TrialName,
+    /// The check.
+    pub check: CheckId,
+    /// The instance.
+    pub instance: Instance,
+    /// The check's title.
+    pub title: String,
+    /// What to do when it is red.
+    pub when_red: String,
+    /// What it takes to pass: the control.
+    pub control: String,
+}
+
+/// The phases of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The lab's clusters are started.
+    Booting,
+    /// Contexts, versions, nodes, Cilium are read.
+    Discovering,
+    /// Scenarios are deployed.
+    Deploying,
+    /// Checks run.
+    Checking,
+    /// Everything of the run is removed.
+    CleaningUp,
+}
+
+/// What happened to a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum FaultChange {
+    Injected,
+    Healed,
+}

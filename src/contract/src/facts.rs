@@ -1,0 +1,192 @@
+//! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
+
+use crate::{AgentId, Claim, ClaimKind, ClusterName, NodeName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Everything known when the first check starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Facts {
+    /// The clusters in the order given.
+    pub clusters: Vec<ClusterFacts>,
+    /// Probe agents that are ready.
+    pub agents: Vec<AgentFacts>,
+    /// Services of the deployed scenarios.
+    pub services: Vec<ServiceFacts>,
+    /// What the operators say is true.
+    pub claims: Vec<Claim>,
+    /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
+    pub missing_agents: Vec<MissingAgent>,
+}
+
+/// A cluster as its API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterFacts {
+    /// Role name in this run.
+    pub name: ClusterName,
+    /// kubeconfig context, for commands to reproduce.
+    pub context: String,
+    /// Kubernetes version of the API server.
+    pub version: String,
+    /// The nodes.
+    pub nodes: Vec<NodeFacts>,
+    /// Cluster DNS, if its Service could be found.
+    pub dns: Option<DnsFacts>,
+    /// Cilium, if it is installed.
+    pub cilium: Option<CiliumFacts>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: NodeName,
+    /// InternalIP addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Pod CIDRs as the Node object tells (empty when the CNI allocates by itself).
+    pub pod_cidrs: Vec<String>,
+    /// Condition Ready is True.
+    pub ready: bool,
+    /// Kernel version.
+    pub kernel: String,
+}
+
+/// Cluster DNS as pods are told to use it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsFacts {
+    /// Namespace and name of the Service.
+    pub service: (String, String),
+    /// Its cluster IP; equal to the nameserver in the pods' `resolv.conf`.
+    pub address: IpAddr,
+    /// The pods behind it, from its EndpointSlices.
+    pub replicas: Vec<DnsReplica>,
+    /// The cluster domain, `cluster.local` unless pods are told otherwise.
+    pub domain: String,
+}
+
+/// One pod that answers for cluster DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DnsReplica {
+    /// Pod name.
+    pub pod: String,
+    /// Pod address.
+    pub address: IpAddr,
+    /// The port it really listens on (the Service's target port).
+    pub port: u16,
+    /// Its node.
+    pub node: Option<NodeName>,
+}
+
+/// Cilium as installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CiliumFacts {
+    /// Version from the agent's image or status, such as `1.18.3`; empty when unknown.
+    pub version: String,
+    /// ConfigMap `cilium-config`. A missing key does not mean disabled: the agent has defaults.
+    pub config: BTreeMap<String, String>,
+    /// Agent pods by node.
+    pub agents: BTreeMap<NodeName, String>,
+    /// Remote clusters that this one is configured to join: keys of Secret `cilium-clustermesh` that hold an etcd
+    /// configuration, less the cluster's own name; none when the Secret may not be read or is absent.
+    pub remotes: Option<Vec<String>>,
+    /// Whether KVStoreMesh runs (a container `kvstoremesh` in `clustermesh-apiserver`).
+    pub kvstoremesh: bool,
+}
+
+impl CiliumFacts {
+    /// Name of the cluster in the mesh (`cluster-name`), which need not be the role name.
+    pub fn cluster_name(&self) -> Option<&str> {
+        self.config.get("cluster-name").map(String::as_str)
+    }
+    /// A boolean key; none when the key is absent.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.config.get(key).map(|v| v == "true")
+    }
+}
+
+/// A ready probe agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentFacts {
+    /// Cluster and pod.
+    pub id: AgentId,
+    /// The scenario that deployed it.
+    pub scenario: String,
+    /// The workload in the scenario (`client`, `server`, ...).
+    pub workload: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// The node it runs on.
+    pub node: NodeName,
+    /// The pod's address; for a host-network pod the node's.
+    pub address: IpAddr,
+    /// Whether it shares the node's network.
+    pub network: PodNetwork,
+}
+
+/// Whose network a pod uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PodNetwork {
+    /// Its own.
+    Pod,
+    /// The node's (`hostNetwork: true`).
+    Host,
+}
+
+/// An agent that should run and does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MissingAgent {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The node it was meant for, if known.
+    pub node: Option<NodeName>,
+    /// Workload of the scenario.
+    pub workload: String,
+    /// The last state seen, for people: `Pending: 0/3 nodes are available`, `ImagePullBackOff: …`.
+    pub state: String,
+}
+
+/// A Service that a scenario deployed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceFacts {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Scenario that deployed it.
+    pub scenario: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Cluster IP; none for a headless service.
+    pub address: Option<IpAddr>,
+    /// Service ports by name.
+    pub ports: BTreeMap<String, u16>,
+    /// The workload behind it.
+    pub workload: String,
+}
+
+impl Facts {
+    /// The cluster of that name.
+    pub fn cluster(&self, name: &ClusterName) -> Option<&ClusterFacts> {
+        self.clusters.iter().find(|c| &c.name == name)
+    }
+    /// Ready agents of a cluster's workload, in stable order of node and pod.
+    pub fn agents_of<'a>(&'a self, cluster: &'a ClusterName, workload: &'a str) -> Vec<&'a AgentFacts> {
+        let mut found: Vec<_> = self
+            .agents
+            .iter()
+            .filter(|a| &a.id.cluster == cluster && a.workload == workload)
+            .collect();
+        found.sort_by(|a, b| (&a.node, &a.id.pod).cmp(&(&b.node, &b.id.pod)));
+        found
+    }
+    /// A scenario's service in a cluster.
+    pub fn service(&self, cluster: &ClusterName, name: &str) -> Option<&ServiceFacts> {
+        self.services.iter().find(|s| &s.cluster == cluster && s.name == name)
+    }
+    /// The claim of that kind for a cluster.
+    pub fn claim(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
+        self.claims.iter().find(|c| &c.cluster == cluster && c.kind == kind)
+    }
+}

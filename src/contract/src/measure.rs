@@ -1,0 +1,86 @@
+//! Measured figures that a check leaves beside its verdict.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A named figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Measurement {
+    /// Stable name, `cross_cluster_overhead`.
+    pub name: String,
+    /// What it was measured on, `infra-1 -> apps-2`; empty for the whole check.
+    pub subject: String,
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: Unit,
+}
+
+/// Units of figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Unit {
+    Microseconds,
+    Milliseconds,
+    Seconds,
+    Bytes,
+    Count,
+    Ratio,
+}
+
+impl Unit {
+    /// The customary abbreviation; empty for counts and ratios.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Unit::Microseconds => "µs",
+            Unit::Milliseconds => "ms",
+            Unit::Seconds => "s",
+            Unit::Bytes => "B",
+            Unit::Count | Unit::Ratio => "",
+        }
+    }
+}
+
+/// Quantiles of a set of samples in microseconds (nearest rank).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub struct Distribution {
+    pub count: u64,
+    pub min: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub max: u64,
+}
+
+impl Distribution {
+    /// The distribution of samples; none when there are none.
+    pub fn of(samples: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let mut sorted: Vec<u64> = samples.into_iter().collect();
+        sorted.sort_unstable();
+        let rank = |q: f64| sorted[((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1];
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        Some(Self {
+            count: sorted.len() as u64,
+            min,
+            p50: rank(0.5),
+            p90: rank(0.9),
+            p99: rank(0.99),
+            max,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_nearest_rank() {
+        let d = Distribution::of(1..=100).expect("samples");
+        assert_eq!((d.min, d.p50, d.p90, d.p99, d.max), (1, 50, 90, 99, 100));
+        assert_eq!(Distribution::of([]), None);
+        assert_eq!(Distribution::of([7]).expect("one").p99, 7);
+    }
+}
