@@ -1,1 +1,36 @@
 //! The lab's data path: node network namespaces, pod links, switch, service load balancing, WireGuard tunnels.
+//!
+//! Real packets between real network namespaces. A [`Fabric`] joins nodes; each [`Node`] is one thread that owns a
+//! network namespace, a [`switch`] (a pure state machine) and its WireGuard peers. Pods are network namespaces whose
+//! `eth0` is a veth that the node's thread reads and writes through packet sockets. Every [`Fault`] is data that can be
+//! injected and healed while traffic runs.
+//!
+//! This crate knows nothing of Kubernetes objects, of Cilium's API or of the harness: the lab feeds it with nodes,
+//! peers, services and policies as plain data, and reads counters, peers and flows back. Linux only, IPv4 only.
+
+#![cfg(target_os = "linux")]
+
+mod config;
+mod fabric;
+mod fault;
+mod flow;
+mod name;
+pub mod netns;
+mod node;
+pub mod packet;
+mod policy;
+mod service;
+pub mod switch;
+
+pub use config::{
+    Encryption, FabricConfig, HostConfig, LinkProfile, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey,
+};
+pub use fabric::{Fabric, FabricError, HostNet};
+pub use fault::{Checksum, Effect, Fault, FaultId, Impairment, MtuSignal, Nodes, Traffic};
+pub use flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party};
+pub use name::{ClusterName, EndpointName, NodeName, ServiceName};
+pub use node::{Node, NodeError, NodeHandle, PeerStatus, PodError, PodNet};
+pub use policy::{AllowAll, FlowQuery, Identity, Policy, ProxyPort, Verdict};
+pub use service::{
+    Affinity, Algorithm, Backend, BackendState, Frontend, NoBackend, Protocol, Service, ServiceOverride,
+};

@@ -1,0 +1,222 @@
+//! Faults as data: where they act, on which traffic, and what they do. Injected with [`Fabric::inject`], healed with
+//! [`Fabric::heal`](crate::Fabric::heal); each takes effect with the next packet.
+//!
+//! [`Fabric::inject`]: crate::Fabric::inject
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::flow::Direction;
+use crate::name::{NodeName, ServiceName};
+use crate::service::{Protocol, ServiceOverride};
+
+/// Names an injected fault until it is healed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FaultId(pub u64);
+
+/// Something that a network can get wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// On the wire between nodes, seen from outside: acts on what leaves `eth0`, ciphertext or not.
+    Underlay {
+        /// Sending nodes.
+        from: Nodes,
+        /// Receiving nodes.
+        to: Nodes,
+        /// What happens.
+        impairment: Impairment,
+    },
+    /// On the pods' packets between nodes, inside any tunnel.
+    Path {
+        /// Nodes of the sending pods.
+        from: Nodes,
+        /// Nodes of the receiving pods.
+        to: Nodes,
+        /// What happens.
+        impairment: Impairment,
+    },
+    /// On one pod's link.
+    Endpoint {
+        /// The pod's address.
+        address: Ipv4Addr,
+        /// Which way.
+        direction: Direction,
+        /// What happens.
+        impairment: Impairment,
+    },
+    /// Pod packets leave with the node's `cilium_host` address as source.
+    Masquerade {
+        /// Nodes of the sending pods.
+        from: Nodes,
+        /// Nodes of the receiving pods.
+        to: Nodes,
+    },
+    /// Matching pod packets leave in clear although encryption is on.
+    Plaintext {
+        /// Nodes of the sending pods.
+        from: Nodes,
+        /// Nodes of the receiving pods.
+        to: Nodes,
+        /// Which packets, by the pods' headers.
+        traffic: Traffic,
+    },
+    /// No WireGuard datagram passes: neither handshake nor data.
+    TunnelDown {
+        /// Sending nodes.
+        from: Nodes,
+        /// Receiving nodes.
+        to: Nodes,
+    },
+    /// `node` knows a wrong public key for `peer`.
+    WrongKey {
+        /// Who has it wrong.
+        node: Nodes,
+        /// About whom.
+        peer: NodeName,
+    },
+    /// A node without a network: nothing from it, nothing to it.
+    Cut {
+        /// The node.
+        node: NodeName,
+    },
+    /// Some nodes choose a service's backends wrongly.
+    Service {
+        /// On which nodes.
+        nodes: Nodes,
+        /// Which service.
+        service: ServiceName,
+        /// How.
+        change: ServiceOverride,
+    },
+}
+
+/// A set of nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// All, hosts outside the clusters included.
+    Any,
+    /// These.
+    Only(BTreeSet<NodeName>),
+}
+
+impl Nodes {
+    /// Just one.
+    pub fn one(name: impl Into<NodeName>) -> Self {
+        Nodes::Only(BTreeSet::from([name.into()]))
+    }
+
+    /// Whether the set has it.
+    pub fn contains(&self, name: &NodeName) -> bool {
+        match self {
+            Nodes::Any => true,
+            Nodes::Only(names) => names.contains(name),
+        }
+    }
+}
+
+impl<N: Into<NodeName>> FromIterator<N> for Nodes {
+    fn from_iter<I: IntoIterator<Item = N>>(names: I) -> Self {
+        Nodes::Only(names.into_iter().map(Into::into).collect())
+    }
+}
+
+/// What happens to which packets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Impairment {
+    /// Which packets.
+    pub traffic: Traffic,
+    /// What happens to them.
+    pub effect: Effect,
+}
+
+impl Impairment {
+    /// The effect on every packet.
+    pub fn all(effect: Effect) -> Self {
+        Self {
+            traffic: Traffic::All,
+            effect,
+        }
+    }
+
+    /// The effect on one protocol.
+    pub fn of(protocol: Protocol, effect: Effect) -> Self {
+        Self {
+            traffic: Traffic::Protocol(protocol),
+            effect,
+        }
+    }
+}
+
+/// Which packets an impairment concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// All.
+    All,
+    /// One protocol.
+    Protocol(Protocol),
+    /// One protocol and destination port.
+    Port(Protocol, u16),
+    /// IP packets larger than this many bytes.
+    LargerThan(u16),
+    /// WireGuard messages of types 1 to 3, without data.
+    Handshake,
+    /// From or to this address.
+    Address(Ipv4Addr),
+}
+
+/// What an impairment does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effect {
+    /// All are lost.
+    Drop,
+    /// This share is lost, 0 to 1, chosen by the fabric's seeded generator.
+    Loss(f64),
+    /// Each takes so much longer.
+    Delay(Duration),
+    /// Each takes longer by an amount chosen uniformly up to this; packets may overtake each other.
+    Jitter(Duration),
+    /// Packets larger than this do not pass.
+    Mtu {
+        /// Largest IP packet in bytes.
+        bytes: u16,
+        /// Whether the sender is told.
+        signal: MtuSignal,
+    },
+    /// This share, 0 to 1, gets one byte of its payload inverted.
+    Corrupt {
+        /// How many.
+        share: f64,
+        /// Whether the receiver's kernel can tell.
+        checksum: Checksum,
+    },
+    /// This share, 0 to 1, arrives twice.
+    Duplicate(f64),
+    /// This share, 0 to 1, arrives later by the given time, after packets sent behind it.
+    Reorder {
+        /// How many.
+        share: f64,
+        /// By how much.
+        by: Duration,
+    },
+    /// TCP segments other than SYN are answered with a reset and do not pass.
+    Reset,
+}
+
+/// Whether a sender hears of a packet that was too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MtuSignal {
+    /// ICMP "fragmentation needed" with the MTU; packets that may be fragmented are.
+    Icmp,
+    /// Nothing: a blackhole.
+    Silent,
+}
+
+/// Whether a corrupted packet still has a right checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Left as it was: the receiver's kernel discards the packet.
+    Stale,
+    /// Recomputed: the application reads wrong data.
+    Recomputed,
+}

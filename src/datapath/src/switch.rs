@@ -1,0 +1,1 @@
+//! The switch. Placeholder until it lands.
