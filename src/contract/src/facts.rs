@@ -166,6 +166,16 @@ pub struct ServiceFacts {
     pub workload: String,
 }
 
+impl AgentFacts {
+    /// The port on which this agent serves what others serve on `base`, see [`crate::port`].
+    pub fn port(&self, base: u16) -> u16 {
+        match self.network {
+            PodNetwork::Pod => base,
+            PodNetwork::Host => base + crate::port::HOST_OFFSET,
+        }
+    }
+}
+
 impl Facts {
     /// The cluster of that name.
     pub fn cluster(&self, name: &ClusterName) -> Option<&ClusterFacts> {

@@ -39,4 +39,6 @@ pub mod port {
     pub const UDP: u16 = 8082;
     /// Control frames of the harness; bound to loopback only.
     pub const CONTROL: u16 = 8079;
+    /// Added to each of these by an agent that shares its node's network, where the low ones may be taken.
+    pub const HOST_OFFSET: u16 = 20_000;
 }
