@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The README's main command, the proof that its checks can fail, and both as a user without privileges.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo run --release --quiet -- run --lab
+test -s reports/latest/junit.xml
+test -s reports/latest/report.json
+test -s reports/latest/events.ndjson
+if command -v xmllint > /dev/null; then xmllint --noout reports/latest/junit.xml; fi
+cargo run --release --quiet -- prove

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Formatting, lints as errors, documentation without warnings.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+if command -v cargo-deny > /dev/null; then cargo deny --all-features check; fi
