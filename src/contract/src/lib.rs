@@ -9,11 +9,13 @@ pub mod cilium;
 pub mod claim;
 pub mod environment;
 pub mod event;
+pub mod exit;
 pub mod facts;
 pub mod measure;
 pub mod name;
 pub mod outcome;
 pub mod probe;
+pub mod reproduce;
 pub mod tally;
 pub mod verdict;
 
@@ -21,11 +23,13 @@ pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scop
 pub use claim::{Claim, ClaimKind, ClaimSource};
 pub use environment::{CiliumAnswer, CiliumQuery, Environment, EnvironmentError, ObjectRef};
 pub use event::{Event, EventRecord};
+pub use exit::Exit;
 pub use facts::{AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, NodeFacts, ServiceFacts};
 pub use measure::{Distribution, Measurement, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
 pub use probe::{Action, Probe, RecordType, Target, Transport};
+pub use reproduce::reproduce;
 pub use tally::Tally;
 pub use verdict::{Finding, Verdict, Witness};
 
