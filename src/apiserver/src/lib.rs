@@ -1,1 +1,25 @@
 //! A Kubernetes API server in memory that real clients are happy with. It knows nothing of Cilium or of meshproof.
+//!
+//! [`Store`] is the state with the API's rules, for controllers in process; a server puts TLS, authentication,
+//! authorization and REST around it. [`Streams`] is what it needs from kubelets, [`Admission`] what it lets others
+//! decide about writes.
+
+mod admission;
+mod error;
+mod object;
+mod patch;
+pub mod resource;
+mod selector;
+mod store;
+mod streams;
+
+pub use admission::{Admission, AdmissionRequest, Operation};
+pub use error::{ApiError, Cause, CauseKind, ErrorDetails, Reason};
+pub use object::Object;
+pub use resource::{Resource, ResourceDef, Scope, Subresource};
+pub use selector::{FieldSelector, LabelSelector};
+pub use store::{
+    DeleteOptions, Deleted, GarbageCollector, List, ListOptions, Patch, Propagation, Store, StoreBuilder, Watch,
+    WatchEvent, WatchOptions, WatchStart, WriteOptions,
+};
+pub use streams::{Duplex, Exec, ExitStatus, LogOptions, NoStreams, ReadWrite, Reader, Streams, Terminal, Writer};
