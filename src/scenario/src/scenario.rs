@@ -1,0 +1,153 @@
+//! A resolved scenario: what is deployed, without contradictions.
+
+use meshproof_contract::{ClusterName, facts::PodNetwork};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What one scenario deploys. Everything in it has been checked against everything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub about: String,
+    /// The probe agents; never empty.
+    pub workloads: Vec<Workload>,
+    /// Services in front of them.
+    pub services: Vec<Service>,
+}
+
+/// Probe agents of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Unique in the scenario.
+    pub name: String,
+    /// Where its pods run.
+    pub placement: Placement,
+    /// Whose network they use.
+    pub network: PodNetwork,
+    /// Labels of its pods, besides meshproof's own.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is deployed.
+    pub clusters: Clusters,
+}
+
+/// Where a workload's pods run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// One on each node, control plane included.
+    EveryNode,
+    /// So many, wherever the scheduler puts them.
+    Replicas(u16),
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Name of the Service object.
+    pub name: String,
+    /// The workload whose pods answer.
+    pub workload: String,
+    /// Cluster IP or headless.
+    pub kind: ServiceType,
+    /// Its ports; never empty.
+    pub ports: Vec<ServicePort>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Where it is deployed.
+    pub clusters: Clusters,
+}
+
+/// The types of services that scenarios know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceType {
+    /// With an address of its own.
+    #[default]
+    ClusterIp,
+    /// Without: its name resolves to its pods.
+    Headless,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Unique in the service.
+    pub name: String,
+    /// The service's port.
+    pub port: u16,
+    /// The pod's, before the offset of the node's network.
+    pub target: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+impl Protocol {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        }
+    }
+}
+
+/// The clusters that something is deployed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clusters {
+    /// Every cluster of the run.
+    All,
+    /// Those of these names; never empty.
+    Only(Vec<ClusterName>),
+}
+
+impl Clusters {
+    /// Whether this cluster is among them.
+    pub fn contains(&self, cluster: &ClusterName) -> bool {
+        match self {
+            Clusters::All => true,
+            Clusters::Only(names) => names.contains(cluster),
+        }
+    }
+}
+
+impl Scenario {
+    /// The workload of that name.
+    pub fn workload(&self, name: &str) -> Option<&Workload> {
+        self.workloads.iter().find(|w| w.name == name)
+    }
+    /// The workloads deployed to a cluster.
+    pub fn workloads_in<'a>(&'a self, cluster: &'a ClusterName) -> impl Iterator<Item = &'a Workload> {
+        self.workloads.iter().filter(|w| w.clusters.contains(cluster))
+    }
+    /// The services deployed to a cluster.
+    pub fn services_in<'a>(&'a self, cluster: &'a ClusterName) -> impl Iterator<Item = &'a Service> {
+        self.services.iter().filter(|s| s.clusters.contains(cluster))
+    }
+    /// Role names that the scenario names; each must be a cluster of the run.
+    pub fn clusters_named(&self) -> Vec<&ClusterName> {
+        let workloads = self.workloads.iter().map(|w| &w.clusters);
+        let mut names: Vec<_> = workloads
+            .chain(self.services.iter().map(|s| &s.clusters))
+            .flat_map(|clusters| match clusters {
+                Clusters::All => [].iter(),
+                Clusters::Only(names) => names.iter(),
+            })
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}

@@ -1,0 +1,188 @@
+//! The format, its errors with their positions, and the committed schema.
+
+use crate::{Clusters, Placement, Problem, ScenarioError, ServiceType, builtin, builtin_names, parse, read, schema};
+use meshproof_contract::{ClusterName, facts::PodNetwork};
+
+fn invalid(text: &str) -> (u64, u64, Problem) {
+    match parse("own.yaml", text) {
+        Err(ScenarioError::Invalid {
+            line, column, problem, ..
+        }) => (line, column, problem),
+        other => panic!("expected an invalid scenario, got {other:?}"),
+    }
+}
+
+#[test]
+fn every_built_in_scenario_resolves_and_is_named_after_its_file() {
+    for name in builtin_names() {
+        assert_eq!(builtin(name).expect("resolves").name, name);
+    }
+}
+
+#[test]
+fn connectivity_has_two_pod_workloads_and_one_of_the_node() {
+    let scenario = builtin("connectivity").expect("resolves");
+    let network: Vec<_> = scenario
+        .workloads
+        .iter()
+        .map(|w| (w.name.as_str(), w.network))
+        .collect();
+    assert_eq!(
+        network,
+        [
+            ("client", PodNetwork::Pod),
+            ("server", PodNetwork::Pod),
+            ("node", PodNetwork::Host)
+        ]
+    );
+    assert!(scenario.workloads.iter().all(|w| w.placement == Placement::EveryNode));
+    let kinds: Vec<_> = scenario.services.iter().map(|s| (s.name.as_str(), s.kind)).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("server", ServiceType::ClusterIp),
+            ("server-headless", ServiceType::Headless)
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_built_in_is_told_with_those_that_exist() {
+    let error = builtin("nosuch").expect_err("unknown").to_string();
+    assert!(error.contains("connectivity"), "{error}");
+}
+
+#[test]
+fn an_own_scenario_may_differ_by_cluster() {
+    let scenario = parse(
+        "own.yaml",
+        "name: gitlab\nworkloads:\n- name: runner\n  placement: {replicas: 2}\n  labels: {app: gitlab}\n  clusters: [apps]\nservices:\n- name: git\n  workload: runner\n  clusters: [apps]\n  ports: [{name: web, port: 80, target: 8080}]\n",
+    )
+    .expect("resolves");
+    assert_eq!(scenario.workloads[0].placement, Placement::Replicas(2));
+    assert_eq!(scenario.workloads[0].clusters, Clusters::Only(vec!["apps".into()]));
+    assert_eq!(scenario.services[0].ports[0].target, 8080);
+    assert_eq!(scenario.clusters_named(), [&ClusterName::new("apps")]);
+    assert_eq!(scenario.workloads_in(&"infra".into()).count(), 0);
+}
+
+#[test]
+fn a_reference_to_no_workload_is_told_with_line_and_column() {
+    let (line, column, problem) = invalid(
+        "name: own\nworkloads:\n- {name: client, placement: every-node}\nservices:\n- name: web\n  workload: sever\n  ports: [{name: http, port: 80}]\n",
+    );
+    assert_eq!((line, column), (6, 13));
+    assert_eq!(
+        problem,
+        Problem::UnknownWorkload {
+            name: "sever".into(),
+            known: vec!["client".into()]
+        }
+    );
+}
+
+#[test]
+fn contradictions_are_found() {
+    let with = |rest: &str| invalid(&format!("name: own\nworkloads:\n{rest}")).2;
+    assert_eq!(
+        with("- {name: a, placement: every-node}\n- {name: a, placement: every-node}\n"),
+        Problem::Duplicate {
+            kind: "workload",
+            name: "a".into()
+        }
+    );
+    assert_eq!(
+        with("- {name: A, placement: every-node}\n"),
+        Problem::NotADnsLabel("A".into())
+    );
+    assert_eq!(with("- {name: a, placement: {replicas: 0}}\n"), Problem::NoReplicas);
+    assert_eq!(
+        with("- {name: a, placement: every-node, clusters: []}\n"),
+        Problem::NoClusters
+    );
+    assert_eq!(
+        with("- {name: a, placement: every-node, network: host}\n- {name: b, placement: every-node, network: host}\n"),
+        Problem::SecondHostWorkload("a".into())
+    );
+    assert_eq!(
+        with("- {name: a, placement: every-node, labels: {meshproof.dev/run: x}}\n"),
+        Problem::ReservedLabel("meshproof.dev/run".into())
+    );
+    assert_eq!(
+        with(
+            "- {name: a, placement: every-node, clusters: [infra]}\nservices:\n- {name: s, workload: a, clusters: [apps], ports: [{name: p, port: 1}]}\n"
+        ),
+        Problem::WorkloadElsewhere {
+            workload: "a".into(),
+            cluster: "apps".into()
+        }
+    );
+    assert_eq!(invalid("name: own\nworkloads: []\n").2, Problem::NoWorkloads);
+}
+
+#[test]
+fn malformed_yaml_and_unknown_keys_are_told_in_one_line_with_their_position() {
+    for (text, line, word) in [
+        ("name: own\nworkloads: [\n", 2, ""),
+        (
+            "name: own\nworkloads:\n- {name: a, placement: every-node, netwrok: host}\n",
+            3,
+            "netwrok",
+        ),
+        (
+            "name: own\nworkloads:\n- {name: a, placement: everywhere}\n",
+            3,
+            "everywhere",
+        ),
+        (
+            "name: own\nworkloads:\n- {name: a, placement: every-node, clusters: some}\n",
+            3,
+            "some",
+        ),
+    ] {
+        match parse("own.yaml", text) {
+            Err(error @ ScenarioError::Malformed { line: found, .. }) => {
+                let told = error.to_string();
+                assert_eq!(found, line, "{told}");
+                assert!(told.starts_with(&format!("own.yaml:{line}:")), "{told}");
+                assert!(told.contains(word), "{told}");
+                assert_eq!(told.lines().count(), 1, "{told}");
+            }
+            other => panic!("expected malformed for {text:?}, got {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_told_by_name() {
+    let folder = tempfile::tempdir().expect("folder");
+    let error = read(&folder.path().join("absent.yaml"))
+        .expect_err("absent")
+        .to_string();
+    assert!(error.contains("absent.yaml"), "{error}");
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let committed: serde_json::Value =
+        serde_json::from_str(include_str!("../../../scenarios/scenario.schema.json")).expect("JSON");
+    if std::env::var_os("MESHPROOF_UPDATE_SCHEMAS").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/scenario.schema.json");
+        let text = serde_json::to_string_pretty(&schema()).expect("JSON") + "\n";
+        std::fs::write(path, text).expect("written");
+        return;
+    }
+    assert!(
+        committed == schema(),
+        "scenarios/scenario.schema.json is out of date: run the test with MESHPROOF_UPDATE_SCHEMAS=1"
+    );
+}
+
+#[test]
+fn the_built_in_scenarios_meet_the_schema() {
+    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    let text = include_str!("../../../scenarios/connectivity.yaml");
+    let value: serde_json::Value = serde_saphyr::from_str(text).expect("YAML");
+    let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
