@@ -1,0 +1,218 @@
+//! Checks and a world for this crate's tests: no cluster, no network.
+
+use crate::plan::{Plan, Trial};
+use async_trait::async_trait;
+use meshproof_contract::{
+    Admission, AgentFacts, AgentId, Check, CheckContext, CheckId, CheckText, CiliumAnswer, CiliumQuery, Claim,
+    ClaimKind, ClaimSource, ClusterName, Environment, EnvironmentError, Facts, Finding, Instance, Needs, ObjectRef,
+    Outcome, Probe, Scope, Suite, Verdict, Witness, facts::PodNetwork,
+};
+use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+/// A check that does what it is told.
+pub(crate) struct FakeCheck {
+    id: &'static str,
+    scope: Scope,
+    needs: Needs,
+    lasts: Duration,
+    note: Option<&'static str>,
+    end: End,
+}
+
+enum End {
+    Verdict(Verdict),
+    Panic(&'static str),
+}
+
+impl FakeCheck {
+    fn new(id: &'static str, end: End) -> Self {
+        Self {
+            id,
+            scope: Scope::Cluster,
+            needs: Needs::default(),
+            lasts: Duration::ZERO,
+            note: None,
+            end,
+        }
+    }
+    pub(crate) fn concluding(id: &'static str, verdict: Verdict) -> Self {
+        Self::new(id, End::Verdict(verdict))
+    }
+    pub(crate) fn passing(id: &'static str) -> Self {
+        Self::concluding(
+            id,
+            Verdict::Pass {
+                witnesses: vec![Witness {
+                    what: "an answer".into(),
+                }],
+            },
+        )
+    }
+    pub(crate) fn failing(id: &'static str) -> Self {
+        let finding = Finding {
+            subject: "a -> b".into(),
+            expected: "green".into(),
+            observed: "red".into(),
+        };
+        Self::concluding(
+            id,
+            Verdict::Fail {
+                findings: vec![finding],
+            },
+        )
+    }
+    pub(crate) fn panicking(id: &'static str, message: &'static str) -> Self {
+        Self::new(id, End::Panic(message))
+    }
+    pub(crate) fn scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+    pub(crate) fn admission(mut self, admission: Admission) -> Self {
+        self.needs.admission = admission;
+        self
+    }
+    pub(crate) fn claim(mut self, claim: ClaimKind) -> Self {
+        self.needs.claim = Some(claim);
+        self
+    }
+    pub(crate) fn lasting(self, lasts: Duration) -> Self {
+        Self { lasts, ..self }
+    }
+    pub(crate) fn noting(self, note: &'static str) -> Self {
+        Self {
+            note: Some(note),
+            ..self
+        }
+    }
+}
+
+#[async_trait]
+impl Check for FakeCheck {
+    fn id(&self) -> CheckId {
+        self.id.into()
+    }
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "A fake",
+            proves: "nothing",
+            how: "not at all",
+            control: "none",
+            when_red: "look here",
+        }
+    }
+    fn scope(&self) -> Scope {
+        self.scope
+    }
+    fn needs(&self) -> Needs {
+        self.needs
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &[]
+    }
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        if let Some(note) = self.note {
+            context.evidence(note);
+        }
+        tokio::time::sleep(self.lasts).await;
+        match &self.end {
+            End::Verdict(verdict) => verdict.clone(),
+            End::Panic(message) => panic!("{message}"),
+        }
+    }
+}
+
+/// A suite of these checks; leaked, since suites are static.
+pub(crate) fn suite(name: &'static str, checks: Vec<FakeCheck>) -> Suite {
+    let checks: Vec<&'static dyn Check> = checks
+        .into_iter()
+        .map(|check| Box::leak(Box::new(check)) as &'static dyn Check)
+        .collect();
+    Suite {
+        name,
+        about: "fakes",
+        checks: Box::leak(checks.into_boxed_slice()),
+    }
+}
+
+/// The check's trial on cluster infra.
+pub(crate) fn trial(check: FakeCheck) -> Trial {
+    let trial = Trial::new(Box::leak(Box::new(check)), Instance::Cluster("infra".into()));
+    Plan::new(vec![trial], Vec::new()).trials()[0].clone()
+}
+
+/// A ready agent of scenario `connectivity` in that cluster.
+pub(crate) fn agent(cluster: &str) -> AgentFacts {
+    AgentFacts {
+        id: AgentId {
+            cluster: cluster.into(),
+            pod: "client-1".into(),
+        },
+        scenario: "connectivity".into(),
+        workload: "client".into(),
+        namespace: "meshproof".into(),
+        node: "node-1".into(),
+        address: [10, 244, 0, 1].into(),
+        network: PodNetwork::Pod,
+    }
+}
+
+/// A claim of that cluster.
+pub(crate) fn claim(cluster: &str, kind: ClaimKind) -> Claim {
+    let source = ClaimSource::File {
+        path: "meshproof.yaml".into(),
+        line: 1,
+    };
+    Claim {
+        cluster: cluster.into(),
+        kind,
+        value: "true".into(),
+        source,
+    }
+}
+
+/// An environment that knows its facts and refuses everything else.
+#[derive(Default)]
+pub(crate) struct World(Arc<Facts>);
+
+impl World {
+    fn refuse<T>(cluster: &ClusterName, operation: &str) -> Result<T, EnvironmentError> {
+        let (operation, reason) = (operation.to_owned(), "this world is a fake".to_owned());
+        Err(EnvironmentError::Api {
+            cluster: cluster.clone(),
+            operation,
+            reason,
+        })
+    }
+}
+
+#[async_trait]
+impl Environment for World {
+    fn facts(&self) -> Arc<Facts> {
+        self.0.clone()
+    }
+    async fn probe(&self, agent: &AgentId, _: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
+        Self::refuse(&agent.cluster, "probe")
+    }
+    async fn cilium(&self, cluster: &ClusterName, _: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        Self::refuse(cluster, "ask Cilium")
+    }
+    async fn get(&self, cluster: &ClusterName, _: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
+        Self::refuse(cluster, "get")
+    }
+    async fn list(
+        &self,
+        cluster: &ClusterName,
+        _: &str,
+        _: &str,
+        _: Option<&str>,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        Self::refuse(cluster, "list")
+    }
+    async fn apply(&self, cluster: &ClusterName, _: Value) -> Result<Value, EnvironmentError> {
+        Self::refuse(cluster, "apply")
+    }
+    async fn delete(&self, cluster: &ClusterName, _: &ObjectRef) -> Result<(), EnvironmentError> {
+        Self::refuse(cluster, "delete")
+    }
+}
