@@ -1,0 +1,159 @@
+//! The command line: what users type, typed. What it means is decided in `command`.
+
+mod run;
+
+pub use run::{Format, PullPolicy, RunArgs, TargetArgs};
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use std::{path::PathBuf, time::Duration};
+
+/// Proves that two Kubernetes clusters joined into one Cilium service mesh do what their operators believe.
+///
+/// Exit codes: 0 all passed; 1 a check failed; 2 usage or configuration; 3 could not tell (inconclusive, environment,
+/// lab impossible); 4 nothing or less than the required minimum ran; 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "meshproof", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// More about what meshproof does, on stderr (-v, -vv); RUST_LOG is honoured too
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Deploy probes, run the checks, write the reports, and remove everything again
+    #[command(after_long_help = run::EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Two emulated clusters on this machine (Linux): real sockets, packets and WireGuard, no Docker
+    Lab {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: LabCommand,
+    },
+    /// Inject each fault into a lab and show which check catches it
+    Prove(ProveArgs),
+    /// What a check proves, how, by which control, and what to do when it is red
+    Explain {
+        /// A check's id, or a part of it; without it all are listed
+        check: Option<String>,
+    },
+    /// Remove what a killed run left behind, and only that
+    Clean {
+        /// Where.
+        #[command(flatten)]
+        target: TargetArgs,
+        /// Clean even though another run holds the Lease
+        #[arg(long)]
+        force: bool,
+    },
+    /// Write a run's reports again from its event log
+    Report {
+        /// The run's folder, or its events.ndjson
+        #[arg(value_hint = ValueHint::AnyPath)]
+        run: PathBuf,
+    },
+    /// Write the probe image as an archive for `ctr images import`, `kind load image-archive`, `podman load`, `docker load`
+    Image(ImageArgs),
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `meshproof lab …`
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Start it; prints `export KUBECONFIG=…` on stdout once both clusters are ready, and stays until Ctrl-C
+    Up {
+        /// Leave it running in the background
+        #[arg(long)]
+        detach: bool,
+        /// Start with this fault injected (repeatable)
+        #[arg(long = "fault", value_name = "FAULT")]
+        faults: Vec<String>,
+    },
+    /// What runs, what is broken on purpose
+    Status,
+    /// Stop it
+    Down,
+    /// Break something in the running lab on purpose; `meshproof prove --list` names what
+    Inject {
+        /// The fault
+        fault: String,
+    },
+    /// Mend it again
+    Heal {
+        /// The fault
+        fault: String,
+    },
+}
+
+/// `meshproof prove`
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// Only these faults (a name or a part of it); all without
+    pub faults: Vec<String>,
+    /// Print one fault a line and stop
+    #[arg(long)]
+    pub list: bool,
+    /// Run every check against every fault, instead of the suites that the fault concerns
+    #[arg(long)]
+    pub full: bool,
+    /// Folder for the reports
+    #[arg(long, value_name = "DIR", default_value = "reports", value_hint = ValueHint::DirPath)]
+    pub report_dir: PathBuf,
+}
+
+/// `meshproof image`
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    /// Where to write the archive
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+    /// The static agent binary to pack (ci/image.sh builds it and calls this)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub agent: PathBuf,
+    /// The image's name in the archive
+    #[arg(long, value_name = "REF", default_value = crate::DEFAULT_IMAGE)]
+    pub reference: String,
+}
+
+/// A duration as people write it: `90s`, `2m`, `1500ms`, `1h`; a bare number is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| format!("'{text}' is no duration; write 90s, 2m or 1500ms"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        _ => Err(format!("'{unit}' is no unit of time; write ms, s, m or h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
+        assert!(duration("soon").is_err());
+        assert!(duration("3 weeks").is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! `meshproof explain`: the checks' own texts.
+
+use crate::fatal::Fatal;
+use meshproof_contract::Exit;
+use anyhow::anyhow;
+use meshproof_contract::{Check, Suite};
+use std::io::{self, Write};
+
+/// Explains the checks whose id contains `wanted`, or lists all.
+pub fn explain(suites: &[&'static Suite], wanted: Option<&str>, out: &mut impl Write) -> Result<Exit, Fatal> {
+    let written = match wanted {
+        None => list(suites, out),
+        Some(wanted) => {
+            let found = matching(suites, wanted);
+            if found.is_empty() {
+                return Err(Fatal::usage(anyhow!("no check's id contains '{wanted}'; `meshproof explain` lists them")));
+            }
+            found.into_iter().try_for_each(|check| page(check, out))
+        }
+    };
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Fatal::environment(error)),
+        _ => Ok(Exit::Passed),
+    }
+}
+
+fn matching(suites: &[&'static Suite], wanted: &str) -> Vec<&'static dyn Check> {
+    // A trial's name works too, as copied from a report: `suite::check[infra->apps]`.
+    let wanted = wanted.split('[').next().unwrap_or(wanted);
+    let all = || suites.iter().flat_map(|suite| suite.checks.iter().copied());
+    let exact: Vec<_> = all().filter(|check| check.id().as_str() == wanted).collect();
+    if exact.is_empty() { all().filter(|check| check.id().as_str().contains(wanted)).collect() } else { exact }
+}
+
+fn list(suites: &[&'static Suite], out: &mut impl Write) -> io::Result<()> {
+    for suite in suites {
+        writeln!(out, "{}: {}", suite.name, suite.about)?;
+        for check in suite.checks {
+            writeln!(out, "  {:<44} {}", check.id(), check.text().title)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn page(check: &dyn Check, out: &mut impl Write) -> io::Result<()> {
+    let text = check.text();
+    writeln!(out, "{}\n{}\n", check.id(), text.title)?;
+    let faults = check.faults().join(", ");
+    let sections = [
+        ("Proves", text.proves),
+        ("How", text.how),
+        ("Control", text.control),
+        ("When it is red", text.when_red),
+        ("Faults that turn it red", &faults),
+    ];
+    for (heading, body) in sections {
+        writeln!(out, "{heading}\n  {}\n", body.replace('\n', "\n  "))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! The check x fault matrix and its judgement: pure, so that its rules are tested without a lab.
+
+use meshproof_contract::{CheckId, FaultName};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+/// What `meshproof prove` saw.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Matrix {
+    /// Every check that ran, with the faults that it says must turn it red.
+    pub checks: BTreeMap<CheckId, BTreeSet<FaultName>>,
+    /// Checks that were not green in the healthy lab before any fault, with what they said.
+    pub unhealthy: BTreeMap<CheckId, String>,
+    /// One row a fault, in the order in which they were injected.
+    pub rows: Vec<Row>,
+}
+
+/// One fault's effect.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The fault.
+    pub fault: FaultName,
+    /// What it breaks, one line.
+    pub summary: String,
+    /// Checks that ran against it.
+    pub ran: BTreeSet<CheckId>,
+    /// Checks that turned red, with their first finding.
+    pub caught: BTreeMap<CheckId, String>,
+    /// Checks that could not tell.
+    pub inconclusive: BTreeSet<CheckId>,
+    /// Checks that were not green after healing, with what they said.
+    pub unhealed: BTreeMap<CheckId, String>,
+}
+
+/// Why the proof fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Defect {
+    /// The healthy lab is not green: a false alarm.
+    FalseAlarm {
+        /// Who raised it.
+        check: CheckId,
+        /// What it said.
+        said: String,
+    },
+    /// No check turned red.
+    Survivor {
+        /// The fault.
+        fault: FaultName,
+    },
+    /// A check names this fault and did not turn red.
+    Missed {
+        /// The fault.
+        fault: FaultName,
+        /// Who missed it.
+        check: CheckId,
+    },
+    /// After healing the check was not green again.
+    Unhealed {
+        /// The fault.
+        fault: FaultName,
+        /// Who saw it.
+        check: CheckId,
+        /// What it said.
+        said: String,
+    },
+    /// No fault turned it red: a check that cannot fail is a bug.
+    CannotFail {
+        /// The check.
+        check: CheckId,
+    },
+}
+
+/// Whether every fault was met, or only some by name: then a check without a killer proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Every fault of the lab.
+    AllFaults,
+    /// Some.
+    SomeFaults,
+}
+
+impl Matrix {
+    /// The defects, most serious first; none is the proof.
+    pub fn defects(&self, coverage: Coverage) -> Vec<Defect> {
+        let mut defects: Vec<Defect> = self
+            .unhealthy
+            .iter()
+            .map(|(check, said)| Defect::FalseAlarm { check: check.clone(), said: said.clone() })
+            .collect();
+        for row in &self.rows {
+            if row.caught.is_empty() {
+                defects.push(Defect::Survivor { fault: row.fault.clone() });
+            }
+            let named = self.checks.iter().filter(|(_, faults)| faults.contains(&row.fault)).map(|(check, _)| check);
+            defects.extend(
+                named
+                    .filter(|check| row.ran.contains(*check) && !row.caught.contains_key(*check))
+                    .map(|check| Defect::Missed { fault: row.fault.clone(), check: check.clone() }),
+            );
+            defects.extend(row.unhealed.iter().map(|(check, said)| Defect::Unhealed {
+                fault: row.fault.clone(),
+                check: check.clone(),
+                said: said.clone(),
+            }));
+        }
+        if coverage == Coverage::AllFaults {
+            let killed: BTreeSet<_> = self.rows.iter().flat_map(|row| row.caught.keys()).collect();
+            defects.extend(
+                self.checks
+                    .keys()
+                    .filter(|check| !killed.contains(check))
+                    .map(|check| Defect::CannotFail { check: check.clone() }),
+            );
+        }
+        defects
+    }
+
+    /// The matrix as a Markdown table: a column a check (numbered, with a legend), a row a fault.
+    pub fn markdown(&self) -> String {
+        let mut text = String::from("# Checks and the faults that they catch\n\n| fault |");
+        for number in 1..=self.checks.len() {
+            let _ = write!(text, " {number} |");
+        }
+        text.push_str("\n| --- |");
+        text.push_str(&" --- |".repeat(self.checks.len()));
+        for row in &self.rows {
+            let _ = write!(text, "\n| {} |", row.fault);
+            for check in self.checks.keys() {
+                let cell = match () {
+                    () if row.caught.contains_key(check) => "**red**",
+                    () if row.inconclusive.contains(check) => "?",
+                    () if row.ran.contains(check) => "·",
+                    () => "",
+                };
+                let _ = write!(text, " {cell} |");
+            }
+        }
+        text.push_str("\n\n**red** the check caught the fault; · it ran and was green; ? it could not tell; empty: it did not run.\n\n");
+        for (number, check) in self.checks.keys().enumerate() {
+            let _ = writeln!(text, "{}. `{check}`", number + 1);
+        }
+        text.push('\n');
+        for row in &self.rows {
+            let _ = writeln!(text, "- **{}**: {}", row.fault, row.summary);
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Defect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Defect::FalseAlarm { check, said } => write!(f, "false alarm: {check} is not green in the healthy lab: {said}"),
+            Defect::Survivor { fault } => write!(f, "survivor: no check caught {fault}"),
+            Defect::Missed { fault, check } => write!(f, "missed: {check} names {fault} and did not turn red"),
+            Defect::Unhealed { fault, check, said } => {
+                write!(f, "not healed: after {fault} {check} was not green again: {said}")
+            }
+            Defect::CannotFail { check } => write!(f, "cannot fail: no fault turned {check} red"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str) -> CheckId {
+        CheckId::from(name)
+    }
+
+    fn matrix() -> Matrix {
+        let row = Row {
+            fault: "udp-dropped".into(),
+            summary: "UDP is dropped".into(),
+            ran: [check("a::udp"), check("a::tcp")].into(),
+            caught: [(check("a::udp"), "no answer".to_owned())].into(),
+            inconclusive: BTreeSet::new(),
+            unhealed: BTreeMap::new(),
+        };
+        let checks = [(check("a::udp"), ["udp-dropped".into()].into()), (check("a::tcp"), BTreeSet::new())].into();
+        Matrix { checks, unhealthy: BTreeMap::new(), rows: vec![row] }
+    }
+
+    #[test]
+    fn a_check_that_nothing_kills_is_a_defect_when_all_faults_were_met() {
+        assert_eq!(matrix().defects(Coverage::AllFaults), [Defect::CannotFail { check: check("a::tcp") }]);
+        assert_eq!(matrix().defects(Coverage::SomeFaults), []);
+    }
+
+    #[test]
+    fn a_fault_that_nobody_catches_is_a_survivor_and_missed_by_those_who_name_it() {
+        let mut matrix = matrix();
+        matrix.rows[0].caught.clear();
+        let fault = FaultName::from("udp-dropped");
+        assert_eq!(
+            matrix.defects(Coverage::SomeFaults),
+            [Defect::Survivor { fault: fault.clone() }, Defect::Missed { fault, check: check("a::udp") }]
+        );
+    }
+
+    #[test]
+    fn false_alarms_and_unhealed_labs_are_defects() {
+        let mut matrix = matrix();
+        matrix.unhealthy.insert(check("a::tcp"), "refused".into());
+        matrix.rows[0].unhealed.insert(check("a::udp"), "no answer".into());
+        assert_eq!(matrix.defects(Coverage::SomeFaults).len(), 2);
+    }
+
+    #[test]
+    fn the_table_has_a_cell_for_each_check() {
+        let table = matrix().markdown();
+        assert!(table.contains("| udp-dropped | · | **red** |"), "{table}");
+    }
+}
