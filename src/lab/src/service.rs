@@ -1,0 +1,214 @@
+//! Kubernetes Services and EndpointSlices turned into services of the data path. A pure function of objects and of what
+//! the mesh adds; who watches the objects and who tells the nodes is in [`program`].
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use meshproof_apiserver::Object;
+use meshproof_datapath::{Affinity, Backend, BackendState, Frontend, Protocol, Service};
+use serde_json::Value;
+use tokio::sync::watch;
+
+pub(crate) mod program;
+
+/// A service's namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ServiceKey {
+    /// The key of these.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// A backend in another cluster, as the mesh announces it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteBackend {
+    /// Its cluster.
+    pub cluster: String,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// Its ports by the names that the service gives them; Cilium merges by name.
+    pub ports: BTreeMap<String, (Protocol, u16)>,
+    /// Whether new flows may go there.
+    pub state: BackendState,
+}
+
+/// What the mesh adds to one cluster's services. The mesh module is the only writer.
+#[derive(Debug, Default)]
+pub struct RemoteBackends(watch::Sender<BTreeMap<ServiceKey, Vec<RemoteBackend>>>);
+
+impl RemoteBackends {
+    /// Replaces the backends of one service; none removes them. Only for services that both clusters call global.
+    pub fn set(&self, service: ServiceKey, backends: Vec<RemoteBackend>) {
+        self.0.send_if_modified(|all| match backends.is_empty() {
+            true => all.remove(&service).is_some(),
+            false => all.insert(service, backends.clone()).as_ref() != Some(&backends),
+        });
+    }
+
+    /// Replaces everything.
+    pub fn replace(&self, services: BTreeMap<ServiceKey, Vec<RemoteBackend>>) {
+        self.0.send_if_modified(|all| {
+            let changed = *all != services;
+            *all = services;
+            changed
+        });
+    }
+
+    /// What is in force.
+    pub fn all(&self) -> BTreeMap<ServiceKey, Vec<RemoteBackend>> {
+        self.0.borrow().clone()
+    }
+
+    /// Sees every change.
+    pub fn subscribe(&self) -> watch::Receiver<BTreeMap<ServiceKey, Vec<RemoteBackend>>> {
+        self.0.subscribe()
+    }
+}
+
+/// Which side of a global service is preferred (`service.cilium.io/affinity`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preference {
+    None,
+    Local,
+    Remote,
+}
+
+/// The frontends of a cluster's services with their backends. `slices` may be in any order; slices of unknown services
+/// are ignored.
+pub fn frontends(
+    services: &[Object],
+    slices: &[Object],
+    remote: &BTreeMap<ServiceKey, Vec<RemoteBackend>>,
+) -> Vec<Service> {
+    let mut by_service: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
+    for slice in slices {
+        let service = slice.label("kubernetes.io/service-name").unwrap_or_default();
+        by_service.entry((slice.namespace().unwrap_or_default(), service)).or_default().push(slice);
+    }
+    let mut found = Vec::new();
+    for service in services {
+        let namespace = service.namespace().unwrap_or_default();
+        let slices = by_service.get(&(namespace, service.name())).map_or(&[][..], Vec::as_slice);
+        let remote = remote.get(&ServiceKey::new(namespace, service.name())).map_or(&[][..], Vec::as_slice);
+        for port in service["spec"]["ports"].as_array().into_iter().flatten() {
+            let Some(protocol) = protocol(&port["protocol"]) else { continue };
+            let name = port["name"].as_str().unwrap_or_default();
+            let local = slices.iter().flat_map(|slice| local_backends(slice, name, protocol)).collect();
+            let remote = remote_backends(remote, name, protocol);
+            let backends = preferred(preference(service), local, remote);
+            for frontend in frontends_of_port(service, port, protocol) {
+                found.push(Service {
+                    affinity: affinity(service),
+                    ..Service::new(format!("{namespace}/{}", service.name()), frontend, backends.clone())
+                });
+            }
+        }
+    }
+    found
+}
+
+fn frontends_of_port(service: &Value, port: &Value, protocol: Protocol) -> Vec<Frontend> {
+    let spec = &service["spec"];
+    let Some(number) = port_number(&port["port"]) else { return Vec::new() };
+    let ingress = service["status"]["loadBalancer"]["ingress"].as_array().into_iter().flatten();
+    let addresses = [&spec["clusterIP"]]
+        .into_iter()
+        .chain(spec["externalIPs"].as_array().into_iter().flatten())
+        .chain(ingress.map(|ingress| &ingress["ip"]));
+    let addresses = addresses.filter_map(|address| address.as_str()?.parse::<Ipv4Addr>().ok());
+    let mut found: Vec<_> = addresses
+        .map(|address| Frontend::Address { address: SocketAddrV4::new(address, number), protocol })
+        .collect();
+    if let Some(port) = port_number(&port["nodePort"]) {
+        found.push(Frontend::NodePort { port, protocol });
+    }
+    found
+}
+
+fn local_backends(slice: &Object, port_name: &str, protocol: Protocol) -> Vec<Backend> {
+    let ports = slice["ports"].as_array().into_iter().flatten();
+    let mut ports = ports.filter(|port| {
+        port["name"].as_str().unwrap_or_default() == port_name && self::protocol(&port["protocol"]) == Some(protocol)
+    });
+    let Some(port) = ports.next().and_then(|port| port_number(&port["port"])) else { return Vec::new() };
+    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+    let backends = endpoints.filter_map(|endpoint| Some((endpoint, state(&endpoint["conditions"])?)));
+    backends
+        .flat_map(|(endpoint, state)| {
+            let addresses = endpoint["addresses"].as_array().into_iter().flatten();
+            let addresses = addresses.filter_map(|address| address.as_str()?.parse().ok());
+            addresses.map(move |address| Backend { address: SocketAddrV4::new(address, port), state })
+        })
+        .collect()
+}
+
+/// Cilium takes ready endpoints as active, and endpoints that terminate but still serve as terminating.
+fn state(conditions: &Value) -> Option<BackendState> {
+    let is = |name: &str, default: bool| conditions[name].as_bool().unwrap_or(default);
+    match (is("ready", true), is("serving", true), is("terminating", false)) {
+        (true, _, _) => Some(BackendState::Active),
+        (false, true, true) => Some(BackendState::Terminating),
+        _ => None,
+    }
+}
+
+fn remote_backends(remote: &[RemoteBackend], port_name: &str, protocol: Protocol) -> Vec<Backend> {
+    let with_port = remote.iter().filter_map(|backend| {
+        let (its_protocol, port) = *backend.ports.get(port_name)?;
+        let address = SocketAddrV4::new(backend.address, port);
+        (its_protocol == protocol).then_some(Backend { address, state: backend.state })
+    });
+    with_port.collect()
+}
+
+fn preferred(preference: Preference, mut local: Vec<Backend>, mut remote: Vec<Backend>) -> Vec<Backend> {
+    let lives = |side: &[Backend]| side.iter().any(|backend| backend.state == BackendState::Active);
+    match preference {
+        Preference::Local if lives(&local) => remote.clear(),
+        Preference::Remote if lives(&remote) => local.clear(),
+        _ => {}
+    }
+    local.append(&mut remote);
+    local.sort_by_key(|backend| backend.address);
+    local.dedup_by_key(|backend| backend.address);
+    local
+}
+
+fn preference(service: &Object) -> Preference {
+    let chosen = service.annotation("service.cilium.io/affinity").or(service.annotation("io.cilium/service-affinity"));
+    match chosen {
+        Some("local") => Preference::Local,
+        Some("remote") => Preference::Remote,
+        _ => Preference::None,
+    }
+}
+
+fn affinity(service: &Value) -> Affinity {
+    if service["spec"]["sessionAffinity"] != "ClientIP" {
+        return Affinity::None;
+    }
+    let seconds = service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_u64().unwrap_or(10_800);
+    Affinity::ClientIp { timeout: Duration::from_secs(seconds) }
+}
+
+/// `protocol` of a port: TCP when absent, none for SCTP.
+pub(crate) fn protocol(value: &Value) -> Option<Protocol> {
+    match value.as_str().unwrap_or("TCP") {
+        "TCP" => Some(Protocol::Tcp),
+        "UDP" => Some(Protocol::Udp),
+        _ => None,
+    }
+}
+
+fn port_number(value: &Value) -> Option<u16> {
+    value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
+}

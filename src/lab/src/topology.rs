@@ -1,0 +1,203 @@
+//! The shape of the lab as data: clusters, nodes, addresses, links. The constants on top are the default topology, the
+//! one of the mission; nothing here acts.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use meshproof_datapath::{Encryption, Routing};
+use serde::{Deserialize, Serialize};
+
+/// The one image that the lab's nodes can run: the probe agent.
+pub const AGENT_IMAGE: &str = "meshproof.dev/agent:lab";
+/// The version of Kubernetes that the lab's API servers and kubelets claim: the one of the recordings.
+pub const KUBERNETES_VERSION: &str = "v1.36.2";
+/// The version of Cilium that the lab emulates: the one of the recordings.
+pub const CILIUM_VERSION: &str = "1.18.3";
+/// The domain of every cluster's DNS.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+/// How long a packet takes between nodes of different clusters, one way.
+pub const BETWEEN_CLUSTERS: Duration = Duration::from_millis(2);
+/// How many nodes a cluster has.
+pub const NODES: u8 = 3;
+/// Prefix length of the network that joins all nodes.
+pub const NODE_PREFIX_LEN: u8 = 24;
+/// Ports of NodePort services.
+pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+
+/// The default clusters: name, id, pod CIDR, service CIDR, address of the first node.
+const CLUSTERS: [(&str, u8, [u8; 4], [u8; 4], [u8; 4]); 2] = [
+    ("infra", 1, [10, 244, 0, 0], [10, 96, 0, 0], [10, 25, 11, 11]),
+    ("apps", 2, [10, 246, 0, 0], [10, 97, 0, 0], [10, 25, 11, 14]),
+];
+
+/// Everything about the lab that is decided before it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Topology {
+    /// The clusters, in order.
+    pub clusters: Vec<ClusterSpec>,
+    /// One-way latency between nodes of one cluster.
+    pub within_cluster: Duration,
+    /// One-way latency between nodes of different clusters.
+    pub between_clusters: Duration,
+    /// MTU of the links between nodes, in bytes.
+    pub mtu: u16,
+    /// How pod packets travel between nodes.
+    pub routing: RoutingMode,
+    /// Whether they are encrypted.
+    pub encryption: EncryptionMode,
+}
+
+/// `routing-mode` of Cilium's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutingMode {
+    /// VXLAN, UDP port 8472.
+    Tunnel,
+    /// As they are.
+    Native,
+}
+
+/// `encryption.type` of Cilium's Helm values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncryptionMode {
+    /// WireGuard, UDP port 51871.
+    WireGuard,
+    /// In clear.
+    None,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterSpec {
+    /// Its name in the mesh, which is also its kubeconfig context.
+    pub name: String,
+    /// Cilium's cluster id, 1 to 255.
+    pub id: u8,
+    /// Addresses of its pods; every node has a /24 of it.
+    pub pod_cidr: Ipv4Net,
+    /// Addresses of its services.
+    pub service_cidr: Ipv4Net,
+    /// Its nodes.
+    pub nodes: Vec<NodeSpec>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// Unique in the lab.
+    pub name: String,
+    /// Its address on the network between the nodes.
+    pub address: Ipv4Addr,
+    /// Addresses of its pods.
+    pub pod_cidr: Ipv4Net,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self::with_nodes(NODES)
+    }
+}
+
+impl Topology {
+    /// The default clusters with so many nodes each, 1 to 80.
+    pub fn with_nodes(nodes: u8) -> Self {
+        let nodes = nodes.clamp(1, 80);
+        let clusters = CLUSTERS.iter().enumerate().map(|(place, (name, id, pods, services, first))| {
+            // The addresses of the mission leave room for three nodes a cluster: more shift the second cluster.
+            let extra = u32::from(nodes.saturating_sub(NODES)) * place as u32;
+            let first = u32::from(Ipv4Addr::from(*first)) + extra;
+            ClusterSpec::new(name, *id, (*pods).into(), (*services).into(), first.into(), nodes)
+        });
+        Self {
+            clusters: clusters.collect(),
+            within_cluster: Duration::ZERO,
+            between_clusters: BETWEEN_CLUSTERS,
+            mtu: 1500,
+            routing: RoutingMode::Tunnel,
+            encryption: EncryptionMode::WireGuard,
+        }
+    }
+
+    /// The cluster of that name.
+    pub fn cluster(&self, name: &str) -> Option<&ClusterSpec> {
+        self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+
+    /// How the data path is to route.
+    pub fn datapath_routing(&self) -> Routing {
+        match self.routing {
+            RoutingMode::Tunnel => Routing::default(),
+            RoutingMode::Native => Routing::Native,
+        }
+    }
+
+    /// How the data path is to encrypt.
+    pub fn datapath_encryption(&self) -> Encryption {
+        match self.encryption {
+            EncryptionMode::WireGuard => Encryption::default(),
+            EncryptionMode::None => Encryption::None,
+        }
+    }
+}
+
+impl ClusterSpec {
+    fn new(name: &str, id: u8, pods: Ipv4Addr, services: Ipv4Addr, first: Ipv4Addr, nodes: u8) -> Self {
+        let nodes = (1..=nodes).map(|n| NodeSpec {
+            name: format!("{name}-{n}"),
+            address: Ipv4Addr::from(u32::from(first) + u32::from(n) - 1),
+            pod_cidr: net(Ipv4Addr::from(u32::from(pods) + (u32::from(n) << 8)), 24),
+        });
+        Self {
+            name: name.to_owned(),
+            id,
+            pod_cidr: net(pods, 16),
+            service_cidr: net(services, 16),
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// The address of the cluster's DNS service: the tenth of the service CIDR, as installers choose it.
+    pub fn dns_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.service_cidr.network()) + 10)
+    }
+
+    /// The address of the service `kubernetes`: the first of the service CIDR.
+    pub fn api_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.service_cidr.network()) + 1)
+    }
+}
+
+fn net(address: Ipv4Addr, len: u8) -> Ipv4Net {
+    Ipv4Net::new(address, len).expect("the prefix length is at most 32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_the_mission() {
+        let topology = Topology::default();
+        let addresses = |cluster: &str| {
+            let nodes = &topology.cluster(cluster).unwrap().nodes;
+            nodes.iter().map(|n| n.address.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(addresses("infra"), ["10.25.11.11", "10.25.11.12", "10.25.11.13"]);
+        assert_eq!(addresses("apps"), ["10.25.11.14", "10.25.11.15", "10.25.11.16"]);
+        let apps = topology.cluster("apps").unwrap();
+        assert_eq!(apps.nodes[1].pod_cidr.to_string(), "10.246.2.0/24");
+        assert_eq!(apps.dns_address().to_string(), "10.97.0.10");
+        assert_eq!(apps.nodes[2].name, "apps-3");
+    }
+
+    #[test]
+    fn more_nodes_never_share_an_address() {
+        let topology = Topology::with_nodes(80);
+        let mut all: Vec<_> = topology.clusters.iter().flat_map(|c| c.nodes.iter().map(|n| n.address)).collect();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 160);
+    }
+}
