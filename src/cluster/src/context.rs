@@ -1,0 +1,202 @@
+//! From role names and kubeconfig contexts to clusters that answer. Every error is one line with its cause and the next step.
+
+mod kubeconfig;
+
+pub use kubeconfig::IN_CLUSTER;
+
+use crate::{
+    Progress,
+    api::{ApiError, Endpoint, Operation},
+    member::Member,
+};
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
+use meshproof_contract::ClusterName;
+use std::{io, path::PathBuf, time::Duration};
+
+/// How long connecting to an API server may take before it counts as unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A role and the context that plays it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// The cluster's name in this run.
+    pub cluster: ClusterName,
+    /// A context of the kubeconfig, or [`IN_CLUSTER`] for the service account of the pod that meshproof runs in.
+    pub context: String,
+}
+
+/// Clusters that answered, in the order of their roles.
+#[derive(Clone)]
+pub struct Contexts {
+    members: Vec<Member>,
+}
+
+/// Why the clusters of a run could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    /// There is no kubeconfig at all.
+    #[error("there is no kubeconfig: looked at {}; set KUBECONFIG, or run `meshproof run --lab`", .0.join(", "))]
+    NoKubeconfig(Vec<String>),
+    /// A kubeconfig cannot be read.
+    #[error("failed to read kubeconfig {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A kubeconfig is not YAML, or not a kubeconfig.
+    #[error("{path}:{line}:{column}: not a kubeconfig: {reason}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// 1-based; 0 when unknown.
+        line: u64,
+        /// 1-based; 0 when unknown.
+        column: u64,
+        /// The parser's words.
+        reason: String,
+    },
+    /// No such context.
+    #[error(
+        "cluster {cluster}: no context {context:?} in {}; there are: {}",
+        .files.join(", "),
+        if .present.is_empty() { "none".to_owned() } else { .present.join(", ") }
+    )]
+    NotFound {
+        /// The role.
+        cluster: ClusterName,
+        /// The context asked for.
+        context: String,
+        /// Those that exist.
+        present: Vec<String>,
+        /// The files read.
+        files: Vec<String>,
+    },
+    /// A context that cannot be used.
+    #[error("cluster {cluster}: context {context:?} cannot be used: {reason}")]
+    Unusable {
+        /// The role.
+        cluster: ClusterName,
+        /// The context.
+        context: String,
+        /// Why.
+        reason: String,
+    },
+    /// Two roles of one name.
+    #[error("cluster {0} is given twice: every role needs a name of its own")]
+    DuplicateRole(ClusterName),
+    /// No role at all.
+    #[error("no cluster given: name a context for each with --context ROLE=CONTEXT, or use --lab")]
+    NoRoles,
+    /// Two roles are one cluster, so that what is seen "across clusters" would be a lie.
+    #[error("{first} and {second} are the same cluster ({evidence}): give each role a cluster of its own")]
+    SameCluster {
+        /// One role.
+        first: ClusterName,
+        /// The other.
+        second: ClusterName,
+        /// How it is known.
+        evidence: String,
+    },
+    /// A server did not answer as it should.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+impl ContextError {
+    /// Whether the user's configuration is wrong, rather than a cluster away (exit code 2 rather than 3).
+    pub fn is_configuration(&self) -> bool {
+        !matches!(self, ContextError::Api(_))
+    }
+}
+
+impl Contexts {
+    /// Connects to the cluster of each role; `kubeconfig` overrides the files of `KUBECONFIG` and `~/.kube/config`.
+    pub async fn connect(
+        roles: &[Role],
+        kubeconfig: Option<PathBuf>,
+        progress: &Progress,
+    ) -> Result<Self, ContextError> {
+        if roles.is_empty() {
+            return Err(ContextError::NoRoles);
+        }
+        for (n, role) in roles.iter().enumerate() {
+            if roles[..n].iter().any(|r| r.cluster == role.cluster) {
+                return Err(ContextError::DuplicateRole(role.cluster.clone()));
+            }
+        }
+        let files = kubeconfig::Files::read(kubeconfig)?;
+        let mut members = Vec::new();
+        for role in roles {
+            let mut config = files.config(role).await?;
+            config.connect_timeout = Some(CONNECT_TIMEOUT);
+            let endpoint = Endpoint {
+                cluster: role.cluster.clone(),
+                context: role.context.clone(),
+                server: config.cluster_url.to_string().trim_end_matches('/').to_owned(),
+            };
+            let client = Client::try_from(config).map_err(|e| ContextError::Unusable {
+                cluster: role.cluster.clone(),
+                context: role.context.clone(),
+                reason: crate::api::chain(&e),
+            })?;
+            members.push(Member::new(endpoint, client));
+        }
+        let servers: Vec<_> = members.iter().map(|m| m.endpoint().server.clone()).collect();
+        progress.waiting(format!("answers of {}", servers.join(", ")));
+        let contexts = Self { members };
+        contexts.require_different().await?;
+        Ok(contexts)
+    }
+
+    /// Clusters behind clients made elsewhere, for tests.
+    pub fn of(members: Vec<Member>) -> Self {
+        Self { members }
+    }
+
+    /// The clusters in the order of their roles.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Two contexts with different names often lead to one cluster; its namespace kube-system has one UID for ever.
+    async fn require_different(&self) -> Result<(), ContextError> {
+        let uids = try_join_all(self.members.iter().map(|member| async move {
+            // Answers to everybody who is authenticated, so this is where dead servers and expired tokens show.
+            member
+                .call(Operation::on("get", "/version"), member.client().apiserver_version())
+                .await?;
+            Ok::<_, ApiError>(cluster_uid(member).await)
+        }))
+        .await?;
+        for (n, member) in self.members.iter().enumerate() {
+            for (m, other) in self.members[..n].iter().enumerate() {
+                let evidence = match (&uids[m], &uids[n]) {
+                    (Some(a), Some(b)) if a == b => format!("namespace kube-system has UID {a} in both"),
+                    (Some(_), Some(_)) => continue,
+                    _ if member.endpoint().server == other.endpoint().server => {
+                        format!("both are {}", member.endpoint().server)
+                    }
+                    _ => continue,
+                };
+                return Err(ContextError::SameCluster {
+                    first: other.name().clone(),
+                    second: member.name().clone(),
+                    evidence,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The UID of kube-system, if it may be read.
+pub(crate) async fn cluster_uid(member: &Member) -> Option<String> {
+    let namespaces: Api<Namespace> = Api::all(member.client());
+    let operation = Operation::on("get", "namespaces").named("kube-system");
+    let found = member.call(operation, namespaces.get("kube-system")).await.ok()?;
+    found.metadata.uid
+}

@@ -1,0 +1,201 @@
+//! kubeconfig files, read one by one so that an error can name the file and the line.
+
+use super::{ContextError, Role};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The context that stands for the service account of the pod that meshproof runs in, unless a kubeconfig has one of that name.
+pub const IN_CLUSTER: &str = "in-cluster";
+
+/// The merged files and their names.
+pub(super) struct Files {
+    merged: Kubeconfig,
+    read: Vec<String>,
+    looked_at: Vec<String>,
+}
+
+impl Files {
+    /// Reads the file given, or those of `KUBECONFIG`, or `~/.kube/config`. As for kubectl, one of a list may be absent.
+    pub(super) fn read(given: Option<PathBuf>) -> Result<Self, ContextError> {
+        let (paths, must_exist) = match given {
+            Some(path) => (vec![path], true),
+            None => (default_paths(), false),
+        };
+        let mut files = Files {
+            merged: Kubeconfig::default(),
+            read: Vec::new(),
+            looked_at: paths.iter().map(|p| p.display().to_string()).collect(),
+        };
+        for path in paths {
+            let Some(one) = read_one(&path, must_exist)? else { continue };
+            files.read.push(path.display().to_string());
+            files.merged = std::mem::take(&mut files.merged)
+                .merge(one)
+                .map_err(|e| ContextError::Malformed {
+                    path: path.display().to_string(),
+                    line: 0,
+                    column: 0,
+                    reason: e.to_string(),
+                })?;
+        }
+        Ok(files)
+    }
+
+    /// The configuration of a role's context.
+    pub(super) async fn config(&self, role: &Role) -> Result<Config, ContextError> {
+        let unusable = |reason: String| ContextError::Unusable {
+            cluster: role.cluster.clone(),
+            context: role.context.clone(),
+            reason,
+        };
+        let present: Vec<String> = self.merged.contexts.iter().map(|c| c.name.clone()).collect();
+        if !present.contains(&role.context) {
+            if role.context == IN_CLUSTER {
+                return Config::incluster().map_err(|e| unusable(crate::api::chain(&e)));
+            }
+            if self.read.is_empty() {
+                return Err(ContextError::NoKubeconfig(self.looked_at.clone()));
+            }
+            return Err(ContextError::NotFound {
+                cluster: role.cluster.clone(),
+                context: role.context.clone(),
+                present,
+                files: self.read.clone(),
+            });
+        }
+        let options = KubeConfigOptions {
+            context: Some(role.context.clone()),
+            ..KubeConfigOptions::default()
+        };
+        let mut config = Config::from_custom_kubeconfig(self.merged.clone(), &options)
+            .await
+            .map_err(|e| unusable(crate::api::chain(&e)))?;
+        // A proxy from the environment does not apply to this machine (as in Go's net/http), only one from the kubeconfig does.
+        if is_loopback(config.cluster_url.host()) && !self.has_proxy(&role.context) {
+            config.proxy_url = None;
+        }
+        Ok(config)
+    }
+
+    fn has_proxy(&self, context: &str) -> bool {
+        let named = self.merged.contexts.iter().find(|c| c.name == context);
+        let cluster = named.and_then(|c| c.context.as_ref()).map(|c| &c.cluster);
+        self.merged
+            .clusters
+            .iter()
+            .filter(|c| Some(&c.name) == cluster)
+            .filter_map(|c| c.cluster.as_ref())
+            .any(|c| c.proxy_url.as_ref().is_some_and(|url| !url.is_empty()))
+    }
+}
+
+fn default_paths() -> Vec<PathBuf> {
+    let listed: Vec<PathBuf> = match std::env::var_os("KUBECONFIG") {
+        Some(list) => std::env::split_paths(&list)
+            .filter(|p| !p.as_os_str().is_empty())
+            .collect(),
+        None => Vec::new(),
+    };
+    match listed.is_empty() {
+        true => std::env::home_dir()
+            .map(|home| home.join(".kube").join("config"))
+            .into_iter()
+            .collect(),
+        false => listed,
+    }
+}
+
+fn read_one(path: &Path, must_exist: bool) -> Result<Option<Kubeconfig>, ContextError> {
+    let name = path.display().to_string();
+    match Kubeconfig::read_from(path) {
+        Ok(config) => Ok(Some(config)),
+        Err(KubeconfigError::ReadConfig(e, _)) if e.kind() == io::ErrorKind::NotFound && !must_exist => Ok(None),
+        Err(KubeconfigError::ReadConfig(source, _)) => Err(ContextError::Unreadable { path: name, source }),
+        Err(KubeconfigError::Parse(error)) => {
+            let at = error.location();
+            let reason = error.without_snippet().to_string();
+            let reason = reason.split(" at line ").next().unwrap_or(&reason);
+            Err(ContextError::Malformed {
+                path: name,
+                line: at.map_or(0, |at| at.line()),
+                column: at.map_or(0, |at| at.column()),
+                reason: crate::api::one_line(reason),
+            })
+        }
+        Err(other) => Err(ContextError::Malformed {
+            path: name,
+            line: 0,
+            column: 0,
+            reason: crate::api::chain(&other),
+        }),
+    }
+}
+
+fn is_loopback(host: Option<&str>) -> bool {
+    let host = host.unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    fn role(context: &str) -> Role {
+        Role {
+            cluster: "infra".into(),
+            context: context.into(),
+        }
+    }
+
+    const GOOD: &str = "apiVersion: v1\nkind: Config\nclusters:\n- {name: c, cluster: {server: 'https://127.0.0.1:1'}}\ncontexts:\n- {name: one, context: {cluster: c}}\n- {name: broken, context: {cluster: nosuch}}\n";
+
+    #[tokio::test]
+    async fn an_unknown_context_is_told_with_those_present_and_the_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = write(&folder, "config", GOOD);
+        let files = Files::read(Some(path.clone())).expect("reads");
+        let error = files.config(&role("nosuch")).await.expect_err("unknown").to_string();
+        assert_eq!(
+            error,
+            format!(
+                "cluster infra: no context \"nosuch\" in {}; there are: one, broken",
+                path.display()
+            )
+        );
+        assert!(files.config(&role("one")).await.is_ok());
+        let error = files.config(&role("broken")).await.expect_err("no such cluster").to_string();
+        assert!(error.contains("nosuch"), "{error}");
+    }
+
+    #[test]
+    fn malformed_yaml_is_told_with_file_line_and_column() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = write(&folder, "config", "apiVersion: v1\nclusters: [\ncontexts: {\n");
+        let error = Files::read(Some(path.clone())).err().expect("malformed");
+        let text = error.to_string();
+        assert!(matches!(error, ContextError::Malformed { line: 1.., column: 1.., .. }), "{error:?}");
+        assert!(text.starts_with(&path.display().to_string()), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_exist() {
+        let error = Files::read(Some("/nonexistent/config".into())).err().expect("absent");
+        assert!(error.to_string().contains("/nonexistent/config"), "{error}");
+    }
+
+    #[test]
+    fn the_environments_proxy_is_not_for_this_machine() {
+        assert!(is_loopback(Some("127.0.0.1")) && is_loopback(Some("[::1]")) && is_loopback(Some("localhost")));
+        assert!(!is_loopback(Some("10.25.11.11")) && !is_loopback(None));
+    }
+}
