@@ -7,9 +7,13 @@
 
 pub mod api;
 pub mod context;
+mod agent;
+mod exec;
 pub mod member;
 pub mod name;
+pub mod object;
 mod progress;
+mod readiness;
 
 pub use api::ApiError;
 pub use context::{ContextError, Contexts, IN_CLUSTER, Role};

@@ -1,0 +1,36 @@
+//! Talking to agents: one stream a pod, requests told apart by their ids. Does not know what is asked.
+
+mod connection;
+mod link;
+mod route;
+
+pub(crate) use link::{AgentLink, batch_time};
+
+use crate::Progress;
+use futures::{StreamExt, stream};
+use meshproof_contract::EnvironmentError;
+use meshproof_wire::Hello;
+use std::sync::Arc;
+
+/// How many streams are opened at once: each is a connection through API server and kubelet.
+const CONNECT_BOUND: usize = 16;
+
+/// Connects to all agents; each with its greeting, or why it cannot be used.
+pub(crate) async fn connect_all(
+    links: Vec<Arc<AgentLink>>,
+    progress: &Progress,
+) -> Vec<(Arc<AgentLink>, Result<Hello, EnvironmentError>)> {
+    let total = links.len();
+    let connecting = stream::iter(links).map(|link| async move {
+        let hello = link.greet().await;
+        (link, hello)
+    });
+    let mut connecting = connecting.buffer_unordered(CONNECT_BOUND);
+    let mut done = Vec::with_capacity(total);
+    progress.waiting(format!("connections to {total} agents"));
+    while let Some(one) = connecting.next().await {
+        done.push(one);
+        progress.waiting(format!("{} of {total} agents connected", done.len()));
+    }
+    done
+}

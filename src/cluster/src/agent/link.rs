@@ -1,0 +1,269 @@
+//! One agent: connected when needed, connected again when the stream breaks and its pod is still the same, and given up when it is not.
+
+use super::{
+    connection::{Closed, Connection},
+    route::{self, Route},
+};
+use crate::{
+    api::{ApiError, Cause},
+    member::Member,
+    readiness::{ReadyPod, State, restarts, state},
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use meshproof_contract::{AgentId, EnvironmentError, Outcome, Probe};
+use meshproof_wire::{Answer, Command, Hello, PROTOCOL};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Mutex;
+
+/// Pauses between tries to open a stream; as many tries and one more.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
+
+/// How much longer than its probes a batch may take: the way there and back, and an agent under load.
+const BATCH_MARGIN: Duration = Duration::from_secs(10);
+
+/// The line to one agent.
+pub(crate) struct AgentLink {
+    member: Member,
+    id: AgentId,
+    pod: ReadyPod,
+    line: Mutex<Line>,
+}
+
+struct Line {
+    connection: Option<Arc<Connection>>,
+    /// The way that worked last.
+    route: Option<Route>,
+    /// Restarts of the container that are known about.
+    restarts: i32,
+    was_connected: bool,
+}
+
+impl AgentLink {
+    pub(crate) fn new(member: Member, pod: ReadyPod) -> Self {
+        let id = AgentId {
+            cluster: member.name().clone(),
+            pod: pod.name.clone(),
+        };
+        let line = Line {
+            connection: None,
+            route: None,
+            restarts: pod.restarts,
+            was_connected: false,
+        };
+        Self {
+            member,
+            id,
+            pod,
+            line: Mutex::new(line),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &AgentId {
+        &self.id
+    }
+    pub(crate) fn pod(&self) -> &ReadyPod {
+        &self.pod
+    }
+
+    /// Connects, and gives the agent's greeting.
+    pub(crate) async fn greet(&self) -> Result<Hello, EnvironmentError> {
+        Ok(self.connect().await?.hello().clone())
+    }
+
+    /// Runs a batch.
+    pub(crate) async fn batch(&self, probes: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
+        let (expected, time) = (probes.len(), batch_time(&probes));
+        match self.request(Command::Batch { probes }, time).await? {
+            Answer::Outcomes { outcomes } if outcomes.len() == expected => Ok(outcomes),
+            Answer::Outcomes { outcomes } => {
+                Err(self.gone(format!("answered {} of {expected} probes", outcomes.len())))
+            }
+            Answer::Error { reason } => Err(self.gone(format!("refused the batch: {reason}"))),
+            Answer::Done => Err(self.gone("answered a batch without outcomes".to_owned())),
+        }
+    }
+
+    /// Sends a command; a broken stream is opened once more, since a probe may be repeated.
+    async fn request(&self, command: Command, time: Duration) -> Result<Answer, EnvironmentError> {
+        let mut broken = None;
+        for _ in 0..2 {
+            let connection = self.connect().await?;
+            match tokio::time::timeout(time, connection.request(command.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(Closed(reason))) => {
+                    self.forget(&connection).await;
+                    broken = Some(reason);
+                }
+                Err(_) => {
+                    self.forget(&connection).await;
+                    let mut reason = format!("no answer within {} s", time.as_secs());
+                    if let Err(changed) = self.check_pod(&mut *self.line.lock().await).await {
+                        reason = format!("{reason}; {changed}");
+                    }
+                    return Err(self.gone(reason));
+                }
+            }
+        }
+        Err(self.gone(broken.unwrap_or_default()))
+    }
+
+    /// The open connection, or a new one.
+    async fn connect(&self) -> Result<Arc<Connection>, EnvironmentError> {
+        let mut line = self.line.lock().await;
+        if let Some(connection) = line.connection.as_ref().filter(|c| c.is_open()) {
+            return Ok(connection.clone());
+        }
+        line.connection = None;
+        if line.was_connected {
+            self.check_pod(&mut line).await.map_err(|reason| self.gone(reason))?;
+        }
+        let first = line.route.unwrap_or(Route::PortForward);
+        let second = match first {
+            Route::PortForward => Route::Exec,
+            Route::Exec => Route::PortForward,
+        };
+        let (connection, route) = match self.open(first).await {
+            Ok(connection) => (connection, first),
+            Err(reason) => match self.open(second).await {
+                Ok(connection) => (connection, second),
+                Err(other) => return Err(self.unreachable((first, reason), (second, other))),
+            },
+        };
+        self.check_greeting(connection.hello())?;
+        let connection = Arc::new(connection);
+        line.connection = Some(connection.clone());
+        line.route = Some(route);
+        line.was_connected = true;
+        Ok(connection)
+    }
+
+    async fn open(&self, route: Route) -> Result<Connection, OpenError> {
+        let mut pauses = BACKOFF.iter();
+        loop {
+            let error = match route::open(&self.member, &self.pod, route).await {
+                Ok(stream) => match Connection::start(stream).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(Closed(reason)) => OpenError::Stream(reason),
+                },
+                Err(error) => OpenError::Api(error),
+            };
+            let lasting = matches!(&error, OpenError::Api(e) if !e.cause.is_transient());
+            match pauses.next() {
+                Some(pause) if !lasting => tokio::time::sleep(*pause).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn check_greeting(&self, hello: &Hello) -> Result<(), EnvironmentError> {
+        if hello.protocol != PROTOCOL {
+            return Err(EnvironmentError::Version {
+                agent: self.id.clone(),
+                theirs: hello.protocol,
+                ours: PROTOCOL,
+            });
+        }
+        // On the node's network the port could be another agent's.
+        if hello.identity.pod != self.pod.name || hello.identity.cluster != self.id.cluster.as_str() {
+            return Err(self.gone(format!("its control port is served by {}", hello.identity)));
+        }
+        Ok(())
+    }
+
+    /// Whether the pod is still the one that was connected; a restart is told once, then the new container is used.
+    async fn check_pod(&self, line: &mut Line) -> Result<(), String> {
+        let found = self.member.get::<Pod>(&self.pod.namespace, &self.pod.name).await;
+        let pod = match found {
+            Ok(Some(pod)) => pod,
+            Ok(None) => return Err("its pod was deleted".to_owned()),
+            // Nothing is known about the pod; opening a stream will tell.
+            Err(_) => return Ok(()),
+        };
+        if pod.uid().as_deref() != Some(&self.pod.uid) {
+            return Err("its pod was replaced by another of the same name".to_owned());
+        }
+        if pod.metadata.deletion_timestamp.is_some() {
+            return Err("its pod is being deleted".to_owned());
+        }
+        let now = restarts(&pod);
+        if now > line.restarts {
+            line.restarts = now;
+            return Err(format!("its container was restarted ({})", last_end(&pod)));
+        }
+        match state(&pod) {
+            State::Stuck(text) => Err(format!("its pod is in trouble: {text}")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn forget(&self, connection: &Arc<Connection>) {
+        let mut line = self.line.lock().await;
+        if line.connection.as_ref().is_some_and(|c| Arc::ptr_eq(c, connection)) {
+            line.connection = None;
+        }
+    }
+
+    fn gone(&self, reason: String) -> EnvironmentError {
+        EnvironmentError::AgentGone {
+            agent: self.id.clone(),
+            reason,
+        }
+    }
+
+    fn unreachable(&self, first: (Route, OpenError), second: (Route, OpenError)) -> EnvironmentError {
+        match (&first.1, &second.1) {
+            (OpenError::Api(error), OpenError::Api(other)) if error.is_forbidden() && other.is_forbidden() => {
+                error.clone().into()
+            }
+            _ => {
+                let tell = |(route, error): &(Route, OpenError)| format!("{}: {}", route.name(), error.reason());
+                self.gone(format!("{}; {}", tell(&first), tell(&second)))
+            }
+        }
+    }
+}
+
+/// Why no connection came about on a route.
+enum OpenError {
+    Api(ApiError),
+    Stream(String),
+}
+
+impl OpenError {
+    fn reason(&self) -> String {
+        match self {
+            OpenError::Api(error) => match &error.cause {
+                Cause::Forbidden(reason) => format!("not allowed to {}: {reason}", error.operation),
+                _ => error.reason(),
+            },
+            OpenError::Stream(reason) => reason.clone(),
+        }
+    }
+}
+
+fn last_end(pod: &Pod) -> String {
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    let ended = statuses
+        .into_iter()
+        .flatten()
+        .find_map(|c| c.last_state.as_ref()?.terminated.as_ref());
+    match ended {
+        Some(ended) => format!(
+            "{}, exit code {}",
+            ended.reason.as_deref().unwrap_or("terminated"),
+            ended.exit_code
+        ),
+        None => "no reason is told".to_owned(),
+    }
+}
+
+/// How long a batch may take: its slowest probe, all of them running at once, and a margin.
+pub(crate) fn batch_time(probes: &[Probe]) -> Duration {
+    let longest = probes.iter().map(|probe| match probe.interval {
+        // One after another.
+        Duration::ZERO => probe.deadline.saturating_mul(probe.count),
+        interval => interval.saturating_mul(probe.count).saturating_add(probe.deadline),
+    });
+    longest.max().unwrap_or_default().saturating_add(BATCH_MARGIN)
+}

@@ -1,0 +1,70 @@
+//! Why an agent is missing: its state, and what the events of its pod or of its controller say.
+
+use super::census::Absent;
+use crate::{
+    api::one_line,
+    member::Member,
+};
+use k8s_openapi::api::core::v1::Event;
+use kube::api::ListParams;
+use meshproof_contract::facts::MissingAgent;
+
+/// The absent agent with the newest warning about it; events that may not be read are done without.
+pub(super) async fn explain(member: &Member, absent: Absent) -> MissingAgent {
+    let about = absent.pod.as_ref().unwrap_or(&absent.owner);
+    let params = ListParams::default().fields(&format!("involvedObject.name={about}"));
+    let events = member.list::<Event>(Some(&absent.namespace), &params).await;
+    let state = with_event(absent.state.text(), &events.unwrap_or_default(), about);
+    MissingAgent {
+        cluster: member.name().clone(),
+        node: absent.node,
+        workload: absent.workload,
+        state,
+    }
+}
+
+fn with_event(state: &str, events: &[Event], about: &str) -> String {
+    let told = events
+        .iter()
+        .filter(|e| e.involved_object.name.as_deref() == Some(about) && e.type_.as_deref() == Some("Warning"))
+        // "Back-off" only repeats that something failed before.
+        .filter(|e| !matches!(e.reason.as_deref(), Some("BackOff")))
+        .max_by_key(|e| {
+            let last = e.last_timestamp.as_ref().map(|t| t.0);
+            last.or(e.event_time.as_ref().map(|t| t.0)).or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
+        });
+    match told.and_then(|e| Some((e.reason.as_deref()?, one_line(e.message.as_deref()?)))) {
+        Some((reason, message)) if !state.contains(&message) => format!("{state} ({reason}: {message})"),
+        _ => state.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_newest_warning_about_it_is_told() {
+        let event = |about: &str, kind: &str, reason: &str, message: &str, minute: u8| {
+            serde_json::from_value::<Event>(json!({
+                "metadata": {"name": "e", "namespace": "meshproof"},
+                "involvedObject": {"kind": "DaemonSet", "name": about},
+                "type": kind, "reason": reason, "message": message,
+                "lastTimestamp": format!("2026-11-21T10:{minute:02}:00Z"),
+            }))
+            .expect("an event")
+        };
+        let events = [
+            event("set", "Warning", "FailedCreate", "an old story", 1),
+            event("set", "Warning", "FailedCreate", "violates PodSecurity \"restricted\"", 3),
+            event("set", "Normal", "SuccessfulCreate", "created", 4),
+            event("other", "Warning", "FailedCreate", "another", 5),
+        ];
+        assert_eq!(
+            with_event("no pod was created for it", &events, "set"),
+            "no pod was created for it (FailedCreate: violates PodSecurity \"restricted\")"
+        );
+        assert_eq!(with_event("Pending", &[], "set"), "Pending");
+    }
+}
