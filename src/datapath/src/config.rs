@@ -75,6 +75,15 @@ pub enum Encryption {
     },
 }
 
+/// Packets to a peer without a known key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutKey {
+    /// They leave in clear, as Cilium does by default.
+    SendInClear,
+    /// They are dropped: Cilium's strict mode.
+    Drop,
+}
+
 impl Default for Encryption {
     fn default() -> Self {
         Encryption::WireGuard { port: 51871 }
@@ -116,6 +125,8 @@ pub struct NodeConfig {
     pub routing: Routing,
     /// Whether they are encrypted.
     pub encryption: Encryption,
+    /// What happens to packets for a peer whose key is not known, with encryption on.
+    pub without_key: WithoutKey,
     /// WireGuard key; generated when absent.
     pub secret_key: Option<SecretKey>,
     /// How many flow events the node remembers.
@@ -144,6 +155,7 @@ impl NodeConfig {
             node_ports: 30000..=32767,
             routing: Routing::default(),
             encryption: Encryption::default(),
+            without_key: WithoutKey::SendInClear,
             secret_key: None,
             flow_capacity: 4095,
         }

@@ -11,26 +11,34 @@
 #![cfg(target_os = "linux")]
 
 mod config;
+mod device;
 mod fabric;
 mod fault;
 mod flow;
+mod impairment;
 mod name;
 pub mod netns;
 mod node;
 pub mod packet;
 mod policy;
+mod reactor;
 mod service;
+mod socket;
 pub mod switch;
+mod wireguard;
 
 pub use config::{
     Encryption, FabricConfig, HostConfig, LinkProfile, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey,
+    WithoutKey,
 };
+pub use device::DeviceError;
 pub use fabric::{Fabric, FabricError, HostNet};
 pub use fault::{Checksum, Effect, Fault, FaultId, Impairment, MtuSignal, Nodes, Traffic};
 pub use flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party};
 pub use name::{ClusterName, EndpointName, NodeName, ServiceName};
-pub use node::{Node, NodeError, NodeHandle, PeerStatus, PodError, PodNet};
+pub use node::{Node, NodeError, NodeHandle, PodError, PodNet};
 pub use policy::{AllowAll, FlowQuery, Identity, Policy, ProxyPort, Verdict};
 pub use service::{
     Affinity, Algorithm, Backend, BackendState, Frontend, NoBackend, Protocol, Service, ServiceOverride,
 };
+pub use wireguard::PeerStatus;

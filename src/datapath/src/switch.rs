@@ -1,1 +1,572 @@
-//! The switch. Placeholder until it lands.
+//! One node's switch: a pure state machine. A packet comes in from a pod, the host, a peer or the wire; deliveries come
+//! out. It has no sockets and no clock of its own, and does not know how peers are reached or whether they are
+//! encrypted.
+//!
+//! The order of things follows Cilium's (`bpf/bpf_lxc.c`): service translation, policy at the source, policy at the
+//! destination, routing; answers and established flows pass by connection tracking.
+
+mod balance;
+mod conntrack;
+mod deliver;
+mod fragments;
+mod journal;
+mod maglev;
+mod related;
+mod setup;
+mod topology;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use crate::config::{Encryption, NodeConfig, Peer, PodConfig, Routing};
+use crate::fault::{Fault, FaultId, Traffic};
+use crate::flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party};
+use crate::impairment::Impairments;
+use crate::name::NodeName;
+use crate::packet::{HeaderError, Headers, Packet, Transport, Tuple};
+use crate::policy::{AllowAll, Identity, Policy, ProxyPort};
+use crate::service::{Protocol, Service};
+use balance::{Keep, ServiceTable};
+use conntrack::{Conntrack, FlowKey, Way};
+use fragments::FragmentTable;
+use journal::Journal;
+use topology::{Endpoint, Topology};
+
+pub use topology::PeerIndex;
+
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The pod with this address.
+    Pod(Ipv4Addr),
+    /// A process in the node's own namespace.
+    Host,
+    /// Another node, through the tunnel, with the identity that it carried.
+    Tunnel(Identity),
+    /// The network outside any tunnel, addressed to this node's switch.
+    Wire,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The pod with this address.
+    Pod(Ipv4Addr),
+    /// The node's own stack.
+    Host,
+    /// A peer, tunnelled.
+    Peer {
+        /// Which.
+        peer: PeerIndex,
+        /// The source's identity.
+        identity: Identity,
+        /// Whether it may be encrypted.
+        protection: Protection,
+    },
+    /// The network, as it is.
+    Wire,
+}
+
+/// Whether a packet to a peer goes the configured way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// As configured.
+    Configured,
+    /// In clear whatever is configured: a fault.
+    Stripped,
+}
+
+/// A packet on its way out.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Where to.
+    pub target: Target,
+    /// The packet.
+    pub packet: Packet,
+    /// How long to hold it back.
+    pub delay: Duration,
+}
+
+/// Where a proxied flow was really going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxiedFlow {
+    /// The destination that the client asked for, a service's address if it asked a service.
+    pub destination: SocketAddrV4,
+    /// The client's identity.
+    pub source_identity: Identity,
+}
+
+/// Ports that translated sources get: above the host's own ephemeral ports, as set up by the node.
+pub(crate) const TRANSLATED_PORTS: RangeInclusive<u16> = 49152..=65535;
+/// Cilium's `ipv4-service-loopback-address`: the source that a pod sees when it reaches itself through a service.
+pub(crate) const LOOPBACK: Ipv4Addr = Ipv4Addr::new(169, 254, 42, 1);
+
+const CONNTRACK_CAPACITY: usize = 1 << 18;
+const EXPIRE_EVERY: Duration = Duration::from_secs(2);
+
+/// The state machine.
+pub struct Switch {
+    name: NodeName,
+    topology: Topology,
+    node_ports: RangeInclusive<u16>,
+    reserved_ports: Vec<u16>,
+    device_mtu: usize,
+    route_mtu: usize,
+    services: ServiceTable,
+    conntrack: Conntrack,
+    fragments: FragmentTable,
+    journal: Journal,
+    policy: Box<dyn Policy>,
+    policy_revision: u64,
+    faults: SwitchFaults,
+    /// Inner MTU that the path to a peer was found to have, until the faults change.
+    learned_mtu: Vec<Option<usize>>,
+    rng: SmallRng,
+    next_expiry: Instant,
+}
+
+/// The faults that act in this switch.
+#[derive(Debug, Default)]
+struct SwitchFaults {
+    endpoints: Vec<(Ipv4Addr, Direction, Impairments)>,
+    /// By peer.
+    paths: Vec<Impairments>,
+    masquerade: Vec<bool>,
+    plaintext: Vec<Vec<Traffic>>,
+}
+
+/// A packet with what is known of it, on its way through.
+struct Transit {
+    now: Instant,
+    from: Source,
+    packet: Packet,
+    headers: Headers,
+    /// Headers' tuple, with ports also in later fragments.
+    tuple: Tuple,
+    delay: Duration,
+    /// Whether a fault sends it twice.
+    twice: bool,
+    /// The smallest MTU that a fault allows on its way.
+    mtu: usize,
+}
+
+/// Why a packet does not go on, and what its sender gets to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Drop(DropReason),
+    Reject(DropReason),
+}
+
+impl Switch {
+    /// A switch without pods, peers or services. `link_mtu` is the MTU of the devices.
+    pub fn new(config: &NodeConfig, link_mtu: u16, seed: u64, now: Instant) -> Self {
+        let mut reserved_ports = Vec::new();
+        if let Encryption::WireGuard { port } = config.encryption {
+            reserved_ports.push(port);
+        }
+        if let Routing::Vxlan { port } = config.routing {
+            reserved_ports.push(port);
+        }
+        Self {
+            name: config.name.clone(),
+            topology: Topology::new(config),
+            node_ports: config.node_ports.clone(),
+            reserved_ports,
+            device_mtu: usize::from(link_mtu),
+            route_mtu: usize::from(config.route_mtu(link_mtu)),
+            services: ServiceTable::default(),
+            conntrack: Conntrack::new(CONNTRACK_CAPACITY),
+            fragments: FragmentTable::default(),
+            journal: Journal::new(config.flow_capacity, now),
+            policy: Box::new(AllowAll),
+            policy_revision: 0,
+            faults: SwitchFaults::default(),
+            learned_mtu: Vec::new(),
+            rng: SmallRng::seed_from_u64(seed),
+            next_expiry: now + EXPIRE_EVERY,
+        }
+    }
+
+    /// Adds a pod, or changes its name and identity.
+    pub fn add_pod(&mut self, pod: &PodConfig) {
+        let endpoint = Endpoint {
+            name: pod.name.clone(),
+            identity: pod.identity,
+        };
+        if self.topology.endpoints.insert(pod.address, endpoint).is_none() {
+            self.conntrack.forget_address(pod.address);
+        }
+    }
+
+    /// Removes a pod and forgets its flows.
+    pub fn remove_pod(&mut self, address: Ipv4Addr) {
+        self.topology.endpoints.remove(&address);
+        self.conntrack.forget_address(address);
+    }
+
+    /// Gives a pod another identity; its flows are asked about again.
+    pub fn set_pod_identity(&mut self, address: Ipv4Addr, identity: Identity) {
+        if let Some(endpoint) = self.topology.endpoints.get_mut(&address) {
+            endpoint.identity = identity;
+            self.policy_revision += 1;
+        }
+    }
+
+    /// Replaces the peers. Call [`set_faults`](Self::set_faults) afterwards: faults are kept by peer.
+    pub fn set_peers(&mut self, peers: Vec<Peer>) {
+        self.learned_mtu = vec![None; peers.len()];
+        self.topology.set_peers(peers);
+    }
+
+    /// Replaces the services.
+    pub fn set_services(&mut self, services: Vec<Service>) {
+        self.services.set_services(services);
+    }
+
+    /// Replaces what is known about remote addresses.
+    pub fn set_identities(&mut self, identities: Vec<(Ipv4Net, Identity)>) {
+        self.topology.set_identities(identities);
+        self.policy_revision += 1;
+    }
+
+    /// Replaces the policy.
+    pub fn set_policy(&mut self, policy: Box<dyn Policy>) {
+        self.policy = policy;
+        self.policy_revision += 1;
+    }
+
+    /// Replaces the faults; those that do not act in this switch are ignored.
+    pub fn set_faults(&mut self, faults: &[(FaultId, Fault)]) {
+        let peers = self.topology.peers.len();
+        let mut acting = SwitchFaults {
+            endpoints: Vec::new(),
+            paths: vec![Impairments::default(); peers],
+            masquerade: vec![false; peers],
+            plaintext: vec![Vec::new(); peers],
+        };
+        let mut overrides = Vec::new();
+        let name = &self.name;
+        for (_, fault) in faults {
+            let towards = |nodes: &crate::fault::Nodes| -> Vec<usize> {
+                let peers = self.topology.peers.iter().enumerate();
+                peers
+                    .filter(|(_, peer)| nodes.contains(&peer.node))
+                    .map(|(index, _)| index)
+                    .collect()
+            };
+            match fault {
+                Fault::Path { from, to, impairment } if from.contains(name) => {
+                    towards(to)
+                        .into_iter()
+                        .for_each(|peer| acting.paths[peer].0.push(impairment.clone()));
+                }
+                Fault::Masquerade { from, to } if from.contains(name) => {
+                    towards(to).into_iter().for_each(|peer| acting.masquerade[peer] = true);
+                }
+                Fault::Plaintext { from, to, traffic } if from.contains(name) => {
+                    towards(to)
+                        .into_iter()
+                        .for_each(|peer| acting.plaintext[peer].push(traffic.clone()));
+                }
+                Fault::Endpoint {
+                    address,
+                    direction,
+                    impairment,
+                } => {
+                    let known = acting
+                        .endpoints
+                        .iter_mut()
+                        .find(|(a, d, _)| a == address && d == direction);
+                    match known {
+                        Some((_, _, impairments)) => impairments.0.push(impairment.clone()),
+                        None => acting
+                            .endpoints
+                            .push((*address, *direction, Impairments(vec![impairment.clone()]))),
+                    }
+                }
+                Fault::Service { nodes, service, change } if nodes.contains(name) => {
+                    overrides.push((service.clone(), change.clone()));
+                }
+                _ => {}
+            }
+        }
+        self.faults = acting;
+        self.services.set_overrides(overrides);
+        self.learned_mtu.fill(None);
+    }
+
+    /// Notes that packets of more than `mtu` bytes do not reach a peer; senders will be told.
+    pub fn learn_mtu(&mut self, peer: PeerIndex, mtu: usize) {
+        if let Some(learned) = self.learned_mtu.get_mut(peer.0) {
+            *learned = Some(learned.map_or(mtu, |known| known.min(mtu)));
+        }
+    }
+
+    /// Counts since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            conntrack_entries: self.conntrack.len(),
+            ..self.journal.counters.clone()
+        }
+    }
+
+    /// Remembered flow events from this sequence number on.
+    pub fn flows(&self, from: u64) -> Vec<FlowEvent> {
+        self.journal.since(from)
+    }
+
+    /// Where a flow that a proxy accepted from `client` was really going.
+    pub fn proxied_flow(
+        &self,
+        now: Instant,
+        protocol: Protocol,
+        client: SocketAddrV4,
+        proxy: ProxyPort,
+    ) -> Option<ProxiedFlow> {
+        let source = SocketAddrV4::new(self.topology.router, proxy.0);
+        let (key, _) = self.conntrack.find(
+            now,
+            &Tuple {
+                protocol,
+                source,
+                destination: client,
+            },
+        )?;
+        let flow = self.conntrack.get(key);
+        let was_redirected = flow.redirect == Some(proxy);
+        was_redirected.then_some(ProxiedFlow {
+            destination: flow.original.destination,
+            source_identity: flow.source_identity,
+        })
+    }
+
+    /// Whether the stack of this node must not see a packet that arrives on `eth0`: it is for a pod, for a NodePort or
+    /// for a translated source.
+    pub(crate) fn wants_from_wire(
+        own: Ipv4Addr,
+        node_ports: &RangeInclusive<u16>,
+        reserved: &[u16],
+        headers: &Headers,
+    ) -> bool {
+        if headers.destination() != own {
+            return true;
+        }
+        let port = headers.tuple.destination.port();
+        let is_ours = node_ports.contains(&port) || (TRANSLATED_PORTS.contains(&port) && !reserved.contains(&port));
+        let is_echo_request = matches!(headers.transport, Transport::IcmpEcho { kind: 8 });
+        is_ours || (headers.tuple.protocol == Protocol::Icmp && !is_echo_request)
+    }
+
+    /// What [`wants_from_wire`](Self::wants_from_wire) needs, for whoever sits at the other end of `eth0`.
+    pub(crate) fn wire_ports(&self) -> (RangeInclusive<u16>, Vec<u16>) {
+        (self.node_ports.clone(), self.reserved_ports.clone())
+    }
+
+    /// Takes a packet in; deliveries are appended to `out`.
+    pub fn receive(&mut self, now: Instant, from: Source, mut packet: Packet, out: &mut Vec<Delivery>) {
+        if now >= self.next_expiry {
+            self.next_expiry = now + EXPIRE_EVERY;
+            self.conntrack.expire(now);
+            self.fragments.expire(now);
+            self.services.expire(now);
+        }
+        let headers = match Headers::read(packet.bytes()) {
+            Ok(headers) => headers,
+            Err(error) => {
+                let reason = match error {
+                    HeaderError::NotIpv4 => DropReason::UnsupportedL3,
+                    HeaderError::Malformed => DropReason::InvalidPacket,
+                };
+                return self.journal.count_dropped(reason, direction_of(from));
+            }
+        };
+        packet.truncate(headers.total_len);
+        let Some(tuple) = self.fragments.tuple(now, &headers) else {
+            return self
+                .journal
+                .count_dropped(DropReason::FragmentNotFound, direction_of(from));
+        };
+        let mut transit = Transit {
+            now,
+            from,
+            packet,
+            headers,
+            tuple,
+            delay: Duration::ZERO,
+            twice: false,
+            mtu: usize::MAX,
+        };
+        if let Err(refusal) = self.pass(&mut transit, out) {
+            self.refuse(&transit, refusal, out);
+        }
+    }
+
+    /// Notes that a packet for a peer was dropped because it could not be encrypted.
+    pub(crate) fn note_unencrypted(&mut self, bytes: &[u8], now: Instant) {
+        let Ok(headers) = Headers::read(bytes) else { return };
+        let (tuple, reason) = (headers.tuple, DropReason::Unencrypted);
+        let from = Source::Pod(headers.source());
+        let packet = Packet::zeroed(0);
+        let transit = Transit {
+            now,
+            from,
+            packet,
+            headers,
+            tuple,
+            delay: Duration::ZERO,
+            twice: false,
+            mtu: usize::MAX,
+        };
+        self.note_drop(&transit, reason);
+    }
+
+    fn pass(&mut self, transit: &mut Transit, out: &mut Vec<Delivery>) -> Result<(), Refusal> {
+        if let Source::Pod(address) = transit.from {
+            if transit.headers.source() != address {
+                return Err(Refusal::Drop(DropReason::InvalidSource));
+            }
+            if !self.impair_endpoint(address, Direction::Egress, transit, out) {
+                return Ok(());
+            }
+        }
+        if matches!(transit.headers.transport, Transport::IcmpError { .. }) && self.pass_related(transit, out)? {
+            return Ok(());
+        }
+        let (key, way, is_new) = match self.established(transit)? {
+            Some((key, way)) => (key, way, false),
+            None => match self.set_up(transit)? {
+                Some(key) => (key, Way::Original, true),
+                None => return self.forward_untracked(transit, out),
+            },
+        };
+        let flow = self.conntrack.get_mut(key);
+        let changed = flow.observe(transit.now, way, &transit.headers);
+        self.forward(transit, key, way, is_new || changed, out);
+        Ok(())
+    }
+
+    /// The live flow that the packet belongs to, after asking again what may have changed since.
+    fn established(&mut self, transit: &Transit) -> Result<Option<(FlowKey, Way)>, Refusal> {
+        let Some((key, way)) = self.conntrack.find(transit.now, &transit.tuple) else {
+            return Ok(None);
+        };
+        if self.conntrack.get(key).is_reused_by(&transit.headers) {
+            self.conntrack.remove(key);
+            return Ok(None);
+        }
+        if way == Way::Reply {
+            return Ok(Some((key, way)));
+        }
+        if let Some(binding) = self.conntrack.get(key).service {
+            match self.services.keeps(&binding) {
+                Keep::Yes(revision) => {
+                    let binding = conntrack::Binding { revision, ..binding };
+                    self.conntrack.get_mut(key).service = Some(binding);
+                }
+                // As Cilium's lb4_local: a flow whose backend is gone is given another one.
+                Keep::BackendGone => {
+                    self.conntrack.remove(key);
+                    return Ok(None);
+                }
+                Keep::ServiceGone => {
+                    self.conntrack.remove(key);
+                    return Err(Refusal::Drop(DropReason::ServiceBackendNotFound));
+                }
+            }
+        }
+        if self.conntrack.get(key).policy_revision != self.policy_revision {
+            self.ask_again(key, transit)?;
+        }
+        Ok(Some((key, way)))
+    }
+
+    fn refuse(&mut self, transit: &Transit, refusal: Refusal, out: &mut Vec<Delivery>) {
+        let (Refusal::Drop(reason) | Refusal::Reject(reason)) = refusal;
+        self.note_drop(transit, reason);
+        if let Refusal::Reject(_) = refusal {
+            self.reject(transit, out);
+        }
+    }
+
+    fn note_drop(&mut self, transit: &Transit, reason: DropReason) {
+        self.journal.count_dropped(reason, direction_of(transit.from));
+        self.record(
+            transit,
+            transit.tuple,
+            false,
+            Observation::Drop,
+            FlowVerdict::Dropped(reason),
+        );
+    }
+
+    fn record(
+        &mut self,
+        transit: &Transit,
+        tuple: Tuple,
+        is_reply: bool,
+        observation: Observation,
+        verdict: FlowVerdict,
+    ) {
+        let event = FlowEvent {
+            sequence: 0,
+            time: self.journal.time_of(transit.now),
+            observation,
+            verdict,
+            direction: match observation {
+                Observation::ToEndpoint => Direction::Ingress,
+                _ => direction_of(transit.from),
+            },
+            protocol: tuple.protocol,
+            source: self.party(tuple.source, transit.from),
+            destination: self.party(tuple.destination, Source::Host),
+            is_reply,
+            tcp_flags: transit.headers.tcp_flags(),
+            icmp: transit.headers.icmp(),
+            length: transit.headers.total_len as u16,
+        };
+        self.journal.record(event);
+    }
+
+    fn party(&self, side: SocketAddrV4, from: Source) -> Party {
+        let identity = match from {
+            Source::Tunnel(identity) if identity != Identity::UNKNOWN => identity,
+            _ => self.topology.identity_of(*side.ip()),
+        };
+        let endpoint = self
+            .topology
+            .endpoints
+            .get(side.ip())
+            .map(|endpoint| endpoint.name.clone());
+        Party {
+            address: *side.ip(),
+            port: side.port(),
+            identity,
+            endpoint,
+        }
+    }
+}
+
+impl std::fmt::Debug for Switch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Switch")
+            .field("name", &self.name)
+            .field("flows", &self.conntrack.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn direction_of(from: Source) -> Direction {
+    match from {
+        Source::Pod(_) | Source::Host => Direction::Egress,
+        Source::Tunnel(_) | Source::Wire => Direction::Ingress,
+    }
+}
+
+#[cfg(test)]
+#[path = "switch/tests.rs"]
+mod tests;

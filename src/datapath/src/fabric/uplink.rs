@@ -1,0 +1,245 @@
+//! A machine's way into the fabric: finds the receiver of each packet, applies the rule of the link to it, and writes
+//! to the receiver's end. Each machine's thread owns one.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::{Fabric, Port, Table, mac};
+use crate::fault::{Effect, Fault, Impairment, MtuSignal, Traffic};
+use crate::impairment::{Fate, Impairments, corrupt};
+use crate::packet::{Headers, IcmpError, Packet, PacketPool, icmp_error, tcp_reset};
+use crate::reactor::DelayQueue;
+use crate::service::Protocol;
+use crate::socket::{Name, Outbox};
+use crate::switch::Switch;
+
+/// The rule of one ordered pair.
+#[derive(Debug)]
+struct Link {
+    to: Arc<Port>,
+    outbox: Outbox,
+    latency: Duration,
+    impairments: Impairments,
+}
+
+/// Something that the sender ought to know of a packet that did not cross.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Packets of more than `mtu` bytes do not reach that machine.
+    Mtu { to: Ipv4Addr, mtu: u16 },
+}
+
+/// One machine's sending side.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    fabric: Fabric,
+    own: Arc<Port>,
+    table: Arc<Table>,
+    links: HashMap<usize, Link>,
+    /// Answers to this machine itself.
+    back: Outbox,
+    delayed: DelayQueue<(usize, Packet)>,
+    rng: SmallRng,
+}
+
+impl Uplink {
+    pub(crate) fn new(fabric: Fabric, own: Arc<Port>) -> Self {
+        let seed = own
+            .name
+            .as_str()
+            .bytes()
+            .fold(fabric.config().seed, |seed, byte| seed.rotate_left(5) ^ u64::from(byte));
+        let (table, back) = (fabric.table(), own.socket.outbox());
+        Self {
+            fabric,
+            own,
+            table,
+            links: HashMap::new(),
+            back,
+            delayed: DelayQueue::default(),
+            rng: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    /// Takes over a changed fabric; returns whether it had changed.
+    pub(crate) fn refresh(&mut self) -> bool {
+        if self.fabric.version() == self.table.version {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.table, self.fabric.table());
+        self.links.clear();
+        // Packets in flight arrive where they were going, if that is still there.
+        let now_at = |to: usize| {
+            let name = &before.ports.get(to)?.name;
+            self.table.ports.iter().position(|port| port.name == *name)
+        };
+        self.delayed.retain_map(|(to, packet)| Some((now_at(to)?, packet)));
+        true
+    }
+
+    /// MTU of the fabric's devices.
+    pub(crate) fn mtu(&self) -> u16 {
+        self.fabric.config().mtu
+    }
+
+    /// The view in use.
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// When the next packet in flight arrives.
+    pub(crate) fn next_arrival(&self) -> Option<Instant> {
+        self.delayed.next()
+    }
+
+    /// Takes a packet that left this machine's `eth0`.
+    pub(crate) fn cross(&mut self, now: Instant, mut packet: Packet, notices: &mut Vec<Notice>) {
+        let Ok(headers) = Headers::read(packet.bytes()) else {
+            return;
+        };
+        let Some(to) = self.table.find(headers.destination()) else {
+            return;
+        };
+        let link = self
+            .links
+            .entry(to)
+            .or_insert_with(|| Link::between(&self.fabric, &self.table, &self.own, to));
+        let fate = match link.impairments.is_empty() {
+            true => Fate::Pass(Default::default()),
+            false => link.impairments.judge(packet.bytes(), &headers, &mut self.rng),
+        };
+        match fate {
+            Fate::Pass(passage) => {
+                let delay = link.latency + passage.delay;
+                if let Some(checksum) = passage.corrupt {
+                    corrupt(packet.bytes_mut(), &headers, checksum);
+                }
+                if passage.twice {
+                    self.send_after(now, delay, to, packet.clone());
+                }
+                self.send_after(now, delay, to, packet);
+            }
+            Fate::Lost
+            | Fate::TooBig {
+                signal: MtuSignal::Silent,
+                ..
+            } => {}
+            Fate::TooBig {
+                mtu,
+                signal: MtuSignal::Icmp,
+            } => {
+                notices.push(Notice::Mtu {
+                    to: link.to.address,
+                    mtu,
+                });
+                let hop = link.to.address;
+                self.answer(icmp_error(
+                    packet.bytes(),
+                    &headers,
+                    hop,
+                    IcmpError::FragmentationNeeded { mtu },
+                ));
+            }
+            Fate::Reset => self.answer(tcp_reset(packet.bytes(), &headers)),
+        }
+    }
+
+    fn answer(&mut self, answer: Option<Packet>) {
+        if let Some(answer) = answer {
+            self.back.push(answer, Name::Link(self.own.mac));
+        }
+    }
+
+    fn send_after(&mut self, now: Instant, delay: Duration, to: usize, packet: Packet) {
+        if delay.is_zero() {
+            self.arrive(to, packet);
+        } else {
+            self.delayed.push(now + delay, (to, packet));
+        }
+    }
+
+    fn arrive(&mut self, to: usize, packet: Packet) {
+        let link = self
+            .links
+            .entry(to)
+            .or_insert_with(|| Link::between(&self.fabric, &self.table, &self.own, to));
+        let Ok(headers) = Headers::read(packet.bytes()) else {
+            return;
+        };
+        let port = &link.to;
+        let for_switch = port.switch.as_ref().is_some_and(|switch| {
+            Switch::wants_from_wire(port.address, &switch.node_ports, &switch.reserved, &headers)
+        });
+        // Another MAC address than the device's keeps the receiver's stack from looking at it.
+        let to = if for_switch { mac(0xff, port.address) } else { port.mac };
+        link.outbox.push(packet, Name::Link(to));
+    }
+
+    /// Sends what is due. Returns how many packets were lost to full queues.
+    pub(crate) fn flush(&mut self, now: Instant, pool: &mut PacketPool) -> u64 {
+        while let Some((to, packet)) = self.delayed.pop_due(now) {
+            self.arrive(to, packet);
+        }
+        let outboxes = self
+            .links
+            .values_mut()
+            .map(|link| &mut link.outbox)
+            .chain([&mut self.back]);
+        outboxes
+            .filter(|outbox| !outbox.is_empty())
+            .map(|outbox| outbox.flush(pool))
+            .sum()
+    }
+}
+
+impl Link {
+    fn between(fabric: &Fabric, table: &Table, from: &Port, to: usize) -> Self {
+        let to = table.ports[to].clone();
+        let config = fabric.config();
+        let profile = match (&from.cluster, &to.cluster) {
+            (Some(a), Some(b)) if a != b => config.between_clusters,
+            _ => config.within_cluster,
+        };
+        let (from, name) = (&from.name, &to.name);
+        let mut impairments = Vec::new();
+        for (_, fault) in table.faults.iter() {
+            match fault {
+                Fault::Underlay {
+                    from: senders,
+                    to: receivers,
+                    impairment,
+                } if senders.contains(from) && receivers.contains(name) => {
+                    impairments.push(impairment.clone());
+                }
+                Fault::TunnelDown {
+                    from: senders,
+                    to: receivers,
+                } if senders.contains(from) && receivers.contains(name) => {
+                    if let Some(port) = to.wireguard_port {
+                        let traffic = Traffic::Port(Protocol::Udp, port);
+                        impairments.push(Impairment {
+                            traffic,
+                            effect: Effect::Drop,
+                        });
+                    }
+                }
+                Fault::Cut { node } if node == from || node == name => {
+                    impairments.push(Impairment::all(Effect::Drop));
+                }
+                _ => {}
+            }
+        }
+        let outbox = to.socket.outbox();
+        Self {
+            to,
+            outbox,
+            latency: profile.latency,
+            impairments: Impairments(impairments),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The node's thread: reads packets in batches, lets the switch decide, and writes what it decided. The switch, the
+//! tunnels and the fabric's rules are elsewhere; here they meet the sockets.
+
+mod carry;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+
+use super::devices::Devices;
+use crate::config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey, WithoutKey};
+use crate::device::Mac;
+use crate::fabric::{Fabric, Notice, Port, Uplink};
+use crate::fault::Fault;
+use crate::flow::Counters;
+use crate::packet::Packet;
+use crate::packet::PacketPool;
+use crate::reactor::{DelayQueue, Reactor};
+use crate::socket::{Batch, Outbox, PacketSocket};
+use crate::switch::{Delivery, PeerIndex, Switch, Target};
+use crate::wireguard::{Outcome, PeerStatus, WireGuard};
+
+/// What the node's thread is asked to do.
+pub(super) enum Command {
+    Do(Box<dyn FnOnce(&mut Worker) + Send>),
+    Stop,
+}
+
+/// How often WireGuard's timers run; its shortest is five seconds.
+const TICK: Duration = Duration::from_millis(250);
+
+const FABRIC: u64 = 0;
+const HOST: u64 = 1;
+const WIRE: u64 = 2;
+const WIREGUARD: u64 = 3;
+const VXLAN: u64 = 4;
+const FIRST_POD: u64 = 5;
+
+/// A pod's link, ready to be watched.
+pub(super) struct Attached {
+    pub socket: PacketSocket,
+    pub mac: Mac,
+}
+
+struct Pod {
+    address: Ipv4Addr,
+    mac: Mac,
+    socket: PacketSocket,
+    outbox: Outbox,
+}
+
+struct Outboxes {
+    host: Outbox,
+    wire: Outbox,
+    wireguard: Option<Outbox>,
+    vxlan: Option<Outbox>,
+}
+
+pub(super) struct Worker {
+    pub switch: Switch,
+    wireguard: Option<WireGuard>,
+    routing: Routing,
+    without_key: WithoutKey,
+    address: Ipv4Addr,
+    peers: Vec<Peer>,
+    devices: Devices,
+    outboxes: Outboxes,
+    port: Arc<Port>,
+    uplink: Uplink,
+    pods: HashMap<u64, Pod>,
+    pod_tokens: HashMap<Ipv4Addr, u64>,
+    next_token: u64,
+    delayed: DelayQueue<(Target, Packet)>,
+    reactor: Reactor,
+    commands: Receiver<Command>,
+    pool: PacketPool,
+    batch: Batch,
+    deliveries: Vec<Delivery>,
+    outcome: Outcome,
+    notices: Vec<Notice>,
+    next_tick: Instant,
+    faults_in_force: usize,
+    overruns: u64,
+}
+
+impl Worker {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "called once, with everything a node consists of"
+    )]
+    pub(super) fn new(
+        config: &NodeConfig,
+        switch: Switch,
+        secret: &SecretKey,
+        fabric: Fabric,
+        port: Arc<Port>,
+        devices: Devices,
+        reactor: Reactor,
+        commands: Receiver<Command>,
+    ) -> io::Result<Self> {
+        let mut pool = PacketPool::new(usize::from(fabric.config().mtu) + 256, 4096);
+        let batch = Batch::new(&mut pool);
+        reactor.add(&port.socket, FABRIC)?;
+        reactor.add(&devices.host, HOST)?;
+        reactor.add(&devices.wire, WIRE)?;
+        if let Some(socket) = &devices.wireguard {
+            reactor.add(socket, WIREGUARD)?;
+        }
+        if let Some(socket) = &devices.vxlan {
+            reactor.add(socket, VXLAN)?;
+        }
+        let outboxes = Outboxes {
+            host: devices.host.outbox(),
+            wire: devices.wire.outbox(),
+            wireguard: devices.wireguard.as_ref().map(|socket| socket.outbox()),
+            vxlan: devices.vxlan.as_ref().map(|socket| socket.outbox()),
+        };
+        Ok(Self {
+            switch,
+            wireguard: match config.encryption {
+                Encryption::WireGuard { .. } => Some(WireGuard::new(secret)),
+                Encryption::None => None,
+            },
+            routing: config.routing,
+            without_key: config.without_key,
+            address: config.address,
+            peers: Vec::new(),
+            uplink: Uplink::new(fabric, port.clone()),
+            port,
+            devices,
+            outboxes,
+            pods: HashMap::new(),
+            pod_tokens: HashMap::new(),
+            next_token: FIRST_POD,
+            delayed: DelayQueue::default(),
+            reactor,
+            commands,
+            pool,
+            batch,
+            deliveries: Vec::new(),
+            outcome: Outcome::default(),
+            notices: Vec::new(),
+            next_tick: Instant::now() + TICK,
+            faults_in_force: 0,
+            overruns: 0,
+        })
+    }
+
+    /// Carries packets until told to stop.
+    pub(super) fn run(&mut self) {
+        self.apply_faults();
+        loop {
+            let deadline = [self.delayed.next(), self.uplink.next_arrival(), Some(self.next_tick)];
+            let ready = match self.reactor.wait(deadline.into_iter().flatten().min()) {
+                Ok(ready) => ready,
+                Err(error) => return tracing::error!(%error, node = %self.port.name, "the node's thread cannot wait"),
+            };
+            while let Ok(command) = self.commands.try_recv() {
+                match command {
+                    Command::Do(work) => work(self),
+                    Command::Stop => return,
+                }
+            }
+            if self.uplink.refresh() {
+                self.apply_faults();
+            }
+            for token in ready {
+                if let Err(error) = self.carry(token) {
+                    // A pod's device that goes away says so once, before its removal is asked for.
+                    tracing::debug!(%error, token, node = %self.port.name, "a socket failed");
+                }
+                self.flush();
+            }
+            self.run_timers();
+            self.flush();
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = Instant::now();
+        while let Some((target, packet)) = self.delayed.pop_due(now) {
+            self.send(target, packet);
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            if let Some(wireguard) = &mut self.wireguard {
+                wireguard.tick(&mut self.pool, &mut self.outcome);
+            }
+            self.post_datagrams();
+        }
+    }
+
+    pub(super) fn has_pod(&self, address: Ipv4Addr) -> bool {
+        self.pod_tokens.contains_key(&address)
+    }
+
+    pub(super) fn add_pod(&mut self, config: &PodConfig, pod: Attached) -> io::Result<()> {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.reactor.add(&pod.socket, token)?;
+        let outbox = pod.socket.outbox();
+        self.pods.insert(
+            token,
+            Pod {
+                address: config.address,
+                mac: pod.mac,
+                socket: pod.socket,
+                outbox,
+            },
+        );
+        self.pod_tokens.insert(config.address, token);
+        self.switch.add_pod(config);
+        Ok(())
+    }
+
+    /// Whether there was one.
+    pub(super) fn remove_pod(&mut self, address: Ipv4Addr) -> bool {
+        let Some(pod) = self
+            .pod_tokens
+            .remove(&address)
+            .and_then(|token| self.pods.remove(&token))
+        else {
+            return false;
+        };
+        if let Err(error) = self.reactor.remove(&pod.socket) {
+            tracing::debug!(%error, %address, "a pod's socket was not watched");
+        }
+        self.switch.remove_pod(address);
+        true
+    }
+
+    pub(super) fn set_peers(&mut self, peers: Vec<Peer>) {
+        self.peers.clone_from(&peers);
+        self.switch.set_peers(peers);
+        self.apply_faults();
+    }
+
+    pub(super) fn counters(&mut self) -> Counters {
+        let sockets = [&self.port.socket, &self.devices.host, &self.devices.wire];
+        let sockets = sockets.into_iter().chain(self.pods.values().map(|pod| &pod.socket));
+        self.overruns += sockets.map(PacketSocket::take_drops).sum::<u64>();
+        Counters {
+            overruns: self.overruns,
+            ..self.switch.counters()
+        }
+    }
+
+    pub(super) fn peer_status(&self) -> Vec<PeerStatus> {
+        self.wireguard.as_ref().map(WireGuard::status).unwrap_or_default()
+    }
+
+    /// Takes over the faults in force and the peers as these bend them.
+    fn apply_faults(&mut self) {
+        let faults = self.uplink.table().faults.clone();
+        self.switch.set_faults(&faults);
+        let healed = faults.len() < self.faults_in_force;
+        self.faults_in_force = faults.len();
+        let Some(wireguard) = &mut self.wireguard else { return };
+        let name = &self.port.name;
+        let believed = |peer: &Peer| -> Option<PublicKey> {
+            let is_wrong = faults.iter().any(|(_, fault)| {
+                matches!(fault, Fault::WrongKey { node, peer: about } if node.contains(name) && *about == peer.node)
+            });
+            let key = peer.public_key?;
+            Some(if is_wrong {
+                PublicKey(key.0.map(|byte| byte ^ 0x55))
+            } else {
+                key
+            })
+        };
+        let before: HashMap<_, _> = wireguard
+            .status()
+            .into_iter()
+            .map(|peer| (peer.node, peer.public_key))
+            .collect();
+        let routing = self.routing;
+        wireguard.set_peers(
+            self.peers
+                .iter()
+                .map(|peer| (peer, believed(peer), allowed_ips(peer, routing))),
+        );
+        for (index, peer) in self.peers.iter().enumerate() {
+            // The other side still believes in a session that this side has just forgotten.
+            let key_changed = before
+                .get(&peer.node)
+                .is_some_and(|known| Some(*known) != believed(peer));
+            if key_changed {
+                wireguard.initiate(index, &mut self.pool, &mut self.outcome);
+            }
+        }
+        if healed {
+            wireguard.retry(&mut self.pool, &mut self.outcome);
+        }
+        self.post_datagrams();
+        self.flush();
+    }
+
+    fn learn(&mut self) {
+        for Notice::Mtu { to, mtu } in std::mem::take(&mut self.notices) {
+            let overhead = usize::from(self.port_overhead());
+            let peer = self.peers.iter().position(|peer| peer.address == to);
+            if let Some(peer) = peer {
+                self.switch
+                    .learn_mtu(PeerIndex(peer), usize::from(mtu).saturating_sub(overhead).max(68));
+            }
+        }
+    }
+
+    fn port_overhead(&self) -> u16 {
+        let tunnel = match self.routing {
+            Routing::Vxlan { .. } => Routing::VXLAN_OVERHEAD,
+            Routing::Native => 0,
+        };
+        tunnel + self.wireguard.as_ref().map_or(0, |_| Encryption::WIREGUARD_OVERHEAD)
+    }
+
+    fn flush(&mut self) {
+        let pool = &mut self.pool;
+        let fixed = [Some(&mut self.outboxes.host), Some(&mut self.outboxes.wire)];
+        let tunnels = [self.outboxes.wireguard.as_mut(), self.outboxes.vxlan.as_mut()];
+        let pods = self.pods.values_mut().map(|pod| &mut pod.outbox);
+        let waiting = fixed
+            .into_iter()
+            .chain(tunnels)
+            .flatten()
+            .chain(pods)
+            .filter(|outbox| !outbox.is_empty());
+        self.overruns += waiting.map(|outbox| outbox.flush(pool)).sum::<u64>();
+        self.overruns += self.uplink.flush(Instant::now(), pool);
+    }
+}
+
+/// What may come out of a peer's tunnel: in tunnel mode only the node itself, which wraps everything else.
+fn allowed_ips(peer: &Peer, routing: Routing) -> Vec<Ipv4Net> {
+    let mut allowed = vec![Ipv4Net::from(peer.address)];
+    if routing == Routing::Native {
+        allowed.push(Ipv4Net::from(peer.router));
+        allowed.extend(&peer.pod_cidrs);
+    }
+    allowed
+}

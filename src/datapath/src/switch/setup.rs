@@ -1,0 +1,280 @@
+//! Setting up a flow: service translation, policy on both sides, source translation.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::conntrack::{Binding, Flow, FlowKey, Phase};
+use super::topology::Way as Route;
+use super::{LOOPBACK, Refusal, Source, Switch, TRANSLATED_PORTS, Transit};
+use crate::flow::{Direction, DropReason, FlowVerdict, Observation};
+use crate::packet::{Fragment, Tuple, tcp};
+use crate::policy::{FlowQuery, Identity, ProxyPort, Verdict};
+use crate::service::{NoBackend, Protocol};
+
+/// Both ends of a flow as policy sees them.
+struct Ends {
+    tuple: Tuple,
+    source: Identity,
+    destination: Identity,
+}
+
+impl Switch {
+    /// Sets up the flow that this packet opens. `None` if it opens none and may pass untracked.
+    pub(super) fn set_up(&mut self, transit: &Transit) -> Result<Option<FlowKey>, Refusal> {
+        let original = transit.tuple;
+        let binding = self.bind_service(transit)?;
+        let is_reset = transit.headers.tcp_flags() & tcp::RST != 0;
+        if is_reset || transit.headers.fragment == Fragment::Later {
+            // A reset of a forgotten flow: nobody waits for its answer.
+            return match binding {
+                Some(_) => Err(Refusal::Drop(DropReason::ServiceBackendNotFound)),
+                None => Ok(None),
+            };
+        }
+        let mut destination = binding.map_or(original.destination, |binding| binding.backend);
+        let mut route = self.topology.way_to(*destination.ip());
+        self.check_route(transit, route)?;
+
+        let hairpin = binding.is_some() && self.is_hairpin(transit.from, *destination.ip(), route);
+        let ends = Ends {
+            tuple: Tuple {
+                destination,
+                ..original
+            },
+            source: self.source_identity(transit),
+            destination: self.topology.identity_of(*destination.ip()),
+        };
+        let redirect = if hairpin {
+            None
+        } else {
+            self.ask_policies(transit, &ends, route)?
+        };
+        if let Some(ProxyPort(port)) = redirect {
+            destination = SocketAddrV4::new(self.topology.router, port);
+            route = Route::Host;
+        }
+        if self.conntrack.is_full() {
+            return Err(Refusal::Drop(DropReason::ConntrackFull));
+        }
+        let source = self.translated_source(transit, binding.is_some(), hairpin, route, destination)?;
+        let mut flow = Flow {
+            original,
+            reply: Tuple {
+                protocol: original.protocol,
+                source: destination,
+                destination: source,
+            },
+            service: binding,
+            redirect,
+            policy_revision: self.policy_revision,
+            hairpin,
+            source_identity: ends.source,
+            destination_identity: ends.destination,
+            phase: Phase::Opening,
+            expires: transit.now,
+        };
+        flow.expires = transit.now + flow.lifetime();
+        Ok(Some(self.conntrack.insert(flow)))
+    }
+
+    /// The backend for a packet that is addressed to a service.
+    fn bind_service(&mut self, transit: &Transit) -> Result<Option<Binding>, Refusal> {
+        if matches!(transit.from, Source::Tunnel(_)) {
+            return Ok(None);
+        }
+        let to = transit.tuple.destination;
+        let topology = &self.topology;
+        let found = self
+            .services
+            .find(transit.tuple.protocol, to, || topology.is_node(*to.ip()));
+        let Some(service) = found else { return Ok(None) };
+        let (frontend, no_backend) = (service.frontend, service.no_backend);
+        match self
+            .services
+            .choose(transit.now, frontend, &transit.tuple, &mut self.rng)
+        {
+            Some(binding) => Ok(Some(binding)),
+            None => Err(match no_backend {
+                NoBackend::Reject => Refusal::Reject(DropReason::ServiceBackendNotFound),
+                NoBackend::Drop => Refusal::Drop(DropReason::ServiceBackendNotFound),
+            }),
+        }
+    }
+
+    fn check_route(&self, transit: &Transit, route: Route) -> Result<(), Refusal> {
+        match route {
+            Route::Service => Err(Refusal::Drop(DropReason::ServiceBackendNotFound)),
+            Route::NoPeer => Err(Refusal::Drop(DropReason::NoTunnel)),
+            Route::NoEndpoint => Err(Refusal::Drop(DropReason::NoEndpoint)),
+            // This node is nobody's router: what a peer sends here is for here.
+            Route::Peer(_) | Route::Node(_) | Route::World if matches!(transit.from, Source::Tunnel(_)) => {
+                Err(Refusal::Drop(DropReason::NoEndpoint))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the flow comes back to where it started.
+    fn is_hairpin(&self, from: Source, to: Ipv4Addr, route: Route) -> bool {
+        match from {
+            Source::Pod(address) => address == to,
+            Source::Host => route == Route::Host,
+            Source::Tunnel(_) | Source::Wire => false,
+        }
+    }
+
+    fn source_identity(&self, transit: &Transit) -> Identity {
+        match transit.from {
+            Source::Tunnel(identity) if identity != Identity::UNKNOWN => identity,
+            Source::Host => Identity::HOST,
+            _ => self.topology.identity_of(*transit.tuple.source.ip()),
+        }
+    }
+
+    /// Asks the source's policy, then the destination's; the first that does not allow decides.
+    fn ask_policies(&mut self, transit: &Transit, ends: &Ends, route: Route) -> Result<Option<ProxyPort>, Refusal> {
+        let mut redirect = None;
+        if let Source::Pod(_) = transit.from {
+            redirect = self.ask(transit, ends, Direction::Egress)?;
+        }
+        if route == Route::Pod && redirect.is_none() {
+            redirect = self.ask(transit, ends, Direction::Ingress)?;
+        }
+        Ok(redirect)
+    }
+
+    fn ask(&mut self, transit: &Transit, ends: &Ends, direction: Direction) -> Result<Option<ProxyPort>, Refusal> {
+        let source = (*ends.tuple.source.ip(), ends.source);
+        let destination = (*ends.tuple.destination.ip(), ends.destination);
+        let (endpoint, remote) = match direction {
+            Direction::Egress => (source, destination),
+            Direction::Ingress => (destination, source),
+        };
+        let icmp = transit.headers.icmp().filter(|_| ends.tuple.protocol == Protocol::Icmp);
+        let query = FlowQuery {
+            direction,
+            endpoint: endpoint.0,
+            endpoint_identity: endpoint.1,
+            remote: remote.0,
+            remote_identity: remote.1,
+            protocol: ends.tuple.protocol,
+            port: ends.tuple.destination.port(),
+            icmp,
+        };
+        match self.policy.verdict(&query) {
+            Verdict::Allow => Ok(None),
+            Verdict::Redirect(port) => {
+                let verdict = FlowVerdict::Redirected(port);
+                self.record(transit, ends.tuple, false, Observation::PolicyVerdict, verdict);
+                Ok(Some(port))
+            }
+            Verdict::Deny(reason) => {
+                let verdict = FlowVerdict::Dropped(reason);
+                self.record(transit, ends.tuple, false, Observation::PolicyVerdict, verdict);
+                Err(Refusal::Drop(reason))
+            }
+        }
+    }
+
+    /// Asks about an established flow after the policy or an identity changed.
+    pub(super) fn ask_again(&mut self, key: FlowKey, transit: &Transit) -> Result<(), Refusal> {
+        let flow = self.conntrack.get(key).clone();
+        let destination = flow
+            .service
+            .map_or(flow.original.destination, |binding| binding.backend);
+        let ends = Ends {
+            tuple: Tuple {
+                destination,
+                ..flow.original
+            },
+            source: self.source_identity(transit),
+            destination: self.topology.identity_of(*destination.ip()),
+        };
+        let route = self.topology.way_to(*destination.ip());
+        let redirect = if flow.hairpin {
+            None
+        } else {
+            self.ask_policies(transit, &ends, route)?
+        };
+        if redirect != flow.redirect {
+            // The flow would have to change hands in mid-stream, which neither side would understand.
+            self.conntrack.remove(key);
+            return Err(Refusal::Drop(DropReason::PolicyDenied));
+        }
+        let flow = self.conntrack.get_mut(key);
+        flow.policy_revision = self.policy_revision;
+        (flow.source_identity, flow.destination_identity) = (ends.source, ends.destination);
+        Ok(())
+    }
+
+    /// The source that the destination will see.
+    fn translated_source(
+        &mut self,
+        transit: &Transit,
+        is_service: bool,
+        hairpin: bool,
+        route: Route,
+        destination: SocketAddrV4,
+    ) -> Result<SocketAddrV4, Refusal> {
+        let own = transit.tuple.source;
+        let from_pod = matches!(transit.from, Source::Pod(_));
+        let translated = match route {
+            _ if hairpin => Some(LOOPBACK),
+            // The host would answer the outside directly, past the translation.
+            Route::Host if transit.from == Source::Wire && destination != transit.tuple.destination => Some(LOOPBACK),
+            // Only what leaves the clusters' networks is masqueraded; another node's own address is outside of them
+            // as Cilium sees it in tunnel mode (bpf/lib/nat.h, snat_v4_needs_masquerade).
+            Route::World | Route::Node(_) if from_pod => Some(self.topology.address),
+            Route::Node(_) | Route::World if is_service => Some(self.topology.address),
+            // A NodePort's answer must come back through this node.
+            Route::Peer(_) if transit.from == Source::Wire => Some(self.topology.router),
+            Route::Peer(peer) if from_pod && self.faults.masquerade.get(peer.0) == Some(&true) => {
+                Some(self.topology.router)
+            }
+            _ => None,
+        };
+        let free = |address, preferred, range| {
+            let range = (range, self.reserved_ports.as_slice());
+            self.conntrack
+                .free_source(
+                    transit.now,
+                    transit.tuple.protocol,
+                    address,
+                    preferred,
+                    range,
+                    destination,
+                )
+                .ok_or(Refusal::Drop(DropReason::NoMappingLeft))
+        };
+        if !has_ports(transit) {
+            return Ok(translated.map_or(own, |address| SocketAddrV4::new(address, own.port())));
+        }
+        match translated {
+            // The wish is spread over the range: neighbouring ports of pods must not meet.
+            Some(address) => {
+                let span = TRANSLATED_PORTS.end() - TRANSLATED_PORTS.start();
+                let wish = TRANSLATED_PORTS.start() + own.port() % span;
+                free(address, wish, &TRANSLATED_PORTS)
+            }
+            None => {
+                let answer = Tuple {
+                    protocol: transit.tuple.protocol,
+                    source: destination,
+                    destination: own,
+                };
+                if self.conntrack.is_taken(transit.now, &answer) {
+                    return free(*own.ip(), own.port(), &(1024..=u16::MAX));
+                }
+                Ok(own)
+            }
+        }
+    }
+}
+
+/// Whether the source has a port, or an echo request's identifier, that can be exchanged for another.
+fn has_ports(transit: &Transit) -> bool {
+    match transit.tuple.protocol {
+        Protocol::Tcp | Protocol::Udp => true,
+        Protocol::Icmp => transit.headers.icmp().is_some_and(|(kind, _)| kind == 8),
+        Protocol::Other(_) => false,
+    }
+}

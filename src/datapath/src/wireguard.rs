@@ -1,0 +1,438 @@
+//! The WireGuard side of a node: one boringtun tunnel per peer, datagrams in, packets out. No sockets: what has to be
+//! sent is handed to the caller.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Packet as Message, Tunn, TunnResult};
+use boringtun::x25519;
+use ipnet::Ipv4Net;
+
+use crate::config::{Peer, PublicKey, SecretKey};
+use crate::name::NodeName;
+use crate::packet::{Packet, PacketPool};
+
+/// Initiations per second that are answered without a cookie. Six nodes never come near; a stranger might.
+const HANDSHAKE_LIMIT: u64 = 100;
+/// WireGuard's data overhead, and the size of its largest handshake message.
+const OVERHEAD: usize = 32;
+const INITIATION: usize = 148;
+
+/// A WireGuard peer as `wg show` would print it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer's node.
+    pub node: NodeName,
+    /// Its public key as this node knows it.
+    pub public_key: PublicKey,
+    /// Where it listens.
+    pub endpoint: std::net::SocketAddr,
+    /// What may come out of the tunnel.
+    pub allowed_ips: Vec<Ipv4Net>,
+    /// The last completed handshake; `None` until there was one.
+    pub last_handshake: Option<SystemTime>,
+    /// Bytes of WireGuard messages received.
+    pub rx_bytes: u64,
+    /// Bytes of WireGuard messages sent.
+    pub tx_bytes: u64,
+}
+
+/// What a datagram or a packet led to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Datagrams to send.
+    pub datagrams: Vec<(Packet, SocketAddrV4)>,
+    /// Packets that came out of the tunnel.
+    pub packets: Vec<Packet>,
+}
+
+struct Tunnel {
+    node: NodeName,
+    key: PublicKey,
+    endpoint: SocketAddrV4,
+    allowed_ips: Vec<Ipv4Net>,
+    tunn: Tunn,
+    /// An initiation of ours is on its way, or packets wait for a session.
+    waiting: bool,
+    /// The peer has initiated; the handshake counts once data comes through it.
+    answered: bool,
+    last_handshake: Option<SystemTime>,
+    rx_bytes: u64,
+    tx_bytes: u64,
+    /// What boringtun was given to tell this tunnel's sessions.
+    index: u32,
+}
+
+/// All tunnels of a node.
+pub(crate) struct WireGuard {
+    secret: x25519::StaticSecret,
+    public: x25519::PublicKey,
+    limiter: Arc<RateLimiter>,
+    tunnels: Vec<Option<Tunnel>>,
+    /// Tunnels by the index that boringtun puts into the upper 24 bits of its session indices.
+    by_index: HashMap<u32, usize>,
+    next_index: u32,
+}
+
+impl WireGuard {
+    pub(crate) fn new(secret: &SecretKey) -> Self {
+        let public = x25519::PublicKey::from(&secret.0);
+        Self {
+            secret: secret.0.clone(),
+            public,
+            limiter: Arc::new(RateLimiter::new(&public, HANDSHAKE_LIMIT)),
+            tunnels: Vec::new(),
+            by_index: HashMap::new(),
+            next_index: 1,
+        }
+    }
+
+    /// Replaces the peers, in the order given; `None` keys make gaps. Tunnels to peers with unchanged keys live on.
+    pub(crate) fn set_peers<'a>(
+        &mut self,
+        peers: impl IntoIterator<Item = (&'a Peer, Option<PublicKey>, Vec<Ipv4Net>)>,
+    ) {
+        let mut before: Vec<Tunnel> = self.tunnels.drain(..).flatten().collect();
+        self.by_index.clear();
+        for (peer, key, allowed_ips) in peers {
+            let Some(key) = key else {
+                self.tunnels.push(None);
+                continue;
+            };
+            let endpoint = SocketAddrV4::new(peer.address, peer.wireguard_port);
+            let kept = before
+                .iter()
+                .position(|tunnel| tunnel.node == peer.node && tunnel.key == key);
+            let tunnel = match kept {
+                Some(at) => Tunnel {
+                    endpoint,
+                    allowed_ips,
+                    ..before.swap_remove(at)
+                },
+                None => self.new_tunnel(peer.node.clone(), key, endpoint, allowed_ips),
+            };
+            self.tunnels.push(Some(tunnel));
+        }
+        // A new index for every tunnel would end its sessions, so kept ones are found by what they were given.
+        for (at, tunnel) in self.tunnels.iter().enumerate() {
+            if let Some(tunnel) = tunnel {
+                self.by_index.insert(tunnel.index, at);
+            }
+        }
+    }
+
+    fn new_tunnel(
+        &mut self,
+        node: NodeName,
+        key: PublicKey,
+        endpoint: SocketAddrV4,
+        allowed_ips: Vec<Ipv4Net>,
+    ) -> Tunnel {
+        let index = self.next_index;
+        self.next_index = (self.next_index + 1) & 0x00ff_ffff;
+        let peer = x25519::PublicKey::from(key.0);
+        let tunn = Tunn::new(self.secret.clone(), peer, None, None, index, Some(self.limiter.clone()));
+        Tunnel {
+            node,
+            key,
+            endpoint,
+            allowed_ips,
+            tunn,
+            waiting: false,
+            answered: false,
+            last_handshake: None,
+            rx_bytes: 0,
+            tx_bytes: 0,
+            index,
+        }
+    }
+
+    /// Encrypts a packet for a peer; without a session it is queued and a handshake begins. `false` if the peer has no
+    /// key.
+    pub(crate) fn encrypt(&mut self, peer: usize, packet: &Packet, pool: &mut PacketPool, out: &mut Outcome) -> bool {
+        let Some(Some(tunnel)) = self.tunnels.get_mut(peer) else {
+            return false;
+        };
+        let mut room = pool.take();
+        if room.len() < (packet.len() + OVERHEAD).max(INITIATION) {
+            room = Packet::zeroed((packet.len() + OVERHEAD).max(INITIATION));
+        }
+        let result = tunnel.tunn.encapsulate(packet.bytes(), room.bytes_mut());
+        if let TunnResult::WriteToNetwork(message) = result {
+            let len = message.len();
+            room.truncate(len);
+            tunnel.send(room, out);
+        }
+        true
+    }
+
+    /// Takes a datagram in.
+    pub(crate) fn receive(&mut self, from: SocketAddrV4, datagram: &Packet, pool: &mut PacketPool, out: &mut Outcome) {
+        let Ok(message) = Tunn::parse_incoming_packet(datagram.bytes()) else {
+            return;
+        };
+        let Some(peer) = self.tunnel_of(&message) else { return };
+        let Some(Some(tunnel)) = self.tunnels.get_mut(peer) else {
+            return;
+        };
+        tunnel.rx_bytes += datagram.len() as u64;
+        let mut room = pool.take();
+        match tunnel
+            .tunn
+            .decapsulate(Some(IpAddr::V4(*from.ip())), datagram.bytes(), room.bytes_mut())
+        {
+            TunnResult::WriteToNetwork(reply) => {
+                let len = reply.len();
+                match message {
+                    Message::HandshakeInit(_) if datagram.len() == INITIATION => tunnel.answered = true,
+                    Message::HandshakeResponse(_) => tunnel.note_handshake(),
+                    _ => {}
+                }
+                room.truncate(len);
+                tunnel.send(room, out);
+            }
+            TunnResult::WriteToTunnelV4(packet, source) => {
+                let len = packet.len();
+                tunnel.note_data();
+                if tunnel.allows(source) {
+                    room.truncate(len);
+                    out.packets.push(room);
+                }
+            }
+            TunnResult::Done if matches!(message, Message::PacketData(_)) => tunnel.note_data(),
+            TunnResult::Err(error) => tracing::debug!(?error, node = %tunnel.node, "WireGuard message refused"),
+            TunnResult::Done | TunnResult::WriteToTunnelV6(..) => {}
+        }
+        if tunnel.waiting {
+            tunnel.flush(pool, out);
+        }
+    }
+
+    fn tunnel_of(&self, message: &Message<'_>) -> Option<usize> {
+        let index = match message {
+            Message::HandshakeInit(init) => {
+                let half = parse_handshake_anon(&self.secret, &self.public, init).ok()?;
+                let is_theirs = |tunnel: &Option<Tunnel>| {
+                    tunnel
+                        .as_ref()
+                        .is_some_and(|tunnel| tunnel.key.0 == half.peer_static_public)
+                };
+                return self.tunnels.iter().position(is_theirs);
+            }
+            Message::HandshakeResponse(response) => response.receiver_idx,
+            Message::PacketCookieReply(reply) => reply.receiver_idx,
+            Message::PacketData(data) => data.receiver_idx,
+        };
+        self.by_index.get(&(index >> 8)).copied()
+    }
+
+    /// Runs the timers: retries, rekeys, keepalives. To be called several times a second.
+    pub(crate) fn tick(&mut self, pool: &mut PacketPool, out: &mut Outcome) {
+        self.limiter.reset_count();
+        for tunnel in self.tunnels.iter_mut().flatten() {
+            let mut room = pool.take();
+            if let TunnResult::WriteToNetwork(message) = tunnel.tunn.update_timers(room.bytes_mut()) {
+                let len = message.len();
+                room.truncate(len);
+                tunnel.send(room, out);
+            }
+        }
+    }
+
+    /// Begins a handshake at once with every peer that waits for one, instead of when its retry is due: something
+    /// that was in the way has been healed.
+    pub(crate) fn retry(&mut self, pool: &mut PacketPool, out: &mut Outcome) {
+        for tunnel in self.tunnels.iter_mut().flatten().filter(|tunnel| tunnel.waiting) {
+            tunnel.initiate(pool, out);
+        }
+    }
+
+    /// Begins a handshake with one peer.
+    pub(crate) fn initiate(&mut self, peer: usize, pool: &mut PacketPool, out: &mut Outcome) {
+        if let Some(Some(tunnel)) = self.tunnels.get_mut(peer) {
+            tunnel.initiate(pool, out);
+        }
+    }
+
+    /// The peers, those without a key left out.
+    pub(crate) fn status(&self) -> Vec<PeerStatus> {
+        let status = |tunnel: &Tunnel| PeerStatus {
+            node: tunnel.node.clone(),
+            public_key: tunnel.key,
+            endpoint: tunnel.endpoint.into(),
+            allowed_ips: tunnel.allowed_ips.clone(),
+            last_handshake: tunnel.last_handshake,
+            rx_bytes: tunnel.rx_bytes,
+            tx_bytes: tunnel.tx_bytes,
+        };
+        self.tunnels.iter().flatten().map(status).collect()
+    }
+}
+
+impl Tunnel {
+    fn send(&mut self, datagram: Packet, out: &mut Outcome) {
+        self.waiting |= datagram.bytes().first() == Some(&1);
+        self.tx_bytes += datagram.len() as u64;
+        out.datagrams.push((datagram, self.endpoint));
+    }
+
+    fn initiate(&mut self, pool: &mut PacketPool, out: &mut Outcome) {
+        let mut room = pool.take();
+        if let TunnResult::WriteToNetwork(message) = self.tunn.format_handshake_initiation(room.bytes_mut(), true) {
+            let len = message.len();
+            room.truncate(len);
+            self.send(room, out);
+        }
+    }
+
+    /// Sends what was queued while there was no session.
+    fn flush(&mut self, pool: &mut PacketPool, out: &mut Outcome) {
+        if self.tunn.time_since_last_handshake().is_none() {
+            return;
+        }
+        loop {
+            let mut room = pool.take();
+            let TunnResult::WriteToNetwork(message) = self.tunn.decapsulate(None, &[], room.bytes_mut()) else {
+                break;
+            };
+            let len = message.len();
+            room.truncate(len);
+            self.send(room, out);
+        }
+        self.waiting = false;
+    }
+
+    fn note_handshake(&mut self) {
+        self.last_handshake = Some(SystemTime::now());
+    }
+
+    fn note_data(&mut self) {
+        if std::mem::take(&mut self.answered) {
+            self.note_handshake();
+        }
+    }
+
+    fn allows(&self, source: Ipv4Addr) -> bool {
+        self.allowed_ips.iter().any(|prefix| prefix.contains(&source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Side {
+        wireguard: WireGuard,
+        pool: PacketPool,
+        address: SocketAddrV4,
+    }
+
+    fn pair() -> [Side; 2] {
+        let secrets = [SecretKey::generate(), SecretKey::generate()];
+        let address = |n: u8| Ipv4Addr::new(10, 25, 11, 10 + n);
+        let mut sides = [0, 1].map(|n: u8| Side {
+            wireguard: WireGuard::new(&secrets[usize::from(n)]),
+            pool: PacketPool::new(2048, 16),
+            address: SocketAddrV4::new(address(n), 51871),
+        });
+        for n in [0, 1] {
+            let other = 1 - n;
+            let peer = Peer {
+                node: NodeName::from(format!("node-{other}")),
+                address: address(other),
+                router: address(other),
+                pod_cidrs: Vec::new(),
+                public_key: Some(secrets[usize::from(other)].public_key()),
+                wireguard_port: 51871,
+            };
+            let allowed = vec![Ipv4Net::from(peer.address)];
+            sides[usize::from(n)]
+                .wireguard
+                .set_peers([(&peer, peer.public_key, allowed)]);
+        }
+        sides
+    }
+
+    fn packet(from: Ipv4Addr) -> Packet {
+        let mut bytes = Vec::new();
+        etherparse::PacketBuilder::ipv4(from.octets(), [9, 9, 9, 9], 64)
+            .udp(1, 2)
+            .write(&mut bytes, b"hi")
+            .unwrap();
+        Packet::copy_of(&bytes)
+    }
+
+    /// Carries datagrams to and fro until none is left; returns the packets that came out on each side.
+    fn settle(sides: &mut [Side; 2], mut flying: Vec<(usize, Packet)>) -> [usize; 2] {
+        let mut arrived = [0, 0];
+        while let Some((to, datagram)) = flying.pop() {
+            let from = sides[1 - to].address;
+            let mut out = Outcome::default();
+            let Side { wireguard, pool, .. } = &mut sides[to];
+            wireguard.receive(from, &datagram, pool, &mut out);
+            arrived[to] += out.packets.len();
+            flying.splice(0..0, out.datagrams.into_iter().map(|(datagram, _)| (1 - to, datagram)));
+        }
+        arrived
+    }
+
+    fn send(sides: &mut [Side; 2], from: usize) -> Vec<(usize, Packet)> {
+        let packet = packet(*sides[from].address.ip());
+        let mut out = Outcome::default();
+        let Side { wireguard, pool, .. } = &mut sides[from];
+        assert!(wireguard.encrypt(0, &packet, pool, &mut out));
+        out.datagrams
+            .into_iter()
+            .map(|(datagram, _)| (1 - from, datagram))
+            .collect()
+    }
+
+    #[test]
+    fn the_first_packet_makes_the_handshake_and_arrives() {
+        let mut sides = pair();
+        assert_eq!(sides[0].wireguard.status()[0].last_handshake, None);
+        let flying = send(&mut sides, 0);
+        assert_eq!(settle(&mut sides, flying), [0, 1]);
+        for side in &sides {
+            let status = &side.wireguard.status()[0];
+            assert!(
+                status.last_handshake.is_some() && status.rx_bytes > 0 && status.tx_bytes > 0,
+                "{status:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn both_sides_may_begin_at_once() {
+        let mut sides = pair();
+        let mut flying = send(&mut sides, 0);
+        flying.extend(send(&mut sides, 1));
+        assert_eq!(settle(&mut sides, flying), [1, 1]);
+    }
+
+    #[test]
+    fn a_lost_initiation_is_made_up_for_on_retry() {
+        let mut sides = pair();
+        drop(send(&mut sides, 0));
+        let mut out = Outcome::default();
+        let Side { wireguard, pool, .. } = &mut sides[0];
+        wireguard.retry(pool, &mut out);
+        let flying = out.datagrams.into_iter().map(|(datagram, _)| (1, datagram)).collect();
+        assert_eq!(settle(&mut sides, flying), [0, 1], "the packet that had been queued");
+    }
+
+    #[test]
+    fn a_packet_from_outside_the_allowed_ips_is_dropped() {
+        let mut sides = pair();
+        let forged = packet(Ipv4Addr::new(1, 2, 3, 4));
+        let mut out = Outcome::default();
+        let Side { wireguard, pool, .. } = &mut sides[0];
+        wireguard.encrypt(0, &forged, pool, &mut out);
+        let flying = out.datagrams.into_iter().map(|(datagram, _)| (1, datagram)).collect();
+        assert_eq!(settle(&mut sides, flying), [0, 0]);
+    }
+}
