@@ -1,0 +1,174 @@
+//! `summary.md`: the run for a step summary of GitHub or a merge request's comment. Failures first, and never longer
+//! than such places take.
+
+use crate::{
+    model::{RunReport, TrialReport},
+    text::{counted, duration, sentence},
+};
+use meshproof_contract::{Exit, Verdict};
+use std::fmt::Write;
+
+/// Characters that GitHub takes at most is 65,535; bytes are never fewer than characters, and the rest is for the end.
+const LIMIT: usize = 64_000;
+
+/// The report as Markdown, less than 65,535 bytes.
+pub fn markdown(report: &RunReport) -> String {
+    let mut out = String::new();
+    head(&mut out, report);
+    let mut left_out = 0;
+    let red = report.failed().into_iter().chain(report.inconclusive());
+    for trial in red {
+        let section = red_section(trial);
+        if out.len() + section.len() > LIMIT - 8_000 {
+            left_out += 1;
+        } else {
+            out.push_str(&section);
+        }
+    }
+    if left_out > 0 {
+        push(
+            &mut out,
+            format_args!("… and {} more, see `report.html`.\n\n", counted(left_out, "check")),
+        );
+    }
+    for (why, trials) in report.skipped() {
+        let line = format!("- {} skipped: {}\n", counted(trials.len(), "check"), escape(why));
+        if out.len() + line.len() < LIMIT - 200 {
+            out.push_str(&line);
+        }
+    }
+    push(
+        &mut out,
+        format_args!("\n<sub>meshproof {}, run {}</sub>\n", report.version, report.run),
+    );
+    out
+}
+
+fn head(out: &mut String, report: &RunReport) {
+    let icon = match report.exit() {
+        Some(Exit::Passed) => "✅",
+        Some(Exit::Failed) => "❌",
+        _ => "⚠️",
+    };
+    push(out, format_args!("## {icon} meshproof: {}\n\n", report.verdict));
+    push(
+        out,
+        format_args!(
+            "{} (exit code {}), {}.\n\n",
+            escape(&sentence(&report.meaning())),
+            report.exit_code,
+            duration(report.seconds)
+        ),
+    );
+    if report.claims_from_live_configuration {
+        out.push_str("> Claims were taken from the live configuration, not from files of the operators.\n\n");
+    }
+    for fault in &report.faults {
+        push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
+    }
+    for warning in report.warnings.iter().take(20) {
+        push(out, format_args!("> {}\n\n", escape(&clip(warning, 500))));
+    }
+    out.push_str("| suite | passed | failed | inconclusive | skipped | time |\n|---|--:|--:|--:|--:|--:|\n");
+    for suite in &report.suites {
+        let c = suite.counts;
+        let row = [c.passed, c.failed, c.inconclusive, c.skipped]
+            .map(|n| n.to_string())
+            .join(" | ");
+        push(
+            out,
+            format_args!("| {} | {row} | {} |\n", escape(&suite.name), duration(suite.seconds)),
+        );
+    }
+    out.push('\n');
+}
+
+fn red_section(trial: &TrialReport) -> String {
+    let word = trial.verdict.word();
+    let mut out = format!(
+        "### {}: `{}`\n\n{}\n\n",
+        if word == "fail" { "Failed" } else { "Inconclusive" },
+        trial.trial,
+        escape(&trial.title)
+    );
+    match &trial.verdict {
+        Verdict::Fail { findings } => {
+            out.push_str("| where | expected | observed |\n|---|---|---|\n");
+            for finding in findings.iter().take(10) {
+                let cells =
+                    [&finding.subject, &finding.expected, &finding.observed].map(|cell| escape(&clip(cell, 400)));
+                push(&mut out, format_args!("| {} |\n", cells.join(" | ")));
+            }
+            if findings.len() > 10 {
+                push(&mut out, format_args!("\n… and {} more.\n", findings.len() - 10));
+            }
+        }
+        Verdict::Inconclusive { why } | Verdict::Skipped { why } => {
+            push(&mut out, format_args!("{}\n", escape(&clip(why, 1_000))))
+        }
+        Verdict::Pass { .. } => {}
+    }
+    if !trial.when_red.is_empty() {
+        push(&mut out, format_args!("\n**Next:** {}\n", clip(&trial.when_red, 1_000)));
+    }
+    push(
+        &mut out,
+        format_args!("\n```sh\n{}\n```\n\n", clip(&trial.reproduce, 1_000)),
+    );
+    out
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a String takes everything");
+}
+
+/// What would end a table cell or start markup.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '|' | '<' | '*' | '_' | '[' | ']' | '\\' => out.extend(['\\', c]),
+            '\n' | '\r' => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn clip(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use meshproof_contract::Finding;
+
+    #[test]
+    fn a_mixed_run() {
+        insta::assert_snapshot!(markdown(&fixture::report()));
+    }
+
+    #[test]
+    fn it_stays_under_the_limit_however_much_fails() {
+        let mut report = fixture::report();
+        let mut template = report.failed()[0].clone();
+        let finding = Finding {
+            subject: "ü".repeat(400),
+            expected: "x|".repeat(2000),
+            observed: "y\n".repeat(2000),
+        };
+        template.verdict = Verdict::Fail {
+            findings: vec![finding; 50],
+        };
+        report.suites[0].trials = vec![template; 300];
+        report.warnings = vec!["w".repeat(3000); 100];
+        let text = markdown(&report);
+        assert!(text.len() < 65_535, "{} bytes", text.len());
+        assert!(text.contains("more, see `report.html`"), "says what is left out");
+    }
+}
