@@ -6,6 +6,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod controller;
 mod fault;
 mod identity;
 mod informer;
