@@ -452,9 +452,8 @@ impl Switch {
 
     /// The live flow that the packet belongs to, after asking again what may have changed since.
     fn established(&mut self, transit: &Transit) -> Result<Option<(FlowKey, Way)>, Refusal> {
-        let Some((key, way)) = self.conntrack.find(transit.now, &transit.tuple) else {
-            return Ok(None);
-        };
+        let found = self.conntrack.find(transit.now, &transit.tuple).or_else(|| self.find_by_other_address(transit));
+        let Some((key, way)) = found else { return Ok(None) };
         if self.conntrack.get(key).is_reused_by(&transit.headers) {
             self.conntrack.remove(key);
             return Ok(None);
@@ -483,6 +482,17 @@ impl Switch {
             self.ask_again(key, transit)?;
         }
         Ok(Some((key, way)))
+    }
+
+    /// A UDP server of the host that listens on every address answers from the address of its route, `cilium_host`'s,
+    /// whichever of the two was asked.
+    fn find_by_other_address(&self, transit: &Transit) -> Option<(FlowKey, Way)> {
+        if transit.from != Source::Host || *transit.tuple.source.ip() != self.topology.router {
+            return None;
+        }
+        let source = SocketAddrV4::new(self.topology.address, transit.tuple.source.port());
+        let found = self.conntrack.find(transit.now, &Tuple { source, ..transit.tuple });
+        found.filter(|(_, way)| *way == Way::Reply)
     }
 
     fn refuse(&mut self, transit: &Transit, refusal: Refusal, out: &mut Vec<Delivery>) {

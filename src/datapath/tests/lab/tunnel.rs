@@ -1,0 +1,3 @@
+//! To come.
+
+pub const CASES: &[(&str, fn())] = &[];
