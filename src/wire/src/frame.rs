@@ -43,6 +43,11 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, FrameError> {
 
 /// Reads one message; none when the stream ended between frames.
 pub async fn read_frame<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<T>, FrameError> {
+    read_body(stream).await?.map(|body| decode(&body)).transpose()
+}
+
+/// Reads one frame's body, not yet understood; none when the stream ended between frames.
+pub async fn read_body(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, FrameError> {
     let mut length = [0; 4];
     let mut filled = 0;
     while filled < length.len() {
@@ -66,7 +71,7 @@ pub async fn read_frame<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpi
     if read < length {
         return Err(FrameError::Truncated);
     }
-    decode(&body).map(Some)
+    Ok(Some(body))
 }
 
 /// Writes one message and flushes.

@@ -6,5 +6,5 @@
 mod frame;
 mod message;
 
-pub use frame::{FrameError, MAX_FRAME, decode, encode, read_frame, write_frame};
+pub use frame::{FrameError, MAX_FRAME, decode, encode, read_body, read_frame, write_frame};
 pub use message::{Answer, Command, Hello, PROTOCOL, Request, Response};

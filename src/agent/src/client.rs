@@ -1,0 +1,115 @@
+//! The clients: one function an action, each ending in a typed outcome.
+
+mod dns;
+mod http;
+mod icmp;
+mod mtu;
+mod tcp;
+mod udp;
+
+pub(crate) use http::HttpSession;
+
+use crate::{
+    attempt::{Attempt, ByName},
+    failure::Failure,
+    resolver::Resolver,
+};
+use meshproof_contract::{Action, Outcome, Target, probe::MAX_PAYLOAD};
+use std::net::{IpAddr, SocketAddr};
+use tokio::time::timeout_at;
+
+/// Carries out an action once; the outcome is known by the attempt's deadline.
+///
+/// `session` is the HTTP connection that a keep-alive series shares; others pass a fresh one.
+pub(crate) async fn perform(
+    action: &Action,
+    mut attempt: Attempt,
+    resolver: &Resolver,
+    session: &mut HttpSession,
+) -> Outcome {
+    let deadline = attempt.deadline();
+    let outcome = match timeout_at(deadline, dispatch(action, &mut attempt, resolver, session)).await {
+        Ok(Ok(outcome)) => return outcome,
+        Ok(Err(failure)) => attempt.failed(failure),
+        Err(_) => attempt.expired(),
+    };
+    session.close();
+    outcome
+}
+
+async fn dispatch(
+    action: &Action,
+    attempt: &mut Attempt,
+    resolver: &Resolver,
+    session: &mut HttpSession,
+) -> Result<Outcome, Failure> {
+    match action {
+        Action::TcpConnect { to } => {
+            let to = resolve(attempt, resolver, to).await?;
+            tcp::connect(attempt, to).await
+        }
+        Action::TcpEcho { to, payload } => {
+            let payload = checked(*payload)?;
+            let to = resolve(attempt, resolver, to).await?;
+            tcp::echo(attempt, to, payload).await
+        }
+        Action::Http {
+            to,
+            method,
+            path,
+            headers,
+            body,
+            connection: _,
+        } => {
+            let request = http::HttpRequest::new(to, method, path, headers, checked(*body)?)?;
+            session.exchange(attempt, resolver, to, request).await
+        }
+        Action::UdpEcho { to, payload } => {
+            let payload = checked(*payload)?;
+            let to = resolve(attempt, resolver, to).await?;
+            udp::echo(attempt, to, payload).await
+        }
+        Action::PathMtu { to } => {
+            let to = resolve(attempt, resolver, to).await?;
+            mtu::measure(attempt, to).await
+        }
+        Action::IcmpEcho { to, payload } => icmp::echo(attempt, *to, checked(*payload)?).await,
+        Action::Dns {
+            name,
+            record,
+            server,
+            transport,
+            search,
+        } => {
+            let question = dns::Question {
+                name,
+                record: *record,
+                server: *server,
+                transport: *transport,
+                search: *search,
+            };
+            dns::ask(attempt, resolver, question).await
+        }
+    }
+}
+
+fn checked(payload: u32) -> Result<u32, Failure> {
+    if payload > MAX_PAYLOAD {
+        return Err(Failure::Local(format!(
+            "a payload of {payload} bytes exceeds the limit of {MAX_PAYLOAD}"
+        )));
+    }
+    Ok(payload)
+}
+
+/// The address to go to: the first that the name has.
+async fn resolve(attempt: &mut Attempt, resolver: &Resolver, to: &Target) -> Result<SocketAddr, Failure> {
+    if let Ok(address) = to.host.parse::<IpAddr>() {
+        attempt.resolved(address, ByName::No);
+        return Ok(SocketAddr::new(address, to.port));
+    }
+    let addresses = resolver.addresses(&to.host).await?;
+    let address = *addresses.first().ok_or(Failure::Name(None))?;
+    attempt.resolved(address, ByName::Yes);
+    Ok(SocketAddr::new(address, to.port))
+}

@@ -1,0 +1,94 @@
+//! Batches: all probes of one at once, as far as descriptors reach, each with its own deadline.
+
+use crate::{attempt::Attempt, client, client::HttpSession, resolver::Resolver, series};
+use meshproof_contract::{Action, Outcome, Probe, probe::Connection};
+use std::sync::Arc;
+use tokio::{
+    sync::Semaphore,
+    task::{JoinSet, yield_now},
+    time::Instant,
+};
+
+/// Probes that are started before the runtime looks at sockets again, so that a burst of thousands does not age in our own queue.
+const BURST: usize = 32;
+
+/// Carries out probes.
+#[derive(Debug)]
+pub(crate) struct Prober {
+    pub(crate) resolver: Resolver,
+    /// One for each exchange under way.
+    permits: Arc<Semaphore>,
+}
+
+impl Prober {
+    /// A prober with at most `exchanges` under way at a time.
+    pub(crate) fn new(resolver: Resolver, exchanges: usize) -> Self {
+        Self {
+            resolver,
+            permits: Arc::new(Semaphore::new(exchanges)),
+        }
+    }
+
+    /// Runs all probes at once; the outcomes are in their order. Dropping it ends them.
+    pub(crate) async fn batch(prober: &Arc<Self>, probes: Vec<Probe>) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = probes.iter().map(|_| None).collect();
+        let mut tasks = JoinSet::new();
+        for (index, probe) in probes.into_iter().enumerate() {
+            if index % BURST == BURST - 1 {
+                yield_now().await;
+            }
+            let prober = Arc::clone(prober);
+            tasks.spawn(async move { (index, prober.probe(probe).await) });
+        }
+        while let Some(done) = tasks.join_next().await {
+            if let Ok((index, outcome)) = done {
+                outcomes[index] = Some(outcome);
+            }
+        }
+        let lost = || Outcome::LocalError {
+            reason: "the probe's task ended without an outcome: a bug in the agent".to_owned(),
+        };
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(lost))
+            .collect()
+    }
+
+    async fn probe(self: &Arc<Self>, probe: Probe) -> Outcome {
+        if probe.count == 1 {
+            return self.once(&probe, None).await;
+        }
+        series::run(self, probe).await
+    }
+
+    /// One exchange on its own, from now or from its scheduled time.
+    pub(crate) async fn once(&self, probe: &Probe, scheduled: Option<Instant>) -> Outcome {
+        let mut session = HttpSession::new(Connection::New);
+        self.with_session(probe, scheduled, &mut session).await
+    }
+
+    /// One exchange that may use the session's connection.
+    pub(crate) async fn with_session(
+        &self,
+        probe: &Probe,
+        scheduled: Option<Instant>,
+        session: &mut HttpSession,
+    ) -> Outcome {
+        let permit = self.permits.acquire().await;
+        let attempt = Attempt::new(scheduled.unwrap_or_else(Instant::now), probe.deadline);
+        let outcome = client::perform(&probe.action, attempt, &self.resolver, session).await;
+        drop(permit);
+        outcome
+    }
+
+    /// Whether the exchanges of a series follow one another on one connection.
+    pub(crate) fn shares_connection(action: &Action) -> bool {
+        matches!(
+            action,
+            Action::Http {
+                connection: Connection::KeepAlive,
+                ..
+            }
+        )
+    }
+}

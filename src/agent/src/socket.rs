@@ -1,0 +1,130 @@
+//! What the standard library does not say to sockets: options, the error queue, the device behind an address.
+
+use nix::{
+    errno::Errno,
+    libc,
+    sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvmsg, setsockopt, sockopt},
+};
+use std::{
+    io::{self, IoSliceMut},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd},
+};
+
+/// What the kernel does about datagrams that exceed the path's MTU (ip(7), IP_MTU_DISCOVER).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fragmentation {
+    /// As for an application: fragmented as the kernel's knowledge of the path says.
+    Allowed,
+    /// Don't-fragment set, and the kernel's own knowledge of the path is not heeded: only the device limits the size.
+    Forbidden,
+}
+
+/// Sets `IP_MTU_DISCOVER` of an IPv4 socket.
+pub(crate) fn set_fragmentation(socket: &impl AsRawFd, fragmentation: Fragmentation) -> io::Result<()> {
+    let value: libc::c_int = match fragmentation {
+        Fragmentation::Allowed => libc::IP_PMTUDISC_WANT,
+        Fragmentation::Forbidden => libc::IP_PMTUDISC_PROBE,
+    };
+    // SAFETY: the pointer and length describe one c_int that outlives the call; the kernel checks the descriptor.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop).map_err(io::Error::from)
+}
+
+/// Asks for every ICMP error, not only the fatal ones (ip(7), IP_RECVERR).
+pub(crate) fn report_errors(socket: &impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::Ipv4RecvErr, &true)?)
+}
+
+/// The MTU of a connected IPv4 socket's path as the kernel knows it.
+pub(crate) fn path_mtu(socket: &impl AsFd) -> io::Result<u32> {
+    Ok(u32::try_from(getsockopt(socket, sockopt::IpMtu)?).unwrap_or(0))
+}
+
+/// One entry of the error queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueuedError {
+    /// A router (or this host's own stack) said "too big", and which size would do.
+    TooBig(u32),
+    /// Any other.
+    Other(Errno),
+}
+
+/// Takes the next entry from an IPv4 socket's error queue; none when it is empty.
+pub(crate) fn next_error(socket: &impl AsRawFd) -> Option<QueuedError> {
+    let mut payload = [0; 64];
+    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
+    let mut parts = [IoSliceMut::new(&mut payload)];
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags).ok()?;
+    let mut found = None;
+    for control in message.cmsgs().ok()? {
+        if let ControlMessageOwned::Ipv4RecvErr(error, _) = control {
+            found = Some(match Errno::from_raw(error.ee_errno as i32) {
+                Errno::EMSGSIZE => QueuedError::TooBig(error.ee_info),
+                other => QueuedError::Other(other),
+            });
+        }
+    }
+    found.or(Some(QueuedError::Other(Errno::UnknownErrno)))
+}
+
+/// MTU of the device that holds this local address; none if it cannot be told.
+pub(crate) fn device_mtu(local: IpAddr, socket: &impl AsRawFd) -> Option<u32> {
+    let device = nix::ifaddrs::getifaddrs().ok()?.find(|device| {
+        device.address.is_some_and(|address| match local {
+            IpAddr::V4(local) => address.as_sockaddr_in().is_some_and(|a| a.ip() == local),
+            IpAddr::V6(local) => address.as_sockaddr_in6().is_some_and(|a| a.ip() == local),
+        })
+    });
+    let name = match device {
+        Some(device) => device.interface_name,
+        // The whole of 127.0.0.0/8 is local to a device that lists one address of it.
+        None if local.is_loopback() => "lo".to_owned(),
+        None => return None,
+    };
+    // SAFETY: an all-zero ifreq is valid: it is plain old data.
+    #[allow(unsafe_code)]
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return None;
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // SAFETY: SIOCGIFMTU reads the name and writes the MTU into the ifreq that we own, then the union holds an MTU.
+    #[allow(unsafe_code)]
+    let mtu = unsafe {
+        Errno::result(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request)).ok()?;
+        request.ifr_ifru.ifru_mtu
+    };
+    u32::try_from(mtu).ok()
+}
+
+/// The unspecified address of the other's family, any port: what a client binds to.
+pub(crate) fn any_local(to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)),
+    }
+}
+
+/// A UDP socket connected to `to`, so that ICMP errors arrive and strangers' datagrams do not.
+pub(crate) async fn connected_udp(to: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
+    let socket = tokio::net::UdpSocket::bind(any_local(to)).await?;
+    match to {
+        SocketAddr::V4(_) => report_errors(&socket)?,
+        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+    }
+    socket.connect(to).await?;
+    Ok(socket)
+}

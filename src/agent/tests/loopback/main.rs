@@ -1,0 +1,13 @@
+//! Agents as real processes on loopback addresses, driven through their control port: every outcome that loopback can produce.
+
+mod agent;
+mod dns;
+mod far_side;
+mod garbage;
+mod http;
+mod limits;
+mod mtu;
+mod process;
+mod series;
+mod tcp;
+mod udp;
