@@ -5,19 +5,28 @@
 //! decide about writes.
 
 mod admission;
+mod audit;
+mod auth;
 mod error;
+mod kubeconfig;
 mod object;
 mod patch;
 pub mod resource;
+mod rest;
 mod selector;
+mod server;
 mod store;
 mod streams;
 
 pub use admission::{Admission, AdmissionRequest, Operation};
+pub use audit::{Audit, AuditEntry};
+pub use auth::{MASTERS, Tokens, User};
 pub use error::{ApiError, Cause, CauseKind, ErrorDetails, Reason};
+pub use kubeconfig::{KubeContext, kubeconfig};
 pub use object::Object;
 pub use resource::{Resource, ResourceDef, Scope, Subresource};
 pub use selector::{FieldSelector, LabelSelector};
+pub use server::{Server, ServerOptions, StartError};
 pub use store::{
     DeleteOptions, Deleted, GarbageCollector, List, ListOptions, Patch, Propagation, Store, StoreBuilder, Watch,
     WatchEvent, WatchOptions, WatchStart, WriteOptions,

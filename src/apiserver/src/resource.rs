@@ -8,7 +8,7 @@ pub mod builtin;
 mod custom;
 pub mod names;
 
-pub(crate) use custom::definition_of;
+pub(crate) use custom::{definition_of, priority};
 
 type Text = Cow<'static, str>;
 

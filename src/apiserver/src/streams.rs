@@ -77,8 +77,8 @@ pub struct LogOptions {
 /// Dropping a returned future or stream means that the client has gone.
 #[async_trait]
 pub trait Streams: Send + Sync + 'static {
-    /// Runs a command until it ends. An error is answered before the connection is upgraded where possible; a command
-    /// that cannot be started is `Ok(ExitStatus::Failed)`.
+    /// Runs a command until it ends. That pod and container exist and that the pod has not ended is checked before. The
+    /// streams must be dropped when the command ends: the client is told after they are.
     async fn exec(&self, exec: Exec) -> Result<ExitStatus, ApiError>;
 
     /// Connects to a port of the pod, as from within its network namespace (loopback included).

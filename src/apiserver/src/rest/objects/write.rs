@@ -1,0 +1,277 @@
+//! Writes over HTTP: bodies and queries into the store's options, results into answers.
+
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::super::path::method_not_allowed;
+use super::super::{Call, body, render};
+use super::{Place, one, write_options};
+use crate::error::{ApiError, Reason};
+use crate::object::Object;
+use crate::resource::Subresource;
+use crate::rest::query;
+use crate::store::{DeleteOptions, Deleted, ListOptions, Patch, WriteOptions};
+
+/// A call whose body has been taken.
+struct Rest {
+    call: Call,
+}
+
+async fn take_body(mut call: Call) -> Result<(Rest, Value), ApiError> {
+    let request = take_request(&mut call);
+    let object = body::object(request).await?;
+    Ok((Rest { call }, object))
+}
+
+/// Leaves the head of the request in the call, for the headers.
+fn take_request(call: &mut Call) -> axum::extract::Request {
+    let mut head = axum::extract::Request::default();
+    *head.headers_mut() = call.request.headers().clone();
+    std::mem::replace(&mut call.request, head)
+}
+
+pub(super) async fn create(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+    let (Rest { call }, mut object) = take_body(call).await?;
+    settle_namespace(place, &mut object)?;
+    let created = call
+        .api
+        .store
+        .create_with(&place.resource, object, &write_options(&call, None))?;
+    one(&call, place, 201, &created)
+}
+
+pub(super) async fn update(
+    call: Call,
+    place: &Place<'_>,
+    subresource: Option<Subresource>,
+) -> Result<Response, ApiError> {
+    let (Rest { call }, mut object) = take_body(call).await?;
+    settle_namespace(place, &mut object)?;
+    settle_name(place.name()?, &mut object)?;
+    let updated = call
+        .api
+        .store
+        .update_with(&place.resource, object, &write_options(&call, subresource))?;
+    one(&call, place, 200, &updated)
+}
+
+pub(super) async fn patch(
+    mut call: Call,
+    place: &Place<'_>,
+    subresource: Option<Subresource>,
+) -> Result<Response, ApiError> {
+    let patch = read_patch(&mut call).await?;
+    let options = write_options(&call, subresource);
+    let name = place.name()?;
+    let existed = call.api.store.find(&place.resource, place.namespace, name).is_some();
+    let patched = call
+        .api
+        .store
+        .patch_with(&place.resource, place.namespace, name, patch, &options)?;
+    one(&call, place, if existed { 200 } else { 201 }, &patched)
+}
+
+async fn read_patch(call: &mut Call) -> Result<Patch, ApiError> {
+    let request = take_request(call);
+    let media = body::media_type(&request);
+    let is_apply = media == "application/apply-patch+yaml";
+    if is_apply && call.query.field_manager.is_none() {
+        let message =
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+        return Err(ApiError::new(Reason::Invalid, message));
+    }
+    if !is_apply && call.query.force {
+        let message =
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch";
+        return Err(ApiError::new(Reason::Invalid, message));
+    }
+    let bytes = body::read(request).await?;
+    Ok(match media.as_str() {
+        "application/json-patch+json" => Patch::Json(body::json(&bytes)?),
+        "application/merge-patch+json" => Patch::Merge(body::json(&bytes)?),
+        "application/strategic-merge-patch+json" => Patch::Strategic(body::json(&bytes)?),
+        "application/apply-patch+yaml" => Patch::Apply {
+            object: body::yaml(&bytes)?,
+            force: call.query.force,
+        },
+        _ => {
+            return Err(body::unsupported(&[
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/strategic-merge-patch+json",
+                "application/apply-patch+yaml",
+            ]));
+        }
+    })
+}
+
+pub(super) async fn delete(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+    let (call, options) = delete_options(call).await?;
+    let name = place.name()?;
+    let deleted = call
+        .api
+        .store
+        .delete(&place.resource, place.namespace, name, &options)?;
+    deletion(&call, place, &deleted)
+}
+
+fn deletion(call: &Call, place: &Place<'_>, deleted: &Deleted) -> Result<Response, ApiError> {
+    // Where the registry has `ReturnDeletedObject`.
+    const RETURNED: [&str; 5] = [
+        "Pod",
+        "Service",
+        "ServiceAccount",
+        "ResourceQuota",
+        "PersistentVolumeClaim",
+    ];
+    match deleted {
+        Deleted::Now(object) if !RETURNED.contains(&&*place.def.kind) || place.def.is_custom() => {
+            Ok(render::value(200, &success(place, object)))
+        }
+        Deleted::Now(object) | Deleted::Later(object) => one(call, place, 200, object),
+    }
+}
+
+fn success(place: &Place<'_>, object: &Object) -> Value {
+    let mut details = json!({"name": object.name(), "kind": place.def.plural, "uid": object.uid()});
+    if !place.def.group.is_empty() {
+        details["group"] = json!(place.def.group);
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+pub(super) async fn delete_collection(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+    super::check_fields(&call, place)?;
+    let (call, options) = delete_options(call).await?;
+    let which = ListOptions {
+        labels: call.query.labels.clone(),
+        fields: call.query.fields.clone(),
+        ..ListOptions::default()
+    };
+    let store = &call.api.store;
+    let deleted = store.delete_collection(&place.resource, place.namespace, &which, &options)?;
+    let metadata = json!({"resourceVersion": store.version().to_string()});
+    let view = place.view(render::Form::Plain);
+    Ok(render::json_response(200, view.list(&deleted, &metadata)))
+}
+
+/// From the body, or from the query where there is none.
+async fn delete_options(mut call: Call) -> Result<(Call, DeleteOptions), ApiError> {
+    let request = take_request(&mut call);
+    let media = body::media_type(&request);
+    let bytes = body::read(request).await?;
+    let body = match (bytes.is_empty(), media.as_str()) {
+        (true, _) => Value::Null,
+        (false, "application/json") => body::json(&bytes)?,
+        (false, "application/yaml") => body::yaml(&bytes)?,
+        _ => return Err(body::unsupported(&["application/json", "application/yaml"])),
+    };
+    let options = options_of(&call, &body)?;
+    Ok((call, options))
+}
+
+fn options_of(call: &Call, body: &Value) -> Result<DeleteOptions, ApiError> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let dry = body["dryRun"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(|entry| entry == "All"));
+    let orphan = body["orphanDependents"] == true;
+    let propagation = match body["propagationPolicy"].as_str() {
+        Some(policy) => query::propagation(policy)?,
+        None if orphan => Some(crate::store::Propagation::Orphan),
+        None => call.query.propagation,
+    };
+    Ok(DeleteOptions {
+        grace_period_seconds: body["gracePeriodSeconds"].as_i64().or(call.query.grace_period_seconds),
+        propagation,
+        uid: text(&body["preconditions"]["uid"]),
+        resource_version: text(&body["preconditions"]["resourceVersion"]),
+        dry_run: dry || call.query.dry_run,
+        user: Some(call.user.name.clone()),
+    })
+}
+
+pub(super) async fn update_scale(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+    let (Rest { call }, scale) = take_body(call).await?;
+    let options = write_options(&call, Some(Subresource::Scale));
+    let name = place.name()?;
+    let updated = call
+        .api
+        .store
+        .update_scale(&place.resource, place.namespace, name, &scale, &options)?;
+    Ok(render::value(200, &updated))
+}
+
+pub(super) async fn patch_scale(mut call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+    let patch = read_patch(&mut call).await?;
+    let options = write_options(&call, Some(Subresource::Scale));
+    let (store, name) = (&call.api.store, place.name()?);
+    store.patch_with(&place.resource, place.namespace, name, patch, &options)?;
+    Ok(render::value(
+        200,
+        &store.scale(&place.resource, place.namespace, name)?,
+    ))
+}
+
+pub(super) async fn bind(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+    let (Rest { call }, binding) = take_body(call).await?;
+    let node = binding["target"]["name"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        return Err(ApiError::bad_request("the target of a binding needs a name"));
+    }
+    let options = WriteOptions {
+        user: Some(call.user.name.clone()),
+        ..WriteOptions::default()
+    };
+    let namespace = place.namespace.ok_or_else(method_not_allowed)?;
+    if !options.dry_run && !call.query.dry_run {
+        call.api.store.bind_pod(namespace, place.name()?, node)?;
+    }
+    Ok(render::value(
+        201,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+    ))
+}
+
+pub(super) async fn evict(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+    let (Rest { call }, eviction) = take_body(call).await?;
+    let options = options_of(&call, &eviction["deleteOptions"])?;
+    let namespace = place.namespace.ok_or_else(method_not_allowed)?;
+    call.api.store.evict_pod(namespace, place.name()?, &options)?;
+    Ok(render::value(
+        201,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+    ))
+}
+
+/// The namespace of the path holds; a different one in the body is refused.
+fn settle_namespace(place: &Place<'_>, object: &mut Value) -> Result<(), ApiError> {
+    let Some(namespace) = place.namespace else {
+        return Ok(());
+    };
+    if !object.is_object() {
+        return Err(ApiError::bad_request("the body of the request is not a JSON object"));
+    }
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    let given = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !given.is_empty() && given != namespace {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the provided object does not match the namespace sent on the request: \
+             \"{given}\" and \"{namespace}\""
+        )));
+    }
+    object["metadata"]["namespace"] = json!(namespace);
+    Ok(())
+}
+
+fn settle_name(name: &str, object: &mut Value) -> Result<(), ApiError> {
+    let given = object["metadata"]["name"].as_str().unwrap_or_default();
+    if given == name {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({name})"
+    )))
+}
