@@ -4,7 +4,7 @@ mod connection;
 mod link;
 mod route;
 
-pub(crate) use link::{AgentLink, batch_time};
+pub(crate) use link::AgentLink;
 
 use crate::Progress;
 use futures::{StreamExt, stream};

@@ -156,13 +156,21 @@ impl Error for ApiError {}
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outage::Refused => f.write_str("connection refused; is it running, and is the address of the context right?"),
+            Outage::Refused => {
+                f.write_str("connection refused; is it running, and is the address of the context right?")
+            }
             Outage::Timeout => {
                 f.write_str("no answer in time; is there a route to it, and does no firewall or VPN stand between?")
             }
-            Outage::Dns(why) => write!(f, "its name does not resolve ({why}); check the server address in the kubeconfig"),
+            Outage::Dns(why) => write!(
+                f,
+                "its name does not resolve ({why}); check the server address in the kubeconfig"
+            ),
             Outage::Tls(why) => {
-                write!(f, "TLS failed ({why}); check certificate-authority and server name in the kubeconfig")
+                write!(
+                    f,
+                    "TLS failed ({why}); check certificate-authority and server name in the kubeconfig"
+                )
             }
             Outage::Other(why) => f.write_str(why),
         }
@@ -186,11 +194,9 @@ impl ApiError {
     pub fn reason(&self) -> String {
         match &self.cause {
             Cause::Unauthorized(m) => format!("401 {m}: the credentials are expired or wrong"),
-            Cause::Forbidden(m)
-            | Cause::NotFound(m)
-            | Cause::Conflict(m)
-            | Cause::Credentials(m)
-            | Cause::Other(m) => m.clone(),
+            Cause::Forbidden(m) | Cause::NotFound(m) | Cause::Conflict(m) | Cause::Credentials(m) | Cause::Other(m) => {
+                m.clone()
+            }
             Cause::Unreachable(outage) => format!("the API server cannot be reached: {outage}"),
             Cause::Refused { code, message } => format!("{message} ({code})"),
         }
@@ -257,9 +263,7 @@ impl Cause {
     /// Transport errors that are worth another try: they say nothing about what was asked.
     pub fn is_transient(&self) -> bool {
         match self {
-            Cause::Refused { code, message } => {
-                matches!(code, 429 | 502 | 503 | 504) || is_transient_text(message)
-            }
+            Cause::Refused { code, message } => matches!(code, 429 | 502 | 503 | 504) || is_transient_text(message),
             Cause::Unreachable(outage) => !matches!(outage, Outage::Dns(_)),
             Cause::Other(message) => is_transient_text(message),
             _ => false,
@@ -315,15 +319,28 @@ impl Outage {
             }
             next = cause.source();
         }
-        let below_http = ["client error (Connect)", "connection closed", "SendRequest", "connection error"];
-        below_http.iter().any(|word| all.contains(word)).then_some(Outage::Other(all))
+        let below_http = [
+            "client error (Connect)",
+            "connection closed",
+            "SendRequest",
+            "connection error",
+        ];
+        below_http
+            .iter()
+            .any(|word| all.contains(word))
+            .then_some(Outage::Other(all))
     }
 }
 
 fn is_tls_text(text: &str) -> bool {
-    ["invalid peer certificate", "received fatal alert", "received corrupt message", "InvalidContentType"]
-        .iter()
-        .any(|word| text.contains(word))
+    [
+        "invalid peer certificate",
+        "received fatal alert",
+        "received corrupt message",
+        "InvalidContentType",
+    ]
+    .iter()
+    .any(|word| text.contains(word))
 }
 
 fn last_cause(error: &(dyn Error + 'static)) -> String {

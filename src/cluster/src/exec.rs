@@ -163,6 +163,9 @@ mod tests {
             "status": "Failure", "reason": "InternalError", "code": 500,
             "message": "Internal error occurred: exec: \"cilium-dbg\": executable file not found in $PATH: unknown",
         }));
-        assert!(matches!(conclude(&failure, Vec::new(), ""), Err(ExecError::NoSuchCommand(_))));
+        assert!(matches!(
+            conclude(&failure, Vec::new(), ""),
+            Err(ExecError::NoSuchCommand(_))
+        ));
     }
 }

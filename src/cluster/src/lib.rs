@@ -5,17 +5,31 @@
 //! [`Run::deploy`](run::Run::deploy) brings up the agents and gives the [`ClusterEnvironment`] that checks use, and
 //! [`Run::tear_down`](run::Run::tear_down) removes everything again.
 
-pub mod api;
-pub mod context;
 mod agent;
+pub mod api;
+pub mod clean;
+pub mod context;
+pub mod discover;
+mod environment;
 mod exec;
+mod lease;
+mod leftover;
 pub mod member;
 pub mod name;
+mod namespace;
 pub mod object;
 mod progress;
 mod readiness;
+pub mod run;
 
 pub use api::ApiError;
+pub use clean::{CleanError, Cleaned, Live, clean};
 pub use context::{ContextError, Contexts, IN_CLUSTER, Role};
+pub use discover::{Discovery, discover};
+pub use environment::ClusterEnvironment;
+pub use lease::{Holder, LeaseError};
 pub use member::Member;
+pub use namespace::NamespaceError;
+pub use object::{Image, PullPolicy};
 pub use progress::Progress;
+pub use run::{DeployError, DeployOptions, Run, StartError, TearDownError};

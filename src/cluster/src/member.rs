@@ -101,9 +101,7 @@ impl Member {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
-        let operation = Operation::on("get", resource_name::<K>())
-            .within(namespace)
-            .named(name);
+        let operation = Operation::on("get", resource_name::<K>()).within(namespace).named(name);
         self.call(operation, self.within::<K>(namespace).get_opt(name)).await
     }
 

@@ -1,8 +1,8 @@
 //! The objects that a run deploys, as they are applied. Pure: what goes in decides what comes out.
 
 use crate::name::{
-    AGENT_COMMAND, CONTAINER, MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, RUN, SCENARIO, WORKLOAD, label_value, namespace_of,
-    run_labels,
+    AGENT_COMMAND, CONTAINER, MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, RUN, SCENARIO, WORKLOAD, label_value,
+    namespace_of, run_labels,
 };
 use meshproof_contract::{ClusterName, RunId, facts::PodNetwork, port};
 use meshproof_scenario::{Placement, Scenario, Service, ServiceType, Workload};
@@ -236,7 +236,11 @@ mod tests {
         let spec = set.spec.expect("spec");
         let labels = spec.template.metadata.expect("metadata").labels.expect("labels");
         for (key, value) in spec.selector.match_labels.expect("selector") {
-            assert_eq!(labels.get(&key), Some(&value), "the template has the selector's label {key}");
+            assert_eq!(
+                labels.get(&key),
+                Some(&value),
+                "the template has the selector's label {key}"
+            );
         }
         assert_eq!(labels.get("tier").map(String::as_str), Some("web"));
         assert_eq!(labels.get(RUN).map(String::as_str), Some("run-1"));
@@ -286,7 +290,8 @@ mod tests {
 
     #[test]
     fn namespaces_carry_the_level_that_their_pods_meet() {
-        let level = |name| namespace(name, &"r".into())["metadata"]["labels"]["pod-security.kubernetes.io/enforce"].clone();
+        let level =
+            |name| namespace(name, &"r".into())["metadata"]["labels"]["pod-security.kubernetes.io/enforce"].clone();
         assert_eq!(level("meshproof"), "restricted");
         assert_eq!(level("meshproof-node"), "privileged");
     }

@@ -1,7 +1,7 @@
 //! Waiting for agents by watching their pods. Goes on with those that are ready; the others are named with the last state seen.
 
-mod census;
 mod cause;
+mod census;
 
 pub(crate) use census::{Census, Expected, Number, ReadyPod, State, restarts, state};
 
@@ -61,7 +61,10 @@ pub(crate) async fn wait(
             break;
         }
         // A state that only changes its words (ErrImagePull, ImagePullBackOff and back) is no movement.
-        let shape: Vec<_> = pending.iter().map(|a| (a.node.clone(), a.pod.clone(), a.state.is_stuck())).collect();
+        let shape: Vec<_> = pending
+            .iter()
+            .map(|a| (a.node.clone(), a.pod.clone(), a.state.is_stuck()))
+            .collect();
         if shape_before.as_ref() != Some(&shape) {
             quiet_since = Instant::now();
             shape_before = Some(shape);

@@ -149,7 +149,10 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 
 /// Why a stream ended: what the far side says, or else what was read.
 async fn why(end: Result<(), FrameError>, failure: impl Future<Output = Option<String>>) -> String {
-    let told = tokio::time::timeout(Duration::from_secs(1), failure).await.ok().flatten();
+    let told = tokio::time::timeout(Duration::from_secs(1), failure)
+        .await
+        .ok()
+        .flatten();
     match (told, end) {
         (Some(told), _) => crate::api::one_line(&told),
         (None, Ok(())) => "the stream ended".to_owned(),

@@ -259,7 +259,7 @@ fn last_end(pod: &Pod) -> String {
 }
 
 /// How long a batch may take: its slowest probe, all of them running at once, and a margin.
-pub(crate) fn batch_time(probes: &[Probe]) -> Duration {
+fn batch_time(probes: &[Probe]) -> Duration {
     let longest = probes.iter().map(|probe| match probe.interval {
         // One after another.
         Duration::ZERO => probe.deadline.saturating_mul(probe.count),

@@ -81,7 +81,9 @@ async fn port_forward(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiErro
 
 async fn exec(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
     let pods = member.within::<Pod>(&pod.namespace);
-    let operation = Operation::on("create", "pods/exec").within(&pod.namespace).named(&pod.name);
+    let operation = Operation::on("create", "pods/exec")
+        .within(&pod.namespace)
+        .named(&pod.name);
     let params = AttachParams::default()
         .container(CONTAINER)
         .stdin(true)
@@ -103,7 +105,10 @@ async fn exec(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
         let (_, status) = tokio::join!(read, tokio::time::timeout(std::time::Duration::from_secs(1), status));
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         let message = status.ok().flatten().and_then(|status| status.message);
-        [Some(said).filter(|s| !s.is_empty()), message].into_iter().flatten().next()
+        [Some(said).filter(|s| !s.is_empty()), message]
+            .into_iter()
+            .flatten()
+            .next()
     };
     Ok(Stream {
         reader: Box::new(reader),

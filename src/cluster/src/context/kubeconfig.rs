@@ -30,7 +30,9 @@ impl Files {
             looked_at: paths.iter().map(|p| p.display().to_string()).collect(),
         };
         for path in paths {
-            let Some(one) = read_one(&path, must_exist)? else { continue };
+            let Some(one) = read_one(&path, must_exist)? else {
+                continue;
+            };
             files.read.push(path.display().to_string());
             files.merged = std::mem::take(&mut files.merged)
                 .merge(one)
@@ -172,7 +174,11 @@ mod tests {
             )
         );
         assert!(files.config(&role("one")).await.is_ok());
-        let error = files.config(&role("broken")).await.expect_err("no such cluster").to_string();
+        let error = files
+            .config(&role("broken"))
+            .await
+            .expect_err("no such cluster")
+            .to_string();
         assert!(error.contains("nosuch"), "{error}");
     }
 
@@ -182,7 +188,17 @@ mod tests {
         let path = write(&folder, "config", "apiVersion: v1\nclusters: [\ncontexts: {\n");
         let error = Files::read(Some(path.clone())).err().expect("malformed");
         let text = error.to_string();
-        assert!(matches!(error, ContextError::Malformed { line: 1.., column: 1.., .. }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                ContextError::Malformed {
+                    line: 1..,
+                    column: 1..,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
         assert!(text.starts_with(&path.display().to_string()), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     }

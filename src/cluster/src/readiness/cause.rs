@@ -1,10 +1,7 @@
 //! Why an agent is missing: its state, and what the events of its pod or of its controller say.
 
 use super::census::Absent;
-use crate::{
-    api::one_line,
-    member::Member,
-};
+use crate::{api::one_line, member::Member};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use meshproof_contract::facts::MissingAgent;
@@ -31,7 +28,8 @@ fn with_event(state: &str, events: &[Event], about: &str) -> String {
         .filter(|e| !matches!(e.reason.as_deref(), Some("BackOff")))
         .max_by_key(|e| {
             let last = e.last_timestamp.as_ref().map(|t| t.0);
-            last.or(e.event_time.as_ref().map(|t| t.0)).or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
+            last.or(e.event_time.as_ref().map(|t| t.0))
+                .or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
         });
     match told.and_then(|e| Some((e.reason.as_deref()?, one_line(e.message.as_deref()?)))) {
         Some((reason, message)) if !state.contains(&message) => format!("{state} ({reason}: {message})"),
@@ -57,7 +55,13 @@ mod tests {
         };
         let events = [
             event("set", "Warning", "FailedCreate", "an old story", 1),
-            event("set", "Warning", "FailedCreate", "violates PodSecurity \"restricted\"", 3),
+            event(
+                "set",
+                "Warning",
+                "FailedCreate",
+                "violates PodSecurity \"restricted\"",
+                3,
+            ),
             event("set", "Normal", "SuccessfulCreate", "created", 4),
             event("other", "Warning", "FailedCreate", "another", 5),
         ];

@@ -282,7 +282,10 @@ fn node_of(pod: &Pod) -> Option<NodeName> {
             .as_ref()?
             .required_during_scheduling_ignored_during_execution
             .as_ref()?;
-        let fields = required.node_selector_terms.iter().flat_map(|t| t.match_fields.iter().flatten());
+        let fields = required
+            .node_selector_terms
+            .iter()
+            .flat_map(|t| t.match_fields.iter().flatten());
         fields
             .filter(|f| f.key == "metadata.name")
             .find_map(|f| f.values.as_ref()?.first().map(String::as_str))
@@ -361,7 +364,10 @@ fn container_state(container: &ContainerStatus) -> Option<State> {
     let ended = current.terminated.as_ref()?;
     let reason = ended.reason.as_deref().unwrap_or("terminated");
     let message = ended.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
-    Some(State::Stuck(format!("{reason}, exit code {}{message}", ended.exit_code)))
+    Some(State::Stuck(format!(
+        "{reason}, exit code {}{message}",
+        ended.exit_code
+    )))
 }
 
 #[cfg(test)]

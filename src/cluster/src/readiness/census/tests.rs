@@ -36,7 +36,10 @@ fn census(number: Number) -> Census {
 
 fn on_nodes(nodes: &[(&str, bool)]) -> Census {
     census(Number::Nodes(
-        nodes.iter().map(|(name, ready)| (NodeName::from(*name), *ready)).collect(),
+        nodes
+            .iter()
+            .map(|(name, ready)| (NodeName::from(*name), *ready))
+            .collect(),
     ))
 }
 
@@ -52,7 +55,13 @@ fn list(census: &mut Census, pods: Vec<Pod>) {
 fn complete_when_each_node_has_a_ready_pod() {
     let mut census = on_nodes(&[("apps-1", true), ("apps-2", true)]);
     assert!(!census.is_complete());
-    list(&mut census, vec![pod("a", "apps-1", ready()), pod("b", "apps-2", waiting("ContainerCreating", ""))]);
+    list(
+        &mut census,
+        vec![
+            pod("a", "apps-1", ready()),
+            pod("b", "apps-2", waiting("ContainerCreating", "")),
+        ],
+    );
     assert!(census.is_complete() && !census.is_hopeless());
     assert_eq!(
         census.tell(),
@@ -67,7 +76,10 @@ fn complete_when_each_node_has_a_ready_pod() {
 fn an_image_that_cannot_be_pulled_is_hopeless_and_named() {
     let mut census = on_nodes(&[("apps-1", true), ("apps-2", true)]);
     let stuck = waiting("ImagePullBackOff", "Back-off pulling image \"x\"");
-    list(&mut census, vec![pod("a", "apps-1", ready()), pod("b", "apps-2", stuck)]);
+    list(
+        &mut census,
+        vec![pod("a", "apps-1", ready()), pod("b", "apps-2", stuck)],
+    );
     assert!(census.is_hopeless());
     assert_eq!(
         census.tell(),

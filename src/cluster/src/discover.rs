@@ -1,0 +1,146 @@
+//! What is there before anything is deployed: versions, nodes, Cilium, and what its configuration claims. Only reads;
+//! what may not be read is left out with a warning.
+
+pub(crate) mod cilium;
+mod claims;
+pub(crate) mod dns;
+
+use crate::{
+    ApiError, Contexts, Progress,
+    api::{Cause, Operation},
+    member::Member,
+};
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Node;
+use kube::{ResourceExt, api::ListParams};
+use meshproof_contract::{Claim, ClusterFacts, ClusterName, NodeFacts, NodeName};
+use std::collections::BTreeMap;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Discovery {
+    /// The clusters in the order of their roles; DNS is known only once agents have told what pods are told.
+    pub clusters: Vec<ClusterFacts>,
+    /// What the live configuration claims.
+    pub claims: Vec<Claim>,
+    /// Where Cilium's own pods are.
+    pub(crate) cilium_namespaces: BTreeMap<ClusterName, String>,
+}
+
+/// Reads all clusters at once.
+pub async fn discover(contexts: &Contexts, progress: &Progress) -> Result<Discovery, ApiError> {
+    progress.waiting("nodes and Cilium of each cluster");
+    let found = try_join_all(contexts.members().iter().map(|member| one(member, progress))).await?;
+    let mut discovery = Discovery::default();
+    for (cluster, claims, cilium_namespace) in found {
+        let name = cluster.name.clone();
+        discovery
+            .cilium_namespaces
+            .extend(cilium_namespace.map(|ns| (name, ns)));
+        discovery.clusters.push(cluster);
+        discovery.claims.extend(claims);
+    }
+    Ok(discovery)
+}
+
+async fn one(member: &Member, progress: &Progress) -> Result<(ClusterFacts, Vec<Claim>, Option<String>), ApiError> {
+    let client = member.client();
+    let version = member.call(Operation::on("get", "/version"), client.apiserver_version());
+    let (version, nodes, cilium) = tokio::join!(version, nodes(member), cilium::find(member, progress));
+    let nodes = allowed(nodes, progress, "agents are expected where the DaemonSets put them")?.unwrap_or_default();
+    let cilium = cilium?;
+    let claims = match &cilium {
+        Some(found) => claims::from_config(member.name(), found),
+        None => Vec::new(),
+    };
+    let namespace = cilium.as_ref().map(|found| found.namespace.clone());
+    let facts = ClusterFacts {
+        name: member.name().clone(),
+        context: member.endpoint().context.clone(),
+        version: version?.git_version,
+        nodes,
+        dns: None,
+        cilium: cilium.map(|found| found.facts),
+    };
+    Ok((facts, claims, namespace))
+}
+
+async fn nodes(member: &Member) -> Result<Vec<NodeFacts>, ApiError> {
+    let nodes = member.list_global::<Node>(&ListParams::default()).await?;
+    let mut facts: Vec<_> = nodes.iter().map(node).collect();
+    facts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(facts)
+}
+
+fn node(node: &Node) -> NodeFacts {
+    let (spec, status) = (node.spec.as_ref(), node.status.as_ref());
+    let addresses = status.and_then(|s| s.addresses.as_ref()).into_iter().flatten();
+    let conditions = status.and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+    let mut pod_cidrs = spec.and_then(|s| s.pod_cidrs.clone()).unwrap_or_default();
+    if pod_cidrs.is_empty() {
+        pod_cidrs.extend(spec.and_then(|s| s.pod_cidr.clone()));
+    }
+    NodeFacts {
+        name: NodeName::new(node.name_any()),
+        addresses: addresses
+            .filter(|a| a.type_ == "InternalIP")
+            .filter_map(|a| a.address.parse().ok())
+            .collect(),
+        pod_cidrs,
+        ready: conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        kernel: status
+            .and_then(|s| s.node_info.as_ref())
+            .map(|i| i.kernel_version.clone())
+            .unwrap_or_default(),
+    }
+}
+
+/// None with a warning where reading is not allowed; any other failure stays one.
+pub(crate) fn allowed<T>(
+    result: Result<T, ApiError>,
+    progress: &Progress,
+    consequence: &str,
+) -> Result<Option<T>, ApiError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_forbidden() => {
+            let Cause::Forbidden(reason) = &error.cause else {
+                return Ok(None);
+            };
+            progress.warning(format!(
+                "{}: not allowed to {}: {consequence} ({reason})",
+                error.endpoint.cluster, error.operation
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_as_kubernetes_shows_it() {
+        let read = |value| node(&serde_json::from_value(value).expect("a node"));
+        let facts = read(json!({
+            "metadata": {"name": "apps-1"},
+            "spec": {"podCIDR": "10.246.1.0/24", "podCIDRs": ["10.246.1.0/24"]},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": "10.25.12.14"}, {"type": "Hostname", "address": "apps-1"}],
+                "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}],
+            },
+        }));
+        assert_eq!(
+            facts.addresses,
+            ["10.25.12.14".parse::<std::net::IpAddr>().expect("address")]
+        );
+        assert_eq!((facts.ready, facts.pod_cidrs.len()), (true, 1));
+        let bare = read(
+            json!({"metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}),
+        );
+        assert!(!bare.ready && bare.pod_cidrs.is_empty());
+    }
+}

@@ -1,0 +1,146 @@
+//! Claims of a cluster whose operators gave no file: what the live configuration shows, with where it shows it.
+
+use super::cilium::Found;
+use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName};
+
+/// What `cilium-config` and its neighbours claim. A missing key claims nothing, except where the agent's default is known to be on.
+pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
+    let (facts, namespace) = (&found.facts, &found.namespace);
+    let config = |key: &str| facts.config.get(key).map(String::as_str);
+    let on = |key: &str| config(key) == Some("true");
+    let key_of = |key: &str| format!("ConfigMap {namespace}/cilium-config: {key}");
+    let mut claims = Vec::new();
+    let mut claim = |kind: ClaimKind, value: &str, object: String| {
+        claims.push(Claim {
+            cluster: cluster.clone(),
+            kind,
+            value: value.to_owned(),
+            source: ClaimSource::Live { object },
+        });
+    };
+
+    match &facts.remotes {
+        Some(remotes) if !remotes.is_empty() => claim(
+            ClaimKind::ClusterMesh,
+            &remotes.join(","),
+            format!("Secret {namespace}/cilium-clustermesh: keys {}", remotes.join(", ")),
+        ),
+        // The Secret may not be read; an API server for the mesh says that there is one.
+        None if found.mesh_server => claim(
+            ClaimKind::ClusterMesh,
+            "true",
+            format!("pods of {namespace}/clustermesh-apiserver"),
+        ),
+        _ => {}
+    }
+    if on("enable-wireguard") {
+        claim(ClaimKind::Encryption, "wireguard", key_of("enable-wireguard"));
+    } else if on("enable-ipsec") {
+        claim(ClaimKind::Encryption, "ipsec", key_of("enable-ipsec"));
+    } else if !facts.config.is_empty() {
+        // Both are off by default (cilium-agent --enable-wireguard, --enable-ipsec).
+        claim(
+            ClaimKind::Encryption,
+            "none",
+            key_of("neither enable-wireguard nor enable-ipsec"),
+        );
+    }
+    // cilium-agent --enable-policy is "default" by default.
+    match config("enable-policy") {
+        Some("never") => {}
+        Some(mode) => claim(ClaimKind::Policy, mode, key_of("enable-policy")),
+        None if facts.config.is_empty() => {}
+        None => claim(
+            ClaimKind::Policy,
+            "default",
+            key_of("enable-policy is absent, the default applies"),
+        ),
+    }
+    if on("enable-l7-proxy") {
+        claim(ClaimKind::FqdnPolicy, "true", key_of("enable-l7-proxy"));
+        // With an Envoy of its own there must be its pods; one inside the agent shows only when it is used.
+        match (on("external-envoy-proxy"), found.envoy) {
+            (true, true) => claim(
+                ClaimKind::L7Policy,
+                "external",
+                format!("pods of DaemonSet {namespace}/cilium-envoy"),
+            ),
+            (true, false) => {}
+            (false, _) => claim(
+                ClaimKind::L7Policy,
+                "embedded",
+                key_of("enable-l7-proxy, external-envoy-proxy"),
+            ),
+        }
+    }
+    if on("mesh-auth-mutual-enabled") {
+        claim(ClaimKind::MutualAuth, "true", key_of("mesh-auth-mutual-enabled"));
+    }
+    // "strict" and "partial" are the words of older versions.
+    if let Some(mode) = config("kube-proxy-replacement").filter(|m| matches!(*m, "true" | "strict")) {
+        claim(ClaimKind::KubeProxyReplacement, mode, key_of("kube-proxy-replacement"));
+    }
+    claims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshproof_contract::facts::CiliumFacts;
+
+    fn claims(config: &[(&str, &str)], remotes: Option<Vec<String>>, mesh_server: bool) -> Vec<(ClaimKind, String)> {
+        let found = Found {
+            facts: CiliumFacts {
+                version: String::new(),
+                config: config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+                agents: Default::default(),
+                remotes,
+                kvstoremesh: false,
+            },
+            namespace: "kube-system".into(),
+            envoy: false,
+            mesh_server,
+        };
+        let all = from_config(&"infra".into(), &found);
+        all.into_iter().map(|c| (c.kind, c.value)).collect()
+    }
+
+    #[test]
+    fn the_recorded_configuration_claims_what_it_says() {
+        let config = [
+            ("enable-l7-proxy", "true"),
+            ("enable-policy", "default"),
+            ("external-envoy-proxy", "false"),
+            ("kube-proxy-replacement", "true"),
+            ("mesh-auth-enabled", "true"),
+        ];
+        assert_eq!(
+            claims(&config, Some(vec!["apps".into()]), true),
+            [
+                (ClaimKind::ClusterMesh, "apps".to_owned()),
+                (ClaimKind::Encryption, "none".to_owned()),
+                (ClaimKind::Policy, "default".to_owned()),
+                (ClaimKind::FqdnPolicy, "true".to_owned()),
+                (ClaimKind::L7Policy, "embedded".to_owned()),
+                (ClaimKind::KubeProxyReplacement, "true".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unreadable_configuration_claims_nothing() {
+        assert_eq!(claims(&[], None, false), []);
+    }
+
+    #[test]
+    fn an_unreadable_secret_beside_a_mesh_server_claims_a_mesh() {
+        assert_eq!(claims(&[], None, true), [(ClaimKind::ClusterMesh, "true".to_owned())]);
+        assert_eq!(claims(&[], Some(vec![]), true), []);
+    }
+
+    #[test]
+    fn wireguard_goes_before_the_absence_of_ipsec() {
+        let found = claims(&[("enable-wireguard", "true"), ("enable-policy", "never")], None, false);
+        assert_eq!(found, [(ClaimKind::Encryption, "wireguard".to_owned())]);
+    }
+}

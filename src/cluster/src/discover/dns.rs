@@ -1,0 +1,163 @@
+//! Cluster DNS as pods are told to use it: from their `resolv.conf`, then the Service at that address and what is behind it.
+
+use super::allowed;
+use crate::{ApiError, Progress, member::Member};
+use k8s_openapi::api::{
+    core::v1::Service,
+    discovery::v1::{Endpoint, EndpointSlice},
+};
+use kube::{ResourceExt, api::ListParams};
+use meshproof_contract::{DnsFacts, DnsReplica};
+use std::net::IpAddr;
+
+/// What a pod's `resolv.conf` says, as its agent told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResolvConf {
+    pub(crate) nameservers: Vec<String>,
+    pub(crate) search: Vec<String>,
+}
+
+/// Cluster DNS behind the first nameserver; none if there is no nameserver.
+pub(crate) async fn find(
+    member: &Member,
+    resolv: &ResolvConf,
+    progress: &Progress,
+) -> Result<Option<DnsFacts>, ApiError> {
+    let Some(address) = resolv.nameservers.first().and_then(|a| a.parse::<IpAddr>().ok()) else {
+        progress.warning(format!("{}: pods have no nameserver in resolv.conf", member.name()));
+        return Ok(None);
+    };
+    let mut facts = DnsFacts {
+        service: (String::new(), String::new()),
+        address,
+        replicas: Vec::new(),
+        domain: domain(&resolv.search),
+    };
+    let services = match member.list::<Service>(None, &ListParams::default()).await {
+        Err(error) if error.is_forbidden() => {
+            let near = member
+                .list::<Service>(Some("kube-system"), &ListParams::default())
+                .await;
+            allowed(near, progress, "the Service of cluster DNS is not known")?.unwrap_or_default()
+        }
+        other => other?,
+    };
+    let Some(service) = services.iter().find(|s| has_address(s, address)) else {
+        progress.warning(format!(
+            "{}: the pods' nameserver {address} is no Service's address (NodeLocal DNS?), so its replicas are not known",
+            member.name()
+        ));
+        return Ok(Some(facts));
+    };
+    let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+    let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
+    let slices = allowed(
+        member.list::<EndpointSlice>(Some(&namespace), &params).await,
+        progress,
+        "the replicas of cluster DNS are not known",
+    )?;
+    facts.replicas = replicas(service, &slices.unwrap_or_default(), address);
+    facts.service = (namespace, name);
+    Ok(Some(facts))
+}
+
+/// The cluster domain: the search list holds `svc.` and it (kubelet, `clusterFirst`).
+fn domain(search: &[String]) -> String {
+    let found = search.iter().find_map(|entry| entry.strip_prefix("svc."));
+    found.unwrap_or("cluster.local").trim_end_matches('.').to_owned()
+}
+
+fn has_address(service: &Service, address: IpAddr) -> bool {
+    let Some(spec) = &service.spec else { return false };
+    let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    all.into_iter().any(|ip| ip.parse() == Ok(address))
+}
+
+/// The serving endpoints of the address's family, with the port behind the Service's UDP port 53.
+fn replicas(service: &Service, slices: &[EndpointSlice], address: IpAddr) -> Vec<DnsReplica> {
+    let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
+    let name = ports
+        .clone()
+        .find(|p| p.port == 53 && p.protocol.as_deref() == Some("UDP"))
+        .or(ports.clone().find(|p| p.port == 53))
+        .map(|p| p.name.clone().unwrap_or_default());
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let mut replicas: Vec<_> = slices
+        .iter()
+        .filter(|slice| slice.address_type == family)
+        .filter_map(|slice| {
+            let ports = slice.ports.iter().flatten();
+            let port = ports
+                .filter(|p| {
+                    name.as_ref()
+                        .is_none_or(|name| p.name.as_deref().unwrap_or_default() == name)
+                })
+                .find_map(|p| u16::try_from(p.port?).ok())?;
+            Some(slice.endpoints.iter().filter_map(move |e| replica(e, port)))
+        })
+        .flatten()
+        .collect();
+    replicas.sort_by(|a, b| a.pod.cmp(&b.pod));
+    replicas.dedup();
+    replicas
+}
+
+fn replica(endpoint: &Endpoint, port: u16) -> Option<DnsReplica> {
+    // Absent means ready (discovery.k8s.io/v1).
+    if endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(false) {
+        return None;
+    }
+    let address = endpoint.addresses.first()?;
+    let target = endpoint.target_ref.as_ref().and_then(|r| r.name.clone());
+    Some(DnsReplica {
+        pod: target.unwrap_or_else(|| address.clone()),
+        address: address.parse().ok()?,
+        port,
+        node: endpoint.node_name.as_deref().map(Into::into),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_domain_is_in_the_search_list() {
+        let list = |entries: &[&str]| entries.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            domain(&list(&["meshproof.svc.k8s.example", "svc.k8s.example", "k8s.example"])),
+            "k8s.example"
+        );
+        assert_eq!(domain(&list(&["lan"])), "cluster.local");
+    }
+
+    #[test]
+    fn replicas_have_the_port_that_they_listen_on() {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": "kube-dns", "namespace": "kube-system"},
+            "spec": {"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ports": [
+                {"name": "metrics", "port": 9153, "protocol": "TCP"},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 10053},
+                {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": 10053},
+            ]},
+        }))
+        .expect("a Service");
+        assert!(has_address(&service, "10.96.0.10".parse().expect("address")));
+        let slice: EndpointSlice = serde_json::from_value(json!({
+            "metadata": {"name": "kube-dns-x"}, "addressType": "IPv4",
+            "ports": [{"name": "metrics", "port": 9153, "protocol": "TCP"}, {"name": "dns", "port": 10053, "protocol": "UDP"}],
+            "endpoints": [
+                {"addresses": ["10.0.0.2"], "conditions": {"ready": true}, "nodeName": "n-2",
+                    "targetRef": {"kind": "Pod", "name": "kube-dns-b"}},
+                {"addresses": ["10.0.0.3"], "conditions": {"ready": false}, "targetRef": {"kind": "Pod", "name": "kube-dns-c"}},
+                {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "kube-dns-a"}},
+            ],
+        }))
+        .expect("a slice");
+        let found = replicas(&service, &[slice], "10.96.0.10".parse().expect("address"));
+        let seen: Vec<_> = found.iter().map(|r| (r.pod.as_str(), r.port)).collect();
+        assert_eq!(seen, [("kube-dns-a", 10053), ("kube-dns-b", 10053)]);
+        assert_eq!(found[1].node, Some("n-2".into()));
+    }
+}

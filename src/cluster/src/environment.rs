@@ -1,0 +1,216 @@
+//! [`Environment`] over the Kubernetes API: what checks may do, each with its deadline and its bound.
+
+mod query;
+
+use crate::{
+    agent::AgentLink,
+    api::Operation,
+    member::{Member, dynamic_name},
+    name::{NAMESPACES, run_labels},
+    run::apply,
+};
+use async_trait::async_trait;
+use kube::{
+    api::{DeleteParams, GroupVersionKind, ListParams},
+    discovery::Scope,
+};
+use meshproof_contract::{
+    AgentId, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe,
+    RunId,
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::Semaphore;
+
+/// How many commands run in Cilium's pods at once: each is a connection through API server and kubelet, and a process.
+const EXEC_BOUND: usize = 12;
+
+/// The clusters of a run with connected agents.
+pub struct ClusterEnvironment {
+    run: RunId,
+    facts: Arc<Facts>,
+    members: BTreeMap<ClusterName, Member>,
+    agents: BTreeMap<AgentId, Arc<AgentLink>>,
+    cilium_namespaces: BTreeMap<ClusterName, String>,
+    execs: Semaphore,
+}
+
+impl ClusterEnvironment {
+    pub(crate) fn new(
+        run: RunId,
+        members: &[Member],
+        agents: BTreeMap<AgentId, Arc<AgentLink>>,
+        cilium_namespaces: BTreeMap<ClusterName, String>,
+    ) -> Self {
+        Self {
+            run,
+            facts: Arc::default(),
+            members: members.iter().map(|m| (m.name().clone(), m.clone())).collect(),
+            agents,
+            cilium_namespaces,
+            execs: Semaphore::new(EXEC_BOUND),
+        }
+    }
+
+    pub(crate) fn with_facts(mut self, facts: Facts) -> Self {
+        self.facts = Arc::new(facts);
+        self
+    }
+
+    /// Asks the agents for Cilium's version where the image's tag did not tell it.
+    pub(crate) async fn complete_versions(&self, facts: &mut Facts) {
+        for cluster in &mut facts.clusters {
+            let Some(cilium) = cluster.cilium.as_mut().filter(|c| c.version.is_empty()) else {
+                continue;
+            };
+            let Ok(answers) = self.cilium(&cluster.name, CiliumQuery::Status).await else {
+                continue;
+            };
+            let told = answers.iter().find_map(|a| query::version(a.output.as_ref().ok()?));
+            cilium.version = told.unwrap_or_default();
+        }
+    }
+
+    fn member(&self, cluster: &ClusterName) -> Result<&Member, EnvironmentError> {
+        self.members.get(cluster).ok_or_else(|| EnvironmentError::Api {
+            cluster: cluster.clone(),
+            operation: "find the cluster".to_owned(),
+            reason: "it is not in this run".to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl Environment for ClusterEnvironment {
+    fn facts(&self) -> Arc<Facts> {
+        self.facts.clone()
+    }
+
+    async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
+        let link = self.agents.get(agent).ok_or_else(|| EnvironmentError::AgentGone {
+            agent: agent.clone(),
+            reason: "it never was ready".to_owned(),
+        })?;
+        link.batch(batch).await
+    }
+
+    async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        let member = self.member(cluster)?;
+        let namespace = self
+            .cilium_namespaces
+            .get(cluster)
+            .ok_or_else(|| EnvironmentError::Api {
+                cluster: cluster.clone(),
+                operation: "ask Cilium".to_owned(),
+                reason: "no ConfigMap cilium-config was found, so Cilium seems not to be installed".to_owned(),
+            })?;
+        query::ask(member, namespace, query, &self.execs).await
+    }
+
+    async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
+        let member = self.member(cluster)?;
+        let (api, resource, _) = member
+            .dynamic(&kind(&object.api_version, &object.kind), object.namespace.as_deref())
+            .await?;
+        let operation = Operation {
+            namespace: object.namespace.clone(),
+            ..Operation::on("get", dynamic_name(&resource.plural, &resource.group)).named(&object.name)
+        };
+        let found = member.call(operation, api.get_opt(&object.name)).await?;
+        Ok(found.map(|o| with_kind(json!(o), &object.api_version, &object.kind)))
+    }
+
+    async fn list(
+        &self,
+        cluster: &ClusterName,
+        api_version: &str,
+        kind_name: &str,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        let member = self.member(cluster)?;
+        let (api, resource, _) = member.dynamic(&kind(api_version, kind_name), namespace).await?;
+        let operation = Operation {
+            namespace: namespace.map(str::to_owned),
+            ..Operation::on("list", dynamic_name(&resource.plural, &resource.group))
+        };
+        let found = member.call(operation, api.list(&ListParams::default())).await?;
+        // Items of a list leave out what the list says.
+        let objects = found
+            .items
+            .into_iter()
+            .map(|o| with_kind(json!(o), api_version, kind_name));
+        Ok(objects.collect())
+    }
+
+    async fn apply(&self, cluster: &ClusterName, mut object: Value) -> Result<Value, EnvironmentError> {
+        let member = self.member(cluster)?;
+        let target = ObjectRef {
+            api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),
+            kind: object["kind"].as_str().unwrap_or_default().to_owned(),
+            namespace: object["metadata"]["namespace"].as_str().map(str::to_owned),
+            name: object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+        };
+        self.require_ours(member, &target).await?;
+        for (key, value) in run_labels(&self.run) {
+            object["metadata"]["labels"][key] = json!(value);
+        }
+        let applied = apply(member, object).await?;
+        Ok(with_kind(json!(applied), &target.api_version, &target.kind))
+    }
+
+    async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        let member = self.member(cluster)?;
+        self.require_ours(member, object).await?;
+        let (api, resource, _) = member
+            .dynamic(&kind(&object.api_version, &object.kind), object.namespace.as_deref())
+            .await?;
+        let operation = Operation {
+            namespace: object.namespace.clone(),
+            ..Operation::on("delete", dynamic_name(&resource.plural, &resource.group)).named(&object.name)
+        };
+        match member
+            .call(operation, api.delete(&object.name, &DeleteParams::background()))
+            .await
+        {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ClusterEnvironment {
+    /// Checks change things in the run's namespaces only, and never the Lease that guards them. Cluster-wide policies,
+    /// when checks come to need them, are to be allowed here by kind, with the run's label.
+    async fn require_ours(&self, member: &Member, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        let refused = || EnvironmentError::NotOurs {
+            cluster: member.name().clone(),
+            object: match &object.namespace {
+                Some(ns) => format!("{} {ns}/{}", object.kind, object.name),
+                None => format!("{} {}", object.kind, object.name),
+            },
+        };
+        let within = object.namespace.as_deref().is_some_and(|ns| NAMESPACES.contains(&ns));
+        if !within || object.kind == "Lease" || object.name.is_empty() {
+            return Err(refused());
+        }
+        let (_, _, scope) = member
+            .dynamic(&kind(&object.api_version, &object.kind), object.namespace.as_deref())
+            .await?;
+        // A namespace in the reference to a cluster-wide object means nothing.
+        match scope {
+            Scope::Namespaced => Ok(()),
+            Scope::Cluster => Err(refused()),
+        }
+    }
+}
+
+fn kind(api_version: &str, kind: &str) -> GroupVersionKind {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    GroupVersionKind::gvk(group, version, kind)
+}
+
+fn with_kind(mut object: Value, api_version: &str, kind: &str) -> Value {
+    object["apiVersion"] = json!(api_version);
+    object["kind"] = json!(kind);
+    object
+}

@@ -1,0 +1,159 @@
+//! Asking Cilium with its own commands, in its own pods: the only place that tells what an agent really holds.
+
+use crate::{
+    discover::cilium::{AGENT_LABEL, MESH_LABEL, has_container},
+    exec::{self, Container, ExecError},
+    member::Member,
+};
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{ResourceExt, api::ListParams};
+use meshproof_contract::{CiliumAnswer, CiliumQuery, EnvironmentError, NodeName};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How long a command may take; `debuginfo` of a large agent is the slowest.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where a question is asked and with what.
+struct Question {
+    label: &'static str,
+    container: &'static str,
+    /// Tried in this order; later ones where the container has not the earlier.
+    commands: Vec<Vec<&'static str>>,
+}
+
+fn question(query: CiliumQuery) -> Question {
+    let agent = |arguments: &[&'static str]| Question {
+        label: AGENT_LABEL,
+        container: "cilium-agent",
+        // Images before 1.15 have it as `cilium`.
+        commands: ["cilium-dbg", "cilium"]
+            .map(|command| [&[command], arguments].concat())
+            .into(),
+    };
+    match query {
+        CiliumQuery::Status => agent(&["status", "-o", "json"]),
+        // No short form of --output here.
+        CiliumQuery::Debuginfo => agent(&["debuginfo", "--output", "json"]),
+        CiliumQuery::Endpoints => agent(&["endpoint", "list", "-o", "json"]),
+        CiliumQuery::Services => agent(&["service", "list", "-o", "json"]),
+        CiliumQuery::Policy => agent(&["policy", "get", "-o", "json"]),
+        CiliumQuery::Nodes => agent(&["node", "list", "-o", "json"]),
+        CiliumQuery::Health => Question {
+            commands: vec![vec!["cilium-health", "status", "--probe", "-o", "json"]],
+            ..agent(&[])
+        },
+        CiliumQuery::KvstoreMesh => Question {
+            label: MESH_LABEL,
+            container: "kvstoremesh",
+            commands: vec![vec!["clustermesh-apiserver", "kvstoremesh-dbg", "status", "-o", "json"]],
+        },
+    }
+}
+
+/// Asks every pod that should know, at once but for the bound.
+pub(super) async fn ask(
+    member: &Member,
+    namespace: &str,
+    query: CiliumQuery,
+    bound: &Semaphore,
+) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+    let question = question(query);
+    let selection = ListParams::default().labels(question.label);
+    let mut pods = member.list::<Pod>(Some(namespace), &selection).await?;
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container));
+    pods.sort_by_key(|pod| (node_of(pod), pod.name_any()));
+    let answers = pods.iter().map(|pod| async {
+        let _permit = bound.acquire().await.expect("never closed");
+        CiliumAnswer {
+            pod: pod.name_any(),
+            node: node_of(pod),
+            output: one(member, namespace, pod, &question).await,
+        }
+    });
+    Ok(join_all(answers).await)
+}
+
+async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -> Result<Value, EnvironmentError> {
+    let name = pod.name_any();
+    let container = Container {
+        namespace,
+        pod: &name,
+        name: question.container,
+    };
+    let mut missing = String::new();
+    for command in &question.commands {
+        let failed = |reason: String| EnvironmentError::Api {
+            cluster: member.name().clone(),
+            operation: format!("run `{}` in pod {namespace}/{name}", command.join(" ")),
+            reason,
+        };
+        match exec::run(member, &container, command, DEADLINE).await {
+            Ok(output) => return parse(&output).map_err(failed),
+            Err(ExecError::NoSuchCommand(message)) => missing = message,
+            Err(ExecError::Api(error)) if error.is_forbidden() => return Err(error.into()),
+            Err(ExecError::Api(error)) => return Err(failed(error.reason())),
+            Err(error) => return Err(failed(error.to_string())),
+        }
+    }
+    Err(EnvironmentError::Api {
+        cluster: member.name().clone(),
+        operation: format!("ask Cilium in pod {namespace}/{name}"),
+        reason: missing,
+    })
+}
+
+/// JSON, or the error with the beginning of what came instead.
+fn parse(output: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(output).map_err(|error| {
+        let text = String::from_utf8_lossy(output);
+        let beginning: String = text.trim().chars().take(120).collect();
+        format!("not JSON ({error}); it begins with {beginning:?}")
+    })
+}
+
+fn node_of(pod: &Pod) -> NodeName {
+    let node = pod.spec.as_ref().and_then(|s| s.node_name.clone());
+    NodeName::new(node.unwrap_or_default())
+}
+
+/// The version in `cilium-dbg status`: `.cilium.msg` is `1.18.3 (v1.18.3-e4a9ed77)`.
+pub(super) fn version(status: &Value) -> Option<String> {
+    let message = status.pointer("/cilium/msg")?.as_str()?;
+    let word = message.split_whitespace().next()?.trim_start_matches('v');
+    word.starts_with(|c: char| c.is_ascii_digit()).then(|| word.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn older_images_are_asked_by_their_own_name() {
+        let commands = question(CiliumQuery::Debuginfo).commands;
+        assert_eq!(commands[0], ["cilium-dbg", "debuginfo", "--output", "json"]);
+        assert_eq!(commands[1], ["cilium", "debuginfo", "--output", "json"]);
+        let health = question(CiliumQuery::Health);
+        assert_eq!((health.commands.len(), health.container), (1, "cilium-agent"));
+        assert_eq!(question(CiliumQuery::KvstoreMesh).container, "kvstoremesh");
+    }
+
+    #[test]
+    fn what_is_no_json_is_shown() {
+        let error = parse(b"Error: cannot connect to the agent\n").expect_err("no JSON");
+        assert!(error.contains("Error: cannot connect"), "{error}");
+        assert_eq!(parse(b"{\"a\": 1}\n").expect("JSON"), json!({"a": 1}));
+    }
+
+    #[test]
+    fn the_version_is_in_the_status() {
+        assert_eq!(
+            version(&json!({"cilium": {"msg": "1.18.3 (v1.18.3-e4a9ed77)", "state": "Ok"}})).as_deref(),
+            Some("1.18.3")
+        );
+        assert_eq!(version(&json!({"cilium": {"msg": "unreachable"}})), None);
+    }
+}
