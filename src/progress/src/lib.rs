@@ -1,1 +1,20 @@
-//! The live view of a run's events in a terminal, and plain lines elsewhere.
+//! What people see of a run: a live view on a terminal, plain lines elsewhere, and a short result at the end.
+//!
+//! Knows events only. Everything is rendered by pure functions of a [`view::View`]; [`Progress`] owns the terminal and
+//! decides what goes where. The only crate that names indicatif.
+
+mod line;
+mod live;
+mod palette;
+mod progress;
+mod result;
+mod screen;
+mod text;
+pub mod view;
+
+pub use palette::Palette;
+pub use progress::{Format, Progress};
+pub use screen::{Screen, Surface};
+
+#[cfg(test)]
+mod fixture;

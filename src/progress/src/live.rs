@@ -1,0 +1,201 @@
+//! The live view: phase, what it waits for, how many checks are done, those that run longest, and what is red.
+
+use crate::{
+    palette::Palette,
+    text::{clip, clock, phase, tame},
+    view::{Stage, Trial, View, headline},
+};
+use jiff::Timestamp;
+use meshproof_contract::Verdict;
+use std::cmp::Reverse;
+
+/// Trials shown while they run.
+const RUNNING: usize = 4;
+/// Red trials shown while others still run.
+const RED: usize = 6;
+/// Turns of the spinner, ten a second.
+const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+
+/// The view as lines of at most `width` characters.
+pub(crate) fn live(view: &View, now: Timestamp, width: usize, palette: Palette) -> String {
+    let width = width.max(20);
+    let mut lines = vec![head(view, now, width, palette)];
+    if let Some(what) = &view.waiting {
+        lines.push(palette.faint(clip(&format!("  {}", tame(what)), width)));
+    }
+    if !view.faults.is_empty() {
+        let names: Vec<&str> = view.faults.iter().map(|fault| fault.as_str()).collect();
+        lines.push(palette.unsure(clip(
+            &format!("  fault injected on purpose: {}", names.join(", ")),
+            width,
+        )));
+    }
+    lines.extend(running(view, now, width));
+    lines.extend(red(view, width, palette));
+    lines.join("\n")
+}
+
+fn head(view: &View, now: Timestamp, width: usize, palette: Palette) -> String {
+    let elapsed = view.elapsed(now);
+    let spinner = SPINNER[(elapsed * 10.0) as usize % SPINNER.len()];
+    let phase = view.phase.map_or("starting", phase);
+    let clock = clock(elapsed);
+    if view.trials.is_empty() {
+        return format!(
+            "{} {}  {}",
+            palette.strong(spinner),
+            palette.strong(phase),
+            palette.faint(clock)
+        );
+    }
+    let counts = view.counts();
+    let progress = format!("{} of {} checks", counts.finished(), view.trials.len());
+    let mut tally = Vec::new();
+    for (number, word, paint) in [
+        (counts.failed, "failed", Palette::bad as fn(Palette, String) -> String),
+        (counts.inconclusive, "inconclusive", Palette::unsure),
+        (counts.passed, "passed", Palette::good),
+        (counts.skipped, "skipped", Palette::faint),
+    ] {
+        if number > 0 {
+            tally.push((format!("{number} {word}"), paint));
+        }
+    }
+    let fixed = 2 + phase.chars().count() + 2 + progress.chars().count() + 2 + clock.chars().count();
+    let tally_width: usize = tally.iter().map(|(text, _)| text.chars().count() + 2).sum();
+    let mut line = format!("{} {}  {progress}", palette.strong(spinner), palette.strong(phase));
+    let bar_width = width.saturating_sub(fixed + tally_width + 2).min(30);
+    if bar_width >= 8 {
+        line += &format!("  {}", bar(counts.finished(), view.trials.len(), bar_width, palette));
+    }
+    line += &format!("  {}", palette.faint(clock));
+    if fixed + tally_width <= width {
+        for (text, paint) in tally {
+            line += &format!("  {}", paint(palette, text));
+        }
+    }
+    line
+}
+
+fn bar(done: usize, of: usize, width: usize, palette: Palette) -> String {
+    let full = (done * width).checked_div(of).unwrap_or(0).min(width);
+    format!(
+        "{}{}",
+        palette.good("━".repeat(full)),
+        palette.faint("─".repeat(width - full))
+    )
+}
+
+/// Those that have run longest, since they are what the run waits for.
+fn running(view: &View, now: Timestamp, width: usize) -> Vec<String> {
+    let mut running: Vec<(Timestamp, &Trial)> = view
+        .trials
+        .iter()
+        .filter_map(|trial| match trial.stage {
+            Stage::Running(since) => Some((since, trial)),
+            Stage::Waiting | Stage::Finished(_) => None,
+        })
+        .collect();
+    running.sort_by_key(|(since, _)| *since);
+    let more = running.len().saturating_sub(RUNNING);
+    let mut lines: Vec<String> = running
+        .iter()
+        .take(RUNNING)
+        .map(|(since, trial)| {
+            let time = format!("{:>6.1} s", now.duration_since(*since).as_secs_f64().max(0.0));
+            clip(&format!("{time}  {}", tame(trial.name.as_str())), width)
+        })
+        .collect();
+    if more > 0 {
+        lines.push(clip(&format!("          and {more} more"), width));
+    }
+    lines
+}
+
+/// The newest first, since the older ones were on the screen already.
+fn red(view: &View, width: usize, palette: Palette) -> Vec<String> {
+    let mut red: Vec<(usize, &Trial, &Verdict)> = view
+        .trials
+        .iter()
+        .enumerate()
+        .filter_map(|(order, trial)| Some((order, trial, trial.verdict()?)))
+        .filter(|(_, _, verdict)| matches!(verdict, Verdict::Fail { .. } | Verdict::Inconclusive { .. }))
+        .collect();
+    red.sort_by_key(|(order, _, verdict)| (!matches!(verdict, Verdict::Fail { .. }), Reverse(*order)));
+    let more = red.len().saturating_sub(RED);
+    let mut lines: Vec<String> = red
+        .iter()
+        .take(RED)
+        .map(|(_, trial, verdict)| {
+            let text = clip(
+                &tame(&format!("{}  {}", trial.name, headline(verdict))),
+                width.saturating_sub(4),
+            );
+            match verdict {
+                Verdict::Fail { .. } => format!("  {} {text}", palette.bad('✗')),
+                _ => format!("  {} {text}", palette.unsure('?')),
+            }
+        })
+        .collect();
+    if more > 0 {
+        lines.push(clip(&format!("    and {more} more"), width));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{mixed, view_after};
+    use meshproof_contract::Event;
+
+    fn frame(count: usize, width: usize) -> String {
+        let now = mixed()[count - 1].at + std::time::Duration::from_millis(650);
+        live(&view_after(count), now, width, Palette::Plain)
+    }
+    fn last_red() -> usize {
+        let red = |record: &meshproof_contract::EventRecord| {
+            matches!(
+                &record.event,
+                Event::TrialFinished {
+                    verdict: Verdict::Fail { .. },
+                    ..
+                }
+            )
+        };
+        mixed().iter().position(red).expect("a failure") + 1
+    }
+
+    #[test]
+    fn while_deploying() {
+        insta::assert_snapshot!(frame(6, 100));
+    }
+
+    #[test]
+    fn while_checking_with_a_failure() {
+        insta::assert_snapshot!(frame(last_red(), 110));
+    }
+
+    #[test]
+    fn on_a_narrow_terminal() {
+        insta::assert_snapshot!(frame(last_red(), 46));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for count in 1..=mixed().len() {
+            for width in [20, 33, 60, 80, 200] {
+                let frame = frame(count, width);
+                let widest = frame.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+                assert!(widest <= width.max(46), "{widest} characters on {width}:\n{frame}");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_means_no_escape_codes() {
+        assert!(!frame(last_red(), 100).contains('\u{1b}'));
+        let colour = live(&view_after(last_red()), mixed()[0].at, 100, Palette::Colour);
+        assert!(colour.contains("\u{1b}[1;31m✗\u{1b}[0m"), "{colour:?}");
+    }
+}
