@@ -71,7 +71,7 @@ pub struct ApiError {
     /// Where it went.
     pub endpoint: Arc<Endpoint>,
     /// What was called.
-    pub operation: Operation,
+    pub operation: Box<Operation>,
     /// Why it failed.
     pub cause: Cause,
 }
@@ -212,7 +212,7 @@ impl From<ApiError> for EnvironmentError {
                 verb: error.operation.verb.to_owned(),
                 object: Operation {
                     verb: "",
-                    ..error.operation.clone()
+                    ..(*error.operation).clone()
                 }
                 .to_string()
                 .trim_start()

@@ -60,7 +60,7 @@ impl Member {
     pub fn failed(&self, operation: Operation, cause: Cause) -> ApiError {
         ApiError {
             endpoint: self.endpoint.clone(),
-            operation,
+            operation: Box::new(operation),
             cause,
         }
     }
