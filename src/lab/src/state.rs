@@ -52,6 +52,7 @@ pub struct NodeState {
     /// Its place in the data path: counters, WireGuard peers, flows, namespace.
     pub handle: NodeHandle,
     pods: RwLock<BTreeMap<String, PodState>>,
+    online: watch::Sender<bool>,
 }
 
 /// A pod whose sandbox exists: it has a network, whether or not its containers run.
@@ -158,7 +159,7 @@ impl ClusterState {
 
 impl NodeState {
     pub(crate) fn new(spec: NodeSpec, handle: NodeHandle) -> Self {
-        Self { spec, handle, pods: RwLock::default() }
+        Self { spec, handle, pods: RwLock::default(), online: watch::Sender::new(true) }
     }
 
     /// The name.
@@ -176,6 +177,15 @@ impl NodeState {
     /// The pod of that uid.
     pub fn pod(&self, uid: &str) -> Option<PodState> {
         self.pods.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+    }
+
+    /// Whether its kubelet reaches the API. Its pods run on when it does not.
+    pub fn online(&self) -> watch::Receiver<bool> {
+        self.online.subscribe()
+    }
+
+    pub(crate) fn set_online(&self, online: bool) {
+        self.online.send_replace(online);
     }
 
     pub(crate) fn put_pod(&self, pod: PodState) {

@@ -1,0 +1,196 @@
+//! The life of one pod on its node: sandbox, init containers, containers, status, end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meshproof_apiserver::resource::names::PODS;
+use meshproof_apiserver::{DeleteOptions, Object};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::board::Board;
+use super::container::{Container, Restart};
+use super::event::{Kind, record};
+use super::sandbox::{self, Sandbox};
+use super::{Kubelet, Order, Presence, status};
+
+/// After a sandbox could not be made.
+const SANDBOX_RETRY: Duration = Duration::from_secs(2);
+/// How long containers of a pod that the API has already forgotten may take to end.
+const FORGOTTEN_GRACE: Duration = Duration::from_secs(2);
+
+/// Follows the orders for a pod until it has ended and the API has forgotten it.
+pub(super) async fn run(kubelet: Arc<Kubelet>, mut orders: watch::Receiver<Order>) {
+    let pod = orders.borrow_and_update().pod.clone();
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if !ended && !pod.is_terminating() {
+        live(&kubelet, &pod, &mut orders).await;
+    }
+    // What is left to do is to let the API forget it.
+    loop {
+        let order = orders.borrow_and_update().clone();
+        if order.presence == Presence::Gone {
+            return;
+        }
+        if order.pod.is_terminating() {
+            forget(&kubelet, &order.pod).await;
+        }
+        if orders.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn forget(kubelet: &Kubelet, pod: &Object) {
+    let _ = kubelet.node.online().wait_for(|online| *online).await;
+    let options = DeleteOptions::now().only_uid(pod.uid());
+    match kubelet.store.delete(&PODS, pod.namespace(), pod.name(), &options) {
+        Err(error) if !error.is_not_found() && !error.is_conflict() => {
+            tracing::warn!(%error, pod = pod.name(), "failed to end a pod's deletion");
+        }
+        _ => {}
+    }
+}
+
+/// From the sandbox to the end of the last container.
+async fn live(kubelet: &Arc<Kubelet>, pod: &Object, orders: &mut watch::Receiver<Order>) {
+    let names = status::containers(pod, "containers").chain(status::containers(pod, "initContainers"));
+    let board = Arc::new(Board::new(names.map(|container| status::name(container).to_owned())));
+    let mut report = status::Report::new(Arc::clone(kubelet), pod.clone(), Arc::clone(&board));
+    report.write().await;
+    let Some(sandbox) = sandbox(kubelet, pod, orders).await else { return };
+    report.has_sandbox(sandbox.address);
+    report.write().await;
+
+    let (stop, stopped) = watch::channel(None);
+    let mut work = tokio::spawn(containers(Arc::clone(kubelet), pod.clone(), board.clone(), sandbox, stopped));
+    let mut changes = board.subscribe();
+    let mut labels = pod["metadata"]["labels"].clone();
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut work => break outcome,
+            changed = changes.changed() => {
+                changes.borrow_and_update();
+                if changed.is_ok() {
+                    report.write().await;
+                }
+            }
+            changed = orders.changed() => {
+                let order = orders.borrow_and_update().clone();
+                if let Some(until) = deadline(&order, changed.is_err()) {
+                    // Only ever sooner.
+                    stop.send_if_modified(|present| {
+                        let sooner = present.is_none_or(|present| until < present);
+                        if sooner {
+                            *present = Some(until);
+                        }
+                        sooner
+                    });
+                }
+                if order.presence == Presence::Stored && order.pod["metadata"]["labels"] != labels {
+                    labels = order.pod["metadata"]["labels"].clone();
+                    sandbox::update_identity(kubelet, &order.pod);
+                }
+                report.follow(order.pod);
+                if changed.is_err() {
+                    let _ = (&mut work).await;
+                    return;
+                }
+            }
+        }
+    };
+    report.end(outcome.unwrap_or(Outcome::Failed));
+    report.write().await;
+    sandbox::remove(kubelet, pod.uid()).await;
+}
+
+/// When the containers must have ended, if the order says that they must end.
+fn deadline(order: &Order, lab_ends: bool) -> Option<Instant> {
+    if order.presence == Presence::Gone || lab_ends {
+        return Some(Instant::now() + FORGOTTEN_GRACE);
+    }
+    let grace = order.pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30);
+    order.pod.is_terminating().then(|| Instant::now() + Duration::from_secs(grace))
+}
+
+async fn sandbox(kubelet: &Kubelet, pod: &Object, orders: &mut watch::Receiver<Order>) -> Option<Sandbox> {
+    loop {
+        match sandbox::make(kubelet, pod).await {
+            Ok(sandbox) => return Some(sandbox),
+            Err(error) => {
+                let message = format!("Failed to create pod sandbox: {error}");
+                tracing::warn!(pod = pod.name(), node = kubelet.node.name(), message);
+                record(&kubelet.store, pod, Kind::Warning, "FailedCreatePodSandBox", &message, "kubelet");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SANDBOX_RETRY) => {}
+            changed = orders.changed() => if changed.is_err() { return None },
+        }
+        let order = orders.borrow_and_update().clone();
+        if order.presence == Presence::Gone || order.pod.is_terminating() {
+            return None;
+        }
+    }
+}
+
+/// How a pod ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Succeeded,
+    Failed,
+}
+
+async fn containers(
+    kubelet: Arc<Kubelet>,
+    pod: Object,
+    board: Arc<Board>,
+    sandbox: Sandbox,
+    stop: watch::Receiver<Option<Instant>>,
+) -> Outcome {
+    let restart = match pod["spec"]["restartPolicy"].as_str() {
+        Some("Never") => Restart::Never,
+        Some("OnFailure") => Restart::OnFailure,
+        _ => Restart::Always,
+    };
+    let container = |spec: &Value, restart: Restart| Container {
+        kubelet: Arc::clone(&kubelet),
+        pod: pod.clone(),
+        spec: spec.clone(),
+        name: status::name(spec).to_owned(),
+        address: sandbox.address,
+        runtime: Arc::clone(&sandbox.runtime),
+        board: Arc::clone(&board),
+        stop: stop.clone(),
+        restart,
+    };
+    let mut sidecars = JoinSet::new();
+    for spec in status::containers(&pod, "initContainers") {
+        if spec["restartPolicy"] == "Always" {
+            sidecars.spawn(container(spec, Restart::Always).supervise());
+            continue;
+        }
+        // An init container that succeeded is done, whatever the pod's policy.
+        let policy = if restart == Restart::Never { Restart::Never } else { Restart::OnFailure };
+        if !container(spec, policy).supervise().await {
+            return Outcome::Failed;
+        }
+    }
+    let mut running = JoinSet::new();
+    for spec in status::containers(&pod, "containers") {
+        running.spawn(container(spec, restart).supervise());
+    }
+    let mut outcome = Outcome::Succeeded;
+    while let Some(ended) = running.join_next().await {
+        if !ended.unwrap_or(false) {
+            outcome = Outcome::Failed;
+        }
+    }
+    let still_wanted = stop.borrow().is_none();
+    if still_wanted {
+        sidecars.shutdown().await;
+    }
+    while sidecars.join_next().await.is_some() {}
+    outcome
+}
