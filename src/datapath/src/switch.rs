@@ -452,7 +452,10 @@ impl Switch {
 
     /// The live flow that the packet belongs to, after asking again what may have changed since.
     fn established(&mut self, transit: &Transit) -> Result<Option<(FlowKey, Way)>, Refusal> {
-        let found = self.conntrack.find(transit.now, &transit.tuple).or_else(|| self.find_by_other_address(transit));
+        let found = self
+            .conntrack
+            .find(transit.now, &transit.tuple)
+            .or_else(|| self.find_by_other_address(transit));
         let Some((key, way)) = found else { return Ok(None) };
         if self.conntrack.get(key).is_reused_by(&transit.headers) {
             self.conntrack.remove(key);
@@ -491,7 +494,13 @@ impl Switch {
             return None;
         }
         let source = SocketAddrV4::new(self.topology.address, transit.tuple.source.port());
-        let found = self.conntrack.find(transit.now, &Tuple { source, ..transit.tuple });
+        let found = self.conntrack.find(
+            transit.now,
+            &Tuple {
+                source,
+                ..transit.tuple
+            },
+        );
         found.filter(|(_, way)| *way == Way::Reply)
     }
 

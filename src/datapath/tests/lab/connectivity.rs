@@ -12,16 +12,30 @@ pub const CASES: &[(&str, fn())] = &[
     ("connectivity::pods_reach_pods", pods_reach_pods),
     ("connectivity::in_every_mode", in_every_mode),
     ("connectivity::a_mebibyte_comes_back_whole", a_mebibyte_comes_back_whole),
-    ("connectivity::large_datagrams_are_fragmented_and_put_together", large_datagrams),
-    ("connectivity::pods_and_hosts_reach_each_other", pods_and_hosts_reach_each_other),
+    (
+        "connectivity::large_datagrams_are_fragmented_and_put_together",
+        large_datagrams,
+    ),
+    (
+        "connectivity::pods_and_hosts_reach_each_other",
+        pods_and_hosts_reach_each_other,
+    ),
     ("connectivity::only_what_leaves_the_clusters_is_masqueraded", masquerade),
     ("connectivity::latency_between_clusters", latency_between_clusters),
-    ("connectivity::a_removed_pod_is_silent_and_its_address_free", a_removed_pod),
+    (
+        "connectivity::a_removed_pod_is_silent_and_its_address_free",
+        a_removed_pod,
+    ),
 ];
 
 /// Same node, other node, other cluster, in both directions.
-const PATHS: [(usize, usize); 5] =
-    [(INFRA_1, INFRA_1), (INFRA_1, INFRA_2), (INFRA_2, INFRA_1), (INFRA_1, APPS_1), (APPS_1, INFRA_1)];
+const PATHS: [(usize, usize); 5] = [
+    (INFRA_1, INFRA_1),
+    (INFRA_1, INFRA_2),
+    (INFRA_2, INFRA_1),
+    (INFRA_1, APPS_1),
+    (APPS_1, INFRA_1),
+];
 
 fn check_paths(lab: &Lab) {
     for (from, to) in PATHS {
@@ -29,12 +43,17 @@ fn check_paths(lab: &Lab) {
         let path = format!("{} to {}", lab.name(from), lab.name(to));
         let round_trip = ping(client.namespace(), *server.ip(), 56);
         assert!(round_trip.is_ok(), "{path}: ping: {round_trip:?}");
-        for (how, answer) in
-            [("UDP", ask_udp(client.namespace(), server)), ("TCP", ask_tcp(client.namespace(), server))]
-        {
+        for (how, answer) in [
+            ("UDP", ask_udp(client.namespace(), server)),
+            ("TCP", ask_tcp(client.namespace(), server)),
+        ] {
             let (who, seen) = answer.unwrap_or_else(|error| panic!("{path}: {how}: {error}"));
             assert_eq!(who, server.ip().to_string(), "{path}: {how}: answered by the wrong pod");
-            assert_eq!(seen.ip(), client.address(), "{path}: {how}: source address not preserved");
+            assert_eq!(
+                seen.ip(),
+                client.address(),
+                "{path}: {how}: source address not preserved"
+            );
         }
     }
 }
@@ -42,20 +61,37 @@ fn check_paths(lab: &Lab) {
 fn pods_reach_pods() {
     let lab = Lab::new();
     check_paths(&lab);
-    let refused = ask_tcp(lab.pod(INFRA_1, 0).namespace(), SocketAddrV4::new(*lab.server(APPS_1, 0).ip(), 81));
+    let refused = ask_tcp(
+        lab.pod(INFRA_1, 0).namespace(),
+        SocketAddrV4::new(*lab.server(APPS_1, 0).ip(), 81),
+    );
     let error = refused.expect_err("nobody listens on port 81");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     for node in &lab.nodes {
         let counters = wait(node.handle.counters());
-        assert_eq!(counters.overruns, 0, "{}: the lab itself lost packets", node.handle.name());
-        assert!(counters.dropped.is_empty(), "{}: {:?}", node.handle.name(), counters.dropped);
+        assert_eq!(
+            counters.overruns,
+            0,
+            "{}: the lab itself lost packets",
+            node.handle.name()
+        );
+        assert!(
+            counters.dropped.is_empty(),
+            "{}: {:?}",
+            node.handle.name(),
+            counters.dropped
+        );
     }
 }
 
 fn in_every_mode() {
     for encryption in [Encryption::default(), Encryption::None] {
         for routing in [Routing::default(), Routing::Native] {
-            check_paths(&Lab::shaped(Shape { encryption, routing, ..Shape::default() }));
+            check_paths(&Lab::shaped(Shape {
+                encryption,
+                routing,
+                ..Shape::default()
+            }));
         }
     }
 }
@@ -91,7 +127,8 @@ fn pods_and_hosts_reach_each_other() {
         let (from_name, to_name) = (lab.name(from), lab.name(to));
         let host = SocketAddrV4::new(lab.node(to).config().address, 4240);
         let pod = lab.pod(from, 0).namespace();
-        let (who, _) = ask_tcp(pod, host).unwrap_or_else(|error| panic!("pod on {from_name} to host {to_name}: {error}"));
+        let (who, _) =
+            ask_tcp(pod, host).unwrap_or_else(|error| panic!("pod on {from_name} to host {to_name}: {error}"));
         assert_eq!(who, to_name.as_str());
         ask_udp(pod, host).unwrap_or_else(|error| panic!("pod on {from_name} to host {to_name}: UDP: {error}"));
         ping(pod, *host.ip(), 56).unwrap_or_else(|error| panic!("pod on {from_name} pings host {to_name}: {error}"));
@@ -99,7 +136,11 @@ fn pods_and_hosts_reach_each_other() {
         let namespace = lab.node(from).namespace();
         let (_, seen) = ask_tcp(namespace, lab.server(to, 0))
             .unwrap_or_else(|error| panic!("host {from_name} to pod on {to_name}: {error}"));
-        assert_eq!(seen.ip(), lab.node(from).config().router, "the host speaks from its router address");
+        assert_eq!(
+            seen.ip(),
+            lab.node(from).config().router,
+            "the host speaks from its router address"
+        );
         ping(namespace, lab.pod(to, 0).address(), 56)
             .unwrap_or_else(|error| panic!("host {from_name} pings pod on {to_name}: {error}"));
         if from != to {
@@ -111,13 +152,25 @@ fn pods_and_hosts_reach_each_other() {
 fn masquerade() {
     let lab = Lab::new();
     let address = Ipv4Addr::new(192, 168, 42, 7);
-    let world = wait(lab.fabric.add_host(HostConfig { name: "world".into(), address, prefix_len: 24 })).expect("a host");
+    let world = wait(lab.fabric.add_host(HostConfig {
+        name: "world".into(),
+        address,
+        prefix_len: 24,
+    }))
+    .expect("a host");
     probe::serve(world.namespace(), PORT, "world".into());
     let to = SocketAddrV4::new(address, PORT);
-    for answer in [ask_tcp(lab.pod(INFRA_1, 0).namespace(), to), ask_udp(lab.pod(INFRA_1, 1).namespace(), to)] {
+    for answer in [
+        ask_tcp(lab.pod(INFRA_1, 0).namespace(), to),
+        ask_udp(lab.pod(INFRA_1, 1).namespace(), to),
+    ] {
         let (who, seen) = answer.expect("the world answers");
         assert_eq!(who, "world");
-        assert_eq!(seen.ip(), lab.node(INFRA_1).config().address, "the node's address, not the pod's");
+        assert_eq!(
+            seen.ip(),
+            lab.node(INFRA_1).config().address,
+            "the node's address, not the pod's"
+        );
     }
     ping(lab.pod(INFRA_1, 0).namespace(), address, 56).expect("a pod pings the world");
     drop(world);
@@ -127,13 +180,22 @@ fn masquerade() {
 
 fn latency_between_clusters() {
     let latency = Duration::from_millis(3);
-    let lab = Lab::shaped(Shape { latency, ..Shape::default() });
+    let lab = Lab::shaped(Shape {
+        latency,
+        ..Shape::default()
+    });
     let pod = lab.pod(INFRA_1, 0).namespace();
     ping(pod, lab.pod(APPS_1, 0).address(), 56).expect("the first ping makes the handshake");
     let best = |to| (0..20).filter_map(|_| ping(pod, to, 56).ok()).min().expect("an answer");
     let across = best(lab.pod(APPS_1, 0).address());
-    assert!((2 * latency..3 * latency).contains(&across), "6 ms and little more expected, {across:?} measured");
-    assert!(best(lab.pod(INFRA_2, 0).address()) < latency, "no latency within the cluster");
+    assert!(
+        (2 * latency..3 * latency).contains(&across),
+        "6 ms and little more expected, {across:?} measured"
+    );
+    assert!(
+        best(lab.pod(INFRA_2, 0).address()) < latency,
+        "no latency within the cluster"
+    );
 }
 
 fn a_removed_pod() {

@@ -18,7 +18,9 @@ pub const PORT: u16 = 8080;
 /// Runs something asynchronous of the data path's.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime")).block_on(future)
+    RUNTIME
+        .get_or_init(|| Runtime::new().expect("a runtime"))
+        .block_on(future)
 }
 
 /// One node with its pods.
@@ -44,7 +46,11 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { encryption: Encryption::default(), routing: Routing::default(), latency: Duration::ZERO }
+        Self {
+            encryption: Encryption::default(),
+            routing: Routing::default(),
+            latency: Duration::ZERO,
+        }
     }
 }
 
@@ -68,12 +74,18 @@ impl Lab {
                 ..FabricConfig::default()
             };
             let fabric = Fabric::new(config).expect("a fabric");
-            let places = [("infra-1", "infra", 11, 244, 1), ("infra-2", "infra", 12, 244, 2), ("apps-1", "apps", 14, 246, 1)];
+            let places = [
+                ("infra-1", "infra", 11, 244, 1),
+                ("infra-2", "infra", 12, 244, 2),
+                ("apps-1", "apps", 14, 246, 1),
+            ];
             let mut nodes = Vec::new();
             for (name, cluster, host, net, third) in places {
                 let cidr = format!("10.{net}.{third}.0/24").parse().expect("a CIDR");
                 let mut config = NodeConfig::new(name, cluster, Ipv4Addr::new(10, 25, 11, host), cidr);
-                config.cluster_pod_cidrs = ["10.244.0.0/16", "10.246.0.0/16"].map(|cidr| cidr.parse().expect("a CIDR")).into();
+                config.cluster_pod_cidrs = ["10.244.0.0/16", "10.246.0.0/16"]
+                    .map(|cidr| cidr.parse().expect("a CIDR"))
+                    .into();
                 config.service_cidrs = vec![SERVICES.parse().expect("a CIDR")];
                 config.encryption = shape.encryption;
                 config.routing = shape.routing;
@@ -89,7 +101,10 @@ impl Lab {
                 let others = peers.iter().filter(|peer| peer.node != *node.handle.name());
                 node.handle.set_peers(others.cloned().collect());
             }
-            Lab { fabric, nodes: nodes.try_into().unwrap_or_else(|_| panic!("three nodes")) }
+            Lab {
+                fabric,
+                nodes: nodes.try_into().unwrap_or_else(|_| panic!("three nodes")),
+            }
         })
     }
 
@@ -117,7 +132,14 @@ use meshproof_datapath::Node;
 /// A pod with a TCP and a UDP server that answer with the pod's address and the client's.
 pub async fn add_pod(node: &NodeHandle, address: Ipv4Addr) -> PodNet {
     let identity = Identity(10_000 + u32::from(address.octets()[3]));
-    let pod = node.add_pod(PodConfig { name: format!("demo/{address}").into(), address, identity }).await.expect("a pod");
+    let pod = node
+        .add_pod(PodConfig {
+            name: format!("demo/{address}").into(),
+            address,
+            identity,
+        })
+        .await
+        .expect("a pod");
     probe::serve(pod.namespace(), PORT, address.to_string());
     pod
 }

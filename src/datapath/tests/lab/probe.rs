@@ -48,7 +48,10 @@ pub fn serve(namespace: &Namespace, port: u16, name: String) {
 
 /// A UDP socket inside, with the usual patience.
 pub fn udp(namespace: &Namespace) -> UdpSocket {
-    let socket = namespace.within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("inside").expect("bound");
+    let socket = namespace
+        .within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
+        .expect("inside")
+        .expect("bound");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     socket
 }
@@ -74,7 +77,9 @@ fn parse(answer: &[u8]) -> (String, SocketAddr) {
 
 /// A connection, within the usual patience.
 pub fn connect(namespace: &Namespace, to: SocketAddrV4) -> io::Result<TcpStream> {
-    let stream = namespace.within(|| TcpStream::connect_timeout(&to.into(), PATIENCE)).expect("inside")?;
+    let stream = namespace
+        .within(|| TcpStream::connect_timeout(&to.into(), PATIENCE))
+        .expect("inside")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
@@ -107,22 +112,41 @@ pub fn echo(stream: &mut TcpStream, len: usize) -> io::Result<()> {
     let mut back = vec![0; len];
     stream.read_exact(&mut back)?;
     writing.join().expect("the writer does not panic")?;
-    if back == payload { Ok(()) } else { Err(io::Error::other("the echo differs")) }
+    if back == payload {
+        Ok(())
+    } else {
+        Err(io::Error::other("the echo differs"))
+    }
 }
 
 /// One ICMP echo of `payload` bytes; the time it took.
 pub fn ping(namespace: &Namespace, to: Ipv4Addr, payload: usize) -> io::Result<Duration> {
     let socket = namespace.within(|| {
-        socket(AddressFamily::Inet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Icmp).map_err(io::Error::from)
+        socket(
+            AddressFamily::Inet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::Icmp,
+        )
+        .map_err(io::Error::from)
     });
     let socket = socket.expect("inside")?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::milliseconds(PATIENCE.as_millis() as i64))?;
+    setsockopt(
+        &socket,
+        sockopt::ReceiveTimeout,
+        &TimeVal::milliseconds(PATIENCE.as_millis() as i64),
+    )?;
     let mut request = Vec::new();
     let id = std::process::id() as u16 ^ 0x5a5a;
     let builder = PacketBuilder::ipv4([0; 4], [0; 4], 64).icmpv4_echo_request(id, 1);
     builder.write(&mut request, &vec![0x42; payload]).expect("a packet");
     let start = Instant::now();
-    sendto(socket.as_raw_fd(), &request[20..], &SockaddrIn::from(SocketAddrV4::new(to, 0)), MsgFlags::empty())?;
+    sendto(
+        socket.as_raw_fd(),
+        &request[20..],
+        &SockaddrIn::from(SocketAddrV4::new(to, 0)),
+        MsgFlags::empty(),
+    )?;
     let mut buffer = vec![0; 65536];
     loop {
         let len = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;

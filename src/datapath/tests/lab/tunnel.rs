@@ -1,3 +1,213 @@
-//! To come.
+//! What the wire shows: ciphertext and counters with encryption, the pods' bytes without.
 
-pub const CASES: &[(&str, fn())] = &[];
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime};
+
+use meshproof_datapath::{Encryption, Fault, Nodes, Protocol, Traffic, WithoutKey};
+
+use crate::capture::Capture;
+use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, Shape};
+use crate::probe::{ask_tcp, ask_udp, is_silence, ping, udp};
+
+pub const CASES: &[(&str, fn())] = &[
+    ("tunnel::the_wire_shows_only_wireguard", only_wireguard),
+    ("tunnel::peers_have_handshakes_and_counters_once_used", peers),
+    ("tunnel::without_encryption_the_wire_shows_vxlan", vxlan_in_clear),
+    ("tunnel::a_plaintext_peer_is_seen", plaintext_peer),
+    ("tunnel::a_peer_without_key_leaks_or_is_cut_off", peer_without_key),
+    ("tunnel::the_capture_sees_what_a_host_sends", capture_control),
+];
+
+const MARKER: &[u8] = b"a marker that nobody else sends 0123456789";
+
+fn contains(packet: &[u8], marker: &[u8]) -> bool {
+    packet.windows(marker.len()).any(|window| window == marker)
+}
+
+/// Source, destination, protocol, destination port and UDP payload.
+fn read(packet: &[u8]) -> (Ipv4Addr, Ipv4Addr, u8, u16, &[u8]) {
+    let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
+    (
+        address(12),
+        address(16),
+        packet[9],
+        u16::from_be_bytes([packet[22], packet[23]]),
+        &packet[28..],
+    )
+}
+
+/// Sends the marker both ways between two pods.
+fn send_marker(lab: &Lab, from: usize, to: usize) {
+    let socket = udp(lab.pod(from, 0).namespace());
+    socket.connect(lab.server(to, 0)).expect("connected");
+    socket.send(MARKER).expect("sent");
+    socket.recv(&mut [0; 256]).expect("answered");
+}
+
+fn only_wireguard() {
+    let lab = Lab::new();
+    let capture = Capture::on_eth0(lab.node(INFRA_1).namespace());
+    for to in [INFRA_2, APPS_1] {
+        send_marker(&lab, INFRA_1, to);
+        ask_tcp(lab.pod(to, 0).namespace(), lab.server(INFRA_1, 0)).expect("reachable");
+        ping(lab.pod(INFRA_1, 0).namespace(), lab.pod(to, 0).address(), 56).expect("reachable");
+    }
+    let frames = capture.take();
+    assert!(frames.len() > 20, "{} frames captured", frames.len());
+    let mut data = 0;
+    for frame in &frames {
+        let (source, destination, protocol, port, payload) = read(frame);
+        assert_eq!((protocol, port), (17, 51871), "{source} to {destination}");
+        assert!(!contains(frame, MARKER), "the marker is visible");
+        assert!(
+            matches!(payload[..4], [1 | 2 | 4, 0, 0, 0]),
+            "no WireGuard message: {:x?}",
+            &payload[..4]
+        );
+        data += usize::from(payload[0] == 4);
+    }
+    assert!(data > 15, "{data} of {} are data", frames.len());
+}
+
+fn peers() {
+    let lab = Lab::new();
+    let peers = crate::fixture::wait(lab.node(INFRA_1).peers());
+    assert_eq!(peers.len(), 2);
+    for peer in &peers {
+        assert_eq!(
+            (peer.last_handshake, peer.rx_bytes, peer.tx_bytes),
+            (None, 0, 0),
+            "{}: unused",
+            peer.node
+        );
+        assert_eq!(
+            peer.allowed_ips,
+            [lab.node(if *peer.node.as_str() == *"apps-1" {
+                APPS_1
+            } else {
+                INFRA_2
+            })
+            .config()
+            .address
+            .into()]
+        );
+    }
+    send_marker(&lab, INFRA_1, APPS_1);
+    let peer = |from: usize, name: &str| {
+        let peers = crate::fixture::wait(lab.node(from).peers());
+        peers
+            .into_iter()
+            .find(|peer| *peer.node.as_str() == *name)
+            .expect("a peer")
+    };
+    for peer in [peer(INFRA_1, "apps-1"), peer(APPS_1, "infra-1")] {
+        let handshake = peer.last_handshake.expect("a handshake");
+        let age = SystemTime::now().duration_since(handshake).unwrap_or_default();
+        assert!(age < Duration::from_secs(5), "{}: {age:?}", peer.node);
+        assert!(peer.rx_bytes > 100 && peer.tx_bytes > 100, "{peer:?}");
+    }
+    assert_eq!(
+        peer(INFRA_1, "infra-2").last_handshake,
+        None,
+        "the other one is still unused"
+    );
+    let before = peer(INFRA_1, "apps-1").tx_bytes;
+    for _ in 0..10 {
+        send_marker(&lab, INFRA_1, APPS_1);
+    }
+    let volume = peer(INFRA_1, "apps-1").tx_bytes - before;
+    assert!(
+        volume >= 10 * (MARKER.len() as u64 + 28 + 50 + 32),
+        "{volume} bytes for ten datagrams"
+    );
+}
+
+fn vxlan_in_clear() {
+    let lab = Lab::shaped(Shape {
+        encryption: Encryption::None,
+        ..Shape::default()
+    });
+    let capture = Capture::on_eth0(lab.node(INFRA_1).namespace());
+    send_marker(&lab, INFRA_1, APPS_1);
+    let frames = capture.take();
+    assert_eq!(
+        frames.iter().filter(|frame| contains(frame, MARKER)).count(),
+        1,
+        "the marker, once"
+    );
+    for frame in &frames {
+        let (_, _, protocol, port, payload) = read(frame);
+        assert_eq!((protocol, port), (17, 8472));
+        let identity = u32::from_be_bytes([0, payload[4], payload[5], payload[6]]);
+        assert_eq!(identity, 10_010, "the VNI is the sender's identity");
+    }
+    assert!(crate::fixture::wait(lab.node(INFRA_1).peers()).is_empty());
+}
+
+fn plaintext_peer() {
+    let lab = Lab::new();
+    send_marker(&lab, INFRA_1, APPS_1);
+    let (from, to) = (Nodes::one("infra-1"), Nodes::one("apps-1"));
+    let fault = lab.fabric.inject(Fault::Plaintext {
+        from,
+        to,
+        traffic: Traffic::Protocol(Protocol::Udp),
+    });
+    let capture = Capture::on_eth0(lab.node(APPS_1).namespace());
+    send_marker(&lab, INFRA_1, APPS_1);
+    let frames = capture.take();
+    assert_eq!(
+        frames.iter().filter(|frame| contains(frame, MARKER)).count(),
+        1,
+        "one way in clear"
+    );
+    let (answered, ports) = (frames.iter().any(|frame| read(frame).3 == 51871), frames.len());
+    assert!(answered, "the answer is encrypted ({ports} frames)");
+    ask_tcp(lab.pod(INFRA_1, 0).namespace(), lab.server(APPS_1, 0)).expect("reachable");
+    assert!(
+        capture.take().iter().all(|frame| read(frame).3 == 51871),
+        "TCP stays encrypted"
+    );
+    lab.fabric.heal(fault).expect("it was injected");
+    send_marker(&lab, INFRA_1, APPS_1);
+    assert!(!capture.take().iter().any(|frame| contains(frame, MARKER)), "healed");
+}
+
+fn peer_without_key() {
+    let lab = Lab::new();
+    let without_keys = |node: usize| {
+        let mut peers: Vec<_> = lab.nodes.iter().map(|node| node.handle.as_peer()).collect();
+        peers.retain(|peer| peer.node != lab.name(node));
+        peers.iter_mut().for_each(|peer| peer.public_key = None);
+        lab.node(node).set_peers(peers);
+    };
+    assert_eq!(lab.node(INFRA_1).config().without_key, WithoutKey::SendInClear);
+    [INFRA_1, INFRA_2, APPS_1].into_iter().for_each(without_keys);
+    let capture = Capture::on_eth0(lab.node(INFRA_1).namespace());
+    send_marker(&lab, INFRA_1, APPS_1);
+    assert!(
+        capture.take().iter().any(|frame| contains(frame, MARKER)),
+        "it leaks, as Cilium does"
+    );
+}
+
+fn capture_control() {
+    let lab = Lab::new();
+    let capture = Capture::on_eth0(lab.node(INFRA_1).namespace());
+    let socket = udp(lab.node(INFRA_1).namespace());
+    socket
+        .send_to(MARKER, (lab.node(APPS_1).config().address, 9))
+        .expect("sent");
+    assert!(
+        capture.take().iter().any(|frame| contains(frame, MARKER)),
+        "what a host sends in clear is seen"
+    );
+    let refused = ask_udp(
+        lab.node(INFRA_1).namespace(),
+        std::net::SocketAddrV4::new(lab.node(APPS_1).config().address, 9),
+    );
+    assert!(
+        !is_silence(&refused.expect_err("nobody listens")),
+        "the other host's stack refuses"
+    );
+}
