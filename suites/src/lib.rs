@@ -1,1 +1,25 @@
 //! The checks of meshproof, suite by suite.
+//!
+//! A check is one file, or one item of a family, and one word in its suite's list. Checks see the world through
+//! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab.
+
+pub mod connectivity;
+pub mod dns;
+pub mod matrix;
+pub mod mesh;
+pub mod pages;
+
+mod fresh;
+mod next;
+mod probes;
+mod wait;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+use meshproof_contract::Suite;
+
+/// Every suite, in the order in which they are told: what the later ones observe rests on what the earlier ones prove.
+pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE];

@@ -1,0 +1,206 @@
+//! What crossing the clusters costs, against what crossing a node costs.
+
+use super::{NEEDS, round_trips::series};
+use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Paths, Seen, Wording};
+use async_trait::async_trait;
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, Distribution, Instance, Needs, Outcome, Scope, Tally, Unit, Verdict,
+};
+
+/// Median round trip to the other cluster less the median to other nodes.
+pub struct CrossClusterOverhead;
+
+/// Round trips a pair: a median needs fewer than a 99th percentile.
+const SAMPLES: u32 = 300;
+/// What the service levels allow, in microseconds.
+const LIMIT: u64 = 50_000;
+const EXPECTED: &str =
+    "the median round trip to the other cluster is less than 50 ms above the one to other nodes (service level)";
+const WORDING: Wording = Wording {
+    what: "cross-cluster overhead",
+    right: "less than 50 ms above the cluster's own median",
+    figure: None,
+};
+
+/// Latencies and lag of one path's series, or why there are none.
+fn latencies(seen: &Seen) -> Result<(Vec<u64>, u64), String> {
+    match seen.as_deref() {
+        Ok([Outcome::Series { latencies, lag, .. }]) if latencies.len() >= SAMPLES as usize / 2 => {
+            Ok((latencies.iter().map(|t| u64::from(*t)).collect(), *lag))
+        }
+        Ok([Outcome::LocalError { reason }]) => Err(format!("the agent could not try: {reason}")),
+        Ok([outcome]) => Err(format!("too few answers for a median: {outcome}")),
+        Ok(_) => Err("the agent answered something else than it was asked".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[async_trait]
+impl Check for CrossClusterOverhead {
+    fn id(&self) -> CheckId {
+        CheckId::from("connectivity::cross_cluster_overhead")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "Crossing the clusters costs less than 50 ms",
+            proves: "The path between the clusters adds less than the service level allows to what a path inside a cluster takes, from every node.",
+            how: "300 datagrams a pair, 2 ms apart, at the same time to other nodes of the own cluster and to the other cluster, each over a set of pairs in \
+                  which every node asks and is asked. Each cross-cluster pair's median is compared with the median of all pairs inside \
+                  (same node where a cluster has a single one).",
+            control: "The medians inside the cluster, measured at the same time: without them, or with fewer than half of a pair's answers, the result is inconclusive, \
+                      as it is when the excess is no more than the agent's own lag.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec ds/cilium -c cilium-agent -- cilium-health status` for the underlay's own round trip between the nodes; \
+                       a single pair: the route of that node; all pairs: the link between the sites.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Direction
+    }
+    fn needs(&self) -> Needs {
+        NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["latency-mesh"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let inside = Instance::Cluster(context.instance.from().clone());
+        let reference = Paths::of(&facts, &inside, Class::OtherNode, Ends::PODS)
+            .or_else(|_| Paths::of(&facts, &inside, Class::SameNode, Ends::PODS));
+        let across = Paths::of(&facts, &context.instance, Class::OtherCluster, Ends::PODS);
+        let (reference, across) = match (reference, across) {
+            (Ok(reference), Ok(across)) => (reference, across),
+            (Err(verdict), _) | (_, Err(verdict)) => return verdict,
+        };
+        let (near, far) = (reference.covering(), across.covering());
+        let environment = context.environment.as_ref();
+        let (near_seen, far_seen) = futures::join!(
+            matrix::observe(environment, &near, |path| vec![series(path, SAMPLES)]),
+            matrix::observe(environment, &far, |path| vec![series(path, SAMPLES)]),
+        );
+        let mut tally = Tally::new();
+        let mut local = Vec::new();
+        for (path, seen) in near.iter().zip(&near_seen) {
+            match latencies(seen) {
+                Ok((times, _)) => local.extend(times),
+                Err(why) => tally.unknown(format!("{path}: {why}")),
+            }
+        }
+        let Some(local) = Distribution::of(local) else {
+            tally.unknown(format!(
+                "nothing to compare with: no round trip inside {}",
+                reference.from
+            ));
+            return tally.verdict();
+        };
+        context.measure(
+            "local_median",
+            reference.describe(),
+            local.p50 as f64,
+            Unit::Microseconds,
+        );
+        let judged: Vec<Judged> = far
+            .iter()
+            .zip(&far_seen)
+            .map(|(path, seen)| {
+                let cell = match latencies(seen) {
+                    Err(why) => Cell::Unknown(why),
+                    Ok((times, lag)) => {
+                        let median = Distribution::of(times).map_or(0, |d| d.p50);
+                        let overhead = median.saturating_sub(local.p50);
+                        context.measure(
+                            "cross_cluster_overhead",
+                            path.to_string(),
+                            median as f64 - local.p50 as f64,
+                            Unit::Microseconds,
+                        );
+                        if overhead < LIMIT {
+                            Cell::Right(Some(median))
+                        } else if overhead.saturating_sub(lag) < LIMIT {
+                            Cell::Unknown(format!(
+                                "the agent fell behind its own schedule by up to {:.0} ms",
+                                lag as f64 / 1000.0
+                            ))
+                        } else {
+                            let ms = |us: u64| us as f64 / 1000.0;
+                            Cell::Deviates(
+                                Deviation::new(EXPECTED, "crossing the clusters takes too long").with_detail(format!(
+                                    "median {:.1} ms against {:.1} ms inside, {:.1} ms more",
+                                    ms(median),
+                                    ms(local.p50),
+                                    ms(overhead)
+                                )),
+                            )
+                        }
+                    }
+                };
+                Judged {
+                    path: path.clone(),
+                    cell,
+                }
+            })
+            .collect();
+        matrix::conclude(context, &across, WORDING, &judged, &mut tally).await;
+        tally.verdict()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, infra_to_apps, timeout};
+
+    #[tokio::test]
+    async fn a_short_way_is_green_and_a_long_one_red() {
+        let text = Fake::healthy()
+            .expect(&CrossClusterOverhead, infra_to_apps(), "pass")
+            .await;
+        assert!(text.contains("cross_cluster_overhead"), "{text}");
+        let slow = Fake::healthy().mesh_latency(200_000);
+        let text = slow.expect(&CrossClusterOverhead, infra_to_apps(), "fail").await;
+        assert!(text.contains("all 3 pairs infra -> apps"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn slow_everywhere_is_not_overhead() {
+        Fake::healthy()
+            .latency(90_000)
+            .mesh_latency(95_000)
+            .expect(&CrossClusterOverhead, infra_to_apps(), "pass")
+            .await;
+    }
+
+    #[tokio::test]
+    async fn no_medians_are_inconclusive() {
+        let silent = |cross: bool| {
+            Fake::healthy()
+                .rule(move |p| (p.to.is_some_and(|to| to.id.cluster != p.from.id.cluster) == cross).then(timeout))
+        };
+        silent(true)
+            .expect(&CrossClusterOverhead, infra_to_apps(), "inconclusive")
+            .await;
+        silent(false)
+            .expect(&CrossClusterOverhead, infra_to_apps(), "inconclusive")
+            .await;
+        Fake::healthy()
+            .local_errors()
+            .expect(&CrossClusterOverhead, infra_to_apps(), "inconclusive")
+            .await;
+        Fake::healthy()
+            .agents_gone()
+            .expect(&CrossClusterOverhead, infra_to_apps(), "inconclusive")
+            .await;
+        Fake::healthy()
+            .without_agents()
+            .expect(&CrossClusterOverhead, infra_to_apps(), "inconclusive")
+            .await;
+        Fake::healthy()
+            .mesh_latency(60_000)
+            .lag(30_000)
+            .expect(&CrossClusterOverhead, infra_to_apps(), "inconclusive")
+            .await;
+    }
+}

@@ -1,0 +1,346 @@
+//! Every DNS replica learns of a new service, and forgets it again: its view of the cluster is alive.
+
+use super::NEEDS;
+use super::ask::{Answer, Expected, judge};
+use super::zone::{Zone, address_record};
+use crate::{fresh, probes, wait};
+use async_trait::async_trait;
+use futures::future::join_all;
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, DnsReplica, Needs, ObjectRef, Scope, Tally, Transport, Unit, Verdict,
+};
+use serde_json::{Value, json};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// A change of the cluster's services, seen by every replica.
+pub struct ReplicaLearns;
+
+/// A replica watches the API and has nothing cached of a name never asked for before.
+const LEARN: Duration = Duration::from_secs(15);
+/// Caches keep an answer for up to 30 s (the default of CoreDNS for the cluster domain), and some time to notice.
+const FORGET: Duration = Duration::from_secs(45);
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What one replica shows of the fresh name.
+struct Watch<'a> {
+    context: &'a CheckContext,
+    zone: &'a Zone,
+    replica: &'a DnsReplica,
+    name: &'a str,
+    address: IpAddr,
+}
+
+impl Watch<'_> {
+    /// Whether the replica gives the expected answer to any node: the state is the replica's, not the path's, which dns::replica_answers judges.
+    async fn shows(&self, expected: &Expected) -> Result<(), Answer> {
+        let server = SocketAddr::new(self.replica.address, self.replica.port);
+        let probe = probes::dns(self.name, address_record(self.address), Some(server), Transport::Udp);
+        let answers = join_all(self.zone.askers.iter().map(|asker| {
+            let probe = probe.clone();
+            async move {
+                match self.context.environment.probe(&asker.id, vec![probe]).await {
+                    Ok(outcomes) => outcomes.first().map_or_else(
+                        || Answer::Unknown("the agent answered nothing".to_owned()),
+                        |o| judge(self.zone, expected, o),
+                    ),
+                    Err(error) => Answer::Unknown(error.to_string()),
+                }
+            }
+        }))
+        .await;
+        answers
+            .into_iter()
+            .min_by_key(|answer| match answer {
+                Answer::Right(_) => 0,
+                Answer::Wrong(_) => 1,
+                Answer::Silent(_) => 2,
+                Answer::Unknown(_) => 3,
+            })
+            .map_or_else(
+                || Err(Answer::Unknown("nobody asked".to_owned())),
+                |best| {
+                    if matches!(best, Answer::Right(_)) {
+                        Ok(())
+                    } else {
+                        Err(best)
+                    }
+                },
+            )
+    }
+
+    async fn until(&self, expected: Expected, deadline: Duration) -> wait::Waited<(), Answer> {
+        wait::until(deadline, INTERVAL, || self.shows(&expected)).await
+    }
+}
+
+/// A Service that selects nothing; its cluster IP is all that DNS needs.
+fn manifest(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {"meshproof.dev/selects": "nothing"}, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
+    })
+}
+
+#[async_trait]
+impl Check for ReplicaLearns {
+    fn id(&self) -> CheckId {
+        CheckId::from("dns::replica_learns")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "Every DNS replica learns of a new service and forgets it again",
+            proves: "Each replica's view of the API is alive: none serves a picture from before its watch broke, which would go unnoticed until something changes.",
+            how: "A service with a name drawn at random is created in the run's own namespace; each DNS pod is asked for it at its own address until it answers with exactly the new cluster IP, within 15 s. Then the \
+                  service is deleted and each replica asked until it says NXDOMAIN, within 45 s (caches may keep the answer for 30 s). An answer must hold for two reads. Both times are recorded per replica.",
+            control: "The name was never used before, so the answer can come from nowhere but the change; a sibling name that is never created must be NXDOMAIN on the same replica.",
+            when_red: "The finding names the pod: `kubectl --context CONTEXT -n kube-system logs POD --tail=50` (look for watch or list errors), then delete that pod; all replicas: CoreDNS may not list services any more, \
+                       `kubectl --context CONTEXT auth can-i list services --as system:serviceaccount:kube-system:coredns`.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["dns-replica-stale"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let zone = match Zone::of(context) {
+            Ok(zone) => zone,
+            Err(verdict) => return verdict,
+        };
+        let cluster = context.instance.from();
+        let namespace = match zone.service(context, "server") {
+            Ok(service) => service.namespace,
+            Err(verdict) => return verdict,
+        };
+        if zone.dns.replicas.is_empty() {
+            let (namespace, name) = &zone.dns.service;
+            return Verdict::inconclusive(format!(
+                "service {namespace}/{name} has no endpoints that could be read, so no replica can be asked"
+            ));
+        }
+        let name = fresh::name("learn");
+        let object = ObjectRef {
+            api_version: "v1".to_owned(),
+            kind: "Service".to_owned(),
+            namespace: Some(namespace.clone()),
+            name: name.clone(),
+        };
+        let created = match context.environment.apply(cluster, manifest(&namespace, &name)).await {
+            Ok(created) => created,
+            Err(error) => return Verdict::inconclusive(format!("the new service could not be created: {error}")),
+        };
+        let mut tally = Tally::new();
+        zone.note_missing(&mut tally);
+        let address = created
+            .pointer("/spec/clusterIP")
+            .and_then(Value::as_str)
+            .and_then(|ip| ip.parse().ok());
+        let absolute = zone.absolute(&namespace, &name);
+        let sibling = zone.absolute(&namespace, &fresh::name("never"));
+        let learnt = match address {
+            Some(address) => learn(context, &zone, (&absolute, &sibling), address, &mut tally).await,
+            None => {
+                tally.unknown("the API gave the new service no cluster IP");
+                Vec::new()
+            }
+        };
+        match context.environment.delete(cluster, &object).await {
+            Ok(()) => {
+                if let Some(address) = address {
+                    forget(context, &zone, &absolute, address, &learnt, &mut tally).await;
+                }
+            }
+            Err(error) => tally.unknown(format!("the new service could not be deleted again: {error}")),
+        }
+        tally.verdict()
+    }
+}
+
+/// Waits for every replica to learn of the name; returns those that did.
+async fn learn<'a>(
+    context: &CheckContext,
+    zone: &'a Zone,
+    (name, sibling): (&str, &str),
+    address: IpAddr,
+    tally: &mut Tally,
+) -> Vec<&'a DnsReplica> {
+    let waits = join_all(zone.dns.replicas.iter().map(|replica| async move {
+        let watch = |name| Watch {
+            context,
+            zone,
+            replica,
+            name,
+            address,
+        };
+        let learnt = watch(name).until(Expected::address(address), LEARN).await;
+        let control = watch(sibling).shows(&Expected::Absent).await;
+        (replica, learnt, control)
+    }))
+    .await;
+    let mut known = Vec::new();
+    for (replica, learnt, control) in waits {
+        let subject = format!("replica {}", replica.pod);
+        let expected = format!(
+            "within {} s of the service's creation its address {address}",
+            LEARN.as_secs()
+        );
+        match learnt {
+            wait::Waited::Seen(after, ()) => {
+                context.measure(
+                    "learns_after",
+                    &replica.pod,
+                    after.as_secs_f64() * 1000.0,
+                    Unit::Milliseconds,
+                );
+                tally.witness(format!("{subject} knew the new service after {} ms", after.as_millis()));
+                known.push(replica);
+            }
+            wait::Waited::GaveUp(Answer::Unknown(why)) => tally.unknown(format!("{subject}: {why}")),
+            wait::Waited::GaveUp(last) => tally.finding(&subject, expected, format!("still {}", seen(&last))),
+        }
+        match control {
+            Ok(()) => {}
+            Err(Answer::Unknown(why)) => tally.unknown(format!("{subject}, control: {why}")),
+            Err(Answer::Silent(_)) => {}
+            Err(other) => tally.finding(
+                format!("{subject}, control"),
+                "NXDOMAIN for a sibling name that was never created",
+                seen(&other),
+            ),
+        }
+    }
+    known
+}
+
+async fn forget(
+    context: &CheckContext,
+    zone: &Zone,
+    name: &str,
+    address: IpAddr,
+    known: &[&DnsReplica],
+    tally: &mut Tally,
+) {
+    let waits = join_all(known.iter().map(|replica| async move {
+        let watch = Watch {
+            context,
+            zone,
+            replica,
+            name,
+            address,
+        };
+        (replica, watch.until(Expected::Absent, FORGET).await)
+    }))
+    .await;
+    for (replica, forgotten) in waits {
+        let subject = format!("replica {}", replica.pod);
+        match forgotten {
+            wait::Waited::Seen(after, ()) => {
+                context.measure(
+                    "forgets_after",
+                    &replica.pod,
+                    after.as_secs_f64() * 1000.0,
+                    Unit::Milliseconds,
+                );
+                tally.witness(format!(
+                    "{subject} had forgotten the deleted service after {} ms",
+                    after.as_millis()
+                ));
+            }
+            wait::Waited::GaveUp(Answer::Unknown(why)) => tally.unknown(format!("{subject}: {why}")),
+            wait::Waited::GaveUp(last) => tally.finding(
+                subject,
+                format!("within {} s of the service's deletion NXDOMAIN", FORGET.as_secs()),
+                format!("still {}", seen(&last)),
+            ),
+        }
+    }
+}
+
+fn seen(answer: &Answer) -> String {
+    match answer {
+        Answer::Right(_) => "the right answer".to_owned(),
+        Answer::Silent(what) | Answer::Wrong(what) | Answer::Unknown(what) => what.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, dns_answer, infra, timeout};
+    use meshproof_contract::Action;
+
+    #[tokio::test(start_paused = true)]
+    async fn replicas_that_follow_are_green_and_timed() {
+        let fake =
+            Fake::healthy().replica_follows("coredns-2", Some(Duration::from_secs(4)), Some(Duration::from_secs(29)));
+        let text = fake.expect(&ReplicaLearns, infra(), "pass").await;
+        assert!(
+            text.contains("replica coredns-2 knew the new service after 4000 ms"),
+            "{text}"
+        );
+        assert!(
+            text.contains("learns_after") && text.contains("forgets_after"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_replica_is_red_and_named() {
+        let fake = Fake::healthy().replica_follows("coredns-2", None, None);
+        let text = fake.expect(&ReplicaLearns, infra(), "fail").await;
+        assert!(
+            text.contains("finding: replica coredns-2") && !text.contains("finding: replica coredns-1"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_never_forgets_is_red() {
+        let fake = Fake::healthy().replica_follows("coredns-1", Some(Duration::ZERO), None);
+        let text = fake.expect(&ReplicaLearns, infra(), "fail").await;
+        assert!(text.contains("deletion NXDOMAIN"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wildcard_or_a_silent_replica_is_red() {
+        let address = "10.96.0.99".parse().expect("address");
+        Fake::healthy()
+            .rule(move |_| Some(dns_answer(address)))
+            .expect(&ReplicaLearns, infra(), "fail")
+            .await;
+        Fake::healthy()
+            .rule(|_| Some(timeout()))
+            .expect(&ReplicaLearns, infra(), "fail")
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_node_that_cannot_reach_a_replica_does_not_make_it_stale() {
+        let fake = Fake::healthy()
+            .rule(|p| (p.from.node.as_str() == "infra-3" && matches!(p.action, Action::Dns { .. })).then(timeout));
+        fake.expect(&ReplicaLearns, infra(), "pass").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_harness_could_not_see_is_inconclusive() {
+        let fakes = [
+            Fake::healthy().apply_refused(),
+            Fake::healthy().local_errors(),
+            Fake::healthy().agents_gone(),
+            Fake::healthy().without_agents(),
+            Fake::healthy().facts(|f| f.clusters[0].dns = None),
+        ];
+        for fake in fakes {
+            fake.expect(&ReplicaLearns, infra(), "inconclusive").await;
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Cilium's words, as recorded from 1.18.3.
+
+use super::{Cilium, Fake, topology};
+use meshproof_contract::{CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName};
+use serde_json::{Value, json};
+
+fn remote(name: &str) -> Value {
+    let id = if name == "infra" { 1 } else { 2 };
+    json!({
+        "config": {"cluster-id": id, "kvstoremesh": true, "required": true, "retrieved": true, "service-exports-enabled": false, "sync-canaries": true},
+        "connected": true, "last-failure": "0001-01-01T00:00:00.000Z", "name": name, "num-endpoints": 11, "num-identities": 11,
+        "num-nodes": 3, "num-shared-services": 1, "ready": true,
+        "status": "etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: endpoint status checks are disabled",
+        "synced": {"endpoints": true, "identities": true, "nodes": true, "services": true},
+    })
+}
+
+impl Fake {
+    pub(super) fn ask_cilium(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        let api_error = |reason: &str| EnvironmentError::Api {
+            cluster: cluster.clone(),
+            operation: "exec".to_owned(),
+            reason: reason.to_owned(),
+        };
+        match self.cilium {
+            Cilium::Refused => return Err(api_error("pods/exec is forbidden")),
+            Cilium::Silent => return Ok(Vec::new()),
+            _ => {}
+        }
+        let other = topology::other(cluster.as_str());
+        let answer = |node: &NodeName, pod: String, mut value: Value, tampers: &[super::Tamper]| {
+            for tamper in tampers {
+                tamper(cluster.as_str(), node.as_str(), &mut value);
+            }
+            let broken = matches!(self.cilium, Cilium::ErrorOn(at) if at == node.as_str());
+            CiliumAnswer {
+                pod,
+                node: node.clone(),
+                output: if broken {
+                    Err(api_error("i/o timeout"))
+                } else {
+                    Ok(value)
+                },
+            }
+        };
+        let nodes = self.facts.cluster(cluster).into_iter().flat_map(|c| &c.nodes);
+        let nodes = nodes.filter(|n| !matches!(self.cilium, Cilium::NotOn(at) if at == n.name.as_str()));
+        Ok(match query {
+            CiliumQuery::Status => nodes
+                .map(|node| {
+                    let status = json!({"cilium": {"state": "Ok"}, "cluster-mesh": {"clusters": [remote(other)], "num-global-services": 1}});
+                    answer(&node.name, format!("cilium-{}", node.name), status, &self.status)
+                })
+                .collect(),
+            CiliumQuery::KvstoreMesh => nodes
+                .take(1)
+                .map(|node| answer(&node.name, "clustermesh-apiserver-x".to_owned(), json!([remote(other)]), &self.kvstoremesh))
+                .collect(),
+            _ => Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! Objects in memory, with the times of their creation and deletion, so that followers can be late.
+
+use super::Follows;
+use meshproof_contract::{ClusterName, Facts};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use tokio::time::Instant;
+
+#[derive(Clone)]
+struct Object {
+    cluster: ClusterName,
+    value: Value,
+    created: Option<Instant>,
+    deleted: Option<Instant>,
+}
+
+impl Object {
+    fn is(&self, cluster: &str, kind: &str, name: &str) -> bool {
+        self.cluster.as_str() == cluster && self.value["kind"] == kind && self.value["metadata"]["name"] == name
+    }
+    fn known_to(&self, follows: Follows) -> bool {
+        let learnt = match (self.created, follows.learns) {
+            (None, _) => true,
+            (Some(created), Some(after)) => created.elapsed() >= after,
+            (Some(_), None) => false,
+        };
+        let forgotten = match (self.deleted, follows.forgets) {
+            (Some(deleted), Some(after)) => deleted.elapsed() >= after,
+            _ => false,
+        };
+        learnt && !forgotten
+    }
+}
+
+#[derive(Clone)]
+pub struct Objects(Arc<Mutex<Vec<Object>>>);
+
+impl Objects {
+    pub fn of(facts: &Facts) -> Self {
+        let mut objects = Vec::new();
+        for cluster in &facts.clusters {
+            let mut add = |value: Value| {
+                objects.push(Object {
+                    cluster: cluster.name.clone(),
+                    value,
+                    created: None,
+                    deleted: None,
+                });
+            };
+            for node in &cluster.nodes {
+                add(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}}));
+            }
+            for service in facts.services.iter().filter(|s| s.cluster == cluster.name) {
+                let ip = service.address.map_or("None".to_owned(), |a| a.to_string());
+                add(
+                    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service.name, "namespace": "meshproof"},
+                    "spec": {"clusterIP": ip, "selector": {"meshproof.dev/workload": service.workload}}}),
+                );
+                let ready: Vec<Value> = facts
+                    .agents
+                    .iter()
+                    .filter(|a| a.id.cluster == cluster.name && a.workload == service.workload)
+                    .map(|a| json!({"addresses": [a.address], "conditions": {"ready": true}}))
+                    .chain([json!({"addresses": ["10.99.0.1"], "conditions": {"ready": false}})])
+                    .collect();
+                add(
+                    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "endpoints": ready,
+                    "metadata": {"name": format!("{}-x", service.name), "labels": {"kubernetes.io/service-name": service.name}}}),
+                );
+            }
+        }
+        Self(Arc::new(Mutex::new(objects)))
+    }
+    /// A copy that does not share state.
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.with(|o| o.clone()))))
+    }
+    fn with<T>(&self, f: impl FnOnce(&mut Vec<Object>) -> T) -> T {
+        f(&mut self.0.lock().expect("no panic while an object is changed"))
+    }
+    /// Stores the object; a service gets a cluster IP.
+    pub fn put(&self, cluster: &ClusterName, mut value: Value) -> Value {
+        self.with(|objects| {
+            if value["kind"] == "Service" {
+                let net = if cluster.as_str() == "infra" { 96 } else { 97 };
+                value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
+            }
+            objects.push(Object {
+                cluster: cluster.clone(),
+                value: value.clone(),
+                created: Some(Instant::now()),
+                deleted: None,
+            });
+        });
+        value
+    }
+    pub fn remove(&self, cluster: &ClusterName, kind: &str, name: &str) {
+        self.with(|objects| {
+            for object in objects.iter_mut().filter(|o| o.is(cluster.as_str(), kind, name)) {
+                object.deleted.get_or_insert(Instant::now());
+            }
+        });
+    }
+    pub fn get(&self, cluster: &ClusterName, kind: &str, name: &str) -> Option<Value> {
+        self.with(|objects| {
+            let found = objects
+                .iter()
+                .find(|o| o.deleted.is_none() && o.is(cluster.as_str(), kind, name));
+            found.map(|o| o.value.clone())
+        })
+    }
+    pub fn list(&self, cluster: &ClusterName, kind: &str) -> Vec<Value> {
+        self.with(|objects| {
+            let found = objects
+                .iter()
+                .filter(|o| o.deleted.is_none() && &o.cluster == cluster && o.value["kind"] == kind);
+            found.map(|o| o.value.clone()).collect()
+        })
+    }
+    /// What was created and not deleted.
+    pub fn created(&self) -> Vec<String> {
+        self.with(|objects| {
+            let left = objects.iter().filter(|o| o.created.is_some() && o.deleted.is_none());
+            left.map(|o| format!("{} in {}", o.value["metadata"]["name"], o.cluster))
+                .collect()
+        })
+    }
+    /// The name of the service that has the address now.
+    pub fn service_at(&self, cluster: &str, address: &str) -> Option<String> {
+        self.with(|objects| {
+            let mut live = objects
+                .iter()
+                .filter(|o| o.deleted.is_none() && o.cluster.as_str() == cluster);
+            let found = live.find(|o| o.value["spec"]["clusterIP"] == address)?;
+            Some(found.value["metadata"]["name"].as_str()?.to_owned())
+        })
+    }
+    /// Whether a follower knows a service of that name in the cluster that selects the servers.
+    pub fn has_backends(&self, cluster: &str, name: &str, follows: Follows) -> bool {
+        self.with(|objects| {
+            objects.iter().any(|o| {
+                o.is(cluster, "Service", name)
+                    && o.value["spec"]["selector"]["meshproof.dev/workload"] == "server"
+                    && o.known_to(follows)
+            })
+        })
+    }
+    /// The cluster IP of a service that a follower knows.
+    pub fn address_of(&self, cluster: &str, name: &str, follows: Follows) -> Option<String> {
+        self.with(|objects| {
+            let found = objects
+                .iter()
+                .find(|o| o.is(cluster, "Service", name) && o.known_to(follows))?;
+            Some(found.value["spec"]["clusterIP"].as_str()?.to_owned())
+        })
+    }
+}

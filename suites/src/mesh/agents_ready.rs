@@ -1,0 +1,176 @@
+//! Every Cilium agent reports every expected remote cluster connected, ready and synchronised.
+
+use super::STATUS_NEEDS;
+use super::remotes::{self, reports};
+use crate::next;
+use async_trait::async_trait;
+use meshproof_contract::cilium::RemoteCluster;
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Verdict};
+use std::collections::BTreeSet;
+
+/// The mesh by the word of the agents.
+pub struct AgentsReady;
+
+#[async_trait]
+impl Check for AgentsReady {
+    fn id(&self) -> CheckId {
+        CheckId::from("mesh::agents_ready")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "Every Cilium agent has every remote cluster connected, ready and synchronised",
+            proves: "No agent says that a remote is away. With KVStoreMesh an agent goes on saying so for ever while the other cluster is away, so this is necessary and not enough: mesh::change_propagates proves the rest.",
+            how: "`cilium-dbg status -o json` of every agent. Expected are the clusters that Secret cilium-clustermesh configures and the other clusters of the run that claim a mesh, by their name in the mesh. \
+                  Each must be connected, have its configuration, every kind of object synchronised, and be ready, judged in Cilium's own order.",
+            control: "Every node of the cluster must have an agent that answered: one that did not is inconclusive, as is an answer without `.cilium`.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg troubleshoot clustermesh` on a node named; all agents of a cluster: its clustermesh-apiserver, \
+                       `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`, and the certificates.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        STATUS_NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["mesh-agent-not-ready", "mesh-remote-not-configured"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let cluster = context.instance.from();
+        let cilium = match remotes::member(&facts, cluster) {
+            Ok(cilium) => cilium,
+            Err(verdict) => return verdict,
+        };
+        let expected = remotes::expected(&facts, cluster, cilium);
+        if expected.is_empty() {
+            return remotes::nobody(cluster, cilium);
+        }
+        let mut tally = Tally::new();
+        let reports = reports(context, cluster, CiliumQuery::Status, &mut tally).await;
+        let answered: BTreeSet<&str> = reports.iter().map(|r| r.node.as_str()).collect();
+        for node in facts.cluster(cluster).iter().flat_map(|c| &c.nodes) {
+            if !answered.contains(node.name.as_str()) {
+                tally.unknown(format!(
+                    "{cluster}: no Cilium agent of node {} could be heard",
+                    node.name
+                ));
+            }
+        }
+        remotes::judge(
+            context,
+            cluster,
+            &reports,
+            &expected,
+            "is connected, ready and synchronised",
+            RemoteCluster::not_ready_because,
+            &mut tally,
+        );
+        if tally.has_findings() {
+            let command = next::in_agent(&facts, cluster, None, "cilium-dbg troubleshoot clustermesh");
+            context.evidence(format!("next: {command}"));
+        }
+        tally.verdict()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, infra};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn ready_everywhere_is_green() {
+        let text = Fake::healthy().expect(&AgentsReady, infra(), "pass").await;
+        assert!(text.contains("3 of 3 pods of infra: apps is connected"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn every_way_not_to_be_ready_is_red() {
+        let breakages: [(&str, serde_json::Value); 5] = [
+            ("connected", json!(false)),
+            ("config", json!(null)),
+            ("synced", json!({"nodes": true, "endpoints": false})),
+            ("synced", json!(null)),
+            ("ready", json!(false)),
+        ];
+        for (key, value) in breakages {
+            let fake = Fake::healthy().status(move |_, node, status| {
+                if node == "infra-2" {
+                    status["cluster-mesh"]["clusters"][0][key] = value.clone();
+                }
+            });
+            let text = fake.expect(&AgentsReady, infra(), "fail").await;
+            assert!(text.contains("infra, on infra-2"), "{key}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_remote_that_is_not_listed_is_red() {
+        let fake = Fake::healthy().status(|_, _, status| status["cluster-mesh"]["clusters"] = json!([]));
+        let text = fake.expect(&AgentsReady, infra(), "fail").await;
+        assert!(
+            text.contains("all 3 pods of infra") && text.contains("does not list apps"),
+            "{text}"
+        );
+        let fake = Fake::healthy().status(|_, _, status| {
+            status.as_object_mut().expect("object").remove("cluster-mesh");
+        });
+        fake.expect(&AgentsReady, infra(), "fail").await;
+    }
+
+    #[tokio::test]
+    async fn remotes_are_matched_by_their_name_in_the_mesh() {
+        let fake = Fake::healthy().facts(|f| {
+            let apps = f.clusters[1].cilium.as_mut().expect("cilium");
+            apps.config.insert("cluster-name".into(), "production".into());
+            f.clusters[0].cilium.as_mut().expect("cilium").remotes = Some(vec!["production".into()]);
+        });
+        let named = fake
+            .clone()
+            .status(|_, _, status| status["cluster-mesh"]["clusters"][0]["name"] = json!("production"));
+        named.expect(&AgentsReady, infra(), "pass").await;
+        fake.status(|_, _, status| status["cluster-mesh"]["clusters"][0]["name"] = json!("apps"))
+            .expect(&AgentsReady, infra(), "fail")
+            .await;
+    }
+
+    #[tokio::test]
+    async fn claimed_and_absent_is_red_and_not_claimed_is_skipped() {
+        Fake::healthy()
+            .facts(|f| f.clusters[0].cilium = None)
+            .expect(&AgentsReady, infra(), "fail")
+            .await;
+        Fake::healthy()
+            .facts(|f| f.claims.clear())
+            .expect(&AgentsReady, infra(), "skipped")
+            .await;
+        let alone = |remotes: Option<Vec<String>>| {
+            Fake::healthy().facts(move |f| {
+                f.clusters.truncate(1);
+                f.clusters[0].cilium.as_mut().expect("cilium").remotes = remotes;
+            })
+        };
+        alone(Some(vec![])).expect(&AgentsReady, infra(), "fail").await;
+        alone(None).expect(&AgentsReady, infra(), "inconclusive").await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_inconclusive() {
+        let fakes = [
+            Fake::healthy().cilium_refused(),
+            Fake::healthy().cilium_error_on("infra-2"),
+            Fake::healthy().without_agent_pod("infra-2"),
+            Fake::healthy().status(|_, _, status| *status = json!({})),
+            Fake::healthy().status(|_, _, status| status["cluster-mesh"]["clusters"] = json!("garbage")),
+        ];
+        for fake in fakes {
+            fake.expect(&AgentsReady, infra(), "inconclusive").await;
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! A change made in one cluster is really seen in the other: a global service gets backends there, and loses them again.
+
+use super::remotes;
+use crate::matrix::{self, SCENARIO, place};
+use crate::{fresh, next, probes, wait};
+use async_trait::async_trait;
+use futures::future::join_all;
+use meshproof_contract::{
+    Admission, AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, ObjectRef, Outcome,
+    Scope, Tally, Target, Unit, Verdict, port,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Propagation of a change from `to` to `from`, as the pods of `from` feel it.
+pub struct ChangePropagates;
+
+/// The way of a change: the other cluster's API, its clustermesh-apiserver, KVStoreMesh, every agent: some seconds when all is well.
+const DEADLINE: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What one client saw of the fresh service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    /// A pod of the other cluster answered.
+    There,
+    /// Nothing answered.
+    Nothing(String),
+    /// Somebody else answered.
+    Stranger(String),
+    /// It could not be observed.
+    Unknown(String),
+}
+
+/// The fresh service, in both clusters.
+struct Probe<'a> {
+    context: &'a CheckContext,
+    clients: &'a [AgentFacts],
+    target: Target,
+}
+
+impl Probe<'_> {
+    /// What every client of the near cluster sees, by node.
+    async fn look(&self) -> BTreeMap<String, Seen> {
+        let seen = join_all(self.clients.iter().map(|client| async move {
+            let probe = probes::http_get_from(self.target.clone());
+            let seen = match self.context.environment.probe(&client.id, vec![probe]).await {
+                Ok(outcomes) => outcomes.first().map_or_else(
+                    || Seen::Unknown("the agent answered nothing".to_owned()),
+                    |outcome| self.judge(outcome),
+                ),
+                Err(error) => Seen::Unknown(error.to_string()),
+            };
+            (place(client), seen)
+        }))
+        .await;
+        seen.into_iter().collect()
+    }
+
+    fn judge(&self, outcome: &Outcome) -> Seen {
+        let to = self.context.instance.to();
+        match outcome {
+            Outcome::Answered {
+                served_by: Some(identity),
+                ..
+            } if outcome.is_success() => {
+                if identity.cluster == to.as_str() {
+                    Seen::There
+                } else {
+                    Seen::Stranger(outcome.to_string())
+                }
+            }
+            Outcome::Answered { .. } => Seen::Stranger(outcome.to_string()),
+            Outcome::LocalError { reason } => Seen::Unknown(format!("the agent could not try: {reason}")),
+            Outcome::Dns { .. } | Outcome::PathMtu { .. } | Outcome::Series { .. } => Seen::Unknown(format!(
+                "the agent answered something else than it was asked: {outcome}"
+            )),
+            other => Seen::Nothing(other.to_string()),
+        }
+    }
+
+    /// Waits until every client agrees; a stranger ends it at once, since waiting does not make it right. The error is what was seen last.
+    async fn until(&self, wanted: impl Fn(&Seen) -> bool) -> Result<Duration, BTreeMap<String, Seen>> {
+        let waited = wait::until(DEADLINE, INTERVAL, || async {
+            let seen = self.look().await;
+            match seen.values().any(|s| matches!(s, Seen::Stranger(_))) {
+                true => Ok(Some(seen)),
+                false if seen.values().all(&wanted) => Ok(None),
+                false => Err(seen),
+            }
+        })
+        .await;
+        match waited {
+            wait::Waited::Seen(after, None) => Ok(after),
+            wait::Waited::Seen(_, Some(seen)) | wait::Waited::GaveUp(seen) => Err(seen),
+        }
+    }
+}
+
+/// A global service on the agents' HTTP port, the same on both sides, so that only the other side can have backends.
+fn manifest(namespace: &str, name: &str, selector: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace, "annotations": {"service.cilium.io/global": "true"}},
+        "spec": {"selector": selector, "ports": [{"name": "http", "port": port::HTTP, "targetPort": port::HTTP, "protocol": "TCP"}]},
+    })
+}
+
+fn service(namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Service".to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    }
+}
+
+#[async_trait]
+impl Check for ChangePropagates {
+    fn id(&self) -> CheckId {
+        CheckId::from("mesh::change_propagates")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "A change in the other cluster is felt here within 30 s, and so is its removal",
+            proves: "The mesh is alive now: state of the other cluster really arrives in the data path of every node of this one. No status can stand in for that, since agents go on saying ready for ever after the other cluster is gone.",
+            how: "A global service (annotation service.cilium.io/global) with a name drawn at random is created here with a selector that selects nothing, then in the other cluster with the servers there behind it. The client on every node asks the \
+                  service's cluster IP here until a pod of the other cluster answers, by its identity. Then the other cluster's service is deleted, and the clients ask until nothing answers any more. Each must hold for two reads, within 30 s; both times are recorded. \
+                  The instance in the other direction does it the other way round.",
+            control: "Before the other cluster's service exists, the same clients get no answer at the same address; and what answers must be a pod of the other cluster. Agents' counts of shared services are left as evidence and prove nothing.",
+            when_red: "Never felt: mesh::kvstoremesh_ready of this cluster, then `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c apiserver --tail=50` in the other one. Felt on some nodes only: `cilium-dbg service list` and \
+                       `cilium-dbg status` in the agents named. Known but silent: the path, see connectivity::http_other_cluster. Still answering after removal: stale backends, `cilium-dbg bpf lb list`.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Direction
+    }
+    fn needs(&self) -> Needs {
+        Needs {
+            scenario: Some(SCENARIO),
+            claim: Some(ClaimKind::ClusterMesh),
+            admission: Admission::Shared,
+        }
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["mesh-disconnected", "mesh-frozen"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let (from, to) = (context.instance.from(), context.instance.to());
+        if let Err(verdict) = remotes::member(&facts, from).and(remotes::member(&facts, to)) {
+            return verdict;
+        }
+        let clients = matrix::agents(&facts, from, "client");
+        if clients.is_empty() || matrix::agents(&facts, to, "server").is_empty() {
+            return Verdict::inconclusive(format!(
+                "it takes a ready agent `client` in {from} and `server` in {to}, and one of them is missing"
+            ));
+        }
+        let Some(server) = facts.service(to, "server") else {
+            return Verdict::inconclusive(format!(
+                "service `server` of the scenario is not in {to}, so what selects its pods is unknown"
+            ));
+        };
+        let namespace = server.namespace.clone();
+        let selector = match context.environment.get(to, &service(&namespace, &server.name)).await {
+            Ok(found) => found
+                .and_then(|s| s.pointer("/spec/selector").cloned())
+                .filter(|s| s.is_object()),
+            Err(error) => {
+                return Verdict::inconclusive(format!("what selects the servers of {to} could not be read: {error}"));
+            }
+        };
+        let Some(selector) = selector else {
+            return Verdict::inconclusive(format!(
+                "service `server` in {to} has no selector, so its pods cannot be put behind another service"
+            ));
+        };
+        let name = fresh::name("change");
+        let mut tally = Tally::new();
+        for missing in facts
+            .missing_agents
+            .iter()
+            .filter(|m| &m.cluster == from && m.workload == "client")
+        {
+            let node = missing.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
+            tally.unknown(format!(
+                "agent `client`{node} in {from} does not run: {}",
+                missing.state
+            ));
+        }
+        observe(context, &clients, (&namespace, &name), &selector, &mut tally).await;
+        for cluster in [from, to] {
+            if let Err(error) = context.environment.delete(cluster, &service(&namespace, &name)).await {
+                context.evidence(format!(
+                    "service {name} is left in {cluster} until the run's end: {error}"
+                ));
+            }
+        }
+        if tally.has_findings() {
+            let logs = "-n kube-system logs deploy/clustermesh-apiserver --all-containers --tail=50";
+            context.evidence(format!("next: {}", next::kubectl(&facts, from, logs)));
+            context.evidence(format!("next: {}", next::kubectl(&facts, to, logs)));
+            context.evidence(format!(
+                "next: {}",
+                next::in_agent(&facts, from, None, "cilium-dbg service list")
+            ));
+        }
+        tally.verdict()
+    }
+}
+
+async fn observe(
+    context: &CheckContext,
+    clients: &[AgentFacts],
+    (namespace, name): (&str, &str),
+    selector: &Value,
+    tally: &mut Tally,
+) {
+    let (from, to) = (context.instance.from(), context.instance.to());
+    let environment = context.environment.as_ref();
+    let nothing = json!({"meshproof.dev/selects": "nothing"});
+    let near = match environment.apply(from, manifest(namespace, name, &nothing)).await {
+        Ok(near) => near,
+        Err(error) => return tally.unknown(format!("the service could not be created in {from}: {error}")),
+    };
+    let Some(address) = near.pointer("/spec/clusterIP").and_then(Value::as_str) else {
+        return tally.unknown(format!("the API of {from} gave the service no cluster IP"));
+    };
+    let probe = Probe {
+        context,
+        clients,
+        target: Target::new(address, port::HTTP),
+    };
+
+    let before = probe.look().await;
+    for (node, seen) in &before {
+        match seen {
+            Seen::Nothing(_) => {}
+            Seen::There | Seen::Stranger(_) => tally.finding(
+                format!("control, {node}"),
+                "no answer while no cluster has backends for the service",
+                describe(seen),
+            ),
+            Seen::Unknown(why) => tally.unknown(format!("control, {node}: {why}")),
+        }
+    }
+    if tally.has_findings() || before.values().any(|s| matches!(s, Seen::Unknown(_))) {
+        return;
+    }
+
+    if let Err(error) = environment.apply(to, manifest(namespace, name, selector)).await {
+        return tally.unknown(format!("the service could not be created in {to}: {error}"));
+    }
+    let appeared = probe.until(|seen| *seen == Seen::There).await;
+    shared_services(context).await;
+    match appeared {
+        Ok(after) => {
+            context.measure(
+                "change_seen_after",
+                format!("{to} -> {from}"),
+                millis(after),
+                Unit::Milliseconds,
+            );
+            tally.witness(format!(
+                "the clients on all {} nodes of {from} were answered by pods of {to} {} ms after the service was created there",
+                clients.len(),
+                after.as_millis()
+            ));
+        }
+        Err(last) => {
+            let expected = format!(
+                "within {} s of the service's creation in {to}, an answer from a pod of {to}",
+                DEADLINE.as_secs()
+            );
+            tell(&last, &expected, |seen| *seen == Seen::There, context, tally);
+            return;
+        }
+    }
+
+    if let Err(error) = environment.delete(to, &service(namespace, name)).await {
+        return tally.unknown(format!("the service could not be deleted in {to} again: {error}"));
+    }
+    match probe.until(|seen| matches!(seen, Seen::Nothing(_))).await {
+        Ok(after) => {
+            context.measure(
+                "removal_seen_after",
+                format!("{to} -> {from}"),
+                millis(after),
+                Unit::Milliseconds,
+            );
+            tally.witness(format!(
+                "{} ms after its deletion in {to} nothing answered any more on any node of {from}",
+                after.as_millis()
+            ));
+        }
+        Err(last) => {
+            let expected = format!(
+                "within {} s of the service's deletion in {to}, no answer any more",
+                DEADLINE.as_secs()
+            );
+            tell(
+                &last,
+                &expected,
+                |seen| matches!(seen, Seen::Nothing(_)),
+                context,
+                tally,
+            );
+        }
+    }
+}
+
+/// Tells who has not seen the change, nodes that saw the same together.
+fn tell(
+    last: &BTreeMap<String, Seen>,
+    expected: &str,
+    wanted: impl Fn(&Seen) -> bool,
+    context: &CheckContext,
+    tally: &mut Tally,
+) {
+    let mut late: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (node, seen) in last.iter().filter(|(_, seen)| !wanted(seen)) {
+        match seen {
+            Seen::Unknown(why) => tally.unknown(format!("{node}: {why}")),
+            Seen::Nothing(_) => late.entry("nothing answers".to_owned()).or_default().push(node),
+            other => late.entry(describe(other)).or_default().push(node),
+        }
+        context.evidence(format!("last seen on {node}: {}", describe(seen)));
+    }
+    let seen = last.values().filter(|seen| wanted(seen)).count();
+    for (what, nodes) in late {
+        let from = context.instance.from();
+        let subject = if nodes.len() == last.len() && nodes.len() > 1 {
+            format!("clients on all {} nodes of {from}", nodes.len())
+        } else {
+            format!("clients on {}", nodes.join(", "))
+        };
+        let others = if seen > 0 {
+            format!("; {seen} other nodes saw the change")
+        } else {
+            String::new()
+        };
+        tally.finding(subject, expected, format!("still: {what}{others}"));
+    }
+}
+
+fn describe(seen: &Seen) -> String {
+    match seen {
+        Seen::There => "answered by a pod of the other cluster".to_owned(),
+        Seen::Nothing(outcome) => outcome.clone(),
+        Seen::Stranger(outcome) => format!("somebody else: {outcome}"),
+        Seen::Unknown(why) => format!("unknown: {why}"),
+    }
+}
+
+/// What the agents of the near cluster count, as evidence only.
+async fn shared_services(context: &CheckContext) {
+    let mut unread = Tally::new();
+    let facts = context.environment.facts();
+    let name = remotes::mesh_name(&facts, context.instance.to());
+    for report in remotes::reports(context, context.instance.from(), CiliumQuery::Status, &mut unread).await {
+        for remote in report.remotes.iter().flatten().filter(|r| r.name == name) {
+            let count = remote.num_shared_services;
+            context.evidence(format!(
+                "{} on {} counts {count} shared services of {name}",
+                report.pod, report.node
+            ));
+        }
+    }
+}
+
+fn millis(after: Duration) -> f64 {
+    after.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, infra_to_apps, timeout};
+    use meshproof_contract::Action;
+
+    fn http_to_service(action: &Action) -> bool {
+        matches!(action, Action::Http { to, .. } if to.host.starts_with("10.96.") || to.host.starts_with("10.97."))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_arrives_and_goes_is_green_and_timed() {
+        let fake = Fake::healthy().propagation(Some(Duration::from_secs(2)), Some(Duration::from_secs(3)));
+        let text = fake.expect(&ChangePropagates, infra_to_apps(), "pass").await;
+        assert!(
+            text.contains("change_seen_after") && text.contains("removal_seen_after"),
+            "{text}"
+        );
+        assert!(text.contains("2000 ms after the service was created"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_never_arrives_is_red() {
+        let text = Fake::healthy()
+            .propagation(None, None)
+            .expect(&ChangePropagates, infra_to_apps(), "fail")
+            .await;
+        assert!(
+            text.contains("clients on all 3 nodes of infra") && text.contains("nothing answers"),
+            "{text}"
+        );
+        let slow = Fake::healthy().propagation(Some(DEADLINE + Duration::from_secs(5)), Some(Duration::ZERO));
+        slow.expect(&ChangePropagates, infra_to_apps(), "fail").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_node_that_does_not_learn_is_named() {
+        let fake =
+            Fake::healthy().rule(|p| (p.from.node.as_str() == "infra-3" && http_to_service(p.action)).then(timeout));
+        let text = fake.expect(&ChangePropagates, infra_to_apps(), "fail").await;
+        assert!(
+            text.contains("clients on infra-3") && text.contains("2 other nodes saw the change"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_that_never_arrives_is_red() {
+        let fake = Fake::healthy().propagation(Some(Duration::ZERO), None);
+        let text = fake.expect(&ChangePropagates, infra_to_apps(), "fail").await;
+        assert!(text.contains("no answer any more"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_before_the_change_is_red() {
+        let fake = Fake::healthy().rule(|p| http_to_service(p.action).then(|| p.answered_by_cluster("apps")));
+        let text = fake.expect(&ChangePropagates, infra_to_apps(), "fail").await;
+        assert!(text.contains("control, infra-1"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_the_wrong_cluster_is_red() {
+        let fake = Fake::healthy()
+            .rule(|p| (p.batch > 0 && http_to_service(p.action)).then(|| p.answered_by_cluster("infra")));
+        let text = fake.expect(&ChangePropagates, infra_to_apps(), "fail").await;
+        assert!(text.contains("somebody else"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_left_behind() {
+        for fake in [Fake::healthy(), Fake::healthy().propagation(None, None)] {
+            let (_, created) = fake.run(&ChangePropagates, infra_to_apps()).await;
+            assert_eq!(created, Vec::<String>::new());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_harness_could_not_see_is_inconclusive_and_what_is_not_claimed_skipped() {
+        let fakes = [
+            Fake::healthy().apply_refused(),
+            Fake::healthy().local_errors(),
+            Fake::healthy().agents_gone(),
+            Fake::healthy().without_agents(),
+            Fake::healthy().missing("client", "infra-1"),
+            Fake::healthy().facts(|f| f.services.clear()),
+            Fake::healthy().without_object("apps", "Service", "server"),
+        ];
+        for fake in fakes {
+            fake.expect(&ChangePropagates, infra_to_apps(), "inconclusive").await;
+        }
+        Fake::healthy()
+            .facts(|f| f.claims.clear())
+            .expect(&ChangePropagates, infra_to_apps(), "skipped")
+            .await;
+    }
+}

@@ -1,0 +1,204 @@
+//! Cluster names and ids differ, and each side knows the other by its own.
+
+use super::STATUS_NEEDS;
+use super::remotes::{self, reports};
+use crate::next;
+use async_trait::async_trait;
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Verdict};
+use std::collections::BTreeSet;
+
+/// Names and ids of the two clusters.
+pub struct Identities;
+
+#[async_trait]
+impl Check for Identities {
+    fn id(&self) -> CheckId {
+        CheckId::from("mesh::cluster_identities")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "The clusters' names and ids differ, and each is known to the other by its own",
+            proves: "Security identities of the two clusters cannot be confused: they carry the cluster's id, and two clusters with one id, or an id that the other side has wrong, would share them.",
+            how: "`cluster-name` and `cluster-id` of both ConfigMaps cilium-config must differ, the id be within 1 to 255 (511 with max-connected-clusters=511, which must be equal on both sides), and every agent's status (and KVStoreMesh's) of this cluster \
+                  must show the other under its own name with its own id.",
+            control: "Both sides are read; a key that is missing is unknown, and the result inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E 'cluster-(name|id)|max-connected'` on both sides. Changing a cluster's id needs a restart of all its workloads.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Direction
+    }
+    fn needs(&self) -> Needs {
+        STATUS_NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["mesh-wrong-cluster-id"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let (from, to) = (context.instance.from(), context.instance.to());
+        let (near, far) = match (remotes::member(&facts, from), remotes::member(&facts, to)) {
+            (Ok(near), Ok(far)) => (near, far),
+            (Err(verdict), _) | (_, Err(verdict)) => return verdict,
+        };
+        let mut tally = Tally::new();
+        let key = |config: &std::collections::BTreeMap<String, String>, key: &str| config.get(key).cloned();
+        let (Some(near_name), Some(far_name)) = (key(&near.config, "cluster-name"), key(&far.config, "cluster-name"))
+        else {
+            return Verdict::inconclusive(
+                "ConfigMap cilium-config has no cluster-name on one side, so the clusters cannot be told apart",
+            );
+        };
+        let id = |config, cluster| {
+            key(config, "cluster-id")
+                .and_then(|id| id.parse::<u32>().ok())
+                .ok_or_else(|| format!("ConfigMap cilium-config of {cluster} has no cluster-id that is a number"))
+        };
+        let (near_id, far_id) = match (id(&near.config, from), id(&far.config, to)) {
+            (Ok(near), Ok(far)) => (near, far),
+            (Err(why), _) | (_, Err(why)) => return Verdict::inconclusive(why),
+        };
+        let pair = format!("{from} and {to}");
+        if near_name == far_name {
+            tally.finding(
+                &pair,
+                "different values of cluster-name",
+                format!("both are {near_name}"),
+            );
+        }
+        if near_id == far_id {
+            tally.finding(&pair, "different values of cluster-id", format!("both are {near_id}"));
+        }
+        let (near_limit, far_limit) = (
+            key(&near.config, "max-connected-clusters"),
+            key(&far.config, "max-connected-clusters"),
+        );
+        if let (Some(near), Some(far)) = (&near_limit, &far_limit)
+            && near != far
+        {
+            tally.finding(
+                &pair,
+                "equal values of max-connected-clusters, which decides the width of the id",
+                format!("{near} and {far}"),
+            );
+        }
+        let largest = if far_limit.as_deref() == Some("511") { 511 } else { 255 };
+        if !(1..=largest).contains(&far_id) {
+            tally.finding(
+                to.to_string(),
+                format!("a cluster-id within 1 and {largest}, as a mesh needs"),
+                far_id.to_string(),
+            );
+        }
+        let expected = BTreeSet::from([far_name]);
+        let what = format!("has cluster id {far_id}, as its own configuration says");
+        let mut queries = vec![CiliumQuery::Status];
+        if near.kvstoremesh {
+            queries.push(CiliumQuery::KvstoreMesh);
+        }
+        for query in queries {
+            let said = reports(context, from, query, &mut tally).await;
+            for report in &said {
+                for remote in report
+                    .remotes
+                    .iter()
+                    .flatten()
+                    .filter(|r| expected.contains(&r.name) && r.config.is_none())
+                {
+                    tally.unknown(format!(
+                        "{} on {} has not retrieved the configuration of {}",
+                        report.pod, report.node, remote.name
+                    ));
+                }
+            }
+            remotes::judge(
+                context,
+                from,
+                &said,
+                &expected,
+                &what,
+                |remote| {
+                    let known = remote.config.as_ref()?.cluster_id;
+                    (known != far_id).then(|| format!("knows it as id {known}"))
+                },
+                &mut tally,
+            );
+        }
+        if tally.has_findings() {
+            for cluster in [from, to] {
+                context.evidence(format!(
+                    "next: {}",
+                    next::kubectl(&facts, cluster, "-n kube-system get cm cilium-config -o yaml")
+                ));
+            }
+        }
+        tally.verdict()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, infra_to_apps};
+    use serde_json::json;
+
+    fn configured(key: &'static str, value: Option<&'static str>) -> Fake {
+        Fake::healthy().facts(move |f| {
+            let config = &mut f.clusters[1].cilium.as_mut().expect("cilium").config;
+            match value {
+                Some(value) => config.insert(key.into(), value.into()),
+                None => config.remove(key),
+            };
+        })
+    }
+
+    #[tokio::test]
+    async fn different_and_agreed_is_green() {
+        Fake::healthy().expect(&Identities, infra_to_apps(), "pass").await;
+    }
+
+    #[tokio::test]
+    async fn equal_strange_or_disagreeing_ones_are_red() {
+        for (key, value) in [
+            ("cluster-name", "infra"),
+            ("cluster-id", "1"),
+            ("cluster-id", "0"),
+            ("cluster-id", "300"),
+            ("max-connected-clusters", "511"),
+        ] {
+            configured(key, Some(value))
+                .expect(&Identities, infra_to_apps(), "fail")
+                .await;
+        }
+        let fake = Fake::healthy().status(|_, node, status| {
+            if node == "infra-1" {
+                status["cluster-mesh"]["clusters"][0]["config"]["cluster-id"] = json!(7);
+            }
+        });
+        let text = fake.expect(&Identities, infra_to_apps(), "fail").await;
+        assert!(text.contains("knows it as id 7"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_inconclusive_and_what_is_not_claimed_skipped() {
+        configured("cluster-name", None)
+            .expect(&Identities, infra_to_apps(), "inconclusive")
+            .await;
+        configured("cluster-id", None)
+            .expect(&Identities, infra_to_apps(), "inconclusive")
+            .await;
+        Fake::healthy()
+            .cilium_refused()
+            .expect(&Identities, infra_to_apps(), "inconclusive")
+            .await;
+        let fake = Fake::healthy().status(|_, _, status| status["cluster-mesh"]["clusters"][0]["config"] = json!(null));
+        fake.expect(&Identities, infra_to_apps(), "inconclusive").await;
+        Fake::healthy()
+            .facts(|f| f.claims.clear())
+            .expect(&Identities, infra_to_apps(), "skipped")
+            .await;
+    }
+}

@@ -1,0 +1,148 @@
+//! One Markdown page a suite, made of the checks' own texts, so that documentation, `explain` and reports say the same.
+
+use crate::ALL;
+use meshproof_contract::{Check, Needs, Scope, Suite};
+use std::fmt::Write;
+
+/// A page of documentation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// File name below `docs/suites/`.
+    pub file: String,
+    /// Markdown.
+    pub text: String,
+}
+
+/// Every page: an index and one a suite.
+pub fn pages() -> Vec<Page> {
+    let mut pages = vec![index()];
+    pages.extend(ALL.iter().map(|suite| page(suite)));
+    pages
+}
+
+const GENERATED: &str = "<!-- Generated from the checks' own texts; change them there, then: MESHPROOF_WRITE_PAGES=1 cargo test -p meshproof-suites pages -->\n";
+
+fn index() -> Page {
+    let mut text = format!("{GENERATED}\n# Suites\n\n| suite | checks | about |\n| --- | --- | --- |\n");
+    for suite in ALL {
+        line(
+            &mut text,
+            format_args!(
+                "| [{0}]({0}.md) | {1} | {2} |",
+                suite.name,
+                suite.checks.len(),
+                suite.about
+            ),
+        );
+    }
+    Page {
+        file: "README.md".to_owned(),
+        text,
+    }
+}
+
+/// The page of a suite.
+pub fn page(suite: &Suite) -> Page {
+    let mut text = format!(
+        "{GENERATED}\n# {}\n\n{}\n\n| check | runs | what |\n| --- | --- | --- |\n",
+        suite.name, suite.about
+    );
+    for check in suite.checks {
+        let id = check.id();
+        let anchor = id.as_str().replace("::", "");
+        line(
+            &mut text,
+            format_args!(
+                "| [{id}](#{anchor}) | {} | {} |",
+                runs(check.scope()),
+                check.text().title
+            ),
+        );
+    }
+    for check in suite.checks {
+        describe(&mut text, *check);
+    }
+    Page {
+        file: format!("{}.md", suite.name),
+        text,
+    }
+}
+
+fn describe(text: &mut String, check: &dyn Check) {
+    let words = check.text();
+    line(text, format_args!("\n## {}\n", check.id()));
+    line(
+        text,
+        format_args!(
+            "**{}.** Runs {}{}.\n",
+            words.title,
+            runs(check.scope()),
+            needs(check.needs())
+        ),
+    );
+    for (heading, body) in [
+        ("Proves", words.proves),
+        ("How", words.how),
+        ("Control", words.control),
+        ("When red", words.when_red),
+    ] {
+        line(text, format_args!("- **{heading}**: {body}"));
+    }
+    let faults: Vec<String> = check.faults().iter().map(|fault| format!("`{fault}`")).collect();
+    line(
+        text,
+        format_args!("- **Faults that turn it red**: {}", faults.join(", ")),
+    );
+}
+
+fn runs(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Cluster => "in each cluster",
+        Scope::Direction => "in each direction between clusters",
+    }
+}
+
+fn needs(needs: Needs) -> String {
+    let mut words = String::new();
+    if let Some(scenario) = needs.scenario {
+        let _ = write!(words, ", on scenario `{scenario}`");
+    }
+    if let Some(claim) = needs.claim {
+        let _ = write!(words, ", where {claim:?} is claimed");
+    }
+    words
+}
+
+fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
+    writeln!(text, "{words}").expect("writing to a String cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_committed_pages_are_current() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/suites");
+        let write = std::env::var_os("MESHPROOF_WRITE_PAGES").is_some();
+        for page in pages() {
+            let path = folder.join(&page.file);
+            if write {
+                std::fs::create_dir_all(&folder).expect("docs/suites");
+                std::fs::write(&path, &page.text).expect("page");
+            }
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                committed == page.text,
+                "docs/suites/{} is not what the checks say; run MESHPROOF_WRITE_PAGES=1 cargo test -p meshproof-suites pages",
+                page.file
+            );
+        }
+        let expected: Vec<String> = pages().into_iter().map(|p| p.file).collect();
+        for entry in std::fs::read_dir(&folder).expect("docs/suites") {
+            let name = entry.expect("entry").file_name().to_string_lossy().into_owned();
+            assert!(expected.contains(&name), "docs/suites/{name} belongs to no suite");
+        }
+    }
+}
