@@ -12,7 +12,13 @@ use std::{path::PathBuf, time::Duration};
 /// Exit codes: 0 all passed; 1 a check failed; 2 usage or configuration; 3 could not tell (inconclusive, environment,
 /// lab impossible); 4 nothing or less than the required minimum ran; 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "meshproof", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "meshproof",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -128,7 +134,9 @@ pub struct ImageArgs {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| format!("'{text}' is no duration; write 90s, 2m or 1500ms"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is no duration; write 90s, 2m or 1500ms"))?;
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "" | "s" => Ok(Duration::from_secs(number)),

@@ -1,16 +1,30 @@
 //! One module a command, and the way from the command line to it.
 
+mod clean;
 mod explain;
+mod image;
+mod lab;
+mod prove;
+mod report;
+mod run;
 
-use crate::args::{Cli, Command};
-use crate::fatal::Fatal;
-use meshproof_contract::Exit;
+use crate::{
+    args::{Cli, Command},
+    fatal::Fatal,
+};
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
+use meshproof_cluster::Live;
+use meshproof_contract::{Exit, Suite};
 use std::{io, process::ExitCode};
+use tokio::runtime::Runtime;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// Parses the command line and carries it out.
 pub fn main() -> ExitCode {
+    if let Some(code) = crate::session::lab::hidden_role() {
+        return code;
+    }
     let cli = Cli::parse();
     start_logging(cli.verbose);
     match dispatch(cli.command) {
@@ -24,13 +38,34 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<Exit, Fatal> {
     match command {
+        Command::Run(args) => run::run(&args),
+        Command::Lab { command } => lab::lab(&command),
+        Command::Prove(args) => prove::prove(&args),
         Command::Explain { check } => explain::explain(meshproof_suites::ALL, check.as_deref(), &mut io::stdout()),
+        Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
+        Command::Report { run } => report::report(&run),
+        Command::Image(args) => image::image(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshproof", &mut io::stdout());
             Ok(Exit::Passed)
         }
-        _ => unimplemented!(),
     }
+}
+
+/// Every suite.
+fn suites() -> Vec<Suite> {
+    meshproof_suites::ALL.iter().map(|suite| **suite).collect()
+}
+
+/// The one runtime of a command, with the cryptography of TLS installed.
+fn runtime() -> Result<Runtime, Fatal> {
+    // Fails only when it was installed before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
+        .map_err(Fatal::environment)
 }
 
 /// Logs go to stderr; RUST_LOG wins over `-v`.
@@ -40,6 +75,11 @@ fn start_logging(verbose: u8) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
 }

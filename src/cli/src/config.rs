@@ -50,8 +50,15 @@ impl Config {
         match serde_saphyr::from_str(text) {
             Ok(config) => Ok(config),
             Err(error) => {
-                let place = error.location().map(|at| format!(":{}:{}", at.line(), at.column())).unwrap_or_default();
-                bail!("{}{place}: {}", path.display(), first_line(&error.without_snippet().to_string()))
+                let place = error
+                    .location()
+                    .map(|at| format!(":{}:{}", at.line(), at.column()))
+                    .unwrap_or_default();
+                bail!(
+                    "{}{place}: {}",
+                    path.display(),
+                    first_line(&error.without_snippet().to_string())
+                )
             }
         }
     }
@@ -62,7 +69,10 @@ fn first_line(text: &str) -> &str {
 }
 
 fn optional_duration<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
-    Option::<String>::deserialize(d)?.map(|text| crate::args::duration(&text)).transpose().map_err(serde::de::Error::custom)
+    Option::<String>::deserialize(d)?
+        .map(|text| crate::args::duration(&text))
+        .transpose()
+        .map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
@@ -75,10 +85,9 @@ mod tests {
 
     #[test]
     fn a_full_file_is_read() {
-        let config = parse(
-            "contexts:\n  infra: a\n  apps: b\nimage: r.example/m:1\npullPolicy: Never\ntimeout: 2m\njobs: 3\n",
-        )
-        .expect("valid");
+        let config =
+            parse("contexts:\n  infra: a\n  apps: b\nimage: r.example/m:1\npullPolicy: Never\ntimeout: 2m\njobs: 3\n")
+                .expect("valid");
         assert_eq!(config.contexts["apps"], "b");
         assert_eq!(config.pull_policy, Some(PullPolicy::Never));
         assert_eq!(config.timeout, Some(Duration::from_secs(120)));

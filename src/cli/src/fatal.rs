@@ -15,11 +15,17 @@ pub struct Fatal {
 impl Fatal {
     /// Usage or configuration is wrong.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit: Exit::Usage, error: error.into() }
+        Self {
+            exit: Exit::Usage,
+            error: error.into(),
+        }
     }
     /// The environment does not allow it.
     pub fn environment(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit: Exit::CouldNotTell, error: error.into() }
+        Self {
+            exit: Exit::CouldNotTell,
+            error: error.into(),
+        }
     }
 }
 

@@ -41,7 +41,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     metadata["packages"]
         .as_array()
@@ -49,7 +53,9 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .map(|package| {
             let normal = package["dependencies"].as_array().expect("dependencies").iter();
-            let names = normal.filter(|d| d["kind"].is_null()).map(|d| short(d["name"].as_str().expect("a name")));
+            let names = normal
+                .filter(|d| d["kind"].is_null())
+                .map(|d| short(d["name"].as_str().expect("a name")));
             (short(package["name"].as_str().expect("a name")), names.collect())
         })
         .collect()

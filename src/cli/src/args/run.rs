@@ -90,20 +90,28 @@ impl TargetArgs {
     /// Roles with their contexts in the order given: infra, apps, others.
     pub fn contexts(&self) -> Vec<(String, String)> {
         let named = [("infra", &self.infra_context), ("apps", &self.apps_context)];
-        let mut contexts: Vec<_> =
-            named.into_iter().filter_map(|(role, context)| Some((role.to_owned(), context.clone()?))).collect();
+        let mut contexts: Vec<_> = named
+            .into_iter()
+            .filter_map(|(role, context)| Some((role.to_owned(), context.clone()?)))
+            .collect();
         contexts.extend(self.context.iter().cloned());
         contexts
     }
 }
 
 fn role_and_context(text: &str) -> Result<(String, String), String> {
-    let (role, context) = text.split_once('=').ok_or("write ROLE=CONTEXT, such as edge=edge-admin")?;
+    let (role, context) = text
+        .split_once('=')
+        .ok_or("write ROLE=CONTEXT, such as edge=edge-admin")?;
     let valid = !role.is_empty()
-        && role.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && role
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !role.starts_with('-');
     if !valid || context.is_empty() {
-        return Err(format!("'{text}': a role is lower-case letters, digits and '-', and the context is not empty"));
+        return Err(format!(
+            "'{text}': a role is lower-case letters, digits and '-', and the context is not empty"
+        ));
     }
     Ok((role.to_owned(), context.to_owned()))
 }

@@ -1,8 +1,8 @@
 //! `meshproof explain`: the checks' own texts.
 
 use crate::fatal::Fatal;
-use meshproof_contract::Exit;
 use anyhow::anyhow;
+use meshproof_contract::Exit;
 use meshproof_contract::{Check, Suite};
 use std::io::{self, Write};
 
@@ -13,7 +13,9 @@ pub fn explain(suites: &[&'static Suite], wanted: Option<&str>, out: &mut impl W
         Some(wanted) => {
             let found = matching(suites, wanted);
             if found.is_empty() {
-                return Err(Fatal::usage(anyhow!("no check's id contains '{wanted}'; `meshproof explain` lists them")));
+                return Err(Fatal::usage(anyhow!(
+                    "no check's id contains '{wanted}'; `meshproof explain` lists them"
+                )));
             }
             found.into_iter().try_for_each(|check| page(check, out))
         }
@@ -29,7 +31,11 @@ fn matching(suites: &[&'static Suite], wanted: &str) -> Vec<&'static dyn Check> 
     let wanted = wanted.split('[').next().unwrap_or(wanted);
     let all = || suites.iter().flat_map(|suite| suite.checks.iter().copied());
     let exact: Vec<_> = all().filter(|check| check.id().as_str() == wanted).collect();
-    if exact.is_empty() { all().filter(|check| check.id().as_str().contains(wanted)).collect() } else { exact }
+    if exact.is_empty() {
+        all().filter(|check| check.id().as_str().contains(wanted)).collect()
+    } else {
+        exact
+    }
 }
 
 fn list(suites: &[&'static Suite], out: &mut impl Write) -> io::Result<()> {

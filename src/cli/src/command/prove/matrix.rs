@@ -87,17 +87,29 @@ impl Matrix {
         let mut defects: Vec<Defect> = self
             .unhealthy
             .iter()
-            .map(|(check, said)| Defect::FalseAlarm { check: check.clone(), said: said.clone() })
+            .map(|(check, said)| Defect::FalseAlarm {
+                check: check.clone(),
+                said: said.clone(),
+            })
             .collect();
         for row in &self.rows {
             if row.caught.is_empty() {
-                defects.push(Defect::Survivor { fault: row.fault.clone() });
+                defects.push(Defect::Survivor {
+                    fault: row.fault.clone(),
+                });
             }
-            let named = self.checks.iter().filter(|(_, faults)| faults.contains(&row.fault)).map(|(check, _)| check);
+            let named = self
+                .checks
+                .iter()
+                .filter(|(_, faults)| faults.contains(&row.fault))
+                .map(|(check, _)| check);
             defects.extend(
                 named
                     .filter(|check| row.ran.contains(*check) && !row.caught.contains_key(*check))
-                    .map(|check| Defect::Missed { fault: row.fault.clone(), check: check.clone() }),
+                    .map(|check| Defect::Missed {
+                        fault: row.fault.clone(),
+                        check: check.clone(),
+                    }),
             );
             defects.extend(row.unhealed.iter().map(|(check, said)| Defect::Unhealed {
                 fault: row.fault.clone(),
@@ -152,7 +164,9 @@ impl Matrix {
 impl std::fmt::Display for Defect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Defect::FalseAlarm { check, said } => write!(f, "false alarm: {check} is not green in the healthy lab: {said}"),
+            Defect::FalseAlarm { check, said } => {
+                write!(f, "false alarm: {check} is not green in the healthy lab: {said}")
+            }
             Defect::Survivor { fault } => write!(f, "survivor: no check caught {fault}"),
             Defect::Missed { fault, check } => write!(f, "missed: {check} names {fault} and did not turn red"),
             Defect::Unhealed { fault, check, said } => {
@@ -180,13 +194,24 @@ mod tests {
             inconclusive: BTreeSet::new(),
             unhealed: BTreeMap::new(),
         };
-        let checks = [(check("a::udp"), ["udp-dropped".into()].into()), (check("a::tcp"), BTreeSet::new())].into();
-        Matrix { checks, unhealthy: BTreeMap::new(), rows: vec![row] }
+        let checks = [
+            (check("a::udp"), ["udp-dropped".into()].into()),
+            (check("a::tcp"), BTreeSet::new()),
+        ]
+        .into();
+        Matrix {
+            checks,
+            unhealthy: BTreeMap::new(),
+            rows: vec![row],
+        }
     }
 
     #[test]
     fn a_check_that_nothing_kills_is_a_defect_when_all_faults_were_met() {
-        assert_eq!(matrix().defects(Coverage::AllFaults), [Defect::CannotFail { check: check("a::tcp") }]);
+        assert_eq!(
+            matrix().defects(Coverage::AllFaults),
+            [Defect::CannotFail { check: check("a::tcp") }]
+        );
         assert_eq!(matrix().defects(Coverage::SomeFaults), []);
     }
 
@@ -197,7 +222,13 @@ mod tests {
         let fault = FaultName::from("udp-dropped");
         assert_eq!(
             matrix.defects(Coverage::SomeFaults),
-            [Defect::Survivor { fault: fault.clone() }, Defect::Missed { fault, check: check("a::udp") }]
+            [
+                Defect::Survivor { fault: fault.clone() },
+                Defect::Missed {
+                    fault,
+                    check: check("a::udp")
+                }
+            ]
         );
     }
 

@@ -1,0 +1,231 @@
+//! `meshproof run`: from the command line to the exit code.
+
+use crate::{
+    args::{Format, RunArgs},
+    config::Config,
+    fatal::Fatal,
+    session::{
+        Session,
+        consumer::{Consumer, Events},
+        lab::Lab,
+        place::Place,
+        signal::cancelled_by_signals,
+    },
+};
+use anyhow::Context;
+use meshproof_contract::{
+    ClusterName, Event, Exit, FaultName, RunId, event::FaultChange, event::LOG_VERSION, event::Phase,
+};
+use meshproof_engine::{Filter, Plan, Printer, RunOptions, Summary, select};
+use meshproof_progress::{Progress, Surface};
+use meshproof_report::RunFolder;
+use meshproof_scenario::Scenario;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// Longest time of one trial, unless told otherwise: waiting for a change to cross the mesh is the longest.
+pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(180);
+/// Trials at once, unless told otherwise: enough to hide waiting, few enough not to disturb each other's latencies.
+pub const JOBS: u16 = 6;
+
+/// Where and what, decided before anything is touched.
+struct Intent {
+    place: Option<Place>,
+    plan: Plan,
+    scenarios: Vec<Scenario>,
+    jobs: usize,
+    timeout: Duration,
+    fail_fast: bool,
+    report_dir: PathBuf,
+}
+
+/// Carries out `meshproof run`.
+pub fn run(args: &RunArgs) -> Result<Exit, Fatal> {
+    let config = Config::read(args.target.config.as_deref()).map_err(Fatal::usage)?;
+    let intent = intent(args, &config)?;
+    if args.list {
+        // A reader that has seen enough (`| head`) is no failure.
+        let _ = io::stdout().write_all(intent.plan.list().as_bytes());
+        return Ok(Exit::Passed);
+    }
+    super::runtime()?.block_on(conduct(args, intent))
+}
+
+fn intent(args: &RunArgs, config: &Config) -> Result<Intent, Fatal> {
+    let place = match args.lab {
+        true => None,
+        false => Some(Place::of(
+            &args.target,
+            config,
+            args.image.as_deref(),
+            args.pull_policy,
+        )?),
+    };
+    let clusters = place.as_ref().map_or_else(lab_clusters, Place::clusters);
+    let filter = Filter {
+        patterns: args.filters.clone(),
+        skip: args.skip.clone(),
+        exact: args.exact,
+        suites: args.suite.clone(),
+    };
+    let plan = select(&super::suites(), &clusters, &filter).map_err(|error| Fatal {
+        exit: error.exit(),
+        error: error.into(),
+    })?;
+    Ok(Intent {
+        place,
+        scenarios: scenarios(&plan)?,
+        plan,
+        jobs: args.jobs.or(config.jobs).unwrap_or(JOBS).into(),
+        timeout: args.timeout.or(config.timeout).unwrap_or(TRIAL_TIMEOUT),
+        fail_fast: args.fail_fast,
+        report_dir: args
+            .report_dir
+            .clone()
+            .or_else(|| config.report_dir.clone())
+            .unwrap_or_else(|| "reports".into()),
+    })
+}
+
+/// The lab's clusters have the roles of the mission.
+pub fn lab_clusters() -> Vec<ClusterName> {
+    ["infra", "apps"].map(ClusterName::from).into()
+}
+
+/// The scenarios that a plan uses.
+pub fn scenarios(plan: &Plan) -> Result<Vec<Scenario>, Fatal> {
+    plan.scenarios()
+        .into_iter()
+        .map(|name| meshproof_scenario::builtin(name).map_err(Fatal::usage))
+        .collect()
+}
+
+/// A new run's id: sorts by time, and two runs of the same second differ.
+pub fn new_run_id() -> RunId {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    let random = RandomState::new().build_hasher().finish() & 0xffff;
+    RunId::new(format!("{now}-{random:04x}"))
+}
+
+async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
+    let id = new_run_id();
+    let folder = RunFolder::create(&intent.report_dir, &id).map_err(Fatal::usage)?;
+    let log = folder.event_log().map_err(Fatal::usage)?;
+    let cancel = cancelled_by_signals()
+        .context("failed to watch for signals")
+        .map_err(Fatal::environment)?;
+    let (events, consumer) = Consumer::start(Progress::new(args.format.into(), Surface::detect()), Some(log));
+    events.send(started(&id));
+
+    let outcome = observe(args, &intent, &id, &events, &cancel).await;
+    let exit = match outcome {
+        Ok(summary) => summary.exit(),
+        Err(fatal) => {
+            events.send(Event::Aborted {
+                reason: fatal.to_string(),
+                exit_code: fatal.exit.code(),
+            });
+            fatal.exit
+        }
+    };
+    events.send(Event::RunFinished { exit_code: exit.code() });
+    drop(events);
+    consumer.end().await.finish(Some(&folder));
+    Ok(exit)
+}
+
+/// The first event of a run.
+pub fn started(id: &RunId) -> Event {
+    Event::RunStarted {
+        log_version: LOG_VERSION,
+        run: id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::iter::once("meshproof".to_owned())
+            .chain(std::env::args().skip(1))
+            .collect(),
+    }
+}
+
+async fn observe(
+    args: &RunArgs,
+    intent: &Intent,
+    id: &RunId,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Summary, Fatal> {
+    let Some(place) = &intent.place else {
+        events.phase(Phase::Booting);
+        let lab = Lab::start(&args.lab_fault).await?;
+        for fault in &args.lab_fault {
+            events.send(Event::Fault {
+                fault: FaultName::from(fault.as_str()),
+                change: FaultChange::Injected,
+            });
+        }
+        let summary = check(intent, &lab.place(), id, events, cancel).await;
+        lab.stop().await;
+        return summary;
+    };
+    check(intent, place, id, events, cancel).await
+}
+
+async fn check(
+    intent: &Intent,
+    place: &Place,
+    id: &RunId,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Summary, Fatal> {
+    let session = Session::open(place, id.clone(), &intent.scenarios, events, cancel).await?;
+    events.phase(Phase::Checking);
+    let options = RunOptions {
+        jobs: intent.jobs,
+        timeout: intent.timeout,
+        fail_fast: intent.fail_fast,
+        cancel: cancel.child_token(),
+        handle: Handle::current(),
+        printer: Printer::Silent,
+    };
+    let summary = execute(&session, &intent.plan, options, events).await;
+    session.close().await;
+    summary
+}
+
+/// Runs the plan on a session; a lost Lease ends it, since another run may be changing what is observed.
+pub async fn execute(session: &Session, plan: &Plan, options: RunOptions, events: &Events) -> Result<Summary, Fatal> {
+    let (environment, sender, plan) = (session.environment(), events.sender(), plan.clone());
+    let (cancel, lost) = (options.cancel.clone(), session.lost());
+    let watch = tokio::spawn({
+        let events = events.clone();
+        async move {
+            lost.cancelled().await;
+            events.warning(
+                "the Lease of this run was lost: another run took the clusters over, or the API does not answer",
+            );
+            cancel.cancel();
+        }
+    });
+    let running = tokio::task::spawn_blocking(move || meshproof_engine::run(&plan, environment, sender, options));
+    let summary = running
+        .await
+        .context("the engine came to a bad end")
+        .map_err(Fatal::environment);
+    watch.abort();
+    summary
+}
+
+impl From<Format> for meshproof_progress::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Human => Self::Human,
+            Format::Json => Self::Json,
+            Format::Quiet => Self::Quiet,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The `meshproof` command as a library, so that the test target can run the suites on the lab in the same way.
+//!
+//! The composition root, and the only room that knows clusters, lab and suites together.
+
+mod args;
+mod command;
+mod config;
+mod fatal;
+mod session;
+
+pub use command::main;
+
+/// The probe image of this version.
+const DEFAULT_IMAGE: &str = concat!("meshproof.dev/agent:", env!("CARGO_PKG_VERSION"));
