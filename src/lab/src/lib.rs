@@ -6,11 +6,15 @@
 
 #![cfg(target_os = "linux")]
 
+mod cilium;
 mod controller;
+mod dns;
 mod fault;
+mod health;
 mod identity;
 mod informer;
 mod kubelet;
+mod mesh;
 mod modules;
 mod service;
 mod state;

@@ -7,5 +7,5 @@ use crate::system::SystemModule;
 
 /// Every module, in the order in which their objects are created.
 pub(crate) fn all() -> Vec<Arc<dyn SystemModule>> {
-    Vec::new()
+    vec![Arc::new(crate::cilium::CiliumModule::default()), Arc::new(crate::dns::DnsModule)]
 }

@@ -1,0 +1,222 @@
+//! Cilium's agent on one node: writes the node's CiliumNode, CiliumEndpoints and CiliumIdentities and runs the health
+//! daemon. Without it on a node, nothing of that happens there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use meshproof_apiserver::resource::names::{NODES, PODS};
+use meshproof_apiserver::{DeleteOptions, ListOptions, Object, Store};
+use meshproof_datapath::{Identity, PodConfig};
+use serde_json::Value;
+
+use super::health::{self, Findings};
+use super::object::{Endpoint, cilium_identity, cilium_node, health_address, label_list};
+use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
+use super::view::{NodeSource, NodeView};
+use crate::health::http_endpoint;
+use crate::state::{LabState, PodNetwork, PodState};
+use crate::system::SystemContainer;
+
+/// The identity of health endpoints (`reserved:health`).
+pub(super) const HEALTH_IDENTITY: Identity = Identity(4);
+/// Endpoint ids are 1 to 4095.
+const IDS: u32 = 4095;
+
+/// The agents that run, by their nodes' names. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Agents(Arc<Mutex<BTreeMap<String, Arc<Agent>>>>);
+
+/// A running agent.
+pub(super) struct Agent {
+    /// When it was started.
+    pub(super) started: SystemTime,
+    /// What its health daemon found.
+    pub(super) findings: Findings,
+    ids: Mutex<BTreeMap<String, u16>>,
+}
+
+impl Agents {
+    /// The agent on that node, while it runs.
+    pub(super) fn of(&self, node: &str) -> Option<Arc<Agent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+    }
+
+    fn set(&self, node: &str, agent: Option<Arc<Agent>>) {
+        let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match agent {
+            Some(agent) => agents.insert(node.to_owned(), agent),
+            None => agents.remove(node),
+        };
+    }
+
+    /// Runs the agent of a container until that stops.
+    pub(super) async fn run(&self, container: &SystemContainer) -> i32 {
+        let node = container.node.name().to_owned();
+        let agent =
+            Arc::new(Agent { started: SystemTime::now(), findings: Findings::default(), ids: Mutex::default() });
+        self.set(&node, Some(Arc::clone(&agent)));
+        container.log.line(format!("level=info msg=\"Cilium {} agent starting\" node={node}", crate::CILIUM_VERSION));
+        let code = agent.run(container).await;
+        self.set(&node, None);
+        code
+    }
+}
+
+impl Agent {
+    /// The number of an endpoint on this node: scattered, unique, and the same as long as the agent runs.
+    pub(super) fn endpoint_id(&self, key: &str) -> u16 {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = ids.get(key) {
+            return *id;
+        }
+        let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let taken: BTreeSet<_> = ids.values().copied().collect();
+        let candidates = (0..IDS).map(|n| (hash.wrapping_add(n) % IDS + 1) as u16);
+        let id = candidates.into_iter().find(|id| !taken.contains(id)).unwrap_or_default();
+        ids.insert(key.to_owned(), id);
+        id
+    }
+
+    async fn run(&self, container: &SystemContainer) -> i32 {
+        let node = &container.node;
+        let address = health_address(&node.spec);
+        let config =
+            PodConfig { name: "cilium-health".into(), address, identity: HEALTH_IDENTITY };
+        let health_net = match node.handle.add_pod(config).await {
+            Ok(net) => net,
+            Err(error) => {
+                container.log.line(format!("level=fatal msg=\"failed to launch cilium-health\" error=\"{error}\""));
+                return 1;
+            }
+        };
+        for namespace in [health_net.namespace(), &container.namespace] {
+            if let Err(error) = http_endpoint(namespace, health::PORT, container.stop.clone()) {
+                container.log.line(format!("level=warning msg=\"cilium-health cannot listen\" error=\"{error}\""));
+            }
+        }
+        let nodes = known_nodes(&container.lab, container.cluster.name(), node.name());
+        let probes = health::run(container.namespace.clone(), nodes, self.findings.clone());
+        tokio::select! {
+            () = container.stop.cancelled() => {}
+            () = probes => {}
+            () = self.follow_pods(container) => {}
+        }
+        if let Err(error) = node.handle.remove_pod(address).await {
+            tracing::debug!(%error, node = node.name(), "the health endpoint is gone already");
+        }
+        0
+    }
+
+    async fn follow_pods(&self, container: &SystemContainer) {
+        let store = container.cluster.store.writing_as("cilium-agent");
+        let mut pods = container.lab.pods_changed();
+        loop {
+            pods.mark_unchanged();
+            write_node(container, &store);
+            self.write_endpoints(container, &store);
+            if pods.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Brings the CiliumEndpoints of the node's pods, and their identities, to what the data path has.
+    fn write_endpoints(&self, container: &SystemContainer, store: &Store) {
+        let (cluster, node) = (&container.cluster, &container.node);
+        let mut wanted = BTreeSet::new();
+        for state in node.pods() {
+            let PodNetwork::Own { identity, .. } = &state.network else { continue };
+            let Some(pod) = store.find(&PODS, Some(&state.namespace), &state.name) else { continue };
+            if pod.uid() != state.uid || pod.is_terminating() && store.find(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name).is_none() {
+                continue;
+            }
+            let Some(labels) = cluster.identities.labels(*identity) else { continue };
+            if store.find(&CILIUM_IDENTITIES, None, &identity.0.to_string()).is_none() {
+                create(store, &CILIUM_IDENTITIES, cilium_identity(identity.0, &labels));
+            }
+            let endpoint = Endpoint {
+                pod: &pod,
+                id: self.endpoint_id(&state.uid),
+                address: state.address,
+                node: node.spec.address,
+                identity: identity.0,
+                labels: &label_list(&labels),
+                encryption: container.lab.topology.encryption,
+            };
+            wanted.insert((state.namespace.clone(), state.name.clone()));
+            write_endpoint(store, &state, endpoint.object());
+        }
+        let own = node.spec.address.to_string();
+        let Ok(present) = store.list(&CILIUM_ENDPOINTS, None, &ListOptions::default()) else { return };
+        for object in present.items.iter().filter(|o| o["status"]["networking"]["node"] == own.as_str()) {
+            let key = (object.namespace().unwrap_or_default().to_owned(), object.name().to_owned());
+            if !wanted.contains(&key) {
+                // Already gone is as good: the garbage collector removes it with its pod, too.
+                let _ = store.delete(&CILIUM_ENDPOINTS, Some(&key.0), &key.1, &DeleteOptions::now());
+            }
+        }
+    }
+}
+
+fn write_endpoint(store: &Store, state: &PodState, object: Value) {
+    match store.find(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name) {
+        None => create(store, &CILIUM_ENDPOINTS, object),
+        Some(present) if present["metadata"]["ownerReferences"][0]["uid"] != state.uid.as_str() => {
+            let _ = store.delete(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name, &DeleteOptions::now());
+            create(store, &CILIUM_ENDPOINTS, object);
+        }
+        Some(present) if differs(&present, &object) => {
+            let changed = store.modify(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name, |value| {
+                value["status"] = object["status"].clone();
+                value["metadata"]["labels"] = object["metadata"]["labels"].clone();
+            });
+            if let Err(error) = changed {
+                tracing::warn!(%error, pod = state.name, "a CiliumEndpoint cannot be updated");
+            }
+        }
+        Some(_) => {}
+    }
+}
+
+fn differs(present: &Object, wanted: &Value) -> bool {
+    present["status"] != wanted["status"] || present["metadata"]["labels"] != wanted["metadata"]["labels"]
+}
+
+fn write_node(container: &SystemContainer, store: &Store) {
+    let spec = &container.node.spec;
+    if store.find(&CILIUM_NODES, None, &spec.name).is_some() {
+        return;
+    }
+    let Some(node) = store.find(&NODES, None, &spec.name) else { return };
+    let handle = &container.node.handle;
+    let encryption = container.lab.topology.encryption;
+    let key = handle.public_key().to_string();
+    create(store, &CILIUM_NODES, cilium_node(&node, spec, handle.config().router, encryption, &key));
+}
+
+fn create(store: &Store, resource: &meshproof_apiserver::Resource, object: Value) {
+    let name = object["metadata"]["name"].to_string();
+    if let Err(error) = store.create(resource, object) {
+        // Two nodes may give one identity at the same time; the second is told that it exists.
+        tracing::debug!(%error, %resource, name, "not created");
+    }
+}
+
+/// The nodes of the lab as an agent knows them.
+pub(super) fn known_nodes(lab: &LabState, cluster: &str, own: &str) -> Vec<NodeView> {
+    let all = lab.nodes().map(|(of, node)| NodeView {
+        cluster: of.name().to_owned(),
+        name: node.name().to_owned(),
+        address: node.spec.address,
+        router: node.handle.config().router,
+        health: health_address(&node.spec),
+        pod_cidr: node.spec.pod_cidr,
+        source: match () {
+            () if node.name() == own => NodeSource::Local,
+            () if of.name() == cluster => NodeSource::CustomResource,
+            () => NodeSource::ClusterMesh,
+        },
+    });
+    all.collect()
+}

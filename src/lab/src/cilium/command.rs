@@ -1,0 +1,130 @@
+//! Commands in the agent's container: `cilium-dbg` (and its old name `cilium`), `cilium-health`, `hubble`.
+
+mod answer;
+mod hubble;
+mod line;
+
+use std::sync::Arc;
+
+pub(super) use answer::Answer;
+pub(super) use line::{Format, Line, UsageError};
+
+use super::agent::Agent;
+use super::gather::Gatherer;
+use super::module::CiliumModule;
+use super::output::{
+    VERSION, address, encryption, endpoint, health, metrics, node, policy, service, status, status_text,
+};
+use super::troubleshoot;
+use crate::system::SystemContainer;
+use serde_json::json;
+
+/// The kernel that the outputs name: the one of the machine that the lab runs on.
+pub(super) fn kernel_version() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().split('-').next().unwrap_or_default().to_owned()
+}
+
+/// Runs a command; none if the image has no such executable.
+pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
+    let (program, arguments) = argv.split_first()?;
+    let program = program.rsplit('/').next()?;
+    if !matches!(program, "cilium-dbg" | "cilium" | "cilium-health" | "hubble") {
+        return None;
+    }
+    let Some(agent) = module.agents.of(container.node.name()) else {
+        let message = "Error: Cannot get status: Get \"http://localhost/v1/healthz\": dial unix /var/run/cilium/cilium.sock: \
+                       connect: no such file or directory\nIs the agent running?\n";
+        return Some(Answer::failed(message));
+    };
+    let gatherer = Gatherer { module, container, agent: &agent };
+    let answered = match program {
+        "hubble" => hubble::answer(&gatherer, arguments).await,
+        "cilium-health" => cilium_health(container, &agent, arguments),
+        _ => cilium_dbg(&gatherer, container, arguments).await,
+    };
+    Some(answered.unwrap_or_else(|error| error.answer(program)))
+}
+
+async fn cilium_dbg(
+    gatherer: &Gatherer<'_>,
+    container: &SystemContainer,
+    arguments: &[String],
+) -> Result<Answer, UsageError> {
+    let line = Line::parse(arguments)?;
+    let words: Vec<_> = line.words().collect();
+    match words.as_slice() {
+        ["version"] => {
+            line.only(&[])?;
+            return Ok(Answer::text(format!("Client: {VERSION}\nDaemon: {VERSION}\n")));
+        }
+        ["troubleshoot", "clustermesh", ..] => {
+            line.only(&["include-local"])?;
+            return Ok(Answer::text(troubleshoot::clustermesh(gatherer.module, container).await));
+        }
+        _ => {}
+    }
+    let view = gatherer.view().await;
+    let flags: &[&str] = match words.as_slice() {
+        ["status"] => &["output", "verbose", "brief", "all-addresses", "all-controllers", "all-health", "all-nodes"],
+        ["encrypt" | "encryption", "status"] => &["output"],
+        ["debuginfo"] => &["output", "file-per-command", "archive", "filename"],
+        ["endpoint" | "ep", "list" | "ls"] => &["output", "no-headers"],
+        ["service" | "svc", "list" | "ls"] => &["output", "clustermesh-affinity"],
+        ["bpf", "lb", "list" | "ls"] => &["output", "frontends", "revnat", "backends"],
+        _ => &["output"],
+    };
+    line.only(flags)?;
+    let format = line.format("output")?;
+    let print = |json: serde_json::Value, text: &dyn Fn() -> String| match format {
+        Format::Json => Answer::json(&json),
+        Format::Text => Answer::text(text()),
+    };
+    let answer = match words.as_slice() {
+        ["status"] if line.has("brief") => Answer::text("OK\n".to_owned()),
+        ["status"] => print(status::status(&view), &|| status_text::text(&view)),
+        ["encrypt" | "encryption", "status"] => {
+            let text = || encryption::encrypt_status_text(&view.encryption);
+            print(encryption::encrypt_status(&view.encryption), &text)
+        }
+        ["debuginfo"] => match format {
+            Format::Json => Answer::json(&json!({
+                "cilium-version": VERSION,
+                "encryption": encryption::debuginfo(&view.encryption),
+                "kernel-version": kernel_version(),
+            })),
+            Format::Text => Answer::text(format!("# Cilium debug information\n\n{}", status_text::text(&view))),
+        },
+        ["endpoint" | "ep", "list" | "ls"] => print(endpoint::list(&view), &|| endpoint::text(&view)),
+        ["service" | "svc", "list" | "ls"] => print(service::list(&view.services), &|| service::text(&view.services)),
+        ["policy", "get"] => print(policy::get(&view.policy), &|| policy::text(&view.policy)),
+        ["node", "list" | "ls"] => print(node::list(&view.nodes), &|| node::text(&view.nodes)),
+        ["identity", "list" | "ls"] => {
+            print(address::identities(&view.identities), &|| address::identities_text(&view.identities))
+        }
+        ["ip", "list" | "ls"] => print(address::list(&view.addresses), &|| address::text(&view)),
+        ["bpf", "lb", "list" | "ls"] => print(service::slots(&view.services), &|| service::text(&view.services)),
+        ["bpf", "ipcache", "list" | "ls"] => print(address::ipcache(&view), &|| address::text(&view)),
+        ["metrics", "list" | "ls"] => {
+            let list = metrics::list(&view);
+            print(list.clone(), &|| metrics::text(&list))
+        }
+        _ => return Err(UsageError::unknown_command(&words)),
+    };
+    Ok(answer)
+}
+
+fn cilium_health(container: &SystemContainer, agent: &Arc<Agent>, arguments: &[String]) -> Result<Answer, UsageError> {
+    let line = Line::parse(arguments)?;
+    let words: Vec<_> = line.words().collect();
+    if words != ["status"] {
+        return Err(UsageError::unknown_command(&words));
+    }
+    line.only(&["output", "probe", "verbose", "succinct"])?;
+    let local = format!("{}/{}", container.cluster.name(), container.node.name());
+    let report = agent.findings.report();
+    Ok(match line.format("output")? {
+        Format::Json => Answer::json(&health::status(&report, &local)),
+        Format::Text => Answer::text(health::text(&report, &local)),
+    })
+}

@@ -1,0 +1,86 @@
+//! What Cilium's Helm chart installs, as complete objects in the order of their creation.
+
+mod certificate;
+mod secret;
+mod workload;
+
+use serde_json::{Value, json};
+
+use super::{config, resource};
+use crate::topology::{CILIUM_VERSION, ClusterSpec, Topology};
+
+/// The namespace of everything.
+pub const NAMESPACE: &str = "kube-system";
+/// Cilium's images, by the last part of their name.
+pub(super) fn image(name: &str) -> String {
+    format!("quay.io/cilium/{name}:v{CILIUM_VERSION}")
+}
+
+/// Every object of the chart for one cluster.
+pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> {
+    let mut objects = resource::definitions();
+    objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cilium-secrets"}}));
+    for name in ["cilium", "cilium-operator", "clustermesh-apiserver", "hubble-relay"] {
+        objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(name, json!({}))}));
+    }
+    objects.push(config_map("cilium-config", config::data(topology, cluster)));
+    objects.push(config_map("hubble-relay-config", json!({"config.yaml": relay_config(cluster)})));
+    match secret::secrets(topology, cluster) {
+        Ok(secrets) => objects.extend(secrets),
+        Err(error) => tracing::error!(%error, cluster = cluster.name, "Cilium's secrets cannot be made"),
+    }
+    objects.extend(workload::services(cluster));
+    objects.extend(workload::workloads(topology, cluster));
+    objects
+}
+
+/// Metadata as Helm leaves it.
+fn meta(name: &str, labels: Value) -> Value {
+    let mut all = json!({"app.kubernetes.io/managed-by": "Helm"});
+    if let (Some(all), Some(labels)) = (all.as_object_mut(), labels.as_object()) {
+        all.extend(labels.clone());
+    }
+    json!({
+        "name": name,
+        "namespace": NAMESPACE,
+        "labels": all,
+        "annotations": {"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": NAMESPACE},
+    })
+}
+
+fn config_map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(name, json!({})), "data": data})
+}
+
+fn relay_config(cluster: &ClusterSpec) -> String {
+    format!(
+        "cluster-name: {}\npeer-service: \"hubble-peer.kube-system.svc.cluster.local.:443\"\nlisten-address: :4245\ngops: \
+         true\ngops-port: \"9893\"\nretry-timeout: \nsort-buffer-len-max: \nsort-buffer-drain-timeout: \
+         \ntls-hubble-client-cert-file: /var/lib/hubble-relay/tls/client.crt\ntls-hubble-client-key-file: \
+         /var/lib/hubble-relay/tls/client.key\ntls-hubble-server-ca-files: \
+         /var/lib/hubble-relay/tls/hubble-server-ca.crt\n\ndisable-server-tls: true\n",
+        cluster.name
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use meshproof_apiserver::{Resource, Store};
+
+    use super::*;
+
+    #[test]
+    fn the_api_server_takes_every_object() {
+        let topology = Topology::default();
+        let store = Store::new();
+        for object in objects(&topology, &topology.clusters[0]) {
+            let (group, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap().to_owned());
+            let group = group.split_once('/').map_or("", |(group, _)| group).to_owned();
+            let plural = format!("{}s", kind.to_lowercase());
+            let name = object["metadata"]["name"].clone();
+            if let Err(error) = store.create(&Resource::new(group, plural), object) {
+                panic!("{kind} {name}: {error:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! DaemonSet, Deployments and Services, with the fields that the lab gives a meaning to and those by which tools find
+//! them. Volumes, lifecycle hooks and init containers of the chart are left out: nothing in the lab would act on them.
+
+use serde_json::{Value, json};
+
+use super::{NAMESPACE, image, meta};
+use crate::topology::{ClusterSpec, Topology};
+
+/// NodePort of a cluster's clustermesh-apiserver. They differ between clusters, as the chart's values warn: with
+/// kube-proxy replacement a node port is served for the other cluster's nodes, too (cilium/cilium#24692).
+pub(super) fn mesh_node_port(cluster: &ClusterSpec) -> u16 {
+    32378 + u16::from(cluster.id)
+}
+
+fn labels(name: &str, app: &str) -> Value {
+    json!({"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "cilium", "k8s-app": app})
+}
+
+pub(super) fn services(cluster: &ClusterSpec) -> Vec<Value> {
+    let service = |name: &str, labels: Value, spec: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec})
+    };
+    vec![
+        service(
+            "clustermesh-apiserver",
+            labels("clustermesh-apiserver", "clustermesh-apiserver"),
+            json!({
+                "type": "NodePort",
+                "externalTrafficPolicy": "Cluster",
+                "selector": {"k8s-app": "clustermesh-apiserver"},
+                "ports": [{"port": 2379, "targetPort": 2379, "protocol": "TCP", "nodePort": mesh_node_port(cluster)}],
+            }),
+        ),
+        service(
+            "hubble-peer",
+            labels("hubble-peer", "cilium"),
+            json!({
+                "internalTrafficPolicy": "Local",
+                "selector": {"k8s-app": "cilium"},
+                "ports": [{"name": "peer-service", "port": 443, "targetPort": 4244, "protocol": "TCP"}],
+            }),
+        ),
+        service(
+            "hubble-relay",
+            labels("hubble-relay", "hubble-relay"),
+            json!({
+                "type": "ClusterIP",
+                "selector": {"k8s-app": "hubble-relay"},
+                "ports": [{"port": 80, "targetPort": "grpc", "protocol": "TCP"}],
+            }),
+        ),
+    ]
+}
+
+pub(super) fn workloads(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> {
+    vec![agent(cluster), operator(), mesh_apiserver(topology, cluster), relay()]
+}
+
+fn field(name: &str, path: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
+}
+
+fn port(name: &str, number: u16) -> Value {
+    json!({"name": name, "containerPort": number, "protocol": "TCP"})
+}
+
+fn host_port(name: &str, number: u16) -> Value {
+    json!({"name": name, "containerPort": number, "hostPort": number, "protocol": "TCP"})
+}
+
+fn agent(cluster: &ClusterSpec) -> Value {
+    let pod_labels = labels("cilium-agent", "cilium");
+    let api = cluster.api_address();
+    let container = json!({
+        "name": "cilium-agent",
+        "image": image("cilium"),
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["cilium-agent"],
+        "args": ["--config-dir=/tmp/cilium/config-map"],
+        "env": [
+            field("K8S_NODE_NAME", "spec.nodeName"),
+            field("CILIUM_K8S_NAMESPACE", "metadata.namespace"),
+            {"name": "CILIUM_CLUSTERMESH_CONFIG", "value": "/var/lib/cilium/clustermesh/"},
+            {"name": "KUBERNETES_SERVICE_HOST", "value": api.to_string()},
+            {"name": "KUBERNETES_SERVICE_PORT", "value": "443"},
+        ],
+        "ports": [
+            host_port("peer-service", 4244),
+            host_port("prometheus", 9962),
+            host_port("envoy-metrics", 9964),
+            host_port("hubble-metrics", 9965),
+        ],
+        "resources": {},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": meta("cilium", pod_labels.clone()),
+        "spec": {
+            "selector": {"matchLabels": {"k8s-app": "cilium"}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}},
+            "template": {
+                "metadata": {
+                    "labels": pod_labels,
+                    "annotations": {
+                        "kubectl.kubernetes.io/default-container": "cilium-agent",
+                        "prometheus.io/port": "9962",
+                        "prometheus.io/scrape": "true",
+                    },
+                },
+                "spec": {
+                    "hostNetwork": true,
+                    "nodeSelector": {"kubernetes.io/os": "linux"},
+                    "priorityClassName": "system-node-critical",
+                    "restartPolicy": "Always",
+                    "serviceAccountName": "cilium",
+                    "terminationGracePeriodSeconds": 1,
+                    "tolerations": [{"operator": "Exists"}],
+                    "containers": [container],
+                },
+            },
+        },
+    })
+}
+
+fn deployment(name: &str, labels: Value, selector: Value, replicas: usize, pod: Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta(name, labels.clone()),
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": selector},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "100%"}},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    })
+}
+
+fn operator() -> Value {
+    let labels = json!({
+        "app.kubernetes.io/name": "cilium-operator",
+        "app.kubernetes.io/part-of": "cilium",
+        "io.cilium/app": "operator",
+        "name": "cilium-operator",
+    });
+    let pod = json!({
+        "hostNetwork": true,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "priorityClassName": "system-cluster-critical",
+        "serviceAccountName": "cilium-operator",
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [{
+            "name": "cilium-operator",
+            "image": image("operator-generic"),
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["cilium-operator-generic"],
+            "args": ["--config-dir=/tmp/cilium/config-map", "--debug=$(CILIUM_DEBUG)"],
+            "env": [field("K8S_NODE_NAME", "spec.nodeName"), field("CILIUM_K8S_NAMESPACE", "metadata.namespace")],
+            "ports": [host_port("prometheus", 9963)],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        }],
+    });
+    deployment("cilium-operator", labels, json!({"io.cilium/app": "operator", "name": "cilium-operator"}), 1, pod)
+}
+
+/// Two replicas, as the operators claim, where there are nodes for them.
+fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Value {
+    let labels = labels("clustermesh-apiserver", "clustermesh-apiserver");
+    let image = image("clustermesh-apiserver");
+    let container = |name: &str, command: &str, args: Value, ports: Value| {
+        json!({
+            "name": name,
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": [command],
+            "args": args,
+            "env": [
+                {"name": "CLUSTER_NAME", "value": cluster.name},
+                {"name": "CLUSTER_ID", "value": cluster.id.to_string()},
+            ],
+            "ports": ports,
+            "resources": {},
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        })
+    };
+    let mesh = "/usr/bin/clustermesh-apiserver";
+    let named = ["--cluster-name=$(CLUSTER_NAME)", "--cluster-id=$(CLUSTER_ID)", "--max-connected-clusters=255"];
+    let with = |first: &str| json!([first, named[0], named[1], named[2]]);
+    let hosts = topology.clusters.iter().filter(|other| other.name != cluster.name).flat_map(|other| {
+        let host = format!("{}.mesh.cilium.io", other.name);
+        other.nodes.iter().map(move |node| json!({"hostnames": [host], "ip": node.address.to_string()}))
+    });
+    let pod = json!({
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "priorityClassName": "system-cluster-critical",
+        "serviceAccountName": "clustermesh-apiserver",
+        "terminationGracePeriodSeconds": 30,
+        "hostAliases": hosts.collect::<Vec<_>>(),
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+            "weight": 100,
+            "podAffinityTerm": {
+                "labelSelector": {"matchLabels": {"k8s-app": "clustermesh-apiserver"}},
+                "topologyKey": "kubernetes.io/hostname",
+            },
+        }]}},
+        "containers": [
+            container(
+                "etcd",
+                "/usr/bin/etcd",
+                json!(["--data-dir=/var/run/etcd", "--name=clustermesh-apiserver"]),
+                json!([port("etcd", 2379), port("etcd-metrics", 9963)]),
+            ),
+            container("apiserver", mesh, with("clustermesh"), json!([port("apiserv-health", 9880), port("apiserv-metrics", 9962)])),
+            container("kvstoremesh", mesh, with("kvstoremesh"), json!([port("kvmesh-health", 9881), port("kvmesh-metrics", 9964)])),
+        ],
+    });
+    let selector = json!({"k8s-app": "clustermesh-apiserver"});
+    let mut object = deployment("clustermesh-apiserver", labels, selector, cluster.nodes.len().min(2), pod);
+    object["spec"]["strategy"]["rollingUpdate"] = json!({"maxSurge": 1, "maxUnavailable": 0});
+    object["spec"]["template"]["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/default-container": "apiserver"});
+    object
+}
+
+fn relay() -> Value {
+    let labels = labels("hubble-relay", "hubble-relay");
+    let pod = json!({
+        "automountServiceAccountToken": false,
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "serviceAccountName": "hubble-relay",
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{
+            "name": "hubble-relay",
+            "image": image("hubble-relay"),
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["hubble-relay"],
+            "args": ["serve"],
+            "ports": [port("grpc", 4245)],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        }],
+    });
+    deployment("hubble-relay", labels, json!({"k8s-app": "hubble-relay"}), 1, pod)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_selector_selects_its_own_pods() {
+        let topology = Topology::default();
+        for workload in workloads(&topology, &topology.clusters[0]) {
+            let spec = &workload["spec"];
+            let labels = &spec["template"]["metadata"]["labels"];
+            for (key, value) in spec["selector"]["matchLabels"].as_object().unwrap() {
+                assert_eq!(&labels[key], value, "{}", workload["metadata"]["name"]);
+            }
+            assert_eq!(workload["metadata"]["namespace"], NAMESPACE);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Cilium as a part of the lab: its objects, images, background work and faults.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use meshproof_apiserver::{Exec, ExitStatus};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::agent::Agents;
+use super::{command, install, mesh_command, operator};
+use crate::fault::FaultSpec;
+use crate::mesh::{self, MeshPods};
+use crate::state::{ClusterState, LabState};
+use crate::system::{SystemContainer, SystemImage, SystemModule};
+
+/// Cilium and the cluster mesh in every cluster.
+#[derive(Clone, Default)]
+pub struct CiliumModule {
+    pub(super) agents: Agents,
+    pub(super) mesh: MeshPods,
+}
+
+impl CiliumModule {
+    /// Cilium with a mesh whose links have this patience: tests do not wait two minutes.
+    pub fn with_timing(timing: mesh::Timing) -> Self {
+        Self { mesh: MeshPods::with_timing(timing), ..Self::default() }
+    }
+}
+
+#[async_trait]
+impl SystemModule for CiliumModule {
+    fn name(&self) -> &'static str {
+        "cilium"
+    }
+
+    fn manifests(&self, lab: &LabState, cluster: &ClusterState) -> Vec<Value> {
+        install::objects(&lab.topology, &cluster.spec)
+    }
+
+    fn images(&self) -> Vec<Arc<dyn SystemImage>> {
+        let image = |kind| -> Arc<dyn SystemImage> { Arc::new(Image { kind, module: self.clone() }) };
+        vec![image(Kind::Agent), image(Kind::Operator), image(Kind::MeshApiserver), image(Kind::Relay)]
+    }
+
+    async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {
+        let follow = lab.clusters.iter().map(|cluster| {
+            mesh::agents::follow(Arc::clone(&lab), Arc::clone(cluster), self.mesh.clone(), stop.clone())
+        });
+        futures::future::join_all(follow).await;
+    }
+
+    fn faults(&self) -> Vec<FaultSpec> {
+        mesh::faults()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Agent,
+    Operator,
+    MeshApiserver,
+    Relay,
+}
+
+struct Image {
+    kind: Kind,
+    module: CiliumModule,
+}
+
+impl Image {
+    fn repository(&self) -> &'static str {
+        match self.kind {
+            Kind::Agent => "cilium",
+            Kind::Operator => "operator-generic",
+            Kind::MeshApiserver => "clustermesh-apiserver",
+            Kind::Relay => "hubble-relay",
+        }
+    }
+}
+
+#[async_trait]
+impl SystemImage for Image {
+    fn matches(&self, image: &str) -> bool {
+        image == install::image(self.repository())
+    }
+
+    async fn run(&self, container: SystemContainer) -> i32 {
+        match (self.kind, container.name.as_str()) {
+            (Kind::Agent, _) => self.module.agents.run(&container).await,
+            (Kind::Operator, _) => operator::run(&container).await,
+            (Kind::MeshApiserver, "etcd") => self.module.mesh.run_etcd(&container).await,
+            (Kind::MeshApiserver, "kvstoremesh") => self.module.mesh.run_kvstoremesh(&container).await,
+            (Kind::MeshApiserver, _) => self.module.mesh.run_apiserver(&container).await,
+            (Kind::Relay, _) => {
+                container.stop.cancelled().await;
+                0
+            }
+        }
+    }
+
+    async fn exec(&self, container: SystemContainer, exec: Exec) -> ExitStatus {
+        let answer = match self.kind {
+            Kind::Agent => command::answer(&self.module, &container, &exec.argv).await,
+            Kind::MeshApiserver => mesh_command::answer(&self.module, &container, &exec.argv),
+            Kind::Operator | Kind::Relay => None,
+        };
+        match answer {
+            Some(answer) => answer.deliver(exec).await,
+            None => crate::kubelet::exec::not_found(exec).await,
+        }
+    }
+}

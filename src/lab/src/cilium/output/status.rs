@@ -1,0 +1,205 @@
+//! `cilium-dbg status -o json`, with or without `--verbose`: the JSON does not differ.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::super::time::duration;
+use super::super::view::{AgentView, EndpointKind};
+use super::remote::{Observer, cluster};
+use super::{controller, encryption};
+use crate::topology::{CILIUM_VERSION, KUBERNETES_VERSION, RoutingMode};
+
+/// Sizes of BPF maps, as computed by Cilium on the machine of the recordings: the lab has no maps to measure.
+const MAPS: [(&str, u32); 22] = [
+    ("Auth", 524_288),
+    ("Non-TCP connection tracking", 110_861),
+    ("TCP connection tracking", 221_723),
+    ("Endpoints", 65_535),
+    ("IP cache", 512_000),
+    ("IPv4 masquerading agent", 16_384),
+    ("IPv6 masquerading agent", 16_384),
+    ("IPv4 fragmentation", 8_192),
+    ("IPv4 service", 65_536),
+    ("IPv6 service", 65_536),
+    ("IPv4 service backend", 65_536),
+    ("IPv6 service backend", 65_536),
+    ("IPv4 service reverse NAT", 65_536),
+    ("IPv6 service reverse NAT", 65_536),
+    ("Metrics", 1_024),
+    ("Ratelimit metrics", 64),
+    ("NAT", 221_723),
+    ("Neighbor table", 221_723),
+    ("Endpoint policy", 16_384),
+    ("Policy stats", 65_536),
+    ("Session affinity", 65_536),
+    ("Sock reverse NAT", 110_861),
+];
+/// What the agent watches in the Kubernetes API.
+pub(super) const APIS: [&str; 8] = [
+    "EndpointSliceOrEndpoint",
+    "cilium/v2::CiliumNode",
+    "cilium/v2::CiliumEndpoint",
+    "networking.k8s.io/v1::NetworkPolicy",
+    "cilium/v2::CiliumNetworkPolicy",
+    "cilium/v2::CiliumClusterwideNetworkPolicy",
+    "cilium/v2::CiliumCIDRGroup",
+    "core/v1::Pods",
+];
+
+/// The whole status.
+pub fn status(view: &AgentView) -> Value {
+    json!({
+        "attach-mode": "tcx",
+        "auth-certificate-provider": {"state": "Disabled"},
+        "bandwidth-manager": {"devices": null},
+        "bpf-maps": {
+            "dynamic-size-ratio": 0.0025,
+            "maps": MAPS.iter().map(|(name, size)| json!({"name": name, "size": size})).collect::<Vec<_>>(),
+        },
+        "cilium": {"msg": format!("{CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"), "state": "Ok"},
+        "clock-source": {"mode": "ktime"},
+        "cluster": {"ciliumHealth": {"state": "Ok"}, "nodes": null, "self": view.node.full_name()},
+        "cluster-mesh": cluster_mesh(view),
+        "cni-chaining": {"mode": "none"},
+        "cni-file": {
+            "msg": "successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist",
+            "state": "Ok",
+        },
+        "controllers": controller::all(view),
+        "datapath-mode": "veth",
+        "encryption": encryption::status(&view.encryption),
+        "host-firewall": {"devices": ["eth0"], "mode": "Disabled"},
+        "hubble": hubble(view),
+        "hubble-metrics": {"state": "Ok"},
+        "identity-range": {"max-identity": 131_071, "min-identity": 65_536},
+        "ipam": ipam(view),
+        "ipv4-big-tcp": {"maxGRO": 65_536, "maxGSO": 65_536},
+        "ipv6-big-tcp": {"maxGRO": 65_536, "maxGSO": 65_536},
+        "kube-proxy-replacement": kube_proxy_replacement(view),
+        "kubernetes": {"k8s-api-versions": APIS, "msg": kubernetes(), "state": "Ok"},
+        "kvstore": {"state": "Disabled"},
+        "masquerading": {
+            "enabled": true,
+            "enabledProtocols": {"ipv4": true},
+            "mode": "BPF",
+            "snat-exclusion-cidr": view.node.pod_cidr.to_string(),
+            "snat-exclusion-cidr-v4": view.node.pod_cidr.to_string(),
+        },
+        "nodeMonitor": {"cpus": cpus(), "npages": 64, "pagesize": 4096},
+        // No L7 policy is in force, so no proxy has redirects.
+        "proxy": {"envoy-deployment-mode": "embedded", "ip": view.node.router.to_string(), "port-range": "10000-20000", "redirects": []},
+        "routing": routing(view.routing),
+        "srv6": {"srv6EncapMode": "reduced"},
+    })
+}
+
+pub(super) fn kubernetes() -> String {
+    let short = KUBERNETES_VERSION.trim_start_matches('v');
+    let short = short.rsplit_once('.').map_or(short, |(short, _)| short);
+    format!("{short} ({KUBERNETES_VERSION}) [linux/amd64]")
+}
+
+pub(super) fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn cluster_mesh(view: &AgentView) -> Value {
+    let clusters: Vec<_> = view.remotes.iter().map(|remote| cluster(remote, Observer::Agent)).collect();
+    let mut value = json!({"clusters": clusters});
+    if view.global_services > 0 {
+        value["num-global-services"] = json!(view.global_services);
+    }
+    value
+}
+
+/// How many flows the ring holds now.
+pub(super) fn current_flows(view: &AgentView) -> u64 {
+    view.counters.flows_seen.min(view.flow_capacity as u64)
+}
+
+fn hubble(view: &AgentView) -> Value {
+    let uptime: Duration = view.now.duration_since(view.started).unwrap_or_default();
+    let mut observer = json!({"max-flows": view.flow_capacity, "uptime": duration(uptime)});
+    for (name, count) in [("current-flows", current_flows(view)), ("seen-flows", view.counters.flows_seen)] {
+        if count > 0 {
+            observer[name] = json!(count);
+        }
+    }
+    json!({"observer": observer, "state": "Ok"})
+}
+
+/// Addresses that the node has given away, with their owners.
+pub(super) fn allocations(view: &AgentView) -> Vec<(String, String)> {
+    let mut all: Vec<_> = view
+        .endpoints
+        .iter()
+        .filter_map(|endpoint| {
+            let owner = match &endpoint.kind {
+                EndpointKind::Pod { namespace, name, .. } => format!("{namespace}/{name}"),
+                EndpointKind::Health => "health".to_owned(),
+                EndpointKind::Host => return None,
+            };
+            Some((endpoint.address?.to_string(), owner))
+        })
+        .collect();
+    all.push((view.node.router.to_string(), "router".to_owned()));
+    all
+}
+
+pub(super) fn ipam_text(view: &AgentView) -> String {
+    // All addresses of the CIDR but the first and the last.
+    let size = view.node.pod_cidr.hosts().count();
+    format!("IPv4: {}/{size} allocated from {}, ", allocations(view).len(), view.node.pod_cidr)
+}
+
+fn ipam(view: &AgentView) -> Value {
+    let all = allocations(view);
+    let addresses: Vec<_> = all.iter().map(|(address, _)| address.clone()).collect();
+    let allocations: Map<_, _> = all.into_iter().map(|(address, owner)| (address, Value::String(owner))).collect();
+    json!({"allocations": allocations, "ipv4": addresses, "ipv6": null, "status": ipam_text(view)})
+}
+
+fn kube_proxy_replacement(view: &AgentView) -> Value {
+    json!({
+        "deviceList": [{"ip": [view.node.address.to_string()], "name": "eth0"}],
+        "devices": ["eth0"],
+        "directRoutingDevice": "eth0",
+        "features": {
+            "annotations": [
+                "service.cilium.io/node",
+                "service.cilium.io/node-selector",
+                "service.cilium.io/proxy-delegation",
+                "service.cilium.io/src-ranges-policy",
+                "service.cilium.io/type",
+            ],
+            "externalIPs": {"enabled": true},
+            "hostPort": {"enabled": true},
+            "nat46X64": {},
+            "nodePort": {
+                "acceleration": "Disabled",
+                "algorithm": "Random",
+                "dsrMode": "IP Option/Extension",
+                "enabled": true,
+                "mode": "SNAT",
+                "portMax": crate::topology::NODE_PORTS.end(),
+                "portMin": crate::topology::NODE_PORTS.start(),
+            },
+            "sessionAffinity": {"enabled": true},
+            "socketLB": {"enabled": true},
+            "socketLBTracing": {"enabled": true},
+        },
+        "mode": "True",
+    })
+}
+
+fn routing(mode: RoutingMode) -> Value {
+    match mode {
+        RoutingMode::Tunnel => json!({
+            "inter-host-routing-mode": "Tunnel",
+            "intra-host-routing-mode": "BPF",
+            "tunnel-protocol": "vxlan",
+        }),
+        RoutingMode::Native => json!({"inter-host-routing-mode": "Native", "intra-host-routing-mode": "BPF"}),
+    }
+}

@@ -1,0 +1,183 @@
+//! One DNS server: follows its cluster's objects and listens in its pod's network namespace.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use hickory_server::Server;
+use meshproof_apiserver::Store;
+use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, NAMESPACES, SERVICES};
+use meshproof_datapath::netns::{Namespace, NamespaceError};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::fault::{Concern, DnsFault, in_force};
+use super::server::{Handler, Surroundings, Zones};
+use super::source::ZoneSource;
+use super::zone::Zone;
+use crate::informer::Informer;
+use crate::state::{ClusterState, LabState};
+use crate::topology::CLUSTER_DOMAIN;
+
+/// How long an idle TCP connection is kept.
+const TCP_IDLE: Duration = Duration::from_secs(10);
+/// Answers that wait to be written to one TCP connection.
+const TCP_BUFFER: usize = 32;
+
+/// Why a DNS server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DnsError {
+    /// Its pod's namespace cannot be entered.
+    #[error("failed to enter the network namespace of DNS pod {pod}")]
+    Namespace {
+        /// The pod.
+        pod: String,
+        /// Why.
+        #[source]
+        source: NamespaceError,
+    },
+    /// A port is taken, or may not be used.
+    #[error("failed to listen on port {port} in DNS pod {pod}")]
+    Listen {
+        /// The pod.
+        pod: String,
+        /// The port.
+        port: u16,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A server that listens. Dropping it closes its sockets.
+pub struct Replica {
+    server: Server<Handler<InLab>>,
+    stop: CancellationToken,
+}
+
+/// Where a replica lives.
+pub struct Place {
+    /// The lab: faults, other clusters.
+    pub lab: Arc<LabState>,
+    /// Its cluster.
+    pub cluster: Arc<ClusterState>,
+    /// Its pod's name.
+    pub pod: String,
+    /// Its pod's network namespace.
+    pub namespace: Namespace,
+}
+
+impl Replica {
+    /// Waits for the first complete view of the cluster's objects, then listens on UDP and TCP.
+    ///
+    /// # Errors
+    /// When the sockets cannot be made.
+    pub async fn start(place: Place, port: u16, stop: &CancellationToken) -> Result<Self, DnsError> {
+        let stop = stop.child_token();
+        let store = &place.cluster.store;
+        let informer = Informer::start(store, &[NAMESPACES, SERVICES, ENDPOINT_SLICES], &stop);
+        let mut changes = informer.changes();
+        informer.synced().await;
+        let initial = Arc::new(zone(&informer));
+        let zones = Arc::new(Zones { current: RwLock::new(Arc::clone(&initial)), initial });
+        let sockets = place.namespace.within(|| listen(port));
+        let sockets = sockets.map_err(|source| DnsError::Namespace { pod: place.pod.clone(), source })?;
+        let (udp, tcp) = sockets
+            .and_then(|(udp, tcp)| Ok((tokio::net::UdpSocket::from_std(udp)?, tokio::net::TcpListener::from_std(tcp)?)))
+            .map_err(|source| DnsError::Listen { pod: place.pod.clone(), port, source })?;
+
+        let following = Arc::clone(&zones);
+        let token = stop.clone();
+        tokio::spawn(async move {
+            while token.run_until_cancelled(changes.next()).await == Some(true) {
+                let next = Arc::new(zone(&informer));
+                *following.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+            }
+        });
+        let surroundings = InLab { lab: place.lab, cluster: place.cluster, pod: place.pod };
+        let mut server = Server::new(Handler { zones, surroundings });
+        server.register_socket(udp);
+        server.register_listener(tcp, TCP_IDLE, TCP_BUFFER);
+        Ok(Self { server, stop })
+    }
+
+    /// Serves until the token that it was started with is cancelled.
+    pub async fn serve(mut self) {
+        self.stop.cancelled().await;
+        if let Err(error) = self.server.shutdown_gracefully().await {
+            tracing::debug!(%error, "a DNS server did not end cleanly");
+        }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.shutdown_token().cancel();
+    }
+}
+
+fn listen(port: u16) -> io::Result<(std::net::UdpSocket, std::net::TcpListener)> {
+    let address = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+    let udp = std::net::UdpSocket::bind(address)?;
+    let tcp = std::net::TcpListener::bind(address)?;
+    udp.set_nonblocking(true)?;
+    tcp.set_nonblocking(true)?;
+    Ok((udp, tcp))
+}
+
+fn zone(informer: &Informer) -> Zone {
+    let (namespaces, services, slices) =
+        (informer.all(&NAMESPACES), informer.all(&SERVICES), informer.all(&ENDPOINT_SLICES));
+    let source = ZoneSource {
+        domain: CLUSTER_DOMAIN,
+        namespaces: &namespaces.iter().map(|object| &**object).collect::<Vec<&Value>>(),
+        services: &services.iter().map(|object| &**object).collect::<Vec<&Value>>(),
+        slices: &slices.iter().map(|object| &**object).collect::<Vec<&Value>>(),
+    };
+    source.zone()
+}
+
+/// A replica's surroundings in the lab.
+struct InLab {
+    lab: Arc<LabState>,
+    cluster: Arc<ClusterState>,
+    pod: String,
+}
+
+impl InLab {
+    fn is_concerned(&self, concern: Concern) -> bool {
+        let same = |cluster: Option<&Arc<ClusterState>>| cluster.is_some_and(|c| c.name() == self.cluster.name());
+        match concern {
+            Concern::LastCluster => same(self.lab.clusters.last()),
+            Concern::OneReplica => same(self.lab.clusters.first()) && self.is_first(),
+        }
+    }
+
+    fn is_first(&self) -> bool {
+        let pods = self.cluster.nodes().iter().flat_map(|node| node.pods());
+        let replicas = pods.filter(|pod| pod.namespace == "kube-system" && pod.name.starts_with("coredns-"));
+        replicas.map(|pod| pod.name).min().as_deref() == Some(&self.pod)
+    }
+}
+
+impl Surroundings for InLab {
+    fn faults(&self) -> Vec<DnsFault> {
+        let in_force = in_force(&self.lab.faults.all());
+        in_force.into_iter().filter(|(concern, _)| self.is_concerned(*concern)).map(|(_, fault)| fault).collect()
+    }
+
+    fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr> {
+        self.lab.others(self.cluster.name()).find_map(|cluster| cluster_ip(&cluster.store, namespace, service))
+    }
+
+    fn departed(&self) -> Ipv4Addr {
+        let cidr = self.cluster.spec.nodes.first().map(|node| node.pod_cidr);
+        cidr.map_or(Ipv4Addr::UNSPECIFIED, |cidr| Ipv4Addr::from(u32::from(cidr.broadcast()) - 1))
+    }
+}
+
+fn cluster_ip(store: &Store, namespace: &str, service: &str) -> Option<Ipv4Addr> {
+    store.find(&SERVICES, Some(namespace), service)?["spec"]["clusterIP"].as_str()?.parse().ok()
+}

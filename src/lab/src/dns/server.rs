@@ -1,0 +1,183 @@
+//! DNS messages to and from a zone: a hickory-server request handler.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{A, CNAME, PTR, SOA, SRV};
+use hickory_proto::rr::{Name, RData, Record as WireRecord, RecordType};
+use hickory_server::net::runtime::Time;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
+
+use super::fault::{DnsFault, Site, Transport};
+use super::zone::{Data, Lookup, Question, Record, Zone};
+
+/// Time to live of every record, in seconds: what kubeadm's Corefile sets.
+const TTL: u32 = 30;
+/// What a UDP answer may be long with EDNS (CoreDNS's `bufsize` default since DNS flag day 2020).
+const UDP_PAYLOAD: u16 = 1232;
+
+/// What a server needs of its surroundings, asked anew for every question.
+pub(super) trait Surroundings: Send + Sync + Unpin + 'static {
+    /// The faults that concern this server now.
+    fn faults(&self) -> Vec<DnsFault>;
+    /// The cluster IP of a service in the other cluster.
+    fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr>;
+    /// An address of the pod network that no pod has.
+    fn departed(&self) -> Ipv4Addr;
+}
+
+/// The zone as it is now and as it was when the server started.
+pub(super) struct Zones {
+    pub(super) initial: Arc<Zone>,
+    pub(super) current: RwLock<Arc<Zone>>,
+}
+
+/// Answers questions.
+pub(super) struct Handler<S> {
+    pub(super) zones: Arc<Zones>,
+    pub(super) surroundings: S,
+}
+
+#[async_trait]
+impl<S: Surroundings> RequestHandler for Handler<S> {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
+        let faults = self.surroundings.faults();
+        let silent = DnsFault::Silent(if request.protocol() == Protocol::Udp { Transport::Udp } else { Transport::Tcp });
+        if faults.contains(&silent) {
+            return nothing_sent(&request.metadata);
+        }
+        if let Some(DnsFault::Slow(late)) = faults.iter().find(|fault| matches!(fault, DnsFault::Slow(_))) {
+            tokio::time::sleep(*late).await;
+        }
+        let answer = self.answer(request, &faults);
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_PAYLOAD);
+        let mut builder = MessageResponseBuilder::from_message_request(request);
+        if request.edns.is_some() {
+            builder.edns(&edns);
+        }
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.authoritative = answer.authoritative;
+        metadata.recursion_available = true;
+        metadata.response_code = answer.code;
+        let message = builder.build(metadata, &answer.answers, [], &answer.soa, &answer.additionals);
+        match response.send_response(message).await {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::debug!(%error, "a DNS answer could not be sent");
+                nothing_sent(&request.metadata)
+            }
+        }
+    }
+}
+
+fn nothing_sent(request: &Metadata) -> ResponseInfo {
+    let metadata = Metadata::response_from_request(request);
+    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+}
+
+struct Answer {
+    code: ResponseCode,
+    authoritative: bool,
+    answers: Vec<WireRecord>,
+    soa: Vec<WireRecord>,
+    additionals: Vec<WireRecord>,
+}
+
+impl Answer {
+    fn error(code: ResponseCode) -> Self {
+        Self { code, authoritative: false, answers: Vec::new(), soa: Vec::new(), additionals: Vec::new() }
+    }
+}
+
+impl<S: Surroundings> Handler<S> {
+    fn answer(&self, request: &Request, faults: &[DnsFault]) -> Answer {
+        if request.metadata.op_code != OpCode::Query {
+            return Answer::error(ResponseCode::NotImp);
+        }
+        let Ok(info) = request.request_info() else { return Answer::error(ResponseCode::FormErr) };
+        let asked = info.query.original();
+        let question = question(asked.query_type());
+        let name = asked.name().to_ascii().trim_end_matches('.').to_lowercase();
+        let zone = match faults.contains(&DnsFault::StaleReplica) {
+            true => Arc::clone(&self.zones.initial),
+            false => Arc::clone(&self.zones.current.read().unwrap_or_else(PoisonError::into_inner)),
+        };
+        let site = Site {
+            name: &name,
+            question,
+            domain: zone.domain(),
+            departed: self.surroundings.departed(),
+            elsewhere: &|namespace, service| self.surroundings.elsewhere(namespace, service),
+        };
+        let right = zone.lookup(&name, question);
+        let lookup = faults.iter().fold(right, |lookup, fault| fault.disturb(&site, lookup));
+        render(lookup, asked.name(), &name, question, &zone)
+    }
+}
+
+fn question(kind: RecordType) -> Question {
+    match kind {
+        RecordType::A => Question::A,
+        RecordType::SRV => Question::Srv,
+        RecordType::PTR => Question::Ptr,
+        RecordType::CNAME => Question::Cname,
+        RecordType::SOA => Question::Soa,
+        _ => Question::Other,
+    }
+}
+
+fn render(lookup: Lookup, asked: &Name, name: &str, question: Question, zone: &Zone) -> Answer {
+    let apex = if name.ends_with(zone.domain()) { zone.domain() } else { "in-addr.arpa" };
+    let negative = |code| Answer {
+        authoritative: true,
+        soa: soa(apex).into_iter().collect(),
+        ..Answer::error(code)
+    };
+    match lookup {
+        Lookup::Elsewhere => Answer::error(ResponseCode::ServFail),
+        Lookup::NoName => negative(ResponseCode::NXDomain),
+        Lookup::NoData if question == Question::Soa && name == apex => Answer {
+            answers: soa(apex).into_iter().collect(),
+            soa: Vec::new(),
+            ..negative(ResponseCode::NoError)
+        },
+        Lookup::NoData => negative(ResponseCode::NoError),
+        Lookup::Found { answers, additionals } => Answer {
+            authoritative: true,
+            // The owner is repeated as it was asked: some resolvers compare byte by byte (0x20 randomisation).
+            answers: answers.iter().filter_map(|record| wire(record, Some((name, asked)))).collect(),
+            additionals: additionals.iter().filter_map(|record| wire(record, None)).collect(),
+            ..Answer::error(ResponseCode::NoError)
+        },
+    }
+}
+
+fn wire(record: &Record, asked: Option<(&str, &Name)>) -> Option<WireRecord> {
+    let owner = match asked {
+        Some((name, asked)) if name == record.owner => asked.clone(),
+        _ => absolute(&record.owner)?,
+    };
+    let data = match &record.data {
+        Data::A(address) => RData::A(A(*address)),
+        // Priority and weight as CoreDNS gives them to a single target.
+        Data::Srv { port, target } => RData::SRV(SRV::new(0, 100, *port, absolute(target)?)),
+        Data::Cname(target) => RData::CNAME(CNAME(absolute(target)?)),
+        Data::Ptr(target) => RData::PTR(PTR(absolute(target)?)),
+    };
+    Some(WireRecord::from_rdata(owner, TTL, data))
+}
+
+fn absolute(name: &str) -> Option<Name> {
+    Name::from_ascii(format!("{name}.")).ok()
+}
+
+/// As CoreDNS's `kubernetes` plugin makes it; the serial is constant here, since nobody transfers the zone.
+fn soa(apex: &str) -> Option<WireRecord> {
+    let data = SOA::new(absolute(&format!("ns.dns.{apex}"))?, absolute(&format!("hostmaster.{apex}"))?, 1, 7200, 1800, 86400, TTL);
+    Some(WireRecord::from_rdata(absolute(apex)?, TTL, RData::SOA(data)))
+}

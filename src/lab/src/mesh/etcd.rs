@@ -1,0 +1,116 @@
+//! Serves a cluster's published state to the KVStoreMesh of other clusters. It knows the keys' values only as JSON.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::keyspace::{Keyspace, Snapshot};
+use super::link::HEARTBEAT;
+use super::wire::{Line, send};
+
+/// A peer that does not take what is sent for so long is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What becomes of changes on their way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Propagation {
+    /// They are sent at once.
+    Prompt,
+    /// They are sent so much later.
+    Late(Duration),
+    /// They are not sent until that changes; heartbeats are.
+    Stopped,
+}
+
+/// Says what becomes of changes now, and tells when that changes.
+pub(super) trait Gate: Send + Sync + 'static {
+    /// What becomes of changes now.
+    fn propagation(&self) -> Propagation;
+    /// Tells of changes of the answer.
+    fn subscribe(&self) -> tokio::sync::watch::Receiver<std::collections::BTreeSet<crate::fault::FaultName>>;
+}
+
+/// Serves until stopped.
+pub(super) async fn serve(
+    listener: TcpListener,
+    config: Line,
+    published: Keyspace,
+    gate: Arc<impl Gate>,
+    stop: CancellationToken,
+) {
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let Ok((stream, peer)) = accepted else { continue };
+        tracing::debug!(%peer, "a KVStoreMesh connected");
+        let (config, published, gate, stop) = (config.clone(), published.clone(), Arc::clone(&gate), stop.clone());
+        tokio::spawn(async move {
+            let ended = stop.run_until_cancelled(feed(stream, config, &published, &*gate)).await;
+            tracing::debug!(%peer, ?ended, "a KVStoreMesh connection ended");
+        });
+    }
+}
+
+async fn feed(mut stream: TcpStream, config: Line, published: &Keyspace, gate: &impl Gate) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut changes = published.subscribe();
+    let mut faults = gate.subscribe();
+    let mut sent = changes.borrow_and_update().clone();
+    let mut lines = vec![config];
+    lines.extend(difference(&Snapshot::new(), &sent));
+    lines.push(Line::Synced);
+    write(&mut stream, &lines).await?;
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // When the changes that wait are due.
+    let mut due: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                due = due.or_else(|| plan(gate));
+            }
+            _ = faults.changed() => due = plan(gate),
+            () = reached(due) => {
+                due = None;
+                let now = changes.borrow_and_update().clone();
+                let lines = difference(&sent, &now);
+                sent = now;
+                if !lines.is_empty() {
+                    write(&mut stream, &lines).await?;
+                }
+            }
+            _ = heartbeat.tick() => write(&mut stream, &[Line::Heartbeat]).await?,
+        }
+    }
+}
+
+fn plan(gate: &impl Gate) -> Option<Instant> {
+    match gate.propagation() {
+        Propagation::Prompt => Some(Instant::now()),
+        Propagation::Late(late) => Some(Instant::now() + late),
+        Propagation::Stopped => None,
+    }
+}
+
+async fn reached(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn write(stream: &mut TcpStream, lines: &[Line]) -> std::io::Result<()> {
+    tokio::time::timeout(WRITE_TIMEOUT, send(stream, lines)).await.map_err(std::io::Error::from)?
+}
+
+/// What leads from one state to the other.
+fn difference(from: &Snapshot, to: &Snapshot) -> Vec<Line> {
+    let put = to.iter().filter(|(key, value)| from.get(*key) != Some(value));
+    let put = put.map(|(key, value)| Line::Put { key: key.clone(), value: (**value).clone() });
+    let gone = from.keys().filter(|key| !to.contains_key(*key));
+    put.chain(gone.map(|key| Line::Delete { key: key.clone() })).collect()
+}
