@@ -1,0 +1,146 @@
+//! What users type wrong, and what cannot be reached: each a one-line cause with a next step, and the documented exit code.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+};
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Runs the command in an empty folder of its own.
+fn meshproof(folder: &Path, words: &[&str]) -> Ran {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_meshproof"))
+        .args(words)
+        .current_dir(folder)
+        .env("KUBECONFIG", folder.join("kubeconfig"))
+        .env("HOME", folder)
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the command starts");
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    fn fails(self, code: i32, cause: &str) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        let told = format!("{}{}", self.out, self.err);
+        assert!(told.contains(cause), "expected '{cause}' in:\n{told}");
+        assert!(!told.contains("panicked"), "{told}");
+        self
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn kubeconfig(folder: &Path, server: &str) {
+    let text = format!(
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster: {{server: '{server}', insecure-skip-tls-verify: true}}\nusers:\n- name: u\n  user: {{token: t}}\ncontexts:\n- name: a\n  context: {{cluster: c, user: u}}\n- name: b\n  context: {{cluster: c, user: u}}\n"
+    );
+    fs::write(folder.join("kubeconfig"), text).expect("written");
+}
+
+const CONTEXTS: [&str; 5] = ["run", "--infra-context", "a", "--apps-context", "b"];
+
+#[test]
+fn no_cluster_is_a_usage_error_and_never_a_default() {
+    let folder = folder();
+    kubeconfig(folder.path(), "https://127.0.0.1:1");
+    meshproof(folder.path(), &["run"]).fails(2, "--infra-context");
+}
+
+#[test]
+fn a_missing_kubeconfig_says_where_it_was_looked_for() {
+    let folder = folder();
+    meshproof(folder.path(), &CONTEXTS).fails(2, "kubeconfig");
+}
+
+#[test]
+fn a_wrong_context_names_those_that_exist() {
+    let folder = folder();
+    kubeconfig(folder.path(), "https://127.0.0.1:1");
+    let ran = meshproof(folder.path(), &["run", "--infra-context", "nosuch", "--apps-context", "b"]).fails(2, "nosuch");
+    assert!(format!("{}{}", ran.out, ran.err).contains('b'), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn an_unreachable_server_is_named_with_its_cluster() {
+    let folder = folder();
+    // A port that was just free: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    kubeconfig(folder.path(), &format!("https://127.0.0.1:{port}"));
+    meshproof(folder.path(), &CONTEXTS).fails(3, &format!("127.0.0.1:{port}"));
+}
+
+#[test]
+fn malformed_yaml_is_told_with_line_and_column() {
+    let folder = folder();
+    fs::write(folder.path().join("kubeconfig"), "clusters: [\n  - broken\n").expect("written");
+    let ran = meshproof(folder.path(), &CONTEXTS).fails(2, "kubeconfig:");
+    assert!(format!("{}{}", ran.out, ran.err).contains("kubeconfig:"), "{}", ran.err);
+    fs::write(folder.path().join("meshproof.yaml"), "image: x\njobs: [1\n").expect("written");
+    meshproof(folder.path(), &["run", "--lab", "--list"]).fails(2, "meshproof.yaml:");
+}
+
+#[test]
+fn a_filter_that_matches_nothing_is_not_green() {
+    let folder = folder();
+    meshproof(folder.path(), &["run", "--lab", "no-such-check"]).fails(4, "no-such-check");
+}
+
+#[test]
+fn an_unknown_suite_is_a_usage_error() {
+    let folder = folder();
+    meshproof(folder.path(), &["run", "--lab", "--suite", "connectivty"]).fails(2, "connectivity");
+}
+
+#[test]
+fn an_unwritable_report_folder_is_told_before_anything_is_touched() {
+    let folder = folder();
+    fs::write(folder.path().join("reports"), "a file, no folder").expect("written");
+    meshproof(folder.path(), &["run", "--lab", "--report-dir", "reports"]).fails(2, "reports");
+}
+
+#[test]
+fn the_list_is_the_same_twice_and_has_no_duplicates() {
+    let folder = folder();
+    let [first, second] = [(); 2].map(|()| meshproof(folder.path(), &["run", "--lab", "--list"]));
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert_eq!(first.out, second.out);
+    let mut names: Vec<&str> = first.out.lines().collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert!(count > 30 && names.len() == count, "{} names, {} different", count, names.len());
+}
+
+#[test]
+fn explain_knows_every_listed_trial() {
+    let folder = folder();
+    let list = meshproof(folder.path(), &["run", "--lab", "--list"]).out;
+    let trial = list.lines().next().expect("a trial").trim_end_matches(": test");
+    let explained = meshproof(folder.path(), &["explain", trial]);
+    assert_eq!(explained.code, 0, "{}", explained.err);
+    assert!(explained.out.contains("Control"), "{}", explained.out);
+    meshproof(folder.path(), &["explain", "no-such-check"]).fails(2, "no-such-check");
+}
+
+#[test]
+fn completions_and_help_are_there() {
+    let folder = folder();
+    assert!(meshproof(folder.path(), &["completions", "bash"]).out.contains("meshproof"));
+    let help = meshproof(folder.path(), &["run", "--help"]).out;
+    assert!(help.contains("Examples:"), "{help}");
+}
