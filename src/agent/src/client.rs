@@ -37,6 +37,7 @@ pub(crate) async fn perform(
     outcome
 }
 
+/// The parts are boxed, so that thousands of probes under way need the memory of what they do and not of the largest action.
 async fn dispatch(
     action: &Action,
     attempt: &mut Attempt,
@@ -46,12 +47,12 @@ async fn dispatch(
     match action {
         Action::TcpConnect { to } => {
             let to = resolve(attempt, resolver, to).await?;
-            tcp::connect(attempt, to).await
+            Box::pin(tcp::connect(attempt, to)).await
         }
         Action::TcpEcho { to, payload } => {
             let payload = checked(*payload)?;
             let to = resolve(attempt, resolver, to).await?;
-            tcp::echo(attempt, to, payload).await
+            Box::pin(tcp::echo(attempt, to, payload)).await
         }
         Action::Http {
             to,
@@ -62,18 +63,18 @@ async fn dispatch(
             connection: _,
         } => {
             let request = http::HttpRequest::new(to, method, path, headers, checked(*body)?)?;
-            session.exchange(attempt, resolver, to, request).await
+            Box::pin(session.exchange(attempt, resolver, to, request)).await
         }
         Action::UdpEcho { to, payload } => {
             let payload = checked(*payload)?;
             let to = resolve(attempt, resolver, to).await?;
-            udp::echo(attempt, to, payload).await
+            Box::pin(udp::echo(attempt, to, payload)).await
         }
         Action::PathMtu { to } => {
             let to = resolve(attempt, resolver, to).await?;
-            mtu::measure(attempt, to).await
+            Box::pin(mtu::measure(attempt, to)).await
         }
-        Action::IcmpEcho { to, payload } => icmp::echo(attempt, *to, checked(*payload)?).await,
+        Action::IcmpEcho { to, payload } => Box::pin(icmp::echo(attempt, *to, checked(*payload)?)).await,
         Action::Dns {
             name,
             record,
@@ -88,7 +89,7 @@ async fn dispatch(
                 transport: *transport,
                 search: *search,
             };
-            dns::ask(attempt, resolver, question).await
+            Box::pin(dns::ask(attempt, resolver, question)).await
         }
     }
 }
@@ -108,7 +109,7 @@ async fn resolve(attempt: &mut Attempt, resolver: &Resolver, to: &Target) -> Res
         attempt.resolved(address, ByName::No);
         return Ok(SocketAddr::new(address, to.port));
     }
-    let addresses = resolver.addresses(&to.host).await?;
+    let addresses = Box::pin(resolver.addresses(&to.host)).await?;
     let address = *addresses.first().ok_or(Failure::Name(None))?;
     attempt.resolved(address, ByName::Yes);
     Ok(SocketAddr::new(address, to.port))

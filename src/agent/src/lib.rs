@@ -11,6 +11,7 @@ mod descriptors;
 mod echo;
 mod failure;
 mod identity;
+mod memory;
 mod payload;
 mod prober;
 mod resolver;

@@ -1,11 +1,11 @@
 //! Batches: all probes of one at once, as far as descriptors reach, each with its own deadline.
 
-use crate::{attempt::Attempt, client, client::HttpSession, resolver::Resolver, series};
+use crate::{attempt::Attempt, client, client::HttpSession, memory, resolver::Resolver, series};
 use meshproof_contract::{Action, Outcome, Probe, probe::Connection};
 use std::sync::Arc;
 use tokio::{
     sync::Semaphore,
-    task::{JoinSet, yield_now},
+    task::{JoinError, JoinSet, yield_now},
     time::Instant,
 };
 
@@ -31,34 +31,33 @@ impl Prober {
 
     /// Runs all probes at once; the outcomes are in their order. Dropping it ends them.
     pub(crate) async fn batch(prober: &Arc<Self>, probes: Vec<Probe>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Option<Outcome>> = probes.iter().map(|_| None).collect();
+        let mut outcomes = Outcomes(probes.iter().map(|_| None).collect());
         let mut tasks = JoinSet::new();
         for (index, probe) in probes.into_iter().enumerate() {
             if index % BURST == BURST - 1 {
                 yield_now().await;
+                // A finished task keeps its memory until it is joined.
+                while let Some(done) = tasks.try_join_next() {
+                    outcomes.put(done);
+                }
             }
             let prober = Arc::clone(prober);
             tasks.spawn(async move { (index, prober.probe(probe).await) });
         }
         while let Some(done) = tasks.join_next().await {
-            if let Ok((index, outcome)) = done {
-                outcomes[index] = Some(outcome);
-            }
+            outcomes.put(done);
         }
-        let lost = || Outcome::LocalError {
-            reason: "the probe's task ended without an outcome: a bug in the agent".to_owned(),
-        };
+        drop(tasks);
+        let outcomes = outcomes.complete();
+        memory::give_back();
         outcomes
-            .into_iter()
-            .map(|outcome| outcome.unwrap_or_else(lost))
-            .collect()
     }
 
     async fn probe(self: &Arc<Self>, probe: Probe) -> Outcome {
         if probe.count == 1 {
             return self.once(&probe, None).await;
         }
-        series::run(self, probe).await
+        Box::pin(series::run(self, probe)).await
     }
 
     /// One exchange on its own, from now or from its scheduled time.
@@ -90,5 +89,23 @@ impl Prober {
                 ..
             }
         )
+    }
+}
+
+/// The outcomes of a batch as they come.
+struct Outcomes(Vec<Option<Outcome>>);
+
+impl Outcomes {
+    fn put(&mut self, done: Result<(usize, Outcome), JoinError>) {
+        if let Ok((index, outcome)) = done {
+            self.0[index] = Some(outcome);
+        }
+    }
+
+    fn complete(self) -> Vec<Outcome> {
+        let lost = || Outcome::LocalError {
+            reason: "the probe's task ended without an outcome: a bug in the agent".to_owned(),
+        };
+        self.0.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect()
     }
 }

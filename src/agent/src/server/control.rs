@@ -1,7 +1,7 @@
 //! The control port: the harness's frames (`meshproof-wire`), on loopback only.
 
 use super::{Acceptor, Shared};
-use crate::prober::Prober;
+use crate::{memory, prober::Prober};
 use meshproof_wire::{
     Answer, Command, FrameError, Hello, PROTOCOL, Request, Response, decode, encode, read_body, write_frame,
 };
@@ -140,5 +140,10 @@ async fn respond(writer: &Mutex<OwnedWriteHalf>, id: u64, answer: Answer) {
     if let Ok(frame) = frame {
         // A harness that went away has nobody to tell.
         let _ = writer.lock().await.write_all(&frame).await;
+        let large = frame.len() > 1 << 16;
+        drop(frame);
+        if large {
+            memory::give_back();
+        }
     }
 }
