@@ -137,6 +137,8 @@ struct SwitchFaults {
     /// By peer.
     paths: Vec<Impairments>,
     masquerade: Vec<bool>,
+    /// Between two pods of this node.
+    masquerade_local: bool,
     plaintext: Vec<Vec<Traffic>>,
 }
 
@@ -247,6 +249,7 @@ impl Switch {
             endpoints: Vec::new(),
             paths: vec![Impairments::default(); peers],
             masquerade: vec![false; peers],
+            masquerade_local: false,
             plaintext: vec![Vec::new(); peers],
         };
         let mut overrides = Vec::new();
@@ -267,6 +270,7 @@ impl Switch {
                 }
                 Fault::Masquerade { from, to } if from.contains(name) => {
                     towards(to).into_iter().for_each(|peer| acting.masquerade[peer] = true);
+                    acting.masquerade_local |= to.contains(name);
                 }
                 Fault::Plaintext { from, to, traffic } if from.contains(name) => {
                     towards(to)

@@ -230,6 +230,7 @@ impl Switch {
             Route::Peer(peer) if from_pod && self.faults.masquerade.get(peer.0) == Some(&true) => {
                 Some(self.topology.router)
             }
+            Route::Pod if from_pod && self.faults.masquerade_local => Some(self.topology.router),
             _ => None,
         };
         let free = |address, preferred, range| {
