@@ -4,6 +4,7 @@
 //! runtime, no Kubernetes client. Suites see the world through [`Environment`] only, so a check cannot
 //! reach around what the harness can account for.
 
+pub mod capture;
 pub mod check;
 pub mod cilium;
 pub mod claim;
@@ -16,9 +17,11 @@ pub mod name;
 pub mod outcome;
 pub mod probe;
 pub mod reproduce;
+pub mod stream;
 pub mod tally;
 pub mod verdict;
 
+pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
 pub use environment::{CiliumAnswer, CiliumQuery, Environment, EnvironmentError, ObjectRef};
@@ -30,6 +33,7 @@ pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialN
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
 pub use probe::{Action, Probe, RecordType, Target, Transport};
 pub use reproduce::reproduce;
+pub use stream::{StreamKind, StreamReport, StreamResult, StreamSample, StreamSpec};
 pub use tally::Tally;
 pub use verdict::{Finding, Verdict, Witness};
 

@@ -117,6 +117,17 @@ pub enum Action {
         /// Bytes of the datagram's payload, at least the header that carries the sequence number.
         payload: u32,
     },
+    /// An echo like [`Action::TcpEcho`] or [`Action::UdpEcho`] whose payload is a marker over and over, for a capture to look for.
+    MarkedEcho {
+        /// An agent's TCP or UDP port.
+        to: Target,
+        /// Which of them.
+        transport: Transport,
+        /// The marker.
+        marker: crate::Marker,
+        /// Bytes; 512 or more, so that the marker also stands in every packet of the answer.
+        payload: u32,
+    },
     /// The largest IP packet that goes there and comes back unfragmented (UDP with the don't-fragment bit).
     PathMtu {
         /// An agent's UDP port.

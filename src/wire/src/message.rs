@@ -1,6 +1,6 @@
 //! The messages.
 
-use meshproof_contract::{Identity, Outcome, Probe};
+use meshproof_contract::{CaptureReport, CaptureSpec, Identity, Outcome, Probe, StreamReport, StreamSpec};
 use serde::{Deserialize, Serialize};
 
 /// The protocol's number: raised by every change that an older side would misunderstand.
@@ -48,6 +48,42 @@ pub enum Command {
     },
     /// Answer with [`Answer::Done`].
     Ping,
+    /// Answer with [`Answer::Clock`]. A few of these, the quickest taken, tie the agent's clock to the harness's.
+    Clock,
+    /// Start an open-loop stream; answered with [`Answer::Done`] once it runs. Streams belong to the agent, not to this connection.
+    StartStream {
+        /// Chosen by the harness; an error if one of that number runs.
+        stream: u64,
+        /// What it does.
+        spec: StreamSpec,
+    },
+    /// Answer with [`Answer::Stream`]: what is known since the last time. It goes on.
+    CollectStream {
+        /// Which.
+        stream: u64,
+    },
+    /// Send no more, wait for what is under way (at most one deadline), answer with the last [`Answer::Stream`] and forget it.
+    StopStream {
+        /// Which.
+        stream: u64,
+    },
+    /// Start a capture; answered with [`Answer::Done`] once packets are seen from then on. Needs CAP_NET_RAW.
+    StartCapture {
+        /// Chosen by the harness; an error if one of that number runs.
+        capture: u64,
+        /// What to watch.
+        spec: CaptureSpec,
+    },
+    /// Answer with [`Answer::Capture`]: what was seen up to now. It goes on.
+    CollectCapture {
+        /// Which.
+        capture: u64,
+    },
+    /// Answer with the last [`Answer::Capture`] and forget it.
+    StopCapture {
+        /// Which.
+        capture: u64,
+    },
 }
 
 /// The answer to the request of that id.
@@ -70,6 +106,21 @@ pub enum Answer {
     },
     /// Done, nothing to say.
     Done,
+    /// The agent's clock (CLOCK_MONOTONIC) in microseconds: of one node, so compare only after [`Command::Clock`].
+    Clock {
+        /// Now.
+        micros: u64,
+    },
+    /// A stream's report.
+    Stream {
+        /// The report.
+        report: StreamReport,
+    },
+    /// A capture's report.
+    Capture {
+        /// The report.
+        report: CaptureReport,
+    },
     /// The request could not be carried out.
     Error {
         /// Why.

@@ -80,7 +80,7 @@ impl AgentLink {
                 Err(self.gone(format!("answered {} of {expected} probes", outcomes.len())))
             }
             Answer::Error { reason } => Err(self.gone(format!("refused the batch: {reason}"))),
-            Answer::Done => Err(self.gone("answered a batch without outcomes".to_owned())),
+            _ => Err(self.gone("answered a batch without outcomes".to_owned())),
         }
     }
 
