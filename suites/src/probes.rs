@@ -10,6 +10,11 @@ use std::time::Duration;
 /// it leaves time for one retransmission of anything but the first packet.
 pub const DEADLINE: Duration = Duration::from_millis(1000);
 
+/// Deadline of a DNS question: shorter than the five seconds after which resolvers ask again, longer than a slow server needs.
+const QUESTION: Duration = Duration::from_secs(2);
+/// Deadline of a question that walks the search domains, each of which is a question.
+const SEARCHED_QUESTION: Duration = Duration::from_secs(5);
+
 /// The page of an agent that says who it is.
 pub const IDENTITY_PAGE: &str = "/";
 /// The page of an agent that sends back the body.
@@ -91,6 +96,9 @@ fn question(name: &str, record: RecordType, server: Option<SocketAddr>, transpor
             transport,
             search,
         },
-        DEADLINE,
+        match search {
+            Search::Absolute => QUESTION,
+            Search::ResolvConf => SEARCHED_QUESTION,
+        },
     )
 }

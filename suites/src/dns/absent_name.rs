@@ -35,7 +35,7 @@ impl Check for AbsentName {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["dns-wildcard"]
+        &["dns-absent-name-resolves"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -112,14 +112,18 @@ pub fn judge(zone: &Zone, expected: &Expected, outcome: &Outcome) -> Answer {
             (code, _) => Answer::Wrong(code.to_string()),
         },
         Outcome::LocalError { reason } => Answer::Unknown(format!("the agent could not try: {reason}")),
-        Outcome::Answered { .. } | Outcome::PathMtu { .. } | Outcome::Series { .. } => Answer::Unknown(format!(
-            "the agent answered something else than it was asked: {outcome}"
-        )),
         Outcome::Timeout { .. } | Outcome::Stalled { .. } | Outcome::NameError { code: None, .. } => {
             Answer::Silent("no answer from the DNS server".to_owned())
         }
         Outcome::Refused { .. } => Answer::Silent("refused: nothing listens on the DNS port".to_owned()),
-        other => Answer::Silent(other.to_string()),
+        Outcome::Reset { .. }
+        | Outcome::Closed { .. }
+        | Outcome::Unreachable { .. }
+        | Outcome::NameError { .. }
+        | Outcome::Corrupted { .. } => Answer::Silent(outcome.to_string()),
+        _ => Answer::Unknown(format!(
+            "the agent answered something else than it was asked: {outcome}"
+        )),
     }
 }
 

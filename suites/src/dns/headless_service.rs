@@ -63,7 +63,7 @@ impl Check for HeadlessService {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["dns-record-missing", "dns-stale-headless"]
+        &["headless-stale-pod", "headless-missing-pod"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -38,7 +38,7 @@ impl Check for ReplicaAnswers {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["dns-replica-dead", "dns-record-missing"]
+        &["dns-silent-udp", "dns-silent-tcp", "dns-missing-record"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -35,7 +35,7 @@ impl Check for SearchNames {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["dns-wrong-cluster", "dns-record-missing"]
+        &["dns-wrong-cluster-address", "dns-missing-record"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -53,8 +53,7 @@ impl Check for ServiceName {
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.transport {
-            Transport::Udp => &["dns-wrong-cluster", "dns-record-missing"],
-            Transport::Tcp => &["dns-wrong-cluster", "dns-record-missing"],
+            Transport::Udp | Transport::Tcp => &["dns-wrong-cluster-address", "dns-missing-record"],
         }
     }
 

@@ -36,7 +36,7 @@ impl Check for ServiceRecord {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["dns-record-missing"]
+        &["dns-missing-record"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -166,7 +166,7 @@ impl Fake {
             | Action::Http { to, .. }
             | Action::UdpEcho { to, .. }
             | Action::PathMtu { to } => to.clone(),
-            Action::IcmpEcho { .. } | Action::Dns { .. } => meshproof_contract::Target::new("", 0),
+            _ => meshproof_contract::Target::new("", 0),
         };
         let to = self.facts.agents.iter().find(|a| {
             let shift = if a.network == PodNetwork::Host {

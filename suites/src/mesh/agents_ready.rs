@@ -36,7 +36,11 @@ impl Check for AgentsReady {
         STATUS_NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["mesh-agent-not-ready", "mesh-remote-not-configured"]
+        &[
+            "mesh-remote-not-connected",
+            "mesh-agent-not-ready",
+            "mesh-agent-not-synced",
+        ]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -34,7 +34,7 @@ impl Check for KvstoreMeshReady {
         STATUS_NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["mesh-disconnected"]
+        &["mesh-kvstoremesh-disconnected"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

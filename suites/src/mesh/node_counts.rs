@@ -34,7 +34,7 @@ impl Check for NodeCounts {
         STATUS_NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["mesh-node-unknown"]
+        &["mesh-node-count-short"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

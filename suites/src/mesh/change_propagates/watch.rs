@@ -1,0 +1,142 @@
+//! How the pods of the near cluster feel a service: who answers them, and until when.
+
+use crate::matrix::place;
+use crate::{probes, wait};
+use futures::future::join_all;
+use meshproof_contract::{AgentFacts, CheckContext, Outcome, Tally, Target};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Time after which a change counts as never felt.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What one client saw of the fresh service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A pod of the other cluster answered.
+    There,
+    /// Nothing answered.
+    Nothing(String),
+    /// Somebody else answered.
+    Stranger(String),
+    /// It could not be observed.
+    Unknown(String),
+}
+
+/// Watches the fresh service from every node of the near cluster.
+pub struct Watch<'a> {
+    /// The check's context.
+    pub context: &'a CheckContext,
+    /// The clients, one on every node.
+    pub clients: &'a [AgentFacts],
+    /// The service's address in the near cluster.
+    pub target: Target,
+}
+
+impl Watch<'_> {
+    /// What every client of the near cluster sees, by node.
+    pub async fn look(&self) -> BTreeMap<String, Seen> {
+        let seen = join_all(self.clients.iter().map(|client| async move {
+            let probe = probes::http_get_from(self.target.clone());
+            let seen = match self.context.environment.probe(&client.id, vec![probe]).await {
+                Ok(outcomes) => outcomes.first().map_or_else(
+                    || Seen::Unknown("the agent answered nothing".to_owned()),
+                    |outcome| self.judge(outcome),
+                ),
+                Err(error) => Seen::Unknown(error.to_string()),
+            };
+            (place(client), seen)
+        }))
+        .await;
+        seen.into_iter().collect()
+    }
+
+    fn judge(&self, outcome: &Outcome) -> Seen {
+        let to = self.context.instance.to();
+        match outcome {
+            Outcome::Answered {
+                served_by: Some(identity),
+                ..
+            } if outcome.is_success() => {
+                if identity.cluster == to.as_str() {
+                    Seen::There
+                } else {
+                    Seen::Stranger(outcome.to_string())
+                }
+            }
+            Outcome::Answered { .. } | Outcome::Corrupted { .. } => Seen::Stranger(outcome.to_string()),
+            Outcome::LocalError { reason } => Seen::Unknown(format!("the agent could not try: {reason}")),
+            Outcome::Timeout { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Reset { .. }
+            | Outcome::Closed { .. }
+            | Outcome::Stalled { .. }
+            | Outcome::Unreachable { .. } => Seen::Nothing(outcome.to_string()),
+            _ => Seen::Unknown(format!(
+                "the agent answered something else than it was asked: {outcome}"
+            )),
+        }
+    }
+
+    /// Waits until every client agrees; a stranger ends it at once, since waiting does not make it right. The error is what was seen last.
+    pub async fn until(&self, wanted: impl Fn(&Seen) -> bool) -> Result<Duration, BTreeMap<String, Seen>> {
+        let waited = wait::until(DEADLINE, INTERVAL, || async {
+            let seen = self.look().await;
+            match seen.values().any(|s| matches!(s, Seen::Stranger(_))) {
+                true => Ok(Some(seen)),
+                false if seen.values().all(&wanted) => Ok(None),
+                false => Err(seen),
+            }
+        })
+        .await;
+        match waited {
+            wait::Waited::Seen(after, None) => Ok(after),
+            wait::Waited::Seen(_, Some(seen)) | wait::Waited::GaveUp(seen) => Err(seen),
+        }
+    }
+}
+
+/// Tells who has not seen the change, nodes that saw the same together.
+pub fn tell(
+    last: &BTreeMap<String, Seen>,
+    expected: &str,
+    wanted: impl Fn(&Seen) -> bool,
+    context: &CheckContext,
+    tally: &mut Tally,
+) {
+    let mut late: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (node, seen) in last.iter().filter(|(_, seen)| !wanted(seen)) {
+        match seen {
+            Seen::Unknown(why) => tally.unknown(format!("{node}: {why}")),
+            Seen::Nothing(_) => late.entry("nothing answers".to_owned()).or_default().push(node),
+            other => late.entry(describe(other)).or_default().push(node),
+        }
+        context.evidence(format!("last seen on {node}: {}", describe(seen)));
+    }
+    let seen = last.values().filter(|seen| wanted(seen)).count();
+    for (what, nodes) in late {
+        let from = context.instance.from();
+        let subject = if nodes.len() == last.len() && nodes.len() > 1 {
+            format!("clients on all {} nodes of {from}", nodes.len())
+        } else {
+            format!("clients on {}", nodes.join(", "))
+        };
+        let others = if seen > 0 {
+            format!("; {seen} other nodes saw the change")
+        } else {
+            String::new()
+        };
+        tally.finding(subject, expected, format!("still: {what}{others}"));
+    }
+}
+
+/// What was seen, for people.
+pub fn describe(seen: &Seen) -> String {
+    match seen {
+        Seen::There => "answered by a pod of the other cluster".to_owned(),
+        Seen::Nothing(outcome) => outcome.clone(),
+        Seen::Stranger(outcome) => format!("somebody else: {outcome}"),
+        Seen::Unknown(why) => format!("unknown: {why}"),
+    }
+}
