@@ -76,10 +76,15 @@ impl Batch {
                 Err(error)
             };
         }
-        for index in 0..count as usize {
-            let mut packet = std::mem::replace(&mut self.packets[index], pool.take());
-            packet.truncate(headers[index].msg_len as usize);
-            let name = &self.names[index];
+        for ((slot, header), name) in self
+            .packets
+            .iter_mut()
+            .zip(&headers)
+            .zip(&self.names)
+            .take(count as usize)
+        {
+            let mut packet = std::mem::replace(slot, pool.take());
+            packet.truncate(header.msg_len as usize);
             let from = (i32::from(name.sin_family) == libc::AF_INET).then(|| {
                 SocketAddrV4::new(
                     Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),

@@ -74,11 +74,9 @@ impl ServiceTable {
                 .filter(|(name, _)| *name == service.name)
                 .map(|(_, change)| change.clone())
                 .collect();
-            service.backends.retain(|backend| {
-                !overrides
-                    .iter()
-                    .any(|change| *change == ServiceOverride::Ignored(backend.address))
-            });
+            service
+                .backends
+                .retain(|backend| !overrides.contains(&ServiceOverride::Ignored(backend.address)));
             let in_state = |state| -> Vec<SocketAddrV4> {
                 service
                     .backends

@@ -60,7 +60,11 @@ impl Net {
             let mut switch = Switch::new(&configs[node], FabricConfig::default().mtu, 1, now);
             for n in 0..3 {
                 let (address, identity) = (pod(node, n), Identity(1000 + u32::from(n)));
-                switch.add_pod(&PodConfig { name: format!("demo/{node}-{n}").into(), address, identity });
+                switch.add_pod(&PodConfig {
+                    name: format!("demo/{node}-{n}").into(),
+                    address,
+                    identity,
+                });
             }
             let other = &configs[1 - node];
             switch.set_peers(vec![Peer {
@@ -78,7 +82,9 @@ impl Net {
     }
 
     fn set_services(&mut self, services: &[Service]) {
-        self.switches.iter_mut().for_each(|switch| switch.set_services(services.to_vec()));
+        self.switches
+            .iter_mut()
+            .for_each(|switch| switch.set_services(services.to_vec()));
     }
 
     /// Carries one packet as far as it gets.
@@ -105,7 +111,12 @@ impl Net {
     fn send(&mut self, from: Ipv4Addr, packet: &[u8]) -> Arrival {
         let node = usize::from(from.octets()[2] - 1);
         let mut arrivals = self.carry(node, Source::Pod(from), packet);
-        assert_eq!(arrivals.len(), 1, "exactly one arrival of {:?}: {arrivals:?}", Packet::copy_of(packet));
+        assert_eq!(
+            arrivals.len(),
+            1,
+            "exactly one arrival of {:?}: {arrivals:?}",
+            Packet::copy_of(packet)
+        );
         arrivals.remove(0)
     }
 }
@@ -117,7 +128,10 @@ fn at(address: Ipv4Addr, port: u16) -> SocketAddrV4 {
 fn udp(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
     let mut bytes = Vec::new();
     let builder = PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), 64);
-    builder.udp(from.port(), to.port()).write(&mut bytes, b"payload").unwrap();
+    builder
+        .udp(from.port(), to.port())
+        .write(&mut bytes, b"payload")
+        .unwrap();
     bytes
 }
 
@@ -144,12 +158,21 @@ fn answer(arrival: &Arrival) -> Vec<u8> {
 
 fn assert_checksums(packet: &[u8]) {
     let sliced = SlicedPacket::from_ip(packet).expect("a packet");
-    let Some(etherparse::NetSlice::Ipv4(ip)) = &sliced.net else { panic!("not IPv4") };
+    let Some(etherparse::NetSlice::Ipv4(ip)) = &sliced.net else {
+        panic!("not IPv4")
+    };
     let header = ip.header().to_header();
-    assert_eq!(header.header_checksum, header.calc_header_checksum(), "IP header checksum");
+    assert_eq!(
+        header.header_checksum,
+        header.calc_header_checksum(),
+        "IP header checksum"
+    );
     match sliced.transport {
         Some(TransportSlice::Tcp(tcp)) => {
-            assert_eq!(tcp.checksum(), tcp.calc_checksum_ipv4(header.source, header.destination).unwrap());
+            assert_eq!(
+                tcp.checksum(),
+                tcp.calc_checksum_ipv4(header.source, header.destination).unwrap()
+            );
         }
         Some(TransportSlice::Udp(udp)) => {
             let expected = udp.to_header().calc_checksum_ipv4(&header, udp.payload()).unwrap();
@@ -161,14 +184,27 @@ fn assert_checksums(packet: &[u8]) {
 
 fn service(protocol: Protocol, backends: &[Ipv4Addr]) -> Service {
     let backends = backends.iter().map(|address| Backend::active(*address, 8080)).collect();
-    Service::new("demo/echo", Frontend::Address { address: at(VIP, 80), protocol }, backends)
+    Service::new(
+        "demo/echo",
+        Frontend::Address {
+            address: at(VIP, 80),
+            protocol,
+        },
+        backends,
+    )
 }
 
 /// One step of a generated history.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Client pod `client` of `node` sends from `port` to a server, and the server answers.
-    Ask { node: usize, client: u8, port: u16, server: Server, protocol: Protocol },
+    Ask {
+        node: usize,
+        client: u8,
+        port: u16,
+        server: Server,
+        protocol: Protocol,
+    },
     /// Time passes.
     Wait(u16),
 }
@@ -185,8 +221,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..2, 0u8..3).prop_map(|(node, n)| Server::Pod(node, n)),
     ];
     let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)];
-    let ask = (0usize..2, 0u8..3, 1000u16..1004, server, protocol)
-        .prop_map(|(node, client, port, server, protocol)| Step::Ask { node, client, port, server, protocol });
+    let ask =
+        (0usize..2, 0u8..3, 1000u16..1004, server, protocol).prop_map(|(node, client, port, server, protocol)| {
+            Step::Ask {
+                node,
+                client,
+                port,
+                server,
+                protocol,
+            }
+        });
     prop_oneof![12 => ask, 1 => (1u16..90).prop_map(Step::Wait)]
 }
 
@@ -309,11 +353,21 @@ fn a_host_without_its_own_ports_is_hidden_behind_the_node() {
         assert_checksums(out.packet.bytes());
         let source = out.headers().tuple.source;
         assert_eq!(*source.ip(), node_address(0));
-        assert!(TRANSLATED_PORTS.contains(&source.port()) && !sources.contains(&source), "{source}: {sources:?}");
+        assert!(
+            TRANSLATED_PORTS.contains(&source.port()) && !sources.contains(&source),
+            "{source}: {sources:?}"
+        );
         sources.push(source);
         let back = net.carry(0, Source::Wire, &answer(&out));
         assert_eq!(back[0].target, Target::Pod(pod(0, n)));
-        assert_eq!(back[0].headers().tuple, Tuple { protocol: Protocol::Udp, source: world, destination: client });
+        assert_eq!(
+            back[0].headers().tuple,
+            Tuple {
+                protocol: Protocol::Udp,
+                source: world,
+                destination: client
+            }
+        );
     }
     let stray = net.carry(0, Source::Wire, &udp(world, at(node_address(0), 60_000)));
     assert_eq!(stray[0].target, Target::Host, "what belongs to no flow is the host's");
@@ -354,9 +408,15 @@ fn policy_is_asked_once_a_flow_on_each_side_with_the_backend() {
     let egress = policies[0].asked.lock().unwrap();
     let ingress = policies[1].asked.lock().unwrap();
     assert_eq!((egress.len(), ingress.len()), (1, 1));
-    assert_eq!((egress[0].direction, egress[0].endpoint, egress[0].remote), (Direction::Egress, pod(0, 0), pod(1, 1)));
+    assert_eq!(
+        (egress[0].direction, egress[0].endpoint, egress[0].remote),
+        (Direction::Egress, pod(0, 0), pod(1, 1))
+    );
     assert_eq!(egress[0].port, 8080, "the backend's port, not the service's");
-    assert_eq!((ingress[0].direction, ingress[0].endpoint), (Direction::Ingress, pod(1, 1)));
+    assert_eq!(
+        (ingress[0].direction, ingress[0].endpoint),
+        (Direction::Ingress, pod(1, 1))
+    );
     assert_eq!(ingress[0].remote_identity, Identity(1000), "carried as VNI");
 }
 
@@ -367,16 +427,30 @@ fn a_denied_flow_is_dropped_with_its_reason_and_a_changed_policy_stops_open_flow
         let (client, to) = (at(pod(0, 0), 1000), at(pod(1, 1), 8080));
         net.send(*client.ip(), &segment(client, to, tcp::SYN));
         let denied = Some((direction, DropReason::PolicyDenied));
-        net.switches[node].set_policy(Box::new(Scripted { denied, ..Scripted::default() }));
+        net.switches[node].set_policy(Box::new(Scripted {
+            denied,
+            ..Scripted::default()
+        }));
         for source in [client, at(*client.ip(), 1001)] {
-            assert!(net.carry(0, Source::Pod(*client.ip()), &segment(source, to, tcp::SYN)).is_empty());
+            assert!(
+                net.carry(0, Source::Pod(*client.ip()), &segment(source, to, tcp::SYN))
+                    .is_empty()
+            );
         }
         let counters = net.switches[node].counters();
-        assert_eq!(counters.dropped.get(&(DropReason::PolicyDenied, direction)), Some(&2), "{counters:?}");
+        assert_eq!(
+            counters.dropped.get(&(DropReason::PolicyDenied, direction)),
+            Some(&2),
+            "{counters:?}"
+        );
         let flows = net.switches[node].flows(0);
         let of = |observation| flows.iter().filter(|flow| flow.observation == observation).count();
         // As Cilium: one dropped SYN gives two flows.
-        assert_eq!((of(Observation::PolicyVerdict), of(Observation::Drop)), (2, 2), "{flows:#?}");
+        assert_eq!(
+            (of(Observation::PolicyVerdict), of(Observation::Drop)),
+            (2, 2),
+            "{flows:#?}"
+        );
     }
 }
 
@@ -385,7 +459,10 @@ fn a_redirected_flow_goes_to_the_proxy_and_its_answers_come_from_whom_was_asked(
     for (node, direction) in [(0, Direction::Egress), (1, Direction::Ingress)] {
         let mut net = Net::new();
         let redirected = Some((direction, ProxyPort(10_001)));
-        net.switches[node].set_policy(Box::new(Scripted { redirected, ..Scripted::default() }));
+        net.switches[node].set_policy(Box::new(Scripted {
+            redirected,
+            ..Scripted::default()
+        }));
         let (client, to) = (at(pod(0, 0), 1000), at(pod(1, 1), 8080));
         let arrival = net.send(*client.ip(), &segment(client, to, tcp::SYN));
         assert_eq!((arrival.node, arrival.target), (node, Target::Host));
@@ -393,10 +470,23 @@ fn a_redirected_flow_goes_to_the_proxy_and_its_answers_come_from_whom_was_asked(
         let tuple = arrival.headers().tuple;
         assert_eq!(tuple.destination.port(), 10_001);
         let proxied = net.switches[node].proxied_flow(net.now, Protocol::Tcp, tuple.source, ProxyPort(10_001));
-        assert_eq!(proxied, Some(ProxiedFlow { destination: to, source_identity: Identity(1000) }));
+        assert_eq!(
+            proxied,
+            Some(ProxiedFlow {
+                destination: to,
+                source_identity: Identity(1000)
+            })
+        );
         let back = net.carry(node, Source::Host, &answer(&arrival));
         assert_eq!(back[0].target, Target::Pod(*client.ip()));
-        assert_eq!(back[0].headers().tuple, Tuple { protocol: Protocol::Tcp, source: to, destination: client });
+        assert_eq!(
+            back[0].headers().tuple,
+            Tuple {
+                protocol: Protocol::Tcp,
+                source: to,
+                destination: client
+            }
+        );
         let flows = net.switches[node].flows(0);
         let verdict = FlowVerdict::Redirected(ProxyPort(10_001));
         assert!(flows.iter().any(|flow| flow.verdict == verdict), "{flows:#?}");
@@ -429,7 +519,9 @@ fn fragments_follow_their_first_through_a_service() {
 fn affinity_covers_both_protocols_of_one_client_separately() {
     let mut net = Net::new();
     let sticky = |protocol| Service {
-        affinity: Affinity::ClientIp { timeout: Duration::from_secs(100) },
+        affinity: Affinity::ClientIp {
+            timeout: Duration::from_secs(100),
+        },
         ..service(protocol, &[pod(0, 1), pod(1, 1), pod(1, 2)])
     };
     net.set_services(&[sticky(Protocol::Tcp), sticky(Protocol::Udp)]);
@@ -450,7 +542,11 @@ fn the_ring_forgets_the_oldest_and_numbers_the_rest() {
     let mut switch = Switch::new(&config, 1500, 1, now);
     for n in 0..2 {
         let (address, identity) = (pod(0, n), Identity(1));
-        switch.add_pod(&PodConfig { name: "demo/x".into(), address, identity });
+        switch.add_pod(&PodConfig {
+            name: "demo/x".into(),
+            address,
+            identity,
+        });
     }
     for port in 1..=10 {
         let packet = Packet::copy_of(&udp(at(pod(0, 0), port), at(pod(0, 1), 9)));
@@ -479,7 +575,11 @@ fn a_delayed_endpoint_delays_its_packets_and_a_reset_answers_the_sender() {
     assert_eq!((out[0].target, out[0].delay), (Target::Pod(pod(0, 1)), delay));
 
     net.switches[0].set_faults(&[(FaultId(2), fault(Effect::Reset))]);
-    let arrivals = net.carry(0, Source::Pod(pod(0, 0)), &segment(at(pod(0, 0), 1), at(pod(0, 1), 2), tcp::ACK));
+    let arrivals = net.carry(
+        0,
+        Source::Pod(pod(0, 0)),
+        &segment(at(pod(0, 0), 1), at(pod(0, 1), 2), tcp::ACK),
+    );
     assert_eq!(arrivals[0].target, Target::Pod(pod(0, 0)));
     assert!(arrivals[0].headers().tcp_flags() & tcp::RST != 0);
 }

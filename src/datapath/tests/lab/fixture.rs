@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use meshproof_datapath::{
     Encryption, Fabric, FabricConfig, Identity, LinkProfile, NodeConfig, NodeHandle, NodeName, PodConfig, PodNet,
-    Routing,
+    Routing, WithoutKey,
 };
 use tokio::runtime::Runtime;
 
@@ -42,6 +42,7 @@ pub struct Shape {
     pub encryption: Encryption,
     pub routing: Routing,
     pub latency: Duration,
+    pub without_key: WithoutKey,
 }
 
 impl Default for Shape {
@@ -50,6 +51,7 @@ impl Default for Shape {
             encryption: Encryption::default(),
             routing: Routing::default(),
             latency: Duration::ZERO,
+            without_key: WithoutKey::SendInClear,
         }
     }
 }
@@ -89,6 +91,7 @@ impl Lab {
                 config.service_cidrs = vec![SERVICES.parse().expect("a CIDR")];
                 config.encryption = shape.encryption;
                 config.routing = shape.routing;
+                config.without_key = shape.without_key;
                 let handle = Node::start(config, &fabric).await.expect("a node");
                 let pods = [
                     add_pod(&handle, Ipv4Addr::new(10, net, third, 10)).await,

@@ -10,6 +10,7 @@ mod namespaces;
 mod probe;
 mod service;
 mod tunnel;
+mod victim;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,9 @@ use libtest_mimic::{Arguments, Trial};
 use meshproof_datapath::netns::{self, Isolation};
 
 fn main() -> ExitCode {
+    if let Some(end) = victim::requested() {
+        return victim::run(end);
+    }
     let arguments = Arguments::from_args();
     if arguments.list {
         return libtest_mimic::run(&arguments, trials(false)).exit_code();
@@ -42,6 +46,7 @@ fn trials(ignored: bool) -> Vec<Trial> {
         tunnel::CASES,
         faults::CASES,
         namespaces::CASES,
+        victim::CASES,
     ];
     let trial = |(name, case): &(&'static str, fn())| {
         let case = *case;

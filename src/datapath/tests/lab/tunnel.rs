@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use meshproof_datapath::{Encryption, Fault, Nodes, Protocol, Traffic, WithoutKey};
+use meshproof_datapath::{DropReason, Encryption, Fault, Nodes, Protocol, Traffic, WithoutKey};
 
 use crate::capture::Capture;
 use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, Shape};
@@ -14,7 +14,8 @@ pub const CASES: &[(&str, fn())] = &[
     ("tunnel::peers_have_handshakes_and_counters_once_used", peers),
     ("tunnel::without_encryption_the_wire_shows_vxlan", vxlan_in_clear),
     ("tunnel::a_plaintext_peer_is_seen", plaintext_peer),
-    ("tunnel::a_peer_without_key_leaks_or_is_cut_off", peer_without_key),
+    ("tunnel::a_peer_without_key_leaks", peer_without_key),
+    ("tunnel::in_strict_mode_a_peer_without_key_is_cut_off", strict_mode),
     ("tunnel::the_capture_sees_what_a_host_sends", capture_control),
 ];
 
@@ -189,6 +190,29 @@ fn peer_without_key() {
         capture.take().iter().any(|frame| contains(frame, MARKER)),
         "it leaks, as Cilium does"
     );
+}
+
+fn strict_mode() {
+    let lab = Lab::shaped(Shape {
+        without_key: WithoutKey::Drop,
+        ..Shape::default()
+    });
+    let mut peers: Vec<_> = lab.nodes.iter().map(|node| node.handle.as_peer()).collect();
+    peers.retain(|peer| peer.node != lab.name(INFRA_1));
+    peers
+        .iter_mut()
+        .filter(|peer| peer.node == lab.name(APPS_1))
+        .for_each(|peer| peer.public_key = None);
+    lab.node(INFRA_1).set_peers(peers);
+    let capture = Capture::on_eth0(lab.node(INFRA_1).namespace());
+    let socket = udp(lab.pod(INFRA_1, 0).namespace());
+    socket.connect(lab.server(APPS_1, 0)).expect("connected");
+    socket.send(MARKER).expect("sent");
+    assert!(is_silence(&socket.recv(&mut [0; 256]).expect_err("withheld")));
+    assert!(capture.take().is_empty(), "nothing leaks");
+    let counters = crate::fixture::wait(lab.node(INFRA_1).counters());
+    assert_eq!(counters.dropped_for(DropReason::Unencrypted), 1, "{counters:?}");
+    send_marker(&lab, INFRA_1, INFRA_2);
 }
 
 fn capture_control() {
