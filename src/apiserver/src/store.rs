@@ -28,6 +28,7 @@ mod write;
 pub use delete::Deleted;
 pub use garbage::GarbageCollector;
 pub use list::List;
+pub(crate) use metadata::now;
 pub use options::{DeleteOptions, ListOptions, Patch, Propagation, WatchOptions, WatchStart, WriteOptions};
 pub use watch::{Watch, WatchEvent};
 

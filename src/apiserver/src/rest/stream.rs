@@ -106,5 +106,8 @@ fn failure(error: &ApiError) -> Value {
 
 /// The end of a connection, as RFC 6455 wants it: gorilla's client takes one without a code for an error.
 fn farewell() -> Message {
-    Message::Close(Some(CloseFrame { code: close_code::NORMAL, reason: "".into() }))
+    Message::Close(Some(CloseFrame {
+        code: close_code::NORMAL,
+        reason: "".into(),
+    }))
 }
