@@ -1,0 +1,105 @@
+//! Contexts that do not lead to clusters, each told in one line with its cause.
+
+use crate::world::World;
+use jiff::{SignedDuration, Timestamp};
+use meshproof_apiserver::User;
+use meshproof_cluster::{ContextError, Contexts, Progress, Role, api::Cause, api::Outage};
+use std::net::TcpListener;
+
+fn role(cluster: &str, context: &str) -> Role {
+    Role {
+        cluster: cluster.into(),
+        context: context.into(),
+    }
+}
+
+fn one_line(error: &ContextError) -> String {
+    let text = error.to_string();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_named_as_such() {
+    let world = World::start(&["infra"]);
+    let expired = Timestamp::now() - SignedDuration::from_secs(1);
+    let kubeconfig = world.kubeconfig_as(|c| c.server.tokens().issue(User::admin("root"), Some(expired)));
+    let error = world.connect_with(kubeconfig).await.err().expect("401");
+    let text = one_line(&error);
+    assert!(
+        text.contains("401") && text.contains("expired") && text.contains("auth whoami"),
+        "{text}"
+    );
+    assert!(!error.is_configuration());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_told_with_address_and_cause() {
+    let world = World::start(&["infra"]);
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("its address").port()
+    };
+    let kubeconfig = world.write(&format!(
+        "apiVersion: v1\nkind: Config\nclusters:\n- {{name: infra, cluster: {{server: 'https://127.0.0.1:{port}'}}}}\ncontexts:\n- {{name: infra, context: {{cluster: infra}}}}\n"
+    ));
+    let error = world.connect_with(kubeconfig).await.err().expect("refused");
+    let text = one_line(&error);
+    assert!(
+        text.contains(&format!("127.0.0.1:{port}")) && text.contains("connection refused"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_does_not_resolve_is_told() {
+    let world = World::start(&["infra"]);
+    let kubeconfig = world.write(
+        "apiVersion: v1\nkind: Config\nclusters:\n- {name: infra, cluster: {server: 'https://nosuch.invalid:6443'}}\ncontexts:\n- {name: infra, context: {cluster: infra}}\n",
+    );
+    let error = world.connect_with(kubeconfig).await.err().expect("no such name");
+    let ContextError::Api(api) = &error else {
+        panic!("expected an API error, got {error:?}")
+    };
+    assert!(matches!(api.cause, Cause::Unreachable(Outage::Dns(_))), "{error:?}");
+    assert!(one_line(&error).contains("nosuch.invalid"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_authority_is_told_as_tls() {
+    let world = World::start(&["infra", "apps"]);
+    let text = std::fs::read_to_string(world.kubeconfig()).expect("the kubeconfig");
+    let (infra, apps) = (world.cluster("infra").server.url(), world.cluster("apps").server.url());
+    let swapped = text
+        .replace(&infra, "SWAP")
+        .replace(&apps, &infra)
+        .replace("SWAP", &apps);
+    let error = world
+        .connect_with(world.write(&swapped))
+        .await
+        .err()
+        .expect("wrong authority");
+    let ContextError::Api(api) = &error else {
+        panic!("expected an API error, got {error:?}")
+    };
+    assert!(matches!(api.cause, Cause::Unreachable(Outage::Tls(_))), "{error:?}");
+    assert!(one_line(&error).contains("certificate-authority"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_roles_for_one_cluster_are_refused() {
+    let world = World::start(&["infra"]);
+    let roles = [role("infra", "infra"), role("apps", "infra")];
+    let connected = Contexts::connect(&roles, Some(world.kubeconfig()), &Progress::silent()).await;
+    let error = connected.err().expect("the same cluster");
+    let text = one_line(&error);
+    assert!(
+        text.contains("infra and apps are the same cluster") && text.contains("UID"),
+        "{text}"
+    );
+    assert!(error.is_configuration());
+
+    let roles = [role("infra", "infra"), role("infra", "infra")];
+    let connected = Contexts::connect(&roles, Some(world.kubeconfig()), &Progress::silent()).await;
+    assert!(matches!(connected.err(), Some(ContextError::DuplicateRole(_))));
+}
