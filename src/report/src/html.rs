@@ -1,6 +1,80 @@
-//! `report.html`.
+//! `report.html`: one file without scripts or links to elsewhere, readable on a phone, in light and in dark.
+
+mod view;
+
 use crate::model::RunReport;
-/// The page.
+use askama::Template;
+use view::Page;
+
+/// The report as a page.
 pub fn html(report: &RunReport) -> String {
-    report.run.to_string()
+    Page::of(report)
+        .render()
+        .expect("the template writes to memory and calls nothing that fails")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_no_script() {
+        let page = html(&fixture::report());
+        for forbidden in ["<script", "<link", "@import", "url(", "<img", "onclick", "src="] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        if let Some(path) = std::env::var_os("MESHPROOF_HTML_OUT") {
+            std::fs::write(path, &page).expect("written");
+        }
+    }
+
+    #[test]
+    fn the_verdict_comes_first_and_what_failed_next() {
+        let page = html(&fixture::report());
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("missing: {text}"));
+        let order = [
+            "<h1",
+            "taken from the live configuration",
+            "What failed",
+            "no answer within 1500 ms",
+            "--exact &#39;connectivity::udp[infra-&#62;apps]&#39;",
+            "What could not be told",
+            "Who reaches whom",
+            "Distributions",
+            "<h2>All checks",
+            "<h2>Clusters",
+            "<h2>Claims",
+        ];
+        let places: Vec<usize> = order.iter().map(|text| at(text)).collect();
+        assert!(places.is_sorted(), "{:?}", order.iter().zip(places).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_was_observed_cannot_become_markup() {
+        let mut report = fixture::report();
+        let attack = "<script>alert(1)</script>\"'><b>";
+        for trial in report.suites.iter_mut().flat_map(|suite| &mut suite.trials) {
+            trial.title = attack.into();
+            trial.evidence.push(format!("HTTP: infra-1 -> apps-1 {attack}"));
+            trial.measurements.iter_mut().for_each(|m| m.subject = attack.into());
+            trial.verdict = meshproof_contract::Verdict::inconclusive(attack);
+        }
+        report.run = attack.into();
+        let page = html(&report);
+        assert!(
+            !page.contains("<script") && !page.contains("\"'><b>"),
+            "escaped everywhere"
+        );
+    }
+
+    #[test]
+    fn an_empty_run_has_a_page_too() {
+        let page = html(&RunReport::from_events(&[]));
+        assert!(
+            page.contains("Inconclusive") && page.contains("killed or crashed"),
+            "{page}"
+        );
+        assert!(!page.contains("What failed"), "no empty section");
+    }
 }

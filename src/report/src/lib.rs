@@ -5,6 +5,7 @@
 //! came about.
 
 mod attachment;
+mod figure;
 mod fold;
 pub mod folder;
 mod html;
@@ -14,6 +15,7 @@ mod markdown;
 mod metrics;
 pub mod model;
 mod schema;
+mod svg;
 mod text;
 
 pub use fold::Fold;

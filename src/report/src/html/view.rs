@@ -1,0 +1,317 @@
+//! What the template shows, prepared so that it holds no logic of its own.
+
+use crate::{
+    figure::{
+        distribution::plots,
+        matrix::{matrices, places},
+        statistics::statistics,
+    },
+    model::{Counts, RunReport, TrialReport},
+    text::{counted, duration, phase, sentence, words},
+};
+use askama::Template;
+use meshproof_contract::{Exit, Finding, Verdict};
+
+#[derive(Template)]
+#[template(path = "report.html")]
+pub(super) struct Page<'a> {
+    pub(super) report: &'a RunReport,
+    /// `good`, `bad` or `unsure`.
+    class: &'static str,
+    mark: &'static str,
+    title: String,
+    meaning: String,
+    when: String,
+    took: String,
+    share: Vec<Share>,
+    failed: Vec<Red<'a>>,
+    inconclusive: Vec<Red<'a>>,
+    matrices: Vec<Figure>,
+    plots: Vec<Figure>,
+    statistics: Vec<[String; 6]>,
+    suites: Vec<Suite<'a>>,
+    phases: Vec<(&'static str, String)>,
+    command: String,
+}
+
+/// A part of the bar below the verdict.
+struct Share {
+    class: &'static str,
+    number: usize,
+    word: &'static str,
+}
+
+/// A trial that is told in full.
+struct Red<'a> {
+    trial: &'a TrialReport,
+    class: &'static str,
+    took: String,
+    why: String,
+    deviations: Vec<Deviation<'a>>,
+    commands: Vec<&'a str>,
+    evidence: Vec<&'a str>,
+}
+
+/// Deviations that differ in their subject only.
+struct Deviation<'a> {
+    subjects: Vec<String>,
+    expected: &'a str,
+    observed: &'a str,
+}
+
+struct Figure {
+    caption: String,
+    note: String,
+    class: &'static str,
+    svg: String,
+}
+
+struct Suite<'a> {
+    name: &'a str,
+    class: &'static str,
+    tally: String,
+    took: String,
+    open: bool,
+    trials: Vec<Line<'a>>,
+}
+
+struct Line<'a> {
+    class: &'static str,
+    mark: &'static str,
+    word: &'static str,
+    title: &'a str,
+    name: &'a str,
+    seen: String,
+    took: String,
+}
+
+impl<'a> Page<'a> {
+    pub(super) fn of(report: &'a RunReport) -> Self {
+        let (class, mark) = match report.exit() {
+            Some(Exit::Passed) => ("good", "✓"),
+            Some(Exit::Failed) => ("bad", "✕"),
+            _ => ("unsure", "?"),
+        };
+        let places = report.facts.as_ref().map(places).unwrap_or_default();
+        Self {
+            report,
+            class,
+            mark,
+            title: sentence(&report.verdict),
+            meaning: sentence(&report.meaning()),
+            when: report.started.map_or("unknown time".to_owned(), |at| {
+                at.strftime("%-d %B %Y, %H:%M UTC").to_string()
+            }),
+            took: duration(report.seconds),
+            share: share(report.counts),
+            failed: report.failed().into_iter().map(red).collect(),
+            inconclusive: report.inconclusive().into_iter().map(red).collect(),
+            matrices: report
+                .suites
+                .iter()
+                .flat_map(|suite| matrices(suite, &places))
+                .map(|m| matrix(&m))
+                .collect(),
+            plots: plots(report, &places)
+                .into_iter()
+                .map(|plot| Figure {
+                    caption: sentence(&words(&plot.name)),
+                    note: match plot.left_out {
+                        0 => String::new(),
+                        n => format!(
+                            "the slowest {}; {n} faster ones are in report.json",
+                            counted(plot.rows.len(), "pair")
+                        ),
+                    },
+                    class: "",
+                    svg: plot.svg(),
+                })
+                .collect(),
+            statistics: statistics(report)
+                .iter()
+                .map(|s| {
+                    let [low, middle, high] = s.spread();
+                    [
+                        sentence(&words(&s.name)),
+                        s.check.clone(),
+                        s.count().to_string(),
+                        low,
+                        middle,
+                        high,
+                    ]
+                })
+                .collect(),
+            suites: report.suites.iter().map(suite).collect(),
+            phases: report
+                .phases
+                .iter()
+                .map(|p| (phase(p.phase), duration(p.seconds)))
+                .collect(),
+            command: report.command.join(" "),
+        }
+    }
+}
+
+fn share(counts: Counts) -> Vec<Share> {
+    [
+        ("bad", counts.failed, "failed"),
+        ("unsure", counts.inconclusive, "inconclusive"),
+        ("good", counts.passed, "passed"),
+        ("none", counts.skipped, "skipped"),
+    ]
+    .into_iter()
+    .filter(|(_, number, _)| *number > 0)
+    .map(|(class, number, word)| Share { class, number, word })
+    .collect()
+}
+
+fn red(trial: &TrialReport) -> Red<'_> {
+    let mut deviations: Vec<Deviation<'_>> = Vec::new();
+    if let Verdict::Fail { findings } = &trial.verdict {
+        for Finding {
+            subject,
+            expected,
+            observed,
+        } in findings
+        {
+            let subject = subject.replace(" -> ", " → ");
+            match deviations
+                .iter_mut()
+                .find(|d| d.expected == expected && d.observed == observed)
+            {
+                Some(same) => same.subjects.push(subject),
+                None => deviations.push(Deviation {
+                    subjects: vec![subject],
+                    expected,
+                    observed,
+                }),
+            }
+        }
+    }
+    let command = |line: &'_ &String| line.starts_with("next: ");
+    Red {
+        trial,
+        class: class(&trial.verdict),
+        took: duration(trial.seconds),
+        why: match &trial.verdict {
+            Verdict::Inconclusive { why } => why.clone(),
+            _ => String::new(),
+        },
+        deviations,
+        commands: trial
+            .evidence
+            .iter()
+            .filter(command)
+            .map(|line| &line["next: ".len()..])
+            .collect(),
+        evidence: trial
+            .evidence
+            .iter()
+            .filter(|line| !command(line))
+            .map(String::as_str)
+            .collect(),
+    }
+}
+
+fn matrix(matrix: &crate::figure::matrix::Matrix) -> Figure {
+    let (wrong, unknown, pairs) = (matrix.wrong(), matrix.unknown(), matrix.pairs());
+    let (class, seen) = match (wrong, unknown) {
+        (0, 0) => ("good", format!("all {pairs} pairs right")),
+        (0, n) => ("unsure", format!("{n} of {pairs} could not be told")),
+        (n, _) => ("bad", format!("{n} of {pairs} wrong")),
+    };
+    let unit = matrix.unit().map_or(String::new(), |unit| format!(", in {unit}"));
+    Figure {
+        caption: sentence(&matrix.what),
+        note: seen + &unit,
+        class,
+        svg: matrix.svg(),
+    }
+}
+
+fn suite(suite: &crate::model::SuiteReport) -> Suite<'_> {
+    let counts = suite.counts;
+    let class = if counts.failed > 0 {
+        "bad"
+    } else if counts.inconclusive > 0 {
+        "unsure"
+    } else if counts.passed > 0 {
+        "good"
+    } else {
+        "none"
+    };
+    let tally: Vec<String> = share(counts)
+        .iter()
+        .map(|part| format!("{} {}", part.number, part.word))
+        .collect();
+    Suite {
+        name: &suite.name,
+        class,
+        tally: tally.join(", "),
+        took: duration(suite.seconds),
+        open: counts.failed + counts.inconclusive > 0,
+        trials: suite.trials.iter().map(line).collect(),
+    }
+}
+
+fn line(trial: &TrialReport) -> Line<'_> {
+    let (mark, word) = match trial.verdict {
+        Verdict::Pass { .. } => ("✓", "passed"),
+        Verdict::Fail { .. } => ("✕", "failed"),
+        Verdict::Inconclusive { .. } => ("?", "inconclusive"),
+        Verdict::Skipped { .. } => ("–", "skipped"),
+    };
+    let seen = match &trial.verdict {
+        Verdict::Pass { witnesses } => witnesses.iter().map(|w| w.what.as_str()).collect::<Vec<_>>().join("; "),
+        _ => trial.headline(),
+    };
+    Line {
+        class: class(&trial.verdict),
+        mark,
+        word,
+        title: &trial.title,
+        name: trial.short_name(),
+        seen: seen.replace(" -> ", " → "),
+        took: duration(trial.seconds),
+    }
+}
+
+fn class(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass { .. } => "good",
+        Verdict::Fail { .. } => "bad",
+        Verdict::Inconclusive { .. } => "unsure",
+        Verdict::Skipped { .. } => "none",
+    }
+}
+
+/// Filters of the template.
+mod filters {
+    use meshproof_contract::ClaimKind;
+
+    /// A claim's kind as `meshproof.yaml` writes it.
+    #[askama::filter_fn]
+    pub(super) fn word(kind: &ClaimKind, _: &dyn askama::Values) -> askama::Result<String> {
+        let json = serde_json::to_string(kind).unwrap_or_default();
+        Ok(json.trim_matches('"').to_owned())
+    }
+
+    /// Text for people as HTML: escaped, and what stands between backticks as code.
+    #[askama::filter_fn]
+    pub(super) fn prose(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
+        let escaped = text
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;");
+        let parts: Vec<&str> = escaped.split('`').collect();
+        if parts.len().is_multiple_of(2) {
+            return Ok(escaped);
+        }
+        let part = |(index, part): (usize, &&str)| match index % 2 {
+            0 => (*part).to_owned(),
+            _ => format!("<code>{part}</code>"),
+        };
+        Ok(parts.iter().enumerate().map(part).collect())
+    }
+}
