@@ -7,6 +7,11 @@ use crate::error::ApiError;
 use crate::resource::{ResourceDef, Subresource};
 use crate::store::Store;
 
+mod defaults;
+mod pod_security;
+mod status;
+mod validation;
+
 /// What is being done to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -49,17 +54,38 @@ pub trait Admission: Send + Sync + 'static {
     fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError>;
 }
 
-pub(crate) fn reset_status(_def: &ResourceDef, _object: &mut Value) {}
+/// What a new object's status begins with, whatever the client sent.
+pub(crate) fn reset_status(def: &ResourceDef, object: &mut Value) {
+    status::reset(def, object);
+}
 
-pub(crate) fn complete(_def: &ResourceDef, _operation: Operation, _old: Option<&Value>, _object: &mut Value) {}
+/// Fills in what the client left out.
+pub(crate) fn complete(def: &ResourceDef, old: Option<&Value>, object: &mut Value) {
+    defaults::complete(def, old, object);
+}
 
+/// Refuses what is not valid (422) or not allowed in its namespace (403).
 pub(crate) fn check(
-    _store: &Store,
-    _def: &ResourceDef,
-    _operation: Operation,
-    _subresource: Option<Subresource>,
-    _old: Option<&Value>,
-    _object: &Value,
+    store: &Store,
+    def: &ResourceDef,
+    operation: Operation,
+    subresource: Option<Subresource>,
+    old: Option<&Value>,
+    object: &Value,
 ) -> Result<(), ApiError> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if matches!(subresource, None | Some(Subresource::EphemeralContainers)) {
+        let causes = validation::causes(def, old, object);
+        if !causes.is_empty() {
+            return Err(ApiError::invalid(def, name, causes));
+        }
+    }
+    let is_pod = def.group.is_empty() && def.kind == "Pod";
+    if is_pod
+        && subresource.is_none()
+        && (operation == Operation::Create || old.is_some_and(|o| o["spec"] != object["spec"]))
+    {
+        pod_security::check(store, def, object)?;
+    }
     Ok(())
 }

@@ -113,6 +113,8 @@ pub enum CauseKind {
     NotSupported,
     /// The value is too long.
     TooLong,
+    /// The value names something that does not exist.
+    NotFound,
     /// Another field manager owns the field (server-side apply).
     ManagerConflict,
     /// The asked resourceVersion does not exist yet.
@@ -133,6 +135,7 @@ impl CauseKind {
             Self::Duplicate => "FieldValueDuplicate",
             Self::NotSupported => "FieldValueNotSupported",
             Self::TooLong => "FieldValueTooLong",
+            Self::NotFound => "FieldValueNotFound",
             Self::ManagerConflict => "FieldManagerConflict",
             Self::ResourceVersionTooLarge => "ResourceVersionTooLarge",
             Self::NamespaceTerminating => "NamespaceTerminating",

@@ -189,7 +189,9 @@ impl Store {
         let target = old.unwrap_or(object);
         let namespace = target["metadata"]["namespace"].as_str().map(str::to_owned);
         let name = target["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        admission::complete(def, operation, old, object);
+        if operation != Operation::Delete {
+            admission::complete(def, old, object);
+        }
         for hook in &self.shared.hooks {
             hook.admit(&mut AdmissionRequest {
                 operation,
