@@ -4,6 +4,7 @@ pub mod host;
 pub mod overhead;
 pub mod path_mtu;
 pub mod payload;
+pub mod ping;
 pub mod reach;
 pub mod round_trips;
 pub mod source_address;
@@ -13,7 +14,7 @@ use meshproof_contract::{Needs, Suite};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "connectivity",
-    about: "Pods reach pods on the same node, on other nodes and in the other cluster: over HTTP, TCP and UDP, with their own source address, every size of payload, the full path MTU, without loss and in time; and nodes reach pods, and pods nodes.",
+    about: "Pods reach pods on the same node, on other nodes and in the other cluster: over HTTP, TCP, UDP and ICMP, with their own source address, every size of payload, the full path MTU, without loss and in time; and nodes reach pods, and pods nodes.",
     checks: &[
         &reach::HTTP_SAME_NODE,
         &reach::HTTP_OTHER_NODE,
@@ -24,6 +25,9 @@ pub const SUITE: Suite = Suite {
         &reach::UDP_SAME_NODE,
         &reach::UDP_OTHER_NODE,
         &reach::UDP_OTHER_CLUSTER,
+        &ping::SAME_NODE,
+        &ping::OTHER_NODE,
+        &ping::OTHER_CLUSTER,
         &source_address::SAME_NODE,
         &source_address::OTHER_NODE,
         &source_address::OTHER_CLUSTER,

@@ -6,7 +6,7 @@ mod network;
 mod resolver;
 mod topology;
 
-pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, timeout};
+pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 
 use async_trait::async_trait;
 use kube::Objects;

@@ -108,7 +108,9 @@ fn needs(needs: Needs) -> String {
         let _ = write!(words, ", on scenario `{scenario}`");
     }
     if let Some(claim) = needs.claim {
-        let _ = write!(words, ", where {claim:?} is claimed");
+        // The claim's word as in meshproof.yaml.
+        let word = serde_json::to_value(claim).unwrap_or_default();
+        let _ = write!(words, ", where `{}` is claimed", word.as_str().unwrap_or_default());
     }
     words
 }

@@ -175,13 +175,15 @@ impl Check for Host {
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.way {
-            Way::ToHost => self
-                .class
-                .pick(&["host-unreachable"], &["host-unreachable"], &["host-unreachable-mesh"]),
+            Way::ToHost => self.class.pick(
+                &["pod-to-host-dropped", "host-unreachable"],
+                &["pod-to-host-dropped", "host-unreachable"],
+                &["pod-to-host-dropped", "host-unreachable-mesh"],
+            ),
             Way::FromHost => self.class.pick(
-                &["endpoint-blackhole"],
+                &["host-to-pod-dropped"],
                 &["node-pair-blackhole"],
-                &["one-way-blackhole"],
+                &["one-way-blackhole", "other-cluster-blackhole"],
             ),
         }
     }

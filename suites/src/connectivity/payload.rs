@@ -177,9 +177,9 @@ impl Check for Payload {
     }
     fn faults(&self) -> &'static [&'static str] {
         self.class.pick(
-            &["corrupted-payload-same-node"],
-            &["mtu-blackhole", "corrupted-payload"],
-            &["mtu-blackhole-mesh"],
+            &["corrupted-payload-same-node", "mtu-blackhole-same-node"],
+            &["corrupted-payload", "mtu-blackhole"],
+            &["corrupted-payload-mesh", "mtu-blackhole-mesh"],
         )
     }
 

@@ -163,14 +163,21 @@ impl Check for Reach {
 
     fn faults(&self) -> &'static [&'static str] {
         match self.protocol {
-            Protocol::Http | Protocol::Tcp => self.class.pick(
-                &["endpoint-blackhole"],
-                &["node-pair-blackhole", "tunnel-down"],
-                &["one-way-blackhole"],
+            Protocol::Http => self.class.pick(
+                &["endpoint-blackhole", "same-node-dropped"],
+                &["node-pair-blackhole", "tunnel-down", "http-reset"],
+                &["one-way-blackhole", "other-cluster-blackhole", "tunnel-down-mesh"],
             ),
-            Protocol::Udp => self
-                .class
-                .pick(&["endpoint-blackhole"], &["udp-dropped"], &["udp-dropped"]),
+            Protocol::Tcp => self.class.pick(
+                &["endpoint-blackhole", "same-node-dropped"],
+                &["tcp-dropped", "node-pair-blackhole", "tunnel-down"],
+                &["tcp-dropped", "one-way-blackhole", "other-cluster-blackhole"],
+            ),
+            Protocol::Udp => self.class.pick(
+                &["endpoint-blackhole", "same-node-dropped"],
+                &["udp-dropped", "node-pair-blackhole"],
+                &["udp-dropped", "other-cluster-blackhole"],
+            ),
         }
     }
 
