@@ -22,7 +22,7 @@ use crate::netns::{Namespace, NamespaceError};
 use crate::policy::{Identity, Policy, ProxyPort};
 use crate::reactor::{Reactor, Waker};
 use crate::service::{Protocol, Service};
-use crate::switch::{ProxiedFlow, Switch};
+use crate::switch::{ProxiedFlow, Switch, Upstream};
 use crate::wireguard::PeerStatus;
 use worker::{Command, Worker};
 
@@ -270,6 +270,15 @@ impl NodeHandle {
         self.ask(move |worker| worker.switch.proxied_flow(Instant::now(), protocol, client, proxy))
             .await
             .flatten()
+    }
+
+    /// Announces that the next flow that a proxy opens from `local`, an address and port that it has bound in the
+    /// node's namespace, is on a client's behalf: it leaves with the client's address and identity. Wait for it before
+    /// sending.
+    pub async fn impersonate(&self, protocol: Protocol, local: SocketAddrV4, upstream: Upstream) {
+        self.ask(move |worker| worker.switch.impersonate(protocol, local, upstream))
+            .await
+            .unwrap_or_default();
     }
 
     /// Counts since the start; all zero once the node has shut down.

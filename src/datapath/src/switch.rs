@@ -11,95 +11,37 @@ mod deliver;
 mod fragments;
 mod journal;
 mod maglev;
+mod ports;
+mod proxy;
 mod related;
+mod settings;
 mod setup;
 mod topology;
+mod wire;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv4Net;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::config::{Encryption, NodeConfig, Peer, PodConfig, Routing};
-use crate::fault::{Fault, FaultId, Traffic};
+use crate::config::{Encryption, NodeConfig, Routing};
 use crate::flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party};
-use crate::impairment::Impairments;
 use crate::name::NodeName;
 use crate::packet::{HeaderError, Headers, Packet, Transport, Tuple};
-use crate::policy::{AllowAll, Identity, Policy, ProxyPort};
-use crate::service::{Protocol, Service};
+use crate::policy::{AllowAll, Identity, Policy};
+use crate::service::Protocol;
 use balance::{Keep, ServiceTable};
 use conntrack::{Conntrack, FlowKey, Way};
 use fragments::FragmentTable;
 use journal::Journal;
-use topology::{Endpoint, Topology};
+use settings::SwitchFaults;
+use topology::Topology;
 
+pub use ports::{Delivery, Protection, ProxiedFlow, Source, Target, Upstream};
 pub use topology::PeerIndex;
-
-/// Where a packet comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The pod with this address.
-    Pod(Ipv4Addr),
-    /// A process in the node's own namespace.
-    Host,
-    /// Another node, through the tunnel, with the identity that it carried.
-    Tunnel(Identity),
-    /// The network outside any tunnel, addressed to this node's switch.
-    Wire,
-}
-
-/// Where a packet goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// The pod with this address.
-    Pod(Ipv4Addr),
-    /// The node's own stack.
-    Host,
-    /// A peer, tunnelled.
-    Peer {
-        /// Which.
-        peer: PeerIndex,
-        /// The source's identity.
-        identity: Identity,
-        /// Whether it may be encrypted.
-        protection: Protection,
-    },
-    /// The network, as it is.
-    Wire,
-}
-
-/// Whether a packet to a peer goes the configured way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protection {
-    /// As configured.
-    Configured,
-    /// In clear whatever is configured: a fault.
-    Stripped,
-}
-
-/// A packet on its way out.
-#[derive(Debug)]
-pub struct Delivery {
-    /// Where to.
-    pub target: Target,
-    /// The packet.
-    pub packet: Packet,
-    /// How long to hold it back.
-    pub delay: Duration,
-}
-
-/// Where a proxied flow was really going.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProxiedFlow {
-    /// The destination that the client asked for, a service's address if it asked a service.
-    pub destination: SocketAddrV4,
-    /// The client's identity.
-    pub source_identity: Identity,
-}
 
 /// Ports that translated sources get: above the host's own ephemeral ports, as set up by the node.
 pub(crate) const TRANSLATED_PORTS: RangeInclusive<u16> = 49152..=65535;
@@ -124,22 +66,12 @@ pub struct Switch {
     policy: Box<dyn Policy>,
     policy_revision: u64,
     faults: SwitchFaults,
+    /// Flows that proxies are about to open.
+    upstreams: HashMap<(Protocol, SocketAddrV4), Upstream>,
     /// Inner MTU that the path to a peer was found to have, until the faults change.
     learned_mtu: Vec<Option<usize>>,
     rng: SmallRng,
     next_expiry: Instant,
-}
-
-/// The faults that act in this switch.
-#[derive(Debug, Default)]
-struct SwitchFaults {
-    endpoints: Vec<(Ipv4Addr, Direction, Impairments)>,
-    /// By peer.
-    paths: Vec<Impairments>,
-    masquerade: Vec<bool>,
-    /// Between two pods of this node.
-    masquerade_local: bool,
-    plaintext: Vec<Vec<Traffic>>,
 }
 
 /// A packet with what is known of it, on its way through.
@@ -155,6 +87,24 @@ struct Transit {
     twice: bool,
     /// The smallest MTU that a fault allows on its way.
     mtu: usize,
+    /// Identity to carry, where it is not the source's own.
+    identity: Option<Identity>,
+}
+
+impl Transit {
+    fn new(now: Instant, from: Source, packet: Packet, headers: Headers, tuple: Tuple) -> Self {
+        Self {
+            now,
+            from,
+            packet,
+            headers,
+            tuple,
+            delay: Duration::ZERO,
+            twice: false,
+            mtu: usize::MAX,
+            identity: None,
+        }
+    }
 }
 
 /// Why a packet does not go on, and what its sender gets to know.
@@ -188,126 +138,10 @@ impl Switch {
             policy: Box::new(AllowAll),
             policy_revision: 0,
             faults: SwitchFaults::default(),
+            upstreams: HashMap::new(),
             learned_mtu: Vec::new(),
             rng: SmallRng::seed_from_u64(seed),
             next_expiry: now + EXPIRE_EVERY,
-        }
-    }
-
-    /// Adds a pod, or changes its name and identity.
-    pub fn add_pod(&mut self, pod: &PodConfig) {
-        let endpoint = Endpoint {
-            name: pod.name.clone(),
-            identity: pod.identity,
-        };
-        if self.topology.endpoints.insert(pod.address, endpoint).is_none() {
-            self.conntrack.forget_address(pod.address);
-        }
-    }
-
-    /// Removes a pod and forgets its flows.
-    pub fn remove_pod(&mut self, address: Ipv4Addr) {
-        self.topology.endpoints.remove(&address);
-        self.conntrack.forget_address(address);
-    }
-
-    /// Gives a pod another identity; its flows are asked about again.
-    pub fn set_pod_identity(&mut self, address: Ipv4Addr, identity: Identity) {
-        if let Some(endpoint) = self.topology.endpoints.get_mut(&address) {
-            endpoint.identity = identity;
-            self.policy_revision += 1;
-        }
-    }
-
-    /// Replaces the peers. Call [`set_faults`](Self::set_faults) afterwards: faults are kept by peer.
-    pub fn set_peers(&mut self, peers: Vec<Peer>) {
-        self.learned_mtu = vec![None; peers.len()];
-        self.topology.set_peers(peers);
-    }
-
-    /// Replaces the services.
-    pub fn set_services(&mut self, services: Vec<Service>) {
-        self.services.set_services(services);
-    }
-
-    /// Replaces what is known about remote addresses.
-    pub fn set_identities(&mut self, identities: Vec<(Ipv4Net, Identity)>) {
-        self.topology.set_identities(identities);
-        self.policy_revision += 1;
-    }
-
-    /// Replaces the policy.
-    pub fn set_policy(&mut self, policy: Box<dyn Policy>) {
-        self.policy = policy;
-        self.policy_revision += 1;
-    }
-
-    /// Replaces the faults; those that do not act in this switch are ignored.
-    pub fn set_faults(&mut self, faults: &[(FaultId, Fault)]) {
-        let peers = self.topology.peers.len();
-        let mut acting = SwitchFaults {
-            endpoints: Vec::new(),
-            paths: vec![Impairments::default(); peers],
-            masquerade: vec![false; peers],
-            masquerade_local: false,
-            plaintext: vec![Vec::new(); peers],
-        };
-        let mut overrides = Vec::new();
-        let name = &self.name;
-        for (_, fault) in faults {
-            let towards = |nodes: &crate::fault::Nodes| -> Vec<usize> {
-                let peers = self.topology.peers.iter().enumerate();
-                peers
-                    .filter(|(_, peer)| nodes.contains(&peer.node))
-                    .map(|(index, _)| index)
-                    .collect()
-            };
-            match fault {
-                Fault::Path { from, to, impairment } if from.contains(name) => {
-                    towards(to)
-                        .into_iter()
-                        .for_each(|peer| acting.paths[peer].0.push(impairment.clone()));
-                }
-                Fault::Masquerade { from, to } if from.contains(name) => {
-                    towards(to).into_iter().for_each(|peer| acting.masquerade[peer] = true);
-                    acting.masquerade_local |= to.contains(name);
-                }
-                Fault::Plaintext { from, to, traffic } if from.contains(name) => {
-                    towards(to)
-                        .into_iter()
-                        .for_each(|peer| acting.plaintext[peer].push(traffic.clone()));
-                }
-                Fault::Endpoint {
-                    address,
-                    direction,
-                    impairment,
-                } => {
-                    let known = acting
-                        .endpoints
-                        .iter_mut()
-                        .find(|(a, d, _)| a == address && d == direction);
-                    match known {
-                        Some((_, _, impairments)) => impairments.0.push(impairment.clone()),
-                        None => acting
-                            .endpoints
-                            .push((*address, *direction, Impairments(vec![impairment.clone()]))),
-                    }
-                }
-                Fault::Service { nodes, service, change } if nodes.contains(name) => {
-                    overrides.push((service.clone(), change.clone()));
-                }
-                _ => {}
-            }
-        }
-        self.faults = acting;
-        self.services.set_overrides(overrides);
-        self.learned_mtu.fill(None);
-    }
-
-    /// Notes that packets of more than `mtu` bytes do not reach a peer; senders will be told.
-    pub fn learn_mtu(&mut self, peer: PeerIndex, mtu: usize) {
-        if let Some(learned) = self.learned_mtu.get_mut(peer.0) {
-            *learned = Some(learned.map_or(mtu, |known| known.min(mtu)));
         }
     }
 
@@ -322,53 +156,6 @@ impl Switch {
     /// Remembered flow events from this sequence number on.
     pub fn flows(&self, from: u64) -> Vec<FlowEvent> {
         self.journal.since(from)
-    }
-
-    /// Where a flow that a proxy accepted from `client` was really going.
-    pub fn proxied_flow(
-        &self,
-        now: Instant,
-        protocol: Protocol,
-        client: SocketAddrV4,
-        proxy: ProxyPort,
-    ) -> Option<ProxiedFlow> {
-        let source = SocketAddrV4::new(self.topology.router, proxy.0);
-        let (key, _) = self.conntrack.find(
-            now,
-            &Tuple {
-                protocol,
-                source,
-                destination: client,
-            },
-        )?;
-        let flow = self.conntrack.get(key);
-        let was_redirected = flow.redirect == Some(proxy);
-        was_redirected.then_some(ProxiedFlow {
-            destination: flow.original.destination,
-            source_identity: flow.source_identity,
-        })
-    }
-
-    /// Whether the stack of this node must not see a packet that arrives on `eth0`: it is for a pod, for a NodePort or
-    /// for a translated source.
-    pub(crate) fn wants_from_wire(
-        own: Ipv4Addr,
-        node_ports: &RangeInclusive<u16>,
-        reserved: &[u16],
-        headers: &Headers,
-    ) -> bool {
-        if headers.destination() != own {
-            return true;
-        }
-        let port = headers.tuple.destination.port();
-        let is_ours = node_ports.contains(&port) || (TRANSLATED_PORTS.contains(&port) && !reserved.contains(&port));
-        let is_echo_request = matches!(headers.transport, Transport::IcmpEcho { kind: 8 });
-        is_ours || (headers.tuple.protocol == Protocol::Icmp && !is_echo_request)
-    }
-
-    /// What [`wants_from_wire`](Self::wants_from_wire) needs, for whoever sits at the other end of `eth0`.
-    pub(crate) fn wire_ports(&self) -> (RangeInclusive<u16>, Vec<u16>) {
-        (self.node_ports.clone(), self.reserved_ports.clone())
     }
 
     /// Takes a packet in; deliveries are appended to `out`.
@@ -395,16 +182,7 @@ impl Switch {
                 .journal
                 .count_dropped(DropReason::FragmentNotFound, direction_of(from));
         };
-        let mut transit = Transit {
-            now,
-            from,
-            packet,
-            headers,
-            tuple,
-            delay: Duration::ZERO,
-            twice: false,
-            mtu: usize::MAX,
-        };
+        let mut transit = Transit::new(now, from, packet, headers, tuple);
         if let Err(refusal) = self.pass(&mut transit, out) {
             self.refuse(&transit, refusal, out);
         }
@@ -413,20 +191,9 @@ impl Switch {
     /// Notes that a packet for a peer was dropped because it could not be encrypted.
     pub(crate) fn note_unencrypted(&mut self, bytes: &[u8], now: Instant) {
         let Ok(headers) = Headers::read(bytes) else { return };
-        let (tuple, reason) = (headers.tuple, DropReason::Unencrypted);
         let from = Source::Pod(headers.source());
-        let packet = Packet::zeroed(0);
-        let transit = Transit {
-            now,
-            from,
-            packet,
-            headers,
-            tuple,
-            delay: Duration::ZERO,
-            twice: false,
-            mtu: usize::MAX,
-        };
-        self.note_drop(&transit, reason);
+        let transit = Transit::new(now, from, Packet::zeroed(0), headers, headers.tuple);
+        self.note_drop(&transit, DropReason::Unencrypted);
     }
 
     fn pass(&mut self, transit: &mut Transit, out: &mut Vec<Delivery>) -> Result<(), Refusal> {

@@ -69,8 +69,10 @@ pub(super) struct Flow {
     pub redirect: Option<ProxyPort>,
     /// Revision of the policy that allowed it.
     pub policy_revision: u64,
-    /// Whether no policy applies (a pod reaching itself).
-    pub hairpin: bool,
+    /// Whether no policy applies: a pod reaching itself, or what a destination's own proxy let through.
+    pub exempt: bool,
+    /// Whether a proxy of the host opened it on a client's behalf.
+    pub impersonates: bool,
     /// Identity of who opened it.
     pub source_identity: Identity,
     /// Identity of whom it was opened to.

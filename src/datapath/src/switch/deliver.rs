@@ -27,6 +27,9 @@ impl Switch {
     ) {
         let flow = self.conntrack.get(key);
         let before = transit.tuple;
+        if flow.impersonates && way == Way::Original {
+            transit.identity = Some(flow.source_identity);
+        }
         let (source, destination, redirect) = match way {
             Way::Original => (flow.reply.destination, flow.reply.source, flow.redirect),
             Way::Reply => (flow.original.destination, flow.original.source, None),
@@ -197,6 +200,9 @@ impl Switch {
     }
 
     fn carried_identity(&self, transit: &Transit, before: Tuple) -> Identity {
+        if let Some(identity) = transit.identity {
+            return identity;
+        }
         match transit.from {
             Source::Host => Identity::HOST,
             Source::Tunnel(identity) => identity,

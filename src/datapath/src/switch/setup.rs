@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::conntrack::{Binding, Flow, FlowKey, Phase};
 use super::topology::Way as Route;
-use super::{LOOPBACK, Refusal, Source, Switch, TRANSLATED_PORTS, Transit};
+use super::{LOOPBACK, Refusal, Source, Switch, TRANSLATED_PORTS, Transit, Upstream};
 use crate::flow::{Direction, DropReason, FlowVerdict, Observation};
 use crate::packet::{Fragment, Tuple, tcp};
 use crate::policy::{FlowQuery, Identity, ProxyPort, Verdict};
@@ -34,19 +34,27 @@ impl Switch {
         let mut route = self.topology.way_to(*destination.ip());
         self.check_route(transit, route)?;
 
+        let upstream = match transit.from {
+            Source::Host => self.upstreams.remove(&(original.protocol, original.source)),
+            _ => None,
+        };
         let hairpin = binding.is_some() && self.is_hairpin(transit.from, *destination.ip(), route);
         let ends = Ends {
             tuple: Tuple {
                 destination,
                 ..original
             },
-            source: self.source_identity(transit),
+            source: match upstream {
+                Some(upstream) => self.topology.identity_of(*upstream.client.ip()),
+                None => self.source_identity(transit),
+            },
             destination: self.topology.identity_of(*destination.ip()),
         };
-        let redirect = if hairpin {
-            None
-        } else {
-            self.ask_policies(transit, &ends, route)?
+        // What comes out of a destination's own proxy has been decided on.
+        let exempt = hairpin || upstream.is_some_and(|upstream| upstream.after == Direction::Ingress);
+        let redirect = match exempt {
+            true => None,
+            false => self.ask_policies(transit, &ends, route)?,
         };
         if let Some(ProxyPort(port)) = redirect {
             destination = SocketAddrV4::new(self.topology.router, port);
@@ -55,7 +63,10 @@ impl Switch {
         if self.conntrack.is_full() {
             return Err(Refusal::Drop(DropReason::ConntrackFull));
         }
-        let source = self.translated_source(transit, binding.is_some(), hairpin, route, destination)?;
+        let source = match upstream {
+            Some(upstream) => self.clients_source(transit, upstream, destination)?,
+            None => self.translated_source(transit, binding.is_some(), hairpin, route, destination)?,
+        };
         let mut flow = Flow {
             original,
             reply: Tuple {
@@ -66,7 +77,8 @@ impl Switch {
             service: binding,
             redirect,
             policy_revision: self.policy_revision,
-            hairpin,
+            exempt,
+            impersonates: upstream.is_some(),
             source_identity: ends.source,
             destination_identity: ends.destination,
             phase: Phase::Opening,
@@ -186,11 +198,14 @@ impl Switch {
                 destination,
                 ..flow.original
             },
-            source: self.source_identity(transit),
+            source: match flow.impersonates {
+                true => flow.source_identity,
+                false => self.source_identity(transit),
+            },
             destination: self.topology.identity_of(*destination.ip()),
         };
         let route = self.topology.way_to(*destination.ip());
-        let redirect = if flow.hairpin {
+        let redirect = if flow.exempt {
             None
         } else {
             self.ask_policies(transit, &ends, route)?
@@ -204,6 +219,20 @@ impl Switch {
         flow.policy_revision = self.policy_revision;
         (flow.source_identity, flow.destination_identity) = (ends.source, ends.destination);
         Ok(())
+    }
+
+    /// The client's address, with its port or, where its own connection to the proxy is in the way, another.
+    fn clients_source(
+        &self,
+        transit: &Transit,
+        upstream: Upstream,
+        destination: SocketAddrV4,
+    ) -> Result<SocketAddrV4, Refusal> {
+        let (address, port) = (*upstream.client.ip(), upstream.client.port());
+        let range = (&(1..=u16::MAX), [].as_slice());
+        self.conntrack
+            .free_source(transit.now, transit.tuple.protocol, address, port, range, destination)
+            .ok_or(Refusal::Drop(DropReason::NoMappingLeft))
     }
 
     /// The source that the destination will see.

@@ -9,11 +9,11 @@ use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{FabricConfig, PublicKey};
-use crate::fault::{Effect, Impairment, Nodes};
+use crate::config::{FabricConfig, Peer, PodConfig, PublicKey};
+use crate::fault::{Effect, Fault, FaultId, Impairment, Nodes};
 use crate::flow::FlowVerdict;
 use crate::packet::tcp;
-use crate::policy::{FlowQuery, Verdict};
+use crate::policy::{FlowQuery, ProxyPort, Verdict};
 use crate::service::{Affinity, Backend, Frontend, Service};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -491,6 +491,59 @@ fn a_redirected_flow_goes_to_the_proxy_and_its_answers_come_from_whom_was_asked(
         let verdict = FlowVerdict::Redirected(ProxyPort(10_001));
         assert!(flows.iter().any(|flow| flow.verdict == verdict), "{flows:#?}");
     }
+}
+
+#[test]
+fn a_proxy_speaks_for_its_client() {
+    let mut net = Net::new();
+    let policy = Scripted {
+        redirected: Some((Direction::Ingress, ProxyPort(10_001))),
+        ..Scripted::default()
+    };
+    net.switches[1].set_policy(Box::new(policy.clone()));
+    let (client, to) = (at(pod(0, 0), 1000), at(pod(1, 1), 8080));
+    // Egress proxy on node 0: node 1 must see the client, and its own policy is asked.
+    let router = at(net.switches[0].topology.router, 40_000);
+    net.switches[0].impersonate(
+        Protocol::Tcp,
+        router,
+        Upstream {
+            client,
+            after: Direction::Egress,
+        },
+    );
+    let arrivals = net.carry(0, Source::Host, &segment(router, to, tcp::SYN));
+    assert_eq!(
+        (arrivals[0].node, arrivals[0].target),
+        (1, Target::Host),
+        "redirected again, by node 1"
+    );
+    assert_eq!(policy.asked.lock().unwrap()[0].remote_identity, Identity(1000));
+    assert_eq!(arrivals[0].headers().tuple.source, client);
+    // Ingress proxy on node 1: it goes on to the pod, which sees the client; the policy is not asked again.
+    let router = at(net.switches[1].topology.router, 40_001);
+    net.switches[1].impersonate(
+        Protocol::Tcp,
+        router,
+        Upstream {
+            client,
+            after: Direction::Ingress,
+        },
+    );
+    let arrivals = net.carry(1, Source::Host, &segment(router, to, tcp::SYN));
+    assert_eq!(arrivals[0].target, Target::Pod(*to.ip()));
+    assert_eq!(arrivals[0].headers().source(), *client.ip());
+    let back = net.carry(1, Source::Pod(*to.ip()), &answer(&arrivals[0]));
+    assert_eq!(back[0].target, Target::Host);
+    assert_eq!(
+        back[0].headers().tuple,
+        Tuple {
+            protocol: Protocol::Tcp,
+            source: to,
+            destination: router
+        }
+    );
+    assert_eq!(policy.asked.lock().unwrap().len(), 1);
 }
 
 #[test]

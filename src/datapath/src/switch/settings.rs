@@ -1,0 +1,145 @@
+//! What a switch is told: pods, peers, services, identities, policy, faults.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::Switch;
+use super::topology::{Endpoint, PeerIndex};
+use crate::config::{Peer, PodConfig};
+use crate::fault::{Fault, FaultId, Nodes, Traffic};
+use crate::flow::Direction;
+use crate::impairment::Impairments;
+use crate::policy::{Identity, Policy};
+use crate::service::Service;
+
+/// The faults that act in this switch.
+#[derive(Debug, Default)]
+pub(super) struct SwitchFaults {
+    pub endpoints: Vec<(Ipv4Addr, Direction, Impairments)>,
+    /// By peer.
+    pub paths: Vec<Impairments>,
+    pub masquerade: Vec<bool>,
+    /// Between two pods of this node.
+    pub masquerade_local: bool,
+    pub plaintext: Vec<Vec<Traffic>>,
+}
+
+impl Switch {
+    /// Adds a pod, or changes its name and identity.
+    pub fn add_pod(&mut self, pod: &PodConfig) {
+        let endpoint = Endpoint {
+            name: pod.name.clone(),
+            identity: pod.identity,
+        };
+        if self.topology.endpoints.insert(pod.address, endpoint).is_none() {
+            self.conntrack.forget_address(pod.address);
+        }
+    }
+
+    /// Removes a pod and forgets its flows.
+    pub fn remove_pod(&mut self, address: Ipv4Addr) {
+        self.topology.endpoints.remove(&address);
+        self.conntrack.forget_address(address);
+    }
+
+    /// Gives a pod another identity; its flows are asked about again.
+    pub fn set_pod_identity(&mut self, address: Ipv4Addr, identity: Identity) {
+        if let Some(endpoint) = self.topology.endpoints.get_mut(&address) {
+            endpoint.identity = identity;
+            self.policy_revision += 1;
+        }
+    }
+
+    /// Replaces the peers. Call [`set_faults`](Self::set_faults) afterwards: faults are kept by peer.
+    pub fn set_peers(&mut self, peers: Vec<Peer>) {
+        self.learned_mtu = vec![None; peers.len()];
+        self.topology.set_peers(peers);
+    }
+
+    /// Replaces the services.
+    pub fn set_services(&mut self, services: Vec<Service>) {
+        self.services.set_services(services);
+    }
+
+    /// Replaces what is known about remote addresses.
+    pub fn set_identities(&mut self, identities: Vec<(Ipv4Net, Identity)>) {
+        self.topology.set_identities(identities);
+        self.policy_revision += 1;
+    }
+
+    /// Replaces the policy.
+    pub fn set_policy(&mut self, policy: Box<dyn Policy>) {
+        self.policy = policy;
+        self.policy_revision += 1;
+    }
+
+    /// Replaces the faults; those that do not act in this switch are ignored.
+    pub fn set_faults(&mut self, faults: &[(FaultId, Fault)]) {
+        let peers = self.topology.peers.len();
+        let mut acting = SwitchFaults {
+            endpoints: Vec::new(),
+            paths: vec![Impairments::default(); peers],
+            masquerade: vec![false; peers],
+            masquerade_local: false,
+            plaintext: vec![Vec::new(); peers],
+        };
+        let mut overrides = Vec::new();
+        let name = &self.name;
+        for (_, fault) in faults {
+            let towards = |nodes: &Nodes| -> Vec<usize> {
+                let peers = self.topology.peers.iter().enumerate();
+                peers
+                    .filter(|(_, peer)| nodes.contains(&peer.node))
+                    .map(|(index, _)| index)
+                    .collect()
+            };
+            match fault {
+                Fault::Path { from, to, impairment } if from.contains(name) => {
+                    towards(to)
+                        .into_iter()
+                        .for_each(|peer| acting.paths[peer].0.push(impairment.clone()));
+                }
+                Fault::Masquerade { from, to } if from.contains(name) => {
+                    towards(to).into_iter().for_each(|peer| acting.masquerade[peer] = true);
+                    acting.masquerade_local |= to.contains(name);
+                }
+                Fault::Plaintext { from, to, traffic } if from.contains(name) => {
+                    towards(to)
+                        .into_iter()
+                        .for_each(|peer| acting.plaintext[peer].push(traffic.clone()));
+                }
+                Fault::Endpoint {
+                    address,
+                    direction,
+                    impairment,
+                } => {
+                    let known = acting
+                        .endpoints
+                        .iter_mut()
+                        .find(|(a, d, _)| a == address && d == direction);
+                    match known {
+                        Some((_, _, impairments)) => impairments.0.push(impairment.clone()),
+                        None => acting
+                            .endpoints
+                            .push((*address, *direction, Impairments(vec![impairment.clone()]))),
+                    }
+                }
+                Fault::Service { nodes, service, change } if nodes.contains(name) => {
+                    overrides.push((service.clone(), change.clone()));
+                }
+                _ => {}
+            }
+        }
+        self.faults = acting;
+        self.services.set_overrides(overrides);
+        self.learned_mtu.fill(None);
+    }
+
+    /// Notes that packets of more than `mtu` bytes do not reach a peer; senders will be told.
+    pub fn learn_mtu(&mut self, peer: PeerIndex, mtu: usize) {
+        if let Some(learned) = self.learned_mtu.get_mut(peer.0) {
+            *learned = Some(learned.map_or(mtu, |known| known.min(mtu)));
+        }
+    }
+}
