@@ -6,7 +6,7 @@ mod image;
 mod lab;
 mod prove;
 mod report;
-mod run;
+pub mod run;
 
 use crate::{
     args::{Cli, Command},
@@ -16,7 +16,10 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use meshproof_cluster::Live;
 use meshproof_contract::{Exit, Suite};
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 use tokio::runtime::Runtime;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -53,12 +56,12 @@ fn dispatch(command: Command) -> Result<Exit, Fatal> {
 }
 
 /// Every suite.
-fn suites() -> Vec<Suite> {
+pub fn suites() -> Vec<Suite> {
     meshproof_suites::ALL.iter().map(|suite| **suite).collect()
 }
 
 /// The one runtime of a command, with the cryptography of TLS installed.
-fn runtime() -> Result<Runtime, Fatal> {
+pub fn runtime() -> Result<Runtime, Fatal> {
     // Fails only when it was installed before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()
@@ -71,7 +74,8 @@ fn runtime() -> Result<Runtime, Fatal> {
 /// Logs go to stderr; RUST_LOG wins over `-v`.
 fn start_logging(verbose: u8) {
     let level = match verbose {
-        0 => LevelFilter::ERROR,
+        // What matters reaches users as events; libraries' own words would only stand between them.
+        0 => LevelFilter::OFF,
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };

@@ -7,8 +7,10 @@ mod command;
 mod config;
 mod fatal;
 mod session;
+mod suite_tests;
 
 pub use command::main;
+pub use suite_tests::main as suite_tests;
 
 /// The probe image of this version.
 const DEFAULT_IMAGE: &str = concat!("meshproof.dev/agent:", env!("CARGO_PKG_VERSION"));

@@ -71,15 +71,28 @@ fn a_missing_kubeconfig_says_where_it_was_looked_for() {
 fn a_wrong_context_names_those_that_exist() {
     let folder = folder();
     kubeconfig(folder.path(), "https://127.0.0.1:1");
-    let ran = meshproof(folder.path(), &["run", "--infra-context", "nosuch", "--apps-context", "b"]).fails(2, "nosuch");
-    assert!(format!("{}{}", ran.out, ran.err).contains('b'), "{}{}", ran.out, ran.err);
+    let ran = meshproof(
+        folder.path(),
+        &["run", "--infra-context", "nosuch", "--apps-context", "b"],
+    )
+    .fails(2, "nosuch");
+    assert!(
+        format!("{}{}", ran.out, ran.err).contains('b'),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
 }
 
 #[test]
 fn an_unreachable_server_is_named_with_its_cluster() {
     let folder = folder();
     // A port that was just free: nobody listens there.
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("an address")
+        .port();
     kubeconfig(folder.path(), &format!("https://127.0.0.1:{port}"));
     meshproof(folder.path(), &CONTEXTS).fails(3, &format!("127.0.0.1:{port}"));
 }
@@ -123,7 +136,12 @@ fn the_list_is_the_same_twice_and_has_no_duplicates() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert!(count > 30 && names.len() == count, "{} names, {} different", count, names.len());
+    assert!(
+        count > 30 && names.len() == count,
+        "{} names, {} different",
+        count,
+        names.len()
+    );
 }
 
 #[test]
@@ -140,7 +158,11 @@ fn explain_knows_every_listed_trial() {
 #[test]
 fn completions_and_help_are_there() {
     let folder = folder();
-    assert!(meshproof(folder.path(), &["completions", "bash"]).out.contains("meshproof"));
+    assert!(
+        meshproof(folder.path(), &["completions", "bash"])
+            .out
+            .contains("meshproof")
+    );
     let help = meshproof(folder.path(), &["run", "--help"]).out;
     assert!(help.contains("Examples:"), "{help}");
 }
