@@ -124,7 +124,7 @@ pub(crate) fn after_update(
     let schema = schema_of(def);
     let all = FieldSet::of(schema, new);
     let nothing = Value::Null;
-    let changed = all.changed(schema, old.unwrap_or(&nothing), new);
+    let changed = writable(def, all.changed(schema, old.unwrap_or(&nothing), new), subresource);
     let mut entries = old.map(entries).unwrap_or_default();
     let before: Vec<FieldSet> = entries.iter().map(|entry| entry.fields.clone()).collect();
 

@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::error::{ApiError, Reason};
 
+mod protobuf;
+
+/// The media type of Kubernetes' protobuf.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
 /// The largest body taken. Kubernetes: 3 MiB.
 const LIMIT: usize = 3 * 1024 * 1024;
 
@@ -32,12 +37,18 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
         .map_err(|error| ApiError::bad_request(format!("failed to read the body, at most {LIMIT} bytes: {error}")))
 }
 
-/// The object in the body: JSON or YAML; 415 for anything else, protobuf included.
+/// The object in the body: JSON, YAML or protobuf; 415 for anything else.
 pub(crate) async fn object(request: Request) -> Result<Value, ApiError> {
     let media = media_type(&request);
-    match media.as_str() {
-        "application/json" => json(&read(request).await?),
-        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(&read(request).await?),
+    parse(&media, &read(request).await?)
+}
+
+/// Parses a body of a media type.
+pub(crate) fn parse(media: &str, bytes: &[u8]) -> Result<Value, ApiError> {
+    match media {
+        "application/json" => json(bytes),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(bytes),
+        PROTOBUF => protobuf::decode(bytes),
         _ => Err(unsupported(&["application/json", "application/yaml"])),
     }
 }

@@ -160,11 +160,10 @@ async fn delete_options(mut call: Call) -> Result<(Call, DeleteOptions), ApiErro
     let request = take_request(&mut call);
     let media = body::media_type(&request);
     let bytes = body::read(request).await?;
-    let body = match (bytes.is_empty(), media.as_str()) {
-        (true, _) => Value::Null,
-        (false, "application/json") => body::json(&bytes)?,
-        (false, "application/yaml") => body::yaml(&bytes)?,
-        _ => return Err(body::unsupported(&["application/json", "application/yaml"])),
+    let body = if bytes.is_empty() {
+        Value::Null
+    } else {
+        body::parse(&media, &bytes)?
     };
     let options = options_of(&call, &body)?;
     Ok((call, options))
