@@ -56,11 +56,43 @@ pub enum ClaimSource {
     },
 }
 
+impl fmt::Display for ClaimKind {
+    /// The word of `meshproof.yaml`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ClaimKind::ClusterMesh => "cluster-mesh",
+            ClaimKind::Encryption => "encryption",
+            ClaimKind::Policy => "policy",
+            ClaimKind::L7Policy => "l7-policy",
+            ClaimKind::FqdnPolicy => "fqdn-policy",
+            ClaimKind::MutualAuth => "mutual-auth",
+            ClaimKind::KubeProxyReplacement => "kube-proxy-replacement",
+        })
+    }
+}
+
 impl fmt::Display for ClaimSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ClaimSource::File { path, line } => write!(f, "{path}:{line}"),
             ClaimSource::Live { object } => write!(f, "live, {object}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_told_as_it_is_written() {
+        for kind in [
+            ClaimKind::ClusterMesh,
+            ClaimKind::L7Policy,
+            ClaimKind::KubeProxyReplacement,
+        ] {
+            let written = serde_json::to_string(&kind).expect("JSON");
+            assert_eq!(written.trim_matches('"'), kind.to_string());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What must be there before a check may judge: its claim, and its scenario's agents.
 
-use meshproof_contract::{ClaimKind, ClusterName, Facts, Instance, Needs, Verdict};
+use meshproof_contract::{ClusterName, Facts, Instance, Needs, Verdict};
 
 /// The verdict of a trial whose needs are not met; none when it can run.
 ///
@@ -14,7 +14,7 @@ pub(crate) fn unmet(needs: Needs, instance: &Instance, facts: &Facts) -> Option<
     if let Some(kind) = needs.claim
         && !ends.iter().any(|cluster| facts.claim(cluster, kind).is_some())
     {
-        return Some(Verdict::skipped(format!("not claimed: {}", word(kind))));
+        return Some(Verdict::skipped(format!("not claimed: {kind}")));
     }
     let scenario = needs.scenario?;
     let absent = ends.into_iter().find(|cluster| !has_agents(facts, scenario, cluster))?;
@@ -41,23 +41,11 @@ fn states(facts: &Facts, cluster: &ClusterName) -> Option<String> {
     Some(format!("{}: {}{more}", first.workload, first.state))
 }
 
-/// The claim's word as in `meshproof.yaml`.
-fn word(kind: ClaimKind) -> &'static str {
-    match kind {
-        ClaimKind::ClusterMesh => "cluster-mesh",
-        ClaimKind::Encryption => "encryption",
-        ClaimKind::Policy => "policy",
-        ClaimKind::L7Policy => "l7-policy",
-        ClaimKind::FqdnPolicy => "fqdn-policy",
-        ClaimKind::MutualAuth => "mutual-auth",
-        ClaimKind::KubeProxyReplacement => "kube-proxy-replacement",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fake::{agent, claim};
+    use meshproof_contract::ClaimKind;
     use meshproof_contract::facts::MissingAgent;
 
     const NEEDS: Needs = Needs {

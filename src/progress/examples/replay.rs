@@ -13,7 +13,10 @@ use std::{
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).ok_or("usage: replay EVENTS.ndjson")?;
     let text = std::fs::read_to_string(&path)?;
-    let events = text.lines().map(serde_json::from_str).collect::<Result<Vec<EventRecord>, _>>()?;
+    let events = text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<Vec<EventRecord>, _>>()?;
     let first = events.first().ok_or("the log is empty")?.at;
     let mut progress = Progress::new(Format::Human, Surface::detect());
     let begun = Instant::now();

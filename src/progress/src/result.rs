@@ -154,10 +154,14 @@ fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
     out.line(format_args!("  {}", tame(&trial.title)));
     match verdict {
         Verdict::Fail { findings } => {
-            for finding in findings.iter().take(FINDINGS) {
-                out.line(format_args!("  {}", palette.strong(tame(&finding.subject))));
-                out.field("  expected", &finding.expected);
-                out.field("  observed", &finding.observed);
+            let shown = &findings[..findings.len().min(FINDINGS)];
+            // What differs in its subject only is told once.
+            for same in shown.chunk_by(|a, b| (&a.expected, &a.observed) == (&b.expected, &b.observed)) {
+                for finding in same {
+                    out.line(format_args!("  {}", palette.strong(tame(&finding.subject))));
+                }
+                out.field("  expected", &same[0].expected);
+                out.field("  observed", &same[0].observed);
             }
             if findings.len() > FINDINGS {
                 out.line(format_args!("  and {} more deviations", findings.len() - FINDINGS));

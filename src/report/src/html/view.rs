@@ -287,15 +287,6 @@ fn class(verdict: &Verdict) -> &'static str {
 
 /// Filters of the template.
 mod filters {
-    use meshproof_contract::ClaimKind;
-
-    /// A claim's kind as `meshproof.yaml` writes it.
-    #[askama::filter_fn]
-    pub(super) fn word(kind: &ClaimKind, _: &dyn askama::Values) -> askama::Result<String> {
-        let json = serde_json::to_string(kind).unwrap_or_default();
-        Ok(json.trim_matches('"').to_owned())
-    }
-
     /// Text for people as HTML: escaped, and what stands between backticks as code.
     #[askama::filter_fn]
     pub(super) fn prose(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
