@@ -6,6 +6,9 @@ use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 /// How long one call may take, connecting included.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(20);
 
+/// What RBAC wants for exec and port-forward: a WebSocket is a GET, and Kubernetes 1.35 and later ask for create as well.
+pub(crate) const STREAM_VERBS: &str = "get,create";
+
 /// Where calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

@@ -62,6 +62,15 @@ async fn clean_one(member: &Member, progress: &Progress) -> Result<Cleaned, Clea
     removed.extend(leftover::delete_in_namespaces(member, Of::All).await?);
     let mut going = Vec::new();
     for name in namespaces(member).await? {
+        let foreign = leftover::foreign(member, &name).await?;
+        if !foreign.is_empty() {
+            progress.warning(format!(
+                "{}: namespace {name} stays, since it holds what is not meshproof's: {}",
+                member.name(),
+                foreign.join(", ")
+            ));
+            continue;
+        }
         match namespace::delete(member, &name).await {
             Ok(()) => going.push(name),
             // An administrator's, given to meshproof: its content is gone.

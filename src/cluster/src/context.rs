@@ -138,10 +138,14 @@ impl Contexts {
                 context: role.context.clone(),
                 server: config.cluster_url.to_string().trim_end_matches('/').to_owned(),
             };
+            let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
             let client = Client::try_from(config).map_err(|e| ContextError::Unusable {
                 cluster: role.cluster.clone(),
                 context: role.context.clone(),
-                reason: crate::api::chain(&e),
+                reason: match plugin {
+                    Some(command) => format!("its credential plugin {command}: {}", crate::api::chain(&e)),
+                    None => crate::api::chain(&e),
+                },
             })?;
             members.push(Member::new(endpoint, client));
         }

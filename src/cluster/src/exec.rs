@@ -1,7 +1,7 @@
 //! Running a command in a container and taking its output. An exec that "succeeds" without output counts as failed.
 
 use crate::{
-    api::{ApiError, Operation, is_transient_text, one_line},
+    api::{ApiError, Operation, STREAM_VERBS, is_transient_text, one_line},
     member::Member,
 };
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
@@ -66,7 +66,7 @@ pub(crate) async fn run(
 
 async fn once(member: &Member, container: &Container<'_>, command: &[&str]) -> Result<Vec<u8>, ExecError> {
     let pods = member.within::<Pod>(container.namespace);
-    let operation = Operation::on("create", "pods/exec")
+    let operation = Operation::on(STREAM_VERBS, "pods/exec")
         .within(container.namespace)
         .named(container.pod);
     let params = AttachParams::default()

@@ -4,7 +4,7 @@ use crate::{
     ApiError, Progress,
     api::{Cause, Operation},
     member::{Member, dynamic_name},
-    name::{NAMESPACES, RUN, label_value, ours},
+    name::{MANAGED_BY, MANAGED_BY_VALUE, NAMESPACES, RUN, label_value, ours},
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -33,6 +33,18 @@ const NAMESPACED: [(&str, &str, &str); 7] = [
 
 /// Kinds that runs make beside namespaces.
 const CLUSTER_WIDE: [(&str, &str, &str); 1] = [("cilium.io", "v2", "CiliumClusterwideNetworkPolicy")];
+
+/// Kinds whose presence without our label means that somebody else uses the namespace. (ConfigMaps and ServiceAccounts
+/// are put into every namespace by controllers.)
+const TELLING: [(&str, &str, &str); 7] = [
+    ("", "v1", "Pod"),
+    ("", "v1", "Service"),
+    ("", "v1", "PersistentVolumeClaim"),
+    ("apps", "v1", "Deployment"),
+    ("apps", "v1", "DaemonSet"),
+    ("apps", "v1", "StatefulSet"),
+    ("batch", "v1", "Job"),
+];
 
 /// Whose leftovers.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +82,25 @@ pub(crate) async fn delete_cluster_wide(member: &Member, of: Of<'_>) -> Result<V
         removed.extend(delete(member, kind, None, of).await?);
     }
     Ok(removed)
+}
+
+/// What is in one of our namespaces and is not ours; kinds that may not be listed are passed over.
+pub(crate) async fn foreign(member: &Member, namespace: &str) -> Result<Vec<String>, ApiError> {
+    let selection = ListParams::default().labels(&format!("{MANAGED_BY}!={MANAGED_BY_VALUE}"));
+    let mut found = Vec::new();
+    for (group, version, kind) in TELLING {
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        let Ok((api, resource, _)) = member.dynamic(&gvk, Some(namespace)).await else {
+            continue;
+        };
+        let operation = Operation::on("list", dynamic_name(&resource.plural, &resource.group)).within(namespace);
+        match member.call(operation, api.list(&selection)).await {
+            Ok(objects) => found.extend(objects.into_iter().map(|o| format!("{kind} {}", o.name_any()))),
+            Err(error) if error.is_forbidden() || error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 async fn delete(

@@ -250,6 +250,66 @@ mod tests {
         assert_eq!(pod.containers[0].image_pull_policy.as_deref(), Some("IfNotPresent"));
     }
 
+    /// Each rule of the restricted Pod Security Standard
+    /// (kubernetes.io/docs/concepts/security/pod-security-standards), baseline rules included.
+    fn breaks_restricted(pod: &Value) -> Vec<&'static str> {
+        let container = &pod["containers"][0];
+        let (outer, inner) = (&pod["securityContext"], &container["securityContext"]);
+        let rules = [
+            (
+                "one container, no others",
+                pod["containers"].as_array().map(Vec::len) == Some(1) && pod["initContainers"].is_null(),
+            ),
+            (
+                "no host namespaces",
+                ["hostNetwork", "hostPID", "hostIPC"]
+                    .iter()
+                    .all(|k| pod[k] != json!(true)),
+            ),
+            (
+                "no host ports",
+                container["ports"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .all(|p| p["hostPort"].is_null()),
+            ),
+            ("no volumes but the harmless", pod["volumes"].is_null()),
+            ("not privileged", inner["privileged"] != json!(true)),
+            (
+                "no privilege escalation",
+                inner["allowPrivilegeEscalation"] == json!(false),
+            ),
+            (
+                "runs as non-root",
+                outer["runAsNonRoot"] == json!(true) && outer["runAsUser"].as_u64() != Some(0),
+            ),
+            ("seccomp", outer["seccompProfile"]["type"] == json!("RuntimeDefault")),
+            (
+                "drops all capabilities",
+                inner["capabilities"] == json!({"drop": ["ALL"]}),
+            ),
+            (
+                "no sysctls, SELinux or AppArmor of its own",
+                outer["sysctls"].is_null() && outer["seLinuxOptions"].is_null(),
+            ),
+        ];
+        rules
+            .into_iter()
+            .filter(|(_, holds)| !holds)
+            .map(|(rule, _)| rule)
+            .collect()
+    }
+
+    #[test]
+    fn pods_meet_the_restricted_standard_but_for_the_nodes_network() {
+        let broken =
+            |n: usize| breaks_restricted(&make(|m, s| m.workload(s, &s.workloads[n]))["spec"]["template"]["spec"]);
+        assert_eq!(broken(0), [""; 0]);
+        assert_eq!(broken(1), [""; 0]);
+        assert_eq!(broken(2), ["no host namespaces"]);
+    }
+
     #[test]
     fn replicas_are_a_deployment() {
         let value = make(|m, s| m.workload(s, &s.workloads[1]));

@@ -2,6 +2,7 @@
 
 mod cause;
 mod census;
+pub(crate) mod endpoints;
 
 pub(crate) use census::{Census, Expected, Number, ReadyPod, State, restarts, state};
 

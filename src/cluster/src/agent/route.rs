@@ -1,7 +1,7 @@
 //! The two ways to an agent's control port: port-forward, and exec where that is forbidden or fails.
 
 use crate::{
-    api::{ApiError, Operation},
+    api::{ApiError, Operation, STREAM_VERBS},
     member::Member,
     name::{AGENT_COMMAND, CONTAINER},
     readiness::ReadyPod,
@@ -64,7 +64,7 @@ pub(super) async fn open(member: &Member, pod: &ReadyPod, route: Route) -> Resul
 async fn port_forward(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
     let port = port::CONTROL + crate::object::port_offset(pod.network);
     let pods = member.within::<Pod>(&pod.namespace);
-    let operation = Operation::on("create", "pods/portforward")
+    let operation = Operation::on(STREAM_VERBS, "pods/portforward")
         .within(&pod.namespace)
         .named(&pod.name);
     let mut forwarder = member.call(operation, pods.portforward(&pod.name, &[port])).await?;
@@ -81,7 +81,7 @@ async fn port_forward(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiErro
 
 async fn exec(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
     let pods = member.within::<Pod>(&pod.namespace);
-    let operation = Operation::on("create", "pods/exec")
+    let operation = Operation::on(STREAM_VERBS, "pods/exec")
         .within(&pod.namespace)
         .named(&pod.name);
     let params = AttachParams::default()

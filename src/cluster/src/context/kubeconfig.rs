@@ -3,6 +3,7 @@
 use super::{ContextError, Role};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::{
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
@@ -20,17 +21,23 @@ pub(super) struct Files {
 impl Files {
     /// Reads the file given, or those of `KUBECONFIG`, or `~/.kube/config`. As for kubectl, one of a list may be absent.
     pub(super) fn read(given: Option<PathBuf>) -> Result<Self, ContextError> {
-        let (paths, must_exist) = match given {
-            Some(path) => (vec![path], true),
-            None => (default_paths(), false),
-        };
+        match given {
+            Some(path) => Self::merge(vec![path], Absent::IsAnError),
+            None => Self::merge(
+                paths(std::env::var_os("KUBECONFIG"), std::env::home_dir()),
+                Absent::IsPassedOver,
+            ),
+        }
+    }
+
+    fn merge(paths: Vec<PathBuf>, absent: Absent) -> Result<Self, ContextError> {
         let mut files = Files {
             merged: Kubeconfig::default(),
             read: Vec::new(),
             looked_at: paths.iter().map(|p| p.display().to_string()).collect(),
         };
         for path in paths {
-            let Some(one) = read_one(&path, must_exist)? else {
+            let Some(one) = read_one(&path, absent)? else {
                 continue;
             };
             files.read.push(path.display().to_string());
@@ -94,27 +101,32 @@ impl Files {
     }
 }
 
-fn default_paths() -> Vec<PathBuf> {
-    let listed: Vec<PathBuf> = match std::env::var_os("KUBECONFIG") {
-        Some(list) => std::env::split_paths(&list)
-            .filter(|p| !p.as_os_str().is_empty())
-            .collect(),
-        None => Vec::new(),
-    };
+/// What an absent file means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    IsAnError,
+    IsPassedOver,
+}
+
+/// The files of a list as in `KUBECONFIG`, or the one in the home directory.
+fn paths(list: Option<OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
+    let listed = list.iter().flat_map(std::env::split_paths);
+    let listed: Vec<PathBuf> = listed.filter(|p| !p.as_os_str().is_empty()).collect();
     match listed.is_empty() {
-        true => std::env::home_dir()
-            .map(|home| home.join(".kube").join("config"))
-            .into_iter()
-            .collect(),
+        true => home.map(|home| home.join(".kube").join("config")).into_iter().collect(),
         false => listed,
     }
 }
 
-fn read_one(path: &Path, must_exist: bool) -> Result<Option<Kubeconfig>, ContextError> {
+fn read_one(path: &Path, absent: Absent) -> Result<Option<Kubeconfig>, ContextError> {
     let name = path.display().to_string();
     match Kubeconfig::read_from(path) {
         Ok(config) => Ok(Some(config)),
-        Err(KubeconfigError::ReadConfig(e, _)) if e.kind() == io::ErrorKind::NotFound && !must_exist => Ok(None),
+        Err(KubeconfigError::ReadConfig(e, _))
+            if e.kind() == io::ErrorKind::NotFound && absent == Absent::IsPassedOver =>
+        {
+            Ok(None)
+        }
         Err(KubeconfigError::ReadConfig(source, _)) => Err(ContextError::Unreadable { path: name, source }),
         Err(KubeconfigError::Parse(error)) => {
             let at = error.location();
@@ -201,6 +213,36 @@ mod tests {
         );
         assert!(text.starts_with(&path.display().to_string()), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_files_of_a_list_are_one_kubeconfig_and_may_be_absent() {
+        let folder = tempfile::tempdir().expect("folder");
+        let first = write(&folder, "first", GOOD);
+        let second = write(&folder, "second", &GOOD.replace("one", "two"));
+        let list = std::env::join_paths([first, folder.path().join("absent"), second]).expect("a list");
+        let files = Files::merge(paths(Some(list), None), Absent::IsPassedOver).expect("reads");
+        for context in ["one", "two"] {
+            assert!(files.config(&role(context)).await.is_ok(), "{context} is there");
+        }
+        let home = paths(Some(OsString::new()), Some("/home/alice".into()));
+        assert_eq!(home, [PathBuf::from("/home/alice/.kube/config")]);
+    }
+
+    #[tokio::test]
+    async fn without_any_file_it_says_where_it_looked() {
+        let files = Files::merge(vec!["/nonexistent/config".into()], Absent::IsPassedOver).expect("nothing read");
+        let error = files.config(&role("infra")).await.expect_err("nothing").to_string();
+        assert!(
+            error.contains("/nonexistent/config") && error.contains("--lab"),
+            "{error}"
+        );
+        let error = files
+            .config(&role(IN_CLUSTER))
+            .await
+            .expect_err("not in a pod")
+            .to_string();
+        assert!(error.contains("in-cluster") && error.lines().count() == 1, "{error}");
     }
 
     #[test]

@@ -12,7 +12,10 @@ use crate::{
     member::{Member, dynamic_name},
     name::FIELD_MANAGER,
     object::{Image, Maker, workload_name},
-    readiness::{self, Expected, Number, ReadyPod},
+    readiness::{
+        self, Expected, Number, ReadyPod,
+        endpoints::{self, Wanted},
+    },
 };
 use futures::future::try_join_all;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
@@ -146,6 +149,8 @@ impl Run {
         }));
         let (services, _) = tokio::try_join!(applied, try_join_all(objects.into_iter().map(|o| apply(member, o))))?;
         let readiness = readiness::wait(member, &self.id, expected, options.ready_within, &self.progress).await?;
+        let wanted = services.iter().map(|service| endpoints_of(service, &readiness.ready));
+        endpoints::wait(member, &wanted.collect::<Vec<_>>(), &self.progress).await;
         Ok(Deployed {
             ready: readiness.ready,
             missing: readiness.missing,
@@ -239,6 +244,17 @@ fn service_facts(
         address: address.and_then(|a| a.parse().ok()),
         ports: service.ports.iter().map(|p| (p.name.clone(), p.port)).collect(),
         workload: service.workload.clone(),
+    }
+}
+
+fn endpoints_of(service: &ServiceFacts, ready: &[ReadyPod]) -> Wanted {
+    let behind = ready
+        .iter()
+        .filter(|pod| pod.scenario == service.scenario && pod.workload == service.workload);
+    Wanted {
+        namespace: service.namespace.clone(),
+        service: service.name.clone(),
+        pods: behind.map(|pod| pod.name.clone()).collect(),
     }
 }
 

@@ -103,3 +103,41 @@ async fn two_roles_for_one_cluster_are_refused() {
     let connected = Contexts::connect(&roles, Some(world.kubeconfig()), &Progress::silent()).await;
     assert!(matches!(connected.err(), Some(ContextError::DuplicateRole(_))));
 }
+
+/// A kubeconfig whose user gets the credentials from a command, as with EKS, GKE or OIDC logins.
+fn with_plugin(world: &World, command: &std::path::Path) -> std::path::PathBuf {
+    let text = std::fs::read_to_string(world.kubeconfig()).expect("the kubeconfig");
+    let exec = format!(
+        "{{\"exec\":{{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"command\":\"{}\",\"interactiveMode\":\"Never\"}}}}",
+        command.display()
+    );
+    let lines = text.lines().map(|line| match line.split_once("\"user\":{\"token\"") {
+        Some((before, _)) => format!("{before}\"user\":{exec}}}"),
+        None => line.to_owned(),
+    });
+    world.write(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_may_come_from_a_plugin_and_its_failure_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::start(&["infra"]);
+    let token = world.cluster("infra").server.tokens().issue(User::admin("root"), None);
+    let plugin = world.write(&format!(
+        "#!/bin/sh\necho '{{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{{\"token\":\"{token}\"}}}}'\n"
+    ));
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    world
+        .connect_with(with_plugin(&world, &plugin))
+        .await
+        .expect("connects");
+
+    let absent = std::path::Path::new("/nonexistent/plugin");
+    let error = world
+        .connect_with(with_plugin(&world, absent))
+        .await
+        .err()
+        .expect("no plugin");
+    let text = one_line(&error);
+    assert!(text.contains("/nonexistent/plugin") && text.contains("infra"), "{text}");
+}

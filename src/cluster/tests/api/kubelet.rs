@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use meshproof_apiserver::{
-    ApiError, DeleteOptions, Duplex, Exec, ExitStatus, LogOptions, Object, Reader, Store, Streams, WatchOptions,
-    resource::names::{DAEMON_SETS, DEPLOYMENTS, NODES, PODS},
+    Admission, AdmissionRequest, ApiError, DeleteOptions, Duplex, Exec, ExitStatus, LogOptions, Object, Reader, Store,
+    Streams, WatchOptions,
+    resource::names::{DAEMON_SETS, DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS, SERVICES},
 };
 use meshproof_contract::{Identity, Outcome};
 use meshproof_wire::{Answer, Command, Hello, PROTOCOL, Request, Response, read_frame, write_frame};
@@ -76,9 +77,24 @@ impl Kubelet {
                 }
             });
         }
+        let services = store.clone();
+        tasks.spawn(async move {
+            let mut watch = services
+                .watch(&SERVICES, None, WatchOptions::default())
+                .expect("a watch");
+            while let Some(event) = watch.next().await {
+                let namespace = event.object().and_then(|s| s.namespace().map(str::to_owned));
+                for pod in services.all(&PODS, namespace.as_deref()) {
+                    publish(&services, &pod);
+                }
+            }
+        });
         tasks.spawn(async move {
             let mut watch = store.watch(&PODS, None, WatchOptions::default()).expect("a watch");
             while let Some(event) = watch.next().await {
+                if let Some(pod) = event.object().filter(|_| event.kind() == "MODIFIED") {
+                    publish(&store, pod);
+                }
                 if let Some(pod) = event
                     .object()
                     .filter(|p| p.is_terminating() && event.kind() == "MODIFIED")
@@ -130,6 +146,47 @@ fn give_pods(store: &Store, owner: &Object, without_image: Option<&str>) {
                 "numberReady": 0, "observedGeneration": set["metadata"]["generation"],
             });
         });
+    }
+}
+
+/// The endpoint of a pod in each Service that selects it, a slice of its own each.
+fn publish(store: &Store, pod: &Object) {
+    if pod["status"]["phase"] != "Running" {
+        return;
+    }
+    for service in store.all(&SERVICES, pod.namespace()) {
+        let Some(selector) = service["spec"]["selector"].as_object() else {
+            continue;
+        };
+        if !selector.iter().all(|(key, value)| pod.label(key) == value.as_str()) {
+            continue;
+        }
+        let slice = json!({
+            "metadata": {
+                "name": format!("{}-{}", service.name(), pod.name()), "namespace": pod.namespace(),
+                "labels": {"kubernetes.io/service-name": service.name()},
+            },
+            "addressType": "IPv4", "ports": [],
+            "endpoints": [{
+                "addresses": [pod["status"]["podIP"]], "conditions": {"ready": true},
+                "targetRef": {"kind": "Pod", "name": pod.name()},
+            }],
+        });
+        // There is one already after the first change.
+        let _ = store.create(&ENDPOINT_SLICES, slice);
+    }
+}
+
+/// Gives every Service that wants one an address, as an API server does.
+pub struct Addresses;
+
+impl Admission for Addresses {
+    fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
+        if request.resource.plural == "services" && request.object["spec"]["clusterIP"].is_null() {
+            let taken = request.store.all(&SERVICES, None).len();
+            request.object["spec"]["clusterIP"] = json!(format!("10.96.1.{}", taken + 1));
+        }
+        Ok(())
     }
 }
 

@@ -242,6 +242,24 @@ async fn clean_removes_what_a_dead_run_left_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clean_spares_what_others_put_into_the_namespace() {
+    let world = World::start(&["infra"]);
+    abandon(&world).await;
+    let store = &world.cluster("infra").store;
+    let service = json!({"metadata": {"name": "theirs", "namespace": "meshproof"}, "spec": {"ports": [{"port": 80}]}});
+    store.create(&SERVICES, service).expect("a service of somebody else");
+    let contexts = world.connect().await.expect("connects");
+    let told = Told::default();
+    let cleaned = clean(&contexts, Live::Spare, &told.progress()).await.expect("cleans");
+    let removed = &cleaned[0].removed;
+    assert!(removed.contains(&"Service meshproof/server".to_owned()), "{removed:?}");
+    assert!(!removed.contains(&"Namespace meshproof".to_owned()), "{removed:?}");
+    assert!(removed.contains(&"Namespace meshproof-node".to_owned()), "{removed:?}");
+    assert!(store.find(&SERVICES, Some("meshproof"), "theirs").is_some());
+    assert!(told.all().contains("Service theirs"), "{}", told.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
     let world = World::start(&["infra", "apps"]);
     let store = &world.cluster("apps").store;

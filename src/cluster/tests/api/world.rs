@@ -1,6 +1,6 @@
 //! Clusters for a test: API servers on loopback, two nodes each, and a kubeconfig for them.
 
-use crate::kubelet::{Knobs, Kubelet};
+use crate::kubelet::{Addresses, Knobs, Kubelet};
 use meshproof_apiserver::{
     KubeContext, Server, ServerOptions, Store, User, kubeconfig,
     resource::names::{CONFIG_MAPS, NAMESPACES, NODES, SECRETS},
@@ -96,7 +96,7 @@ impl World {
 
 impl Cluster {
     fn start(name: &str) -> Self {
-        let store = Store::new();
+        let store = Store::builder().admission(Addresses).build();
         for n in 1..=2 {
             let node = json!({
                 "metadata": {"name": format!("{name}-{n}")},
