@@ -23,7 +23,7 @@ mod rollout;
 mod scheduler;
 mod statefulset;
 
-pub(crate) use node::NodeGrace;
+pub use node::NodeGrace;
 
 /// After a conflict the objects have changed already: look again soon.
 const AFTER_CONFLICT: Duration = Duration::from_millis(10);

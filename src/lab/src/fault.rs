@@ -1,12 +1,19 @@
 //! Faults of the lab: a catalogue as data, and which of them are in force. A fault acts in one place: in the data path
 //! ([`Effect::Network`]), or where a module asks [`ActiveFaults::is_active`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use meshproof_datapath::FaultId;
 use tokio::sync::watch;
 
 use crate::state::LabState;
+use crate::system::SystemModule;
+
+mod network;
+mod node;
+mod place;
 
 /// A fault's name, in kebab case, as checks and `meshproof prove` use it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +63,120 @@ pub enum Effect {
     Network(fn(&LabState) -> Result<Vec<meshproof_datapath::Fault>, String>),
     /// In a module, which looks at [`LabState::faults`] where it acts.
     Flag,
+    /// On a whole node, whose kubelet and network are cut off: which one.
+    Node(fn(&LabState) -> Option<String>),
+}
+
+/// Why a fault could not be injected or healed.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// The catalogue has no such name.
+    #[error("there is no fault called {name}; `meshproof prove --list` prints all")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// The lab lacks what the fault acts on.
+    #[error("failed to inject {name}: {why}")]
+    NoPlace {
+        /// The fault.
+        name: FaultName,
+        /// What is missing.
+        why: String,
+    },
+}
+
+/// The catalogue of a running lab: every fault, to be injected and healed.
+pub struct Faults {
+    lab: Arc<LabState>,
+    catalogue: BTreeMap<FaultName, FaultSpec>,
+    injected: Mutex<BTreeMap<FaultName, Vec<FaultId>>>,
+}
+
+impl Faults {
+    pub(crate) fn new(lab: Arc<LabState>, modules: &[Arc<dyn SystemModule>]) -> Self {
+        let own = network::faults().into_iter().chain(node::faults());
+        let catalogue = own.chain(modules.iter().flat_map(|module| module.faults())).map(|spec| (spec.name, spec));
+        Self { lab, catalogue: catalogue.collect(), injected: Mutex::default() }
+    }
+
+    /// Every fault, in the order of names.
+    pub fn catalogue(&self) -> impl Iterator<Item = &FaultSpec> {
+        self.catalogue.values()
+    }
+
+    /// The faults in force.
+    pub fn active(&self) -> BTreeSet<FaultName> {
+        self.lab.faults.all()
+    }
+
+    /// Injects a fault. One that is in force already is injected afresh, so that it acts on the pods of today.
+    pub fn inject(&self, name: &str) -> Result<(), FaultError> {
+        let spec = self.find(name)?;
+        self.heal(name)?;
+        match spec.effect {
+            Effect::Flag => {}
+            Effect::Network(faults) => {
+                let faults = faults(&self.lab).map_err(|why| FaultError::NoPlace { name: spec.name, why })?;
+                let ids = faults.into_iter().map(|fault| self.lab.fabric.inject(fault)).collect();
+                self.injected.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.name, ids);
+            }
+            Effect::Node(which) => {
+                let node = which(&self.lab).and_then(|name| self.node(&name));
+                let why = "there is no such node".to_owned();
+                let node = node.ok_or(FaultError::NoPlace { name: spec.name, why })?;
+                let cut = meshproof_datapath::Fault::Cut { node: node.handle.name().clone() };
+                node.set_online(false);
+                let ids = vec![self.lab.fabric.inject(cut)];
+                self.injected.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.name, ids);
+            }
+        }
+        self.lab.faults.set(spec.name, FaultState::InForce);
+        Ok(())
+    }
+
+    /// Takes a fault back; healing what is not broken is fine.
+    pub fn heal(&self, name: &str) -> Result<(), FaultError> {
+        let spec = self.find(name)?;
+        let ids = self.injected.lock().unwrap_or_else(PoisonError::into_inner).remove(&spec.name);
+        for id in ids.unwrap_or_default() {
+            self.lab.fabric.heal(id);
+        }
+        if let Effect::Node(which) = spec.effect
+            && self.lab.faults.is_active(spec.name)
+            && let Some(node) = which(&self.lab).and_then(|name| self.node(&name))
+        {
+            node.set_online(true);
+        }
+        self.lab.faults.set(spec.name, FaultState::Healed);
+        Ok(())
+    }
+
+    /// Takes every fault back.
+    pub fn heal_all(&self) {
+        for name in self.active() {
+            // Known, since it is in force.
+            let _ = self.heal(name.as_str());
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<&FaultSpec, FaultError> {
+        let known = self.catalogue.values().find(|spec| spec.name.as_str() == name);
+        known.ok_or_else(|| FaultError::Unknown { name: name.to_owned() })
+    }
+
+    fn node(&self, name: &str) -> Option<Arc<crate::state::NodeState>> {
+        self.lab.nodes().find(|(_, node)| node.name() == name).map(|(_, node)| Arc::clone(node))
+    }
+}
+
+/// Every fault that a lab of this topology-independent catalogue knows, without a lab: for lists and checks of names.
+pub fn catalogue() -> Vec<FaultSpec> {
+    let modules = crate::modules::all();
+    let own = network::faults().into_iter().chain(node::faults());
+    let mut all: Vec<_> = own.chain(modules.iter().flat_map(|module| module.faults())).collect();
+    all.sort_by_key(|spec| spec.name);
+    all
 }
 
 /// The faults in force. Cheap to clone; every clone is the same set.

@@ -6,14 +6,20 @@
 
 #![cfg(target_os = "linux")]
 
+mod admission;
 mod cilium;
+mod control;
 mod controller;
 mod dns;
+mod engine;
 mod fault;
 mod health;
 mod identity;
 mod informer;
+mod ipcache;
 mod kubelet;
+mod lab;
+mod launch;
 mod mesh;
 mod modules;
 mod service;
@@ -21,9 +27,14 @@ mod state;
 mod system;
 mod topology;
 
-pub use fault::{ActiveFaults, Effect, FaultName, FaultSpec, FaultState};
+pub use control::{ClusterStatus, Control, ControlError, FaultInfo, LabStatus, NodeStatus, PodStatus};
+pub use controller::NodeGrace;
+pub use engine::{AGENT_SUBCOMMAND, ENGINE_SUBCOMMAND, engine_main};
+pub use fault::{ActiveFaults, Effect, FaultError, FaultName, FaultSpec, FaultState, Faults, catalogue as fault_catalogue};
 pub use identity::{IdentityBook, SecurityLabels, security_labels};
 pub use kubelet::log::LogWriter;
+pub use lab::{Lab, LabConfig, StartError};
+pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};
 pub use service::{RemoteBackend, RemoteBackends, ServiceKey};
 pub use state::{ClusterState, LabState, NodeState, PodNetwork, PodState};
 pub use system::{SystemContainer, SystemImage, SystemModule};

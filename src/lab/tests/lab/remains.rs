@@ -1,0 +1,94 @@
+//! What a lab leaves behind: processes, namespaces and sockets, found in `/proc`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// A process and its namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    pub pid: u32,
+    parent: u32,
+    title: String,
+    namespaces: BTreeSet<String>,
+}
+
+/// Everything of a lab that could stay.
+#[derive(Clone, Debug, Default)]
+pub struct Belongings {
+    pub processes: BTreeSet<Process>,
+    namespaces: BTreeSet<String>,
+    sockets: BTreeSet<String>,
+}
+
+fn processes() -> Vec<Process> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let namespaces = ["net", "pid", "mnt", "user", "uts", "pid_for_children"];
+        let namespaces = namespaces.iter().filter_map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok());
+        Some(Process {
+            pid,
+            parent,
+            title: String::from_utf8_lossy(&title).replace('\0', " "),
+            namespaces: namespaces.map(|link| link.to_string_lossy().into_owned()).collect(),
+        })
+    })
+    .collect()
+}
+
+/// Abstract sockets of labs.
+fn sockets() -> BTreeSet<String> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let names = table.lines().filter_map(|line| line.split_whitespace().last());
+    names.filter(|name| name.starts_with("@meshproof-lab")).map(str::to_owned).collect()
+}
+
+impl Belongings {
+    /// What the descendants of a process have that this process has not.
+    pub fn of(ancestor: u32) -> Self {
+        let all = processes();
+        let mut family = BTreeSet::from([ancestor]);
+        while all.iter().any(|p| family.contains(&p.parent) && family.insert(p.pid)) {}
+        family.remove(&std::process::id());
+        let own = all.iter().find(|p| p.pid == std::process::id());
+        let own = own.map(|p| p.namespaces.clone()).unwrap_or_default();
+        let processes: BTreeSet<_> = all.into_iter().filter(|p| family.contains(&p.pid)).collect();
+        let namespaces = processes.iter().flat_map(|p| p.namespaces.difference(&own).cloned()).collect();
+        Self { processes, namespaces, sockets: sockets() }
+    }
+
+    /// How many namespaces there are beyond this process's own.
+    pub fn namespaces(&self) -> usize {
+        self.namespaces.len()
+    }
+
+    /// Processes whose title has this word.
+    pub fn titled<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a Process> {
+        self.processes.iter().filter(move |process| process.title.contains(word))
+    }
+
+    /// Fails unless all of it is gone within two seconds.
+    pub fn must_be_gone(&self) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            let now = processes();
+            let alive: Vec<_> = now
+                .iter()
+                .filter(|p| self.processes.iter().any(|q| q.pid == p.pid && q.title == p.title && !p.title.is_empty()))
+                .collect();
+            let held: Vec<_> = now.iter().filter(|p| !p.namespaces.is_disjoint(&self.namespaces)).collect();
+            let listening: Vec<_> = self.sockets.intersection(&sockets()).cloned().collect();
+            if alive.is_empty() && held.is_empty() && listening.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() > Duration::from_secs(2) {
+                return Err(format!("after 2 s there still are processes {alive:?}, holders of namespaces {held:?}, sockets {listening:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
