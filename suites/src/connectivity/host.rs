@@ -10,6 +10,7 @@ use meshproof_contract::{
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 /// One direction between pods and hosts over one class of paths.
 pub struct Host {
@@ -208,6 +209,8 @@ impl Check for Host {
             probes.extend(vec![probes::udp_echo(path, 64); udp]);
             probes
         };
+        // The tries of a path say the same, and once is enough.
+        let translated = Mutex::new(BTreeSet::new());
         let one = |path: &Path, outcome: &Outcome| -> Cell {
             let cell = matrix::answered_by(path, outcome, ANSWER);
             match (self.way, &cell, outcome) {
@@ -221,10 +224,11 @@ impl Check for Host {
                         source: Some(source), ..
                     },
                 ) if source.to_canonical() != path.from.address => {
-                    context.evidence(format!(
+                    let line = format!(
                         "{path}: the node saw {source} instead of the pod's {}",
                         path.from.address
-                    ));
+                    );
+                    translated.lock().unwrap_or_else(PoisonError::into_inner).insert(line);
                     cell
                 }
                 _ => cell,
@@ -248,6 +252,9 @@ impl Check for Host {
             },
         )
         .await;
+        for line in translated.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            context.evidence(line);
+        }
         let mut tally = Tally::new();
         let wording = Wording {
             what,

@@ -1,7 +1,7 @@
 //! What crossing the clusters costs, against what crossing a node costs.
 
 use super::{NEEDS, round_trips::series};
-use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Paths, Seen, Wording};
+use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, Distribution, Instance, Needs, Outcome, Scope, Tally, Unit, Verdict,
@@ -22,9 +22,12 @@ const WORDING: Wording = Wording {
     figure: None,
 };
 
-/// Latencies and lag of one path's series, or why there are none.
-fn latencies(seen: &Seen) -> Result<(Vec<u64>, u64), String> {
+/// Latencies and lag of one path's series, or why there are none to compare.
+fn latencies(path: &Path, seen: &Seen) -> Result<(Vec<u64>, u64), String> {
     match seen.as_deref() {
+        Ok([Outcome::Series { served_by, .. }]) if served_by.iter().any(|(identity, _)| !path.is_server(identity)) => {
+            Err("another pod than the one asked answered, see connectivity::round_trips".to_owned())
+        }
         Ok([Outcome::Series { latencies, lag, .. }]) if latencies.len() >= SAMPLES as usize / 2 => {
             Ok((latencies.iter().map(|t| u64::from(*t)).collect(), *lag))
         }
@@ -84,7 +87,7 @@ impl Check for CrossClusterOverhead {
         let mut tally = Tally::new();
         let mut local = Vec::new();
         for (path, seen) in near.iter().zip(&near_seen) {
-            match latencies(seen) {
+            match latencies(path, seen) {
                 Ok((times, _)) => local.extend(times),
                 Err(why) => tally.unknown(format!("{path}: {why}")),
             }
@@ -106,7 +109,7 @@ impl Check for CrossClusterOverhead {
             .iter()
             .zip(&far_seen)
             .map(|(path, seen)| {
-                let cell = match latencies(seen) {
+                let cell = match latencies(path, seen) {
                     Err(why) => Cell::Unknown(why),
                     Ok((times, lag)) => {
                         let median = Distribution::of(times).map_or(0, |d| d.p50);

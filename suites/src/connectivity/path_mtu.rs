@@ -83,7 +83,7 @@ fn judge(path: &Path, outcome: &Outcome, expected_mtu: u32) -> Cell {
     } else {
         Deviation::new(expected, "the path carries less than the route says").with_detail(format!("{largest} pass"))
     };
-    Cell::Silent(deviation)
+    Cell::Deviates(deviation)
 }
 
 /// The largest route MTU that each client knows towards any destination seen: a path MTU learnt from ICMP lowers only the

@@ -95,10 +95,19 @@ impl Load {
     ) -> Vec<Judged> {
         let deadline = |path: &Path| self.deadline(round_trips.get(&path.to_string()).copied().unwrap_or_default());
         let probes = |path: &Path| self.probes(path, deadline(path));
-        matrix::look(context, paths, probes, probes, |path, outcomes| {
+        let mut judged = matrix::look(context, paths, probes, probes, |path, outcomes| {
             matrix::judge_tries(outcomes, |outcome| self.judge(path, outcome))
         })
-        .await
+        .await;
+        // Smaller payloads passed here, so the silence is about the size and not about the path.
+        if self.bytes > 1 {
+            for j in &mut judged {
+                if let Cell::Silent(deviation) = &j.cell {
+                    j.cell = Cell::Deviates(deviation.clone());
+                }
+            }
+        }
+        judged
     }
 }
 

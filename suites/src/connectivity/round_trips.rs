@@ -70,6 +70,13 @@ impl RoundTrips {
                 .with_detail(format!("{times} times by {identity}")),
             );
         }
+        let named: u64 = served_by.iter().map(|(_, times)| u64::from(*times)).sum();
+        if named < latencies.len() as u64 {
+            return Cell::Unknown(format!(
+                "only {named} of {} answers told who gave them",
+                latencies.len()
+            ));
+        }
         context.measure(
             "loss",
             path.to_string(),

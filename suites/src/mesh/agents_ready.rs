@@ -165,6 +165,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_claim_of_the_other_side_only_is_looked_at_and_a_stranger_is_not() {
+        let claimed_by_apps = |remotes: &'static str| {
+            Fake::healthy().facts(move |f| {
+                f.claims.retain(|c| c.cluster.as_str() == "apps");
+                f.clusters[1].cilium.as_mut().expect("cilium").remotes = Some(vec![remotes.into()]);
+                f.clusters[0].cilium.as_mut().expect("cilium").remotes = Some(vec![]);
+            })
+        };
+        let lost = |fake: Fake| fake.status(|_, _, status| status["cluster-mesh"]["clusters"] = json!([]));
+        lost(claimed_by_apps("infra"))
+            .expect(&AgentsReady, infra(), "fail")
+            .await;
+        lost(claimed_by_apps("elsewhere"))
+            .expect(&AgentsReady, infra(), "skipped")
+            .await;
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_read_is_inconclusive() {
         let fakes = [
             Fake::healthy().cilium_refused(),

@@ -6,9 +6,10 @@ use super::remotes;
 use crate::matrix::{self, SCENARIO};
 use crate::{fresh, next};
 use async_trait::async_trait;
+use meshproof_contract::facts::CiliumFacts;
 use meshproof_contract::{
-    Admission, AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, ObjectRef, Scope,
-    Tally, Target, Unit, Verdict, port,
+    Admission, AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, ClusterName, Needs,
+    ObjectRef, Scope, Tally, Target, Unit, Verdict, port,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -80,9 +81,10 @@ impl Check for ChangePropagates {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         let (from, to) = (context.instance.from(), context.instance.to());
-        if let Err(verdict) = remotes::member(&facts, from).and(remotes::member(&facts, to)) {
-            return verdict;
-        }
+        let (near, far) = match remotes::members(&facts, from, to) {
+            Ok(found) => found,
+            Err(verdict) => return verdict,
+        };
         let clients = matrix::agents(&facts, from, "client");
         if clients.is_empty() || matrix::agents(&facts, to, "server").is_empty() {
             return Verdict::inconclusive(format!(
@@ -108,6 +110,11 @@ impl Check for ChangePropagates {
                 "service `server` in {to} has no selector, so its pods cannot be put behind another service"
             ));
         };
+        for (cluster, cilium) in [(from, near), (to, far)] {
+            if let Err(verdict) = namespace_is_global(context, cluster, cilium, &namespace).await {
+                return verdict;
+            }
+        }
         let name = fresh::name("change");
         let mut tally = Tally::new();
         for missing in facts
@@ -139,6 +146,34 @@ impl Check for ChangePropagates {
             ));
         }
         tally.verdict()
+    }
+}
+
+/// Since 1.19 a cluster can leave out every namespace that is not annotated (`clustermesh-default-global-namespace: false`):
+/// there a service of ours is not shared, whatever the mesh does.
+async fn namespace_is_global(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    cilium: &CiliumFacts,
+    namespace: &str,
+) -> Result<(), Verdict> {
+    if cilium.flag("clustermesh-default-global-namespace") != Some(false) {
+        return Ok(());
+    }
+    let object = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Namespace".to_owned(),
+        namespace: None,
+        name: namespace.to_owned(),
+    };
+    let found = context.environment.get(cluster, &object).await;
+    let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
+    let annotation = "/metadata/annotations/clustermesh.cilium.io~1global";
+    match found.as_ref().and_then(|n| n.pointer(annotation)?.as_str()) {
+        Some("true") => Ok(()),
+        _ => Err(Verdict::inconclusive(format!(
+            "{cluster} shares only namespaces annotated clustermesh.cilium.io/global=\"true\", and {namespace} is not: annotate it, and run again"
+        ))),
     }
 }
 
@@ -383,6 +418,10 @@ mod tests {
             Fake::healthy().missing("client", "infra-1"),
             Fake::healthy().facts(|f| f.services.clear()),
             Fake::healthy().without_object("apps", "Service", "server"),
+            Fake::healthy().facts(|f| {
+                let config = &mut f.clusters[1].cilium.as_mut().expect("cilium").config;
+                config.insert("clustermesh-default-global-namespace".into(), "false".into());
+            }),
         ];
         for fake in fakes {
             fake.expect(&ChangePropagates, infra_to_apps(), "inconclusive").await;

@@ -40,9 +40,9 @@ impl Check for Identities {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         let (from, to) = (context.instance.from(), context.instance.to());
-        let (near, far) = match (remotes::member(&facts, from), remotes::member(&facts, to)) {
-            (Ok(near), Ok(far)) => (near, far),
-            (Err(verdict), _) | (_, Err(verdict)) => return verdict,
+        let (near, far) = match remotes::members(&facts, from, to) {
+            Ok(found) => found,
+            Err(verdict) => return verdict,
         };
         let mut tally = Tally::new();
         let key = |config: &std::collections::BTreeMap<String, String>, key: &str| config.get(key).cloned();

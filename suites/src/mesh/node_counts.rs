@@ -40,8 +40,8 @@ impl Check for NodeCounts {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         let (from, to) = (context.instance.from(), context.instance.to());
-        let cilium = match remotes::member(&facts, from) {
-            Ok(cilium) => cilium,
+        let cilium = match remotes::members(&facts, from, to) {
+            Ok((cilium, _)) => cilium,
             Err(verdict) => return verdict,
         };
         let mut tally = Tally::new();

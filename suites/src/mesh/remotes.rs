@@ -13,25 +13,57 @@ pub fn claims(facts: &Facts, cluster: &ClusterName) -> bool {
         .is_some_and(|claim| !matches!(claim.value.as_str(), "" | "false" | "none" | "disabled"))
 }
 
-/// Cilium of a cluster that claims a mesh; else skipped as not claimed, or red when it is claimed and Cilium is absent.
+/// Whether two clusters are said to be one mesh: both claim one, or one does and either is configured to join the other (or
+/// cannot tell, and there is no third cluster that could be meant). A claim of one side only is what the checks must look at.
+pub fn joined(facts: &Facts, a: &ClusterName, b: &ClusterName) -> bool {
+    if !claims(facts, a) && !claims(facts, b) {
+        return false;
+    }
+    let remotes = |cluster| facts.cluster(cluster).and_then(|c| c.cilium.as_ref()?.remotes.as_ref());
+    let joins = |cluster, other| match remotes(cluster) {
+        Some(remotes) => remotes.contains(&mesh_name(facts, other)),
+        None => claims(facts, cluster) && facts.clusters.len() == 2,
+    };
+    (claims(facts, a) && claims(facts, b)) || joins(a, b) || joins(b, a)
+}
+
+/// Cilium of a cluster that is said to be in a mesh; else skipped as not claimed, or red when it is claimed and Cilium is absent.
 pub fn member<'a>(facts: &'a Facts, cluster: &ClusterName) -> Result<&'a CiliumFacts, Verdict> {
-    let Some(claim) = facts
-        .claim(cluster, ClaimKind::ClusterMesh)
-        .filter(|_| claims(facts, cluster))
-    else {
+    let others = || facts.clusters.iter().map(|c| &c.name).filter(|other| *other != cluster);
+    if !claims(facts, cluster) && !others().any(|other| joined(facts, cluster, other)) {
         return Err(Verdict::skipped(format!(
             "not claimed: nothing says that {cluster} is a member of a cluster mesh"
         )));
-    };
+    }
+    let source = facts
+        .claim(cluster, ClaimKind::ClusterMesh)
+        .map(|claim| claim.source.to_string());
     facts.cluster(cluster).and_then(|c| c.cilium.as_ref()).ok_or_else(|| {
         let mut tally = Tally::new();
         tally.finding(
             cluster.to_string(),
-            format!("Cilium with a cluster mesh ({})", claim.source),
+            format!(
+                "Cilium with a cluster mesh ({})",
+                source.as_deref().unwrap_or("another cluster is configured to join it")
+            ),
             "no Cilium was found: neither ConfigMap cilium-config nor DaemonSet cilium in kube-system",
         );
         tally.verdict()
     })
+}
+
+/// Cilium of both ends of a direction; else skipped when nothing says that they are one mesh, or red as in [`member`].
+pub fn members<'a>(
+    facts: &'a Facts,
+    from: &ClusterName,
+    to: &ClusterName,
+) -> Result<(&'a CiliumFacts, &'a CiliumFacts), Verdict> {
+    if !joined(facts, from, to) {
+        return Err(Verdict::skipped(format!(
+            "not claimed: nothing says that {from} and {to} are one cluster mesh"
+        )));
+    }
+    Ok((member(facts, from)?, member(facts, to)?))
 }
 
 /// The name of a cluster in the mesh, `cluster-name`; its role name where that is unknown.
@@ -43,14 +75,15 @@ pub fn mesh_name(facts: &Facts, cluster: &ClusterName) -> String {
         .to_owned()
 }
 
-/// The mesh names that `cluster` must be joined to: those that it is configured for, and the other clusters of this run that claim a mesh.
+/// The mesh names that `cluster` must be joined to: those that it is configured for, and the other clusters of this run that it is said
+/// to be one mesh with.
 pub fn expected(facts: &Facts, cluster: &ClusterName, cilium: &CiliumFacts) -> BTreeSet<String> {
     let configured = cilium.remotes.iter().flatten().cloned();
     let others = facts
         .clusters
         .iter()
         .map(|c| &c.name)
-        .filter(|name| *name != cluster && claims(facts, name));
+        .filter(|name| *name != cluster && joined(facts, cluster, name));
     configured.chain(others.map(|name| mesh_name(facts, name))).collect()
 }
 
