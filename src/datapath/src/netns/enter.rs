@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, getegid, geteuid, pipe};
@@ -93,7 +94,7 @@ fn try_in_child(isolation: Isolation, ids: &IdMaps) -> Result<(), (Call, Errno)>
 /// Moves this process into a PID namespace, and into a user namespace where needed, so that it may make network
 /// namespaces and so that everything it starts ends with it, even by `kill -9`.
 ///
-/// Returns in the process that is to go on, a grandchild of the caller's: the caller's process stays outside, forwards
+/// The limit of open files is raised to what is allowed. Returns in the process that is to go on, a grandchild of the caller's: the caller's process stays outside, forwards
 /// signals and ends with the grandchild's exit status; between them the PID namespace's init reaps orphans.
 ///
 /// # Errors
@@ -112,7 +113,17 @@ pub fn enter(isolation: Isolation) -> Result<(), EnterError> {
         ids.write().map_err(|errno| EnterError::new(Call::MapIds, errno))?;
     }
     unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| EnterError::new(Call::UnsharePid, errno))?;
+    raise_descriptor_limit();
     init::fork_engine()
+}
+
+/// A lab holds a few descriptors for every pod, and the usual soft limit of 1,024 is soon reached.
+fn raise_descriptor_limit() {
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "limit of open files left as it is");
+    }
 }
 
 /// Whether this process may make network namespaces as it is; a thread tries.
