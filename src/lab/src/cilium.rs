@@ -16,6 +16,8 @@ mod object;
 mod operator;
 mod output;
 pub mod resource;
+#[cfg(test)]
+mod shape;
 pub mod time;
 mod troubleshoot;
 pub mod view;

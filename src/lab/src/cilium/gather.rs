@@ -330,6 +330,7 @@ impl Gatherer<'_> {
             () if is(MeshFault::RemoteNotConnected) => RemotePhase::Waiting,
             () if first && is(MeshFault::AgentNotReady) => RemotePhase::Unconfigured,
             () if last && is(MeshFault::AgentNotSynced) => RemotePhase::Syncing { cluster_id },
+            () if is(MeshFault::WrongClusterId) => RemotePhase::Ready { cluster_id: cluster_id.wrapping_add(100) },
             () => phase,
         }
     }

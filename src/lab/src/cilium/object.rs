@@ -70,7 +70,6 @@ pub(super) struct Endpoint<'a> {
 impl Endpoint<'_> {
     pub(super) fn object(&self) -> Value {
         let (namespace, name) = (self.pod.namespace().unwrap_or_default(), self.pod.name());
-        let ports = named_ports(self.pod);
         let mut status = json!({
             "encryption": {},
             "external-identifiers": external_identifiers(namespace, name, self.pod.uid()),
@@ -81,10 +80,6 @@ impl Endpoint<'_> {
         });
         if self.encryption == EncryptionMode::WireGuard {
             status["encryption"] = json!({"key": WIREGUARD_KEY});
-        }
-        if !ports.is_empty() {
-            let ports = ports.iter().map(|(name, protocol, port)| json!({"name": name, "port": port, "protocol": protocol}));
-            status["named-ports"] = Value::Array(ports.collect());
         }
         let mut metadata = json!({
             "namespace": namespace,

@@ -26,7 +26,7 @@ pub enum DnsFault {
     WrongClusterAddress,
     /// A service's name does not exist.
     MissingRecord,
-    /// Nothing that changed since the replica started is seen.
+    /// Nothing that changes while the fault is in force is seen.
     StaleReplica,
     /// Questions over this transport are never answered.
     Silent(Transport),
@@ -73,7 +73,7 @@ const CATALOGUE: [(&str, &str, Concern, DnsFault); 10] = [
     ),
     (
         "dns-replica-stale",
-        "one DNS replica has seen no change since it started",
+        "one DNS replica no longer sees changes",
         Concern::OneReplica,
         DnsFault::StaleReplica,
     ),

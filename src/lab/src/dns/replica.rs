@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_server::Server;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::{Concern, DnsFault, in_force};
-use super::server::{Handler, Surroundings, Zones};
+use super::server::{CurrentZone, Handler, Surroundings};
 use super::source::ZoneSource;
 use super::zone::Zone;
 use crate::informer::Informer;
@@ -79,24 +79,29 @@ impl Replica {
         let informer = Informer::start(store, &[NAMESPACES, SERVICES, ENDPOINT_SLICES], &stop);
         let mut changes = informer.changes();
         informer.synced().await;
-        let initial = Arc::new(zone(&informer));
-        let zones = Arc::new(Zones { current: RwLock::new(Arc::clone(&initial)), initial });
+        let current = Arc::new(CurrentZone::new(zone(&informer)));
         let sockets = place.namespace.within(|| listen(port));
         let sockets = sockets.map_err(|source| DnsError::Namespace { pod: place.pod.clone(), source })?;
         let (udp, tcp) = sockets
             .and_then(|(udp, tcp)| Ok((tokio::net::UdpSocket::from_std(udp)?, tokio::net::TcpListener::from_std(tcp)?)))
             .map_err(|source| DnsError::Listen { pod: place.pod.clone(), port, source })?;
 
-        let following = Arc::clone(&zones);
-        let token = stop.clone();
+        let surroundings = InLab { lab: place.lab, cluster: place.cluster, pod: place.pod };
+        let (following, site, token) = (Arc::clone(&current), surroundings.clone(), stop.clone());
+        let mut faults = site.lab.faults.subscribe();
         tokio::spawn(async move {
-            while token.run_until_cancelled(changes.next()).await == Some(true) {
-                let next = Arc::new(zone(&informer));
-                *following.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+            loop {
+                tokio::select! {
+                    () = token.cancelled() => return,
+                    going = changes.next() => if !going { return },
+                    _ = faults.changed() => {}
+                }
+                if !site.faults().contains(&DnsFault::StaleReplica) {
+                    following.set(zone(&informer));
+                }
             }
         });
-        let surroundings = InLab { lab: place.lab, cluster: place.cluster, pod: place.pod };
-        let mut server = Server::new(Handler { zones, surroundings });
+        let mut server = Server::new(Handler { zone: current, surroundings });
         server.register_socket(udp);
         server.register_listener(tcp, TCP_IDLE, TCP_BUFFER);
         Ok(Self { server, stop })
@@ -140,6 +145,7 @@ fn zone(informer: &Informer) -> Zone {
 }
 
 /// A replica's surroundings in the lab.
+#[derive(Clone)]
 struct InLab {
     lab: Arc<LabState>,
     cluster: Arc<ClusterState>,
@@ -174,7 +180,7 @@ impl Surroundings for InLab {
 
     fn departed(&self) -> Ipv4Addr {
         let cidr = self.cluster.spec.nodes.first().map(|node| node.pod_cidr);
-        cidr.map_or(Ipv4Addr::UNSPECIFIED, |cidr| Ipv4Addr::from(u32::from(cidr.broadcast()) - 1))
+        cidr.map_or(Ipv4Addr::UNSPECIFIED, |cidr| Ipv4Addr::from(u32::from(cidr.broadcast()) - 2))
     }
 }
 

@@ -30,15 +30,26 @@ pub(super) trait Surroundings: Send + Sync + Unpin + 'static {
     fn departed(&self) -> Ipv4Addr;
 }
 
-/// The zone as it is now and as it was when the server started.
-pub(super) struct Zones {
-    pub(super) initial: Arc<Zone>,
-    pub(super) current: RwLock<Arc<Zone>>,
+/// The zone as the server sees it now.
+pub(super) struct CurrentZone(RwLock<Arc<Zone>>);
+
+impl CurrentZone {
+    pub(super) fn new(zone: Zone) -> Self {
+        Self(RwLock::new(Arc::new(zone)))
+    }
+
+    pub(super) fn set(&self, zone: Zone) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(zone);
+    }
+
+    fn get(&self) -> Arc<Zone> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Answers questions.
 pub(super) struct Handler<S> {
-    pub(super) zones: Arc<Zones>,
+    pub(super) zone: Arc<CurrentZone>,
     pub(super) surroundings: S,
 }
 
@@ -103,10 +114,7 @@ impl<S: Surroundings> Handler<S> {
         let asked = info.query.original();
         let question = question(asked.query_type());
         let name = asked.name().to_ascii().trim_end_matches('.').to_lowercase();
-        let zone = match faults.contains(&DnsFault::StaleReplica) {
-            true => Arc::clone(&self.zones.initial),
-            false => Arc::clone(&self.zones.current.read().unwrap_or_else(PoisonError::into_inner)),
-        };
+        let zone = self.zone.get();
         let site = Site {
             name: &name,
             question,

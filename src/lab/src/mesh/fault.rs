@@ -10,7 +10,7 @@ use crate::fault::{Effect, FaultName, FaultSpec};
 use crate::state::LabState;
 
 /// How late changes are with [`MeshFault::PropagationSlow`].
-pub(super) const SLOW: Duration = Duration::from_secs(4);
+pub(super) const SLOW: Duration = Duration::from_secs(12);
 
 /// Something that the mesh gets wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub enum MeshFault {
     AgentNotSynced,
     /// KVStoreMesh of the last cluster has lost the other clusters.
     KvstoremeshDisconnected,
+    /// The agents of the last cluster know the others under a wrong cluster id.
+    WrongClusterId,
     /// The first cluster does not publish its last node.
     NodeCountShort,
     /// Changes in the first cluster are no longer sent, while the connection stays healthy.
@@ -39,7 +41,7 @@ pub enum MeshFault {
     SharedIgnored,
 }
 
-const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 11] = [
+const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 12] = [
     (
         MeshFault::RemoteNotConnected,
         "mesh-remote-not-connected",
@@ -54,6 +56,7 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 11] = [
         "KVStoreMesh of one cluster has lost the other, while its agents say that all is well",
         &["mesh"],
     ),
+    (MeshFault::WrongClusterId, "mesh-wrong-cluster-id", "the agents of one cluster know the other under a wrong cluster id", &["mesh"]),
     (MeshFault::NodeCountShort, "mesh-node-count-short", "one cluster sees a node less of the other than there are", &["mesh"]),
     (
         MeshFault::PropagationStopped,
@@ -61,7 +64,7 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 11] = [
         "changes in one cluster are no longer seen in the other, while every status is green",
         &["mesh"],
     ),
-    (MeshFault::PropagationSlow, "mesh-propagation-slow", "changes in one cluster are seen in the other 4 s late", &["mesh"]),
+    (MeshFault::PropagationSlow, "mesh-propagation-slow", "changes in one cluster are seen in the other 12 s late", &["mesh"]),
     (
         MeshFault::BackendsNeverRemoved,
         "global-backends-never-removed",

@@ -241,7 +241,9 @@ fn relay() -> Value {
             "terminationMessagePolicy": "FallbackToLogsOnError",
         }],
     });
-    deployment("hubble-relay", labels, json!({"k8s-app": "hubble-relay"}), 1, pod)
+    let mut object = deployment("hubble-relay", labels, json!({"k8s-app": "hubble-relay"}), 1, pod);
+    object["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] = json!(1);
+    object
 }
 
 #[cfg(test)]

@@ -34,7 +34,6 @@ pub fn cluster(remote: &RemoteView, observer: Observer) -> Value {
     }
     if remote.phase != RemotePhase::Waiting {
         value["connected"] = json!(true);
-        value["config"] = json!({"required": true});
     }
     if let RemotePhase::Ready { cluster_id } | RemotePhase::Syncing { cluster_id } = remote.phase {
         value["config"] = json!({
@@ -118,8 +117,7 @@ fn details(remote: &RemoteView) -> String {
         return String::new();
     }
     let (retrieved, others, services) = match remote.phase {
-        RemotePhase::Waiting => ("expected=unknown, retrieved=unknown", false, false),
-        RemotePhase::Unconfigured => ("expected=true, retrieved=false", false, false),
+        RemotePhase::Waiting | RemotePhase::Unconfigured => ("expected=unknown, retrieved=unknown", false, false),
         RemotePhase::Syncing { .. } => ("expected=true, retrieved=true", true, false),
         RemotePhase::Ready { .. } => ("expected=true, retrieved=true", true, true),
     };
