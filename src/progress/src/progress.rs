@@ -8,7 +8,7 @@ use crate::{
     view::View,
 };
 use jiff::Timestamp;
-use meshproof_contract::EventRecord;
+use meshproof_contract::{Event, EventRecord};
 use std::{io::Write, path::Path};
 
 /// What stdout is for.
@@ -45,9 +45,12 @@ impl Progress {
 
     /// Shows one more event.
     pub fn handle(&mut self, record: &EventRecord) {
+        // Those who wait may say the same again and again; a log needs it once.
+        let repeated = matches!(&record.event, Event::Waiting { what } if self.view.waiting.as_ref() == Some(what));
         self.view.handle(record);
         match (self.format, &self.surface.bar) {
             (Format::Human, Some(_)) => self.draw(record.at),
+            (Format::Human, None) if repeated => {}
             (Format::Human, None) => {
                 for line in lines(record, &self.view) {
                     let _ = writeln!(self.surface.err, "{line}");
@@ -171,6 +174,20 @@ mod tests {
             !out.contains('\u{1b}') && !err.contains('\u{1b}'),
             "no escape codes in a pipe"
         );
+    }
+
+    #[test]
+    fn waiting_for_the_same_thing_is_told_once() {
+        let err = Pipe::default();
+        let mut progress = Progress::new(Format::Human, surface(Pipe::default(), err.clone()));
+        let at = mixed()[0].at;
+        for what in ["3 of 9", "3 of 9", "4 of 9", "4 of 9"] {
+            progress.handle(&EventRecord {
+                at,
+                event: Event::Waiting { what: what.into() },
+            });
+        }
+        assert_eq!(err.text().lines().count(), 2, "{}", err.text());
     }
 
     #[test]

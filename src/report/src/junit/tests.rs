@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{fixture, model::Counts};
-use meshproof_contract::{Event, EventRecord};
+use meshproof_contract::{Event, EventRecord, Finding};
+use proptest::prelude::*;
 use quick_junit::Report as Junit;
 use std::{collections::HashSet, io::Write, process::Command};
 
@@ -179,4 +180,22 @@ fn control_characters_do_not_reach_the_file() {
     validate(&xml);
     let bad = |c: char| c.is_control() && !"\n\t".contains(c) || c == '\u{fffe}';
     assert!(!xml.chars().any(bad), "{:?}", xml.chars().find(|c| bad(*c)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_cluster_says_the_file_can_be_read(texts in proptest::collection::vec(any::<String>(), 6)) {
+        let mut report = fixture::report();
+        let trial = &mut report.suites[0].trials[0];
+        let finding = Finding { subject: texts[0].clone(), expected: texts[1].clone(), observed: texts[2].clone() };
+        trial.verdict = Verdict::Fail { findings: vec![finding] };
+        trial.evidence = vec![texts[3].clone()];
+        trial.title = texts[4].clone();
+        report.warnings = vec![texts[5].clone()];
+        let read = parsed(&report);
+        prop_assert_eq!(read.failures, 2);
+        prop_assert_eq!(read.test_suites[0].test_cases.len(), report.suites[0].trials.len());
+    }
 }
