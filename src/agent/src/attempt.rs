@@ -46,6 +46,10 @@ impl Attempt {
             address: None,
         }
     }
+    /// When it was due.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
     /// When the outcome has to be known.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline

@@ -12,9 +12,10 @@ pub(crate) use http::HttpSession;
 use crate::{
     attempt::{Attempt, ByName},
     failure::Failure,
+    payload::Pattern,
     resolver::Resolver,
 };
-use meshproof_contract::{Action, Outcome, Target, probe::MAX_PAYLOAD};
+use meshproof_contract::{Action, Outcome, Target, Transport, probe::MAX_PAYLOAD};
 use std::net::{IpAddr, SocketAddr};
 use tokio::time::timeout_at;
 
@@ -52,7 +53,7 @@ async fn dispatch(
         Action::TcpEcho { to, payload } => {
             let payload = checked(*payload)?;
             let to = resolve(attempt, resolver, to).await?;
-            Box::pin(tcp::echo(attempt, to, payload)).await
+            Box::pin(tcp::echo(attempt, to, Pattern::fresh(), payload)).await
         }
         Action::Http {
             to,
@@ -68,7 +69,21 @@ async fn dispatch(
         Action::UdpEcho { to, payload } => {
             let payload = checked(*payload)?;
             let to = resolve(attempt, resolver, to).await?;
-            Box::pin(udp::echo(attempt, to, payload)).await
+            Box::pin(udp::echo(attempt, to, Pattern::fresh(), payload)).await
+        }
+        Action::MarkedEcho {
+            to,
+            transport,
+            marker,
+            payload,
+        } => {
+            let payload = checked(*payload)?;
+            let pattern = Pattern::Marker(marker.0);
+            let to = resolve(attempt, resolver, to).await?;
+            match transport {
+                Transport::Tcp => Box::pin(tcp::echo(attempt, to, pattern, payload)).await,
+                Transport::Udp => Box::pin(udp::echo(attempt, to, pattern, payload)).await,
+            }
         }
         Action::PathMtu { to } => {
             let to = resolve(attempt, resolver, to).await?;

@@ -35,6 +35,21 @@ impl From<Errno> for Failure {
 }
 
 impl Failure {
+    /// The same failure for another exchange on the same connection.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Failure::Io(error) => Failure::Io(match error.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+            Failure::Closed => Failure::Closed,
+            Failure::Silence => Failure::Silence,
+            Failure::Corrupted(detail) => Failure::Corrupted(detail.clone()),
+            Failure::Name(code) => Failure::Name(*code),
+            Failure::Local(reason) => Failure::Local(reason.clone()),
+        }
+    }
+
     /// The outcome of failing thus at that stage.
     pub(crate) fn outcome(self, stage: Stage, timing: Timing) -> Outcome {
         match self {

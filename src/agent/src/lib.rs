@@ -6,7 +6,9 @@
 
 mod attempt;
 mod bridge;
+mod capture;
 mod client;
+mod clock;
 mod descriptors;
 mod echo;
 mod failure;
@@ -20,6 +22,7 @@ mod serve;
 mod server;
 mod settings;
 mod socket;
+mod stream;
 mod ticker;
 
 use meshproof_contract::port;

@@ -75,6 +75,19 @@ impl Prober {
     ) -> Outcome {
         let permit = self.permits.acquire().await;
         let attempt = Attempt::new(scheduled.unwrap_or_else(Instant::now), probe.deadline);
+        if attempt.deadline() <= Instant::now() {
+            return if session.is_shared() {
+                // Its turn on the connection never came: that is how a stall looks from behind it.
+                Outcome::Stalled {
+                    received: 0,
+                    timing: attempt.timing(),
+                }
+            } else {
+                Outcome::LocalError {
+                    reason: "too many exchanges are under way in this agent".to_owned(),
+                }
+            };
+        }
         let outcome = client::perform(&probe.action, attempt, &self.resolver, session).await;
         drop(permit);
         outcome

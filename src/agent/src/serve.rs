@@ -1,11 +1,13 @@
 //! The agent as a process: its runtime, its servers, its signals.
 
 use crate::{
+    capture::Captures,
     descriptors,
     prober::Prober,
     resolver::Resolver,
     server::{self, Shared, control, http, tcp, udp},
     settings::Settings,
+    stream::Streams,
 };
 use meshproof_contract::port;
 use std::{
@@ -83,7 +85,13 @@ async fn serve(settings: Settings) -> Result<(), ServeError> {
     tokio::spawn(tcp::serve(tcp_port, Arc::clone(&shared)));
     tokio::spawn(udp::serve(udp_port, Arc::clone(&shared)));
     tokio::spawn(http::serve(http_port, Arc::clone(&shared)));
-    tokio::spawn(control::serve(control_port, shared, prober));
+    let duties = control::Duties {
+        shared,
+        prober,
+        streams: Streams::default(),
+        captures: Captures::default(),
+    };
+    tokio::spawn(control::serve(control_port, duties));
     // For the pod's log; nobody has to read it.
     let _ = writeln!(io::stdout(), "{greeting}");
     tokio::select! {

@@ -33,6 +33,7 @@ const MAX_BODY: u64 = 16 << 20;
 pub(crate) struct HttpSession {
     connection: Connection,
     open: Option<Open>,
+    connections: u32,
 }
 
 struct Open {
@@ -93,7 +94,19 @@ impl HttpRequest {
 impl HttpSession {
     /// No connection yet.
     pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, open: None }
+        Self {
+            connection,
+            open: None,
+            connections: 0,
+        }
+    }
+    /// How many connections it has opened so far.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections
+    }
+    /// Whether exchanges follow one another on its connection.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.connection == Connection::KeepAlive
     }
     /// Forgets the connection: after a failure it cannot be used.
     pub(crate) fn close(&mut self) {
@@ -121,6 +134,7 @@ impl HttpSession {
             }
             None => {
                 let to = resolve(attempt, resolver, to).await?;
+                self.connections += 1;
                 open(attempt, to).await?
             }
         };

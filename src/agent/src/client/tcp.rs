@@ -33,15 +33,20 @@ pub(crate) async fn open(attempt: &mut Attempt, to: SocketAddr) -> Result<TcpStr
     Ok(stream)
 }
 
-pub(super) async fn echo(attempt: &mut Attempt, to: SocketAddr, payload: u32) -> Result<Outcome, Failure> {
+pub(super) async fn echo(
+    attempt: &mut Attempt,
+    to: SocketAddr,
+    pattern: Pattern,
+    payload: u32,
+) -> Result<Outcome, Failure> {
     let stream = open(attempt, to).await?;
     let (mut reader, mut writer) = stream.into_split();
-    let peer = exchange(attempt, &mut reader, &mut writer, Pattern::fresh(), payload).await?;
+    let peer = exchange(attempt, &mut reader, &mut writer, pattern, payload).await?;
     Ok(attempt.answered(peer, None, u64::from(payload)))
 }
 
 /// One request and its echo on an open connection. Reading and writing go on at once: neither side has to hold the payload.
-pub(crate) async fn exchange(
+async fn exchange(
     attempt: &mut Attempt,
     reader: &mut OwnedReadHalf,
     writer: &mut OwnedWriteHalf,

@@ -13,7 +13,12 @@ use std::net::SocketAddr;
 /// The largest payload of a UDP datagram over IPv4.
 pub(crate) const MAX_DATAGRAM: usize = 65_507;
 
-pub(super) async fn echo(attempt: &mut Attempt, to: SocketAddr, payload: u32) -> Result<Outcome, Failure> {
+pub(super) async fn echo(
+    attempt: &mut Attempt,
+    to: SocketAddr,
+    pattern: Pattern,
+    payload: u32,
+) -> Result<Outcome, Failure> {
     let size = (payload as usize).max(UDP_HEADER);
     if size > MAX_DATAGRAM {
         return Err(Failure::Local(format!(
@@ -24,7 +29,7 @@ pub(super) async fn echo(attempt: &mut Attempt, to: SocketAddr, payload: u32) ->
         sequence: random(),
         reply: Reply::Plain,
     };
-    let mut request = Pattern::fresh().bytes(0, size);
+    let mut request = pattern.bytes(0, size);
     question.write(&mut request);
     let socket = socket::connected_udp(to).await?;
     socket.send(&request).await?;

@@ -1,7 +1,7 @@
 //! The control port: the harness's frames (`meshproof-wire`), on loopback only.
 
 use super::{Acceptor, Shared};
-use crate::{memory, prober::Prober};
+use crate::{capture::Captures, clock, memory, prober::Prober, stream::Streams};
 use meshproof_wire::{
     Answer, Command, FrameError, Hello, PROTOCOL, Request, Response, decode, encode, read_body, write_frame,
 };
@@ -22,22 +22,31 @@ const STREAMS: usize = 32;
 /// Requests under way on one stream; further frames are not read until one is done.
 const REQUESTS: usize = 64;
 
+/// What control connections command; all of them the same.
+pub(crate) struct Duties {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) prober: Arc<Prober>,
+    pub(crate) streams: Streams,
+    pub(crate) captures: Captures,
+}
+
 /// Serves until dropped.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, prober: Arc<Prober>) {
+pub(crate) async fn serve(listener: TcpListener, duties: Duties) {
     let acceptor = Acceptor::new(listener, STREAMS);
+    let duties = Arc::new(duties);
     loop {
         let (stream, _, permit) = acceptor.accept().await;
-        let (shared, prober) = (Arc::clone(&shared), Arc::clone(&prober));
+        let duties = Arc::clone(&duties);
         tokio::spawn(async move {
-            converse(stream, shared, prober).await;
+            converse(stream, duties).await;
             drop(permit);
         });
     }
 }
 
-async fn converse(stream: TcpStream, shared: Arc<Shared>, prober: Arc<Prober>) {
+async fn converse(stream: TcpStream, duties: Arc<Duties>) {
     let (mut reader, mut writer) = stream.into_split();
-    if write_frame(&mut writer, &hello(&shared, &prober)).await.is_err() {
+    if write_frame(&mut writer, &hello(&duties)).await.is_err() {
         return;
     }
     let writer = Arc::new(Mutex::new(writer));
@@ -53,10 +62,10 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, prober: Arc<Prober>) {
             Ok(None) => break None,
             Err(error) => break Some(error),
         };
-        let (shared, prober, writer) = (Arc::clone(&shared), Arc::clone(&prober), Arc::clone(&writer));
+        let (duties, writer) = (Arc::clone(&duties), Arc::clone(&writer));
         requests.spawn(async move {
             let (id, answer) = match request {
-                Ok(Request { id, command }) => (id, carry_out(command, &shared, &prober).await),
+                Ok(Request { id, command }) => (id, carry_out(command, &duties).await),
                 Err((id, reason)) => (id, Answer::Error { reason }),
             };
             respond(&writer, id, answer).await;
@@ -80,12 +89,12 @@ async fn converse(stream: TcpStream, shared: Arc<Shared>, prober: Arc<Prober>) {
     let _ = writer.lock().await.shutdown().await;
 }
 
-fn hello(shared: &Shared, prober: &Prober) -> Hello {
-    let config = prober.resolver.config().ok();
+fn hello(duties: &Duties) -> Hello {
+    let config = duties.prober.resolver.config().ok();
     Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        identity: shared.settings.identity.clone(),
+        identity: duties.shared.settings.identity.clone(),
         nameservers: config
             .iter()
             .flat_map(|c| &c.servers)
@@ -116,17 +125,35 @@ async fn next_request(reader: &mut OwnedReadHalf) -> Result<Option<Understood>, 
     })))
 }
 
-async fn carry_out(command: Command, shared: &Shared, prober: &Arc<Prober>) -> Answer {
-    match command {
-        Command::Batch { probes } => Answer::Outcomes {
+async fn carry_out(command: Command, duties: &Duties) -> Answer {
+    let Duties {
+        shared,
+        prober,
+        streams,
+        captures,
+    } = duties;
+    let stream = |report| Answer::Stream { report };
+    let capture = |report| Answer::Capture { report };
+    let result = match command {
+        Command::Batch { probes } => Ok(Answer::Outcomes {
             outcomes: Prober::batch(prober, probes).await,
-        },
+        }),
         Command::SetReady { ready } => {
             shared.ready.store(ready, Ordering::Relaxed);
-            Answer::Done
+            Ok(Answer::Done)
         }
-        Command::Ping => Answer::Done,
-    }
+        Command::Ping => Ok(Answer::Done),
+        Command::Clock => Ok(Answer::Clock {
+            micros: clock::micros(),
+        }),
+        Command::StartStream { stream, spec } => streams.start(stream, spec, prober).map(|()| Answer::Done),
+        Command::CollectStream { stream: number } => streams.collect(number).map(stream),
+        Command::StopStream { stream: number } => streams.stop(number).await.map(stream),
+        Command::StartCapture { capture, spec } => captures.start(capture, spec).map(|()| Answer::Done),
+        Command::CollectCapture { capture: number } => captures.collect(number).map(capture),
+        Command::StopCapture { capture: number } => captures.stop(number).map(capture),
+    };
+    result.unwrap_or_else(|reason| Answer::Error { reason })
 }
 
 async fn respond(writer: &Mutex<OwnedWriteHalf>, id: u64, answer: Answer) {

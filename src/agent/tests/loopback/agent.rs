@@ -58,9 +58,16 @@ impl Start {
         self
     }
     /// Starts it and returns once it serves.
-    pub fn start(mut self) -> Agent {
+    pub fn start(self) -> Agent {
+        self.start_at(free_offset)
+    }
+    /// Starts it where another one was.
+    pub fn start_again(self, offset: u16) -> Agent {
+        self.start_at(|| offset)
+    }
+    fn start_at(mut self, offsets: impl Fn() -> u16) -> Agent {
         for _ in 0..20 {
-            let offset = free_offset();
+            let offset = offsets();
             self.command.env("MESHPROOF_PORT_OFFSET", offset.to_string());
             let mut child = self.command.spawn().expect("the agent starts");
             let mut line = String::new();

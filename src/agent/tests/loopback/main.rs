@@ -1,6 +1,7 @@
 //! Agents as real processes on loopback addresses, driven through their control port: every outcome that loopback can produce.
 
 mod agent;
+mod capture;
 mod dns;
 mod far_side;
 mod garbage;
@@ -9,5 +10,6 @@ mod limits;
 mod mtu;
 mod process;
 mod series;
+mod stream;
 mod tcp;
 mod udp;
