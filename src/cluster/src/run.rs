@@ -35,6 +35,17 @@ impl Run {
     ///
     /// On failure nothing is kept: a Lease taken in another cluster is given back.
     pub async fn start(contexts: &Contexts, id: RunId, progress: &Progress) -> Result<Self, StartError> {
+        Self::start_unless(contexts, id, progress, &CancellationToken::new()).await
+    }
+
+    /// [`Run::start`] that gives back what it has taken when `cancel` is cancelled, and fails as interrupted. (Dropping the
+    /// future of either would leave it taken until the Lease expires.)
+    pub async fn start_unless(
+        contexts: &Contexts,
+        id: RunId,
+        progress: &Progress,
+        cancel: &CancellationToken,
+    ) -> Result<Self, StartError> {
         let mut run = Self {
             id,
             contexts: contexts.clone(),
@@ -42,7 +53,8 @@ impl Run {
             lost: CancellationToken::new(),
             progress: progress.clone(),
         };
-        match run.take_all().await {
+        let taken = cancel.run_until_cancelled(run.take_all()).await;
+        match taken.unwrap_or(Err(StartError::Interrupted)) {
             Ok(()) => Ok(run),
             Err(error) => {
                 if let Err(left) = run.tear_down().await {

@@ -18,6 +18,9 @@ pub enum StartError {
     /// What an earlier run left does not go.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
+    /// It was called off.
+    #[error("interrupted while the clusters were taken")]
+    Interrupted,
 }
 
 /// Why no agents could be had.

@@ -1,12 +1,14 @@
 //! A run from its start to its end, and the next one after it.
 
 use crate::world::{Told, World, options};
+use meshproof_apiserver::DeleteOptions;
 use meshproof_apiserver::resource::names::{DAEMON_SETS, LEASES, NAMESPACES, PODS, SERVICES};
 use meshproof_cluster::{LeaseError, Live, Progress, Run, StartError, clean, discover};
 use meshproof_contract::{Environment, EnvironmentError, ObjectRef, Outcome, Probe, Target, probe::Action};
 use meshproof_scenario::builtin;
 use serde_json::json;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 fn a_probe() -> Probe {
     let to = Target::new("192.0.2.1", 8081);
@@ -239,6 +241,50 @@ async fn clean_removes_what_a_dead_run_left_and_nothing_else() {
         .await
         .expect("cleans");
     assert!(again.iter().all(|c| c.removed.is_empty()), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_called_off_gives_back_what_it_took() {
+    let world = World::start(&["infra", "apps"]);
+    // A namespace that does not go keeps the start waiting, in whichever cluster comes second.
+    for cluster in &world.clusters {
+        let going = json!({
+            "metadata": {
+                "name": "meshproof-node", "labels": {"app.kubernetes.io/managed-by": "meshproof"},
+                "finalizers": ["test/stays"],
+            },
+        });
+        cluster.store.create(&NAMESPACES, going).expect("a namespace");
+        let deleted = cluster
+            .store
+            .delete(&NAMESPACES, None, "meshproof-node", &DeleteOptions::default());
+        deleted.expect("is going");
+    }
+    let contexts = world.connect().await.expect("connects");
+    let told = Told::default();
+    let (cancel, progress) = (CancellationToken::new(), told.progress());
+    let called_off = async {
+        while !told.all().contains("namespace meshproof-node to go") {
+            tokio::task::yield_now().await;
+        }
+        for cluster in &world.clusters {
+            let freed = cluster.store.modify(&NAMESPACES, None, "meshproof-node", |ns| {
+                ns["metadata"]["finalizers"] = json!([]);
+            });
+            drop(freed);
+        }
+        cancel.cancel();
+    };
+    let start = Run::start_unless(&contexts, "run-1".into(), &progress, &cancel);
+    // It may just have come through before it was called off.
+    match tokio::join!(start, called_off).0 {
+        Err(error) => assert!(matches!(error, StartError::Interrupted), "{error:?}"),
+        Ok(run) => run.tear_down().await.expect("tears down"),
+    }
+    for cluster in &world.clusters {
+        assert!(!cluster.has_namespace("meshproof"), "{} is given back", cluster.name);
+        assert_eq!(cluster.store.all(&LEASES, None).len(), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
