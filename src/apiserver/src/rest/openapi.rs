@@ -20,7 +20,7 @@ pub(crate) fn answer(call: &Call, definitions: &[Arc<ResourceDef>], parts: &[&st
     match parts {
         ["v2"] if call.accept.protobuf_first => Ok(render::typed_response(
             200,
-            "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
             GNOSTIC,
         )),
         ["v2"] => {

@@ -14,6 +14,7 @@ pub(crate) mod exec;
 pub(crate) mod log;
 pub(crate) mod port_forward;
 mod spdy;
+mod spdy_streams;
 
 fn find_pod(call: &Call, place: &Place<'_>) -> Result<Object, ApiError> {
     call.api.store.get(&PODS, place.namespace, place.name()?)
@@ -69,17 +70,6 @@ fn container(call: &Call, pod: &Object) -> Result<String, ApiError> {
 /// The upgrade that the request asks for; 400 for a plain request, 403 for one whose protocols are not known.
 async fn upgrade(call: &mut Call, protocols: &[&'static str]) -> Result<WebSocketUpgrade, ApiError> {
     let request = std::mem::take(&mut call.request);
-    let wanted = request
-        .headers()
-        .get(axum::http::header::UPGRADE)
-        .and_then(|h| h.to_str().ok())
-        .unwrap_or_default();
-    if wanted.to_ascii_lowercase().starts_with("spdy") {
-        // kubectl falls back to SPDY when a WebSocket is refused, and says so with `--v`. There is nothing to fall back to.
-        return Err(ApiError::bad_request(
-            "unable to upgrade: this server speaks WebSocket, not SPDY; use kubectl 1.31 or later",
-        ));
-    }
     let (mut parts, _) = request.into_parts();
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
         .await

@@ -1,5 +1,5 @@
 //! Exec over a WebSocket: channels of one byte before the data, `v4.channel.k8s.io` and `v5.channel.k8s.io`
-//! (`k8s.io/apimachinery/pkg/util/remotecommand`, `k8s.io/client-go/tools/remotecommand`).
+//! (`k8s.io/apimachinery/pkg/util/remotecommand`, `k8s.io/client-go/tools/remotecommand`). Older clients ask for SPDY.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::io::ReaderStream;
 
-use super::{container, failure, farewell, running_pod, selected, upgrade};
+use super::{container, failure, farewell, running_pod, selected, spdy_streams, upgrade};
 use crate::error::ApiError;
 use crate::rest::objects::Place;
 use crate::rest::{Api, Call};
@@ -60,6 +60,19 @@ pub(crate) async fn answer(mut call: Call, place: &Place<'_>) -> Result<Response
         stderr: stderr.map(|pipe: DuplexStream| Box::pin(pipe) as Writer),
         terminal,
     };
+    if spdy_streams::is_wanted(&call) {
+        let api = Arc::clone(&call.api);
+        return spdy_streams::upgrade(&mut call, V4, move |io| async move {
+            spdy_streams::exec(
+                io,
+                &api,
+                exec,
+                stdin_here,
+                [("stdout", stdout_here), ("stderr", stderr_here)],
+            )
+            .await;
+        });
+    }
     let upgrade = upgrade(&mut call, &[V5, V4]).await?;
     let closing = if selected(&upgrade) == V5 {
         Closing::Signalled
@@ -171,7 +184,7 @@ async fn receive(
 }
 
 /// `metav1.Status` on the error channel, as the kubelet sends it.
-fn rendered(status: &ExitStatus) -> Value {
+pub(super) fn rendered(status: &ExitStatus) -> Value {
     match status {
         ExitStatus::Code(0) => json!({"metadata": {}, "status": "Success"}),
         ExitStatus::Code(code) => json!({

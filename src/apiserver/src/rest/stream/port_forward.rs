@@ -1,6 +1,6 @@
 //! Port-forward over a WebSocket: two channels a port (data, error) that begin with the port's number
 //! (`v4.channel.k8s.io`, what kube-rs speaks), or SPDY frames in messages (`SPDY/3.1+portforward.k8s.io`, what kubectl
-//! speaks since 1.31).
+//! speaks since 1.31). Older clients ask for SPDY itself.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use futures::{SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::{farewell, running_pod, selected, spdy, upgrade};
+use super::{farewell, running_pod, selected, spdy_streams, upgrade};
 use crate::error::ApiError;
 use crate::object::Object;
 use crate::rest::objects::Place;
@@ -28,6 +28,12 @@ const CHUNK: usize = 32 * 1024;
 pub(crate) async fn answer(mut call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
     let pod = running_pod(&call, place)?;
     let ports = ports(&call)?;
+    if spdy_streams::is_wanted(&call) {
+        let api = Arc::clone(&call.api);
+        return spdy_streams::upgrade(&mut call, "portforward.k8s.io", move |io| async move {
+            spdy_streams::forward(io, &api, &pod).await;
+        });
+    }
     let upgrade = upgrade(&mut call, &[TUNNEL, V4]).await?;
     let tunnelled = selected(&upgrade) == TUNNEL;
     if !tunnelled && ports.is_empty() {
@@ -38,7 +44,7 @@ pub(crate) async fn answer(mut call: Call, place: &Place<'_>) -> Result<Response
         let stop = api.stop.clone();
         let forwarding = async {
             if tunnelled {
-                spdy::forward(socket, &api, &pod).await;
+                spdy_streams::tunnel(socket, |io| spdy_streams::forward(io, &api, &pod)).await;
             } else {
                 forward(socket, &api, &pod, &ports).await;
             }
