@@ -75,6 +75,15 @@ pub enum Fault {
         /// About whom.
         peer: NodeName,
     },
+    /// `node` shows its last handshake with `peer` as at least this old, as if nobody had renewed the keys.
+    StaleHandshake {
+        /// Who shows it.
+        node: Nodes,
+        /// About whom.
+        peer: NodeName,
+        /// How old.
+        age: Duration,
+    },
     /// A node without a network: nothing from it, nothing to it.
     Cut {
         /// The node.
@@ -163,6 +172,8 @@ pub enum Traffic {
     Handshake,
     /// From or to this address.
     Address(Ipv4Addr),
+    /// TCP segments that carry nothing but their header.
+    BareSegments,
 }
 
 /// What an impairment does.

@@ -85,8 +85,17 @@ pub(crate) fn concerns(traffic: &Traffic, bytes: &[u8], headers: &Headers) -> bo
         }
         Traffic::LargerThan(len) => headers.total_len > usize::from(*len),
         Traffic::Handshake => is_handshake(bytes, headers),
+        Traffic::BareSegments => is_bare(bytes, headers),
         Traffic::Address(address) => headers.source() == *address || headers.destination() == *address,
     }
+}
+
+fn is_bare(bytes: &[u8], headers: &Headers) -> bool {
+    let offset = bytes
+        .get(headers.header_len + 12)
+        .map(|byte| usize::from(byte >> 4) * 4);
+    matches!(headers.transport, Transport::Tcp(_))
+        && offset.is_some_and(|len| headers.header_len + len >= headers.total_len)
 }
 
 /// WireGuard messages of types 1 to 3: a type byte and three zero bytes, with the lengths of the protocol's paper.
@@ -159,6 +168,21 @@ mod tests {
         assert_eq!(judge(&drop, &init), Fate::Lost);
         init[0] = 4;
         assert_eq!(judge(&drop, &init), Fate::Pass(Passage::default()));
+    }
+
+    #[test]
+    fn a_bare_segment_has_no_payload() {
+        for (payload, bare) in [(&b""[..], true), (b"x", false)] {
+            let mut bytes = Vec::new();
+            PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+                .tcp(5, 6, 1, 2)
+                .write(&mut bytes, payload)
+                .unwrap();
+            let headers = Headers::read(&bytes).unwrap();
+            assert_eq!(concerns(&Traffic::BareSegments, &bytes, &headers), bare);
+        }
+        let (bytes, headers) = udp(b"");
+        assert!(!concerns(&Traffic::BareSegments, &bytes, &headers));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::Ipv4Net;
 
@@ -160,16 +160,16 @@ impl Worker {
                 Ok(ready) => ready,
                 Err(error) => return tracing::error!(%error, node = %self.port.name, "the node's thread cannot wait"),
             };
+            self.refresh();
             while let Ok(command) = self.commands.try_recv() {
                 match command {
                     Command::Do(work) => work(self),
                     Command::Stop => return,
                 }
             }
-            if self.uplink.refresh() {
-                self.apply_faults();
-            }
             for token in ready {
+                // A fault acts on every packet that was sent after its injection.
+                self.refresh();
                 if let Err(error) = self.carry(token) {
                     // A pod's device that goes away says so once, before its removal is asked for.
                     tracing::debug!(%error, token, node = %self.port.name, "a socket failed");
@@ -178,6 +178,12 @@ impl Worker {
             }
             self.run_timers();
             self.flush();
+        }
+    }
+
+    fn refresh(&mut self) {
+        if self.uplink.refresh() {
+            self.apply_faults();
         }
     }
 
@@ -251,7 +257,20 @@ impl Worker {
     }
 
     pub(super) fn peer_status(&self) -> Vec<PeerStatus> {
-        self.wireguard.as_ref().map(WireGuard::status).unwrap_or_default()
+        let mut peers = self.wireguard.as_ref().map(WireGuard::status).unwrap_or_default();
+        for (_, fault) in self.uplink.table().faults.iter() {
+            let Fault::StaleHandshake { node, peer, age } = fault else {
+                continue;
+            };
+            if !node.contains(&self.port.name) {
+                continue;
+            }
+            let at_least = SystemTime::now().checked_sub(*age);
+            for shown in peers.iter_mut().filter(|shown| shown.node == *peer) {
+                shown.last_handshake = shown.last_handshake.and_then(|real| Some(real.min(at_least?)));
+            }
+        }
+        peers
     }
 
     /// Takes over the faults in force and the peers as these bend them.

@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod mtu;
 mod namespaces;
+mod policy;
 mod probe;
 mod service;
 mod tunnel;
@@ -44,6 +45,7 @@ fn trials(ignored: bool) -> Vec<Trial> {
         service::CASES,
         mtu::CASES,
         tunnel::CASES,
+        policy::CASES,
         faults::CASES,
         namespaces::CASES,
         victim::CASES,
