@@ -20,6 +20,7 @@ mod namespace;
 pub mod object;
 mod progress;
 mod readiness;
+pub mod rights;
 pub mod run;
 
 pub use api::ApiError;

@@ -5,11 +5,11 @@ use meshproof_apiserver::{
     User,
     resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES},
 };
-use meshproof_cluster::{Run, StartError, discover};
-use meshproof_contract::Environment;
+use meshproof_cluster::{Live, Run, StartError, clean, discover, rights::RULES};
+use meshproof_contract::{CiliumQuery, Environment, Probe, Target, probe::Action};
 use meshproof_scenario::builtin;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 /// A kubeconfig of a user with just these rules in every cluster.
 fn kubeconfig_with(world: &World, rules: Value) -> PathBuf {
@@ -105,5 +105,69 @@ async fn what_may_not_be_read_is_done_without() {
     run.tear_down().await.expect("tears down");
     for cluster in &world.clusters {
         assert!(!cluster.has_namespace("meshproof"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_printed_role_is_enough_and_not_more_than_is_asked_for() {
+    let world = World::start(&["infra", "apps"]);
+    for cluster in &world.clusters {
+        cluster.install_cilium("kube-system", "other");
+        cluster.knobs.lock().expect("knobs").hangs_up = true;
+    }
+    let role = meshproof_cluster::rights::cluster_role();
+    let kubeconfig = kubeconfig_with(&world, role["rules"].clone());
+    let contexts = world.connect_with(kubeconfig).await.expect("connects");
+    let told = Told::default();
+    let progress = told.progress();
+    let discovery = discover(&contexts, &progress).await.expect("discovers");
+    let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
+    let scenario = builtin("connectivity").expect("a scenario");
+    let environment = run.deploy(discovery, &[scenario], &options()).await.expect("deploys");
+    let facts = environment.facts();
+    assert_eq!(facts.agents.len(), 12);
+    assert!(facts.clusters[0].cilium.as_ref().is_some_and(|c| c.remotes.is_some()));
+    environment
+        .cilium(&"infra".into(), CiliumQuery::Status)
+        .await
+        .expect("may ask Cilium");
+    for _ in 0..2 {
+        let to = Target::new("192.0.2.1", 8081);
+        let probe = Probe::once(Action::TcpConnect { to }, Duration::from_secs(1));
+        environment
+            .probe(&facts.agents[0].id, vec![probe])
+            .await
+            .expect("answers");
+    }
+    run.tear_down().await.expect("tears down");
+    clean(&contexts, Live::Spare, &progress).await.expect("cleans");
+    assert!(!told.all().contains("not allowed"), "{}", told.all());
+
+    let mut asked = BTreeSet::new();
+    for (entry, _) in world.clusters.iter().flat_map(|c| c.server.audit().entries()) {
+        if entry.user != "tester" || entry.resource.starts_with('/') {
+            continue;
+        }
+        let resource = match entry.subresource.as_str() {
+            "" => entry.resource.clone(),
+            sub => format!("{}/{sub}", entry.resource),
+        };
+        // What is asked to see whether somebody else uses the namespace is done without.
+        let telling = matches!(resource.as_str(), "persistentvolumeclaims" | "statefulsets" | "jobs");
+        assert!(entry.allowed || telling, "the role lacks {entry:?}");
+        asked.insert((entry.group, resource, entry.verb));
+    }
+    for rule in RULES {
+        // Checks use these.
+        if rule.group == "cilium.io" || rule.group == "networking.k8s.io" || rule.resources.contains(&"events") {
+            continue;
+        }
+        for resource in rule.resources {
+            let used = rule
+                .verbs
+                .iter()
+                .filter(|verb| asked.contains(&(rule.group.to_owned(), (*resource).to_owned(), (**verb).to_owned())));
+            assert!(used.count() > 0, "nothing uses the rule on {resource}");
+        }
     }
 }
