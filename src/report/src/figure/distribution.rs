@@ -31,6 +31,8 @@ pub(crate) struct Row {
     pub(crate) high: f64,
     /// The highest quantile below the maximum.
     pub(crate) tail: f64,
+    /// Clusters of the two ends and the ends themselves, as they are listed; rows of the same clusters stand together.
+    order: [usize; 4],
 }
 
 /// The name without its quantile, and which one it is.
@@ -71,32 +73,39 @@ pub(crate) fn plots(report: &RunReport, places: &[Place]) -> Vec<Plot> {
         .filter_map(|(name, subjects)| {
             let mut rows: Vec<Row> = subjects
                 .into_iter()
-                .filter_map(|(subject, of)| row(subject, &of))
+                .filter_map(|(subject, of)| row(subject, &of, places))
                 .collect();
             rows.sort_by(|a, b| b.tail.total_cmp(&a.tail));
             let left_out = rows.len().saturating_sub(ROWS);
             rows.truncate(ROWS);
-            let order = |row: &Row| pair(&row.subject).map(|(from, to)| [from, to].map(|end| rank(places, end)));
-            rows.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.subject.cmp(&b.subject)));
+            rows.sort_by(|a, b| a.order.cmp(&b.order).then_with(|| a.subject.cmp(&b.subject)));
             (!rows.is_empty()).then_some(Plot { name, rows, left_out })
         })
         .collect()
 }
 
-fn row(subject: String, of: &BTreeMap<String, f64>) -> Option<Row> {
+fn row(subject: String, of: &BTreeMap<String, f64>, places: &[Place]) -> Option<Row> {
     let median = *of.get("p50")?;
     let tail = *of.get("p99").or_else(|| of.get("p90"))?;
     let high = of.get("p90").copied().unwrap_or(median);
+    let (high, tail) = (high.clamp(median, tail.max(median)), tail.max(median));
     Some(Row {
+        order: order(&subject, places),
         subject,
         median,
-        high: high.clamp(median, tail.max(median)),
-        tail: tail.max(median),
+        high,
+        tail,
     })
 }
 
-fn rank(places: &[Place], name: &str) -> usize {
-    places.iter().position(|place| place.name == name).unwrap_or(usize::MAX)
+fn order(subject: &str, places: &[Place]) -> [usize; 4] {
+    let Some((from, to)) = pair(subject) else {
+        return [usize::MAX; 4];
+    };
+    let place = |name: &str| places.iter().position(|place| place.name == name);
+    let group = |at: Option<usize>| at.and_then(|at| places.iter().position(|place| place.group == places[at].group));
+    let (from, to) = (place(from), place(to));
+    [group(from), group(to), from, to].map(|rank| rank.unwrap_or(usize::MAX))
 }
 
 impl Plot {
@@ -104,6 +113,7 @@ impl Plot {
     pub(crate) fn svg(&self) -> String {
         const ROW: f64 = 15.0;
         const TOP: f64 = 22.0;
+        const GAP: f64 = 9.0;
         const PLOT: f64 = 600.0;
         const RIGHT: f64 = 64.0;
         let left = 12.0
@@ -123,7 +133,16 @@ impl Plot {
             * 0.8;
         let high = self.rows.iter().map(|row| row.tail).fold(low * 2.0, f64::max) * 1.1;
         let x = |micros: f64| left + PLOT * (micros.max(low) / low).ln() / (high / low).ln();
-        let height = TOP + ROW * self.rows.len() as f64 + 4.0;
+        let gaps: Vec<f64> = (0..self.rows.len())
+            .scan(0.0, |gap, index| {
+                let group = |row: &Row| [row.order[0], row.order[1]];
+                if index > 0 && group(&self.rows[index]) != group(&self.rows[index - 1]) {
+                    *gap += GAP;
+                }
+                Some(*gap)
+            })
+            .collect();
+        let height = TOP + ROW * self.rows.len() as f64 + gaps.last().copied().unwrap_or(0.0) + 4.0;
         let mut svg = Svg::new(
             left + PLOT + RIGHT,
             height,
@@ -138,8 +157,8 @@ impl Plot {
                 quantity(tick, Unit::Microseconds),
             );
         }
-        for (index, row) in self.rows.iter().enumerate() {
-            let middle = TOP + ROW * (index as f64 + 0.5);
+        for (index, (row, gap)) in self.rows.iter().zip(&gaps).enumerate() {
+            let middle = TOP + gap + ROW * (index as f64 + 0.5);
             let told = |micros: f64| quantity(micros, Unit::Microseconds);
             let title = format!("{}: median {}, tail {}", row.subject, told(row.median), told(row.tail));
             svg.text(
