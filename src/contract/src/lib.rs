@@ -31,7 +31,7 @@ pub use facts::{AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, NodeFacts
 pub use measure::{Distribution, Measurement, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
-pub use probe::{Action, Probe, RecordType, Target, Transport};
+pub use probe::{Action, Probe, RecordType, Search, Target, Transport};
 pub use reproduce::reproduce;
 pub use stream::{StreamKind, StreamReport, StreamResult, StreamSample, StreamSpec};
 pub use tally::Tally;
