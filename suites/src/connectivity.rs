@@ -56,3 +56,9 @@ const NEEDS: Needs = Needs {
     claim: None,
     admission: meshproof_contract::Admission::Shared,
 };
+
+/// What measures time needs: nothing else of ours on the path meanwhile, or it would measure its neighbours.
+const ALONE: Needs = Needs {
+    admission: meshproof_contract::Admission::Exclusive,
+    ..NEEDS
+};

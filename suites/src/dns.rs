@@ -39,3 +39,9 @@ const NEEDS: Needs = Needs {
     claim: None,
     admission: Admission::Shared,
 };
+
+/// What measures time needs: nothing else of ours on the path meanwhile.
+const ALONE: Needs = Needs {
+    admission: Admission::Exclusive,
+    ..NEEDS
+};

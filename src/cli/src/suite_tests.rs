@@ -22,7 +22,9 @@ pub fn main() -> ExitCode {
     }
     let arguments = TestArguments::from_env();
     // A filter meant for another target selects nothing here, which is no failure under `cargo test`.
-    let Ok(plan) = select(&suites(), &lab_clusters(), &arguments.filter()) else { return ExitCode::SUCCESS };
+    let Ok(plan) = select(&suites(), &lab_clusters(), &arguments.filter()) else {
+        return ExitCode::SUCCESS;
+    };
     if let Some(listing) = arguments.listing(&plan) {
         print!("{listing}");
         return ExitCode::SUCCESS;

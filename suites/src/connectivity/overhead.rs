@@ -1,6 +1,6 @@
 //! What crossing the clusters costs, against what crossing a node costs.
 
-use super::{NEEDS, round_trips::series};
+use super::{ALONE, round_trips::series};
 use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -62,7 +62,7 @@ impl Check for CrossClusterOverhead {
         Scope::Direction
     }
     fn needs(&self) -> Needs {
-        NEEDS
+        ALONE
     }
     fn faults(&self) -> &'static [&'static str] {
         &["latency-mesh"]

@@ -139,8 +139,8 @@ impl Check for Reach {
                      pairs needed that is recorded."
                 }
             },
-            control: "Only an answer with the right identity counts as a pass. When every pair is silent, the same-node pairs of both \
-                      sides are asked too, so that the finding says which part fails.",
+            control: "Only an answer with the right identity counts as a pass. When every pair is silent, the same pairs are asked over HTTP and the same-node pairs of both \
+                      sides too, so that the finding says which part fails.",
             when_red: self.class.pick(
                 "On the node named: `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg endpoint list` \
                  (is the endpoint ready?) and `hubble observe --last 200 --to-ip ADDRESS`. A refusal means that the packet arrived.",
@@ -269,6 +269,14 @@ mod tests {
         let text = fake.expect(&TCP_OTHER_CLUSTER, infra_to_apps(), "fail").await;
         assert!(text.contains("TCP: all 9 pairs infra -> apps"), "{text}");
         assert!(text.contains("the path between the clusters fails"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_protocol_that_alone_fails_is_not_blamed_on_the_path() {
+        let fake = Fake::healthy().rule(|p| (protocol(p.action) == "udp").then(timeout));
+        let text = fake.expect(&UDP_OTHER_CLUSTER, infra_to_apps(), "fail").await;
+        assert!(text.contains("HTTP is answered on 9 of the same 9 pairs"), "{text}");
+        assert!(!text.contains("the path between the clusters fails"), "{text}");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! A thousand round trips a pair: how many are lost, and how long they take.
 
-use super::NEEDS;
+use super::ALONE;
 use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Path, Paths, Wording};
 use crate::probes::DEADLINE;
 use async_trait::async_trait;
@@ -176,7 +176,7 @@ impl Check for RoundTrips {
         self.class.scope()
     }
     fn needs(&self) -> Needs {
-        NEEDS
+        ALONE
     }
     fn faults(&self) -> &'static [&'static str] {
         self.class.pick(

@@ -14,6 +14,8 @@ use std::net::IpAddr;
 pub struct HeadlessService;
 
 const SERVICE: &str = "server-headless";
+/// Addresses that fit into 512 bytes beside the question (RFC 1035 section 4.2.1).
+const IN_A_DATAGRAM: usize = 20;
 
 /// Addresses of the ready endpoints in the slices of a service.
 fn ready_addresses(slices: &[Value], service: &str) -> BTreeSet<IpAddr> {
@@ -48,7 +50,7 @@ impl Check for HeadlessService {
         CheckText {
             title: "A headless service resolves to exactly its ready pods",
             proves: "Clients that choose their own backend (databases, gRPC) get every ready pod of this cluster, and none that is gone or belongs elsewhere.",
-            how: "The client on every node asks for the absolute name of the headless service over UDP and TCP; the set of addresses must equal the ready endpoints in the \
+            how: "The client on every node asks for the absolute name of the headless service over UDP and TCP (over TCP only for more than 20 pods, which a datagram does not hold); the set of addresses must equal the ready endpoints in the \
                   service's EndpointSlices, and these must equal the probe agents that are ready. Silence is asked again three times before it counts.",
             control: "Two sources for the expectation that must agree: the EndpointSlices, and the pods that answered the harness.",
             when_red: "`kubectl --context CONTEXT -n meshproof get endpointslices -l kubernetes.io/service-name=server-headless -o wide` against \
@@ -119,9 +121,14 @@ impl Check for HeadlessService {
             ));
         };
         let name = zone.absolute(&service.namespace, &service.name);
-        let questions: Vec<Question> = [Transport::Udp, Transport::Tcp]
-            .into_iter()
-            .map(|transport| Question {
+        // A longer answer is cut off in a datagram, and asking again over TCP is what resolvers do then.
+        let transports: &[Transport] = match expected.len() {
+            0..=IN_A_DATAGRAM => &[Transport::Udp, Transport::Tcp],
+            _ => &[Transport::Tcp],
+        };
+        let questions: Vec<Question> = transports
+            .iter()
+            .map(|&transport| Question {
                 label: format!("{name} over {transport}"),
                 probe: probes::dns(&name, address_record(sample), None, transport),
                 expected: Expected::Addresses(expected.clone()),

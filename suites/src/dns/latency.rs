@@ -1,6 +1,6 @@
 //! How long lookups take, from every node.
 
-use super::NEEDS;
+use super::ALONE;
 use super::zone::{Zone, address_record};
 use crate::matrix::place;
 use crate::probes::{self, DEADLINE};
@@ -43,7 +43,7 @@ impl Check for Latency {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        NEEDS
+        ALONE
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-slow"]

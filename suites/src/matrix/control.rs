@@ -1,14 +1,22 @@
 //! When every pair of a class is silent: is it the path, or does one of the two sides not work at all?
 
-use super::{Cell, Class, Ends, Judged, Paths, answered_by, observe};
+use super::{Cell, Class, Ends, Judged, Path, Paths, Seen, answered_by, observe};
 use crate::probes;
 use meshproof_contract::{CheckContext, ClusterName, Instance};
 
-/// Which part a complete failure points to, told by asking inside each of the two clusters, same node only; none unless
-/// every pair was silent.
+/// Which part a complete failure points to, told by asking the same pairs over HTTP, then inside each of the two clusters on
+/// one node; none unless every pair was silent.
 pub async fn broken_part(context: &CheckContext, paths: &Paths, judged: &[Judged]) -> Option<String> {
     if paths.class == Class::SameNode || !judged.iter().all(|j| matches!(j.cell, Cell::Silent(_))) {
         return None;
+    }
+    let same: Vec<Path> = judged.iter().map(|j| j.path.clone()).collect();
+    let over_http = answered(context, &same).await;
+    if over_http > 0 {
+        return Some(format!(
+            "HTTP is answered on {over_http} of the same {} pairs: what fails is what was sent, not the path",
+            same.len()
+        ));
     }
     let near = same_node(context, &paths.from).await;
     if paths.class == Class::OtherNode {
@@ -44,19 +52,7 @@ async fn same_node(context: &CheckContext, cluster: &ClusterName) -> Local {
     let Ok(paths) = Paths::of(&facts, &instance, Class::SameNode, Ends::PODS) else {
         return Local::Fails(format!("inside {cluster} there is no pair to compare with"));
     };
-    let seen = observe(context.environment.as_ref(), &paths.list, |path| {
-        vec![probes::http_get(path)]
-    })
-    .await;
-    let answered = paths
-        .list
-        .iter()
-        .zip(&seen)
-        .filter(|(path, seen)| {
-            seen.as_ref()
-                .is_ok_and(|o| o.iter().any(|o| matches!(answered_by(path, o, ""), Cell::Right(_))))
-        })
-        .count();
+    let answered = answered(context, &paths.list).await;
     if answered == paths.list.len() {
         Local::Works(answered)
     } else {
@@ -65,4 +61,14 @@ async fn same_node(context: &CheckContext, cluster: &ClusterName) -> Local {
             paths.list.len()
         ))
     }
+}
+
+/// How many of the paths answer one GET.
+async fn answered(context: &CheckContext, paths: &[Path]) -> usize {
+    let seen = observe(context.environment.as_ref(), paths, |path| vec![probes::http_get(path)]).await;
+    let right = |path: &Path, seen: &Seen| {
+        let mut outcomes = seen.iter().flatten();
+        outcomes.any(|outcome| matches!(answered_by(path, outcome, ""), Cell::Right(_)))
+    };
+    paths.iter().zip(&seen).filter(|(path, seen)| right(path, seen)).count()
 }

@@ -161,11 +161,7 @@ impl Proof<'_> {
     }
 
     async fn meet(&self, fault: &FaultEntry, full: bool) -> Result<Row, Fatal> {
-        let suites = if full {
-            Vec::new()
-        } else {
-            fault.suites.iter().map(|suite| (*suite).to_owned()).collect()
-        };
+        let suites = if full { Vec::new() } else { fault.suites.clone() };
         let filter = Filter {
             suites,
             ..Filter::default()

@@ -1,34 +1,116 @@
-//! The lab as the place of a run.
-use crate::{fatal::Fatal, session::place::Place};
+//! The lab as the place of a run. The harness meets it like any clusters: through a kubeconfig.
+
+use crate::{command::run::lab_clusters, fatal::Fatal, session::place::Place};
+use anyhow::anyhow;
+use meshproof_cluster::{Image, PullPolicy, Role};
+use meshproof_contract::Exit;
+use meshproof_lab::{
+    AGENT_IMAGE, AGENT_SUBCOMMAND, ENGINE_SUBCOMMAND, LabOptions, LaunchError, RunningLab, fault_catalogue, launch,
+};
 use std::process::ExitCode;
-pub struct Lab;
+
+/// The process may have been started to be the lab's engine, or an agent in one of its pods; then that is all it does.
+/// Must be called before anything starts a thread.
 pub fn hidden_role() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
-    (args.next()? == "agent").then(|| meshproof_agent::run(args))
-}
-impl Lab {
-    pub async fn start(_faults: &[String]) -> Result<Self, Fatal> {
-        Err(Fatal::environment(anyhow::anyhow!("no lab yet")))
+    match args.next()?.to_str()? {
+        ENGINE_SUBCOMMAND => Some(meshproof_lab::engine_main(args)),
+        AGENT_SUBCOMMAND => Some(meshproof_agent::run(args)),
+        _ => None,
     }
-    pub fn place(&self) -> Place {
-        unimplemented!()
-    }
-    pub async fn stop(self) {}
 }
 
+/// A lab that ends with this process at the latest.
+pub struct Lab(RunningLab);
+
+/// One fault of the catalogue.
+#[derive(Clone, Debug)]
 pub struct FaultEntry {
+    /// Its name.
     pub name: String,
+    /// What is wrong while it is in force, in one line.
     pub summary: String,
-    pub suites: &'static [&'static str],
+    /// The suites that it concerns.
+    pub suites: Vec<String>,
 }
+
 impl Lab {
+    /// Boots a lab with these faults in force.
+    pub async fn start(faults: &[String]) -> Result<Self, Fatal> {
+        for fault in faults {
+            known(fault)?;
+        }
+        let lab = Self(launch(LabOptions::default()).await.map_err(launched_badly)?);
+        for fault in faults {
+            lab.inject(fault).await?;
+        }
+        Ok(lab)
+    }
+
+    /// The lab as a place.
+    pub fn place(&self) -> Place {
+        let roles = lab_clusters();
+        let role = |cluster: meshproof_contract::ClusterName| Role {
+            context: cluster.to_string(),
+            cluster,
+        };
+        Place {
+            roles: roles.into_iter().map(role).collect(),
+            kubeconfig: Some(self.0.kubeconfig_path().to_owned()),
+            image: Image {
+                reference: AGENT_IMAGE.to_owned(),
+                pull: PullPolicy::IfNotPresent,
+            },
+        }
+    }
+
+    /// Every fault that the lab knows, in the order of its catalogue.
     pub fn faults() -> Vec<FaultEntry> {
-        Vec::new()
+        let entry = |spec: meshproof_lab::FaultSpec| FaultEntry {
+            name: spec.name.to_string(),
+            summary: spec.summary.to_owned(),
+            suites: spec.suites.iter().map(|suite| (*suite).to_owned()).collect(),
+        };
+        fault_catalogue().into_iter().map(entry).collect()
     }
-    pub async fn inject(&self, _: &str) -> Result<(), Fatal> {
-        Ok(())
+
+    /// Breaks something.
+    pub async fn inject(&self, fault: &str) -> Result<(), Fatal> {
+        self.0.control().inject(fault).await.map_err(Fatal::environment)
     }
-    pub async fn heal(&self, _: &str) -> Result<(), Fatal> {
-        Ok(())
+
+    /// Mends it.
+    pub async fn heal(&self, fault: &str) -> Result<(), Fatal> {
+        self.0.control().heal(fault).await.map_err(Fatal::environment)
+    }
+
+    /// Ends it; nothing of it is left.
+    pub async fn stop(self) {
+        if let Err(error) = self.0.shutdown().await {
+            eprintln!("meshproof: the lab was killed, since it could not be told to end: {error}");
+        }
+    }
+}
+
+/// Whether the error is that this machine forbids namespaces.
+pub fn is_forbidden(fatal: &Fatal) -> bool {
+    matches!(fatal.error.downcast_ref(), Some(LaunchError::Forbidden(_)))
+}
+
+/// Why there is no lab, with the exit code that it means.
+pub fn launched_badly(error: LaunchError) -> Fatal {
+    Fatal {
+        exit: Exit::CouldNotTell,
+        error: error.into(),
+    }
+}
+
+/// The fault's name if the lab knows it.
+pub fn known(fault: &str) -> Result<(), Fatal> {
+    match fault_catalogue().iter().any(|spec| spec.name.as_str() == fault) {
+        true => Ok(()),
+        false => Err(Fatal::usage(anyhow!(
+            "the lab knows no fault '{fault}'; `meshproof prove --list` names them"
+        ))),
     }
 }
