@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use futures::stream::{SelectAll, StreamExt};
 use futures::FutureExt;
+use futures::stream::{SelectAll, StreamExt};
 use meshproof_apiserver::{ApiError, Resource, Store, Watch, WatchEvent, WatchOptions};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -108,8 +108,13 @@ async fn run(mut controller: Box<dyn Controller>, store: Store) {
 /// Watches from now on; the first look sees what is there.
 fn watch(store: &Store, resources: &[Resource]) -> Option<SelectAll<Watch>> {
     let after = store.version();
-    let watches = resources.iter().map(|resource| store.watch(resource, None, WatchOptions::after(after)));
-    watches.collect::<Result<Vec<_>, _>>().ok().map(futures::stream::select_all)
+    let watches = resources
+        .iter()
+        .map(|resource| store.watch(resource, None, WatchOptions::after(after)));
+    watches
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .map(futures::stream::select_all)
 }
 
 fn ended(event: Option<WatchEvent>) -> bool {

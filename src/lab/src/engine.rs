@@ -40,7 +40,11 @@ pub(crate) struct Order {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
     /// It runs.
-    Ready { pid: u32, kubeconfig: String, kubeconfig_path: String },
+    Ready {
+        pid: u32,
+        kubeconfig: String,
+        kubeconfig_path: String,
+    },
     /// This machine forbids namespaces.
     Forbidden { why: String },
     /// A lab has that control socket already.
@@ -65,8 +69,12 @@ pub fn engine_main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn prepare() -> Result<Order, Report> {
     let mut line = String::new();
     let failed = |why: String| Report::Failed { why };
-    std::io::stdin().lock().read_line(&mut line).map_err(|error| failed(format!("failed to read the order: {error}")))?;
-    let order: Order = serde_json::from_str(&line).map_err(|error| failed(format!("the order was not understood: {error}")))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| failed(format!("failed to read the order: {error}")))?;
+    let order: Order =
+        serde_json::from_str(&line).map_err(|error| failed(format!("the order was not understood: {error}")))?;
     if let Some(launcher) = order.launcher {
         // The kernel's word, for a launcher that is killed; the pipe on stdin is the orderly way.
         let told = prctl::set_pdeathsig(Signal::SIGKILL);
@@ -74,7 +82,11 @@ fn prepare() -> Result<Order, Report> {
             return Err(failed("the process that wanted a lab has gone".to_owned()));
         }
     }
-    let isolation = if order.user_namespace { Isolation::UserNamespace } else { Isolation::Auto };
+    let isolation = if order.user_namespace {
+        Isolation::UserNamespace
+    } else {
+        Isolation::Auto
+    };
     netns::enter(isolation).map_err(|error| Report::Forbidden { why: error.to_string() })?;
     Ok(order)
 }
@@ -83,7 +95,9 @@ fn run(order: Order) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tell(&Report::Failed { why: format!("failed to start a runtime: {error}") });
+            tell(&Report::Failed {
+                why: format!("failed to start a runtime: {error}"),
+            });
             return ExitCode::from(3);
         }
     };
@@ -101,7 +115,11 @@ async fn serve(order: Order) -> ExitCode {
     let listener = match server::bind(&order.control) {
         Ok(listener) => listener,
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return refuse(Report::AlreadyRunning),
-        Err(error) => return refuse(Report::Failed { why: format!("failed to open the control socket: {error}") }),
+        Err(error) => {
+            return refuse(Report::Failed {
+                why: format!("failed to open the control socket: {error}"),
+            });
+        }
     };
     let stop = CancellationToken::new();
     stop_on_signals(&stop);
@@ -114,17 +132,33 @@ async fn serve(order: Order) -> ExitCode {
     };
     let lab = match started {
         Ok(lab) => Arc::new(lab),
-        Err(error) => return refuse(Report::Failed { why: with_causes(&error) }),
+        Err(error) => {
+            return refuse(Report::Failed {
+                why: with_causes(&error),
+            });
+        }
     };
     let kubeconfig = match offer(lab.kubeconfig()) {
         Ok(offered) => offered,
-        Err(error) => return refuse(Report::Failed { why: format!("failed to offer the kubeconfig: {error}") }),
+        Err(error) => {
+            return refuse(Report::Failed {
+                why: format!("failed to offer the kubeconfig: {error}"),
+            });
+        }
     };
     let pid = own_pid();
     let path = format!("/proc/{pid}/fd/{}", kubeconfig.as_raw_fd());
-    let around = Surroundings { pid, kubeconfig_path: path.clone(), stop: stop.clone() };
+    let around = Surroundings {
+        pid,
+        kubeconfig_path: path.clone(),
+        stop: stop.clone(),
+    };
     let control = tokio::spawn(server::serve(listener, Arc::clone(&lab), Arc::new(around)));
-    tell(&Report::Ready { pid, kubeconfig: lab.kubeconfig().to_owned(), kubeconfig_path: path });
+    tell(&Report::Ready {
+        pid,
+        kubeconfig: lab.kubeconfig().to_owned(),
+        kubeconfig_path: path,
+    });
     stop.cancelled().await;
     control.abort();
     lab.shutdown().await;
@@ -171,7 +205,9 @@ fn offer(text: &str) -> std::io::Result<OwnedFd> {
 /// This process's id as `/proc` shows it: that of the namespace in which `/proc` was mounted, not the engine's own.
 fn own_pid() -> u32 {
     let shown = std::fs::read_link("/proc/self").ok();
-    shown.and_then(|path| path.to_str()?.parse().ok()).unwrap_or_else(std::process::id)
+    shown
+        .and_then(|path| path.to_str()?.parse().ok())
+        .unwrap_or_else(std::process::id)
 }
 
 fn tell(report: &Report) {

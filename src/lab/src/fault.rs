@@ -59,7 +59,8 @@ pub struct FaultSpec {
 /// Where a fault acts.
 #[derive(Clone)]
 pub enum Effect {
-    /// In the data path: what to inject, decided when it is injected. The error says what the lab lacks for it.
+    /// In the data path: what to inject, by the pods of the moment; decided again whenever pods or services change. The
+    /// error says what the lab lacks for it.
     Network(fn(&LabState) -> Result<Vec<meshproof_datapath::Fault>, String>),
     /// In a module, which looks at [`LabState::faults`] where it acts.
     Flag,
@@ -90,14 +91,27 @@ pub enum FaultError {
 pub struct Faults {
     lab: Arc<LabState>,
     catalogue: BTreeMap<FaultName, FaultSpec>,
-    injected: Mutex<BTreeMap<FaultName, Vec<FaultId>>>,
+    injected: Mutex<BTreeMap<FaultName, Injected>>,
+}
+
+/// What a fault of the catalogue has put into the data path.
+#[derive(Default)]
+struct Injected {
+    faults: Vec<meshproof_datapath::Fault>,
+    ids: Vec<FaultId>,
 }
 
 impl Faults {
     pub(crate) fn new(lab: Arc<LabState>, modules: &[Arc<dyn SystemModule>]) -> Self {
         let own = network::faults().into_iter().chain(node::faults());
-        let catalogue = own.chain(modules.iter().flat_map(|module| module.faults())).map(|spec| (spec.name, spec));
-        Self { lab, catalogue: catalogue.collect(), injected: Mutex::default() }
+        let catalogue = own
+            .chain(modules.iter().flat_map(|module| module.faults()))
+            .map(|spec| (spec.name, spec));
+        Self {
+            lab,
+            catalogue: catalogue.collect(),
+            injected: Mutex::default(),
+        }
     }
 
     /// Every fault, in the order of names.
@@ -110,25 +124,27 @@ impl Faults {
         self.lab.faults.all()
     }
 
-    /// Injects a fault. One that is in force already is injected afresh, so that it acts on the pods of today.
+    /// Injects a fault; it acts when this returns. Injecting what is in force changes nothing.
+    ///
+    /// # Errors
+    /// When there is no such fault, or the lab lacks a node or cluster that it acts on. Pods may come later.
     pub fn inject(&self, name: &str) -> Result<(), FaultError> {
         let spec = self.find(name)?;
-        self.heal(name)?;
         match spec.effect {
             Effect::Flag => {}
             Effect::Network(faults) => {
                 let faults = faults(&self.lab).map_err(|why| FaultError::NoPlace { name: spec.name, why })?;
-                let ids = faults.into_iter().map(|fault| self.lab.fabric.inject(fault)).collect();
-                self.injected.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.name, ids);
+                self.put(spec.name, faults);
             }
             Effect::Node(which) => {
                 let node = which(&self.lab).and_then(|name| self.node(&name));
                 let why = "there is no such node".to_owned();
                 let node = node.ok_or(FaultError::NoPlace { name: spec.name, why })?;
-                let cut = meshproof_datapath::Fault::Cut { node: node.handle.name().clone() };
+                let cut = meshproof_datapath::Fault::Cut {
+                    node: node.handle.name().clone(),
+                };
                 node.set_online(false);
-                let ids = vec![self.lab.fabric.inject(cut)];
-                self.injected.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.name, ids);
+                self.put(spec.name, vec![cut]);
             }
         }
         self.lab.faults.set(spec.name, FaultState::InForce);
@@ -138,10 +154,7 @@ impl Faults {
     /// Takes a fault back; healing what is not broken is fine.
     pub fn heal(&self, name: &str) -> Result<(), FaultError> {
         let spec = self.find(name)?;
-        let ids = self.injected.lock().unwrap_or_else(PoisonError::into_inner).remove(&spec.name);
-        for id in ids.unwrap_or_default() {
-            self.lab.fabric.heal(id);
-        }
+        self.put(spec.name, Vec::new());
         if let Effect::Node(which) = spec.effect
             && self.lab.faults.is_active(spec.name)
             && let Some(node) = which(&self.lab).and_then(|name| self.node(&name))
@@ -160,17 +173,66 @@ impl Faults {
         }
     }
 
+    /// Keeps what acts on pods acting on the pods of the moment, until dropped.
+    pub(crate) async fn follow(&self) {
+        use futures::future::select_all;
+        let mut pods = self.lab.pods_changed();
+        let mut services: Vec<_> = self
+            .lab
+            .clusters
+            .iter()
+            .map(|cluster| cluster.services.subscribe())
+            .collect();
+        loop {
+            let changes = services.iter_mut().map(|service| Box::pin(service.changed()));
+            tokio::select! {
+                changed = pods.changed() => if changed.is_err() { return },
+                (changed, ..) = select_all(changes) => if changed.is_err() { return },
+            }
+            for name in self.active() {
+                if let Some(FaultSpec {
+                    effect: Effect::Network(faults),
+                    ..
+                }) = self.catalogue.get(&name)
+                    && let Ok(faults) = faults(&self.lab)
+                {
+                    self.put(name, faults);
+                }
+            }
+        }
+    }
+
+    /// Makes these the faults that this entry has in the data path; without need nothing is touched.
+    fn put(&self, name: FaultName, faults: Vec<meshproof_datapath::Fault>) {
+        let mut injected = self.injected.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = injected.entry(name).or_default();
+        if present.faults == faults {
+            return;
+        }
+        let ids = faults
+            .iter()
+            .map(|fault| self.lab.fabric.inject(fault.clone()))
+            .collect();
+        for id in std::mem::replace(&mut present.ids, ids) {
+            self.lab.fabric.heal(id);
+        }
+        present.faults = faults;
+    }
+
     fn find(&self, name: &str) -> Result<&FaultSpec, FaultError> {
         let known = self.catalogue.values().find(|spec| spec.name.as_str() == name);
         known.ok_or_else(|| FaultError::Unknown { name: name.to_owned() })
     }
 
     fn node(&self, name: &str) -> Option<Arc<crate::state::NodeState>> {
-        self.lab.nodes().find(|(_, node)| node.name() == name).map(|(_, node)| Arc::clone(node))
+        self.lab
+            .nodes()
+            .find(|(_, node)| node.name() == name)
+            .map(|(_, node)| Arc::clone(node))
     }
 }
 
-/// Every fault that a lab of this topology-independent catalogue knows, without a lab: for lists and checks of names.
+/// Every fault that a lab knows, without a lab: for lists and checks of names.
 pub fn catalogue() -> Vec<FaultSpec> {
     let modules = crate::modules::all();
     let own = network::faults().into_iter().chain(node::faults());
@@ -187,7 +249,9 @@ pub struct ActiveFaults {
 
 impl Default for ActiveFaults {
     fn default() -> Self {
-        Self { active: watch::Sender::new(BTreeSet::new()) }
+        Self {
+            active: watch::Sender::new(BTreeSet::new()),
+        }
     }
 }
 

@@ -36,7 +36,10 @@ pub struct IdentityBook {
 
 impl IdentityBook {
     pub(crate) fn new(cluster_id: u8) -> Self {
-        Self { base: u32::from(cluster_id) << 16, book: RwLock::default() }
+        Self {
+            base: u32::from(cluster_id) << 16,
+            book: RwLock::default(),
+        }
     }
 
     /// The identity of these labels, given now if they are new. The upper bits are the cluster's id.
@@ -52,14 +55,20 @@ impl IdentityBook {
             hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         }
         let free = (0..).map(|n: u32| Identity(self.base + 256 + hash.wrapping_add(n) % (65_536 - 256)));
-        let identity = free.into_iter().find(|identity| !taken.contains(identity)).unwrap_or(Identity::UNKNOWN);
+        let identity = free
+            .into_iter()
+            .find(|identity| !taken.contains(identity))
+            .unwrap_or(Identity::UNKNOWN);
         *book.entry(Arc::new(labels)).or_insert(identity)
     }
 
     /// Every identity given so far, with its labels.
     pub fn all(&self) -> Vec<(Identity, Arc<SecurityLabels>)> {
         let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = book.iter().map(|(labels, identity)| (*identity, Arc::clone(labels))).collect();
+        let mut all: Vec<_> = book
+            .iter()
+            .map(|(labels, identity)| (*identity, Arc::clone(labels)))
+            .collect();
         all.sort_by_key(|(identity, _)| *identity);
         all
     }
@@ -67,7 +76,9 @@ impl IdentityBook {
     /// The labels of an identity.
     pub fn labels(&self, identity: Identity) -> Option<Arc<SecurityLabels>> {
         let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
-        book.iter().find(|(_, known)| **known == identity).map(|(labels, _)| Arc::clone(labels))
+        book.iter()
+            .find(|(_, known)| **known == identity)
+            .map(|(labels, _)| Arc::clone(labels))
     }
 }
 
@@ -87,7 +98,10 @@ pub fn security_labels(cluster: &str, pod: &Object, namespace: Option<&Object>) 
     }
     let spec: &Value = &pod["spec"];
     add("io.cilium.k8s.policy.cluster", cluster);
-    add("io.cilium.k8s.policy.serviceaccount", spec["serviceAccountName"].as_str().unwrap_or("default"));
+    add(
+        "io.cilium.k8s.policy.serviceaccount",
+        spec["serviceAccountName"].as_str().unwrap_or("default"),
+    );
     add("io.kubernetes.pod.namespace", pod.namespace().unwrap_or_default());
     found
 }

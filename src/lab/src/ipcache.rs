@@ -23,7 +23,8 @@ pub(crate) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
         for (_, node) in lab.nodes() {
             let mut own = known.clone();
             for (prefix, identity) in &mut own {
-                if *prefix == Ipv4Net::from(node.spec.address) || *prefix == Ipv4Net::from(node.handle.config().router) {
+                if *prefix == Ipv4Net::from(node.spec.address) || *prefix == Ipv4Net::from(node.handle.config().router)
+                {
                     *identity = Identity::HOST;
                 }
             }

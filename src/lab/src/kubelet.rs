@@ -80,6 +80,7 @@ impl Kubelet {
             host: host_runtime(node, stop)?,
             pods: Mutex::default(),
         });
+        machine::register(&kubelet);
         let (machine, cancelled) = (Arc::clone(&kubelet), stop.clone());
         tasks.spawn(async move { cancelled.run_until_cancelled(machine::report(&machine)).await });
         let (follower, cancelled) = (Arc::clone(&kubelet), stop.clone());
@@ -90,7 +91,11 @@ impl Kubelet {
 
     /// The runtime of a pod, by uid; none before its sandbox exists.
     pub(crate) fn pod(&self, uid: &str) -> Option<Arc<PodRuntime>> {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+        self.pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .cloned()
     }
 
     /// The node that it serves.
@@ -102,7 +107,10 @@ impl Kubelet {
         let mut orders: BTreeMap<String, watch::Sender<Order>> = BTreeMap::new();
         loop {
             let fields = FieldSelector::parse(&format!("spec.nodeName={}", self.node.name())).unwrap_or_default();
-            let options = WatchOptions { fields, ..WatchOptions::default() };
+            let options = WatchOptions {
+                fields,
+                ..WatchOptions::default()
+            };
             let Ok(mut events) = self.store.watch(&PODS, None, options) else {
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
@@ -137,7 +145,10 @@ impl Kubelet {
     }
 
     fn put_runtime(&self, runtime: Arc<PodRuntime>) {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).insert(runtime.uid.clone(), runtime);
+        self.pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(runtime.uid.clone(), runtime);
     }
 
     fn drop_runtime(&self, uid: &str) {
@@ -150,12 +161,17 @@ fn host_runtime(node: &NodeState, stop: &CancellationToken) -> Result<tokio::run
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| NamespaceError { call: meshproof_datapath::netns::Call::Thread, source })?;
+        .map_err(|source| NamespaceError {
+            call: meshproof_datapath::netns::Call::Thread,
+            source,
+        })?;
     let handle = runtime.handle().clone();
     let stop = stop.clone();
-    node.handle.namespace().run(&format!("kubelet {}", node.name()), move || {
-        runtime.block_on(stop.cancelled());
-        runtime.shutdown_background();
-    })?;
+    node.handle
+        .namespace()
+        .run(&format!("kubelet {}", node.name()), move || {
+            runtime.block_on(stop.cancelled());
+            runtime.shutdown_background();
+        })?;
     Ok(handle)
 }

@@ -87,7 +87,7 @@ pub enum StartError {
 /// Two clusters, running. Dropping it stops it without waiting; [`Lab::shutdown`] waits.
 pub struct Lab {
     state: Arc<LabState>,
-    faults: Faults,
+    faults: Arc<Faults>,
     servers: Vec<Server>,
     kubeconfig: String,
     stop: CancellationToken,
@@ -100,8 +100,12 @@ impl Lab {
     pub async fn start(config: LabConfig) -> Result<Self, StartError> {
         let topology = config.topology;
         let fabric = Fabric::new(FabricConfig {
-            within_cluster: LinkProfile { latency: topology.within_cluster },
-            between_clusters: LinkProfile { latency: topology.between_clusters },
+            within_cluster: LinkProfile {
+                latency: topology.within_cluster,
+            },
+            between_clusters: LinkProfile {
+                latency: topology.between_clusters,
+            },
             mtu: topology.mtu,
             ..FabricConfig::default()
         })?;
@@ -115,16 +119,31 @@ impl Lab {
         let modules = modules::all();
         let mut servers = Vec::new();
         for cluster in &state.clusters {
-            servers.push(start_cluster(&state, cluster, &modules, config.node_grace, &tasks, &stop)?);
+            servers.push(start_cluster(
+                &state,
+                cluster,
+                &modules,
+                config.node_grace,
+                &tasks,
+                &stop,
+            )?);
         }
         tasks.spawn(ipcache::run(Arc::clone(&state), stop.clone()));
         for module in &modules {
             let (module, lab, stop) = (Arc::clone(module), Arc::clone(&state), stop.clone());
             tasks.spawn(async move { module.run(lab, stop).await });
         }
-        let contexts: Vec<_> = state.clusters.iter().zip(&servers).map(|(cluster, server)| context(cluster, server)).collect();
+        let contexts: Vec<_> = state
+            .clusters
+            .iter()
+            .zip(&servers)
+            .map(|(cluster, server)| context(cluster, server))
+            .collect();
+        let faults = Arc::new(Faults::new(Arc::clone(&state), &modules));
+        let (follower, cancelled) = (Arc::clone(&faults), stop.clone());
+        tasks.spawn(async move { cancelled.run_until_cancelled(follower.follow()).await });
         let lab = Self {
-            faults: Faults::new(Arc::clone(&state), &modules),
+            faults,
             kubeconfig: kubeconfig(&contexts),
             state,
             servers,
@@ -179,7 +198,10 @@ impl Lab {
         };
         match tokio::time::timeout(within, all).await {
             Ok(()) => Ok(()),
-            Err(_) => Err(StartError::NotReady { after: within, waiting: self.missing() }),
+            Err(_) => Err(StartError::NotReady {
+                after: within,
+                waiting: self.missing(),
+            }),
         }
     }
 
@@ -228,7 +250,9 @@ impl Drop for Lab {
 /// A pod's phase or, better, what its first waiting container waits for.
 pub(crate) fn pod_state(pod: &Value) -> String {
     let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-    let waiting = statuses.map(|status| &status["state"]["waiting"]).find(|waiting| !waiting.is_null());
+    let waiting = statuses
+        .map(|status| &status["state"]["waiting"])
+        .find(|waiting| !waiting.is_null());
     match waiting {
         Some(waiting) => {
             let part = |field: &str| waiting[field].as_str().unwrap_or_default().to_owned();
@@ -239,7 +263,11 @@ pub(crate) fn pod_state(pod: &Value) -> String {
 }
 
 fn cluster(spec: &ClusterSpec) -> ClusterState {
-    let store = Store::builder().admission(Services::new(spec.service_cidr)).admission(Pods).history(4096).build();
+    let store = Store::builder()
+        .admission(Services::new(spec.service_cidr))
+        .admission(Pods)
+        .history(4096)
+        .build();
     ClusterState::new(spec.clone(), store)
 }
 
@@ -292,23 +320,32 @@ fn start_cluster(
         }
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let listener = listener.map_err(|source| StartError::Listen { cluster: name.clone(), source })?;
+    let listener = listener.map_err(|source| StartError::Listen {
+        cluster: name.clone(),
+        source,
+    })?;
     let streams = KubeletStreams::default();
     let options = ServerOptions {
         authority: format!("{name}-ca"),
         alternative_names: vec![cluster.spec.api_address().to_string()],
         git_version: KUBERNETES_VERSION.to_owned(),
     };
-    let server = Server::start(listener, cluster.store.clone(), Arc::new(streams.clone()), options)
-        .map_err(|source| StartError::Server { cluster: name.clone(), source })?;
-    controller::start(&cluster.store, server.ca_pem(), grace, tasks, stop);
-    tasks.spawn(service::program::run(Arc::clone(cluster), stop.clone()));
+    let server =
+        Server::start(listener, cluster.store.clone(), Arc::new(streams.clone()), options).map_err(|source| {
+            StartError::Server {
+                cluster: name.clone(),
+                source,
+            }
+        })?;
     let images: Arc<[_]> = modules.iter().flat_map(|module| module.images()).collect();
     let mut kubelets = Vec::new();
     for node in cluster.nodes() {
         kubelets.push(Kubelet::start(lab, cluster, node, Arc::clone(&images), tasks, stop)?);
     }
     streams.serve(kubelets);
+    // After the kubelets: a scheduler that sees only some of the nodes would crowd them.
+    controller::start(&cluster.store, server.ca_pem(), grace, tasks, stop);
+    tasks.spawn(service::program::run(Arc::clone(cluster), stop.clone()));
     Ok(server)
 }
 
@@ -318,14 +355,25 @@ fn text(value: &Value) -> &str {
 
 /// Creates an object and, where it has one, its status.
 fn create(store: &Store, manifest: Value) -> Result<(), ApiError> {
-    let group = text(&manifest["apiVersion"]).rsplit_once('/').map_or("", |(group, _)| group).to_owned();
+    let group = text(&manifest["apiVersion"])
+        .rsplit_once('/')
+        .map_or("", |(group, _)| group)
+        .to_owned();
     let kind = text(&manifest["kind"]).to_owned();
-    let known = store.definitions().into_iter().find(|def| def.group == group && def.kind == kind);
-    let resource = known.map_or_else(|| Resource::new(group, format!("{}s", kind.to_lowercase())), |def| def.resource());
+    let known = store
+        .definitions()
+        .into_iter()
+        .find(|def| def.group == group && def.kind == kind);
+    let resource = known.map_or_else(
+        || Resource::new(group, format!("{}s", kind.to_lowercase())),
+        |def| def.resource(),
+    );
     let status = manifest["status"].clone();
     let created = store.create(&resource, manifest)?;
     if !status.is_null() {
-        store.modify_status(&resource, created.namespace(), created.name(), |object| object["status"].clone_from(&status))?;
+        store.modify_status(&resource, created.namespace(), created.name(), |object| {
+            object["status"].clone_from(&status)
+        })?;
     }
     Ok(())
 }

@@ -95,7 +95,11 @@ pub enum LaunchError {
 
 fn tail(stderr: &str) -> String {
     let line = stderr.trim().lines().last().unwrap_or_default();
-    if line.is_empty() { String::new() } else { format!("; its last words: {line}") }
+    if line.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {line}")
+    }
 }
 
 /// A running lab. Dropping it ends a lab that lives with its launcher; [`RunningLab::shutdown`] waits for the end.
@@ -128,7 +132,9 @@ pub async fn launch(options: LabOptions) -> Result<RunningLab, LaunchError> {
         control: control.clone(),
         launcher: (options.lifetime == Lifetime::Launcher).then(std::process::id),
     };
-    let (mut child, ended) = spawn(options.executable, options.lifetime).await.map_err(LaunchError::Spawn)?;
+    let (mut child, ended) = spawn(options.executable, options.lifetime)
+        .await
+        .map_err(LaunchError::Spawn)?;
     let outer = child.pid;
     let order = serde_json::to_string(&order).map_err(|error| LaunchError::Spawn(error.into()))?;
     writeln!(child.stdin, "{order}").map_err(LaunchError::Spawn)?;
@@ -145,7 +151,11 @@ pub async fn launch(options: LabOptions) -> Result<RunningLab, LaunchError> {
         outer,
     };
     match report {
-        Ok(Ok(Report::Ready { pid, kubeconfig, kubeconfig_path })) => Ok(lab(pid, kubeconfig, kubeconfig_path)),
+        Ok(Ok(Report::Ready {
+            pid,
+            kubeconfig,
+            kubeconfig_path,
+        })) => Ok(lab(pid, kubeconfig, kubeconfig_path)),
         Ok(Ok(Report::Forbidden { why })) => Err(LaunchError::Forbidden(why)),
         Ok(Ok(Report::AlreadyRunning)) => Err(LaunchError::AlreadyRunning),
         Ok(Ok(Report::Failed { why })) => Err(LaunchError::Failed(why)),
@@ -153,11 +163,16 @@ pub async fn launch(options: LabOptions) -> Result<RunningLab, LaunchError> {
             let mut ended = ended;
             let status = ended.wait_for(Option::is_some).await.ok().and_then(|status| *status);
             let status = status.unwrap_or_else(|| ExitStatus::from_raw(0));
-            Err(LaunchError::Ended { status, stderr: child.stderr.borrow().clone() })
+            Err(LaunchError::Ended {
+                status,
+                stderr: child.stderr.borrow().clone(),
+            })
         }
         Err(_) => {
             kill(outer);
-            Err(LaunchError::TooSlow { stderr: child.stderr.borrow().clone() })
+            Err(LaunchError::TooSlow {
+                stderr: child.stderr.borrow().clone(),
+            })
         }
     }
 }
@@ -239,8 +254,9 @@ async fn spawn(
 ) -> std::io::Result<(Engine, watch::Receiver<Option<ExitStatus>>)> {
     let (started, starting) = oneshot::channel();
     let (ended, has_ended) = watch::channel(None);
-    std::thread::Builder::new().name("lab launcher".into()).spawn(move || {
-        match start(executable, lifetime) {
+    std::thread::Builder::new()
+        .name("lab launcher".into())
+        .spawn(move || match start(executable, lifetime) {
             Ok((mut child, engine)) => {
                 let _ = started.send(Ok(engine));
                 let status = child.wait().ok().unwrap_or_else(|| ExitStatus::from_raw(0));
@@ -249,8 +265,7 @@ async fn spawn(
             Err(error) => {
                 let _ = started.send(Err(error));
             }
-        }
-    })?;
+        })?;
     let engine = starting.await.map_err(std::io::Error::other)??;
     Ok((engine, has_ended))
 }
@@ -290,13 +305,20 @@ fn start(executable: Option<PathBuf>, lifetime: Lifetime) -> std::io::Result<(Ch
                 said.send_modify(|said| {
                     said.push_str(&text);
                     let surplus = said.len().saturating_sub(8192);
-                    let cut = (surplus..=said.len()).find(|at| said.is_char_boundary(*at)).unwrap_or_default();
+                    let cut = (surplus..=said.len())
+                        .find(|at| said.is_char_boundary(*at))
+                        .unwrap_or_default();
                     said.drain(..cut);
                 });
             }
         })?;
     }
-    let engine = Engine { pid: child.id(), stdin, report: reported, stderr };
+    let engine = Engine {
+        pid: child.id(),
+        stdin,
+        report: reported,
+        stderr,
+    };
     Ok((child, engine))
 }
 

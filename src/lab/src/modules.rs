@@ -7,5 +7,8 @@ use crate::system::SystemModule;
 
 /// Every module, in the order in which their objects are created.
 pub(crate) fn all() -> Vec<Arc<dyn SystemModule>> {
-    vec![Arc::new(crate::cilium::CiliumModule::default()), Arc::new(crate::dns::DnsModule)]
+    vec![
+        Arc::new(crate::cilium::CiliumModule::default()),
+        Arc::new(crate::dns::DnsModule),
+    ]
 }

@@ -24,7 +24,10 @@ pub struct ServiceKey {
 impl ServiceKey {
     /// The key of these.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -92,17 +95,29 @@ pub fn frontends(
     let mut by_service: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
     for slice in slices {
         let service = slice.label("kubernetes.io/service-name").unwrap_or_default();
-        by_service.entry((slice.namespace().unwrap_or_default(), service)).or_default().push(slice);
+        by_service
+            .entry((slice.namespace().unwrap_or_default(), service))
+            .or_default()
+            .push(slice);
     }
     let mut found = Vec::new();
     for service in services {
         let namespace = service.namespace().unwrap_or_default();
-        let slices = by_service.get(&(namespace, service.name())).map_or(&[][..], Vec::as_slice);
-        let remote = remote.get(&ServiceKey::new(namespace, service.name())).map_or(&[][..], Vec::as_slice);
+        let slices = by_service
+            .get(&(namespace, service.name()))
+            .map_or(&[][..], Vec::as_slice);
+        let remote = remote
+            .get(&ServiceKey::new(namespace, service.name()))
+            .map_or(&[][..], Vec::as_slice);
         for port in service["spec"]["ports"].as_array().into_iter().flatten() {
-            let Some(protocol) = protocol(&port["protocol"]) else { continue };
+            let Some(protocol) = protocol(&port["protocol"]) else {
+                continue;
+            };
             let name = port["name"].as_str().unwrap_or_default();
-            let local = slices.iter().flat_map(|slice| local_backends(slice, name, protocol)).collect();
+            let local = slices
+                .iter()
+                .flat_map(|slice| local_backends(slice, name, protocol))
+                .collect();
             let remote = remote_backends(remote, name, protocol);
             let backends = preferred(preference(service), local, remote);
             for frontend in frontends_of_port(service, port, protocol) {
@@ -118,15 +133,23 @@ pub fn frontends(
 
 fn frontends_of_port(service: &Value, port: &Value, protocol: Protocol) -> Vec<Frontend> {
     let spec = &service["spec"];
-    let Some(number) = port_number(&port["port"]) else { return Vec::new() };
-    let ingress = service["status"]["loadBalancer"]["ingress"].as_array().into_iter().flatten();
+    let Some(number) = port_number(&port["port"]) else {
+        return Vec::new();
+    };
+    let ingress = service["status"]["loadBalancer"]["ingress"]
+        .as_array()
+        .into_iter()
+        .flatten();
     let addresses = [&spec["clusterIP"]]
         .into_iter()
         .chain(spec["externalIPs"].as_array().into_iter().flatten())
         .chain(ingress.map(|ingress| &ingress["ip"]));
     let addresses = addresses.filter_map(|address| address.as_str()?.parse::<Ipv4Addr>().ok());
     let mut found: Vec<_> = addresses
-        .map(|address| Frontend::Address { address: SocketAddrV4::new(address, number), protocol })
+        .map(|address| Frontend::Address {
+            address: SocketAddrV4::new(address, number),
+            protocol,
+        })
         .collect();
     if let Some(port) = port_number(&port["nodePort"]) {
         found.push(Frontend::NodePort { port, protocol });
@@ -139,14 +162,19 @@ fn local_backends(slice: &Object, port_name: &str, protocol: Protocol) -> Vec<Ba
     let mut ports = ports.filter(|port| {
         port["name"].as_str().unwrap_or_default() == port_name && self::protocol(&port["protocol"]) == Some(protocol)
     });
-    let Some(port) = ports.next().and_then(|port| port_number(&port["port"])) else { return Vec::new() };
+    let Some(port) = ports.next().and_then(|port| port_number(&port["port"])) else {
+        return Vec::new();
+    };
     let endpoints = slice["endpoints"].as_array().into_iter().flatten();
     let backends = endpoints.filter_map(|endpoint| Some((endpoint, state(&endpoint["conditions"])?)));
     backends
         .flat_map(|(endpoint, state)| {
             let addresses = endpoint["addresses"].as_array().into_iter().flatten();
             let addresses = addresses.filter_map(|address| address.as_str()?.parse().ok());
-            addresses.map(move |address| Backend { address: SocketAddrV4::new(address, port), state })
+            addresses.map(move |address| Backend {
+                address: SocketAddrV4::new(address, port),
+                state,
+            })
         })
         .collect()
 }
@@ -165,7 +193,10 @@ fn remote_backends(remote: &[RemoteBackend], port_name: &str, protocol: Protocol
     let with_port = remote.iter().filter_map(|backend| {
         let (its_protocol, port) = *backend.ports.get(port_name)?;
         let address = SocketAddrV4::new(backend.address, port);
-        (its_protocol == protocol).then_some(Backend { address, state: backend.state })
+        (its_protocol == protocol).then_some(Backend {
+            address,
+            state: backend.state,
+        })
     });
     with_port.collect()
 }
@@ -184,7 +215,9 @@ fn preferred(preference: Preference, mut local: Vec<Backend>, mut remote: Vec<Ba
 }
 
 fn preference(service: &Object) -> Preference {
-    let chosen = service.annotation("service.cilium.io/affinity").or(service.annotation("io.cilium/service-affinity"));
+    let chosen = service
+        .annotation("service.cilium.io/affinity")
+        .or(service.annotation("io.cilium/service-affinity"));
     match chosen {
         Some("local") => Preference::Local,
         Some("remote") => Preference::Remote,
@@ -196,8 +229,12 @@ fn affinity(service: &Value) -> Affinity {
     if service["spec"]["sessionAffinity"] != "ClientIP" {
         return Affinity::None;
     }
-    let seconds = service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_u64().unwrap_or(10_800);
-    Affinity::ClientIp { timeout: Duration::from_secs(seconds) }
+    let seconds = service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]
+        .as_u64()
+        .unwrap_or(10_800);
+    Affinity::ClientIp {
+        timeout: Duration::from_secs(seconds),
+    }
 }
 
 /// `protocol` of a port: TCP when absent, none for SCTP.
@@ -210,5 +247,8 @@ pub(crate) fn protocol(value: &Value) -> Option<Protocol> {
 }
 
 fn port_number(value: &Value) -> Option<u16> {
-    value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
+    value
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0)
 }

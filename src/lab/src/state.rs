@@ -110,7 +110,9 @@ impl LabState {
 
     /// Every node of every cluster, with its cluster.
     pub fn nodes(&self) -> impl Iterator<Item = (&Arc<ClusterState>, &Arc<NodeState>)> {
-        self.clusters.iter().flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
+        self.clusters
+            .iter()
+            .flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
     }
 
     /// Changes whenever a sandbox comes, goes or gets another identity, anywhere.
@@ -159,7 +161,12 @@ impl ClusterState {
 
 impl NodeState {
     pub(crate) fn new(spec: NodeSpec, handle: NodeHandle) -> Self {
-        Self { spec, handle, pods: RwLock::default(), online: watch::Sender::new(true) }
+        Self {
+            spec,
+            handle,
+            pods: RwLock::default(),
+            online: watch::Sender::new(true),
+        }
     }
 
     /// The name.
@@ -169,14 +176,24 @@ impl NodeState {
 
     /// Pods with a sandbox on this node, in order of their names.
     pub fn pods(&self) -> Vec<PodState> {
-        let mut pods: Vec<_> = self.pods.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut pods: Vec<_> = self
+            .pods
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
         pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         pods
     }
 
     /// The pod of that uid.
     pub fn pod(&self, uid: &str) -> Option<PodState> {
-        self.pods.read().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
+        self.pods
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .cloned()
     }
 
     /// Whether its kubelet reaches the API. Its pods run on when it does not.
@@ -189,7 +206,10 @@ impl NodeState {
     }
 
     pub(crate) fn put_pod(&self, pod: PodState) {
-        self.pods.write().unwrap_or_else(PoisonError::into_inner).insert(pod.uid.clone(), pod);
+        self.pods
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(pod.uid.clone(), pod);
     }
 
     pub(crate) fn take_pod(&self, uid: &str) -> Option<PodState> {

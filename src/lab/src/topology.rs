@@ -104,12 +104,15 @@ impl Topology {
     /// The default clusters with so many nodes each, 1 to 80.
     pub fn with_nodes(nodes: u8) -> Self {
         let nodes = nodes.clamp(1, 80);
-        let clusters = CLUSTERS.iter().enumerate().map(|(place, (name, id, pods, services, first))| {
-            // The addresses of the mission leave room for three nodes a cluster: more shift the second cluster.
-            let extra = u32::from(nodes.saturating_sub(NODES)) * place as u32;
-            let first = u32::from(Ipv4Addr::from(*first)) + extra;
-            ClusterSpec::new(name, *id, (*pods).into(), (*services).into(), first.into(), nodes)
-        });
+        let clusters = CLUSTERS
+            .iter()
+            .enumerate()
+            .map(|(place, (name, id, pods, services, first))| {
+                // The addresses of the mission leave room for three nodes a cluster: more shift the second cluster.
+                let extra = u32::from(nodes.saturating_sub(NODES)) * place as u32;
+                let first = u32::from(Ipv4Addr::from(*first)) + extra;
+                ClusterSpec::new(name, *id, (*pods).into(), (*services).into(), first.into(), nodes)
+            });
         Self {
             clusters: clusters.collect(),
             within_cluster: Duration::ZERO,
@@ -195,7 +198,11 @@ mod tests {
     #[test]
     fn more_nodes_never_share_an_address() {
         let topology = Topology::with_nodes(80);
-        let mut all: Vec<_> = topology.clusters.iter().flat_map(|c| c.nodes.iter().map(|n| n.address)).collect();
+        let mut all: Vec<_> = topology
+            .clusters
+            .iter()
+            .flat_map(|c| c.nodes.iter().map(|n| n.address))
+            .collect();
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 160);

@@ -22,14 +22,24 @@ impl Admission for Pods {
         if request.operation == Operation::Create {
             complete(&mut request.object["spec"]);
         }
-        let namespace = request.store.find(&NAMESPACES, None, request.namespace.unwrap_or_default());
-        let label = namespace.as_ref().and_then(|namespace| namespace.label("pod-security.kubernetes.io/enforce"));
-        let Some(level) = label.and_then(Level::parse) else { return Ok(()) };
+        let namespace = request
+            .store
+            .find(&NAMESPACES, None, request.namespace.unwrap_or_default());
+        let label = namespace
+            .as_ref()
+            .and_then(|namespace| namespace.label("pod-security.kubernetes.io/enforce"));
+        let Some(level) = label.and_then(Level::parse) else {
+            return Ok(());
+        };
         let found = violations(level, &request.object["spec"]);
         if found.is_empty() {
             return Ok(());
         }
-        let why = format!("violates PodSecurity \"{}:latest\": {}", level.as_str(), found.join(", "));
+        let why = format!(
+            "violates PodSecurity \"{}:latest\": {}",
+            level.as_str(),
+            found.join(", ")
+        );
         Err(ApiError::forbidden(request.resource, request.name, &why))
     }
 }
@@ -51,7 +61,8 @@ fn complete(spec: &mut Value) {
         };
         if !tolerations.iter().any(covers) {
             let seconds = TOLERATION_SECONDS;
-            tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}));
+            tolerations
+                .push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}));
         }
     }
     spec["tolerations"] = json!(tolerations);

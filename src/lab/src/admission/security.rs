@@ -27,8 +27,16 @@ const BASELINE_CAPABILITIES: [&str; 13] = [
     "SYS_CHROOT",
 ];
 /// Volumes that `restricted` lets in.
-const VOLUMES: [&str; 8] =
-    ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
+const VOLUMES: [&str; 8] = [
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
 
 impl Level {
     /// The value of the label; none for `privileged`.
@@ -57,18 +65,28 @@ pub(super) fn violations(level: Level, spec: &Value) -> Vec<String> {
         }
     }
     for volume in spec["volumes"].as_array().into_iter().flatten() {
-        let kind = volume.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).find(|key| *key != "name");
+        let kind = volume
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str())
+            .find(|key| *key != "name");
         let name = &volume["name"];
         match (level, kind) {
             (_, Some("hostPath")) => found.push(format!("hostPath volumes (volume {name})")),
             (Level::Restricted, Some(kind)) if !VOLUMES.contains(&kind) => {
-                found.push(format!("restricted volume types (volume {name} uses restricted volume type \"{kind}\")"));
+                found.push(format!(
+                    "restricted volume types (volume {name} uses restricted volume type \"{kind}\")"
+                ));
             }
             _ => {}
         }
     }
     let kinds = ["containers", "initContainers", "ephemeralContainers"];
-    for container in kinds.iter().flat_map(|kind| spec[kind].as_array().into_iter().flatten()) {
+    for container in kinds
+        .iter()
+        .flat_map(|kind| spec[kind].as_array().into_iter().flatten())
+    {
         container_violations(level, &spec["securityContext"], container, &mut found);
     }
     found
@@ -78,10 +96,16 @@ fn container_violations(level: Level, pod: &Value, container: &Value, found: &mu
     let (name, own) = (&container["name"], &container["securityContext"]);
     let effective = |field: &str| if own[field].is_null() { &pod[field] } else { &own[field] };
     if own["privileged"] == true {
-        found.push(format!("privileged (container {name} must not set securityContext.privileged=true)"));
+        found.push(format!(
+            "privileged (container {name} must not set securityContext.privileged=true)"
+        ));
     }
     let names = |list: &Value| -> Vec<String> {
-        list.as_array().into_iter().flatten().filter_map(|c| c.as_str().map(str::to_owned)).collect()
+        list.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|c| c.as_str().map(str::to_owned))
+            .collect()
     };
     let (added, dropped) = (names(&own["capabilities"]["add"]), names(&own["capabilities"]["drop"]));
     let allowed: &[&str] = match level {
@@ -89,7 +113,9 @@ fn container_violations(level: Level, pod: &Value, container: &Value, found: &mu
         Level::Restricted => &["NET_BIND_SERVICE"],
     };
     if let Some(capability) = added.iter().find(|capability| !allowed.contains(&capability.as_str())) {
-        found.push(format!("capabilities (container {name} must not include \"{capability}\" in securityContext.capabilities.add)"));
+        found.push(format!(
+            "capabilities (container {name} must not include \"{capability}\" in securityContext.capabilities.add)"
+        ));
     }
     for port in container["ports"].as_array().into_iter().flatten() {
         if let Some(number) = port["hostPort"].as_u64().filter(|number| *number > 0) {
@@ -98,7 +124,9 @@ fn container_violations(level: Level, pod: &Value, container: &Value, found: &mu
     }
     let seccomp = effective("seccompProfile")["type"].as_str();
     if seccomp == Some("Unconfined") {
-        found.push(format!("seccompProfile (container {name} must not set seccompProfile.type to \"Unconfined\")"));
+        found.push(format!(
+            "seccompProfile (container {name} must not set seccompProfile.type to \"Unconfined\")"
+        ));
     }
     if level == Level::Baseline {
         return;
@@ -155,12 +183,20 @@ mod tests {
         for (path, value, word) in [
             ("/hostNetwork", json!(true), "host namespaces"),
             ("/containers/0/securityContext/privileged", json!(true), "privileged"),
-            ("/containers/0/securityContext/capabilities/add", json!(["NET_RAW"]), "NET_RAW"),
+            (
+                "/containers/0/securityContext/capabilities/add",
+                json!(["NET_RAW"]),
+                "NET_RAW",
+            ),
             ("/containers/0/securityContext/capabilities/drop", json!([]), "drop"),
             ("/securityContext/runAsNonRoot", json!(false), "runAsNonRoot"),
             ("/securityContext/seccompProfile", json!(null), "seccompProfile"),
             ("/containers/0/securityContext/runAsUser", json!(0), "runAsUser=0"),
-            ("/volumes", json!([{"name": "v", "hostPath": {"path": "/"}}]), "hostPath"),
+            (
+                "/volumes",
+                json!([{"name": "v", "hostPath": {"path": "/"}}]),
+                "hostPath",
+            ),
         ] {
             let mut spec = restricted();
             let (parent, field) = path.rsplit_once('/').unwrap();

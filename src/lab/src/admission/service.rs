@@ -51,7 +51,8 @@ impl Admission for Services {
             set_default(port, "targetPort", number);
         }
         let refused = |causes: Vec<Cause>| ApiError::invalid(request.resource, request.name, causes);
-        self.set_address(spec, &old, &others).map_err(|cause| refused(vec![cause]))?;
+        self.set_address(spec, &old, &others)
+            .map_err(|cause| refused(vec![cause]))?;
         set_node_ports(spec, &old, &others).map_err(|cause| refused(vec![cause]))?;
         set_default(spec, "internalTrafficPolicy", json!("Cluster"));
         set_default(spec, "ipFamilies", json!(["IPv4"]));
@@ -75,12 +76,21 @@ impl Services {
             (Some("None"), _) => "None".to_owned(),
             (Some(wanted), kept) if kept == Some(wanted) => wanted.to_owned(),
             (Some(_), Some(_)) => {
-                return Err(Cause::invalid("spec.clusterIPs[0]", &spec["clusterIP"], "may not change once set"));
+                return Err(Cause::invalid(
+                    "spec.clusterIPs[0]",
+                    &spec["clusterIP"],
+                    "may not change once set",
+                ));
             }
             (Some(wanted), None) => {
-                let inside = wanted.parse::<Ipv4Addr>().is_ok_and(|address| self.cidr.contains(&address));
+                let inside = wanted
+                    .parse::<Ipv4Addr>()
+                    .is_ok_and(|address| self.cidr.contains(&address));
                 if !inside {
-                    let why = format!("failed to allocate IP {wanted}: the provided IP is not in the valid range. The range of valid IPs is {}", self.cidr);
+                    let why = format!(
+                        "failed to allocate IP {wanted}: the provided IP is not in the valid range. The range of valid IPs is {}",
+                        self.cidr
+                    );
                     return Err(Cause::invalid("spec.clusterIPs", &json!([wanted]), &why));
                 }
                 if taken.contains(wanted) {
@@ -101,11 +111,17 @@ impl Services {
 
     fn free(&self, taken: &BTreeSet<&str>) -> Option<String> {
         let (first, last) = (u32::from(self.cidr.network()), u32::from(self.cidr.broadcast()));
-        let begin = if last - first > 2 * STATIC_ADDRESSES { first + STATIC_ADDRESSES } else { first + 16 };
+        let begin = if last - first > 2 * STATIC_ADDRESSES {
+            first + STATIC_ADDRESSES
+        } else {
+            first + 16
+        };
         let count = last.checked_sub(begin)?;
         let start = rand::random_range(0..count.max(1));
         let candidates = (0..count).map(|step| Ipv4Addr::from(begin + (start + step) % count).to_string());
-        candidates.into_iter().find(|candidate| !taken.contains(candidate.as_str()))
+        candidates
+            .into_iter()
+            .find(|candidate| !taken.contains(candidate.as_str()))
     }
 }
 
@@ -113,7 +129,9 @@ fn set_node_ports(spec: &mut Value, old: &Value, others: &[Value]) -> Result<(),
     let wants = matches!(spec["type"].as_str(), Some("NodePort")) || {
         spec["type"] == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false
     };
-    let Some(ports) = spec["ports"].as_array_mut() else { return Ok(()) };
+    let Some(ports) = spec["ports"].as_array_mut() else {
+        return Ok(());
+    };
     if !wants {
         for port in ports {
             port.as_object_mut().map(|port| port.remove("nodePort"));
@@ -121,21 +139,39 @@ fn set_node_ports(spec: &mut Value, old: &Value, others: &[Value]) -> Result<(),
         return Ok(());
     }
     let used = |spec: &Value| -> Vec<u64> {
-        spec["ports"].as_array().into_iter().flatten().filter_map(|port| port["nodePort"].as_u64()).collect()
+        spec["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|port| port["nodePort"].as_u64())
+            .collect()
     };
     let mut taken: BTreeSet<u64> = others.iter().flat_map(used).collect();
     for (place, port) in ports.iter_mut().enumerate() {
         let field = format!("spec.ports[{place}].nodePort");
         let kept = || {
             let same = |other: &&Value| other["name"] == port["name"] && other["port"] == port["port"];
-            old["ports"].as_array().into_iter().flatten().find(same).and_then(|other| other["nodePort"].as_u64())
+            old["ports"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(same)
+                .and_then(|other| other["nodePort"].as_u64())
         };
         let number = match port["nodePort"].as_u64().filter(|number| *number > 0).or_else(kept) {
             Some(number) if !u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number)) => {
-                return Err(Cause::invalid(field, &json!(number), "provided port is not in the valid range. The range of valid ports is 30000-32767"));
+                return Err(Cause::invalid(
+                    field,
+                    &json!(number),
+                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
+                ));
             }
             Some(number) if taken.contains(&number) => {
-                return Err(Cause::invalid(field, &json!(number), "provided port is already allocated"));
+                return Err(Cause::invalid(
+                    field,
+                    &json!(number),
+                    "provided port is already allocated",
+                ));
             }
             Some(number) => number,
             None => {
@@ -180,7 +216,9 @@ mod tests {
     use super::*;
 
     fn store() -> Store {
-        Store::builder().admission(Services::new("10.96.0.0/16".parse().unwrap())).build()
+        Store::builder()
+            .admission(Services::new("10.96.0.0/16".parse().unwrap()))
+            .build()
     }
 
     fn service(name: &str, spec: Value) -> Value {
@@ -190,23 +228,43 @@ mod tests {
     #[test]
     fn a_service_gets_an_address_and_keeps_it() {
         let store = store();
-        let made = store.create(&SERVICES, service("a", json!({"ports": [{"port": 80}]}))).unwrap();
+        let made = store
+            .create(&SERVICES, service("a", json!({"ports": [{"port": 80}]})))
+            .unwrap();
         let address: Ipv4Addr = made["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
         assert!("10.96.0.0/16".parse::<Ipv4Net>().unwrap().contains(&address));
         assert!(made["spec"]["ports"][0]["targetPort"] == 80 && made["spec"]["ports"][0]["protocol"] == "TCP");
-        let changed = store.update(&SERVICES, service("a", json!({"ports": [{"port": 81}]}))).unwrap();
+        let changed = store
+            .update(&SERVICES, service("a", json!({"ports": [{"port": 81}]})))
+            .unwrap();
         assert_eq!(changed["spec"]["clusterIP"], made["spec"]["clusterIP"]);
     }
 
     #[test]
     fn an_address_is_given_once_and_only_from_the_range() {
         let store = store();
-        store.create(&SERVICES, service("a", json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]}))).unwrap();
-        let twice = store.create(&SERVICES, service("b", json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]})));
+        store
+            .create(
+                &SERVICES,
+                service("a", json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]})),
+            )
+            .unwrap();
+        let twice = store.create(
+            &SERVICES,
+            service("b", json!({"clusterIP": "10.96.0.10", "ports": [{"port": 80}]})),
+        );
         assert!(twice.unwrap_err().message.contains("already allocated"));
-        let outside = store.create(&SERVICES, service("b", json!({"clusterIP": "10.1.0.10", "ports": [{"port": 80}]})));
+        let outside = store.create(
+            &SERVICES,
+            service("b", json!({"clusterIP": "10.1.0.10", "ports": [{"port": 80}]})),
+        );
         assert!(outside.unwrap_err().message.contains("not in the valid range"));
-        let headless = store.create(&SERVICES, service("c", json!({"clusterIP": "None", "ports": [{"port": 80}]}))).unwrap();
+        let headless = store
+            .create(
+                &SERVICES,
+                service("c", json!({"clusterIP": "None", "ports": [{"port": 80}]})),
+            )
+            .unwrap();
         assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
     }
 
@@ -218,6 +276,12 @@ mod tests {
         let second = made["spec"]["ports"][1]["nodePort"].as_u64().unwrap();
         assert!((30000..=32767).contains(&second) && second != 30080);
         let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]});
-        assert!(store.create(&SERVICES, service("b", spec)).unwrap_err().message.contains("already allocated"));
+        assert!(
+            store
+                .create(&SERVICES, service("b", spec))
+                .unwrap_err()
+                .message
+                .contains("already allocated")
+        );
     }
 }

@@ -135,7 +135,10 @@ impl Control {
         let gone = tokio::time::timeout(PATIENCE, BufReader::new(stream).read_line(&mut rest)).await;
         match gone {
             Ok(_) => Ok(()),
-            Err(_) => Err(ControlError::Refused(format!("the lab has not ended after {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(ControlError::Refused(format!(
+                "the lab has not ended after {} s",
+                PATIENCE.as_secs()
+            ))),
         }
     }
 
@@ -186,7 +189,10 @@ impl Control {
     }
 
     fn failed(&self, source: io::Error) -> ControlError {
-        ControlError::Talk { name: self.name.clone(), source }
+        ControlError::Talk {
+            name: self.name.clone(),
+            source,
+        }
     }
 
     fn unexpected(&self, reply: &Reply) -> ControlError {

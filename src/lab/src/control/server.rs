@@ -63,7 +63,9 @@ async fn converse(mut stream: UnixStream, lab: Arc<Lab>, around: Arc<Surrounding
     let stopping = matches!(question, Ok(Question::Stop));
     let reply = match question {
         Ok(question) => answer(question, &lab, &around).await,
-        Err(error) => Reply::Refused { why: format!("the question was not understood: {error}") },
+        Err(error) => Reply::Refused {
+            why: format!("the question was not understood: {error}"),
+        },
     };
     let mut line = serde_json::to_vec(&reply).unwrap_or_default();
     line.push(b'\n');
@@ -91,10 +93,13 @@ async fn answer(question: Question, lab: &Lab, around: &Surroundings) -> Reply {
             lab.faults().heal_all();
             Reply::Done
         }
-        Question::Flows { limit } => Reply::Flows { lines: flows(lab, limit).await },
-        Question::Kubeconfig => {
-            Reply::Kubeconfig { text: lab.kubeconfig().to_owned(), path: around.kubeconfig_path.clone() }
-        }
+        Question::Flows { limit } => Reply::Flows {
+            lines: flows(lab, limit).await,
+        },
+        Question::Kubeconfig => Reply::Kubeconfig {
+            text: lab.kubeconfig().to_owned(),
+            path: around.kubeconfig_path.clone(),
+        },
         Question::Stop => Reply::Done,
     }
 }
@@ -116,7 +121,10 @@ fn status(lab: &Lab, around: &Surroundings) -> LabStatus {
     let clusters = state.clusters.iter().zip(servers).map(|(cluster, server)| {
         let pods = cluster.store.all(&PODS, None);
         let nodes = cluster.spec.nodes.iter().map(|node| {
-            let ready = cluster.store.find(&NODES, None, &node.name).is_some_and(|node| is_ready(&node));
+            let ready = cluster
+                .store
+                .find(&NODES, None, &node.name)
+                .is_some_and(|node| is_ready(&node));
             let its = pods.iter().filter(|pod| pod["spec"]["nodeName"] == node.name.as_str());
             let pods = its.map(|pod| PodStatus {
                 name: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name()),
@@ -124,9 +132,18 @@ fn status(lab: &Lab, around: &Surroundings) -> LabStatus {
                 ready: is_ready(pod),
                 state: pod_state(pod),
             });
-            NodeStatus { name: node.name.clone(), address: node.address.to_string(), ready, pods: pods.collect() }
+            NodeStatus {
+                name: node.name.clone(),
+                address: node.address.to_string(),
+                ready,
+                pods: pods.collect(),
+            }
         });
-        ClusterStatus { name: cluster.name().to_owned(), server, nodes: nodes.collect() }
+        ClusterStatus {
+            name: cluster.name().to_owned(),
+            server,
+            nodes: nodes.collect(),
+        }
     });
     LabStatus {
         pid: around.pid,
@@ -149,18 +166,28 @@ async fn flows(lab: &Lab, limit: usize) -> Vec<String> {
 }
 
 fn line(node: &str, flow: &FlowEvent) -> String {
-    let time = jiff::Timestamp::try_from(flow.time).map(|time| format!("{time:.6}")).unwrap_or_default();
+    let time = jiff::Timestamp::try_from(flow.time)
+        .map(|time| format!("{time:.6}"))
+        .unwrap_or_default();
     let verdict = match flow.verdict {
         FlowVerdict::Forwarded => "forwarded".to_owned(),
         FlowVerdict::Dropped(reason) => format!("dropped ({reason:?})"),
         FlowVerdict::Redirected(port) => format!("redirected to {}", port.0),
     };
     let party = |party: &meshproof_datapath::Party| {
-        let name = party.endpoint.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let name = party
+            .endpoint
+            .as_ref()
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
         format!("{}:{}{name}", party.address, party.port)
     };
     format!(
         "{time} {node} {:?} {} -> {} {:?} {verdict} {} bytes",
-        flow.protocol, party(&flow.source), party(&flow.destination), flow.observation, flow.length
+        flow.protocol,
+        party(&flow.source),
+        party(&flow.destination),
+        flow.observation,
+        flow.length
     )
 }

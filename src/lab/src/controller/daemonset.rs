@@ -82,15 +82,17 @@ fn spec_of(set: &Object) -> Value {
 
 fn is_fit(spec: &Value, node: &Object) -> bool {
     let tolerations = placement::tolerations(spec);
-    placement::wants(spec, node)
-        && placement::untolerated(&tolerations, node, &["NoSchedule", "NoExecute"]).is_none()
+    placement::wants(spec, node) && placement::untolerated(&tolerations, node, &["NoSchedule", "NoExecute"]).is_none()
 }
 
 /// The node that the pod is bound to, or is meant for.
 fn node_of(pod: &Object) -> Option<&str> {
     let terms = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     let meant = || terms["nodeSelectorTerms"][0]["matchFields"][0]["values"][0].as_str();
-    pod["spec"]["nodeName"].as_str().filter(|name| !name.is_empty()).or_else(meant)
+    pod["spec"]["nodeName"]
+        .as_str()
+        .filter(|name| !name.is_empty())
+        .or_else(meant)
 }
 
 fn daemon_pod(set: &Object, spec: &Value, hash: &str, node: &Object) -> Value {
@@ -110,7 +112,9 @@ fn update_some(store: &Store, set: &Object, pods: &[Object], hash: &str, wanted:
     let allowed = share(&strategy["maxUnavailable"], "1", wanted as i64, Rounding::Up).max(1);
     let available = pods.iter().filter(|pod| is_active(pod) && is_ready(pod)).count() as i64;
     let mut spare = allowed - (wanted as i64 - available);
-    let old = pods.iter().filter(|pod| is_active(pod) && pod.label(HASH) != Some(hash));
+    let old = pods
+        .iter()
+        .filter(|pod| is_active(pod) && pod.label(HASH) != Some(hash));
     let (ready, broken): (Vec<_>, Vec<_>) = old.partition(|pod| is_ready(pod));
     for pod in broken {
         delete_pod(store, pod)?;

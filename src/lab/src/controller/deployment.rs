@@ -59,7 +59,9 @@ fn sets_of(store: &Store, deployment: &Object) -> Vec<Object> {
 }
 
 fn revision(set: &Object) -> i64 {
-    set.annotation(REVISION).and_then(|text| text.parse().ok()).unwrap_or_default()
+    set.annotation(REVISION)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Makes the ReplicaSet of the present template, or gives an older one that is wanted again the highest revision.
@@ -115,7 +117,10 @@ fn roll(store: &Store, deployment: &Object, new: &Object, old: &[&Object]) -> Re
         new: new_wanted,
         new_available: number(&new["status"]["availableReplicas"], 0),
         old: old.iter().map(|set| wanted_of(set)).sum(),
-        old_available: old.iter().map(|set| number(&set["status"]["availableReplicas"], 0).min(wanted_of(set))).sum(),
+        old_available: old
+            .iter()
+            .map(|set| number(&set["status"]["availableReplicas"], 0).min(wanted_of(set)))
+            .sum(),
     };
     let next = now(wanted_of(new)).next_new();
     resize(store, new, next)?;
@@ -136,7 +141,11 @@ fn recreate(store: &Store, deployment: &Object, new: &Object, old: &[&Object]) -
         resize(store, set, 0)?;
     }
     let gone = old.iter().all(|set| object::pods_of(store, set).is_empty());
-    if gone { resize(store, new, number(&deployment["spec"]["replicas"], 1)) } else { Ok(()) }
+    if gone {
+        resize(store, new, number(&deployment["spec"]["replicas"], 1))
+    } else {
+        Ok(())
+    }
 }
 
 fn wanted_of(set: &Object) -> i64 {
@@ -155,10 +164,17 @@ fn resize(store: &Store, set: &Object, replicas: i64) -> Result<(), ApiError> {
 
 fn forget_oldest(store: &Store, deployment: &Object, old: &[&Object]) -> Result<(), ApiError> {
     let limit = usize::try_from(number(&deployment["spec"]["revisionHistoryLimit"], 10)).unwrap_or_default();
-    let empty = old.iter().filter(|set| wanted_of(set) == 0 && number(&set["status"]["replicas"], 0) == 0);
+    let empty = old
+        .iter()
+        .filter(|set| wanted_of(set) == 0 && number(&set["status"]["replicas"], 0) == 0);
     let empty: Vec<_> = empty.collect();
     for set in &empty[..empty.len().saturating_sub(limit)] {
-        store.delete(&REPLICA_SETS, set.namespace(), set.name(), &DeleteOptions::default().only_uid(set.uid()))?;
+        store.delete(
+            &REPLICA_SETS,
+            set.namespace(),
+            set.name(),
+            &DeleteOptions::default().only_uid(set.uid()),
+        )?;
     }
     Ok(())
 }
@@ -168,7 +184,11 @@ fn report(store: &Store, deployment: &Object, hash: &str) -> Result<(), ApiError
     let sum = |field: &str| sets.iter().map(|set| number(&set["status"][field], 0)).sum::<i64>();
     let updated = sets.iter().find(|set| set.label(HASH) == Some(hash));
     let updated = updated.map_or(0, |set| number(&set["status"]["replicas"], 0));
-    let (wanted, total, available) = (number(&deployment["spec"]["replicas"], 1), sum("replicas"), sum("availableReplicas"));
+    let (wanted, total, available) = (
+        number(&deployment["spec"]["replicas"], 1),
+        sum("replicas"),
+        sum("availableReplicas"),
+    );
     let mut new = deployment.to_value();
     let conditions = new["status"]["conditions"].take();
     new["status"] = json!({"observedGeneration": deployment.generation()});

@@ -34,14 +34,19 @@ impl Controller for EndpointSlices {
             .filter_map(|n| Some((n.name().to_owned(), n.label("topology.kubernetes.io/zone")?.to_owned())))
             .collect();
         for service in store.all(&SERVICES, None) {
-            let Some(selector) = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty()) else {
+            let Some(selector) = service["spec"]["selector"]
+                .as_object()
+                .filter(|selector| !selector.is_empty())
+            else {
                 continue;
             };
             if service.is_terminating() || service["spec"]["type"] == "ExternalName" {
                 continue;
             }
             let selector = LabelSelector::labels(selector.iter().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?))));
-            let behind = pods.iter().filter(|pod| pod.namespace() == service.namespace() && selector.matches(pod));
+            let behind = pods
+                .iter()
+                .filter(|pod| pod.namespace() == service.namespace() && selector.matches(pod));
             let behind: Vec<_> = behind.filter(|pod| is_addressable(pod)).collect();
             write_slices(store, &service, &behind, &zones)?;
             write_endpoints(store, &service, &behind)?;
@@ -130,7 +135,9 @@ fn write_slices(
     let mut by_ports: BTreeMap<String, (Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for pod in pods {
         let ports = ports(service, pod);
-        let group = by_ports.entry(json!(ports).to_string()).or_insert_with(|| (ports, Vec::new()));
+        let group = by_ports
+            .entry(json!(ports).to_string())
+            .or_insert_with(|| (ports, Vec::new()));
         group.1.push(endpoint(service, pod, zones));
     }
     let mut wanted: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
@@ -151,7 +158,9 @@ fn write_slices(
         let ports = if ports.is_empty() { Value::Null } else { json!(ports) };
         match present.next() {
             Some(slice)
-                if slice["ports"] == ports && slice["endpoints"] == json!(endpoints) && slice["metadata"]["labels"] == json!(labels) => {}
+                if slice["ports"] == ports
+                    && slice["endpoints"] == json!(endpoints)
+                    && slice["metadata"]["labels"] == json!(labels) => {}
             Some(slice) => {
                 let mut new = slice.to_value();
                 new["ports"] = ports;
@@ -173,20 +182,34 @@ fn write_slices(
         }
     }
     for surplus in present {
-        store.delete(&ENDPOINT_SLICES, surplus.namespace(), surplus.name(), &DeleteOptions::now())?;
+        store.delete(
+            &ENDPOINT_SLICES,
+            surplus.namespace(),
+            surplus.name(),
+            &DeleteOptions::now(),
+        )?;
     }
     Ok(())
 }
 
 fn write_endpoints(store: &Store, service: &Object, pods: &[&Object]) -> Result<(), ApiError> {
     let mut by_ports: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| !pod.is_terminating() || publishes_unready(service)) {
+    for pod in pods
+        .iter()
+        .filter(|pod| !pod.is_terminating() || publishes_unready(service))
+    {
         let ports = ports(service, pod);
         let address = json!({
             "ip": pod["status"]["podIP"], "nodeName": pod["spec"]["nodeName"], "targetRef": target(pod),
         });
-        let group = by_ports.entry(json!(ports).to_string()).or_insert_with(|| (ports, Vec::new(), Vec::new()));
-        let side = if is_ready(pod) || publishes_unready(service) { &mut group.1 } else { &mut group.2 };
+        let group = by_ports
+            .entry(json!(ports).to_string())
+            .or_insert_with(|| (ports, Vec::new(), Vec::new()));
+        let side = if is_ready(pod) || publishes_unready(service) {
+            &mut group.1
+        } else {
+            &mut group.2
+        };
         side.push(address);
     }
     let subset = |(ports, ready, unready): (Vec<Value>, Vec<Value>, Vec<Value>)| {
@@ -199,9 +222,16 @@ fn write_endpoints(store: &Store, service: &Object, pods: &[&Object]) -> Result<
         Value::Object(subset)
     };
     let subsets: Vec<_> = by_ports.into_values().map(subset).collect();
-    let subsets = if subsets.is_empty() { Value::Null } else { json!(subsets) };
+    let subsets = if subsets.is_empty() {
+        Value::Null
+    } else {
+        json!(subsets)
+    };
     let mut labels = labels(service);
-    labels.insert("endpoints.kubernetes.io/managed-by".to_owned(), json!("endpoint-controller"));
+    labels.insert(
+        "endpoints.kubernetes.io/managed-by".to_owned(),
+        json!("endpoint-controller"),
+    );
     match store.find(&ENDPOINTS, service.namespace(), service.name()) {
         Some(present) if present["subsets"] == subsets && present["metadata"]["labels"] == json!(labels) => Ok(()),
         Some(present) => {

@@ -37,19 +37,32 @@ impl Controller for Jobs {
 }
 
 fn is_finished(job: &Object) -> bool {
-    ["Complete", "Failed"].iter().any(|kind| condition(job, kind).is_some_and(|c| c["status"] == "True"))
+    ["Complete", "Failed"]
+        .iter()
+        .any(|kind| condition(job, kind).is_some_and(|c| c["status"] == "True"))
 }
 
 /// Deletes a finished job after `ttlSecondsAfterFinished`; how long until then.
 fn expire(store: &Store, job: &Object) -> Result<Again, ApiError> {
-    let Some(ttl) = job["spec"]["ttlSecondsAfterFinished"].as_u64() else { return Ok(None) };
+    let Some(ttl) = job["spec"]["ttlSecondsAfterFinished"].as_u64() else {
+        return Ok(None);
+    };
     let end = ["Complete", "Failed"].iter().find_map(|kind| condition(job, kind));
-    let age = end.and_then(|end| object::since(&end["lastTransitionTime"])).unwrap_or_default();
+    let age = end
+        .and_then(|end| object::since(&end["lastTransitionTime"]))
+        .unwrap_or_default();
     let left = Duration::from_secs(ttl).saturating_sub(age);
     if !left.is_zero() {
         return Ok(Some(left));
     }
-    store.delete(&JOBS, job.namespace(), job.name(), &DeleteOptions::default().only_uid(job.uid())).map(|_| None)
+    store
+        .delete(
+            &JOBS,
+            job.namespace(),
+            job.name(),
+            &DeleteOptions::default().only_uid(job.uid()),
+        )
+        .map(|_| None)
 }
 
 fn reconcile(store: &Store, job: &Object) -> Result<(), ApiError> {
@@ -58,8 +71,14 @@ fn reconcile(store: &Store, job: &Object) -> Result<(), ApiError> {
     let phase = |wanted: &str| pods.iter().filter(|pod| pod["status"]["phase"] == wanted).count() as i64;
     let (succeeded, failed) = (phase("Succeeded"), phase("Failed"));
     let active: Vec<_> = pods.iter().filter(|pod| is_active(pod)).collect();
-    let wanted = spec["completions"].as_i64().unwrap_or(if spec["parallelism"].is_null() { 1 } else { i64::MAX });
-    let enough = if wanted == i64::MAX { succeeded > 0 && active.is_empty() } else { succeeded >= wanted };
+    let wanted = spec["completions"]
+        .as_i64()
+        .unwrap_or(if spec["parallelism"].is_null() { 1 } else { i64::MAX });
+    let enough = if wanted == i64::MAX {
+        succeeded > 0 && active.is_empty()
+    } else {
+        succeeded >= wanted
+    };
     let restarts: i64 = active
         .iter()
         .flat_map(|pod| pod["status"]["containerStatuses"].as_array().into_iter().flatten())
@@ -83,7 +102,11 @@ fn reconcile(store: &Store, job: &Object) -> Result<(), ApiError> {
     }
     let now_active = pods_of(store, job).into_iter().filter(is_active).collect::<Vec<_>>();
     let ready = now_active.iter().filter(|pod| is_ready(pod)).count() as i64;
-    for (field, count) in [("active", now_active.len() as i64), ("succeeded", succeeded), ("failed", failed)] {
+    for (field, count) in [
+        ("active", now_active.len() as i64),
+        ("succeeded", succeeded),
+        ("failed", failed),
+    ] {
         new["status"][field] = if count > 0 { json!(count) } else { Value::Null };
     }
     new["status"]["ready"] = json!(ready);
@@ -103,7 +126,9 @@ fn reconcile(store: &Store, job: &Object) -> Result<(), ApiError> {
     if status == job["status"] {
         return Ok(());
     }
-    let changed = store.modify_status(&JOBS, job.namespace(), job.name(), |job| job["status"].clone_from(&status));
+    let changed = store.modify_status(&JOBS, job.namespace(), job.name(), |job| {
+        job["status"].clone_from(&status)
+    });
     changed.map(|_| ())
 }
 

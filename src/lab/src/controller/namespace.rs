@@ -36,7 +36,9 @@ impl Controller for RootCa {
             match store.find(&CONFIG_MAPS, Some(namespace.name()), NAME) {
                 Some(present) if present["data"] == data => {}
                 Some(_) => {
-                    store.modify(&CONFIG_MAPS, Some(namespace.name()), NAME, |map| map["data"].clone_from(&data))?;
+                    store.modify(&CONFIG_MAPS, Some(namespace.name()), NAME, |map| {
+                        map["data"].clone_from(&data)
+                    })?;
                 }
                 None => {
                     let about = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \

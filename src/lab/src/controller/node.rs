@@ -64,11 +64,18 @@ impl Controller for NodeLifecycle {
         for pod in &pods {
             let bound = pod["spec"]["nodeName"].as_str().filter(|name| !name.is_empty());
             if bound.is_some_and(|name| !nodes.iter().any(|node| node.name() == name)) {
-                store.delete(&PODS, pod.namespace(), pod.name(), &DeleteOptions::now().only_uid(pod.uid()))?;
+                store.delete(
+                    &PODS,
+                    pod.namespace(),
+                    pod.name(),
+                    &DeleteOptions::now().only_uid(pod.uid()),
+                )?;
             }
         }
         // Silence is no event: look every now and then (`--node-monitor-period` is five seconds).
-        Ok(Some((self.grace / 8).clamp(Duration::from_millis(50), Duration::from_secs(5))))
+        Ok(Some(
+            (self.grace / 8).clamp(Duration::from_millis(50), Duration::from_secs(5)),
+        ))
     }
 }
 
@@ -87,8 +94,16 @@ fn mark_unknown(store: &Store, node: &Object) -> Result<(), ApiError> {
     }
     let changed = store.modify_status(&NODES, None, node.name(), |node: &mut Value| {
         for kind in CONDITIONS {
-            let heartbeat = condition(node, kind).map(|c| c["lastHeartbeatTime"].clone()).unwrap_or_default();
-            set_condition(node, kind, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.");
+            let heartbeat = condition(node, kind)
+                .map(|c| c["lastHeartbeatTime"].clone())
+                .unwrap_or_default();
+            set_condition(
+                node,
+                kind,
+                "Unknown",
+                "NodeStatusUnknown",
+                "Kubelet stopped posting node status.",
+            );
             let conditions = node["status"]["conditions"].as_array_mut().into_iter().flatten();
             for condition in conditions.filter(|condition| condition["type"] == kind) {
                 condition["lastHeartbeatTime"] = heartbeat.clone();
@@ -110,7 +125,11 @@ fn set_taints(store: &Store, node: &Object, silent: bool) -> Result<(), ApiError
     let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
     taints.retain(wanted);
     let mut add = |key: &str, effect: &str, condition: bool| {
-        if condition && !taints.iter().any(|taint| taint["key"] == key && taint["effect"] == effect) {
+        if condition
+            && !taints
+                .iter()
+                .any(|taint| taint["key"] == key && taint["effect"] == effect)
+        {
             taints.push(json!({"key": key, "effect": effect, "timeAdded": object::now()}));
         }
     };
@@ -145,8 +164,12 @@ fn abandon(store: &Store, node: &Object, pods: &[Object]) -> Result<(), ApiError
         }
         let tolerations = placement::tolerations(&pod["spec"]);
         let overdue = taints.iter().any(|taint| {
-            let tolerated = tolerations.iter().filter(|toleration| placement::tolerates(toleration, taint));
-            let longest = tolerated.map(|toleration| toleration["tolerationSeconds"].as_u64().unwrap_or(u64::MAX)).max();
+            let tolerated = tolerations
+                .iter()
+                .filter(|toleration| placement::tolerates(toleration, taint));
+            let longest = tolerated
+                .map(|toleration| toleration["tolerationSeconds"].as_u64().unwrap_or(u64::MAX))
+                .max();
             let age = object::since(&taint["timeAdded"]).unwrap_or_default().as_secs();
             longest.is_none_or(|longest| age >= longest)
         });

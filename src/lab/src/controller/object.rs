@@ -1,8 +1,8 @@
 //! What controllers have in common about objects: owners, pods of a template, readiness, conditions.
 
 use jiff::{SignedDuration, Timestamp};
-use meshproof_apiserver::{ApiError, DeleteOptions, Object, Store};
 use meshproof_apiserver::resource::names::PODS;
+use meshproof_apiserver::{ApiError, DeleteOptions, Object, Store};
 use serde_json::{Value, json};
 
 /// Letters that make no words (`k8s.io/apimachinery/pkg/util/rand`).
@@ -49,7 +49,9 @@ pub(crate) fn template_hash(template: &Value) -> String {
 
 /// Five letters for the end of a name.
 pub(crate) fn random_suffix() -> String {
-    (0..5).map(|_| char::from(SAFE[rand::random_range(0..SAFE.len())])).collect()
+    (0..5)
+        .map(|_| char::from(SAFE[rand::random_range(0..SAFE.len())]))
+        .collect()
 }
 
 /// A pod of a template, owned by `owner`. Its name is `generateName` unless `name` is given.
@@ -95,7 +97,10 @@ pub(crate) fn is_available(pod: &Value, min_ready_seconds: u64) -> bool {
 
 /// A condition by type.
 pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }
 
 /// Sets a condition in `status.conditions`; its transition time changes with its status only.
@@ -114,7 +119,9 @@ pub(crate) fn set_condition(object: &mut Value, kind: &str, status: &str, reason
     if !object["status"]["conditions"].is_array() {
         object["status"]["conditions"] = json!([]);
     }
-    let Some(conditions) = object["status"]["conditions"].as_array_mut() else { return };
+    let Some(conditions) = object["status"]["conditions"].as_array_mut() else {
+        return;
+    };
     match conditions.iter_mut().find(|condition| condition["type"] == kind) {
         Some(old) => *old = new,
         None => conditions.push(new),
@@ -140,7 +147,12 @@ pub(crate) fn share(value: &Value, default: &str, total: i64, rounding: Rounding
     if let Some(number) = value.as_i64() {
         return number;
     }
-    let percent = value.as_str().unwrap_or(default).trim_end_matches('%').parse::<i64>().unwrap_or_default();
+    let percent = value
+        .as_str()
+        .unwrap_or(default)
+        .trim_end_matches('%')
+        .parse::<i64>()
+        .unwrap_or_default();
     match rounding {
         Rounding::Up => (total * percent + 99) / 100,
         Rounding::Down => total * percent / 100,
@@ -174,9 +186,15 @@ mod tests {
         set_condition(&mut object, "Ready", "True", "", "");
         object["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
         set_condition(&mut object, "Ready", "True", "Again", "said again");
-        assert_eq!(condition(&object, "Ready").unwrap()["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        assert_eq!(
+            condition(&object, "Ready").unwrap()["lastTransitionTime"],
+            "2026-01-01T00:00:00Z"
+        );
         set_condition(&mut object, "Ready", "False", "Gone", "");
-        assert_ne!(condition(&object, "Ready").unwrap()["lastTransitionTime"], "2026-01-01T00:00:00Z");
+        assert_ne!(
+            condition(&object, "Ready").unwrap()["lastTransitionTime"],
+            "2026-01-01T00:00:00Z"
+        );
     }
 
     #[test]

@@ -34,22 +34,30 @@ impl std::fmt::Display for Refusal {
 /// Whether selector and affinity want this node.
 pub(super) fn wants(spec: &Value, node: &Object) -> bool {
     let selector = spec["nodeSelector"].as_object();
-    let selected = selector.is_none_or(|selector| {
-        selector.iter().all(|(key, value)| node.label(key) == value.as_str())
-    });
-    let terms = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
-    selected && terms.as_array().is_none_or(|terms| terms.iter().any(|term| term_matches(term, node)))
+    let selected =
+        selector.is_none_or(|selector| selector.iter().all(|(key, value)| node.label(key) == value.as_str()));
+    let terms =
+        &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    selected
+        && terms
+            .as_array()
+            .is_none_or(|terms| terms.iter().any(|term| term_matches(term, node)))
 }
 
 fn term_matches(term: &Value, node: &Object) -> bool {
-    let expressions = term["matchExpressions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let expressions = term["matchExpressions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let fields = term["matchFields"].as_array().map(Vec::as_slice).unwrap_or_default();
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
     let key = |requirement: &Value| requirement["key"].as_str().unwrap_or_default().to_owned();
     expressions.iter().all(|r| requirement_matches(r, node.label(&key(r))))
-        && fields.iter().all(|r| requirement_matches(r, (key(r) == "metadata.name").then(|| node.name())))
+        && fields
+            .iter()
+            .all(|r| requirement_matches(r, (key(r) == "metadata.name").then(|| node.name())))
 }
 
 fn requirement_matches(requirement: &Value, present: Option<&str>) -> bool {
@@ -72,7 +80,10 @@ fn requirement_matches(requirement: &Value, present: Option<&str>) -> bool {
 pub(super) fn untolerated<'a>(tolerations: &[Value], node: &'a Value, effects: &[&str]) -> Option<&'a Value> {
     let taints = node["spec"]["taints"].as_array()?;
     let counts = |taint: &&Value| effects.iter().any(|effect| taint["effect"] == *effect);
-    taints.iter().filter(counts).find(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
+    taints
+        .iter()
+        .filter(counts)
+        .find(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
 }
 
 /// Whether a toleration covers a taint (`Toleration.ToleratesTaint`).
@@ -96,7 +107,9 @@ pub(super) fn tolerates(toleration: &Value, taint: &Value) -> bool {
 pub(super) fn anti_affine(pod: &Object, node: &Object, placed: &[(Object, Object)]) -> bool {
     let terms = &pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     terms.as_array().into_iter().flatten().any(|term| {
-        let Some(selector) = LabelSelector::from_object(&term["labelSelector"]) else { return false };
+        let Some(selector) = LabelSelector::from_object(&term["labelSelector"]) else {
+            return false;
+        };
         let topology = term["topologyKey"].as_str().unwrap_or("kubernetes.io/hostname");
         placed.iter().any(|(other, its_node)| {
             let same_place = its_node.label(topology).is_some() && its_node.label(topology) == node.label(topology);

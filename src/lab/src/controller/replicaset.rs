@@ -60,7 +60,11 @@ fn scale(store: &Store, set: &Object, pods: &[Object]) -> Result<(), ApiError> {
 
 fn report(store: &Store, set: &Object, replicas: usize, ready: usize, available: usize) -> Result<(), ApiError> {
     let mut status = json!({"replicas": replicas, "observedGeneration": set.generation()});
-    for (field, count) in [("fullyLabeledReplicas", replicas), ("readyReplicas", ready), ("availableReplicas", available)] {
+    for (field, count) in [
+        ("fullyLabeledReplicas", replicas),
+        ("readyReplicas", ready),
+        ("availableReplicas", available),
+    ] {
         if count > 0 {
             status[field] = json!(count);
         }

@@ -46,7 +46,11 @@ impl Replicas {
 
     /// Both zero would never move: then one may be missing, as Kubernetes resolves it.
     fn unavailable(&self) -> i64 {
-        if self.max_surge <= 0 && self.max_unavailable <= 0 { 1 } else { self.max_unavailable.clamp(0, self.wanted) }
+        if self.max_surge <= 0 && self.max_unavailable <= 0 {
+            1
+        } else {
+            self.max_unavailable.clamp(0, self.wanted)
+        }
     }
 }
 

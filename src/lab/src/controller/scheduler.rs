@@ -38,20 +38,20 @@ impl Controller for Scheduler {
             .collect();
         for pod in waiting {
             match choose(pod, &nodes, &placed) {
-                Ok(node) => {
-                    match store.bind_pod(pod.namespace().unwrap_or_default(), pod.name(), node.name()) {
-                        Ok(bound) => {
-                            let message = format!(
-                                "Successfully assigned {}/{} to {}",
-                                pod.namespace().unwrap_or_default(), pod.name(), node.name()
-                            );
-                            record(store, &bound, Kind::Normal, "Scheduled", &message, "default-scheduler");
-                            placed.push((bound, node.clone()));
-                        }
-                        Err(error) if error.is_not_found() || error.is_conflict() => {}
-                        Err(error) => return Err(error),
+                Ok(node) => match store.bind_pod(pod.namespace().unwrap_or_default(), pod.name(), node.name()) {
+                    Ok(bound) => {
+                        let message = format!(
+                            "Successfully assigned {}/{} to {}",
+                            pod.namespace().unwrap_or_default(),
+                            pod.name(),
+                            node.name()
+                        );
+                        record(store, &bound, Kind::Normal, "Scheduled", &message, "default-scheduler");
+                        placed.push((bound, node.clone()));
                     }
-                }
+                    Err(error) if error.is_not_found() || error.is_conflict() => {}
+                    Err(error) => return Err(error),
+                },
                 Err(message) => refuse(store, pod, &message)?,
             }
         }
@@ -62,7 +62,9 @@ impl Controller for Scheduler {
 fn wants_us(pod: &Object) -> bool {
     let spec = &pod["spec"];
     let unbound = spec["nodeName"].as_str().unwrap_or_default().is_empty();
-    let gated = spec["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    let gated = spec["schedulingGates"]
+        .as_array()
+        .is_some_and(|gates| !gates.is_empty());
     unbound && !gated && is_active(pod) && matches!(spec["schedulerName"].as_str(), None | Some("default-scheduler"))
 }
 
@@ -77,12 +79,18 @@ fn choose<'a>(pod: &Object, nodes: &'a [Object], placed: &[(Object, Object)]) ->
     }
     let best = fit.into_iter().min_by_key(|node| {
         let here = || placed.iter().filter(|(_, its_node)| its_node.name() == node.name());
-        let siblings = here().filter(|(other, _)| other.controller_uid() == pod.controller_uid()).count();
+        let siblings = here()
+            .filter(|(other, _)| other.controller_uid() == pod.controller_uid())
+            .count();
         (siblings, here().count(), node.name())
     });
     best.ok_or_else(|| {
         let reasons: Vec<_> = refused.iter().map(|(why, count)| format!("{count} {why}")).collect();
-        let reasons = if reasons.is_empty() { "no nodes available to schedule pods".to_owned() } else { reasons.join(", ") };
+        let reasons = if reasons.is_empty() {
+            "no nodes available to schedule pods".to_owned()
+        } else {
+            reasons.join(", ")
+        };
         format!("0/{} nodes are available: {reasons}.", nodes.len())
     })
 }
@@ -106,7 +114,10 @@ fn refusal(pod: &Object, node: &Object, placed: &[(Object, Object)]) -> Option<R
     if placement::anti_affine(pod, node, placed) {
         return Some(Refusal::AntiAffinity);
     }
-    let here = placed.iter().filter(|(_, its_node)| its_node.name() == node.name()).count();
+    let here = placed
+        .iter()
+        .filter(|(_, its_node)| its_node.name() == node.name())
+        .count();
     (here >= PODS_PER_NODE).then_some(Refusal::TooManyPods)
 }
 
@@ -117,6 +128,13 @@ fn refuse(store: &Store, pod: &Object, message: &str) -> Result<(), ApiError> {
     store.modify_status(&PODS, pod.namespace(), pod.name(), |pod| {
         set_condition(pod, "PodScheduled", "False", "Unschedulable", message);
     })?;
-    record(store, pod, Kind::Warning, "FailedScheduling", message, "default-scheduler");
+    record(
+        store,
+        pod,
+        Kind::Warning,
+        "FailedScheduling",
+        message,
+        "default-scheduler",
+    );
     Ok(())
 }

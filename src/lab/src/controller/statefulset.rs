@@ -102,7 +102,11 @@ fn report(store: &Store, set: &Object, revision: &str) -> Result<(), ApiError> {
         "currentRevision": if done { revision } else { before }, "updateRevision": revision, "collisionCount": 0,
     });
     let current = if done { pods.len() } else { pods.len() - updated };
-    for (field, count) in [("readyReplicas", ready), ("updatedReplicas", updated), ("currentReplicas", current)] {
+    for (field, count) in [
+        ("readyReplicas", ready),
+        ("updatedReplicas", updated),
+        ("currentReplicas", current),
+    ] {
         if count > 0 {
             status[field] = json!(count);
         }

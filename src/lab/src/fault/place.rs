@@ -18,13 +18,17 @@ const SYSTEM: [&str; 1] = ["kube-system"];
 
 /// The first cluster.
 pub(super) fn first(lab: &LabState) -> Result<&ClusterState, Missing> {
-    lab.clusters.first().map(AsRef::as_ref).ok_or_else(|| "the lab has no cluster".to_owned())
+    lab.clusters
+        .first()
+        .map(AsRef::as_ref)
+        .ok_or_else(|| "the lab has no cluster".to_owned())
 }
 
 /// The last cluster, if there are two.
 pub(super) fn last(lab: &LabState) -> Result<&ClusterState, Missing> {
     let last = lab.clusters.last().filter(|_| lab.clusters.len() > 1);
-    last.map(AsRef::as_ref).ok_or_else(|| "the lab has only one cluster".to_owned())
+    last.map(AsRef::as_ref)
+        .ok_or_else(|| "the lab has only one cluster".to_owned())
 }
 
 /// All nodes of a cluster.
@@ -42,7 +46,13 @@ pub(super) fn pair(lab: &LabState) -> Result<(Nodes, Nodes), Missing> {
 
 /// One node of the first cluster and one of the last.
 pub(super) fn mesh_pair(lab: &LabState) -> Result<(Nodes, Nodes), Missing> {
-    let node = |cluster: &ClusterState| cluster.nodes().last().map(|node| one(node)).ok_or("a cluster has no nodes");
+    let node = |cluster: &ClusterState| {
+        cluster
+            .nodes()
+            .last()
+            .map(|node| one(node))
+            .ok_or("a cluster has no nodes")
+    };
     Ok((node(first(lab)?)?, node(last(lab)?)?))
 }
 
@@ -54,7 +64,8 @@ pub(super) fn mesh(lab: &LabState) -> Result<(Nodes, Nodes), Missing> {
 /// The first node of the first cluster.
 pub(super) fn first_node(lab: &LabState) -> Result<&NodeState, Missing> {
     let node = first(lab)?.nodes().first();
-    node.map(AsRef::as_ref).ok_or_else(|| "the first cluster has no node".to_owned())
+    node.map(AsRef::as_ref)
+        .ok_or_else(|| "the first cluster has no node".to_owned())
 }
 
 fn one(node: &NodeState) -> Nodes {
@@ -63,23 +74,31 @@ fn one(node: &NodeState) -> Nodes {
 
 /// The pods of applications on a node, with a network of their own.
 pub(super) fn applications(node: &NodeState) -> Vec<PodState> {
-    let own = |pod: &PodState| matches!(pod.network, PodNetwork::Own { .. }) && !SYSTEM.contains(&pod.namespace.as_str());
+    let own =
+        |pod: &PodState| matches!(pod.network, PodNetwork::Own { .. }) && !SYSTEM.contains(&pod.namespace.as_str());
     node.pods().into_iter().filter(own).collect()
 }
 
-/// An application's pod on the first node that answers for a service, and the other applications' pods there.
-pub(super) fn backend(lab: &LabState) -> Result<(Ipv4Addr, Vec<Ipv4Addr>), Missing> {
+/// An application's pod on the first node that answers for a service, and the other applications' pods there; none while
+/// applications have no pod there.
+pub(super) fn backend(lab: &LabState) -> Result<Option<(Ipv4Addr, Vec<Ipv4Addr>)>, Missing> {
     let node = first_node(lab)?;
     let slices = first(lab)?.store.all(&ENDPOINT_SLICES, None);
     let served = |pod: &PodState| {
-        slices.iter().filter(|slice| slice.namespace() == Some(&pod.namespace)).any(|slice| {
-            let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-            endpoints.into_iter().any(|endpoint| endpoint["targetRef"]["uid"] == pod.uid.as_str())
-        })
+        slices
+            .iter()
+            .filter(|slice| slice.namespace() == Some(&pod.namespace))
+            .any(|slice| {
+                let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+                endpoints
+                    .into_iter()
+                    .any(|endpoint| endpoint["targetRef"]["uid"] == pod.uid.as_str())
+            })
     };
     let pods = applications(node);
-    let backend = pods.iter().find(|pod| served(pod)).or(pods.first());
-    let backend = backend.ok_or_else(|| format!("no application has a pod on node {}", node.name()))?;
+    let Some(backend) = pods.iter().find(|pod| served(pod)).or(pods.first()) else {
+        return Ok(None);
+    };
     let others = pods.iter().filter(|pod| pod.uid != backend.uid).map(|pod| pod.address);
-    Ok((backend.address, others.collect()))
+    Ok(Some((backend.address, others.collect())))
 }

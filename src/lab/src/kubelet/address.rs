@@ -16,14 +16,22 @@ pub(super) struct AddressPool {
 impl AddressPool {
     /// All of the CIDR but its network, its first (the node's router) and its broadcast address.
     pub(super) fn new(cidr: Ipv4Net) -> Self {
-        Self { cidr, taken: BTreeSet::new(), last: 1 }
+        Self {
+            cidr,
+            taken: BTreeSet::new(),
+            last: 1,
+        }
     }
 
     /// An address nobody has; none when all are taken.
     pub(super) fn take(&mut self) -> Option<Ipv4Addr> {
-        let size = 1_u32.checked_shl(u32::from(32 - self.cidr.prefix_len()))?.saturating_sub(1);
+        let size = 1_u32
+            .checked_shl(u32::from(32 - self.cidr.prefix_len()))?
+            .saturating_sub(1);
         let next = (1..size).map(|step| 2 + (self.last - 1 + step - 1) % size.saturating_sub(2).max(1));
-        let offset = next.into_iter().find(|offset| *offset < size && !self.taken.contains(offset))?;
+        let offset = next
+            .into_iter()
+            .find(|offset| *offset < size && !self.taken.contains(offset))?;
         self.taken.insert(offset);
         self.last = offset;
         Some(Ipv4Addr::from(u32::from(self.cidr.network()) + offset))
@@ -31,7 +39,8 @@ impl AddressPool {
 
     /// Gives an address back.
     pub(super) fn give_back(&mut self, address: Ipv4Addr) {
-        self.taken.remove(&(u32::from(address).wrapping_sub(u32::from(self.cidr.network()))));
+        self.taken
+            .remove(&(u32::from(address).wrapping_sub(u32::from(self.cidr.network()))));
     }
 }
 
@@ -43,11 +52,18 @@ mod tests {
     fn addresses_are_unique_and_rest_after_use() {
         let mut pool = AddressPool::new("10.244.1.0/29".parse().unwrap());
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).map(|a| a.to_string()).collect();
-        assert_eq!(all, ["10.244.1.2", "10.244.1.3", "10.244.1.4", "10.244.1.5", "10.244.1.6"]);
+        assert_eq!(
+            all,
+            ["10.244.1.2", "10.244.1.3", "10.244.1.4", "10.244.1.5", "10.244.1.6"]
+        );
         pool.give_back("10.244.1.5".parse().unwrap());
         pool.give_back("10.244.1.3".parse().unwrap());
         assert_eq!(pool.take().unwrap().to_string(), "10.244.1.3");
         pool.give_back("10.244.1.3".parse().unwrap());
-        assert_eq!(pool.take().unwrap().to_string(), "10.244.1.5", "the one that rested longer");
+        assert_eq!(
+            pool.take().unwrap().to_string(),
+            "10.244.1.5",
+            "the one that rested longer"
+        );
     }
 }

@@ -40,8 +40,17 @@ pub(super) struct Ended {
 
 impl ContainerState {
     fn creating() -> Self {
-        let phase = Phase::Waiting { reason: "ContainerCreating".to_owned(), message: String::new() };
-        Self { phase, last: None, restarts: 0, ready: false, started: false }
+        let phase = Phase::Waiting {
+            reason: "ContainerCreating".to_owned(),
+            message: String::new(),
+        };
+        Self {
+            phase,
+            last: None,
+            restarts: 0,
+            ready: false,
+            started: false,
+        }
     }
 
     /// Runs now.
@@ -59,8 +68,14 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let states = names.into_iter().map(|name| (name, ContainerState::creating())).collect();
-        Self { states: Mutex::new(states), version: watch::Sender::new(0) }
+        let states = names
+            .into_iter()
+            .map(|name| (name, ContainerState::creating()))
+            .collect();
+        Self {
+            states: Mutex::new(states),
+            version: watch::Sender::new(0),
+        }
     }
 
     /// Changes one container's state and tells readers if something became different.
@@ -77,14 +92,21 @@ impl Board {
 
     pub(super) fn wait(&self, name: &str, reason: &str, message: &str) {
         self.change(name, |state| {
-            state.phase = Phase::Waiting { reason: reason.to_owned(), message: message.to_owned() };
+            state.phase = Phase::Waiting {
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+            };
             state.ready = false;
             state.started = false;
         });
     }
 
     pub(super) fn get(&self, name: &str) -> Option<ContainerState> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.states
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
     }
 
     pub(super) fn all(&self) -> BTreeMap<String, ContainerState> {

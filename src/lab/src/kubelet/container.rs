@@ -94,10 +94,18 @@ impl Container {
             if !pause.is_zero() {
                 let message = format!(
                     "back-off {}s restarting failed container={} pod={}_{}({})",
-                    pause.as_secs(), self.name, self.pod.name(), self.pod.namespace().unwrap_or_default(), self.pod.uid(),
+                    pause.as_secs(),
+                    self.name,
+                    self.pod.name(),
+                    self.pod.namespace().unwrap_or_default(),
+                    self.pod.uid(),
                 );
                 self.board.wait(&self.name, "CrashLoopBackOff", &message);
-                self.event(Kind::Warning, "BackOff", &format!("Back-off restarting failed container {} in pod", self.name));
+                self.event(
+                    Kind::Warning,
+                    "BackOff",
+                    &format!("Back-off restarting failed container {} in pod", self.name),
+                );
                 if self.pause(pause).await.is_stopped() {
                     return false;
                 }
@@ -130,7 +138,11 @@ impl Container {
         let mut pause = BACK_OFF;
         loop {
             self.event(Kind::Normal, "Pulling", &format!("Pulling image \"{reference}\""));
-            self.event(Kind::Warning, "Failed", &format!("Failed to pull image \"{reference}\": {why}"));
+            self.event(
+                Kind::Warning,
+                "Failed",
+                &format!("Failed to pull image \"{reference}\": {why}"),
+            );
             self.event(Kind::Warning, "Failed", "Error: ErrImagePull");
             self.board.wait(&self.name, "ErrImagePull", &why);
             // Long enough for a reader to meet the first reason, as on a real node.
@@ -138,7 +150,11 @@ impl Container {
                 return None;
             }
             let message = format!("Back-off pulling image \"{reference}\"");
-            self.board.wait(&self.name, "ImagePullBackOff", &format!("{message}: ErrImagePull: {why}"));
+            self.board.wait(
+                &self.name,
+                "ImagePullBackOff",
+                &format!("{message}: ErrImagePull: {why}"),
+            );
             self.event(Kind::Normal, "BackOff", &message);
             if self.pause(pause).await.is_stopped() {
                 return None;
@@ -161,7 +177,8 @@ impl Container {
                 let arguments = agent_arguments(command, arguments)?;
                 let process = Arc::new(self.process(&pod, variables));
                 let child = process.start(&arguments, Streams::Log);
-                let child = child.map_err(|error| ("RunContainerError", format!("failed to start the agent: {error}")))?;
+                let child =
+                    child.map_err(|error| ("RunContainerError", format!("failed to start the agent: {error}")))?;
                 self.begun(Running::Agent(process), &started, &id);
                 let probes = self.probes(pod, &unhealthy);
                 let exit = self.follow_process(child, &log, &unhealthy).await;
@@ -201,7 +218,10 @@ impl Container {
     fn begun(&self, running: Running, since: &str, id: &str) {
         self.runtime.set_running(&self.name, Some(running));
         self.board.change(&self.name, |state| {
-            state.phase = Phase::Running { since: since.to_owned(), id: id.to_owned() };
+            state.phase = Phase::Running {
+                since: since.to_owned(),
+                id: id.to_owned(),
+            };
         });
         self.event(Kind::Normal, "Created", &format!("Created container: {}", self.name));
         self.event(Kind::Normal, "Started", &format!("Started container {}", self.name));
@@ -224,7 +244,11 @@ impl Container {
         let hostname = environment::hostname(pod);
         ProcessSpec {
             namespace: self.runtime.namespace.clone(),
-            title: format!("meshproof-agent:{}/{namespace}/{}", self.kubelet.cluster.name(), pod.name()),
+            title: format!(
+                "meshproof-agent:{}/{namespace}/{}",
+                self.kubelet.cluster.name(),
+                pod.name()
+            ),
             environment,
             resolv_conf: name_service::resolv_conf(&pod["spec"], namespace, self.kubelet.cluster.spec.dns_address()),
             hosts: name_service::hosts(&pod["spec"], self.address, &hostname),
@@ -258,8 +282,14 @@ impl Container {
 
     async fn follow_process(&mut self, mut child: tokio::process::Child, log: &LogWriter, unhealthy: &Notify) -> Exit {
         let readers = [
-            child.stdout.take().map(|out| tokio::spawn(copy_lines(out, log.clone()))),
-            child.stderr.take().map(|err| tokio::spawn(copy_lines(err, log.clone()))),
+            child
+                .stdout
+                .take()
+                .map(|out| tokio::spawn(copy_lines(out, log.clone()))),
+            child
+                .stderr
+                .take()
+                .map(|err| tokio::spawn(copy_lines(err, log.clone()))),
         ];
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let mut status = tokio::select! {
@@ -291,7 +321,11 @@ impl Container {
         }
         match status {
             Ok(status) => exit_of(status),
-            Err(error) => Exit { code: 128, signal: None, message: error.to_string() },
+            Err(error) => Exit {
+                code: 128,
+                signal: None,
+                message: error.to_string(),
+            },
         }
     }
 
@@ -317,18 +351,36 @@ impl Container {
             };
         }
         match result {
-            Some(Ok(code)) => Exit { code, signal: None, message: String::new() },
-            Some(Err(error)) => Exit { code: 2, signal: None, message: error.to_string() },
+            Some(Ok(code)) => Exit {
+                code,
+                signal: None,
+                message: String::new(),
+            },
+            Some(Err(error)) => Exit {
+                code: 2,
+                signal: None,
+                message: error.to_string(),
+            },
             None => {
                 task.abort();
-                Exit { code: 137, signal: Some(9), message: String::new() }
+                Exit {
+                    code: 137,
+                    signal: Some(9),
+                    message: String::new(),
+                }
             }
         }
     }
 
     fn newest_pod(&self) -> Object {
-        let found = self.kubelet.store.find(&meshproof_apiserver::resource::names::PODS, self.pod.namespace(), self.pod.name());
-        found.filter(|pod| pod.uid() == self.pod.uid()).unwrap_or_else(|| self.pod.clone())
+        let found = self.kubelet.store.find(
+            &meshproof_apiserver::resource::names::PODS,
+            self.pod.namespace(),
+            self.pod.name(),
+        );
+        found
+            .filter(|pod| pod.uid() == self.pod.uid())
+            .unwrap_or_else(|| self.pod.clone())
     }
 
     fn event(&self, kind: Kind, reason: &str, message: &str) {
@@ -348,7 +400,9 @@ impl Container {
     /// For a restart the pod's own grace counts from now.
     fn patience(&self) -> Instant {
         let grace = self.pod["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
-        self.stop.borrow().unwrap_or_else(|| Instant::now() + Duration::from_secs(grace))
+        self.stop
+            .borrow()
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(grace))
     }
 
     /// Waits for the time at which a container is killed; an order may come, or be made more urgent, meanwhile.
@@ -404,8 +458,16 @@ fn agent_arguments(command: Vec<String>, arguments: Vec<String>) -> Result<Vec<S
 fn exit_of(status: ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {
-        (Some(code), _) => Exit { code, signal: None, message: String::new() },
-        (None, signal) => Exit { code: 128 + signal.unwrap_or_default(), signal, message: String::new() },
+        (Some(code), _) => Exit {
+            code,
+            signal: None,
+            message: String::new(),
+        },
+        (None, signal) => Exit {
+            code: 128 + signal.unwrap_or_default(),
+            signal,
+            message: String::new(),
+        },
     }
 }
 

@@ -7,13 +7,18 @@ use serde_json::Value;
 /// The variables of a container, in order. The error is the message of `CreateContainerConfigError`.
 pub(super) fn variables(store: &Store, pod: &Object, container: &Value) -> Result<Vec<(String, String)>, String> {
     let mut found: Vec<(String, String)> = vec![
-        ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
+        (
+            "PATH".into(),
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+        ),
         ("HOSTNAME".into(), hostname(pod)),
     ];
     for source in container["envFrom"].as_array().into_iter().flatten() {
         let prefix = source["prefix"].as_str().unwrap_or_default();
         for (kind, part) in [("configMapRef", Part::ConfigMap), ("secretRef", Part::Secret)] {
-            let Some(name) = source[kind]["name"].as_str() else { continue };
+            let Some(name) = source[kind]["name"].as_str() else {
+                continue;
+            };
             match part.read(store, pod, name) {
                 Some(values) => found.extend(values.into_iter().map(|(k, v)| (format!("{prefix}{k}"), v))),
                 None if source[kind]["optional"] == true => {}
@@ -46,7 +51,13 @@ pub(super) fn hostname(pod: &Object) -> String {
 /// Command and arguments with variables expanded.
 pub(super) fn argv(container: &Value, variables: &[(String, String)]) -> (Vec<String>, Vec<String>) {
     let words = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(|word| expand(word, variables)).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|word| expand(word, variables))
+            .collect()
     };
     (words(&container["command"]), words(&container["args"]))
 }
@@ -91,16 +102,22 @@ impl Part {
 
 fn referred(store: &Store, pod: &Object, from: &Value) -> Result<Option<String>, String> {
     if let Some(path) = from["fieldRef"]["fieldPath"].as_str() {
-        return field(pod, path).map(Some).ok_or_else(|| format!("unsupported field path: {path}"));
+        return field(pod, path)
+            .map(Some)
+            .ok_or_else(|| format!("unsupported field path: {path}"));
     }
     if !from["resourceFieldRef"].is_null() {
         return Err("resourceFieldRef is not known to the lab's kubelets".to_owned());
     }
     for (kind, part) in [("configMapKeyRef", Part::ConfigMap), ("secretKeyRef", Part::Secret)] {
         let reference = &from[kind];
-        let (Some(name), Some(key)) = (reference["name"].as_str(), reference["key"].as_str()) else { continue };
+        let (Some(name), Some(key)) = (reference["name"].as_str(), reference["key"].as_str()) else {
+            continue;
+        };
         let values = part.read(store, pod, name);
-        let value = values.as_ref().and_then(|values| values.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone()));
+        let value = values
+            .as_ref()
+            .and_then(|values| values.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone()));
         return match (value, values) {
             (Some(value), _) => Ok(Some(value)),
             _ if reference["optional"] == true => Ok(None),
@@ -115,7 +132,11 @@ fn referred(store: &Store, pod: &Object, from: &Value) -> Result<Option<String>,
 fn field(pod: &Object, path: &str) -> Option<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let all = |values: &Value| {
-        let ips = values.as_array().into_iter().flatten().filter_map(|ip| ip["ip"].as_str());
+        let ips = values
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|ip| ip["ip"].as_str());
         ips.collect::<Vec<_>>().join(",")
     };
     let keyed = |prefix: &str| path.strip_prefix(prefix)?.strip_suffix("']").map(str::to_owned);
@@ -170,7 +191,14 @@ mod tests {
     #[test]
     fn variables_expand_as_kubernetes_does() {
         let known = [("A".to_owned(), "1".to_owned())];
-        for (text, expanded) in [("x$(A)y", "x1y"), ("$(B)", "$(B)"), ("$$(A)", "$(A)"), ("$A", "$A"), ("$(A", "$(A"), ("$", "$")] {
+        for (text, expanded) in [
+            ("x$(A)y", "x1y"),
+            ("$(B)", "$(B)"),
+            ("$$(A)", "$(A)"),
+            ("$A", "$A"),
+            ("$(A", "$(A"),
+            ("$", "$"),
+        ] {
             assert_eq!(expand(text, &known), expanded, "{text}");
         }
     }

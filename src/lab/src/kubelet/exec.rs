@@ -63,7 +63,11 @@ pub(super) async fn in_agent(process: &ProcessSpec, exec: Exec) -> ExitStatus {
     match status {
         Ok(status) => {
             use std::os::unix::process::ExitStatusExt;
-            ExitStatus::Code(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+            ExitStatus::Code(
+                status
+                    .code()
+                    .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+            )
         }
         Err(error) => ExitStatus::Failed(format!("failed to wait for the command: {error}")),
     }

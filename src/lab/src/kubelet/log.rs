@@ -44,7 +44,10 @@ struct Progress {
 
 impl Default for LogWriter {
     fn default() -> Self {
-        Self(Arc::new(Log { lines: Mutex::default(), progress: watch::Sender::default() }))
+        Self(Arc::new(Log {
+            lines: Mutex::default(),
+            progress: watch::Sender::default(),
+        }))
     }
 }
 
@@ -52,8 +55,14 @@ impl LogWriter {
     /// Adds a line (without its line feed).
     pub fn line(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
-        let end = (0..=LINE_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-        let line = Line { time: Timestamp::now(), text: text[..end].into() };
+        let end = (0..=LINE_BYTES.min(text.len()))
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or_default();
+        let line = Line {
+            time: Timestamp::now(),
+            text: text[..end].into(),
+        };
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.kept.push_back(line);
         if lines.kept.len() > LINES {
@@ -74,7 +83,12 @@ impl LogWriter {
     pub(crate) fn tail(&self, count: usize) -> Vec<String> {
         let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let skipped = lines.kept.len().saturating_sub(count);
-        lines.kept.iter().skip(skipped).map(|line| line.text.to_string()).collect()
+        lines
+            .kept
+            .iter()
+            .skip(skipped)
+            .map(|line| line.text.to_string())
+            .collect()
     }
 
     /// The log as a stream of bytes, as `kubectl logs` wants it.
@@ -93,10 +107,17 @@ impl LogWriter {
 impl Log {
     async fn copy(&self, options: LogOptions, writer: &mut tokio::io::DuplexStream) -> std::io::Result<()> {
         let mut progress = self.progress.subscribe();
-        let since = options.since_seconds.and_then(|s| i64::try_from(s).ok()).map(|seconds| {
-            Timestamp::now().checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::UNIX_EPOCH)
-        });
-        let mut next = options.tail_lines.map_or(0, |tail| progress.borrow().next.saturating_sub(tail));
+        let since = options
+            .since_seconds
+            .and_then(|s| i64::try_from(s).ok())
+            .map(|seconds| {
+                Timestamp::now()
+                    .checked_sub(jiff::SignedDuration::from_secs(seconds))
+                    .unwrap_or(Timestamp::UNIX_EPOCH)
+            });
+        let mut next = options
+            .tail_lines
+            .map_or(0, |tail| progress.borrow().next.saturating_sub(tail));
         let mut left = options.limit_bytes.unwrap_or(u64::MAX);
         loop {
             let seen = *progress.borrow_and_update();
@@ -160,8 +181,14 @@ mod tests {
         for n in 0..LINES + 5 {
             log.line(format!("line {n}"));
         }
-        let tail = LogOptions { tail_lines: Some(2), ..LogOptions::default() };
-        assert_eq!(read(&log, tail).await, format!("line {}\nline {}\n", LINES + 3, LINES + 4));
+        let tail = LogOptions {
+            tail_lines: Some(2),
+            ..LogOptions::default()
+        };
+        assert_eq!(
+            read(&log, tail).await,
+            format!("line {}\nline {}\n", LINES + 3, LINES + 4)
+        );
         assert!(read(&log, LogOptions::default()).await.starts_with("line 5\n"));
         assert_eq!(log.tail(1), [format!("line {}", LINES + 4)]);
     }
@@ -170,7 +197,10 @@ mod tests {
     async fn a_follower_sees_new_lines_and_the_end() {
         let log = LogWriter::default();
         log.line("one");
-        let mut reader = log.read(LogOptions { follow: true, ..LogOptions::default() });
+        let mut reader = log.read(LogOptions {
+            follow: true,
+            ..LogOptions::default()
+        });
         let mut first = [0; 4];
         reader.read_exact(&mut first).await.unwrap();
         log.line("two");

@@ -17,10 +17,16 @@ const RENEW: Duration = Duration::from_secs(10);
 const POST_EVERY: u32 = 6;
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Registers the node and keeps it alive until dropped.
-pub(super) async fn report(kubelet: &Kubelet) {
-    while let Err(error) = register(kubelet) {
+/// Creates the Node; a refusal is tried again by [`report`].
+pub(super) fn register(kubelet: &Kubelet) {
+    if let Err(error) = create(kubelet) {
         tracing::warn!(%error, node = kubelet.node.name(), "failed to register a node");
+    }
+}
+
+/// Keeps the node registered and alive until dropped.
+pub(super) async fn report(kubelet: &Kubelet) {
+    while create(kubelet).is_err() {
         tokio::time::sleep(RETRY).await;
     }
     let mut renewals = 0;
@@ -30,7 +36,11 @@ pub(super) async fn report(kubelet: &Kubelet) {
         if online.wait_for(|online| *online).await.is_err() {
             return;
         }
-        let posted = if was_offline || renewals % POST_EVERY == 0 { post(kubelet) } else { Ok(()) };
+        let posted = if was_offline || renewals % POST_EVERY == 0 {
+            post(kubelet)
+        } else {
+            Ok(())
+        };
         if let Err(error) = posted.and_then(|()| renew(kubelet)) {
             tracing::debug!(%error, node = kubelet.node.name(), "failed to renew a node's lease");
             tokio::time::sleep(RETRY).await;
@@ -44,7 +54,7 @@ pub(super) async fn report(kubelet: &Kubelet) {
     }
 }
 
-fn register(kubelet: &Kubelet) -> Result<(), ApiError> {
+fn create(kubelet: &Kubelet) -> Result<(), ApiError> {
     let (spec, cluster) = (&kubelet.node.spec, &kubelet.cluster.spec);
     let number = spec.name.rsplit('-').next().unwrap_or("1");
     let node = json!({
@@ -111,7 +121,12 @@ fn renew(kubelet: &Kubelet) -> Result<(), ApiError> {
     let time = json!(format!("{:.6}", Timestamp::now()));
     let namespace = Some("kube-node-lease");
     if kubelet.store.find(&LEASES, namespace, name).is_some() {
-        return kubelet.store.modify(&LEASES, namespace, name, |lease| lease["spec"]["renewTime"] = time.clone()).map(|_| ());
+        return kubelet
+            .store
+            .modify(&LEASES, namespace, name, |lease| {
+                lease["spec"]["renewTime"] = time.clone()
+            })
+            .map(|_| ());
     }
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -134,5 +149,7 @@ fn arch() -> &'static str {
 }
 
 fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").map(|text| text.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
 }

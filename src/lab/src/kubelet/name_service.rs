@@ -37,14 +37,23 @@ pub(super) fn resolv_conf(spec: &Value, namespace: &str, dns: Ipv4Addr) -> Strin
     }
     let config = &spec["dnsConfig"];
     let strings = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect()
     };
     servers.extend(strings(&config["nameservers"]));
     searches.extend(strings(&config["searches"]));
     for option in config["options"].as_array().into_iter().flatten() {
         let Some(name) = option["name"].as_str() else { continue };
         options.retain(|present: &String| present.split(':').next() != Some(name));
-        options.push(option["value"].as_str().map_or(name.to_owned(), |value| format!("{name}:{value}")));
+        options.push(
+            option["value"]
+                .as_str()
+                .map_or(name.to_owned(), |value| format!("{name}:{value}")),
+        );
     }
     let mut text = String::new();
     if !searches.is_empty() {
@@ -62,10 +71,17 @@ pub(super) fn resolv_conf(spec: &Value, namespace: &str, dns: Ipv4Addr) -> Strin
 
 /// A pod's `/etc/hosts`.
 pub(super) fn hosts(spec: &Value, address: Ipv4Addr, hostname: &str) -> String {
-    let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned();
+    let mut text =
+        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+            .to_owned();
     let _ = writeln!(text, "{address}\t{hostname}");
     for alias in spec["hostAliases"].as_array().into_iter().flatten() {
-        let names: Vec<_> = alias["hostnames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let names: Vec<_> = alias["hostnames"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         if let Some(ip) = alias["ip"].as_str() {
             let _ = writeln!(text, "{ip}\t{}", names.join("\t"));
         }
@@ -82,7 +98,8 @@ mod tests {
     #[test]
     fn a_pod_asks_the_cluster_and_a_host_pod_only_if_told_to() {
         let dns = Ipv4Addr::new(10, 96, 0, 10);
-        let cluster = "search demo.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
+        let cluster =
+            "search demo.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
         assert_eq!(resolv_conf(&json!({}), "demo", dns), cluster);
         let host = json!({"hostNetwork": true, "dnsPolicy": "ClusterFirst"});
         assert_eq!(resolv_conf(&host, "demo", dns), "nameserver 127.0.0.1\n");
@@ -90,6 +107,9 @@ mod tests {
         assert_eq!(resolv_conf(&told, "demo", dns), cluster);
         let own = json!({"dnsPolicy": "None", "dnsConfig": {
             "nameservers": ["10.0.0.1"], "searches": ["a.example"], "options": [{"name": "ndots", "value": "2"}]}});
-        assert_eq!(resolv_conf(&own, "demo", dns), "search a.example\nnameserver 10.0.0.1\noptions ndots:2\n");
+        assert_eq!(
+            resolv_conf(&own, "demo", dns),
+            "search a.example\nnameserver 10.0.0.1\noptions ndots:2\n"
+        );
     }
 }

@@ -59,12 +59,20 @@ async fn live(kubelet: &Arc<Kubelet>, pod: &Object, orders: &mut watch::Receiver
     let board = Arc::new(Board::new(names.map(|container| status::name(container).to_owned())));
     let mut report = status::Report::new(Arc::clone(kubelet), pod.clone(), Arc::clone(&board));
     report.write().await;
-    let Some(sandbox) = sandbox(kubelet, pod, orders).await else { return };
+    let Some(sandbox) = sandbox(kubelet, pod, orders).await else {
+        return;
+    };
     report.has_sandbox(sandbox.address);
     report.write().await;
 
     let (stop, stopped) = watch::channel(None);
-    let mut work = tokio::spawn(containers(Arc::clone(kubelet), pod.clone(), board.clone(), sandbox, stopped));
+    let mut work = tokio::spawn(containers(
+        Arc::clone(kubelet),
+        pod.clone(),
+        board.clone(),
+        sandbox,
+        stopped,
+    ));
     let mut changes = board.subscribe();
     let mut labels = pod["metadata"]["labels"].clone();
     let outcome = loop {
@@ -93,6 +101,10 @@ async fn live(kubelet: &Arc<Kubelet>, pod: &Object, orders: &mut watch::Receiver
                     sandbox::update_identity(kubelet, &order.pod);
                 }
                 report.follow(order.pod);
+                // Others may have written over the status, for example while the node was cut off.
+                if order.presence == Presence::Stored {
+                    report.write().await;
+                }
                 if changed.is_err() {
                     let _ = (&mut work).await;
                     return;
@@ -110,8 +122,13 @@ fn deadline(order: &Order, lab_ends: bool) -> Option<Instant> {
     if order.presence == Presence::Gone || lab_ends {
         return Some(Instant::now() + FORGOTTEN_GRACE);
     }
-    let grace = order.pod["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(30);
-    order.pod.is_terminating().then(|| Instant::now() + Duration::from_secs(grace))
+    let grace = order.pod["metadata"]["deletionGracePeriodSeconds"]
+        .as_u64()
+        .unwrap_or(30);
+    order
+        .pod
+        .is_terminating()
+        .then(|| Instant::now() + Duration::from_secs(grace))
 }
 
 async fn sandbox(kubelet: &Kubelet, pod: &Object, orders: &mut watch::Receiver<Order>) -> Option<Sandbox> {
@@ -121,7 +138,14 @@ async fn sandbox(kubelet: &Kubelet, pod: &Object, orders: &mut watch::Receiver<O
             Err(error) => {
                 let message = format!("Failed to create pod sandbox: {error}");
                 tracing::warn!(pod = pod.name(), node = kubelet.node.name(), message);
-                record(&kubelet.store, pod, Kind::Warning, "FailedCreatePodSandBox", &message, "kubelet");
+                record(
+                    &kubelet.store,
+                    pod,
+                    Kind::Warning,
+                    "FailedCreatePodSandBox",
+                    &message,
+                    "kubelet",
+                );
             }
         }
         tokio::select! {
@@ -172,7 +196,11 @@ async fn containers(
             continue;
         }
         // An init container that succeeded is done, whatever the pod's policy.
-        let policy = if restart == Restart::Never { Restart::Never } else { Restart::OnFailure };
+        let policy = if restart == Restart::Never {
+            Restart::Never
+        } else {
+            Restart::OnFailure
+        };
         if !container(spec, policy).supervise().await {
             return Outcome::Failed;
         }

@@ -103,7 +103,14 @@ impl Probes {
                     (successes, failures) = (0, failures + 1);
                     if ever || purpose != Purpose::Readiness {
                         let message = format!("{} probe failed: {why}", purpose.noun());
-                        record(&self.kubelet.store, &self.pod, Kind::Warning, "Unhealthy", &message, "kubelet");
+                        record(
+                            &self.kubelet.store,
+                            &self.pod,
+                            Kind::Warning,
+                            "Unhealthy",
+                            &message,
+                            "kubelet",
+                        );
                     }
                     if failures >= threshold("failureThreshold", 3) {
                         match purpose {
@@ -125,7 +132,11 @@ impl Probes {
         if !probe["grpc"].is_null() {
             return Err("grpc probes are not known to the lab's kubelets".to_owned());
         }
-        let (kind, http) = if probe["httpGet"].is_null() { ("tcpSocket", false) } else { ("httpGet", true) };
+        let (kind, http) = if probe["httpGet"].is_null() {
+            ("tcpSocket", false)
+        } else {
+            ("httpGet", true)
+        };
         let target = &probe[kind];
         let host = match target["host"].as_str() {
             Some(host) => host.parse().map_err(|_| format!("host {host} is no address"))?,
@@ -152,17 +163,24 @@ impl Probes {
     fn port(&self, port: &Value) -> Result<u16, String> {
         let ports = self.container["ports"].as_array().into_iter().flatten();
         let number = match port {
-            Value::String(name) => ports.into_iter().find(|p| p["name"] == name.as_str()).map(|p| &p["containerPort"]),
+            Value::String(name) => ports
+                .into_iter()
+                .find(|p| p["name"] == name.as_str())
+                .map(|p| &p["containerPort"]),
             number => Some(number),
         };
-        let number = number.and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok());
+        let number = number
+            .and_then(Value::as_u64)
+            .and_then(|number| u16::try_from(number).ok());
         number.ok_or_else(|| format!("port {port} is not one of the container's"))
     }
 }
 
 /// Connects, and for HTTP asks for a status; runs on the node's runtime, so the socket is the node's.
 async fn attempt(address: SocketAddr, request: Option<String>) -> Result<(), String> {
-    let mut stream = TcpStream::connect(address).await.map_err(|error| format!("dial tcp {address}: {error}"))?;
+    let mut stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("dial tcp {address}: {error}"))?;
     let Some(request) = request else { return Ok(()) };
     let get = |error: std::io::Error| format!("Get \"http://{address}\": {error}");
     stream.write_all(request.as_bytes()).await.map_err(get)?;
@@ -174,7 +192,9 @@ async fn attempt(address: SocketAddr, request: Option<String>) -> Result<(), Str
             more => filled += more,
         }
     }
-    let code = std::str::from_utf8(&head[9..12]).ok().and_then(|code| code.parse::<u16>().ok());
+    let code = std::str::from_utf8(&head[9..12])
+        .ok()
+        .and_then(|code| code.parse::<u16>().ok());
     match code {
         Some(200..=399) => Ok(()),
         Some(code) => Err(format!("HTTP probe failed with statuscode: {code}")),

@@ -46,14 +46,19 @@ impl ProcessSpec {
     pub(super) fn start(&self, arguments: &[String], streams: Streams) -> io::Result<Child> {
         let mut command = Command::new(EXECUTABLE);
         command.arg0(&self.title).arg(SUBCOMMAND).args(arguments);
-        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir("/").kill_on_drop(true).process_group(0);
         command.stdin(match streams {
             Streams::Log => Stdio::null(),
             Streams::Exec => Stdio::piped(),
         });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let files = Files { resolv_conf: self.resolv_conf.clone(), hosts: self.hosts.clone() };
+        let files = Files {
+            resolv_conf: self.resolv_conf.clone(),
+            hosts: self.hosts.clone(),
+        };
         let hostname = self.hostname.clone();
         // SAFETY: between fork and exec the closure makes system calls on data prepared before, and allocates nothing:
         // every path is short enough for nix to terminate it on the stack.
@@ -84,7 +89,13 @@ fn furnish(files: &Files, hostname: &str) -> Result<(), Errno> {
         Ok(()) => {}
         // No such file to bind over (a minimal image): an `/etc` with nothing else in it will do for the agent.
         Err(Errno::ENOENT | Errno::ENOTDIR) => {
-            mount(Some("tmpfs"), "/etc", Some("tmpfs"), NO_FLAGS, Some("size=64k,mode=755"))?;
+            mount(
+                Some("tmpfs"),
+                "/etc",
+                Some("tmpfs"),
+                NO_FLAGS,
+                Some("size=64k,mode=755"),
+            )?;
             put("/etc/resolv.conf", &files.resolv_conf)?;
             put("/etc/hosts", &files.hosts)?;
         }
@@ -94,7 +105,11 @@ fn furnish(files: &Files, hostname: &str) -> Result<(), Errno> {
 }
 
 fn put(path: &str, content: &str) -> Result<(), Errno> {
-    let file = open(path, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC, Mode::from_bits_truncate(0o644))?;
+    let file = open(
+        path,
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC,
+        Mode::from_bits_truncate(0o644),
+    )?;
     let mut rest = content.as_bytes();
     while !rest.is_empty() {
         let written = write(&file, rest)?;

@@ -33,7 +33,11 @@ pub(crate) enum Running {
 
 impl PodRuntime {
     pub(super) fn new(uid: &str, namespace: Namespace) -> Self {
-        Self { uid: uid.to_owned(), namespace, containers: Mutex::default() }
+        Self {
+            uid: uid.to_owned(),
+            namespace,
+            containers: Mutex::default(),
+        }
     }
 
     /// A fresh log for a container that is about to start.
@@ -55,10 +59,19 @@ impl PodRuntime {
     }
 
     pub(super) fn running(&self, name: &str) -> Option<Running> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner).get(name)?.running.clone()
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)?
+            .running
+            .clone()
     }
 
     pub(super) fn log(&self, name: &str) -> Option<LogWriter> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner).get(name).map(|entry| entry.log.clone())
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .map(|entry| entry.log.clone())
     }
 }

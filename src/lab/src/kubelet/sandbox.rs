@@ -30,13 +30,25 @@ pub(super) struct Sandbox {
 /// Makes a sandbox.
 pub(super) async fn make(kubelet: &Kubelet, pod: &Object) -> Result<Sandbox, SandboxError> {
     let (network, address, namespace) = if pod["spec"]["hostNetwork"] == true {
-        (PodNetwork::Host, kubelet.node.spec.address, kubelet.node.handle.namespace().clone())
+        (
+            PodNetwork::Host,
+            kubelet.node.spec.address,
+            kubelet.node.handle.namespace().clone(),
+        )
     } else {
         let identity = identity(kubelet, pod);
         let taken = kubelet.addresses.lock().unwrap_or_else(PoisonError::into_inner).take();
         let address = taken.ok_or_else(|| SandboxError::NoAddress(kubelet.node.name().to_owned()))?;
         let name = EndpointName::new(format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name()));
-        let net = kubelet.node.handle.add_pod(PodConfig { name, address, identity }).await;
+        let net = kubelet
+            .node
+            .handle
+            .add_pod(PodConfig {
+                name,
+                address,
+                identity,
+            })
+            .await;
         let net = net.inspect_err(|_| give_back(kubelet, address))?;
         let namespace = net.namespace().clone();
         (PodNetwork::Own { net, identity }, address, namespace)
@@ -71,7 +83,9 @@ pub(super) async fn remove(kubelet: &Kubelet, uid: &str) {
 
 /// Follows a change of the pod's labels.
 pub(super) fn update_identity(kubelet: &Kubelet, pod: &Object) {
-    let Some(mut state) = kubelet.node.pod(pod.uid()) else { return };
+    let Some(mut state) = kubelet.node.pod(pod.uid()) else {
+        return;
+    };
     let new = identity(kubelet, pod);
     if let PodNetwork::Own { identity, net } = &mut state.network
         && *identity != new
@@ -84,10 +98,19 @@ pub(super) fn update_identity(kubelet: &Kubelet, pod: &Object) {
 }
 
 fn identity(kubelet: &Kubelet, pod: &Object) -> Identity {
-    let namespace = pod.namespace().and_then(|name| kubelet.store.find(&NAMESPACES, None, name));
-    kubelet.cluster.identities.of(security_labels(kubelet.cluster.name(), pod, namespace.as_ref()))
+    let namespace = pod
+        .namespace()
+        .and_then(|name| kubelet.store.find(&NAMESPACES, None, name));
+    kubelet
+        .cluster
+        .identities
+        .of(security_labels(kubelet.cluster.name(), pod, namespace.as_ref()))
 }
 
 fn give_back(kubelet: &Kubelet, address: Ipv4Addr) {
-    kubelet.addresses.lock().unwrap_or_else(PoisonError::into_inner).give_back(address);
+    kubelet
+        .addresses
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .give_back(address);
 }

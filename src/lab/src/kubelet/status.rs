@@ -35,7 +35,14 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(kubelet: Arc<Kubelet>, pod: Object, board: Arc<Board>) -> Self {
-        Self { kubelet, pod, board, started: now(), address: None, outcome: None }
+        Self {
+            kubelet,
+            pod,
+            board,
+            started: now(),
+            address: None,
+            outcome: None,
+        }
     }
 
     pub(super) fn has_sandbox(&mut self, address: Ipv4Addr) {
@@ -55,11 +62,14 @@ impl Report {
         let _ = self.kubelet.node.online().wait_for(|online| *online).await;
         let states = self.board.all();
         let uid = self.pod.uid();
-        let written = self.kubelet.store.modify_status(&PODS, self.pod.namespace(), self.pod.name(), |pod| {
-            if pod["metadata"]["uid"] == uid {
-                self.render(pod, &states);
-            }
-        });
+        let written = self
+            .kubelet
+            .store
+            .modify_status(&PODS, self.pod.namespace(), self.pod.name(), |pod| {
+                if pod["metadata"]["uid"] == uid {
+                    self.render(pod, &states);
+                }
+            });
         match written {
             Err(error) if !error.is_not_found() => {
                 tracing::warn!(%error, pod = self.pod.name(), "failed to write a pod's status");
@@ -79,13 +89,18 @@ impl Report {
             pod["status"]["podIPs"] = json!([{"ip": address}]);
         }
         let mut unready = Vec::new();
-        for (kind, field) in [("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")] {
+        for (kind, field) in [
+            ("containers", "containerStatuses"),
+            ("initContainers", "initContainerStatuses"),
+        ] {
             let statuses: Vec<_> = containers(pod, kind)
                 .filter_map(|container| Some(container_status(container, states.get(name(container))?, kind)))
                 .collect();
             if kind == "containers" {
                 let waiting = statuses.iter().filter(|status| status["ready"] != true);
-                unready = waiting.map(|status| status["name"].as_str().unwrap_or_default().to_owned()).collect();
+                unready = waiting
+                    .map(|status| status["name"].as_str().unwrap_or_default().to_owned())
+                    .collect();
             }
             if !statuses.is_empty() {
                 pod["status"][field] = json!(statuses);
@@ -103,9 +118,15 @@ impl Report {
             None => {}
         }
         let begun = |container: &Value| {
-            states.get(name(container)).is_some_and(|state| state.is_running() || state.last.is_some())
+            states
+                .get(name(container))
+                .is_some_and(|state| state.is_running() || state.last.is_some())
         };
-        if initialized && containers(pod, "containers").all(begun) { "Running" } else { "Pending" }
+        if initialized && containers(pod, "containers").all(begun) {
+            "Running"
+        } else {
+            "Pending"
+        }
     }
 
     fn set_conditions(&self, pod: &mut Value, initialized: bool, unready: &[String]) {
@@ -114,17 +135,31 @@ impl Report {
             Some(Outcome::Failed) => Some("PodFailed"),
             None => None,
         };
-        let sandbox = if self.address.is_some() && ended.is_none() { "True" } else { "False" };
+        let sandbox = if self.address.is_some() && ended.is_none() {
+            "True"
+        } else {
+            "False"
+        };
         set_condition(pod, "PodReadyToStartContainers", sandbox, "", "");
         if initialized {
             set_condition(pod, "Initialized", "True", "", "");
         } else {
-            set_condition(pod, "Initialized", "False", "ContainersNotInitialized", "containers with incomplete status");
+            set_condition(
+                pod,
+                "Initialized",
+                "False",
+                "ContainersNotInitialized",
+                "containers with incomplete status",
+            );
         }
         let (status, reason, message) = match (ended, unready) {
             (Some(reason), _) => ("False", reason, String::new()),
             (None, []) => ("True", "", String::new()),
-            (None, names) => ("False", "ContainersNotReady", format!("containers with unready status: [{}]", names.join(" "))),
+            (None, names) => (
+                "False",
+                "ContainersNotReady",
+                format!("containers with unready status: [{}]", names.join(" ")),
+            ),
         };
         set_condition(pod, "Ready", status, reason, &message);
         set_condition(pod, "ContainersReady", status, reason, &message);
@@ -134,7 +169,9 @@ impl Report {
 
 fn initialized(pod: &Value, states: &BTreeMap<String, ContainerState>) -> bool {
     containers(pod, "initContainers").all(|container| {
-        let Some(state) = states.get(name(container)) else { return false };
+        let Some(state) = states.get(name(container)) else {
+            return false;
+        };
         match (&state.phase, container["restartPolicy"] == "Always") {
             (Phase::Running { .. }, true) => state.started,
             (Phase::Ended(ended), _) => ended.code == 0,

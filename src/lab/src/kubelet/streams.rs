@@ -29,14 +29,22 @@ impl KubeletStreams {
         let kubelets = self.0.get().map(Vec::as_slice).unwrap_or_default();
         let kubelet = kubelets.iter().find(|kubelet| kubelet.node().name() == node);
         let Some(kubelet) = kubelet else {
-            return Err(ApiError::new(Reason::BadRequest, format!("pod {} does not have a host assigned", pod.name())));
+            return Err(ApiError::new(
+                Reason::BadRequest,
+                format!("pod {} does not have a host assigned", pod.name()),
+            ));
         };
         if !*kubelet.node().online().borrow() {
             let address = kubelet.node().spec.address;
-            return Err(ApiError::internal(format!("error dialing backend: dial tcp {address}:10250: i/o timeout")));
+            return Err(ApiError::internal(format!(
+                "error dialing backend: dial tcp {address}:10250: i/o timeout"
+            )));
         }
         kubelet.pod(pod.uid()).ok_or_else(|| {
-            ApiError::new(Reason::NotFound, format!("pod {} has no sandbox on node {node}", pod.name()))
+            ApiError::new(
+                Reason::NotFound,
+                format!("pod {} has no sandbox on node {node}", pod.name()),
+            )
         })
     }
 }
@@ -48,7 +56,10 @@ impl Streams for KubeletStreams {
         match runtime.running(&exec.container) {
             Some(Running::Agent(process)) => Ok(exec::in_agent(&process, exec).await),
             Some(Running::System(image, container)) => Ok(image.exec(container, exec).await),
-            None => Err(ApiError::internal(format!("container not found (\"{}\")", exec.container))),
+            None => Err(ApiError::internal(format!(
+                "container not found (\"{}\")",
+                exec.container
+            ))),
         }
     }
 
@@ -79,7 +90,10 @@ impl Streams for KubeletStreams {
     async fn logs(&self, pod: &Object, container: &str, options: LogOptions) -> Result<Reader, ApiError> {
         let log = self.find(pod)?.log(container);
         let log = log.ok_or_else(|| {
-            let message = format!("container \"{container}\" in pod \"{}\" is waiting to start: ContainerCreating", pod.name());
+            let message = format!(
+                "container \"{container}\" in pod \"{}\" is waiting to start: ContainerCreating",
+                pod.name()
+            );
             ApiError::bad_request(message)
         })?;
         Ok(log.read(options))

@@ -20,8 +20,13 @@ pub fn text(error: impl std::fmt::Display) -> String {
 /// A client of one cluster.
 pub async fn client(kubeconfig: &str, context: &str) -> Result<Client> {
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).map_err(text)?;
-    let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(text)?;
+    let options = KubeConfigOptions {
+        context: Some(context.to_owned()),
+        ..KubeConfigOptions::default()
+    };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(text)?;
     Client::try_from(config).map_err(text)
 }
 
@@ -45,7 +50,10 @@ pub async fn deploy_agents(client: &Client, cluster: &str, nodes: usize) -> Resu
         "metadata": {"name": "test", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
     }))
     .map_err(text)?;
-    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.map_err(text)?;
+    Api::<Namespace>::all(client.clone())
+        .create(&PostParams::default(), &namespace)
+        .await
+        .map_err(text)?;
     let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
     let set: DaemonSet = serde_json::from_value(json!({
         "metadata": {"name": "agent", "namespace": "test"},
@@ -71,7 +79,10 @@ pub async fn deploy_agents(client: &Client, cluster: &str, nodes: usize) -> Resu
         },
     }))
     .map_err(text)?;
-    Api::<DaemonSet>::namespaced(client.clone(), "test").create(&PostParams::default(), &set).await.map_err(text)?;
+    Api::<DaemonSet>::namespaced(client.clone(), "test")
+        .create(&PostParams::default(), &set)
+        .await
+        .map_err(text)?;
     ready_pods(client, nodes).await
 }
 
@@ -82,7 +93,11 @@ pub async fn ready_pods(client: &Client, count: usize) -> Result<Vec<Pod>> {
         let found = pods.list(&ListParams::default()).await.map_err(text)?.items;
         let ready = found.iter().filter(|pod| is_ready(pod)).count();
         let states: Vec<_> = found.iter().map(|pod| format!("{:?}", pod.status)).collect();
-        if ready == count && found.len() == count { Ok(found) } else { Err(states.join("\n")) }
+        if ready == count && found.len() == count {
+            Ok(found)
+        } else {
+            Err(states.join("\n"))
+        }
     })
     .await
 }
@@ -97,16 +112,26 @@ pub fn name(pod: &Pod) -> &str {
 }
 
 pub fn address(pod: &Pod) -> String {
-    pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.pod_ip.clone())
+        .unwrap_or_default()
 }
 
 /// One command to an agent over port-forward; who it is, and its answer.
 pub async fn command(client: &Client, pod: &Pod, command: Command) -> Result<(Hello, Answer)> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), "test");
-    let mut forward = pods.portforward(name(pod), &[meshproof_contract::port::CONTROL]).await.map_err(text)?;
-    let mut stream = forward.take_stream(meshproof_contract::port::CONTROL).ok_or("no stream")?;
+    let mut forward = pods
+        .portforward(name(pod), &[meshproof_contract::port::CONTROL])
+        .await
+        .map_err(text)?;
+    let mut stream = forward
+        .take_stream(meshproof_contract::port::CONTROL)
+        .ok_or("no stream")?;
     let conversation = converse(&mut stream, command);
-    tokio::time::timeout(Duration::from_secs(20), conversation).await.map_err(text)?
+    tokio::time::timeout(Duration::from_secs(20), conversation)
+        .await
+        .map_err(text)?
 }
 
 /// The agent's greeting, and its answer to one command.
@@ -114,8 +139,14 @@ pub async fn converse(
     stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin),
     command: Command,
 ) -> Result<(Hello, Answer)> {
-    let hello: Hello = read_frame(stream).await.map_err(text)?.ok_or("the agent said nothing")?;
+    let hello: Hello = read_frame(stream)
+        .await
+        .map_err(text)?
+        .ok_or("the agent said nothing")?;
     write_frame(stream, &Request { id: 1, command }).await.map_err(text)?;
-    let response: Response = read_frame(stream).await.map_err(text)?.ok_or("the agent did not answer")?;
+    let response: Response = read_frame(stream)
+        .await
+        .map_err(text)?
+        .ok_or("the agent did not answer")?;
     Ok((hello, response.answer))
 }

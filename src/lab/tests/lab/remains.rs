@@ -29,7 +29,9 @@ fn processes() -> Vec<Process> {
         let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
         let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let namespaces = ["net", "pid", "mnt", "user", "uts", "pid_for_children"];
-        let namespaces = namespaces.iter().filter_map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok());
+        let namespaces = namespaces
+            .iter()
+            .filter_map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok());
         Some(Process {
             pid,
             parent,
@@ -44,7 +46,10 @@ fn processes() -> Vec<Process> {
 fn sockets() -> BTreeSet<String> {
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     let names = table.lines().filter_map(|line| line.split_whitespace().last());
-    names.filter(|name| name.starts_with("@meshproof-lab")).map(str::to_owned).collect()
+    names
+        .filter(|name| name.starts_with("@meshproof-lab"))
+        .map(str::to_owned)
+        .collect()
 }
 
 impl Belongings {
@@ -57,8 +62,15 @@ impl Belongings {
         let own = all.iter().find(|p| p.pid == std::process::id());
         let own = own.map(|p| p.namespaces.clone()).unwrap_or_default();
         let processes: BTreeSet<_> = all.into_iter().filter(|p| family.contains(&p.pid)).collect();
-        let namespaces = processes.iter().flat_map(|p| p.namespaces.difference(&own).cloned()).collect();
-        Self { processes, namespaces, sockets: sockets() }
+        let namespaces = processes
+            .iter()
+            .flat_map(|p| p.namespaces.difference(&own).cloned())
+            .collect();
+        Self {
+            processes,
+            namespaces,
+            sockets: sockets(),
+        }
     }
 
     /// How many namespaces there are beyond this process's own.
@@ -68,7 +80,9 @@ impl Belongings {
 
     /// Processes whose title has this word.
     pub fn titled<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a Process> {
-        self.processes.iter().filter(move |process| process.title.contains(word))
+        self.processes
+            .iter()
+            .filter(move |process| process.title.contains(word))
     }
 
     /// Fails unless all of it is gone within two seconds.
@@ -78,15 +92,24 @@ impl Belongings {
             let now = processes();
             let alive: Vec<_> = now
                 .iter()
-                .filter(|p| self.processes.iter().any(|q| q.pid == p.pid && q.title == p.title && !p.title.is_empty()))
+                .filter(|p| {
+                    self.processes
+                        .iter()
+                        .any(|q| q.pid == p.pid && q.title == p.title && !p.title.is_empty())
+                })
                 .collect();
-            let held: Vec<_> = now.iter().filter(|p| !p.namespaces.is_disjoint(&self.namespaces)).collect();
+            let held: Vec<_> = now
+                .iter()
+                .filter(|p| !p.namespaces.is_disjoint(&self.namespaces))
+                .collect();
             let listening: Vec<_> = self.sockets.intersection(&sockets()).cloned().collect();
             if alive.is_empty() && held.is_empty() && listening.is_empty() {
                 return Ok(());
             }
             if begun.elapsed() > Duration::from_secs(2) {
-                return Err(format!("after 2 s there still are processes {alive:?}, holders of namespaces {held:?}, sockets {listening:?}"));
+                return Err(format!(
+                    "after 2 s there still are processes {alive:?}, holders of namespaces {held:?}, sockets {listening:?}"
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, DeleteParams, LogParams, PostParams};
 use meshproof_contract::{Action, Outcome, Probe, Target};
-use meshproof_lab::{LabIsolation, LabOptions, LaunchError, RunningLab, launch};
+use meshproof_lab::{
+    Control, ControlError, LabIsolation, LabOptions, LaunchError, Lifetime, NodeGrace, Registration, RunningLab, launch,
+};
 use meshproof_wire::{Answer, Command};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, setgid, setgroups, setuid};
@@ -23,22 +25,44 @@ pub const LAUNCHER: &str = "launch-and-wait";
 type Test = fn() -> Result<()>;
 
 pub const ALL: &[(&str, Test)] = &[
-    ("agents_get_ready_and_reach_each_other", agents_get_ready_and_reach_each_other),
+    (
+        "agents_get_ready_and_reach_each_other",
+        agents_get_ready_and_reach_each_other,
+    ),
     ("a_fault_acts_and_heals", a_fault_acts_and_heals),
-    ("a_killed_agent_is_restarted_and_a_deleted_pod_replaced", a_killed_agent_is_restarted),
+    (
+        "a_killed_agent_is_restarted_and_a_deleted_pod_replaced",
+        a_killed_agent_is_restarted,
+    ),
     ("an_unknown_image_cannot_be_pulled", an_unknown_image_cannot_be_pulled),
     ("exec_and_logs_work", exec_and_logs_work),
-    ("a_killed_engine_leaves_nothing", || nothing_is_left_after_killing(Part::Engine)),
-    ("a_killed_outer_process_leaves_nothing", || nothing_is_left_after_killing(Part::Outer)),
+    ("a_killed_engine_leaves_nothing", || {
+        nothing_is_left_after_killing(Part::Engine)
+    }),
+    ("a_killed_outer_process_leaves_nothing", || {
+        nothing_is_left_after_killing(Part::Outer)
+    }),
     ("a_killed_launcher_leaves_nothing", a_killed_launcher_leaves_nothing),
     ("an_orderly_shutdown_leaves_nothing", an_orderly_shutdown_leaves_nothing),
+    (
+        "a_lost_node_is_noticed_late_and_comes_back",
+        a_lost_node_is_noticed_late,
+    ),
     ("it_works_without_privileges", || in_mode(UNPRIVILEGED)),
     ("forbidden_namespaces_are_a_typed_error", || in_mode(FORBIDDEN)),
 ];
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(text)?;
-    runtime.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(text)?;
+    let deadline = Duration::from_secs(60);
+    let limited = async { tokio::time::timeout(deadline, work).await };
+    runtime
+        .block_on(limited)
+        .unwrap_or_else(|_| Err(format!("the test was not over after {} s", deadline.as_secs())))
 }
 
 async fn start() -> Result<RunningLab> {
@@ -50,7 +74,10 @@ async fn end(lab: RunningLab) -> Result<()> {
 }
 
 fn echo(to: &str) -> Probe {
-    let action = Action::TcpEcho { to: Target::new(to, meshproof_contract::port::TCP), payload: 64 };
+    let action = Action::TcpEcho {
+        to: Target::new(to, meshproof_contract::port::TCP),
+        payload: 64,
+    };
     Probe::once(action, Duration::from_secs(3))
 }
 
@@ -73,7 +100,12 @@ fn agents_get_ready_and_reach_each_other() -> Result<()> {
         let lab = start().await?;
         eprintln!("booted in {} ms", begun.elapsed().as_millis());
         let status = lab.control().status().await.map_err(text)?;
-        if status.clusters.len() != 2 || status.clusters.iter().any(|c| c.nodes.len() != 3 || c.nodes.iter().any(|n| !n.ready)) {
+        if status.clusters.len() != 2
+            || status
+                .clusters
+                .iter()
+                .any(|c| c.nodes.len() != 3 || c.nodes.iter().any(|n| !n.ready))
+        {
             return Err(format!("expected two clusters of three ready nodes, got {status:?}"));
         }
         // By the path that a user is given, as another program would read it.
@@ -129,21 +161,40 @@ fn a_killed_agent_is_restarted() -> Result<()> {
         let pods = deploy_agents(&infra, "infra", 3).await?;
         let victim = name(&pods[0]).to_owned();
         let mine = Belongings::of(std::process::id());
-        let process = mine.titled(&format!("test/{victim}")).next().ok_or("the agent's process was not found")?.pid;
+        let process = mine
+            .titled(&format!("test/{victim}"))
+            .next()
+            .ok_or("the agent's process was not found")?
+            .pid;
         kill(Pid::from_raw(process as i32), Signal::SIGKILL).map_err(text)?;
         let api: Api<Pod> = Api::namespaced(infra.clone(), "test");
         eventually("a killed agent is restarted", || async {
             let pod = api.get(&victim).await.map_err(text)?;
-            let status = pod.status.clone().and_then(|s| s.container_statuses).unwrap_or_default();
-            let killed = status.first().and_then(|s| s.last_state.clone()?.terminated).is_some_and(|t| t.exit_code == 137);
+            let status = pod
+                .status
+                .clone()
+                .and_then(|s| s.container_statuses)
+                .unwrap_or_default();
+            let killed = status
+                .first()
+                .and_then(|s| s.last_state.clone()?.terminated)
+                .is_some_and(|t| t.exit_code == 137);
             let restarted = status.first().is_some_and(|s| s.restart_count == 1);
-            if restarted && killed && is_ready(&pod) { Ok(()) } else { Err(format!("{status:?}")) }
+            if restarted && killed && is_ready(&pod) {
+                Ok(())
+            } else {
+                Err(format!("{status:?}"))
+            }
         })
         .await?;
         api.delete(&victim, &DeleteParams::default()).await.map_err(text)?;
         eventually("a deleted pod is replaced", || async {
             let pods = ready_pods(&infra, 3).await?;
-            if pods.iter().all(|pod| name(pod) != victim) { Ok(()) } else { Err("it is still there".to_owned()) }
+            if pods.iter().all(|pod| name(pod) != victim) {
+                Ok(())
+            } else {
+                Err("it is still there".to_owned())
+            }
         })
         .await?;
         end(lab).await
@@ -155,13 +206,20 @@ fn an_unknown_image_cannot_be_pulled() -> Result<()> {
         let lab = start().await?;
         let infra = client(lab.kubeconfig(), "infra").await?;
         let api: Api<Pod> = Api::namespaced(infra.clone(), "default");
-        let pod = json!({"metadata": {"name": "stranger"}, "spec": {"containers": [{"name": "a", "image": "busybox:1"}]}});
-        api.create(&PostParams::default(), &serde_json::from_value(pod).map_err(text)?).await.map_err(text)?;
+        let pod =
+            json!({"metadata": {"name": "stranger"}, "spec": {"containers": [{"name": "a", "image": "busybox:1"}]}});
+        api.create(&PostParams::default(), &serde_json::from_value(pod).map_err(text)?)
+            .await
+            .map_err(text)?;
         eventually("the pod waits in ImagePullBackOff", || async {
             let pod = api.get("stranger").await.map_err(text)?;
             let status = pod.status.and_then(|s| s.container_statuses).unwrap_or_default();
             let reason = status.first().and_then(|s| s.state.clone()?.waiting?.reason);
-            if reason.as_deref() == Some("ImagePullBackOff") { Ok(()) } else { Err(format!("{status:?}")) }
+            if reason.as_deref() == Some("ImagePullBackOff") {
+                Ok(())
+            } else {
+                Err(format!("{status:?}"))
+            }
         })
         .await?;
         end(lab).await
@@ -175,23 +233,44 @@ fn exec_and_logs_work() -> Result<()> {
         let pods = deploy_agents(&infra, "infra", 3).await?;
         let api: Api<Pod> = Api::namespaced(infra.clone(), "test");
         let attach = AttachParams::default().stdin(true).stdout(true).stderr(false);
-        let mut process = api.exec(name(&pods[0]), ["meshproof-agent", "control"], &attach).await.map_err(text)?;
+        let mut process = api
+            .exec(name(&pods[0]), ["meshproof-agent", "control"], &attach)
+            .await
+            .map_err(text)?;
         let (stdin, stdout) = (process.stdin().ok_or("no stdin")?, process.stdout().ok_or("no stdout")?);
         let mut stream = tokio::io::join(stdout, stdin);
         let (hello, answer) = client::converse(&mut stream, Command::Ping).await?;
         if answer != Answer::Done || hello.identity.pod.to_string() != name(&pods[0]) {
-            return Err(format!("expected {} to be done, got {hello:?} {answer:?}", name(&pods[0])));
+            return Err(format!(
+                "expected {} to be done, got {hello:?} {answer:?}",
+                name(&pods[0])
+            ));
         }
-        if hello.nameservers != ["10.96.0.10"] || hello.search.first().map(String::as_str) != Some("test.svc.cluster.local") {
-            return Err(format!("the agent should see a pod's resolv.conf, got {:?} {:?}", hello.nameservers, hello.search));
+        if hello.nameservers != ["10.96.0.10"]
+            || !hello
+                .search
+                .first()
+                .is_some_and(|first| first.starts_with("test.svc.cluster.local"))
+        {
+            return Err(format!(
+                "the agent should see a pod's resolv.conf, got {:?} {:?}",
+                hello.nameservers, hello.search
+            ));
         }
         drop(stream);
         let attach = AttachParams::default().stdout(true).stderr(true);
-        let mut process = api.exec(name(&pods[0]), ["sh", "-c", "true"], &attach).await.map_err(text)?;
+        let mut process = api
+            .exec(name(&pods[0]), ["sh", "-c", "true"], &attach)
+            .await
+            .map_err(text)?;
         let status = process.take_status().ok_or("no status")?.await;
-        let code = status.as_ref().and_then(|s| s.details.as_ref()?.causes.as_ref()?.first()?.message.clone());
+        let code = status
+            .as_ref()
+            .and_then(|s| s.details.as_ref()?.causes.as_ref()?.first()?.message.clone());
         if code.as_deref() != Some("127") {
-            return Err(format!("a command that is not there should end with 127, got {status:?}"));
+            return Err(format!(
+                "a command that is not there should end with 127, got {status:?}"
+            ));
         }
         let _ = api.logs(name(&pods[0]), &LogParams::default()).await.map_err(text)?;
         end(lab).await
@@ -211,7 +290,9 @@ fn nothing_is_left_after_killing(part: Part) -> Result<()> {
         deploy_agents(&infra, "infra", 3).await?;
         let mine = Belongings::of(std::process::id());
         if mine.titled("meshproof-agent:").count() < 3 || mine.namespaces() < 10 {
-            return Err(format!("expected agents and namespaces before the kill, found {mine:?}"));
+            return Err(format!(
+                "expected agents and namespaces before the kill, found {mine:?}"
+            ));
         }
         let victim = match part {
             Part::Engine => lab.pid(),
@@ -238,11 +319,75 @@ fn an_orderly_shutdown_leaves_nothing() -> Result<()> {
     })
 }
 
+fn a_lost_node_is_noticed_late() -> Result<()> {
+    block_on(async {
+        let mut options = LabOptions::default();
+        options.lab.node_grace = NodeGrace(Duration::from_secs(1));
+        let lab = launch(options).await.map_err(text)?;
+        let apps = client(lab.kubeconfig(), "apps").await?;
+        let pods = deploy_agents(&apps, "apps", 3).await?;
+        let on_lost = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some("apps-3");
+        let victim = name(pods.iter().find(on_lost).ok_or("no agent on apps-3")?).to_owned();
+        let api: Api<Pod> = Api::namespaced(apps.clone(), "test");
+        lab.control().inject("node-lost").await.map_err(text)?;
+        eventually("a pod of a lost node loses its readiness and nothing else", || async {
+            let pod = api.get(&victim).await.map_err(text)?;
+            let status = pod.status.clone().unwrap_or_default();
+            let container = status
+                .container_statuses
+                .as_ref()
+                .and_then(|all| all.first().map(|c| c.ready));
+            let running = status.phase.as_deref() == Some("Running") && container == Some(true);
+            if !is_ready(&pod) && running {
+                Ok(())
+            } else {
+                Err(format!("{status:?}"))
+            }
+        })
+        .await?;
+        lab.control().heal("node-lost").await.map_err(text)?;
+        ready_pods(&apps, 3).await?;
+        end(lab).await
+    })
+}
+
+/// A lab that goes on without its launcher, and is found by its user.
+async fn find_and_stop() -> Result<()> {
+    let options = || LabOptions {
+        isolation: LabIsolation::UserNamespace,
+        registration: Registration::WellKnown,
+        lifetime: Lifetime::Detached,
+        ..LabOptions::default()
+    };
+    let lab = launch(options()).await.map_err(text)?;
+    let mine = Belongings::of(std::process::id());
+    drop(lab);
+    match launch(options()).await {
+        Err(LaunchError::AlreadyRunning) => {}
+        other => return Err(format!("a second lab should be refused, got {other:?}")),
+    }
+    let found = Control::find().await.map_err(text)?;
+    let status = found.status().await.map_err(text)?;
+    if status.clusters.len() != 2 {
+        return Err(format!("expected two clusters, got {status:?}"));
+    }
+    found.stop().await.map_err(text)?;
+    mine.must_be_gone()?;
+    match Control::find().await {
+        Err(ControlError::NotRunning) => Ok(()),
+        other => Err(format!("expected that no lab runs any more, got {other:?}")),
+    }
+}
+
 /// Runs this executable in one of its hidden modes, which says what went wrong on stderr.
 fn in_mode(mode: &str) -> Result<()> {
     let output = Program::new("/proc/self/exe").arg(mode).output().map_err(text)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(format!("{}: {said}", output.status)) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {said}", output.status))
+    }
 }
 
 fn conclude(result: Result<()>) -> ExitCode {
@@ -270,7 +415,12 @@ pub fn as_nobody() -> ExitCode {
         let _ = nix::sys::prctl::set_dumpable(true);
     }
     conclude(block_on(async {
-        let lab = launch(LabOptions { isolation: LabIsolation::UserNamespace, ..LabOptions::default() }).await.map_err(text)?;
+        let lab = launch(LabOptions {
+            isolation: LabIsolation::UserNamespace,
+            ..LabOptions::default()
+        })
+        .await
+        .map_err(text)?;
         let kubeconfig = std::fs::read_to_string(lab.kubeconfig_path()).map_err(text)?;
         let infra = client(&kubeconfig, "infra").await?;
         let pods = deploy_agents(&infra, "infra", 3).await?;
@@ -281,7 +431,8 @@ pub fn as_nobody() -> ExitCode {
         }
         let mine = Belongings::of(std::process::id());
         end(lab).await?;
-        mine.must_be_gone()
+        mine.must_be_gone()?;
+        find_and_stop().await
     }))
 }
 
@@ -323,11 +474,17 @@ pub fn launch_and_wait() -> ExitCode {
 
 fn a_killed_launcher_leaves_nothing() -> Result<()> {
     use std::io::{BufRead, BufReader};
-    let mut launcher = Program::new("/proc/self/exe").arg(LAUNCHER).stdout(Stdio::piped()).spawn().map_err(text)?;
+    let mut launcher = Program::new("/proc/self/exe")
+        .arg(LAUNCHER)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(text)?;
     let mut line = String::new();
     let stdout = launcher.stdout.take().ok_or("no stdout")?;
     BufReader::new(stdout).read_line(&mut line).map_err(text)?;
-    line.trim().parse::<u32>().map_err(|error| format!("expected a pid, got {line:?}: {error}"))?;
+    line.trim()
+        .parse::<u32>()
+        .map_err(|error| format!("expected a pid, got {line:?}: {error}"))?;
     let mine = Belongings::of(launcher.id());
     launcher.kill().map_err(text)?;
     launcher.wait().map_err(text)?;
