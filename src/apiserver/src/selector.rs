@@ -277,7 +277,8 @@ impl FieldSelector {
             let equal = match found {
                 Value::Null => term.value.is_empty(),
                 Value::String(text) => *text == term.value,
-                other => other.to_string() == term.value,
+                Value::Bool(flag) => term.value == if *flag { "true" } else { "false" },
+                other => other.as_i64().is_some_and(|number| term.value.parse() == Ok(number)),
             };
             equal == term.equal
         })

@@ -96,8 +96,10 @@ fn columns(names: &str) -> Vec<Column> {
 /// How a kind is shown: its columns, and the cells of one object.
 pub(super) struct Printer {
     columns: Vec<Column>,
-    cells: Box<dyn Fn(&Object, Timestamp) -> Vec<Value>>,
+    cells: Cells,
 }
+
+type Cells = Box<dyn Fn(&Object, Timestamp) -> Vec<Value>>;
 
 impl Printer {
     fn new(columns: Vec<Column>, cells: impl Fn(&Object, Timestamp) -> Vec<Value> + 'static) -> Self {

@@ -73,10 +73,8 @@ fn check_selector(def: &ResourceDef, spec: &Value, causes: &mut Vec<Cause>) {
 
 fn check_change(def: &ResourceDef, old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     match &*def.kind {
-        "Deployment" | "ReplicaSet" | "DaemonSet" => {
-            if old["selector"] != new["selector"] {
-                causes.push(Cause::invalid("spec.selector", &new["selector"], "field is immutable"));
-            }
+        "Deployment" | "ReplicaSet" | "DaemonSet" if old["selector"] != new["selector"] => {
+            causes.push(Cause::invalid("spec.selector", &new["selector"], "field is immutable"));
         }
         "StatefulSet" => {
             let fixed = |spec: &Value| {
