@@ -62,8 +62,6 @@ impl Gatherer<'_> {
         AgentView {
             now: SystemTime::now(),
             started: self.agent.started,
-            cluster: cluster.name().to_owned(),
-            node_labels: self.node_labels(),
             routing: lab.topology.routing,
             encryption: self.encryption().await,
             endpoints: self.endpoints(&own),

@@ -21,13 +21,6 @@ pub struct CiliumModule {
     pub(super) mesh: MeshPods,
 }
 
-impl CiliumModule {
-    /// Cilium with a mesh whose links have this patience: tests do not wait two minutes.
-    pub fn with_timing(timing: mesh::Timing) -> Self {
-        Self { mesh: MeshPods::with_timing(timing), ..Self::default() }
-    }
-}
-
 #[async_trait]
 impl SystemModule for CiliumModule {
     fn name(&self) -> &'static str {

@@ -10,11 +10,6 @@ pub const CILIUM_NODES: Resource = Resource::of("cilium.io", "ciliumnodes");
 pub const CILIUM_ENDPOINTS: Resource = Resource::of("cilium.io", "ciliumendpoints");
 /// CiliumIdentities.
 pub const CILIUM_IDENTITIES: Resource = Resource::of("cilium.io", "ciliumidentities");
-/// CiliumNetworkPolicies.
-pub const CILIUM_NETWORK_POLICIES: Resource = Resource::of("cilium.io", "ciliumnetworkpolicies");
-/// CiliumClusterwideNetworkPolicies.
-pub const CILIUM_CLUSTERWIDE_NETWORK_POLICIES: Resource = Resource::of("cilium.io", "ciliumclusterwidenetworkpolicies");
-
 const V2: &[&str] = &["v2"];
 const BOTH: &[&str] = &["v2", "v2alpha1"];
 const ALPHA: &[&str] = &["v2alpha1"];
@@ -170,7 +165,7 @@ mod tests {
         for definition in definitions() {
             store.create(&CUSTOM_RESOURCE_DEFINITIONS, definition).unwrap();
         }
-        for resource in [CILIUM_NODES, CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NETWORK_POLICIES] {
+        for resource in [CILIUM_NODES, CILIUM_ENDPOINTS, CILIUM_IDENTITIES] {
             let served = store.definition(&resource).unwrap();
             assert_eq!(served.api_version(), "cilium.io/v2");
         }

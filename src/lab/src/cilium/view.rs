@@ -16,12 +16,8 @@ pub struct AgentView {
     pub now: SystemTime,
     /// When the agent was started.
     pub started: SystemTime,
-    /// Its cluster's name.
-    pub cluster: String,
     /// Its node.
     pub node: NodeView,
-    /// Labels of its node.
-    pub node_labels: Vec<String>,
     /// All nodes that it knows, its own and those of other clusters too.
     pub nodes: Vec<NodeView>,
     /// How pod packets travel.

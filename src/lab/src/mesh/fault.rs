@@ -3,7 +3,6 @@
 //! Faults with a direction stop or bend what goes **from the first cluster to the others**; faults of agents and of merging
 //! concern the last cluster. So a check that looks one way only misses some of them.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::fault::{Effect, FaultName, FaultSpec};
@@ -123,20 +122,15 @@ impl MeshFault {
     }
 }
 
-/// The faults of the mesh among those in force, for whoever waits for a change of them.
-pub(super) fn relevant(active: &BTreeSet<FaultName>) -> Vec<MeshFault> {
-    let named = CATALOGUE.iter().filter(|(_, name, ..)| active.contains(&FaultName::new(name)));
-    named.map(|(fault, ..)| *fault).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn every_fault_has_one_name() {
         let names: BTreeSet<_> = CATALOGUE.iter().filter_map(|(fault, ..)| fault.name()).collect();
         assert_eq!(names.len(), CATALOGUE.len());
-        assert_eq!(relevant(&names).len(), CATALOGUE.len());
     }
 }

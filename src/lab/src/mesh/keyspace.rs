@@ -80,15 +80,6 @@ impl Keyspace {
         });
     }
 
-    /// Removes every key that is not among these.
-    pub fn keep_only(&self, keys: &std::collections::BTreeSet<String>) {
-        self.0.send_if_modified(|current| {
-            let before = current.len();
-            current.retain(|key, _| keys.contains(key));
-            current.len() != before
-        });
-    }
-
     /// The state now.
     pub fn snapshot(&self) -> Snapshot {
         self.0.borrow().clone()

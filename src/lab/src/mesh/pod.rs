@@ -18,12 +18,17 @@ use super::link::{Link, LinkPhase, LinkStatus, Route, Timing};
 use super::publish::Published;
 use super::wire::Line;
 use crate::cilium::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
+use crate::health::ready_endpoint;
 use crate::informer::Informer;
 use crate::state::{ClusterState, LabState};
 use crate::system::SystemContainer;
 
 /// Where etcd listens in the pod.
 pub const ETCD_PORT: u16 = 2379;
+/// Where `apiserver` says that it is ready.
+const APISERVER_HEALTH_PORT: u16 = 9880;
+/// Where `kvstoremesh` says that it is ready.
+const KVSTOREMESH_HEALTH_PORT: u16 = 9881;
 /// The beginning of the pods' names.
 const POD_PREFIX: &str = "clustermesh-apiserver-";
 
@@ -90,11 +95,6 @@ impl MeshPod {
 }
 
 impl MeshPods {
-    /// None yet; their links will have this patience.
-    pub fn with_timing(timing: Timing) -> Self {
-        Self { timing, ..Self::default() }
-    }
-
     /// The pod of a container, known from its first container on.
     fn of_container(&self, container: &SystemContainer) -> Arc<MeshPod> {
         let cluster = container.cluster.name().to_owned();
@@ -199,8 +199,10 @@ impl MeshPods {
         let mut changes = informer.changes();
         let mut faults = container.lab.faults.subscribe();
         informer.synced().await;
+        let mut ready = Ready::Not;
         loop {
             pod.local.replace(snapshot(&container.lab, &container.cluster, &informer));
+            ready.announce(container, APISERVER_HEALTH_PORT);
             tokio::select! {
                 () = container.stop.cancelled() => return 0,
                 _ = changes.next() => {}
@@ -225,7 +227,15 @@ impl MeshPods {
             async move { link.run().await }
         });
         let all = futures::future::join_all(links);
-        container.stop.run_until_cancelled(all).await;
+        // Ready once every other cluster has been followed once, as with Cilium's own readiness of KVStoreMesh.
+        let ready = async {
+            for remote in pod.remotes.values() {
+                let mut status = remote.status.subscribe();
+                let _ = status.wait_for(|status| status.phase != LinkPhase::Waiting).await;
+            }
+            Ready::Not.announce(container, KVSTOREMESH_HEALTH_PORT);
+        };
+        container.stop.run_until_cancelled(async { tokio::join!(all, ready) }).await;
         0
     }
 
@@ -238,6 +248,25 @@ impl MeshPods {
     pub fn is_known(&self, pod: &MeshPod, other: &str) -> bool {
         let counts = pod.remotes.get(other).map(|remote| remote.cache.counts()).unwrap_or_default();
         counts.nodes > 0 || matches!(self.link(pod, other).phase, LinkPhase::Connected { .. })
+    }
+}
+
+/// Whether a container has said that it is ready.
+enum Ready {
+    Not,
+    Yes,
+}
+
+impl Ready {
+    /// Says so once.
+    fn announce(&mut self, container: &SystemContainer, port: u16) {
+        if matches!(self, Ready::Yes) {
+            return;
+        }
+        if let Err(error) = ready_endpoint(container, port) {
+            container.log.line(format!("level=error msg=\"cannot serve health\" port={port} error=\"{error}\""));
+        }
+        *self = Ready::Yes;
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{NAMESPACE, image, meta};
+use super::{image, meta};
 use crate::topology::{ClusterSpec, Topology};
 
 /// NodePort of a cluster's clustermesh-apiserver. They differ between clusters, as the chart's values warn: with
@@ -185,6 +185,16 @@ fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Value {
             "terminationMessagePolicy": "FallbackToLogsOnError",
         })
     };
+    let probed = |mut container: Value, port: &str| {
+        container["readinessProbe"] = json!({
+            "httpGet": {"path": "/readyz", "port": port, "scheme": "HTTP"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 1,
+            "successThreshold": 1,
+            "failureThreshold": 3,
+        });
+        container
+    };
     let mesh = "/usr/bin/clustermesh-apiserver";
     let named = ["--cluster-name=$(CLUSTER_NAME)", "--cluster-id=$(CLUSTER_ID)", "--max-connected-clusters=255"];
     let with = |first: &str| json!([first, named[0], named[1], named[2]]);
@@ -212,8 +222,24 @@ fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Value {
                 json!(["--data-dir=/var/run/etcd", "--name=clustermesh-apiserver"]),
                 json!([port("etcd", 2379), port("etcd-metrics", 9963)]),
             ),
-            container("apiserver", mesh, with("clustermesh"), json!([port("apiserv-health", 9880), port("apiserv-metrics", 9962)])),
-            container("kvstoremesh", mesh, with("kvstoremesh"), json!([port("kvmesh-health", 9881), port("kvmesh-metrics", 9964)])),
+            probed(
+                container(
+                    "apiserver",
+                    mesh,
+                    with("clustermesh"),
+                    json!([port("apiserv-health", 9880), port("apiserv-metrics", 9962)]),
+                ),
+                "apiserv-health",
+            ),
+            probed(
+                container(
+                    "kvstoremesh",
+                    mesh,
+                    with("kvstoremesh"),
+                    json!([port("kvmesh-health", 9881), port("kvmesh-metrics", 9964)]),
+                ),
+                "kvmesh-health",
+            ),
         ],
     });
     let selector = json!({"k8s-app": "clustermesh-apiserver"});
@@ -259,7 +285,7 @@ mod tests {
             for (key, value) in spec["selector"]["matchLabels"].as_object().unwrap() {
                 assert_eq!(&labels[key], value, "{}", workload["metadata"]["name"]);
             }
-            assert_eq!(workload["metadata"]["namespace"], NAMESPACE);
+            assert_eq!(workload["metadata"]["namespace"], "kube-system");
         }
     }
 }

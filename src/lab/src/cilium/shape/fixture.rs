@@ -104,8 +104,6 @@ pub(super) fn agent() -> AgentView {
     AgentView {
         now,
         started,
-        cluster: "infra".into(),
-        node_labels: vec!["kubernetes.io/os=linux".into()],
         routing: RoutingMode::Tunnel,
         encryption: encryption(now),
         endpoints: vec![
@@ -198,7 +196,7 @@ pub(super) fn flows() -> FlowView {
     let denied = FlowVerdict::Dropped(DropReason::PolicyDenied);
     FlowView {
         node: "infra/infra-1".into(),
-        node_labels: view.node_labels.clone(),
+        node_labels: vec!["kubernetes.io/os=linux".into()],
         events: vec![
             event(Observation::ToEndpoint, FlowVerdict::Forwarded, Protocol::Tcp, false, 2),
             event(Observation::ToEndpoint, FlowVerdict::Forwarded, Protocol::Tcp, true, 18),
