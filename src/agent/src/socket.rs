@@ -3,12 +3,19 @@
 use nix::{
     errno::Errno,
     libc,
-    sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvmsg, setsockopt, sockopt},
+    sys::socket::{
+        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, getsockopt,
+        recvmsg, setsockopt, socket as open_socket, sockopt,
+    },
 };
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd},
+};
+use tokio::{
+    io::Interest,
+    net::{TcpStream, UdpSocket},
 };
 
 /// What the kernel does about datagrams that exceed the path's MTU (ip(7), IP_MTU_DISCOVER).
@@ -40,11 +47,6 @@ pub(crate) fn set_fragmentation(socket: &impl AsRawFd, fragmentation: Fragmentat
     Errno::result(result).map(drop).map_err(io::Error::from)
 }
 
-/// Asks for every ICMP error, not only the fatal ones (ip(7), IP_RECVERR).
-pub(crate) fn report_errors(socket: &impl AsFd) -> io::Result<()> {
-    Ok(setsockopt(socket, sockopt::Ipv4RecvErr, &true)?)
-}
-
 /// The MTU of a connected IPv4 socket's path as the kernel knows it.
 pub(crate) fn path_mtu(socket: &impl AsFd) -> io::Result<u32> {
     Ok(u32::try_from(getsockopt(socket, sockopt::IpMtu)?).unwrap_or(0))
@@ -59,16 +61,20 @@ pub(crate) enum QueuedError {
     Other(Errno),
 }
 
-/// Takes the next entry from an IPv4 socket's error queue; none when it is empty.
+/// Takes the next entry from a socket's error queue; none when it is empty.
 pub(crate) fn next_error(socket: &impl AsRawFd) -> Option<QueuedError> {
     let mut payload = [0; 64];
-    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
+    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
     let mut parts = [IoSliceMut::new(&mut payload)];
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags).ok()?;
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags).ok()?;
     let mut found = None;
     for control in message.cmsgs().ok()? {
-        if let ControlMessageOwned::Ipv4RecvErr(error, _) = control {
+        let error = match control {
+            ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error),
+            _ => None,
+        };
+        if let Some(error) = error {
             found = Some(match Errno::from_raw(error.ee_errno as i32) {
                 Errno::EMSGSIZE => QueuedError::TooBig(error.ee_info),
                 other => QueuedError::Other(other),
@@ -119,12 +125,67 @@ pub(crate) fn any_local(to: SocketAddr) -> SocketAddr {
 }
 
 /// A UDP socket connected to `to`, so that ICMP errors arrive and strangers' datagrams do not.
-pub(crate) async fn connected_udp(to: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
-    let socket = tokio::net::UdpSocket::bind(any_local(to)).await?;
-    match to {
-        SocketAddr::V4(_) => report_errors(&socket)?,
-        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
-    }
+pub(crate) async fn connected_udp(to: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(any_local(to)).await?;
+    report_icmp(&socket, to, &true)?;
     socket.connect(to).await?;
     Ok(socket)
+}
+
+/// Sends a datagram on a connected socket. One that the pod's own device dropped counts as sent: only sockets that ask for errors
+/// are told of it (`ENOBUFS`), and to everybody else it is as lost as any other.
+pub(crate) async fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> {
+    match socket.send(datagram).await {
+        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+        sent => sent.map(drop),
+    }
+}
+
+/// Connects, and fails at the first ICMP error. By itself Linux goes on trying after some of them (RFC 1122, 4.2.3.9), which
+/// would make "unreachable" look like silence.
+pub(crate) async fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = open_socket(family, SockType::Stream, flags, None)?;
+    report_icmp(&socket, to, &true)?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    loop {
+        stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        while let Some(entry) = next_error(&stream) {
+            if let QueuedError::Other(errno) = entry
+                && errno != Errno::UnknownErrno
+            {
+                return Err(errno.into());
+            }
+        }
+        if stream.peer_addr().is_ok() {
+            // A connection that stands has to survive such errors.
+            report_icmp(&stream, to, &false)?;
+            stream.set_nodelay(true)?;
+            return Ok(stream);
+        }
+        // Woken for nothing: wait for the next event.
+        let nothing = || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) };
+        let _ = stream.try_io(Interest::WRITABLE, nothing);
+        let _ = stream.try_io(Interest::ERROR, nothing);
+    }
+}
+
+/// Asks for every ICMP error, not only the fatal ones (ip(7), IP_RECVERR).
+pub(crate) fn report_icmp(socket: &impl AsFd, to: SocketAddr, wanted: &bool) -> io::Result<()> {
+    match to {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4RecvErr, wanted),
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvErr, wanted),
+    }
+    .map_err(io::Error::from)
 }

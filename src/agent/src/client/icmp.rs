@@ -10,7 +10,7 @@ use crate::{
 use meshproof_contract::Outcome;
 use nix::{
     errno::Errno,
-    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket as open, sockopt},
+    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket as open},
 };
 use std::net::{IpAddr, SocketAddr};
 use tokio::net::UdpSocket;
@@ -35,7 +35,7 @@ pub(super) async fn echo(attempt: &mut Attempt, to: IpAddr, payload: u32) -> Res
     // The kernel fills in checksum and identifier.
     let mut packet = vec![request, 0, 0, 0, 0, 0, sequence[0], sequence[1]];
     packet.extend(pattern.bytes(0, size));
-    socket.send(&packet).await?;
+    socket::send(&socket, &packet).await?;
     let mut buffer = vec![0; HEADER + size + 64];
     loop {
         let length = socket.recv(&mut buffer).await?;
@@ -69,10 +69,7 @@ fn ping_socket(to: IpAddr) -> Result<UdpSocket, Failure> {
         ),
         other => Failure::from(other),
     })?;
-    match to {
-        IpAddr::V4(_) => socket::report_errors(&socket)?,
-        IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
-    }
+    socket::report_icmp(&socket, SocketAddr::new(to, 0), &true)?;
     // A ping socket is a datagram socket: the runtime drives it like a UDP one.
     let socket = std::net::UdpSocket::from(socket);
     socket.connect(SocketAddr::new(to, 0))?;

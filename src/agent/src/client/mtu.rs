@@ -42,6 +42,7 @@ pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Out
         // Time to say what is known before the probe's deadline says "timeout".
         deadline: attempt.deadline() - Duration::from_millis(5),
         buffer: vec![0; 1 << 16],
+        news: None,
     };
     path.reach().await?;
     attempt.first_byte();
@@ -74,6 +75,8 @@ struct Path {
     rtt: Duration,
     deadline: Instant,
     buffer: Vec<u8>,
+    /// What ICMP told and nobody has looked at yet: it may come out of any call on the socket.
+    news: Option<u32>,
 }
 
 /// A datagram under way.
@@ -98,7 +101,7 @@ impl Path {
         let mut times = Vec::new();
         loop {
             times.push(Instant::now());
-            sent.extend(self.send(CONTROL, Reply::Unfragmented).await?.ok());
+            sent.push(self.send(CONTROL, Reply::Unfragmented).await?);
             let until = (Instant::now() + gap).min(self.deadline);
             while let Some(arrival) = self.receive(&sent, until).await? {
                 if let Arrival::Answer(index) = arrival {
@@ -124,16 +127,12 @@ impl Path {
             } else {
                 Reply::UnfragmentedOrTold
             };
-            match self.send(size, reply).await? {
-                Ok(datagram) => sent.push(datagram),
-                Err(told) => return Ok(Some(Trial::TooBig(told))),
+            sent.push(self.send(size, reply).await?);
+            sent.push(self.send(CONTROL, Reply::Unfragmented).await?);
+            // What concerns an earlier, larger size is old news.
+            if let Some(mtu) = self.news.take().filter(|mtu| *mtu < size) {
+                return Ok(Some(Trial::TooBig(mtu)));
             }
-            let Ok(control) = self.send(CONTROL, Reply::Unfragmented).await? else {
-                return Err(Failure::Local(format!(
-                    "the pod's device does not take {CONTROL} bytes"
-                )));
-            };
-            sent.push(control);
             let until = (Instant::now() + self.rtt * 4 + Duration::from_millis(50)).min(self.deadline);
             if let Some(trial) = self.collect(size, &sent, until, &mut lost).await? {
                 return Ok(Some(trial));
@@ -160,7 +159,6 @@ impl Path {
         let last_moment = *lost >= ROUNDS;
         while let Some(arrival) = self.receive(sent, until).await? {
             match arrival {
-                // What concerns an earlier, larger size is old news.
                 Arrival::Told(mtu) if mtu < size => return Ok(Some(Trial::TooBig(mtu))),
                 Arrival::Told(_) => {}
                 Arrival::Answer(index) if index % 2 == 0 => return Ok(Some(Trial::Passed)),
@@ -174,8 +172,8 @@ impl Path {
         Ok(None)
     }
 
-    /// Sends a packet of `size` bytes; the inner error is an MTU that this host's own stack told.
-    async fn send(&mut self, size: u32, reply: Reply) -> Result<Result<Sent, u32>, Failure> {
+    /// Sends a packet of `size` bytes. One that this host's own stack refuses is news.
+    async fn send(&mut self, size: u32, reply: Reply) -> Result<Sent, Failure> {
         self.sequence += 1;
         let mut request = Pattern::Random(self.sequence).bytes(0, (size - HEADERS) as usize);
         let question = Question {
@@ -188,16 +186,16 @@ impl Path {
             request,
         };
         // A socket reports the ICMP error of an earlier datagram instead of sending: then it is sent again.
-        for _ in 0..8 {
-            match self.socket.send(&sent.request).await {
-                Ok(_) => break,
-                Err(error) => match self.told(error)? {
-                    Some(mtu) if mtu < size => return Ok(Err(mtu)),
-                    _ => {}
-                },
+        for _ in 0..4 {
+            match socket::send(&self.socket, &sent.request).await {
+                Ok(()) => break,
+                Err(error) => {
+                    let told = self.told(error)?;
+                    self.news = told.or(self.news);
+                }
             }
         }
-        Ok(Ok(sent))
+        Ok(sent)
     }
 
     /// The next arrival that means something; none at `until`.

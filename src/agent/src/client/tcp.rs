@@ -5,6 +5,7 @@ use crate::{
     echo,
     failure::Failure,
     payload::Pattern,
+    socket,
 };
 use meshproof_contract::Outcome;
 use std::{io, net::SocketAddr};
@@ -27,9 +28,8 @@ pub(super) async fn connect(attempt: &mut Attempt, to: SocketAddr) -> Result<Out
 
 /// A connection that sends small writes at once.
 pub(crate) async fn open(attempt: &mut Attempt, to: SocketAddr) -> Result<TcpStream, Failure> {
-    let stream = TcpStream::connect(to).await?;
+    let stream = socket::connect_tcp(to).await?;
     attempt.connected();
-    stream.set_nodelay(true)?;
     Ok(stream)
 }
 

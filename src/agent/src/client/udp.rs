@@ -32,7 +32,7 @@ pub(super) async fn echo(
     let mut request = pattern.bytes(0, size);
     question.write(&mut request);
     let socket = socket::connected_udp(to).await?;
-    socket.send(&request).await?;
+    socket::send(&socket, &request).await?;
     // Large enough to notice an answer that grew.
     let mut buffer = vec![0; (size + 4096).min(MAX_DATAGRAM + 1)];
     loop {

@@ -10,10 +10,7 @@ use hickory_proto::{
 };
 use meshproof_contract::{DnsAnswer, DnsCode, Transport};
 use std::net::{IpAddr, SocketAddr};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const EDNS_PAYLOAD: u16 = 1232;
 
@@ -66,7 +63,7 @@ pub(crate) async fn ask(
 
 async fn over_udp(server: SocketAddr, message: &Message, question: &[u8]) -> Result<Message, Failure> {
     let socket = socket::connected_udp(server).await?;
-    socket.send(question).await?;
+    socket::send(&socket, question).await?;
     let mut buffer = vec![0; 4096];
     loop {
         let length = socket.recv(&mut buffer).await?;
@@ -78,7 +75,7 @@ async fn over_udp(server: SocketAddr, message: &Message, question: &[u8]) -> Res
 }
 
 async fn over_tcp(server: SocketAddr, message: &Message, question: &[u8]) -> Result<Message, Failure> {
-    let mut stream = TcpStream::connect(server).await?;
+    let mut stream = socket::connect_tcp(server).await?;
     let mut frame = (question.len() as u16).to_be_bytes().to_vec();
     frame.extend(question);
     stream.write_all(&frame).await?;

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     payload::Pattern,
     resolver::Resolver,
+    socket,
     stream::record::SharedRecord,
     ticker::Ticker,
 };
@@ -163,8 +164,7 @@ impl Conversation<'_> {
                     Ok(address) => address,
                     Err(_) => *resolver.addresses(&to.host).await?.first().ok_or(Failure::Name(None))?,
                 };
-                let stream = TcpStream::connect(SocketAddr::new(address, to.port)).await?;
-                stream.set_nodelay(true)?;
+                let stream = socket::connect_tcp(SocketAddr::new(address, to.port)).await?;
                 Ok((stream, address))
             }),
             // A new attempt starts with a new SYN: the kernel's own second one would come only after a second.
