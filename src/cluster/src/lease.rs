@@ -1,5 +1,6 @@
 //! The Lease that keeps two runs from disturbing each other: taken before anything is deployed, renewed until everything is gone.
 
+mod process;
 mod standing;
 
 pub use standing::Holder;
@@ -86,7 +87,7 @@ impl Lease {
                     Err(error) => return Err(error.into()),
                 }
             };
-            let taken_over = match Standing::of(&found, Timestamp::now()) {
+            let taken_over = match Standing::of(&found, Timestamp::now()).unless_dead(&found) {
                 Standing::Free => None,
                 Standing::Live {
                     holder,
@@ -243,19 +244,21 @@ pub(crate) async fn live_holder(member: &Member) -> Result<Option<LeaseError>, A
         Err(error) if error.is_forbidden() => None,
         Err(error) => return Err(error),
     };
-    Ok(found.and_then(|lease| match Standing::of(&lease, Timestamp::now()) {
-        Standing::Live {
-            holder,
-            since,
-            expires_in,
-        } => Some(LeaseError::Held {
-            cluster: member.name().clone(),
-            holder,
-            since,
-            expires_in,
-        }),
-        _ => None,
-    }))
+    Ok(found.and_then(
+        |lease| match Standing::of(&lease, Timestamp::now()).unless_dead(&lease) {
+            Standing::Live {
+                holder,
+                since,
+                expires_in,
+            } => Some(LeaseError::Held {
+                cluster: member.name().clone(),
+                holder,
+                since,
+                expires_in,
+            }),
+            _ => None,
+        },
+    ))
 }
 
 /// The identity of this process as a holder.

@@ -23,6 +23,9 @@ use tokio::time::{Instant, sleep_until};
 /// while nothing else changes, before the run goes on without that agent.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a change of state is told, at most.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// What was found when waiting ended.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
@@ -55,7 +58,8 @@ pub(crate) async fn wait(
     let start = Instant::now();
     let mut end = pin!(sleep_until(start + deadline));
     let mut quiet_since = start;
-    let (mut shape_before, mut told_before) = (None, String::new());
+    let (mut shape_before, mut told_before, mut told_at, mut ready_before) = (None, String::new(), start, usize::MAX);
+    let mut ticks = tokio::time::interval(TELL_EVERY);
     loop {
         let pending = census.missing();
         if census.is_complete() && pending.is_empty() {
@@ -70,10 +74,11 @@ pub(crate) async fn wait(
             quiet_since = Instant::now();
             shape_before = Some(shape);
         }
-        let told = census.tell();
-        if told != told_before {
+        // Every new agent is worth a word at once, words about the others once a second.
+        let (ready, told) = (census.ready().len(), census.tell());
+        if told != told_before && (ready != ready_before || told_at.elapsed() >= TELL_EVERY) {
             progress.waiting(&told);
-            told_before = told;
+            (told_before, told_at, ready_before) = (told, Instant::now(), ready);
         }
         // With somebody still on the way there is only the deadline.
         let give_up = match census.is_complete() && census.is_hopeless() {
@@ -85,6 +90,7 @@ pub(crate) async fn wait(
                 Some((namespace, change)) => take(&mut census, member, &namespace, change)?,
                 None => break,
             },
+            _ = ticks.tick() => {}
             () = sleep_until(give_up) => break,
             () = &mut end => break,
         }

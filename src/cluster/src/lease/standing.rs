@@ -1,5 +1,6 @@
 //! What a Lease object says, and what is written into it. Pure but for the names of user and host.
 
+use super::process;
 use crate::name::{LEASE, NAMESPACE, run_labels};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -10,6 +11,9 @@ use meshproof_contract::RunId;
 
 /// Seconds after which a Lease that is not renewed counts as abandoned.
 pub(crate) const DURATION: i32 = 30;
+
+/// Annotation with the holder's process, see [`process`].
+const PROCESS: &str = "meshproof.dev/process";
 
 /// Who runs: `user@host, run <id>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +94,24 @@ impl Standing {
     }
 }
 
+impl Standing {
+    /// A Lease whose holder is a dead process of this machine has expired, whatever its times say.
+    pub(crate) fn unless_dead(self, lease: &Lease) -> Self {
+        let mark = lease
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .find(|(key, _)| *key == PROCESS);
+        match self {
+            Standing::Live { holder, .. } if mark.is_some_and(|(_, mark)| process::is_dead(mark)) => {
+                Standing::Expired { holder }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Since when it has been held.
 pub(super) fn since(lease: &Lease) -> Timestamp {
     let spec = lease.spec.as_ref();
@@ -108,6 +130,7 @@ pub(crate) fn record(holder: &Holder, over: Option<&Lease>, now: Timestamp) -> L
             name: Some(LEASE.to_owned()),
             namespace: Some(NAMESPACE.to_owned()),
             labels: Some(run_labels(&holder.run)),
+            annotations: process::mark().map(|mark| [(PROCESS.to_owned(), mark)].into()),
             resource_version: found.and_then(|m| m.resource_version.clone()),
             uid: found.and_then(|m| m.uid.clone()),
             ..ObjectMeta::default()
