@@ -16,7 +16,7 @@ use super::devices::Devices;
 use crate::config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey, WithoutKey};
 use crate::device::Mac;
 use crate::fabric::{Fabric, Notice, Port, Uplink};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultId};
 use crate::flow::Counters;
 use crate::packet::Packet;
 use crate::packet::PacketPool;
@@ -84,7 +84,7 @@ pub(super) struct Worker {
     outcome: Outcome,
     notices: Vec<Notice>,
     next_tick: Instant,
-    faults_in_force: usize,
+    faults_in_force: Vec<FaultId>,
     overruns: u64,
 }
 
@@ -146,7 +146,7 @@ impl Worker {
             outcome: Outcome::default(),
             notices: Vec::new(),
             next_tick: Instant::now() + TICK,
-            faults_in_force: 0,
+            faults_in_force: Vec::new(),
             overruns: 0,
         })
     }
@@ -277,8 +277,11 @@ impl Worker {
     fn apply_faults(&mut self) {
         let faults = self.uplink.table().faults.clone();
         self.switch.set_faults(&faults);
-        let healed = faults.len() < self.faults_in_force;
-        self.faults_in_force = faults.len();
+        let healed = self
+            .faults_in_force
+            .iter()
+            .any(|id| !faults.iter().any(|(known, _)| known == id));
+        self.faults_in_force = faults.iter().map(|(id, _)| *id).collect();
         let Some(wireguard) = &mut self.wireguard else { return };
         let name = &self.port.name;
         let believed = |peer: &Peer| -> Option<PublicKey> {
