@@ -27,7 +27,7 @@ pub enum Fault {
         /// What happens.
         impairment: Impairment,
     },
-    /// On the pods' packets between nodes, inside any tunnel.
+    /// On the pods' packets between nodes, inside any tunnel; packets between two pods of one node never meet it.
     Path {
         /// Nodes of the sending pods.
         from: Nodes,
