@@ -28,6 +28,8 @@ pub struct Progress {
     format: Format,
     surface: Surface,
     view: View,
+    /// The last line about waiting in this phase, and when it was told.
+    waited: Option<(Timestamp, String)>,
 }
 
 impl Progress {
@@ -40,18 +42,19 @@ impl Progress {
             format,
             surface,
             view: View::default(),
+            waited: None,
         }
     }
 
     /// Shows one more event.
     pub fn handle(&mut self, record: &EventRecord) {
-        // Those who wait may say the same again and again; a log needs it once.
-        let repeated = matches!(&record.event, Event::Waiting { what } if self.view.waiting.as_ref() == Some(what));
         self.view.handle(record);
         match (self.format, &self.surface.bar) {
             (Format::Human, Some(_)) => self.draw(record.at),
-            (Format::Human, None) if repeated => {}
             (Format::Human, None) => {
+                if self.is_noise(record) {
+                    return;
+                }
                 for line in lines(record, &self.view) {
                     let _ = writeln!(self.surface.err, "{line}");
                 }
@@ -63,6 +66,23 @@ impl Progress {
             }
             (Format::Quiet, _) => {}
         }
+    }
+
+    /// Whether a line says nothing new: those who wait tell every little step, a log needs one a second.
+    fn is_noise(&mut self, record: &EventRecord) -> bool {
+        let Event::Waiting { what } = &record.event else {
+            if matches!(record.event, Event::Phase { .. }) {
+                self.waited = None;
+            }
+            return false;
+        };
+        let recent = self.waited.as_ref().is_some_and(|(at, told)| {
+            told == what || record.at.duration_since(*at) < jiff::SignedDuration::from_secs(1)
+        });
+        if !recent {
+            self.waited = Some((record.at, what.clone()));
+        }
+        recent
     }
 
     /// Lets the clocks of the live view go on; call it about ten times a second between events.
@@ -177,11 +197,18 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_the_same_thing_is_told_once() {
+    fn waiting_is_told_once_a_second_and_the_same_once() {
         let err = Pipe::default();
         let mut progress = Progress::new(Format::Human, surface(Pipe::default(), err.clone()));
-        let at = mixed()[0].at;
-        for what in ["3 of 9", "3 of 9", "4 of 9", "4 of 9"] {
+        let start = mixed()[0].at;
+        for (millis, what) in [
+            (0, "3 of 9"),
+            (300, "4 of 9"),
+            (1500, "3 of 9"),
+            (1600, "5 of 9"),
+            (2000, "6 of 9"),
+        ] {
+            let at = start + std::time::Duration::from_millis(millis);
             progress.handle(&EventRecord {
                 at,
                 event: Event::Waiting { what: what.into() },

@@ -250,11 +250,7 @@ impl Matrix {
                 };
                 let (class, mark, seen) = match cell {
                     Cell::Right(None) => ("good", "✓".to_owned(), "right".to_owned()),
-                    Cell::Right(Some(figure)) => (
-                        "good",
-                        figure.split(' ').next().unwrap_or_default().to_owned(),
-                        figure.clone(),
-                    ),
+                    Cell::Right(Some(figure)) => ("good", short(figure), figure.clone()),
                     Cell::Wrong(text) => ("bad", "✕".to_owned(), text.clone()),
                     Cell::Unknown => ("unsure", "?".to_owned(), "could not be told".to_owned()),
                 };
@@ -265,6 +261,15 @@ impl Matrix {
             }
         }
         svg.finish()
+    }
+}
+
+/// The figure without its unit, short enough for a cell.
+fn short(figure: &str) -> String {
+    let number = figure.split(' ').next().unwrap_or_default();
+    match number.parse::<f64>() {
+        Ok(value) if value >= 100.0 => format!("{value:.0}"),
+        _ => number.to_owned(),
     }
 }
 
@@ -306,6 +311,14 @@ mod tests {
         assert_eq!(
             found[2].cells[&("infra-1".into(), "infra-1".into())],
             Cell::Right(Some("1500".into()))
+        );
+    }
+
+    #[test]
+    fn cells_hold_short_figures() {
+        assert_eq!(
+            ["2.3 ms", "226.9 ms", "1420", "✓"].map(short),
+            ["2.3", "227", "1420", "✓"]
         );
     }
 

@@ -3,10 +3,10 @@
 use crate::{
     figure::{
         distribution::plots,
-        matrix::{matrices, places},
+        matrix::{Matrix, Place, matrices, places},
         statistics::statistics,
     },
-    model::{Counts, RunReport, TrialReport},
+    model::{Counts, RunReport, SuiteReport, TrialReport},
     text::{counted, duration, phase, sentence, words},
 };
 use askama::Template;
@@ -106,12 +106,7 @@ impl<'a> Page<'a> {
             share: share(report.counts),
             failed: report.failed().into_iter().map(red).collect(),
             inconclusive: report.inconclusive().into_iter().map(red).collect(),
-            matrices: report
-                .suites
-                .iter()
-                .flat_map(|suite| matrices(suite, &places))
-                .map(|m| matrix(&m))
-                .collect(),
+            matrices: figures(report, &places),
             plots: plots(report, &places)
                 .into_iter()
                 .map(|plot| Figure {
@@ -150,6 +145,13 @@ impl<'a> Page<'a> {
             command: report.command.join(" "),
         }
     }
+}
+
+/// The matrices, those with something wrong first.
+fn figures(report: &RunReport, places: &[Place]) -> Vec<Figure> {
+    let mut found: Vec<Matrix> = report.suites.iter().flat_map(|suite| matrices(suite, places)).collect();
+    found.sort_by_key(|matrix| (matrix.wrong() == 0, matrix.unknown() == 0));
+    found.iter().map(matrix).collect()
 }
 
 fn share(counts: Counts) -> Vec<Share> {
@@ -213,7 +215,7 @@ fn red(trial: &TrialReport) -> Red<'_> {
     }
 }
 
-fn matrix(matrix: &crate::figure::matrix::Matrix) -> Figure {
+fn matrix(matrix: &Matrix) -> Figure {
     let (wrong, unknown, pairs) = (matrix.wrong(), matrix.unknown(), matrix.pairs());
     let (class, seen) = match (wrong, unknown) {
         (0, 0) => ("good", format!("all {pairs} pairs right")),
@@ -229,7 +231,7 @@ fn matrix(matrix: &crate::figure::matrix::Matrix) -> Figure {
     }
 }
 
-fn suite(suite: &crate::model::SuiteReport) -> Suite<'_> {
+fn suite(suite: &SuiteReport) -> Suite<'_> {
     let counts = suite.counts;
     let class = if counts.failed > 0 {
         "bad"
