@@ -22,6 +22,8 @@ mod options;
 mod patch;
 mod pods;
 mod scale;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod write;
 

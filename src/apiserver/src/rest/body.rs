@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::error::{ApiError, Reason};
 
 mod protobuf;
+pub(crate) mod typed;
+mod types;
 
 /// The media type of Kubernetes' protobuf.
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";

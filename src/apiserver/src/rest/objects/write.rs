@@ -1,5 +1,6 @@
 //! Writes over HTTP: bodies and queries into the store's options, results into answers.
 
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -32,12 +33,13 @@ fn take_request(call: &mut Call) -> axum::extract::Request {
 
 pub(super) async fn create(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
     let (Rest { call }, mut object) = take_body(call).await?;
+    let warnings = body::typed::check(place.def, &mut object, call.query.field_validation)?;
     settle_namespace(place, &mut object)?;
     let created = call
         .api
         .store
         .create_with(&place.resource, object, &write_options(&call, None))?;
-    one(&call, place, 201, &created)
+    one(&call, place, 201, &created).map(|answer| warn(answer, &warnings))
 }
 
 pub(super) async fn update(
@@ -46,13 +48,14 @@ pub(super) async fn update(
     subresource: Option<Subresource>,
 ) -> Result<Response, ApiError> {
     let (Rest { call }, mut object) = take_body(call).await?;
+    let warnings = body::typed::check(place.def, &mut object, call.query.field_validation)?;
     settle_namespace(place, &mut object)?;
     settle_name(place.name()?, &mut object)?;
     let updated = call
         .api
         .store
         .update_with(&place.resource, object, &write_options(&call, subresource))?;
-    one(&call, place, 200, &updated)
+    one(&call, place, 200, &updated).map(|answer| warn(answer, &warnings))
 }
 
 pub(super) async fn patch(
@@ -60,7 +63,13 @@ pub(super) async fn patch(
     place: &Place<'_>,
     subresource: Option<Subresource>,
 ) -> Result<Response, ApiError> {
-    let patch = read_patch(&mut call).await?;
+    let mut patch = read_patch(&mut call).await?;
+    let warnings = match &mut patch {
+        Patch::Merge(object) | Patch::Strategic(object) | Patch::Apply { object, .. } if object.is_object() => {
+            body::typed::check(place.def, object, call.query.field_validation)?
+        }
+        _ => Vec::new(),
+    };
     let options = write_options(&call, subresource);
     let name = place.name()?;
     let existed = call.api.store.find(&place.resource, place.namespace, name).is_some();
@@ -68,7 +77,18 @@ pub(super) async fn patch(
         .api
         .store
         .patch_with(&place.resource, place.namespace, name, patch, &options)?;
-    one(&call, place, if existed { 200 } else { 201 }, &patched)
+    one(&call, place, if existed { 200 } else { 201 }, &patched).map(|answer| warn(answer, &warnings))
+}
+
+/// Adds warnings that `kubectl` prints (RFC 7234, code 299).
+fn warn(mut answer: Response, warnings: &[String]) -> Response {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            answer.headers_mut().append(header::WARNING, value);
+        }
+    }
+    answer
 }
 
 async fn read_patch(call: &mut Call) -> Result<Patch, ApiError> {
