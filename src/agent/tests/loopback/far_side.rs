@@ -130,3 +130,55 @@ fn pass(fate: &mut impl FnMut(Way, usize) -> Fate, way: Way, datagram: &mut [u8]
         }
     }
 }
+
+/// A router in front of `to` that says "fragmentation needed" (RFC 1191) to packets above `limit`; its address. None where this
+/// user may not send ICMP. It has an address of its own, as the kernel will remember the limit for it.
+pub fn telling_router(to: u16, limit: u16) -> Option<std::net::SocketAddrV4> {
+    use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
+    use std::os::fd::AsRawFd;
+    let raw = socket(
+        AddressFamily::Inet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::Icmp,
+    )
+    .ok()?;
+    let own = std::net::Ipv4Addr::new(127, 66, (std::process::id() % 250) as u8 + 1, 1);
+    let front = UdpSocket::bind((own, 0)).expect("binds");
+    let port = front.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        let back = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        back.connect(("127.0.0.1", to)).expect("connects");
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok((length, std::net::SocketAddr::V4(client))) = front.recv_from(&mut buffer) {
+            if length + 28 > usize::from(limit) {
+                let mut told = vec![3, 4, 0, 0, 0, 0];
+                told.extend(limit.to_be_bytes());
+                told.extend([0x45, 0]);
+                told.extend((length as u16 + 28).to_be_bytes());
+                told.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
+                told.extend(client.ip().octets());
+                told.extend(own.octets());
+                told.extend(client.port().to_be_bytes());
+                told.extend(port.to_be_bytes());
+                told.extend((length as u16 + 8).to_be_bytes());
+                told.extend([0, 0]);
+                let mut sum: u32 = told
+                    .chunks(2)
+                    .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+                    .sum();
+                while sum > 0xffff {
+                    sum = (sum & 0xffff) + (sum >> 16);
+                }
+                told[2..4].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+                let client = SockaddrIn::from(client);
+                sendto(raw.as_raw_fd(), &told, &client, MsgFlags::empty()).expect("sends");
+                continue;
+            }
+            back.send(&buffer[..length]).expect("sends");
+            let length = back.recv(&mut buffer).expect("an answer");
+            front.send_to(&buffer[..length], client).expect("sends");
+        }
+    });
+    Some(std::net::SocketAddrV4::new(own, port))
+}

@@ -88,3 +88,24 @@ fn a_dead_path_is_a_timeout_and_a_closed_port_refuses() {
     let outcome = measure(&agent, far_side::closed_port(), Duration::from_secs(1));
     assert!(matches!(outcome, Outcome::Refused { .. }), "{outcome:?}");
 }
+
+#[test]
+fn a_limit_that_a_router_tells_is_no_blackhole() {
+    let agent = Agent::start();
+    let Some(router) = far_side::telling_router(agent.port(port::UDP), 1380) else {
+        eprintln!("not run: this user may not send ICMP");
+        return;
+    };
+    let to = Target::new(router.ip().to_string(), router.port());
+    let outcome = agent.probe_within(Action::PathMtu { to }, Duration::from_secs(5));
+    let Outcome::PathMtu {
+        largest,
+        blackhole,
+        told,
+        ..
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((largest, blackhole, told), (1380, None, Some(1380)));
+}
