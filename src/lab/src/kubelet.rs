@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::controller::NodeGrace;
 use crate::state::{ClusterState, LabState, NodeState};
 use crate::system::SystemImage;
 
@@ -41,6 +42,7 @@ pub(crate) struct Kubelet {
     node: Arc<NodeState>,
     store: Store,
     images: Arc<[Arc<dyn SystemImage>]>,
+    grace: NodeGrace,
     addresses: Mutex<address::AddressPool>,
     /// A runtime whose sockets are the node's: probes come from there.
     host: tokio::runtime::Handle,
@@ -67,6 +69,7 @@ impl Kubelet {
         cluster: &Arc<ClusterState>,
         node: &Arc<NodeState>,
         images: Arc<[Arc<dyn SystemImage>]>,
+        grace: NodeGrace,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Arc<Self>, NamespaceError> {
@@ -76,6 +79,7 @@ impl Kubelet {
             node: Arc::clone(node),
             store: cluster.store.writing_as("kubelet"),
             images,
+            grace,
             addresses: Mutex::new(address::AddressPool::new(node.spec.pod_cidr)),
             host: host_runtime(node, stop)?,
             pods: Mutex::default(),

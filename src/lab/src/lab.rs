@@ -340,7 +340,15 @@ fn start_cluster(
     let images: Arc<[_]> = modules.iter().flat_map(|module| module.images()).collect();
     let mut kubelets = Vec::new();
     for node in cluster.nodes() {
-        kubelets.push(Kubelet::start(lab, cluster, node, Arc::clone(&images), tasks, stop)?);
+        kubelets.push(Kubelet::start(
+            lab,
+            cluster,
+            node,
+            Arc::clone(&images),
+            grace,
+            tasks,
+            stop,
+        )?);
     }
     streams.serve(kubelets);
     // After the kubelets: a scheduler that sees only some of the nodes would crowd them.

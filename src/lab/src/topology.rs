@@ -25,8 +25,10 @@ pub const NODE_PREFIX_LEN: u8 = 24;
 /// Ports of NodePort services.
 pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 
+type Octets = [u8; 4];
+
 /// The default clusters: name, id, pod CIDR, service CIDR, address of the first node.
-const CLUSTERS: [(&str, u8, [u8; 4], [u8; 4], [u8; 4]); 2] = [
+const CLUSTERS: [(&str, u8, Octets, Octets, Octets); 2] = [
     ("infra", 1, [10, 244, 0, 0], [10, 96, 0, 0], [10, 25, 11, 11]),
     ("apps", 2, [10, 246, 0, 0], [10, 97, 0, 0], [10, 25, 11, 14]),
 ];
@@ -92,6 +94,18 @@ pub struct NodeSpec {
     pub address: Ipv4Addr,
     /// Addresses of its pods.
     pub pod_cidr: Ipv4Net,
+}
+
+impl NodeSpec {
+    /// The address of Cilium's health endpoint on this node. No pod gets it.
+    pub fn health_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.pod_cidr.broadcast()) - 1)
+    }
+
+    /// An address of the node's pods that nobody ever has.
+    pub fn unused_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.pod_cidr.broadcast()) - 2)
+    }
 }
 
 impl Default for Topology {

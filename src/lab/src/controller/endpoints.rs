@@ -192,8 +192,11 @@ fn write_slices(
     Ok(())
 }
 
+/// Ports, ready addresses and unready ones.
+type Subset = (Vec<Value>, Vec<Value>, Vec<Value>);
+
 fn write_endpoints(store: &Store, service: &Object, pods: &[&Object]) -> Result<(), ApiError> {
-    let mut by_ports: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut by_ports: BTreeMap<String, Subset> = BTreeMap::new();
     for pod in pods
         .iter()
         .filter(|pod| !pod.is_terminating() || publishes_unready(service))
@@ -212,7 +215,7 @@ fn write_endpoints(store: &Store, service: &Object, pods: &[&Object]) -> Result<
         };
         side.push(address);
     }
-    let subset = |(ports, ready, unready): (Vec<Value>, Vec<Value>, Vec<Value>)| {
+    let subset = |(ports, ready, unready): Subset| {
         let mut subset = Map::new();
         for (field, values) in [("addresses", ready), ("notReadyAddresses", unready), ("ports", ports)] {
             if !values.is_empty() {

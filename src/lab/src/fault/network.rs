@@ -9,6 +9,8 @@ use super::{Effect, FaultName, FaultSpec};
 use crate::state::LabState;
 
 type Injection = Result<Vec<Fault>, Missing>;
+/// Name, summary, and what it puts into the data path.
+type Entry = (&'static str, &'static str, fn(&LabState) -> Injection);
 
 const SUITES: &[&str] = &["connectivity"];
 /// A share of lost packets that a careful operator would want to hear of.
@@ -27,7 +29,7 @@ const CORRUPT: Does = Does::Corrupt {
 
 /// The catalogue's entries.
 pub(super) fn faults() -> Vec<FaultSpec> {
-    let entries: [(&'static str, &'static str, fn(&LabState) -> Injection); 32] = [
+    let entries: [Entry; 32] = [
         (
             "node-pair-blackhole",
             "nothing passes between two nodes of one cluster",

@@ -14,13 +14,12 @@ pub(super) struct AddressPool {
 }
 
 impl AddressPool {
-    /// All of the CIDR but its network, its first (the node's router) and its broadcast address.
+    /// All of the CIDR but its network, its first (the node's router) and its broadcast address; of a whole node's CIDR
+    /// (a /24) also without the two before the broadcast address, see [`NodeSpec::health_address`](crate::NodeSpec).
     pub(super) fn new(cidr: Ipv4Net) -> Self {
-        Self {
-            cidr,
-            taken: BTreeSet::new(),
-            last: 1,
-        }
+        let size = 1_u32.checked_shl(u32::from(32 - cidr.prefix_len())).unwrap_or_default();
+        let reserved = if size >= 256 { size - 3..size - 1 } else { 0..0 };
+        Self { cidr, taken: reserved.collect(), last: 1 }
     }
 
     /// An address nobody has; none when all are taken.

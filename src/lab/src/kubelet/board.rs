@@ -101,14 +101,6 @@ impl Board {
         });
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<ContainerState> {
-        self.states
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
-    }
-
     pub(super) fn all(&self) -> BTreeMap<String, ContainerState> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -79,18 +79,6 @@ impl LogWriter {
         self.0.progress.send_modify(|progress| progress.closed = true);
     }
 
-    /// The last lines, oldest first.
-    pub(crate) fn tail(&self, count: usize) -> Vec<String> {
-        let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let skipped = lines.kept.len().saturating_sub(count);
-        lines
-            .kept
-            .iter()
-            .skip(skipped)
-            .map(|line| line.text.to_string())
-            .collect()
-    }
-
     /// The log as a stream of bytes, as `kubectl logs` wants it.
     pub(crate) fn read(&self, options: LogOptions) -> Reader {
         let (mut writer, reader) = tokio::io::duplex(64 << 10);
@@ -190,7 +178,6 @@ mod tests {
             format!("line {}\nline {}\n", LINES + 3, LINES + 4)
         );
         assert!(read(&log, LogOptions::default()).await.starts_with("line 5\n"));
-        assert_eq!(log.tail(1), [format!("line {}", LINES + 4)]);
     }
 
     #[tokio::test]

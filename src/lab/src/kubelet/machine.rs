@@ -11,8 +11,8 @@ use super::Kubelet;
 use crate::controller::object::{now, set_condition};
 use crate::topology::{AGENT_IMAGE, KUBERNETES_VERSION};
 
-/// How often the Lease is renewed (`nodeLeaseDurationSeconds` / 4).
-const RENEW: Duration = Duration::from_secs(10);
+/// How many renewals of the Lease fit into the time for which a silent node is believed (`nodeLeaseDurationSeconds` / 4).
+const RENEWALS: u32 = 4;
 /// How often the conditions are posted although nothing changed is a matter of minutes; every so many renewals here.
 const POST_EVERY: u32 = 6;
 const RETRY: Duration = Duration::from_millis(200);
@@ -48,7 +48,7 @@ pub(super) async fn report(kubelet: &Kubelet) {
         }
         renewals += 1;
         tokio::select! {
-            () = tokio::time::sleep(RENEW) => {}
+            () = tokio::time::sleep(kubelet.grace.0 / RENEWALS) => {}
             changed = online.changed() => if changed.is_err() { return },
         }
     }

@@ -18,38 +18,53 @@ pub struct Process {
 pub struct Belongings {
     pub processes: BTreeSet<Process>,
     namespaces: BTreeSet<String>,
-    sockets: BTreeSet<String>,
+    sockets: BTreeSet<(String, String)>,
 }
 
+/// Every process but zombies, which hold nothing and wait for a parent that is not ours.
 fn processes() -> Vec<Process> {
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        if matches!(fields.next(), Some("Z" | "X")) {
+            return None;
+        }
+        let parent = fields.next()?.parse().ok()?;
         let title = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let namespaces = ["net", "pid", "mnt", "user", "uts", "pid_for_children"];
-        let namespaces = namespaces
+        let kinds = ["net", "pid", "mnt", "user", "uts"];
+        let own = kinds
             .iter()
             .filter_map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok());
+        let own = own.map(|link| link.to_string_lossy().into_owned());
+        let held = descriptors(pid).into_iter().filter(|link| link.starts_with("net:["));
+        let namespaces = own.chain(held).collect();
         Some(Process {
             pid,
             parent,
             title: String::from_utf8_lossy(&title).replace('\0', " "),
-            namespaces: namespaces.map(|link| link.to_string_lossy().into_owned()).collect(),
+            namespaces,
         })
     })
     .collect()
 }
 
-/// Abstract sockets of labs.
-fn sockets() -> BTreeSet<String> {
+/// What a process's descriptors lead to.
+fn descriptors(pid: u32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
+}
+
+/// Abstract sockets of labs: inode and name.
+fn sockets() -> BTreeSet<(String, String)> {
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    let names = table.lines().filter_map(|line| line.split_whitespace().last());
-    names
-        .filter(|name| name.starts_with("@meshproof-lab"))
-        .map(str::to_owned)
-        .collect()
+    let sockets = table.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        Some((format!("socket:[{}]", fields.get(6)?), (*fields.get(7)?).to_owned()))
+    });
+    sockets.filter(|(_, name)| name.starts_with("@meshproof-lab")).collect()
 }
 
 impl Belongings {
@@ -66,11 +81,22 @@ impl Belongings {
             .iter()
             .flat_map(|p| p.namespaces.difference(&own).cloned())
             .collect();
+        // Other labs may run on this machine: only what these processes hold is theirs.
+        let held: BTreeSet<_> = processes.iter().flat_map(|p| descriptors(p.pid)).collect();
+        let sockets = sockets()
+            .into_iter()
+            .filter(|(inode, _)| held.contains(inode))
+            .collect();
         Self {
             processes,
             namespaces,
-            sockets: sockets(),
+            sockets,
         }
+    }
+
+    /// How many control sockets there are.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
     }
 
     /// How many namespaces there are beyond this process's own.

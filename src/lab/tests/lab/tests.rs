@@ -226,55 +226,64 @@ fn an_unknown_image_cannot_be_pulled() -> Result<()> {
     })
 }
 
+/// Gives a step five seconds, and says which one it was that did not end.
+async fn within<T, E: std::fmt::Display>(
+    step: &str,
+    work: impl Future<Output = std::result::Result<T, E>>,
+) -> Result<T> {
+    match tokio::time::timeout(Duration::from_secs(5), work).await {
+        Ok(done) => done.map_err(|error| format!("{step}: {error}")),
+        Err(_) => Err(format!("{step}: not over after 5 s")),
+    }
+}
+
 fn exec_and_logs_work() -> Result<()> {
     block_on(async {
         let lab = start().await?;
         let infra = client(lab.kubeconfig(), "infra").await?;
         let pods = deploy_agents(&infra, "infra", 3).await?;
         let api: Api<Pod> = Api::namespaced(infra.clone(), "test");
-        let attach = AttachParams::default().stdin(true).stdout(true).stderr(false);
-        let mut process = api
-            .exec(name(&pods[0]), ["meshproof-agent", "control"], &attach)
-            .await
-            .map_err(text)?;
-        let (stdin, stdout) = (process.stdin().ok_or("no stdin")?, process.stdout().ok_or("no stdout")?);
-        let mut stream = tokio::io::join(stdout, stdin);
-        let (hello, answer) = client::converse(&mut stream, Command::Ping).await?;
-        if answer != Answer::Done || hello.identity.pod.to_string() != name(&pods[0]) {
-            return Err(format!(
-                "expected {} to be done, got {hello:?} {answer:?}",
-                name(&pods[0])
-            ));
-        }
-        if hello.nameservers != ["10.96.0.10"]
-            || !hello
-                .search
-                .first()
-                .is_some_and(|first| first.starts_with("test.svc.cluster.local"))
-        {
-            return Err(format!(
-                "the agent should see a pod's resolv.conf, got {:?} {:?}",
-                hello.nameservers, hello.search
-            ));
-        }
-        drop(stream);
-        let attach = AttachParams::default().stdout(true).stderr(true);
-        let mut process = api
-            .exec(name(&pods[0]), ["sh", "-c", "true"], &attach)
-            .await
-            .map_err(text)?;
-        let status = process.take_status().ok_or("no status")?.await;
+        let pod = name(&pods[0]);
+        speak_over_exec(&api, pod).await?;
+
+        let attach = AttachParams::default().stdin(false).stdout(false).stderr(true);
+        let mut process = within("exec sh", api.exec(pod, ["sh", "-c", "true"], &attach)).await?;
+        let status = process.take_status().ok_or("no status")?;
+        let status = within("status of sh", async { status.await.ok_or("there was none") }).await?;
         let code = status
+            .details
             .as_ref()
-            .and_then(|s| s.details.as_ref()?.causes.as_ref()?.first()?.message.clone());
+            .and_then(|d| d.causes.as_ref()?.first()?.message.clone());
         if code.as_deref() != Some("127") {
             return Err(format!(
                 "a command that is not there should end with 127, got {status:?}"
             ));
         }
-        let _ = api.logs(name(&pods[0]), &LogParams::default()).await.map_err(text)?;
+        let log = within("logs", api.logs(pod, &LogParams::default())).await?;
+        if !log.contains("serves as infra/") {
+            return Err(format!("the log should have the agent's first line, it is {log:?}"));
+        }
         end(lab).await
     })
+}
+
+async fn speak_over_exec(api: &Api<Pod>, pod: &str) -> Result<()> {
+    let attach = AttachParams::default().stdin(true).stdout(true).stderr(false);
+    let mut process = within("exec control", api.exec(pod, ["meshproof-agent", "control"], &attach)).await?;
+    let (stdin, stdout) = (process.stdin().ok_or("no stdin")?, process.stdout().ok_or("no stdout")?);
+    let mut stream = tokio::io::join(stdout, stdin);
+    let (hello, answer) = within("control over exec", client::converse(&mut stream, Command::Ping)).await?;
+    if answer != Answer::Done || hello.identity.pod.to_string() != pod {
+        return Err(format!("expected {pod} to be done, got {hello:?} {answer:?}"));
+    }
+    let search = hello.search.first().map_or("", String::as_str);
+    if hello.nameservers != ["10.96.0.10"] || !search.starts_with("test.svc.cluster.local") {
+        return Err(format!(
+            "the agent should see a pod's resolv.conf, got {:?} {:?}",
+            hello.nameservers, hello.search
+        ));
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -289,7 +298,7 @@ fn nothing_is_left_after_killing(part: Part) -> Result<()> {
         let infra = client(lab.kubeconfig(), "infra").await?;
         deploy_agents(&infra, "infra", 3).await?;
         let mine = Belongings::of(std::process::id());
-        if mine.titled("meshproof-agent:").count() < 3 || mine.namespaces() < 10 {
+        if mine.titled("meshproof-agent:").count() < 3 || mine.namespaces() < 10 || mine.sockets() != 1 {
             return Err(format!(
                 "expected agents and namespaces before the kill, found {mine:?}"
             ));
