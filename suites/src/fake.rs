@@ -44,6 +44,7 @@ pub struct Fake {
     latency: u32,
     mesh_latency: u32,
     lag: u64,
+    starved: Option<u64>,
     replicas: BTreeMap<String, Follows>,
     mesh: Follows,
     status: Vec<Tamper>,
@@ -95,6 +96,7 @@ impl Fake {
             latency: 400,
             mesh_latency: 2400,
             lag: 50,
+            starved: Some(0),
             replicas: BTreeMap::new(),
             mesh: AT_ONCE,
             status: Vec::new(),
@@ -147,6 +149,11 @@ impl Fake {
     /// Microseconds of a round trip between the clusters.
     pub fn mesh_latency(mut self, micros: u64) -> Self {
         self.mesh_latency = micros as u32;
+        self
+    }
+    /// For how many microseconds of a series the agents' machines are short of CPU.
+    pub fn starved(mut self, micros: u64) -> Self {
+        self.starved = Some(micros);
         self
     }
     /// Microseconds that the agents are behind their own schedule.

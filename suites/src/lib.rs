@@ -9,6 +9,7 @@ pub mod matrix;
 pub mod mesh;
 pub mod pages;
 
+mod busy;
 mod fresh;
 mod next;
 mod probes;

@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, Distribution, Instance, Needs, Outcome, Scope, Tally, Unit, Verdict,
 };
+use std::time::Duration;
 
 /// Median round trip to the other cluster less the median to other nodes.
 pub struct CrossClusterOverhead;
 
 /// Round trips a pair: a median needs fewer than a 99th percentile.
 const SAMPLES: u32 = 300;
+const SPACING: Duration = Duration::from_millis(2);
 /// What the service levels allow, in microseconds.
 const LIMIT: u64 = 50_000;
 const EXPECTED: &str =
@@ -81,8 +83,8 @@ impl Check for CrossClusterOverhead {
         let (near, far) = (reference.covering(), across.covering());
         let environment = context.environment.as_ref();
         let (near_seen, far_seen) = futures::join!(
-            matrix::observe(environment, &near, |path| vec![series(path, SAMPLES)]),
-            matrix::observe(environment, &far, |path| vec![series(path, SAMPLES)]),
+            matrix::observe(environment, &near, |path| vec![series(path, SAMPLES, SPACING)]),
+            matrix::observe(environment, &far, |path| vec![series(path, SAMPLES, SPACING)]),
         );
         let mut tally = Tally::new();
         let mut local = Vec::new();

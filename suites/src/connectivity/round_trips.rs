@@ -1,13 +1,14 @@
 //! A thousand round trips a pair: how many are lost, and how long they take.
 
+mod series;
+
+pub use series::series;
+
 use super::ALONE;
-use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Path, Paths, Wording};
-use crate::probes::DEADLINE;
+use crate::matrix::{self, Cell, Class, Ends, Judged, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
-use meshproof_contract::{
-    Action, Check, CheckContext, CheckId, CheckText, Distribution, Needs, Outcome, Probe, Scope, Tally, Unit, Verdict,
-    port,
-};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
+use series::{Judgement, judge};
 use std::time::Duration;
 
 /// Loss and latency over one class of paths.
@@ -27,12 +28,11 @@ pub const OTHER_CLUSTER: RoundTrips = RoundTrips {
 };
 
 /// Round trips a pair.
-pub const SAMPLES: u32 = 1000;
+const SAMPLES: u32 = 1000;
 /// Spacing of their starts, whatever happened to the ones before (open loop).
-pub const SPACING: Duration = Duration::from_millis(2);
-/// Lost round trips of [`SAMPLES`] that are still no finding; see [`tests::the_stated_error_rates_hold`].
-const ALLOWED_LOSS: usize = 5;
-const LOSS: &str = "at most 5 of 1,000 round trips lost (service level 99.9 %)";
+const SPACING: Duration = Duration::from_millis(2);
+/// Spacing when a path is measured again.
+const SLOW_SPACING: Duration = Duration::from_millis(4);
 
 impl RoundTrips {
     /// The 99th percentile that the service levels allow.
@@ -44,102 +44,15 @@ impl RoundTrips {
         )
     }
 
-    fn judge(&self, context: &CheckContext, path: &Path, outcome: &Outcome) -> Cell {
-        let Outcome::Series {
-            latencies,
-            failures,
-            served_by,
-            lag,
-        } = outcome
-        else {
-            return matrix::silence(outcome, LOSS);
-        };
-        if let Some((number, failure)) = failures.iter().find(|(_, failure)| failure.is_local_error()) {
-            return Cell::Unknown(format!("at number {number}: {failure}"));
-        }
-        let sent = latencies.len() + failures.len();
-        if sent < SAMPLES as usize {
-            return Cell::Unknown(format!("only {sent} of {SAMPLES} round trips were tried"));
-        }
-        if let Some((identity, times)) = served_by.iter().find(|(identity, _)| !path.is_server(identity)) {
-            return Cell::Deviates(
-                Deviation::new(
-                    "every answer from exactly the pod asked",
-                    "answered by another pod than the one asked",
-                )
-                .with_detail(format!("{times} times by {identity}")),
-            );
-        }
-        let named: u64 = served_by.iter().map(|(_, times)| u64::from(*times)).sum();
-        if named < latencies.len() as u64 {
-            return Cell::Unknown(format!(
-                "only {named} of {} answers told who gave them",
-                latencies.len()
-            ));
-        }
-        context.measure(
-            "loss",
-            path.to_string(),
-            failures.len() as f64 / sent as f64,
-            Unit::Ratio,
-        );
-        context.measure("generator_lag", path.to_string(), *lag as f64, Unit::Microseconds);
-        if failures.len() > ALLOWED_LOSS {
-            let first = failures
-                .first()
-                .map(|(number, f)| format!(", the first at number {number}: {f}"))
-                .unwrap_or_default();
-            let share = 100.0 * failures.len() as f64 / sent as f64;
-            return Cell::Deviates(
-                Deviation::new(LOSS, "packets are lost")
-                    .with_detail(format!("{} of {sent} lost, {share:.1} %{first}", failures.len())),
-            );
-        }
-        let Some(times) = Distribution::of(latencies.iter().map(|t| u64::from(*t))) else {
-            return Cell::Unknown("no round trip was timed".to_owned());
-        };
-        for (name, value) in [("round_trip_p50", times.p50), ("round_trip_p99", times.p99)] {
-            context.measure(name, path.to_string(), value as f64, Unit::Microseconds);
-        }
-        let limit = self.limit().as_micros() as u64;
-        if times.p99 <= limit {
-            return Cell::Right(Some(times.p50));
-        }
-        if times.p99.saturating_sub(*lag) <= limit {
-            return Cell::Unknown(format!(
-                "the agent fell behind its own schedule by up to {:.0} ms, so p99 of {:.0} ms says nothing about the network",
-                *lag as f64 / 1000.0,
-                times.p99 as f64 / 1000.0
-            ));
-        }
-        Cell::Deviates(
-            Deviation::new(
-                format!(
-                    "99 % of the round trips within {} ms (service level)",
-                    self.limit().as_millis()
-                ),
-                "round trips take too long",
-            )
-            .with_detail(format!(
-                "p50 {:.1} ms, p99 {:.1} ms",
-                times.p50 as f64 / 1000.0,
-                times.p99 as f64 / 1000.0
+    fn judge(&self, path: &Path, seen: &Seen) -> Judgement {
+        match seen.as_deref() {
+            Ok([outcome]) => judge(path, outcome, self.limit()),
+            Ok(_) => Judgement::of(Cell::Unknown(
+                "the agent answered something else than it was asked".to_owned(),
             )),
-        )
+            Err(error) => Judgement::of(Cell::Unknown(error.to_string())),
+        }
     }
-}
-
-/// A series of small datagrams.
-pub fn series(path: &Path, count: u32) -> Probe {
-    Probe::series(
-        Action::UdpEcho {
-            to: path.target(port::UDP),
-            payload: 64,
-        },
-        DEADLINE,
-        count,
-        SPACING,
-    )
 }
 
 #[async_trait]
@@ -162,10 +75,10 @@ impl Check for RoundTrips {
             proves: "The paths meet the service levels: success of at least 99.9 % and the 99th percentile of the round trip within its limit.",
             how: "1,000 datagrams of 64 B a pair, 2 ms apart whatever happened to the ones before, over a set of pairs in which every node asks and is asked. \
                   A round trip is lost when nothing is back after 1 s. Expected loss is 0; more than 5 of 1,000 (0.5 %) is a finding. \
-                  That is a one-sided binomial test: a path that loses 0.1 %, the service level, is called red in 6 of 10,000 runs; one that \
-                  loses 2 % is missed in 1 of 10,000, one that loses 5 % never (2 in 10^16). p50, p99, loss and the generator's own lag are recorded per pair.",
-            control: "Every answer carries the server's identity. If p99 is over the limit by no more than the agent fell behind its own \
-                      schedule, the result is inconclusive.",
+                  That is a one-sided binomial test: a path that loses 0.1 %, the service level, exceeds it in 6 of 10,000 measurements; one that \
+                  loses 2 % stays below in 1 of 10,000, one that loses 5 % never (2 in 10^16). What is not right is measured once more at half the pace before it counts, unless nothing at all came back. p50, p99, loss and the generator's own lag are recorded per pair.",
+            control: "Every answer carries the server's identity. If the agent fell behind its own schedule by more than 50 ms, loss is inconclusive, and so is a p99 over the \
+                      limit by no more than that lag, or beside a median within it while tasks of the agent's machine waited for a CPU most of the time: then the machine is busy, not the network slow.",
             when_red: "Loss: `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg metrics list | grep drop_count` before and after on both nodes, \
                        `ip -s link` for drops and errors of the devices; one pair only: the link between, all pairs of a node: its device or CPU. \
                        Latency: `cilium-health status` of both nodes for the underlay's own round trip, then CPU pressure on the nodes named.",
@@ -193,19 +106,37 @@ impl Check for RoundTrips {
             Err(verdict) => return verdict,
         };
         let covering = paths.covering();
-        let seen = matrix::observe(context.environment.as_ref(), &covering, |path| {
-            vec![series(path, SAMPLES)]
-        })
-        .await;
+        let environment = context.environment.as_ref();
+        let measure = async |paths: &[Path], spacing: Duration| -> Vec<Judgement> {
+            let seen = matrix::observe(environment, paths, |path| vec![series(path, SAMPLES, spacing)]).await;
+            paths
+                .iter()
+                .zip(&seen)
+                .map(|(path, seen)| self.judge(path, seen))
+                .collect()
+        };
+        let mut judgements = measure(&covering, SPACING).await;
+        let doubtful: Vec<usize> = (0..covering.len()).filter(|i| judgements[*i].may_be_chance).collect();
+        if !doubtful.is_empty() {
+            let again: Vec<Path> = doubtful.iter().map(|i| covering[*i].clone()).collect();
+            let second = measure(&again, SLOW_SPACING).await;
+            for (index, judgement) in doubtful.into_iter().zip(second) {
+                let path = &covering[index];
+                context.evidence(format!("{path}: measured again at half the pace"));
+                judgements[index] = judgement;
+            }
+        }
         let judged: Vec<Judged> = covering
             .iter()
-            .zip(&seen)
-            .map(|(path, seen)| Judged {
-                path: path.clone(),
-                cell: match seen {
-                    Ok(outcomes) => matrix::judge_tries(outcomes, |outcome| self.judge(context, path, outcome)),
-                    Err(error) => Cell::Unknown(error.to_string()),
-                },
+            .zip(judgements)
+            .map(|(path, judgement)| {
+                for (figure, value, unit) in judgement.figures {
+                    context.measure(figure, path.to_string(), value, unit);
+                }
+                Judged {
+                    path: path.clone(),
+                    cell: judgement.cell,
+                }
             })
             .collect();
         let mut tally = Tally::new();
@@ -221,6 +152,7 @@ impl Check for RoundTrips {
 
 #[cfg(test)]
 mod tests {
+    use super::series::ALLOWED_LOSS;
     use super::*;
     use crate::fake::{Fake, identity_of, infra, infra_to_apps, timeout};
     use meshproof_contract::Instance;
@@ -294,6 +226,37 @@ mod tests {
                 .lag(5000)
                 .expect(&check, instance, "inconclusive")
                 .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_burst_that_passes_is_not_red_but_recorded() {
+        for (check, instance) in all() {
+            let fake = Fake::healthy().rule(|p| (p.batch == 0 && p.number < 100).then(timeout));
+            let text = fake.expect(&check, instance, "pass").await;
+            assert!(text.contains("measured again at half the pace"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_machine_is_not_a_lossy_network() {
+        for (check, instance) in all() {
+            let lossy = || Fake::healthy().rule(|p| p.number.is_multiple_of(3).then(timeout));
+            lossy()
+                .lag(200_000)
+                .expect(&check, instance.clone(), "inconclusive")
+                .await;
+            lossy().lag(10_000).expect(&check, instance.clone(), "fail").await;
+            let spikes = |every: u32| {
+                let slow = check.limit().as_micros() as u64 + 60_000;
+                let spiky =
+                    move |p: &crate::fake::Ask<'_>| p.number.is_multiple_of(every).then(|| p.answered_after(slow));
+                Fake::healthy().starved(1_900_000).rule(spiky)
+            };
+            spikes(20).expect(&check, instance.clone(), "inconclusive").await;
+            spikes(1).expect(&check, instance.clone(), "fail").await;
+            let dead = Fake::healthy().lag(200_000).rule(|_| Some(timeout()));
+            dead.expect(&check, instance, "fail").await;
         }
     }
 

@@ -101,6 +101,14 @@ impl Ask<'_> {
             timing: timing(u64::from(total)),
         }
     }
+    /// The healthy answer, so many microseconds late.
+    pub fn answered_after(&self, micros: u64) -> Outcome {
+        let mut outcome = self.answered();
+        if let Outcome::Answered { timing, .. } = &mut outcome {
+            timing.total = micros;
+        }
+        outcome
+    }
     fn changed(&self, change: impl FnOnce(&mut Option<Identity>, &mut Option<IpAddr>, &mut u64)) -> Outcome {
         let mut outcome = self.answered();
         if let Outcome::Answered {
@@ -156,6 +164,7 @@ impl Fake {
             failures,
             served_by,
             lag: self.lag,
+            starved: self.starved,
         }
     }
 

@@ -1,0 +1,35 @@
+//! Is a machine too busy to time a network from it?
+
+use std::time::Duration;
+
+/// Share of a measurement during which a task may wait for a CPU before times measured there say nothing: on an idle
+/// machine it is near zero, on one with a runnable task too many for each CPU it is near one.
+const TOLERATED: f64 = 0.5;
+
+/// Beyond this lag behind its own schedule, in microseconds, an agent is so short of CPU that datagrams are lost in queues
+/// of its own.
+pub const LAG: u64 = 50_000;
+
+/// Why times measured there say nothing, given for how many microseconds of at least `over` some task waited for a CPU.
+pub fn starved(micros: Option<u64>, over: Duration) -> Option<String> {
+    let share = micros? as f64 / over.as_micros() as f64;
+    (share > TOLERATED).then(|| {
+        format!(
+            "the agent's machine was short of CPU: tasks waited for one during {:.0} % of the measurement",
+            100.0 * share.min(1.0)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_known_and_large_share_excuses() {
+        let over = Duration::from_secs(2);
+        assert_eq!(starved(None, over), None);
+        assert_eq!(starved(Some(400_000), over), None);
+        assert!(starved(Some(1_900_000), over).expect("busy").contains("95 %"));
+    }
+}

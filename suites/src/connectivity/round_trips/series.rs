@@ -1,0 +1,147 @@
+//! One series of datagrams on one path, judged.
+
+use super::{SAMPLES, SPACING};
+use crate::busy;
+use crate::matrix::{self, Cell, Deviation, Path};
+use crate::probes::DEADLINE;
+use meshproof_contract::{Action, Distribution, Outcome, Probe, Unit, port};
+use std::time::Duration;
+
+/// Lost round trips of [`SAMPLES`] that are still no finding; the check's texts state what that means, and a test holds them to it.
+pub const ALLOWED_LOSS: usize = 5;
+const LOSS: &str = "at most 5 of 1,000 round trips lost (service level 99.9 %)";
+
+/// A series of small datagrams.
+pub fn series(path: &Path, count: u32, spacing: Duration) -> Probe {
+    Probe::series(
+        Action::UdpEcho {
+            to: path.target(port::UDP),
+            payload: 64,
+        },
+        DEADLINE,
+        count,
+        spacing,
+    )
+}
+
+/// What a series says.
+pub struct Judgement {
+    /// The cell.
+    pub cell: Cell,
+    /// Its figures.
+    pub figures: Vec<(&'static str, f64, Unit)>,
+    /// Whether a burst or a busy machine can make it, so that it is measured again before it counts.
+    pub may_be_chance: bool,
+}
+
+impl Judgement {
+    /// A judgement without figures.
+    pub fn of(cell: Cell) -> Self {
+        Self {
+            may_be_chance: matches!(cell, Cell::Unknown(_) | Cell::Silent(_)),
+            cell,
+            figures: Vec::new(),
+        }
+    }
+}
+
+/// Judges a series against the loss that is allowed and the limit of the 99th percentile.
+pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
+    let Outcome::Series {
+        latencies,
+        failures,
+        served_by,
+        lag,
+        starved,
+    } = outcome
+    else {
+        return Judgement::of(matrix::silence(outcome, LOSS));
+    };
+    let unknown = |why: String| Judgement::of(Cell::Unknown(why));
+    if let Some((number, failure)) = failures.iter().find(|(_, failure)| failure.is_local_error()) {
+        return unknown(format!("at number {number}: {failure}"));
+    }
+    let sent = latencies.len() + failures.len();
+    if sent < SAMPLES as usize {
+        return unknown(format!("only {sent} of {SAMPLES} round trips were tried"));
+    }
+    if let Some((identity, times)) = served_by.iter().find(|(identity, _)| !path.is_server(identity)) {
+        let deviation = Deviation::new(
+            "every answer from exactly the pod asked",
+            "answered by another pod than the one asked",
+        );
+        return Judgement::of(Cell::Deviates(
+            deviation.with_detail(format!("{times} times by {identity}")),
+        ));
+    }
+    let named: u64 = served_by.iter().map(|(_, times)| u64::from(*times)).sum();
+    if named < latencies.len() as u64 {
+        return unknown(format!(
+            "only {named} of {} answers told who gave them",
+            latencies.len()
+        ));
+    }
+    let mut figures = vec![
+        ("loss", failures.len() as f64 / sent as f64, Unit::Ratio),
+        ("generator_lag", *lag as f64, Unit::Microseconds),
+    ];
+    let times = Distribution::of(latencies.iter().map(|t| u64::from(*t)));
+    if let Some(times) = &times {
+        figures.push(("round_trip_p50", times.p50 as f64, Unit::Microseconds));
+        figures.push(("round_trip_p99", times.p99 as f64, Unit::Microseconds));
+    }
+    let cell = match times {
+        Some(times) if failures.len() <= ALLOWED_LOSS => judge_latency(&times, *lag, *starved, limit),
+        times => judge_loss(failures, sent, *lag, times.is_none()),
+    };
+    Judgement {
+        may_be_chance: !matches!(cell, Cell::Right(_)) && !latencies.is_empty(),
+        cell,
+        figures,
+    }
+}
+
+fn judge_loss(failures: &[(u32, Outcome)], sent: usize, lag: u64, everything: bool) -> Cell {
+    let lost = failures.len();
+    if lag > busy::LAG && !everything {
+        return Cell::Unknown(format!(
+            "the agent fell behind its own schedule by up to {:.0} ms, so {lost} of {sent} lost say nothing about the network",
+            lag as f64 / 1000.0
+        ));
+    }
+    let first = failures
+        .first()
+        .map(|(number, failure)| format!(", the first at number {number}: {failure}"))
+        .unwrap_or_default();
+    let share = 100.0 * lost as f64 / sent as f64;
+    let deviation = Deviation::new(LOSS, "packets are lost");
+    Cell::Deviates(deviation.with_detail(format!("{lost} of {sent} lost, {share:.1} %{first}")))
+}
+
+fn judge_latency(times: &Distribution, lag: u64, starved: Option<u64>, limit: Duration) -> Cell {
+    let limit_micros = limit.as_micros() as u64;
+    let ms = |us: u64| us as f64 / 1000.0;
+    if times.p99 <= limit_micros {
+        return Cell::Right(Some(times.p50));
+    }
+    if times.p99.saturating_sub(lag) <= limit_micros {
+        return Cell::Unknown(format!(
+            "the agent fell behind its own schedule by up to {:.0} ms, so p99 of {:.0} ms says nothing about the network",
+            ms(lag),
+            ms(times.p99)
+        ));
+    }
+    // A slow path is slow for the median too; a busy machine delays some.
+    if let Some(why) = busy::starved(starved, SPACING * SAMPLES).filter(|_| times.p50 <= limit_micros) {
+        return Cell::Unknown(format!(
+            "{why}, so p99 of {:.0} ms says nothing about the network",
+            ms(times.p99)
+        ));
+    }
+    let expected = format!(
+        "99 % of the round trips within {} ms (service level)",
+        limit.as_millis()
+    );
+    let deviation = Deviation::new(expected, "round trips take too long");
+    Cell::Deviates(deviation.with_detail(format!("p50 {:.1} ms, p99 {:.1} ms", ms(times.p50), ms(times.p99))))
+}
