@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -16,6 +17,11 @@ use crate::store::Store;
 use crate::streams::Streams;
 
 mod tls;
+
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a connection may take to end once the server stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a server says about itself.
 #[derive(Clone, Debug)]
@@ -165,7 +171,7 @@ async fn accept(
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
                 // Out of descriptors, usually: others must close some first, and nothing tells when they did.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
@@ -174,11 +180,15 @@ async fn accept(
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: axum::Router, stop: CancellationToken) {
     // Exec and port-forward are chatty: small frames must not wait for each other.
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(std::time::Duration::from_secs(10), acceptor.accept(stream));
-    let stream = match handshake.await {
+    let handshake = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream));
+    let handshake = tokio::select! {
+        handshake = handshake => handshake,
+        () = stop.cancelled() => return,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => return tracing::debug!("a TLS handshake took longer than ten seconds"),
+        Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
     let service = hyper_util::service::TowerToHyperService::new(router);
     let connection = hyper::server::conn::http1::Builder::new()
@@ -196,5 +206,5 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: axum::Router, s
         () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connection).await;
+    let _ = tokio::time::timeout(FAREWELL, connection).await;
 }

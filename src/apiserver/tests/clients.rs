@@ -6,3 +6,5 @@ mod fake;
 mod kubectl;
 #[path = "clients/rust.rs"]
 mod rust;
+#[path = "clients/rust_streams.rs"]
+mod rust_streams;

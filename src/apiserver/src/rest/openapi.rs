@@ -31,11 +31,18 @@ pub(crate) fn answer(call: &Call, definitions: &[Arc<ResourceDef>], parts: &[&st
             ))
         }
         ["v3"] => {
+            // Clients keep a document as long as its hash is the same: it changes with the definitions, not with objects.
+            let definitions_at = call.api.store.all(&CUSTOM_RESOURCE_DEFINITIONS, None);
+            let hash = definitions_at
+                .iter()
+                .map(|object| object.resource_version())
+                .max()
+                .unwrap_or_default();
             let mut paths = Map::new();
             for def in definitions {
                 for version in &def.served {
                     let path = path_of(&def.group, version);
-                    let url = format!("/openapi/v3/{path}?hash={}", call.api.store.version());
+                    let url = format!("/openapi/v3/{path}?hash={hash}-{}", definitions_at.len());
                     paths.insert(path, json!({"serverRelativeURL": url}));
                 }
             }

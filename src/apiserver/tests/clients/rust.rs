@@ -7,14 +7,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{
-    ApiResource, AttachParams, DeleteParams, DynamicObject, GroupVersionKind, ListParams, LogParams, Patch,
-    PatchParams, PostParams, WatchEvent, WatchParams,
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams, WatchEvent,
+    WatchParams,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use meshproof_apiserver::{KubeContext, Server, Store, User, kubeconfig};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::fake;
 
@@ -33,14 +32,14 @@ async fn client_with(server: &Server, token: String) -> Client {
     Client::try_from(config).expect("a client")
 }
 
-async fn start() -> (Server, Store, Client) {
+pub(super) async fn start() -> (Server, Store, Client) {
     let (server, store) = fake::start();
     let token = server.tokens().issue(User::admin("admin"), None);
     let client = client_with(&server, token).await;
     (server, store, client)
 }
 
-fn code(error: &kube::Error) -> u16 {
+pub(super) fn code(error: &kube::Error) -> u16 {
     match error {
         kube::Error::Api(status) => status.code,
         other => panic!("expected an answer of the API, got {other:?}"),
@@ -237,90 +236,6 @@ async fn apply_owns_fields() {
         .expect("scaled");
     let scaled = deployments.get("d").await.expect("it is there");
     assert_eq!(scaled.spec.and_then(|spec| spec.replicas), Some(7));
-    server.shutdown().await;
-}
-
-#[tokio::test]
-async fn exec_carries_streams_and_the_exit_code() {
-    let (server, _, client) = start().await;
-    let pods: Api<Pod> = Api::namespaced(client, "default");
-    let params = AttachParams::default().stdin(true).stderr(false);
-    let mut cat = pods.exec("web", ["cat"], &params).await.expect("it runs");
-    let mut stdin = cat.stdin().expect("there is stdin");
-    let sent = "x".repeat(300_000);
-    let text = sent.clone();
-    let feeding = tokio::spawn(async move {
-        stdin.write_all(text.as_bytes()).await.expect("it is taken");
-        stdin.shutdown().await.expect("it can be closed");
-    });
-    let mut received = String::new();
-    cat.stdout()
-        .expect("there is stdout")
-        .read_to_string(&mut received)
-        .await
-        .expect("it can be read");
-    feeding.await.expect("fed");
-    assert_eq!(received.len(), sent.len());
-
-    let params = AttachParams::default();
-    let mut failing = pods.exec("web", ["fail", "3"], &params).await.expect("it runs");
-    let status = failing.take_status().expect("there is a status");
-    let mut stderr = String::new();
-    failing
-        .stderr()
-        .expect("there is stderr")
-        .read_to_string(&mut stderr)
-        .await
-        .expect("it can be read");
-    assert_eq!(stderr, "it fails\n");
-    let status = status.await.expect("the command ends");
-    assert_eq!(status.reason.as_deref(), Some("NonZeroExitCode"));
-
-    let absent = pods
-        .exec("web", ["x"], &AttachParams::default().container("absent"))
-        .await;
-    assert!(absent.is_err(), "a container that does not exist is refused");
-    server.shutdown().await;
-}
-
-#[tokio::test]
-async fn ports_are_forwarded() {
-    let (server, _, client) = start().await;
-    let pods: Api<Pod> = Api::namespaced(client, "default");
-    let mut forwarder = pods.portforward("web", &[80, 1]).await.expect("it connects");
-    let mut stream = forwarder.take_stream(80).expect("the port is there");
-    stream.write_all(b"hello").await.expect("it is taken");
-    let mut answer = [0; 5];
-    stream.read_exact(&mut answer).await.expect("it answers");
-    assert_eq!(&answer, b"HELLO");
-    let refused = forwarder.take_error(1).expect("the port is there").await;
-    assert!(
-        refused.is_some_and(|text| text.contains("connection refused")),
-        "port 1 refuses"
-    );
-    server.shutdown().await;
-}
-
-#[tokio::test]
-async fn logs_are_read() {
-    let (server, _, client) = start().await;
-    let pods: Api<Pod> = Api::namespaced(client, "default");
-    let params = LogParams {
-        tail_lines: Some(2),
-        ..LogParams::default()
-    };
-    assert_eq!(
-        pods.logs("web", &params).await.expect("there is a log"),
-        "main 4\nmain 5\n"
-    );
-    let previous = LogParams {
-        previous: true,
-        ..LogParams::default()
-    };
-    assert_eq!(
-        code(&pods.logs("web", &previous).await.expect_err("there was none before")),
-        400
-    );
     server.shutdown().await;
 }
 

@@ -125,9 +125,7 @@ fn visit(message: &str, path: &str, value: &mut Value, unknown: &mut Vec<String>
 
 fn visit_value(kind: Kind, path: &str, value: &mut Value, unknown: &mut Vec<String>) -> Result<(), Wrong> {
     let fits = match (kind, &*value) {
-        (Kind::Message(name), Value::String(_)) if matches!(name, "meta.Time" | "meta.MicroTime" | "meta.Duration") => {
-            true
-        }
+        (Kind::Message("meta.Time" | "meta.MicroTime" | "meta.Duration"), Value::String(_)) => true,
         (Kind::Message("quantity.Quantity" | "intstr.IntOrString"), Value::String(_) | Value::Number(_)) => true,
         (Kind::Message("runtime.RawExtension" | "meta.FieldsV1"), _) => true,
         (Kind::Message("authentication.ExtraValue" | "authorization.ExtraValue"), Value::Array(_)) => true,
