@@ -19,5 +19,5 @@ mod wire;
 pub use fault::{MeshFault, faults};
 pub use global::{is_global, is_shared};
 pub use keyspace::{Counts, Kind};
-pub use link::{LinkPhase, Timing};
+pub use link::LinkPhase;
 pub use pod::{AgentsLink, MeshPod, MeshPods};

@@ -11,7 +11,7 @@ use meshproof_datapath::{Identity, PodConfig};
 use serde_json::Value;
 
 use super::health::{self, Findings};
-use super::object::{Endpoint, cilium_identity, cilium_node, health_address, label_list};
+use super::object::{Endpoint, cilium_identity, cilium_node, label_list};
 use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
 use super::view::{NodeSource, NodeView};
 use crate::health::http_endpoint;
@@ -53,10 +53,16 @@ impl Agents {
     /// Runs the agent of a container until that stops.
     pub(super) async fn run(&self, container: &SystemContainer) -> i32 {
         let node = container.node.name().to_owned();
-        let agent =
-            Arc::new(Agent { started: SystemTime::now(), findings: Findings::default(), ids: Mutex::default() });
+        let agent = Arc::new(Agent {
+            started: SystemTime::now(),
+            findings: Findings::default(),
+            ids: Mutex::default(),
+        });
         self.set(&node, Some(Arc::clone(&agent)));
-        container.log.line(format!("level=info msg=\"Cilium {} agent starting\" node={node}", crate::CILIUM_VERSION));
+        container.log.line(format!(
+            "level=info msg=\"Cilium {} agent starting\" node={node}",
+            crate::CILIUM_VERSION
+        ));
         let code = agent.run(container).await;
         self.set(&node, None);
         code
@@ -70,29 +76,41 @@ impl Agent {
         if let Some(id) = ids.get(key) {
             return *id;
         }
-        let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
         let taken: BTreeSet<_> = ids.values().copied().collect();
         let candidates = (0..IDS).map(|n| (hash.wrapping_add(n) % IDS + 1) as u16);
-        let id = candidates.into_iter().find(|id| !taken.contains(id)).unwrap_or_default();
+        let id = candidates
+            .into_iter()
+            .find(|id| !taken.contains(id))
+            .unwrap_or_default();
         ids.insert(key.to_owned(), id);
         id
     }
 
     async fn run(&self, container: &SystemContainer) -> i32 {
         let node = &container.node;
-        let address = health_address(&node.spec);
-        let config =
-            PodConfig { name: "cilium-health".into(), address, identity: HEALTH_IDENTITY };
+        let address = node.spec.health_address();
+        let config = PodConfig {
+            name: "cilium-health".into(),
+            address,
+            identity: HEALTH_IDENTITY,
+        };
         let health_net = match node.handle.add_pod(config).await {
             Ok(net) => net,
             Err(error) => {
-                container.log.line(format!("level=fatal msg=\"failed to launch cilium-health\" error=\"{error}\""));
+                container.log.line(format!(
+                    "level=fatal msg=\"failed to launch cilium-health\" error=\"{error}\""
+                ));
                 return 1;
             }
         };
         for namespace in [health_net.namespace(), &container.namespace] {
             if let Err(error) = http_endpoint(namespace, health::PORT, container.stop.clone()) {
-                container.log.line(format!("level=warning msg=\"cilium-health cannot listen\" error=\"{error}\""));
+                container.log.line(format!(
+                    "level=warning msg=\"cilium-health cannot listen\" error=\"{error}\""
+                ));
             }
         }
         let nodes = known_nodes(&container.lab, container.cluster.name(), node.name());
@@ -126,12 +144,23 @@ impl Agent {
         let (cluster, node) = (&container.cluster, &container.node);
         let mut wanted = BTreeSet::new();
         for state in node.pods() {
-            let PodNetwork::Own { identity, .. } = &state.network else { continue };
-            let Some(pod) = store.find(&PODS, Some(&state.namespace), &state.name) else { continue };
-            if pod.uid() != state.uid || pod.is_terminating() && store.find(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name).is_none() {
+            let PodNetwork::Own { identity, .. } = &state.network else {
+                continue;
+            };
+            let Some(pod) = store.find(&PODS, Some(&state.namespace), &state.name) else {
+                continue;
+            };
+            if pod.uid() != state.uid
+                || pod.is_terminating()
+                    && store
+                        .find(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name)
+                        .is_none()
+            {
                 continue;
             }
-            let Some(labels) = cluster.identities.labels(*identity) else { continue };
+            let Some(labels) = cluster.identities.labels(*identity) else {
+                continue;
+            };
             if store.find(&CILIUM_IDENTITIES, None, &identity.0.to_string()).is_none() {
                 create(store, &CILIUM_IDENTITIES, cilium_identity(identity.0, &labels));
             }
@@ -148,9 +177,18 @@ impl Agent {
             write_endpoint(store, &state, endpoint.object());
         }
         let own = node.spec.address.to_string();
-        let Ok(present) = store.list(&CILIUM_ENDPOINTS, None, &ListOptions::default()) else { return };
-        for object in present.items.iter().filter(|o| o["status"]["networking"]["node"] == own.as_str()) {
-            let key = (object.namespace().unwrap_or_default().to_owned(), object.name().to_owned());
+        let Ok(present) = store.list(&CILIUM_ENDPOINTS, None, &ListOptions::default()) else {
+            return;
+        };
+        for object in present
+            .items
+            .iter()
+            .filter(|o| o["status"]["networking"]["node"] == own.as_str())
+        {
+            let key = (
+                object.namespace().unwrap_or_default().to_owned(),
+                object.name().to_owned(),
+            );
             if !wanted.contains(&key) {
                 // Already gone is as good: the garbage collector removes it with its pod, too.
                 let _ = store.delete(&CILIUM_ENDPOINTS, Some(&key.0), &key.1, &DeleteOptions::now());
@@ -163,7 +201,12 @@ fn write_endpoint(store: &Store, state: &PodState, object: Value) {
     match store.find(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name) {
         None => create(store, &CILIUM_ENDPOINTS, object),
         Some(present) if present["metadata"]["ownerReferences"][0]["uid"] != state.uid.as_str() => {
-            let _ = store.delete(&CILIUM_ENDPOINTS, Some(&state.namespace), &state.name, &DeleteOptions::now());
+            let _ = store.delete(
+                &CILIUM_ENDPOINTS,
+                Some(&state.namespace),
+                &state.name,
+                &DeleteOptions::now(),
+            );
             create(store, &CILIUM_ENDPOINTS, object);
         }
         Some(present) if differs(&present, &object) => {
@@ -188,11 +231,17 @@ fn write_node(container: &SystemContainer, store: &Store) {
     if store.find(&CILIUM_NODES, None, &spec.name).is_some() {
         return;
     }
-    let Some(node) = store.find(&NODES, None, &spec.name) else { return };
+    let Some(node) = store.find(&NODES, None, &spec.name) else {
+        return;
+    };
     let handle = &container.node.handle;
     let encryption = container.lab.topology.encryption;
     let key = handle.public_key().to_string();
-    create(store, &CILIUM_NODES, cilium_node(&node, spec, handle.config().router, encryption, &key));
+    create(
+        store,
+        &CILIUM_NODES,
+        cilium_node(&node, spec, handle.config().router, encryption, &key),
+    );
 }
 
 fn create(store: &Store, resource: &meshproof_apiserver::Resource, object: Value) {
@@ -210,7 +259,7 @@ pub(super) fn known_nodes(lab: &LabState, cluster: &str, own: &str) -> Vec<NodeV
         name: node.name().to_owned(),
         address: node.spec.address,
         router: node.handle.config().router,
-        health: health_address(&node.spec),
+        health: node.spec.health_address(),
         pod_cidr: node.spec.pod_cidr,
         source: match () {
             () if node.name() == own => NodeSource::Local,

@@ -37,7 +37,11 @@ pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, a
                        connect: no such file or directory\nIs the agent running?\n";
         return Some(Answer::failed(message));
     };
-    let gatherer = Gatherer { module, container, agent: &agent };
+    let gatherer = Gatherer {
+        module,
+        container,
+        agent: &agent,
+    };
     let answered = match program {
         "hubble" => hubble::answer(&gatherer, arguments).await,
         "cilium-health" => cilium_health(container, &agent, arguments),
@@ -60,13 +64,23 @@ async fn cilium_dbg(
         }
         ["troubleshoot", "clustermesh", ..] => {
             line.only(&["include-local"])?;
-            return Ok(Answer::text(troubleshoot::clustermesh(gatherer.module, container).await));
+            return Ok(Answer::text(
+                troubleshoot::clustermesh(gatherer.module, container).await,
+            ));
         }
         _ => {}
     }
     let view = gatherer.view().await;
     let flags: &[&str] = match words.as_slice() {
-        ["status"] => &["output", "verbose", "brief", "all-addresses", "all-controllers", "all-health", "all-nodes"],
+        ["status"] => &[
+            "output",
+            "verbose",
+            "brief",
+            "all-addresses",
+            "all-controllers",
+            "all-health",
+            "all-nodes",
+        ],
         ["encrypt" | "encryption", "status"] => &["output"],
         ["debuginfo"] => &["output", "file-per-command", "archive", "filename"],
         ["endpoint" | "ep", "list" | "ls"] => &["output", "no-headers"],
@@ -99,9 +113,9 @@ async fn cilium_dbg(
         ["service" | "svc", "list" | "ls"] => print(service::list(&view.services), &|| service::text(&view.services)),
         ["policy", "get"] => print(policy::get(&view.policy), &|| policy::text(&view.policy)),
         ["node", "list" | "ls"] => print(node::list(&view.nodes), &|| node::text(&view.nodes)),
-        ["identity", "list" | "ls"] => {
-            print(address::identities(&view.identities), &|| address::identities_text(&view.identities))
-        }
+        ["identity", "list" | "ls"] => print(address::identities(&view.identities), &|| {
+            address::identities_text(&view.identities)
+        }),
         ["ip", "list" | "ls"] => print(address::list(&view.addresses), &|| address::text(&view)),
         ["bpf", "lb", "list" | "ls"] => print(service::slots(&view.services), &|| service::text(&view.services)),
         ["bpf", "ipcache", "list" | "ls"] => print(address::ipcache(&view), &|| address::text(&view)),

@@ -30,7 +30,10 @@ const CHART: [(&str, &str); 142] = [
     ("clustermesh-enable-mcs-api", "false"),
     ("cni-exclusive", "true"),
     ("cni-log-file", "/var/run/cilium/cilium-cni.log"),
-    ("controller-group-metrics", "write-cni-file sync-host-ips sync-lb-maps-with-k8s-services"),
+    (
+        "controller-group-metrics",
+        "write-cni-file sync-host-ips sync-lb-maps-with-k8s-services",
+    ),
     ("custom-cni-conf", "false"),
     ("datapath-mode", "veth"),
     ("debug", "false"),
@@ -153,7 +156,10 @@ const CHART: [(&str, &str); 142] = [
 
 /// The data of `cilium-config`.
 pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
-    let mut data: Map<String, Value> = CHART.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    let mut data: Map<String, Value> = CHART
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(value)))
+        .collect();
     let mut set = |key: &str, value: String| data.insert(key.to_owned(), Value::String(value));
     set("cluster-name", cluster.name.clone());
     set("cluster-id", cluster.id.to_string());
@@ -185,7 +191,11 @@ mod tests {
         let apps = data(&topology, topology.cluster("apps").expect("the default has it"));
         assert_eq!(apps["cluster-id"], "2");
         assert_eq!(apps["enable-wireguard"], "true");
-        let plain = Topology { encryption: EncryptionMode::None, routing: RoutingMode::Native, ..topology };
+        let plain = Topology {
+            encryption: EncryptionMode::None,
+            routing: RoutingMode::Native,
+            ..topology
+        };
         let infra = data(&plain, &plain.clusters[0]);
         assert_eq!(infra.get("enable-wireguard"), None, "the chart leaves it out");
         assert_eq!(infra["ipv4-native-routing-cidr"], "10.244.0.0/16");

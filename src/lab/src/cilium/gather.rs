@@ -15,8 +15,8 @@ use super::module::CiliumModule;
 use super::object::{label_list, named_ports};
 use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES};
 use super::view::{
-    AddressView, AgentView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView, FlowView, NodeSource,
-    NodeView, PolicyEnabled, PolicyView, RemotePhase, RemoteView, ServiceView,
+    AddressView, AgentView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView, FlowView,
+    NodeSource, NodeView, PolicyEnabled, PolicyView, RemotePhase, RemoteView, ServiceView,
 };
 use crate::mesh::{AgentsLink, Counts, Kind, MeshFault};
 use crate::state::{ClusterState, PodNetwork, PodState};
@@ -50,15 +50,19 @@ impl Gatherer<'_> {
     pub(super) async fn view(&self) -> AgentView {
         let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
         let nodes = known_nodes(lab, cluster.name(), node.name());
-        let own = nodes.iter().find(|n| n.source == NodeSource::Local).cloned().unwrap_or_else(|| NodeView {
-            cluster: cluster.name().to_owned(),
-            name: node.name().to_owned(),
-            address: node.spec.address,
-            router: node.handle.config().router,
-            health: super::object::health_address(&node.spec),
-            pod_cidr: node.spec.pod_cidr,
-            source: NodeSource::Local,
-        });
+        let own = nodes
+            .iter()
+            .find(|n| n.source == NodeSource::Local)
+            .cloned()
+            .unwrap_or_else(|| NodeView {
+                cluster: cluster.name().to_owned(),
+                name: node.name().to_owned(),
+                address: node.spec.address,
+                router: node.handle.config().router,
+                health: node.spec.health_address(),
+                pod_cidr: node.spec.pod_cidr,
+                source: NodeSource::Local,
+            });
         AgentView {
             now: SystemTime::now(),
             started: self.agent.started,
@@ -73,7 +77,10 @@ impl Gatherer<'_> {
             health: self.agent.findings.report(),
             counters: node.handle.counters().await,
             flow_capacity: node.handle.config().flow_capacity,
-            policy: PolicyView { revision: FIRST_REVISION, rules: Vec::new() },
+            policy: PolicyView {
+                revision: FIRST_REVISION,
+                rules: Vec::new(),
+            },
             node: own,
             nodes,
         }
@@ -95,12 +102,24 @@ impl Gatherer<'_> {
 
     fn list(&self, resource: &Resource) -> Vec<Object> {
         let store = &self.container.cluster.store;
-        store.list(resource, None, &ListOptions::default()).map(|list| list.items).unwrap_or_default()
+        store
+            .list(resource, None, &ListOptions::default())
+            .map(|list| list.items)
+            .unwrap_or_default()
     }
 
     fn node_labels(&self) -> Vec<String> {
-        let node = self.container.cluster.store.find(&NODES, None, self.container.node.name());
-        let labels = node.map(|node| node.labels().iter().map(|(key, value)| format!("{key}={value}")).collect());
+        let node = self
+            .container
+            .cluster
+            .store
+            .find(&NODES, None, self.container.node.name());
+        let labels = node.map(|node| {
+            node.labels()
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect()
+        });
         labels.unwrap_or_default()
     }
 
@@ -117,10 +136,17 @@ impl Gatherer<'_> {
     }
 
     fn endpoints(&self, own: &NodeView) -> Vec<EndpointView> {
-        let policy = || EndpointPolicy { revision: FIRST_REVISION, enabled: PolicyEnabled::None };
+        let policy = || EndpointPolicy {
+            revision: FIRST_REVISION,
+            enabled: PolicyEnabled::None,
+        };
         let reserved = |kind: EndpointKind, key: &str, identity: Identity, address: Option<Ipv4Addr>| EndpointView {
             id: self.agent.endpoint_id(key),
-            labels: RESERVED[identity.0 as usize - 1].1.iter().map(|label| (*label).to_owned()).collect(),
+            labels: RESERVED[identity.0 as usize - 1]
+                .1
+                .iter()
+                .map(|label| (*label).to_owned())
+                .collect(),
             kind,
             identity: identity.0,
             derived: Vec::new(),
@@ -140,9 +166,15 @@ impl Gatherer<'_> {
     }
 
     fn pod_endpoint(&self, state: &PodState, policy: EndpointPolicy) -> Option<EndpointView> {
-        let PodNetwork::Own { identity, .. } = &state.network else { return None };
+        let PodNetwork::Own { identity, .. } = &state.network else {
+            return None;
+        };
         let cluster = &self.container.cluster;
-        let labels = cluster.identities.labels(*identity).map(|labels| label_list(&labels)).unwrap_or_default();
+        let labels = cluster
+            .identities
+            .labels(*identity)
+            .map(|labels| label_list(&labels))
+            .unwrap_or_default();
         let pod = cluster.store.find(&PODS, Some(&state.namespace), &state.name);
         let of_pod = pod.as_ref().map(|pod| pod.labels()).unwrap_or_default();
         let derived = of_pod.iter().map(|(key, value)| format!("k8s:{key}={value}"));
@@ -176,8 +208,14 @@ impl Gatherer<'_> {
         let mut served: Vec<Service> = self.container.cluster.services.borrow().clone();
         served.sort_by(|a, b| (&a.name, a.frontend).cmp(&(&b.name, b.frontend)));
         let views = served.iter().zip(1..).map(|(service, id)| {
-            let (namespace, name) = service.name.as_str().split_once('/').unwrap_or(("", service.name.as_str()));
-            let object = objects.iter().find(|o| o.namespace() == Some(namespace) && o.name() == name);
+            let (namespace, name) = service
+                .name
+                .as_str()
+                .split_once('/')
+                .unwrap_or(("", service.name.as_str()));
+            let object = objects
+                .iter()
+                .find(|o| o.namespace() == Some(namespace) && o.name() == name);
             let spec = object.map_or(&Value::Null, |object| &object["spec"]);
             let (address, port) = match service.frontend {
                 Frontend::Address { address, .. } => (*address.ip(), address.port()),
@@ -230,7 +268,13 @@ impl Gatherer<'_> {
     fn addresses(&self, nodes: &[NodeView]) -> Vec<AddressView> {
         let encrypted = self.container.lab.topology.encryption == EncryptionMode::WireGuard;
         let host_net = |address: Ipv4Addr| Ipv4Net::from(address);
-        let entry = |cidr, identity, host, encrypted| AddressView { cidr, identity, host, encrypted, pod: None };
+        let entry = |cidr, identity, host, encrypted| AddressView {
+            cidr,
+            identity,
+            host,
+            encrypted,
+            pod: None,
+        };
         let mut found = vec![entry(Ipv4Net::default(), Identity::WORLD.0, None, false)];
         for node in nodes {
             let local = node.source == NodeSource::Local;
@@ -240,7 +284,12 @@ impl Gatherer<'_> {
             }
             found.push(entry(host_net(node.address), identity, None, false));
             found.push(entry(host_net(node.router), identity, Some(node.address), false));
-            found.push(entry(host_net(node.health), HEALTH_IDENTITY.0, Some(node.address), encrypted));
+            found.push(entry(
+                host_net(node.health),
+                HEALTH_IDENTITY.0,
+                Some(node.address),
+                encrypted,
+            ));
         }
         let pod = |ip: &Value, host: &Value, id: &Value, namespace: &str, name: &str, source| {
             Some(AddressView {
@@ -256,12 +305,26 @@ impl Gatherer<'_> {
             let networking = &status["networking"];
             let (ip, host) = (&networking["addressing"][0]["ipv4"], &networking["node"]);
             let namespace = object.namespace().unwrap_or_default();
-            found.extend(pod(ip, host, &status["identity"]["id"], namespace, object.name(), "custom-resource"));
+            found.extend(pod(
+                ip,
+                host,
+                &status["identity"]["id"],
+                namespace,
+                object.name(),
+                "custom-resource",
+            ));
         }
         for (_, value) in self.of_remotes(Kind::Endpoint) {
             let text = |field: &str| value[field].as_str().unwrap_or_default();
             let (namespace, name) = (text("K8sNamespace"), text("K8sPodName"));
-            found.extend(pod(&value["IP"], &value["HostIP"], &value["ID"], namespace, name, "clustermesh"));
+            found.extend(pod(
+                &value["IP"],
+                &value["HostIP"],
+                &value["ID"],
+                namespace,
+                name,
+                "clustermesh",
+            ));
         }
         found.sort_by_key(|entry| (entry.cidr.prefix_len(), entry.cidr.network()));
         found
@@ -277,9 +340,9 @@ impl Gatherer<'_> {
         let snapshots = pod.remotes().values().map(|remote| remote.cache.snapshot());
         snapshots
             .flat_map(|snapshot| {
-                let of_kind = snapshot.into_iter().filter_map(|(key, value)| {
-                    Some((key.strip_prefix(kind.prefix())?.to_owned(), (*value).clone()))
-                });
+                let of_kind = snapshot
+                    .into_iter()
+                    .filter_map(|(key, value)| Some((key.strip_prefix(kind.prefix())?.to_owned(), (*value).clone())));
                 of_kind.collect::<Vec<_>>()
             })
             .collect()
@@ -287,8 +350,10 @@ impl Gatherer<'_> {
 
     fn global_services(&self) -> usize {
         let services = self.of_remotes(Kind::Service);
-        let names: BTreeSet<_> =
-            services.iter().map(|(_, service)| (service["namespace"].to_string(), service["name"].to_string())).collect();
+        let names: BTreeSet<_> = services
+            .iter()
+            .map(|(_, service)| (service["namespace"].to_string(), service["name"].to_string()))
+            .collect();
         names.len()
     }
 
@@ -296,10 +361,15 @@ impl Gatherer<'_> {
         let (lab, cluster) = (&self.container.lab, self.container.cluster.name());
         let link = self.link();
         // As KVStoreMesh does for other clusters, agents notice only after a while that nobody serves them any more.
-        let noticed = link.lost.filter(|(since, _)| Instant::now() >= *since + self.module.mesh.timing.notice);
+        let noticed = link
+            .lost
+            .filter(|(since, _)| Instant::now() >= *since + self.module.mesh.timing.notice);
         let views = lab.others(cluster).map(|other| {
             let cluster_id = other.spec.id;
-            let known = link.pod.as_ref().is_some_and(|pod| self.module.mesh.is_known(pod, other.name()));
+            let known = link
+                .pod
+                .as_ref()
+                .is_some_and(|pod| self.module.mesh.is_known(pod, other.name()));
             let phase = match () {
                 () if link.pod.is_none() || noticed.is_some() => RemotePhase::Waiting,
                 () if !known => RemotePhase::Unconfigured,
@@ -308,7 +378,11 @@ impl Gatherer<'_> {
             let lost = phase == RemotePhase::Waiting && link.pod.is_some();
             RemoteView {
                 name: other.name().to_owned(),
-                counts: link.pod.as_ref().map(|pod| counts(pod, other.name())).unwrap_or_default(),
+                counts: link
+                    .pod
+                    .as_ref()
+                    .map(|pod| counts(pod, other.name()))
+                    .unwrap_or_default(),
                 failures: u64::from(lost),
                 last_failure: lost.then(|| noticed.map_or(self.agent.started, |(_, at)| at)),
                 etcd_id: link.pod.as_ref().map(|pod| pod.etcd_id()).unwrap_or_default(),
@@ -328,19 +402,26 @@ impl Gatherer<'_> {
             () if is(MeshFault::RemoteNotConnected) => RemotePhase::Waiting,
             () if first && is(MeshFault::AgentNotReady) => RemotePhase::Unconfigured,
             () if last && is(MeshFault::AgentNotSynced) => RemotePhase::Syncing { cluster_id },
-            () if is(MeshFault::WrongClusterId) => RemotePhase::Ready { cluster_id: cluster_id.wrapping_add(100) },
+            () if is(MeshFault::WrongClusterId) => RemotePhase::Ready {
+                cluster_id: cluster_id.wrapping_add(100),
+            },
             () => phase,
         }
     }
 }
 
 fn counts(pod: &crate::mesh::MeshPod, other: &str) -> Counts {
-    pod.remotes().get(other).map(|remote| remote.cache.counts()).unwrap_or_default()
+    pod.remotes()
+        .get(other)
+        .map(|remote| remote.cache.counts())
+        .unwrap_or_default()
 }
 
 fn security_labels(labels: &Value) -> Vec<String> {
     let labels = labels.as_object().into_iter().flatten();
-    labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect()
+    labels
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect()
 }
 
 fn kind_of(frontend: &Frontend, spec: &Value) -> &'static str {

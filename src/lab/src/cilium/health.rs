@@ -57,7 +57,9 @@ pub(super) async fn run(namespace: Namespace, nodes: Vec<NodeView>, findings: Fi
         report.timestamp = Some(SystemTime::now());
         report.nodes = nodes.iter().map(unprobed).collect();
     });
-    let targets: Vec<_> = (0..nodes.len()).flat_map(|index| [(index, Target::Host), (index, Target::Endpoint)]).collect();
+    let targets: Vec<_> = (0..nodes.len())
+        .flat_map(|index| [(index, Target::Host), (index, Target::Endpoint)])
+        .collect();
     let first = targets.iter().map(|(index, target)| async {
         let until = Instant::now() + START;
         while !probe_one(&namespace, &findings, *index, *target).await && Instant::now() < until {
@@ -76,8 +78,17 @@ pub(super) async fn run(namespace: Namespace, nodes: Vec<NodeView>, findings: Fi
 }
 
 fn unprobed(node: &NodeView) -> NodeHealth {
-    let path = |address| PathHealth { address, probed: None, icmp: Ok(Duration::ZERO), http: Ok(Duration::ZERO) };
-    NodeHealth { name: node.full_name(), host: path(node.address), endpoint: path(node.health) }
+    let path = |address| PathHealth {
+        address,
+        probed: None,
+        icmp: Ok(Duration::ZERO),
+        http: Ok(Duration::ZERO),
+    };
+    NodeHealth {
+        name: node.full_name(),
+        host: path(node.address),
+        endpoint: path(node.health),
+    }
 }
 
 /// Probes one address and writes down what was found; true if it was reached.
@@ -99,7 +110,12 @@ async fn probe_one(namespace: &Namespace, findings: &Findings, index: usize, tar
             (Err("Connection timed out".to_owned()), Err(http))
         }
     };
-    let path = PathHealth { address, probed: Some(probed), icmp, http };
+    let path = PathHealth {
+        address,
+        probed: Some(probed),
+        icmp,
+        http,
+    };
     let reached = path.is_reachable();
     findings.change(|report| {
         if let Some(node) = report.nodes.get_mut(index) {
@@ -138,6 +154,9 @@ mod tests {
 
     #[test]
     fn the_interval_is_the_recorded_one() {
-        assert_eq!(super::super::time::duration(interval(4)).split('.').next(), Some("2m11"));
+        assert_eq!(
+            super::super::time::duration(interval(4)).split('.').next(),
+            Some("2m11")
+        );
     }
 }

@@ -24,7 +24,10 @@ pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> 
         objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(name, json!({}))}));
     }
     objects.push(config_map("cilium-config", config::data(topology, cluster)));
-    objects.push(config_map("hubble-relay-config", json!({"config.yaml": relay_config(cluster)})));
+    objects.push(config_map(
+        "hubble-relay-config",
+        json!({"config.yaml": relay_config(cluster)}),
+    ));
     match secret::secrets(topology, cluster) {
         Ok(secrets) => objects.extend(secrets),
         Err(error) => tracing::error!(%error, cluster = cluster.name, "Cilium's secrets cannot be made"),
@@ -74,7 +77,10 @@ mod tests {
         let topology = Topology::default();
         let store = Store::new();
         for object in objects(&topology, &topology.clusters[0]) {
-            let (group, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap().to_owned());
+            let (group, kind) = (
+                object["apiVersion"].as_str().unwrap(),
+                object["kind"].as_str().unwrap().to_owned(),
+            );
             let group = group.split_once('/').map_or("", |(group, _)| group).to_owned();
             let plural = format!("{}s", kind.to_lowercase());
             let name = object["metadata"]["name"].clone();

@@ -41,7 +41,10 @@ fn run(module: &CiliumModule, container: &SystemContainer, arguments: &[String])
             let remotes = remotes(module, container, &pod);
             Ok(match format {
                 Format::Json => {
-                    let all: Vec<_> = remotes.iter().map(|remote| cluster(remote, Observer::Kvstoremesh)).collect();
+                    let all: Vec<_> = remotes
+                        .iter()
+                        .map(|remote| cluster(remote, Observer::Kvstoremesh))
+                        .collect();
                     Answer::json(&Value::Array(all))
                 }
                 Format::Text => Answer::text(kvstoremesh_text(&remotes, SystemTime::now())),
@@ -71,6 +74,10 @@ pub(super) fn remotes(module: &CiliumModule, container: &SystemContainer, pod: &
 }
 
 fn other_etcd(module: &CiliumModule, container: &SystemContainer, other: &str) -> u64 {
-    let serving = container.lab.cluster(other).map(|cluster| module.mesh.serving(cluster.name())).unwrap_or_default();
+    let serving = container
+        .lab
+        .cluster(other)
+        .map(|cluster| module.mesh.serving(cluster.name()))
+        .unwrap_or_default();
     serving.first().map(|pod| pod.etcd_id()).unwrap_or_default()
 }

@@ -32,8 +32,18 @@ impl SystemModule for CiliumModule {
     }
 
     fn images(&self) -> Vec<Arc<dyn SystemImage>> {
-        let image = |kind| -> Arc<dyn SystemImage> { Arc::new(Image { kind, module: self.clone() }) };
-        vec![image(Kind::Agent), image(Kind::Operator), image(Kind::MeshApiserver), image(Kind::Relay)]
+        let image = |kind| -> Arc<dyn SystemImage> {
+            Arc::new(Image {
+                kind,
+                module: self.clone(),
+            })
+        };
+        vec![
+            image(Kind::Agent),
+            image(Kind::Operator),
+            image(Kind::MeshApiserver),
+            image(Kind::Relay),
+        ]
     }
 
     async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {

@@ -14,11 +14,6 @@ pub(super) const WIREGUARD_KEY: u8 = 255;
 /// The annotation that carries a node's WireGuard key.
 pub(super) const PUBLIC_KEY: &str = "network.cilium.io/wg-pub-key";
 
-/// The address of a node's health endpoint: the last one of its pod CIDR but one, which pods get last.
-pub(crate) fn health_address(node: &NodeSpec) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(node.pod_cidr.broadcast()) - 1)
-}
-
 pub(super) fn cilium_node(
     node: &Object,
     spec: &NodeSpec,
@@ -44,7 +39,7 @@ pub(super) fn cilium_node(
             "bootid": node["status"]["nodeInfo"]["bootID"].as_str().unwrap_or_default(),
             "encryption": {},
             "eni": {},
-            "health": {"ipv4": health_address(spec).to_string()},
+            "health": {"ipv4": spec.health_address().to_string()},
             "ingress": {},
             "ipam": {"podCIDRs": [spec.pod_cidr.to_string()], "pools": {}},
         },
@@ -118,7 +113,10 @@ pub(super) fn named_ports(pod: &Value) -> Vec<(String, String, u16)> {
 }
 
 pub(super) fn cilium_identity(identity: u32, labels: &SecurityLabels) -> Value {
-    let namespace = labels.get("k8s:io.kubernetes.pod.namespace").cloned().unwrap_or_default();
+    let namespace = labels
+        .get("k8s:io.kubernetes.pod.namespace")
+        .cloned()
+        .unwrap_or_default();
     let security: Map<String, Value> = labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     json!({
         "apiVersion": "cilium.io/v2",

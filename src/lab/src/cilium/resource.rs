@@ -18,8 +18,18 @@ type Columns = &'static [(&'static str, &'static str, &'static str, i32)];
 const AGE: (&str, &str, &str, i32) = ("Age", "date", ".metadata.creationTimestamp", 0);
 const VALID: (&str, &str, &str, i32) = ("Valid", "string", ".status.conditions[?(@.type=='Valid')].status", 0);
 const NODE_COLUMNS: Columns = &[
-    ("CiliumInternalIP", "string", ".spec.addresses[?(@.type==\"CiliumInternalIP\")].ip", 0),
-    ("InternalIP", "string", ".spec.addresses[?(@.type==\"InternalIP\")].ip", 0),
+    (
+        "CiliumInternalIP",
+        "string",
+        ".spec.addresses[?(@.type==\"CiliumInternalIP\")].ip",
+        0,
+    ),
+    (
+        "InternalIP",
+        "string",
+        ".spec.addresses[?(@.type==\"InternalIP\")].ip",
+        0,
+    ),
     AGE,
 ];
 const ENDPOINT_COLUMNS: Columns = &[
@@ -32,8 +42,18 @@ const ENDPOINT_COLUMNS: Columns = &[
 ];
 const POOL_COLUMNS: Columns = &[
     ("Disabled", "boolean", ".spec.disabled", 0),
-    ("Conflicting", "string", ".status.conditions[?(@.type==\"cilium.io/PoolConflict\")].status", 0),
-    ("IPs Available", "string", ".status.conditions[?(@.type==\"cilium.io/IPsAvailable\")].message", 0),
+    (
+        "Conflicting",
+        "string",
+        ".status.conditions[?(@.type==\"cilium.io/PoolConflict\")].status",
+        0,
+    ),
+    (
+        "IPs Available",
+        "string",
+        ".status.conditions[?(@.type==\"cilium.io/IPsAvailable\")].message",
+        0,
+    ),
     AGE,
 ];
 
@@ -54,7 +74,14 @@ const fn definition(
     versions: &'static [&'static str],
     columns: Columns,
 ) -> Definition {
-    Definition { kind, plural, short, scope, versions, columns }
+    Definition {
+        kind,
+        plural,
+        short,
+        scope,
+        versions,
+        columns,
+    }
 }
 
 const DEFINITIONS: [Definition; 10] = [
@@ -67,16 +94,38 @@ const DEFINITIONS: [Definition; 10] = [
         V2,
         &[VALID],
     ),
-    definition("CiliumEndpoint", "ciliumendpoints", &["cep", "ciliumep"], "Namespaced", V2, ENDPOINT_COLUMNS),
+    definition(
+        "CiliumEndpoint",
+        "ciliumendpoints",
+        &["cep", "ciliumep"],
+        "Namespaced",
+        V2,
+        ENDPOINT_COLUMNS,
+    ),
     definition(
         "CiliumIdentity",
         "ciliumidentities",
         &["ciliumid"],
         "Cluster",
         V2,
-        &[("Namespace", "string", ".metadata.labels.io\\.kubernetes\\.pod\\.namespace", 0), AGE],
+        &[
+            (
+                "Namespace",
+                "string",
+                ".metadata.labels.io\\.kubernetes\\.pod\\.namespace",
+                0,
+            ),
+            AGE,
+        ],
     ),
-    definition("CiliumL2AnnouncementPolicy", "ciliuml2announcementpolicies", &["l2announcement"], "Cluster", ALPHA, &[AGE]),
+    definition(
+        "CiliumL2AnnouncementPolicy",
+        "ciliuml2announcementpolicies",
+        &["l2announcement"],
+        "Cluster",
+        ALPHA,
+        &[AGE],
+    ),
     definition(
         "CiliumLoadBalancerIPPool",
         "ciliumloadbalancerippools",
@@ -85,9 +134,23 @@ const DEFINITIONS: [Definition; 10] = [
         BOTH,
         POOL_COLUMNS,
     ),
-    definition("CiliumNetworkPolicy", "ciliumnetworkpolicies", &["cnp", "ciliumnp"], "Namespaced", V2, &[AGE, VALID]),
+    definition(
+        "CiliumNetworkPolicy",
+        "ciliumnetworkpolicies",
+        &["cnp", "ciliumnp"],
+        "Namespaced",
+        V2,
+        &[AGE, VALID],
+    ),
     definition("CiliumNodeConfig", "ciliumnodeconfigs", &[], "Namespaced", BOTH, &[]),
-    definition("CiliumNode", "ciliumnodes", &["cn", "ciliumn"], "Cluster", V2, NODE_COLUMNS),
+    definition(
+        "CiliumNode",
+        "ciliumnodes",
+        &["cn", "ciliumn"],
+        "Cluster",
+        V2,
+        NODE_COLUMNS,
+    ),
     definition("CiliumPodIPPool", "ciliumpodippools", &["cpip"], "Cluster", ALPHA, &[]),
 ];
 

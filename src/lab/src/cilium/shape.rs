@@ -67,12 +67,18 @@ fn walk(file: &str, path: &str, value: &Value, shape: &mut Shape) {
     };
     shape.entry(path.to_owned()).or_default().insert(kind);
     match value {
-        Value::Array(items) => items.iter().for_each(|item| walk(file, &format!("{path}[]"), item, shape)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| walk(file, &format!("{path}[]"), item, shape)),
         Value::Object(fields) => {
             let is_map = MAPS.contains(&format!("{file}:{path}").as_str());
             for (key, value) in fields {
                 let key = if is_map { "*" } else { key };
-                let below = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+                let below = if path.is_empty() {
+                    key.to_owned()
+                } else {
+                    format!("{path}.{key}")
+                };
                 walk(file, &below, value, shape);
             }
         }
@@ -91,7 +97,9 @@ fn read(file: &str) -> Shape {
     let known = ["array", "boolean", "integer", "null", "number", "object", "string"];
     lines
         .map(|(path, kinds)| {
-            let kinds = kinds.split('|').filter_map(|kind| known.iter().copied().find(|known| *known == kind));
+            let kinds = kinds
+                .split('|')
+                .filter_map(|kind| known.iter().copied().find(|known| *known == kind));
             (path.trim_start_matches('.').to_owned(), kinds.collect())
         })
         .collect()
@@ -111,7 +119,9 @@ fn write(shape: &Shape) -> String {
 /// below it.
 fn lacking() -> Vec<(String, String, String)> {
     let text = std::fs::read_to_string(directory().join("lacking.txt")).expect("lacking.txt is committed");
-    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     lines
         .map(|line| {
             let mut words = line.splitn(3, ' ');
@@ -150,11 +160,16 @@ async fn every_output_is_shaped_like_the_recorded_one() {
             }
         }
         for path in recorded.keys().filter(|path| !produced.contains_key(*path)) {
-            match lacking.iter().position(|(of, wanted, _)| of == file && covers(wanted, path)) {
+            match lacking
+                .iter()
+                .position(|(of, wanted, _)| of == file && covers(wanted, path))
+            {
                 Some(place) => {
                     used.insert(place);
                 }
-                None => wrong.push(format!("{file}: .{path} is recorded, not produced, and not in lacking.txt")),
+                None => wrong.push(format!(
+                    "{file}: .{path} is recorded, not produced, and not in lacking.txt"
+                )),
             }
         }
     }

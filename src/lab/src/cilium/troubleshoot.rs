@@ -37,13 +37,19 @@ pub(super) async fn clustermesh(module: &CiliumModule, container: &SystemContain
 }
 
 async fn endpoint(container: &SystemContainer) -> String {
-    let service = container.cluster.store.find(&SERVICES, Some("kube-system"), "clustermesh-apiserver");
+    let service = container
+        .cluster
+        .store
+        .find(&SERVICES, Some("kube-system"), "clustermesh-apiserver");
     let address = service.and_then(|service| service["spec"]["clusterIP"].as_str()?.parse().ok());
     let Some(address) = address.map(|address| SocketAddrV4::new(address, 2379)) else {
         return "     ❌ Cannot resolve hostname\n".to_owned();
     };
     let connected = async {
-        let socket = container.namespace.within(TcpSocket::new_v4).map_err(std::io::Error::other)??;
+        let socket = container
+            .namespace
+            .within(TcpSocket::new_v4)
+            .map_err(std::io::Error::other)??;
         timeout(DEADLINE, socket.connect(address.into())).await?
     };
     let resolved = format!("     ✅ Hostname resolved to: {}\n", address.ip());

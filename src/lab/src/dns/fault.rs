@@ -101,7 +101,12 @@ const CATALOGUE: [(&str, &str, Concern, DnsFault); 10] = [
         Concern::LastCluster,
         DnsFault::AbsentResolves,
     ),
-    ("dns-slow", "in one cluster DNS answers 800 ms late", Concern::LastCluster, DnsFault::Slow(SLOW)),
+    (
+        "dns-slow",
+        "in one cluster DNS answers 800 ms late",
+        Concern::LastCluster,
+        DnsFault::Slow(SLOW),
+    ),
     (
         "headless-stale-pod",
         "in one cluster a headless service's name leads to a pod that has gone, too",
@@ -129,7 +134,9 @@ pub fn faults() -> Vec<FaultSpec> {
 
 /// The faults of servers that these names in force mean, with whom they concern.
 pub(super) fn in_force(active: &std::collections::BTreeSet<FaultName>) -> Vec<(Concern, DnsFault)> {
-    let named = CATALOGUE.iter().filter(|(name, ..)| active.contains(&FaultName::new(name)));
+    let named = CATALOGUE
+        .iter()
+        .filter(|(name, ..)| active.contains(&FaultName::new(name)));
     named.map(|(_, _, concern, fault)| (*concern, *fault)).collect()
 }
 
@@ -163,21 +170,32 @@ impl DnsFault {
         let addresses = site.question == Question::A;
         match self {
             DnsFault::WrongClusterAddress if addresses && is_single(&right) => {
-                let wrong = site.workload().and_then(|(namespace, name)| (site.elsewhere)(namespace, name));
+                let wrong = site
+                    .workload()
+                    .and_then(|(namespace, name)| (site.elsewhere)(namespace, name));
                 wrong.map_or(right, |wrong| Lookup::address(site.name, wrong))
             }
             DnsFault::MissingRecord if site.workload().is_some() => Lookup::NoName,
             DnsFault::ReverseMissing if site.question == Question::Ptr => Lookup::NoName,
             DnsFault::AbsentResolves if addresses && right == Lookup::NoName => Lookup::address(site.name, WILDCARD),
             DnsFault::HeadlessStalePod if addresses && site.workload().is_some() => match right {
-                Lookup::Found { mut answers, additionals } if answers.len() > 1 => {
-                    answers.push(Record { owner: site.name.to_owned(), data: Data::A(site.departed) });
+                Lookup::Found {
+                    mut answers,
+                    additionals,
+                } if answers.len() > 1 => {
+                    answers.push(Record {
+                        owner: site.name.to_owned(),
+                        data: Data::A(site.departed),
+                    });
                     Lookup::Found { answers, additionals }
                 }
                 other => other,
             },
             DnsFault::HeadlessMissingPod if addresses && site.workload().is_some() => match right {
-                Lookup::Found { mut answers, additionals } if answers.len() > 1 => {
+                Lookup::Found {
+                    mut answers,
+                    additionals,
+                } if answers.len() > 1 => {
                     answers.pop();
                     Lookup::Found { answers, additionals }
                 }
@@ -211,9 +229,16 @@ mod tests {
     }
 
     fn pods(count: u8) -> Lookup {
-        let answers =
-            (1..=count).map(|n| Record { owner: NAME.into(), data: Data::A(Ipv4Addr::new(10, 244, 1, n)) }).collect();
-        Lookup::Found { answers, additionals: Vec::new() }
+        let answers = (1..=count)
+            .map(|n| Record {
+                owner: NAME.into(),
+                data: Data::A(Ipv4Addr::new(10, 244, 1, n)),
+            })
+            .collect();
+        Lookup::Found {
+            answers,
+            additionals: Vec::new(),
+        }
     }
 
     fn count(lookup: Lookup) -> usize {
@@ -226,9 +251,15 @@ mod tests {
     #[test]
     fn a_wrong_address_is_the_other_clusters_and_concerns_workloads_only() {
         let fault = DnsFault::WrongClusterAddress;
-        assert_eq!(fault.disturb(&site(NAME), Lookup::address(NAME, RIGHT)), Lookup::address(NAME, WRONG));
+        assert_eq!(
+            fault.disturb(&site(NAME), Lookup::address(NAME, RIGHT)),
+            Lookup::address(NAME, WRONG)
+        );
         let dns = "kube-dns.kube-system.svc.cluster.local";
-        assert_eq!(fault.disturb(&site(dns), Lookup::address(dns, RIGHT)), Lookup::address(dns, RIGHT));
+        assert_eq!(
+            fault.disturb(&site(dns), Lookup::address(dns, RIGHT)),
+            Lookup::address(dns, RIGHT)
+        );
         let other = "other.demo.svc.cluster.local";
         assert_eq!(fault.disturb(&site(other), Lookup::NoName), Lookup::NoName);
     }
@@ -236,7 +267,10 @@ mod tests {
     #[test]
     fn a_wildcard_answers_for_absent_names_only() {
         let fault = DnsFault::AbsentResolves;
-        assert_eq!(fault.disturb(&site("gone.x"), Lookup::NoName), Lookup::address("gone.x", WILDCARD));
+        assert_eq!(
+            fault.disturb(&site("gone.x"), Lookup::NoName),
+            Lookup::address("gone.x", WILDCARD)
+        );
         assert_eq!(fault.disturb(&site("gone.x"), Lookup::Elsewhere), Lookup::Elsewhere);
         assert_eq!(fault.disturb(&site(NAME), Lookup::NoData), Lookup::NoData);
     }
@@ -246,7 +280,10 @@ mod tests {
         assert_eq!(count(DnsFault::HeadlessStalePod.disturb(&site(NAME), pods(3))), 4);
         assert_eq!(count(DnsFault::HeadlessMissingPod.disturb(&site(NAME), pods(3))), 2);
         let cluster_ip = Lookup::address(NAME, RIGHT);
-        assert_eq!(DnsFault::HeadlessMissingPod.disturb(&site(NAME), cluster_ip.clone()), cluster_ip);
+        assert_eq!(
+            DnsFault::HeadlessMissingPod.disturb(&site(NAME), cluster_ip.clone()),
+            cluster_ip
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub(super) const READY_PORT: u16 = 8181;
 pub(super) fn objects(cluster: &ClusterSpec) -> Vec<Value> {
     let meta = |name: &str| json!({"name": name, "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}});
     let port = |name: &str, port: u16, protocol: &str| json!({"name": name, "port": port, "targetPort": port, "protocol": protocol});
-    let container_port = |name: &str, port: u16, protocol: &str| json!({"name": name, "containerPort": port, "protocol": protocol});
+    let container_port =
+        |name: &str, port: u16, protocol: &str| json!({"name": name, "containerPort": port, "protocol": protocol});
     let corefile = ".:53 {\n    errors\n    health\n    ready\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods \
                     insecure\n       ttl 30\n    }\n    cache 30\n}\n";
     let container = json!({

@@ -52,7 +52,10 @@ impl SystemImage for CoreDns {
         let replica = match Replica::start(place, port(&container), &container.stop).await {
             Ok(replica) => replica,
             Err(error) => {
-                container.log.line(format!("[FATAL] plugin/ready: {error}: {:?}", std::error::Error::source(&error)));
+                container.log.line(format!(
+                    "[FATAL] plugin/ready: {error}: {:?}",
+                    std::error::Error::source(&error)
+                ));
                 return 1;
             }
         };
@@ -73,5 +76,8 @@ fn port(container: &SystemContainer) -> u16 {
     let own = containers.filter(|c| c["name"] == container.name.as_str());
     let mut ports = own.flat_map(|c| c["ports"].as_array().into_iter().flatten());
     let named = ports.find(|port| port["name"] == "dns");
-    named.and_then(|port| port["containerPort"].as_u64()).and_then(|port| port.try_into().ok()).unwrap_or(53)
+    named
+        .and_then(|port| port["containerPort"].as_u64())
+        .and_then(|port| port.try_into().ok())
+        .unwrap_or(53)
 }

@@ -81,12 +81,28 @@ impl Replica {
         informer.synced().await;
         let current = Arc::new(CurrentZone::new(zone(&informer)));
         let sockets = place.namespace.within(|| listen(port));
-        let sockets = sockets.map_err(|source| DnsError::Namespace { pod: place.pod.clone(), source })?;
+        let sockets = sockets.map_err(|source| DnsError::Namespace {
+            pod: place.pod.clone(),
+            source,
+        })?;
         let (udp, tcp) = sockets
-            .and_then(|(udp, tcp)| Ok((tokio::net::UdpSocket::from_std(udp)?, tokio::net::TcpListener::from_std(tcp)?)))
-            .map_err(|source| DnsError::Listen { pod: place.pod.clone(), port, source })?;
+            .and_then(|(udp, tcp)| {
+                Ok((
+                    tokio::net::UdpSocket::from_std(udp)?,
+                    tokio::net::TcpListener::from_std(tcp)?,
+                ))
+            })
+            .map_err(|source| DnsError::Listen {
+                pod: place.pod.clone(),
+                port,
+                source,
+            })?;
 
-        let surroundings = InLab { lab: place.lab, cluster: place.cluster, pod: place.pod };
+        let surroundings = InLab {
+            lab: place.lab,
+            cluster: place.cluster,
+            pod: place.pod,
+        };
         let (following, site, token) = (Arc::clone(&current), surroundings.clone(), stop.clone());
         let mut faults = site.lab.faults.subscribe();
         tokio::spawn(async move {
@@ -101,7 +117,10 @@ impl Replica {
                 }
             }
         });
-        let mut server = Server::new(Handler { zone: current, surroundings });
+        let mut server = Server::new(Handler {
+            zone: current,
+            surroundings,
+        });
         server.register_socket(udp);
         server.register_listener(tcp, TCP_IDLE, TCP_BUFFER);
         Ok(Self { server, stop })
@@ -133,8 +152,11 @@ fn listen(port: u16) -> io::Result<(std::net::UdpSocket, std::net::TcpListener)>
 }
 
 fn zone(informer: &Informer) -> Zone {
-    let (namespaces, services, slices) =
-        (informer.all(&NAMESPACES), informer.all(&SERVICES), informer.all(&ENDPOINT_SLICES));
+    let (namespaces, services, slices) = (
+        informer.all(&NAMESPACES),
+        informer.all(&SERVICES),
+        informer.all(&ENDPOINT_SLICES),
+    );
     let source = ZoneSource {
         domain: CLUSTER_DOMAIN,
         namespaces: &namespaces.iter().map(|object| &**object).collect::<Vec<&Value>>(),
@@ -171,19 +193,28 @@ impl InLab {
 impl Surroundings for InLab {
     fn faults(&self) -> Vec<DnsFault> {
         let in_force = in_force(&self.lab.faults.all());
-        in_force.into_iter().filter(|(concern, _)| self.is_concerned(*concern)).map(|(_, fault)| fault).collect()
+        in_force
+            .into_iter()
+            .filter(|(concern, _)| self.is_concerned(*concern))
+            .map(|(_, fault)| fault)
+            .collect()
     }
 
     fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr> {
-        self.lab.others(self.cluster.name()).find_map(|cluster| cluster_ip(&cluster.store, namespace, service))
+        self.lab
+            .others(self.cluster.name())
+            .find_map(|cluster| cluster_ip(&cluster.store, namespace, service))
     }
 
     fn departed(&self) -> Ipv4Addr {
-        let cidr = self.cluster.spec.nodes.first().map(|node| node.pod_cidr);
-        cidr.map_or(Ipv4Addr::UNSPECIFIED, |cidr| Ipv4Addr::from(u32::from(cidr.broadcast()) - 2))
+        let node = self.cluster.spec.nodes.first();
+        node.map_or(Ipv4Addr::UNSPECIFIED, |node| node.unused_address())
     }
 }
 
 fn cluster_ip(store: &Store, namespace: &str, service: &str) -> Option<Ipv4Addr> {
-    store.find(&SERVICES, Some(namespace), service)?["spec"]["clusterIP"].as_str()?.parse().ok()
+    store.find(&SERVICES, Some(namespace), service)?["spec"]["clusterIP"]
+        .as_str()?
+        .parse()
+        .ok()
 }

@@ -57,7 +57,11 @@ pub(super) struct Handler<S> {
 impl<S: Surroundings> RequestHandler for Handler<S> {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
         let faults = self.surroundings.faults();
-        let silent = DnsFault::Silent(if request.protocol() == Protocol::Udp { Transport::Udp } else { Transport::Tcp });
+        let silent = DnsFault::Silent(if request.protocol() == Protocol::Udp {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        });
         if faults.contains(&silent) {
             return nothing_sent(&request.metadata);
         }
@@ -88,7 +92,10 @@ impl<S: Surroundings> RequestHandler for Handler<S> {
 
 fn nothing_sent(request: &Metadata) -> ResponseInfo {
     let metadata = Metadata::response_from_request(request);
-    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+    ResponseInfo::from(Header {
+        metadata,
+        counts: HeaderCounts::default(),
+    })
 }
 
 struct Answer {
@@ -101,7 +108,13 @@ struct Answer {
 
 impl Answer {
     fn error(code: ResponseCode) -> Self {
-        Self { code, authoritative: false, answers: Vec::new(), soa: Vec::new(), additionals: Vec::new() }
+        Self {
+            code,
+            authoritative: false,
+            answers: Vec::new(),
+            soa: Vec::new(),
+            additionals: Vec::new(),
+        }
     }
 }
 
@@ -110,7 +123,9 @@ impl<S: Surroundings> Handler<S> {
         if request.metadata.op_code != OpCode::Query {
             return Answer::error(ResponseCode::NotImp);
         }
-        let Ok(info) = request.request_info() else { return Answer::error(ResponseCode::FormErr) };
+        let Ok(info) = request.request_info() else {
+            return Answer::error(ResponseCode::FormErr);
+        };
         let asked = info.query.original();
         let question = question(asked.query_type());
         let name = asked.name().to_ascii().trim_end_matches('.').to_lowercase();
@@ -140,7 +155,11 @@ fn question(kind: RecordType) -> Question {
 }
 
 fn render(lookup: Lookup, asked: &Name, name: &str, question: Question, zone: &Zone) -> Answer {
-    let apex = if name.ends_with(zone.domain()) { zone.domain() } else { "in-addr.arpa" };
+    let apex = if name.ends_with(zone.domain()) {
+        zone.domain()
+    } else {
+        "in-addr.arpa"
+    };
     let negative = |code| Answer {
         authoritative: true,
         soa: soa(apex).into_iter().collect(),
@@ -158,7 +177,10 @@ fn render(lookup: Lookup, asked: &Name, name: &str, question: Question, zone: &Z
         Lookup::Found { answers, additionals } => Answer {
             authoritative: true,
             // The owner is repeated as it was asked: some resolvers compare byte by byte (0x20 randomisation).
-            answers: answers.iter().filter_map(|record| wire(record, Some((name, asked)))).collect(),
+            answers: answers
+                .iter()
+                .filter_map(|record| wire(record, Some((name, asked))))
+                .collect(),
             additionals: additionals.iter().filter_map(|record| wire(record, None)).collect(),
             ..Answer::error(ResponseCode::NoError)
         },
@@ -186,6 +208,14 @@ fn absolute(name: &str) -> Option<Name> {
 
 /// As CoreDNS's `kubernetes` plugin makes it; the serial is constant here, since nobody transfers the zone.
 fn soa(apex: &str) -> Option<WireRecord> {
-    let data = SOA::new(absolute(&format!("ns.dns.{apex}"))?, absolute(&format!("hostmaster.{apex}"))?, 1, 7200, 1800, 86400, TTL);
+    let data = SOA::new(
+        absolute(&format!("ns.dns.{apex}"))?,
+        absolute(&format!("hostmaster.{apex}"))?,
+        1,
+        7200,
+        1800,
+        86400,
+        TTL,
+    );
     Some(WireRecord::from_rdata(absolute(apex)?, TTL, RData::SOA(data)))
 }

@@ -58,14 +58,19 @@ impl ZoneSource<'_> {
         for slice in self.slices {
             let meta = &slice["metadata"];
             let service = text(&meta["labels"]["kubernetes.io/service-name"]);
-            slices.entry((text(&meta["namespace"]), service)).or_default().push(slice);
+            slices
+                .entry((text(&meta["namespace"]), service))
+                .or_default()
+                .push(slice);
         }
         slices
     }
 }
 
 fn insert_cluster_ip(zone: &mut Zone, host: &str, service: &Value, address: &str, slices: &[&Value]) {
-    let Ok(address) = address.parse::<Ipv4Addr>() else { return };
+    let Ok(address) = address.parse::<Ipv4Addr>() else {
+        return;
+    };
     zone.insert(host, Data::A(address));
     zone.insert(&reverse_name(address), Data::Ptr(host.to_owned()));
     for port in list(&service["spec"]["ports"]) {
@@ -125,7 +130,9 @@ fn endpoints(service: &Value, slices: &[&Value]) -> Vec<Endpoint> {
                 continue;
             }
             for address in list(&endpoint["addresses"]) {
-                let Ok(address) = text(address).parse::<Ipv4Addr>() else { continue };
+                let Ok(address) = text(address).parse::<Ipv4Addr>() else {
+                    continue;
+                };
                 let host = match text(&endpoint["hostname"]) {
                     "" => address.to_string().replace('.', "-"),
                     hostname => hostname.to_owned(),
@@ -150,7 +157,10 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn number(value: &Value) -> u16 {
-    value.as_u64().and_then(|number| number.try_into().ok()).unwrap_or_default()
+    value
+        .as_u64()
+        .and_then(|number| number.try_into().ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -188,7 +198,9 @@ mod tests {
     }
 
     fn addresses(lookup: Lookup) -> Vec<String> {
-        let Lookup::Found { answers, .. } = lookup else { return vec![format!("{lookup:?}")] };
+        let Lookup::Found { answers, .. } = lookup else {
+            return vec![format!("{lookup:?}")];
+        };
         let address = |record: super::super::zone::Record| match record.data {
             Data::A(address) => address.to_string(),
             other => format!("{other:?}"),
@@ -200,8 +212,14 @@ mod tests {
     fn a_headless_service_leads_to_its_ready_pods_only() {
         let headless = service("web", json!({"clusterIP": "None"}));
         let zone = zone(&[headless], &[slice("web")]);
-        assert_eq!(addresses(zone.lookup("web.demo.svc.cluster.local", Question::A)), ["10.244.0.5"]);
-        assert_eq!(addresses(zone.lookup("web-0.web.demo.svc.cluster.local", Question::A)), ["10.244.0.5"]);
+        assert_eq!(
+            addresses(zone.lookup("web.demo.svc.cluster.local", Question::A)),
+            ["10.244.0.5"]
+        );
+        assert_eq!(
+            addresses(zone.lookup("web-0.web.demo.svc.cluster.local", Question::A)),
+            ["10.244.0.5"]
+        );
     }
 
     #[test]
@@ -210,7 +228,10 @@ mod tests {
         let zone = zone(&[headless], &[slice("web")]);
         let found = addresses(zone.lookup("web.demo.svc.cluster.local", Question::A));
         assert_eq!(found, ["10.244.0.5", "10.244.1.6"]);
-        assert_eq!(addresses(zone.lookup("10-244-1-6.web.demo.svc.cluster.local", Question::A)), ["10.244.1.6"]);
+        assert_eq!(
+            addresses(zone.lookup("10-244-1-6.web.demo.svc.cluster.local", Question::A)),
+            ["10.244.1.6"]
+        );
     }
 
     #[test]
@@ -223,19 +244,31 @@ mod tests {
     fn a_cluster_ip_service_leads_to_its_virtual_address_and_back() {
         let spec = json!({"clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80}]});
         let zone = zone(&[service("web", spec)], &[slice("web")]);
-        assert_eq!(addresses(zone.lookup("web.demo.svc.cluster.local", Question::A)), ["10.96.0.7"]);
+        assert_eq!(
+            addresses(zone.lookup("web.demo.svc.cluster.local", Question::A)),
+            ["10.96.0.7"]
+        );
         let Lookup::Found { answers, additionals } =
             zone.lookup("_http._tcp.web.demo.svc.cluster.local", Question::Srv)
         else {
             panic!("expected the named port");
         };
         let target = "web.demo.svc.cluster.local".to_owned();
-        assert_eq!(answers[0].data, Data::Srv { port: 80, target }, "the service's port, not the pods'");
+        assert_eq!(
+            answers[0].data,
+            Data::Srv { port: 80, target },
+            "the service's port, not the pods'"
+        );
         assert_eq!(additionals[0].data, Data::A(Ipv4Addr::new(10, 96, 0, 7)));
         let back = zone.lookup("7.0.96.10.in-addr.arpa", Question::Ptr);
-        let Lookup::Found { answers, .. } = back else { panic!("expected a reverse name, got {back:?}") };
+        let Lookup::Found { answers, .. } = back else {
+            panic!("expected a reverse name, got {back:?}")
+        };
         assert_eq!(answers[0].data, Data::Ptr("web.demo.svc.cluster.local".into()));
-        assert!(matches!(zone.lookup("5.0.244.10.in-addr.arpa", Question::Ptr), Lookup::Found { .. }));
+        assert!(matches!(
+            zone.lookup("5.0.244.10.in-addr.arpa", Question::Ptr),
+            Lookup::Found { .. }
+        ));
     }
 
     #[test]

@@ -144,7 +144,11 @@ impl Zone {
             };
         }
         let Some(records) = self.records.get(&name) else {
-            return if self.empty.contains(&name) { Lookup::NoData } else { Lookup::NoName };
+            return if self.empty.contains(&name) {
+                Lookup::NoData
+            } else {
+                Lookup::NoName
+            };
         };
         let answers: Vec<Record> = records
             .iter()
@@ -164,7 +168,9 @@ impl Zone {
     fn targets(&self, answers: &[Record]) -> Vec<Record> {
         let mut found = Vec::new();
         for record in answers {
-            let Data::Srv { target, .. } = &record.data else { continue };
+            let Data::Srv { target, .. } = &record.data else {
+                continue;
+            };
             let addresses = self.records.get(target).into_iter().flatten();
             found.extend(addresses.filter(|data| matches!(data, Data::A(_))).map(|data| Record {
                 owner: target.clone(),
@@ -178,7 +184,9 @@ impl Zone {
     fn pod_address(&self, name: &str) -> Option<Ipv4Addr> {
         let rest = name.strip_suffix(&self.domain)?.strip_suffix(".pod.")?;
         let (dashed, namespace) = rest.split_once('.')?;
-        self.namespaces.contains(namespace).then(|| dashed.replace('-', ".").parse().ok())?
+        self.namespaces
+            .contains(namespace)
+            .then(|| dashed.replace('-', ".").parse().ok())?
     }
 }
 
@@ -193,7 +201,8 @@ fn matches(data: &Data, question: Question) -> bool {
 }
 
 fn within(name: &str, zone: &str) -> bool {
-    name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    name.strip_suffix(zone)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// The name under which an address is looked up backwards.
@@ -212,26 +221,46 @@ mod tests {
         zone.insert("web.demo.svc.cluster.local", Data::A(Ipv4Addr::new(10, 96, 0, 9)));
         let target = "web.demo.svc.cluster.local".to_owned();
         zone.insert("_http._tcp.web.demo.svc.cluster.local", Data::Srv { port: 80, target });
-        zone.insert(&reverse_name(Ipv4Addr::new(10, 96, 0, 9)), Data::Ptr("web.demo.svc.cluster.local".into()));
+        zone.insert(
+            &reverse_name(Ipv4Addr::new(10, 96, 0, 9)),
+            Data::Ptr("web.demo.svc.cluster.local".into()),
+        );
         zone
     }
 
     #[test]
     fn a_name_with_another_type_is_no_data_and_an_absent_one_no_name() {
         let zone = zone();
-        assert_eq!(zone.lookup("web.demo.svc.cluster.local", Question::Other), Lookup::NoData);
-        assert_eq!(zone.lookup("demo.svc.cluster.local", Question::A), Lookup::NoData, "an empty name above exists");
-        assert_eq!(zone.lookup("_tcp.web.demo.svc.cluster.local", Question::A), Lookup::NoData);
+        assert_eq!(
+            zone.lookup("web.demo.svc.cluster.local", Question::Other),
+            Lookup::NoData
+        );
+        assert_eq!(
+            zone.lookup("demo.svc.cluster.local", Question::A),
+            Lookup::NoData,
+            "an empty name above exists"
+        );
+        assert_eq!(
+            zone.lookup("_tcp.web.demo.svc.cluster.local", Question::A),
+            Lookup::NoData
+        );
         assert_eq!(zone.lookup("gone.demo.svc.cluster.local", Question::A), Lookup::NoName);
         assert_eq!(zone.lookup("web.other.svc.cluster.local", Question::A), Lookup::NoName);
         assert_eq!(zone.lookup("example.org", Question::A), Lookup::Elsewhere);
-        assert_eq!(zone.lookup("notcluster.local", Question::A), Lookup::Elsewhere, "a suffix is a whole label");
+        assert_eq!(
+            zone.lookup("notcluster.local", Question::A),
+            Lookup::Elsewhere,
+            "a suffix is a whole label"
+        );
     }
 
     #[test]
     fn names_are_compared_without_case_and_last_dot() {
         let found = zone().lookup("WEB.demo.svc.Cluster.LOCAL.", Question::A);
-        assert_eq!(found, Lookup::address("web.demo.svc.cluster.local", Ipv4Addr::new(10, 96, 0, 9)));
+        assert_eq!(
+            found,
+            Lookup::address("web.demo.svc.cluster.local", Ipv4Addr::new(10, 96, 0, 9))
+        );
     }
 
     #[test]
@@ -248,7 +277,10 @@ mod tests {
     #[test]
     fn reverse_names_answer_with_authority() {
         let zone = zone();
-        assert!(matches!(zone.lookup("9.0.96.10.in-addr.arpa", Question::Ptr), Lookup::Found { .. }));
+        assert!(matches!(
+            zone.lookup("9.0.96.10.in-addr.arpa", Question::Ptr),
+            Lookup::Found { .. }
+        ));
         assert_eq!(zone.lookup("8.0.96.10.in-addr.arpa", Question::Ptr), Lookup::NoName);
     }
 
@@ -256,7 +288,13 @@ mod tests {
     fn dashed_pod_names_resolve_in_namespaces_that_exist() {
         let zone = zone();
         let name = "10-244-1-5.demo.pod.cluster.local";
-        assert_eq!(zone.lookup(name, Question::A), Lookup::address(name, Ipv4Addr::new(10, 244, 1, 5)));
-        assert_eq!(zone.lookup("10-244-1-5.nowhere.pod.cluster.local", Question::A), Lookup::NoName);
+        assert_eq!(
+            zone.lookup(name, Question::A),
+            Lookup::address(name, Ipv4Addr::new(10, 244, 1, 5))
+        );
+        assert_eq!(
+            zone.lookup("10-244-1-5.nowhere.pod.cluster.local", Question::A),
+            Lookup::NoName
+        );
     }
 }

@@ -104,13 +104,18 @@ async fn reached(due: Option<Instant>) {
 }
 
 async fn write(stream: &mut TcpStream, lines: &[Line]) -> std::io::Result<()> {
-    tokio::time::timeout(WRITE_TIMEOUT, send(stream, lines)).await.map_err(std::io::Error::from)?
+    tokio::time::timeout(WRITE_TIMEOUT, send(stream, lines))
+        .await
+        .map_err(std::io::Error::from)?
 }
 
 /// What leads from one state to the other.
 fn difference(from: &Snapshot, to: &Snapshot) -> Vec<Line> {
     let put = to.iter().filter(|(key, value)| from.get(*key) != Some(value));
-    let put = put.map(|(key, value)| Line::Put { key: key.clone(), value: (**value).clone() });
+    let put = put.map(|(key, value)| Line::Put {
+        key: key.clone(),
+        value: (**value).clone(),
+    });
     let gone = from.keys().filter(|key| !to.contains_key(*key));
     put.chain(gone.map(|key| Line::Delete { key: key.clone() })).collect()
 }

@@ -47,23 +47,48 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 12] = [
         "the agents of one cluster have lost the connection to the other",
         &["mesh"],
     ),
-    (MeshFault::AgentNotReady, "mesh-agent-not-ready", "one agent is connected to the other cluster, but not ready", &["mesh"]),
-    (MeshFault::AgentNotSynced, "mesh-agent-not-synced", "one agent has not synchronised the other cluster's services", &["mesh"]),
+    (
+        MeshFault::AgentNotReady,
+        "mesh-agent-not-ready",
+        "one agent is connected to the other cluster, but not ready",
+        &["mesh"],
+    ),
+    (
+        MeshFault::AgentNotSynced,
+        "mesh-agent-not-synced",
+        "one agent has not synchronised the other cluster's services",
+        &["mesh"],
+    ),
     (
         MeshFault::KvstoremeshDisconnected,
         "mesh-kvstoremesh-disconnected",
         "KVStoreMesh of one cluster has lost the other, while its agents say that all is well",
         &["mesh"],
     ),
-    (MeshFault::WrongClusterId, "mesh-wrong-cluster-id", "the agents of one cluster know the other under a wrong cluster id", &["mesh"]),
-    (MeshFault::NodeCountShort, "mesh-node-count-short", "one cluster sees a node less of the other than there are", &["mesh"]),
+    (
+        MeshFault::WrongClusterId,
+        "mesh-wrong-cluster-id",
+        "the agents of one cluster know the other under a wrong cluster id",
+        &["mesh"],
+    ),
+    (
+        MeshFault::NodeCountShort,
+        "mesh-node-count-short",
+        "one cluster sees a node less of the other than there are",
+        &["mesh"],
+    ),
     (
         MeshFault::PropagationStopped,
         "mesh-propagation-stopped",
         "changes in one cluster are no longer seen in the other, while every status is green",
         &["mesh"],
     ),
-    (MeshFault::PropagationSlow, "mesh-propagation-slow", "changes in one cluster are seen in the other 12 s late", &["mesh"]),
+    (
+        MeshFault::PropagationSlow,
+        "mesh-propagation-slow",
+        "changes in one cluster are seen in the other 12 s late",
+        &["mesh"],
+    ),
     (
         MeshFault::BackendsNeverRemoved,
         "global-backends-never-removed",
@@ -103,7 +128,10 @@ pub fn faults() -> Vec<FaultSpec> {
 
 impl MeshFault {
     fn name(self) -> Option<FaultName> {
-        CATALOGUE.iter().find(|(fault, ..)| *fault == self).map(|(_, name, ..)| FaultName::new(name))
+        CATALOGUE
+            .iter()
+            .find(|(fault, ..)| *fault == self)
+            .map(|(_, name, ..)| FaultName::new(name))
     }
 
     /// Whether the fault is in force.

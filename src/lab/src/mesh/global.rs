@@ -34,15 +34,28 @@ pub fn published(cluster: &str, id: u8, service: &Object, slices: &[&Object]) ->
     let mut backends: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice["addressType"] == "IPv4") {
         let ports: BTreeMap<String, Value> = list(&slice["ports"])
-            .map(|port| (text(&port["name"]).to_owned(), port_of(&port["protocol"], &port["port"])))
+            .map(|port| {
+                (
+                    text(&port["name"]).to_owned(),
+                    port_of(&port["protocol"], &port["port"]),
+                )
+            })
             .collect();
         let ready = list(&slice["endpoints"]).filter(|endpoint| endpoint["conditions"]["ready"] != false);
         for address in ready.flat_map(|endpoint| list(&endpoint["addresses"])) {
-            backends.entry(text(address).to_owned()).or_default().extend(ports.clone());
+            backends
+                .entry(text(address).to_owned())
+                .or_default()
+                .extend(ports.clone());
         }
     }
     let frontends: BTreeMap<String, Value> = list(&service["spec"]["ports"])
-        .map(|port| (text(&port["name"]).to_owned(), port_of(&port["protocol"], &port["port"])))
+        .map(|port| {
+            (
+                text(&port["name"]).to_owned(),
+                port_of(&port["protocol"], &port["port"]),
+            )
+        })
         .collect();
     let address = text(&service["spec"]["clusterIP"]);
     json!({
@@ -72,13 +85,19 @@ pub fn merged<'a>(
 ) -> BTreeMap<ServiceKey, Vec<RemoteBackend>> {
     let mut published: BTreeMap<(&str, &str), Vec<&Value>> = BTreeMap::new();
     for (_, service) in remote.iter().flat_map(|snapshot| of_kind(snapshot, Kind::Service)) {
-        published.entry((text(&service["namespace"]), text(&service["name"]))).or_default().push(service);
+        published
+            .entry((text(&service["namespace"]), text(&service["name"])))
+            .or_default()
+            .push(service);
     }
     let mut found = BTreeMap::new();
     for service in services {
         let namespace = service.namespace().unwrap_or_default();
         let twins = published.get(&(namespace, service.name())).into_iter().flatten();
-        let backends: Vec<_> = twins.filter(|twin| merges(service, twin)).flat_map(|twin| backends(twin)).collect();
+        let backends: Vec<_> = twins
+            .filter(|twin| merges(service, twin))
+            .flat_map(|twin| backends(twin))
+            .collect();
         if !backends.is_empty() {
             found.insert(ServiceKey::new(namespace, service.name()), backends);
         }
@@ -87,22 +106,26 @@ pub fn merged<'a>(
 }
 
 fn backends(service: &Value) -> impl Iterator<Item = RemoteBackend> {
-    service["backends"].as_object().into_iter().flatten().filter_map(|(address, ports)| {
-        let ports = ports.as_object()?.iter().filter_map(|(name, port)| {
-            let protocol = match port["Protocol"].as_str()? {
-                "TCP" => Protocol::Tcp,
-                "UDP" => Protocol::Udp,
-                _ => return None,
-            };
-            Some((name.clone(), (protocol, u16::try_from(port["Port"].as_u64()?).ok()?)))
-        });
-        Some(RemoteBackend {
-            cluster: text(&service["cluster"]).to_owned(),
-            address: address.parse::<Ipv4Addr>().ok()?,
-            ports: ports.collect(),
-            state: BackendState::Active,
+    service["backends"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(address, ports)| {
+            let ports = ports.as_object()?.iter().filter_map(|(name, port)| {
+                let protocol = match port["Protocol"].as_str()? {
+                    "TCP" => Protocol::Tcp,
+                    "UDP" => Protocol::Udp,
+                    _ => return None,
+                };
+                Some((name.clone(), (protocol, u16::try_from(port["Port"].as_u64()?).ok()?)))
+            });
+            Some(RemoteBackend {
+                cluster: text(&service["cluster"]).to_owned(),
+                address: address.parse::<Ipv4Addr>().ok()?,
+                ports: ports.collect(),
+                state: BackendState::Active,
+            })
         })
-    })
 }
 
 fn text(value: &Value) -> &str {
@@ -173,6 +196,9 @@ mod tests {
         assert_eq!(backends[0].address, Ipv4Addr::new(10, 246, 1, 5));
         assert_eq!(backends[0].ports["http"], (Protocol::Tcp, 8080));
         let plain = service(json!({}));
-        assert!(merged([&plain].into_iter(), &remote, merges).is_empty(), "a twin without annotation is not merged");
+        assert!(
+            merged([&plain].into_iter(), &remote, merges).is_empty(),
+            "a twin without annotation is not merged"
+        );
     }
 }

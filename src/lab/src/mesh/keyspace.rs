@@ -105,5 +105,7 @@ impl Keyspace {
 
 /// The values of one kind, by the rest of their keys.
 pub fn of_kind(snapshot: &Snapshot, kind: Kind) -> impl Iterator<Item = (&str, &Value)> {
-    snapshot.iter().filter_map(move |(key, value)| Some((key.strip_prefix(kind.prefix())?, &**value)))
+    snapshot
+        .iter()
+        .filter_map(move |(key, value)| Some((key.strip_prefix(kind.prefix())?, &**value)))
 }

@@ -102,7 +102,13 @@ pub(super) struct Link<R> {
 
 impl<R: Route> Link<R> {
     pub(super) fn new(route: R, cache: Keyspace, status: watch::Sender<LinkStatus>, timing: Timing) -> Self {
-        Self { route, cache, status, timing, heard: watch::Sender::new(None) }
+        Self {
+            route,
+            cache,
+            status,
+            timing,
+            heard: watch::Sender::new(None),
+        }
     }
 
     /// Follows for ever.
@@ -123,7 +129,11 @@ impl<R: Route> Link<R> {
             };
             tracing::debug!(?ended, "the connection to another cluster's etcd ended");
             let noticed = self.status.borrow().phase == LinkPhase::Waiting && self.heard.borrow().is_some();
-            let pause = if noticed { self.timing.retry_noticed } else { self.timing.retry };
+            let pause = if noticed {
+                self.timing.retry_noticed
+            } else {
+                self.timing.retry
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.route.blocked() => {}
@@ -157,7 +167,8 @@ impl<R: Route> Link<R> {
                         self.cache.replace(first);
                     }
                     let phase = LinkPhase::Connected { cluster_id: id };
-                    self.status.send_if_modified(|status| std::mem::replace(&mut status.phase, phase) != phase);
+                    self.status
+                        .send_if_modified(|status| std::mem::replace(&mut status.phase, phase) != phase);
                 }
                 (Some(Line::Heartbeat), _) => {}
             }
@@ -190,7 +201,6 @@ impl<R: Route> Link<R> {
             connected
         });
     }
-
 }
 
 #[cfg(test)]
@@ -241,8 +251,13 @@ mod tests {
 
     async fn serve_at(address: &str, published: &Keyspace, stop: &CancellationToken) -> SocketAddrV4 {
         let listener = TcpListener::bind(address).await.unwrap();
-        let std::net::SocketAddr::V4(bound) = listener.local_addr().unwrap() else { panic!("IPv4 was asked for") };
-        let config = Line::Config { cluster: "apps".into(), id: 2 };
+        let std::net::SocketAddr::V4(bound) = listener.local_addr().unwrap() else {
+            panic!("IPv4 was asked for")
+        };
+        let config = Line::Config {
+            cluster: "apps".into(),
+            id: 2,
+        };
         tokio::spawn(serve(listener, config, published.clone(), Arc::new(Open), stop.clone()));
         bound
     }
@@ -256,34 +271,61 @@ mod tests {
         let cache = Keyspace::default();
         let status = watch::Sender::new(LinkStatus::default());
         let blocked = watch::Sender::new(false);
-        let route = Straight { address, blocked: blocked.subscribe() };
+        let route = Straight {
+            address,
+            blocked: blocked.subscribe(),
+        };
         let notice = Duration::from_millis(1500);
-        let timing = Timing { notice, retry_noticed: Duration::from_millis(100), ..Timing::default() };
+        let timing = Timing {
+            notice,
+            retry_noticed: Duration::from_millis(100),
+            ..Timing::default()
+        };
         let (mut phases, mut copies) = (status.subscribe(), cache.subscribe());
         let link = Link::new(route, cache.clone(), status, timing);
         let link = tokio::spawn(async move { link.run().await });
 
         let connected = LinkPhase::Connected { cluster_id: 2 };
-        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected)).await.unwrap().unwrap();
+        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(cache.snapshot().contains_key("a"), "what was there before is copied");
         published.put("b".into(), json!(2));
-        timeout(PATIENCE, copies.wait_for(|copy| copy.contains_key("b"))).await.unwrap().unwrap();
+        timeout(PATIENCE, copies.wait_for(|copy| copy.contains_key("b")))
+            .await
+            .unwrap()
+            .unwrap();
 
         stop.cancel();
         let cut = Instant::now();
         let lost = timeout(PATIENCE, phases.wait_for(|status| status.phase == LinkPhase::Waiting));
         assert_eq!(lost.await.unwrap().unwrap().failures, 1);
-        assert!(cut.elapsed() > notice / 2, "noticed after {:?}: too early", cut.elapsed());
+        assert!(
+            cut.elapsed() > notice / 2,
+            "noticed after {:?}: too early",
+            cut.elapsed()
+        );
         assert_eq!(cache.snapshot().len(), 2, "the copy stays");
 
         published.delete("a");
         let again = CancellationToken::new();
         serve_at(&address.to_string(), &published, &again).await;
-        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected)).await.unwrap().unwrap();
-        assert_eq!(cache.snapshot().keys().collect::<Vec<_>>(), ["b"], "what was missed is caught up on");
+        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            cache.snapshot().keys().collect::<Vec<_>>(),
+            ["b"],
+            "what was missed is caught up on"
+        );
 
         blocked.send_replace(true);
-        timeout(PATIENCE, phases.wait_for(|status| status.failures == 2)).await.unwrap().unwrap();
+        timeout(PATIENCE, phases.wait_for(|status| status.failures == 2))
+            .await
+            .unwrap()
+            .unwrap();
         link.abort();
     }
 }

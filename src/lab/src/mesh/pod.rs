@@ -58,10 +58,13 @@ enum EtcdState {
     Up,
 }
 
+/// Pods by cluster and uid.
+type KnownPods = BTreeMap<(String, String), Arc<MeshPod>>;
+
 /// Every clustermesh-apiserver pod that runs, and what the agents follow.
 #[derive(Clone, Default)]
 pub struct MeshPods {
-    pods: Arc<Mutex<BTreeMap<(String, String), Arc<MeshPod>>>>,
+    pods: Arc<Mutex<KnownPods>>,
     changed: Arc<watch::Sender<u64>>,
     agents: Arc<Mutex<BTreeMap<String, AgentsLink>>>,
     /// How patient links are.
@@ -86,7 +89,9 @@ impl MeshPod {
     /// A number that stands for etcd's cluster id in texts.
     pub fn etcd_id(&self) -> u64 {
         let bytes = self.uid.bytes();
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 
     pub(crate) fn is_serving(&self) -> bool {
@@ -102,7 +107,10 @@ impl MeshPods {
         let uid = container.pod.uid().to_owned();
         let known = pods.entry((cluster.clone(), uid.clone())).or_insert_with(|| {
             let others = container.lab.others(&cluster);
-            let remote = || Remote { cache: Keyspace::default(), status: watch::Sender::default() };
+            let remote = || Remote {
+                cache: Keyspace::default(),
+                status: watch::Sender::default(),
+            };
             Arc::new(MeshPod {
                 name: container.pod.name().to_owned(),
                 uid,
@@ -127,8 +135,11 @@ impl MeshPods {
     /// The pods of a cluster whose etcd runs, by name.
     pub fn serving(&self, cluster: &str) -> Vec<Arc<MeshPod>> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut serving: Vec<_> =
-            pods.values().filter(|pod| pod.cluster == cluster && pod.is_serving()).map(Arc::clone).collect();
+        let mut serving: Vec<_> = pods
+            .values()
+            .filter(|pod| pod.cluster == cluster && pod.is_serving())
+            .map(Arc::clone)
+            .collect();
         serving.sort_by(|a, b| a.name.cmp(&b.name));
         serving
     }
@@ -136,12 +147,19 @@ impl MeshPods {
     /// The pod of that name, whether or not its etcd runs.
     pub fn pod(&self, cluster: &str, name: &str) -> Option<Arc<MeshPod>> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
-        pods.values().find(|pod| pod.cluster == cluster && pod.name == name).map(Arc::clone)
+        pods.values()
+            .find(|pod| pod.cluster == cluster && pod.name == name)
+            .map(Arc::clone)
     }
 
     /// What a cluster's agents follow.
     pub fn agents(&self, cluster: &str) -> AgentsLink {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner).get(cluster).cloned().unwrap_or_default()
+        self.agents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(cluster)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Lets a cluster's agents keep the pod that they follow, or choose another if it has gone.
@@ -154,7 +172,10 @@ impl MeshPods {
         }
         match serving.into_iter().next() {
             Some(pod) => {
-                *link = AgentsLink { pod: Some(pod), lost: None };
+                *link = AgentsLink {
+                    pod: Some(pod),
+                    lost: None,
+                };
                 link.pod.clone()
             }
             None => {
@@ -167,7 +188,11 @@ impl MeshPods {
     /// Container `etcd`: serves what `apiserver` publishes, and holds what `kvstoremesh` copies.
     pub(crate) async fn run_etcd(&self, container: &SystemContainer) -> i32 {
         let pod = self.of_container(container);
-        let listener = container.namespace.within(listen).map_err(io::Error::other).and_then(|bound| bound);
+        let listener = container
+            .namespace
+            .within(listen)
+            .map_err(io::Error::other)
+            .and_then(|bound| bound);
         let listener = match listener.and_then(tokio::net::TcpListener::from_std) {
             Ok(listener) => listener,
             Err(error) => {
@@ -177,9 +202,22 @@ impl MeshPods {
         };
         pod.etcd.send_replace(EtcdState::Up);
         self.announce();
-        let config = Line::Config { cluster: pod.cluster.clone(), id: container.cluster.spec.id };
-        let gate = Publisher { lab: Arc::clone(&container.lab), cluster: pod.cluster.clone() };
-        serve(listener, config, pod.local.clone(), Arc::new(gate), container.stop.clone()).await;
+        let config = Line::Config {
+            cluster: pod.cluster.clone(),
+            id: container.cluster.spec.id,
+        };
+        let gate = Publisher {
+            lab: Arc::clone(&container.lab),
+            cluster: pod.cluster.clone(),
+        };
+        serve(
+            listener,
+            config,
+            pod.local.clone(),
+            Arc::new(gate),
+            container.stop.clone(),
+        )
+        .await;
         pod.etcd.send_replace(EtcdState::Down);
         pod.local.replace(Snapshot::new());
         for remote in pod.remotes.values() {
@@ -194,14 +232,21 @@ impl MeshPods {
     /// Container `apiserver`: publishes the cluster's state into the pod's etcd.
     pub(crate) async fn run_apiserver(&self, container: &SystemContainer) -> i32 {
         let pod = self.of_container(container);
-        let resources = [CILIUM_NODES, CILIUM_IDENTITIES, CILIUM_ENDPOINTS, SERVICES, ENDPOINT_SLICES];
+        let resources = [
+            CILIUM_NODES,
+            CILIUM_IDENTITIES,
+            CILIUM_ENDPOINTS,
+            SERVICES,
+            ENDPOINT_SLICES,
+        ];
         let informer = Informer::start(&container.cluster.store, &resources, &container.stop);
         let mut changes = informer.changes();
         let mut faults = container.lab.faults.subscribe();
         informer.synced().await;
         let mut ready = Ready::Not;
         loop {
-            pod.local.replace(snapshot(&container.lab, &container.cluster, &informer));
+            pod.local
+                .replace(snapshot(&container.lab, &container.cluster, &informer));
             ready.announce(container, APISERVER_HEALTH_PORT);
             tokio::select! {
                 () = container.stop.cancelled() => return 0,
@@ -235,18 +280,28 @@ impl MeshPods {
             }
             Ready::Not.announce(container, KVSTOREMESH_HEALTH_PORT);
         };
-        container.stop.run_until_cancelled(async { tokio::join!(all, ready) }).await;
+        container
+            .stop
+            .run_until_cancelled(async { tokio::join!(all, ready) })
+            .await;
         0
     }
 
     /// How a pod's link to another cluster is.
     pub fn link(&self, pod: &MeshPod, other: &str) -> LinkStatus {
-        pod.remotes.get(other).map(|remote| remote.status.borrow().clone()).unwrap_or_default()
+        pod.remotes
+            .get(other)
+            .map(|remote| remote.status.borrow().clone())
+            .unwrap_or_default()
     }
 
     /// Whether the agents of a cluster have the configuration of another, by way of the pod that they follow.
     pub fn is_known(&self, pod: &MeshPod, other: &str) -> bool {
-        let counts = pod.remotes.get(other).map(|remote| remote.cache.counts()).unwrap_or_default();
+        let counts = pod
+            .remotes
+            .get(other)
+            .map(|remote| remote.cache.counts())
+            .unwrap_or_default();
         counts.nodes > 0 || matches!(self.link(pod, other).phase, LinkPhase::Connected { .. })
     }
 }
@@ -264,7 +319,9 @@ impl Ready {
             return;
         }
         if let Err(error) = ready_endpoint(container, port) {
-            container.log.line(format!("level=error msg=\"cannot serve health\" port={port} error=\"{error}\""));
+            container.log.line(format!(
+                "level=error msg=\"cannot serve health\" port={port} error=\"{error}\""
+            ));
         }
         *self = Ready::Yes;
     }
@@ -290,9 +347,14 @@ fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snap
         services: &informer.all(&SERVICES),
         slices: &informer.all(&ENDPOINT_SLICES),
     };
-    let (any, unshared) = (MeshFault::AnnotationIgnored.is_active(lab), MeshFault::SharedIgnored.is_active(lab));
+    let (any, unshared) = (
+        MeshFault::AnnotationIgnored.is_active(lab),
+        MeshFault::SharedIgnored.is_active(lab),
+    );
     published.snapshot(|service| {
-        let system = service.namespace().is_some_and(|namespace| namespace.starts_with("kube-") || namespace == "default");
+        let system = service
+            .namespace()
+            .is_some_and(|namespace| namespace.starts_with("kube-") || namespace == "default");
         (super::is_global(service) || any && !system) && (super::is_shared(service) || unshared)
     })
 }
@@ -332,12 +394,16 @@ impl Route for OverDatapath {
     fn address(&self) -> Option<SocketAddrV4> {
         let cluster = self.lab.cluster(&self.other)?;
         let pods = cluster.nodes().iter().flat_map(|node| node.pods());
-        let mut addresses: Vec<_> =
-            pods.filter(|pod| pod.name.starts_with(POD_PREFIX)).map(|pod| pod.address).collect();
+        let mut addresses: Vec<_> = pods
+            .filter(|pod| pod.name.starts_with(POD_PREFIX))
+            .map(|pod| pod.address)
+            .collect();
         addresses.sort();
         // Spread over the other cluster's replicas, as its load balancer would.
         let turn = usize::from(self.address.octets()[3]) % addresses.len().max(1);
-        addresses.get(turn).map(|address| SocketAddrV4::new(*address, ETCD_PORT))
+        addresses
+            .get(turn)
+            .map(|address| SocketAddrV4::new(*address, ETCD_PORT))
     }
 
     fn socket(&self) -> io::Result<TcpSocket> {

@@ -40,7 +40,11 @@ impl Published<'_> {
             put(Kind::Identity, identity.name().to_owned(), labels);
         }
         for endpoint in self.endpoints {
-            for address in endpoint["status"]["networking"]["addressing"].as_array().into_iter().flatten() {
+            for address in endpoint["status"]["networking"]["addressing"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
                 if let Some(ip) = address["ipv4"].as_str() {
                     put(Kind::Endpoint, ip.to_owned(), self.endpoint(endpoint, ip));
                 }
@@ -53,9 +57,15 @@ impl Published<'_> {
         }
         for service in self.services.iter().filter(|service| shows(service)) {
             let namespace = service.namespace().unwrap_or_default();
-            let slices = slices.get(&(service.namespace(), service.name())).map_or(&[][..], Vec::as_slice);
+            let slices = slices
+                .get(&(service.namespace(), service.name()))
+                .map_or(&[][..], Vec::as_slice);
             let value = global::published(self.cluster, self.id, service, slices);
-            put(Kind::Service, format!("{}/{namespace}/{}", self.cluster, service.name()), value);
+            put(
+                Kind::Service,
+                format!("{}/{namespace}/{}", self.cluster, service.name()),
+                value,
+            );
         }
         all
     }

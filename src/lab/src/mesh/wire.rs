@@ -65,8 +65,14 @@ mod tests {
     #[tokio::test]
     async fn lines_survive_the_wire() {
         let lines = [
-            Line::Config { cluster: "apps".into(), id: 2 },
-            Line::Put { key: "a/b".into(), value: serde_json::json!({"text": "two\nlines"}) },
+            Line::Config {
+                cluster: "apps".into(),
+                id: 2,
+            },
+            Line::Put {
+                key: "a/b".into(),
+                value: serde_json::json!({"text": "two\nlines"}),
+            },
             Line::Delete { key: "a/b".into() },
             Line::Synced,
         ];
@@ -77,6 +83,9 @@ mod tests {
             assert_eq!(receive(&mut reader).await.unwrap(), Some(line));
         }
         assert_eq!(receive(&mut reader).await.unwrap(), None);
-        assert!(receive(&mut &b"{\"no such\":1}\n"[..]).await.is_err(), "garbage is an error");
+        assert!(
+            receive(&mut &b"{\"no such\":1}\n"[..]).await.is_err(),
+            "garbage is an error"
+        );
     }
 }

@@ -19,7 +19,11 @@ pub struct Ran {
 /// The pods of kube-system with a label, by name.
 pub async fn pods(client: &Client, label: &str) -> Result<Vec<Pod>> {
     let api: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
-    let mut found = api.list(&ListParams::default().labels(label)).await.map_err(text)?.items;
+    let mut found = api
+        .list(&ListParams::default().labels(label))
+        .await
+        .map_err(text)?
+        .items;
     found.sort_by_key(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()));
     Ok(found)
 }
@@ -28,13 +32,24 @@ pub async fn pods(client: &Client, label: &str) -> Result<Vec<Pod>> {
 pub async fn run(client: &Client, pod: &Pod, container: &str, command: &str) -> Result<Ran> {
     let api: Api<Pod> = Api::namespaced(client.clone(), "kube-system");
     let attach = AttachParams::default().container(container).stdout(true).stderr(true);
-    let mut process = api.exec(name(pod), command.split_whitespace(), &attach).await.map_err(text)?;
-    let (mut out, mut err) = (process.stdout().ok_or("no stdout")?, process.stderr().ok_or("no stderr")?);
+    let mut process = api
+        .exec(name(pod), command.split_whitespace(), &attach)
+        .await
+        .map_err(text)?;
+    let (mut out, mut err) = (
+        process.stdout().ok_or("no stdout")?,
+        process.stderr().ok_or("no stderr")?,
+    );
     let (mut stdout, mut stderr) = (String::new(), String::new());
     let read = async { tokio::try_join!(out.read_to_string(&mut stdout), err.read_to_string(&mut stderr)) };
-    tokio::time::timeout(std::time::Duration::from_secs(10), read).await.map_err(text)?.map_err(text)?;
+    tokio::time::timeout(std::time::Duration::from_secs(10), read)
+        .await
+        .map_err(text)?
+        .map_err(text)?;
     let status = process.take_status().ok_or("no status")?.await;
-    let cause = status.as_ref().and_then(|s| s.details.as_ref()?.causes.as_ref()?.first()?.message.clone());
+    let cause = status
+        .as_ref()
+        .and_then(|s| s.details.as_ref()?.causes.as_ref()?.first()?.message.clone());
     let code = cause.and_then(|code| code.parse().ok()).unwrap_or_default();
     Ok(Ran { stdout, stderr, code })
 }

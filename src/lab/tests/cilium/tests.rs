@@ -17,16 +17,29 @@ use crate::inside;
 type Test = fn() -> Result<()>;
 
 pub const ALL: &[(&str, Test)] = &[
-    ("every_agent_and_kvstoremesh_follow_the_other_cluster", every_agent_follows),
+    (
+        "every_agent_and_kvstoremesh_follow_the_other_cluster",
+        every_agent_follows,
+    ),
     ("a_status_that_is_wrong_is_a_fault_and_heals", a_wrong_status_is_a_fault),
     ("commands_answer_as_recorded", commands_answer),
-    ("a_global_service_gets_the_other_clusters_backends", a_global_service_is_merged),
-    ("a_stopped_propagation_leaves_every_status_green", a_stopped_propagation_is_silent),
+    (
+        "a_global_service_gets_the_other_clusters_backends",
+        a_global_service_is_merged,
+    ),
+    (
+        "a_stopped_propagation_leaves_every_status_green",
+        a_stopped_propagation_is_silent,
+    ),
     ("dns_answers_from_every_replica", dns_answers),
 ];
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(text)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(text)?;
     runtime.block_on(work)
 }
 
@@ -38,12 +51,19 @@ struct Clusters {
 
 async fn start() -> Result<Clusters> {
     let lab = launch(LabOptions::default()).await.map_err(text)?;
-    let (infra, apps) = (client(lab.kubeconfig(), "infra").await?, client(lab.kubeconfig(), "apps").await?);
+    let (infra, apps) = (
+        client(lab.kubeconfig(), "infra").await?,
+        client(lab.kubeconfig(), "apps").await?,
+    );
     Ok(Clusters { lab, infra, apps })
 }
 
 fn expect(what: &str, holds: bool, seen: &impl std::fmt::Debug) -> Result<()> {
-    if holds { Ok(()) } else { Err(format!("expected {what}, got {seen:#?}")) }
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("expected {what}, got {seen:#?}"))
+    }
 }
 
 async fn agents(client: &Client) -> Result<Vec<Pod>> {
@@ -66,7 +86,10 @@ async fn kvstoremesh(client: &Client) -> Result<Vec<Value>> {
 }
 
 fn is_complete(remote: &Value) -> bool {
-    remote["ready"] == true && remote["connected"] == true && remote["num-nodes"] == 3 && remote["synced"]["services"] == true
+    remote["ready"] == true
+        && remote["connected"] == true
+        && remote["num-nodes"] == 3
+        && remote["synced"]["services"] == true
 }
 
 fn every_agent_follows() -> Result<()> {
@@ -75,10 +98,18 @@ fn every_agent_follows() -> Result<()> {
         for (client, other) in [(&it.infra, "apps"), (&it.apps, "infra")] {
             for agent in agents(client).await? {
                 let remote = status(client, &agent).await?["cluster-mesh"]["clusters"][0].clone();
-                expect("a remote that is ready at once after the boot", is_complete(&remote) && remote["name"] == other, &remote)?;
+                expect(
+                    "a remote that is ready at once after the boot",
+                    is_complete(&remote) && remote["name"] == other,
+                    &remote,
+                )?;
             }
             let links = kvstoremesh(client).await?;
-            expect("two replicas that follow", links.len() == 2 && links.iter().all(is_complete), &links)?;
+            expect(
+                "two replicas that follow",
+                links.len() == 2 && links.iter().all(is_complete),
+                &links,
+            )?;
         }
         it.lab.shutdown().await.map_err(text)
     })
@@ -90,9 +121,15 @@ fn a_wrong_status_is_a_fault() -> Result<()> {
         let agent = agents(&it.apps).await?.remove(0);
         let control = it.lab.control();
         let cases: [(&str, &str, fn(&Value) -> bool); 3] = [
-            ("mesh-remote-not-connected", "connected", |remote| remote["connected"] != true && remote["ready"] != true),
-            ("mesh-agent-not-ready", "ready", |remote| remote["connected"] == true && remote["ready"] != true),
-            ("mesh-wrong-cluster-id", "config", |remote| remote["config"]["cluster-id"] != 1),
+            ("mesh-remote-not-connected", "connected", |remote| {
+                remote["connected"] != true && remote["ready"] != true
+            }),
+            ("mesh-agent-not-ready", "ready", |remote| {
+                remote["connected"] == true && remote["ready"] != true
+            }),
+            ("mesh-wrong-cluster-id", "config", |remote| {
+                remote["config"]["cluster-id"] != 1
+            }),
         ];
         for (fault, what, is_wrong) in cases {
             control.inject(fault).await.map_err(text)?;
@@ -105,7 +142,13 @@ fn a_wrong_status_is_a_fault() -> Result<()> {
         control.inject("mesh-kvstoremesh-disconnected").await.map_err(text)?;
         eventually("KVStoreMesh says that it is disconnected", || async {
             let links = kvstoremesh(&it.apps).await?;
-            expect("not ready", links.iter().all(|link| link["ready"] != true && link["num-failures"] == 1), &links)
+            expect(
+                "not ready",
+                links
+                    .iter()
+                    .all(|link| link["ready"] != true && link["num-failures"] == 1),
+                &links,
+            )
         })
         .await?;
         let quiet = status(&it.apps, &agent).await?["cluster-mesh"]["clusters"][0].clone();
@@ -134,33 +177,81 @@ fn commands_answer() -> Result<()> {
         let say = |command: &'static str| inside::json(&it.infra, &agent, "cilium-agent", command);
         let encrypt = say("cilium-dbg encrypt status -o json").await?;
         let interface = &encrypt["wireguard"]["interfaces"][0];
-        expect("WireGuard with five peers", interface["peer-count"] == 5 && interface["peers"].is_null(), &encrypt)?;
+        expect(
+            "WireGuard with five peers",
+            interface["peer-count"] == 5 && interface["peers"].is_null(),
+            &encrypt,
+        )?;
         let debuginfo = say("cilium-dbg debuginfo --output json").await?;
         let peers = debuginfo["encryption"]["wireguard"]["interfaces"][0]["peers"].clone();
         expect("five peers", peers.as_array().map(Vec::len) == Some(5), &peers)?;
         let nodes = say("cilium-dbg node list -o json").await?;
         expect("six nodes", nodes.as_array().map(Vec::len) == Some(6), &nodes)?;
         let endpoints = say("cilium-dbg endpoint list -o json").await?;
-        let names: Vec<_> = endpoints.as_array().into_iter().flatten().filter_map(|e| e["status"]["external-identifiers"]["pod-name"].as_str()).collect();
-        expect("the probe agent's endpoint", names.iter().any(|name| name.starts_with("test/agent-")), &names)?;
+        let names: Vec<_> = endpoints
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|e| e["status"]["external-identifiers"]["pod-name"].as_str())
+            .collect();
+        expect(
+            "the probe agent's endpoint",
+            names.iter().any(|name| name.starts_with("test/agent-")),
+            &names,
+        )?;
         eventually("every node has been probed", || async {
             let health = say("cilium-health status --probe -o json").await?;
             let nodes = health["nodes"].as_array().cloned().unwrap_or_default();
             let reached = |node: &Value| {
-                node["host"]["primary-address"]["http"]["latency"].is_u64() && node["health-endpoint"]["primary-address"]["icmp"]["latency"].is_u64()
+                node["host"]["primary-address"]["http"]["latency"].is_u64()
+                    && node["health-endpoint"]["primary-address"]["icmp"]["latency"].is_u64()
             };
-            expect("six reachable nodes", nodes.len() == 6 && nodes.iter().all(reached), &nodes)
+            expect(
+                "six reachable nodes",
+                nodes.len() == 6 && nodes.iter().all(reached),
+                &nodes,
+            )
         })
         .await?;
-        for command in ["cilium-dbg status", "cilium-dbg status --verbose", "cilium-dbg service list", "cilium-dbg policy get", "cilium-dbg version", "cilium-dbg metrics list", "cilium-dbg troubleshoot clustermesh", "cilium-health status", "hubble observe --last 5", "hubble status"] {
+        for command in [
+            "cilium-dbg status",
+            "cilium-dbg status --verbose",
+            "cilium-dbg service list",
+            "cilium-dbg policy get",
+            "cilium-dbg version",
+            "cilium-dbg metrics list",
+            "cilium-dbg troubleshoot clustermesh",
+            "cilium-health status",
+            "hubble observe --last 5",
+            "hubble status",
+        ] {
             let ran = inside::run(&it.infra, &agent, "cilium-agent", command).await?;
-            expect(&format!("{command} to print something"), ran.code == 0 && !ran.stdout.is_empty() && ran.stderr.is_empty(), &ran)?;
+            expect(
+                &format!("{command} to print something"),
+                ran.code == 0 && !ran.stdout.is_empty() && ran.stderr.is_empty(),
+                &ran,
+            )?;
         }
-        let flows = inside::run(&it.infra, &agent, "cilium-agent", "hubble observe -o jsonpb --last 3 --verdict FORWARDED").await?;
+        let flows = inside::run(
+            &it.infra,
+            &agent,
+            "cilium-agent",
+            "hubble observe -o jsonpb --last 3 --verdict FORWARDED",
+        )
+        .await?;
         expect("three flows", flows.stdout.lines().count() == 3, &flows)?;
-        for (command, code) in [("cilium-dbg status --no-such-flag", 1), ("cilium-dbg debuginfo -o json", 1), ("cilium-dbg frobnicate", 1), ("bash -c true", 127)] {
+        for (command, code) in [
+            ("cilium-dbg status --no-such-flag", 1),
+            ("cilium-dbg debuginfo -o json", 1),
+            ("cilium-dbg frobnicate", 1),
+            ("bash -c true", 127),
+        ] {
             let ran = inside::run(&it.infra, &agent, "cilium-agent", command).await?;
-            expect(&format!("{command} to end with {code}"), ran.code == code && ran.stdout.is_empty() && !ran.stderr.is_empty(), &ran)?;
+            expect(
+                &format!("{command} to end with {code}"),
+                ran.code == code && ran.stdout.is_empty() && !ran.stderr.is_empty(),
+                &ran,
+            )?;
         }
         it.lab.shutdown().await.map_err(text)
     })
@@ -178,9 +269,18 @@ fn service(name: &str, annotations: Value) -> Result<Service> {
 async fn backends(client: &Client, wanted: &str) -> Result<Vec<String>> {
     let agent = agents(client).await?.remove(0);
     let all = inside::json(client, &agent, "cilium-agent", "cilium-dbg service list -o json").await?;
-    let service = all.as_array().into_iter().flatten().find(|s| s["spec"]["flags"]["name"] == wanted);
-    let addresses = service.and_then(|s| s["spec"]["backend-addresses"].as_array().cloned()).unwrap_or_default();
-    let mut addresses: Vec<_> = addresses.iter().filter_map(|b| b["ip"].as_str().map(str::to_owned)).collect();
+    let service = all
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|s| s["spec"]["flags"]["name"] == wanted);
+    let addresses = service
+        .and_then(|s| s["spec"]["backend-addresses"].as_array().cloned())
+        .unwrap_or_default();
+    let mut addresses: Vec<_> = addresses
+        .iter()
+        .filter_map(|b| b["ip"].as_str().map(str::to_owned))
+        .collect();
     addresses.sort();
     Ok(addresses)
 }
@@ -194,12 +294,24 @@ fn a_global_service_is_merged() -> Result<()> {
         let post = PostParams::default();
         let global = json!({"service.cilium.io/global": "true"});
         for client in [&it.infra, &it.apps] {
-            of(client).create(&post, &service("global", global.clone())?).await.map_err(text)?;
-            of(client).create(&post, &service("plain", json!({}))?).await.map_err(text)?;
+            of(client)
+                .create(&post, &service("global", global.clone())?)
+                .await
+                .map_err(text)?;
+            of(client)
+                .create(&post, &service("plain", json!({}))?)
+                .await
+                .map_err(text)?;
         }
         let closed = json!({"service.cilium.io/global": "true", "service.cilium.io/shared": "false"});
-        of(&it.infra).create(&post, &service("closed", global)?).await.map_err(text)?;
-        of(&it.apps).create(&post, &service("closed", closed)?).await.map_err(text)?;
+        of(&it.infra)
+            .create(&post, &service("closed", global)?)
+            .await
+            .map_err(text)?;
+        of(&it.apps)
+            .create(&post, &service("closed", closed)?)
+            .await
+            .map_err(text)?;
         let mut both = [near.clone(), far].concat();
         both.sort();
         let mut own = near;
@@ -213,7 +325,10 @@ fn a_global_service_is_merged() -> Result<()> {
             let found = backends(&it.infra, name).await?;
             expect(&format!("only own backends of {name}"), found == own, &found)?;
         }
-        of(&it.apps).delete("global", &DeleteParams::default()).await.map_err(text)?;
+        of(&it.apps)
+            .delete("global", &DeleteParams::default())
+            .await
+            .map_err(text)?;
         eventually("backends go with the other cluster's service", || async {
             let found = backends(&it.infra, "global").await?;
             expect("its own three", found == own, &found)
@@ -230,7 +345,10 @@ fn a_stopped_propagation_is_silent() -> Result<()> {
         let namespace = json!({"metadata": {"name": "test"}});
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(it.apps.clone());
         let post = PostParams::default();
-        namespaces.create(&post, &serde_json::from_value(namespace).map_err(text)?).await.map_err(text)?;
+        namespaces
+            .create(&post, &serde_json::from_value(namespace).map_err(text)?)
+            .await
+            .map_err(text)?;
         let of = |client: &Client| Api::<Service>::namespaced(client.clone(), "test");
         let control = it.lab.control();
         control.inject("mesh-propagation-stopped").await.map_err(text)?;
@@ -245,7 +363,11 @@ fn a_stopped_propagation_is_silent() -> Result<()> {
         let agent = agents(&it.apps).await?.remove(0);
         let remote = status(&it.apps, &agent).await?["cluster-mesh"]["clusters"][0].clone();
         let links = kvstoremesh(&it.apps).await?;
-        expect("a green status", is_complete(&remote) && links.iter().all(is_complete), &(remote, links))?;
+        expect(
+            "a green status",
+            is_complete(&remote) && links.iter().all(is_complete),
+            &(remote, links),
+        )?;
         control.heal_all().await.map_err(text)?;
         eventually("what was held back arrives", || async {
             let found = backends(&it.apps, "late").await?;
@@ -256,8 +378,25 @@ fn a_stopped_propagation_is_silent() -> Result<()> {
     })
 }
 
-async fn ask(client: &Client, from: &Pod, name: &str, record: RecordType, server: Option<SocketAddr>, over: Transport) -> Result<Outcome> {
-    let action = Action::Dns { name: name.to_owned(), record, server, transport: over, search: if name.ends_with('.') { Search::Absolute } else { Search::ResolvConf } };
+async fn ask(
+    client: &Client,
+    from: &Pod,
+    name: &str,
+    record: RecordType,
+    server: Option<SocketAddr>,
+    over: Transport,
+) -> Result<Outcome> {
+    let action = Action::Dns {
+        name: name.to_owned(),
+        record,
+        server,
+        transport: over,
+        search: if name.ends_with('.') {
+            Search::Absolute
+        } else {
+            Search::ResolvConf
+        },
+    };
     let probes = vec![Probe::once(action, Duration::from_secs(3))];
     match command(client, from, Command::Batch { probes }).await? {
         (_, Answer::Outcomes { outcomes }) => outcomes.into_iter().next().ok_or_else(|| "no outcome".to_owned()),
@@ -270,13 +409,22 @@ fn dns_answers() -> Result<()> {
         let it = start().await?;
         let pods = deploy_agents(&it.infra, "infra", 3).await?;
         let services: Api<Service> = Api::namespaced(it.infra.clone(), "test");
-        let made = services.create(&PostParams::default(), &service("web", json!({}))?).await.map_err(text)?;
+        let made = services
+            .create(&PostParams::default(), &service("web", json!({}))?)
+            .await
+            .map_err(text)?;
         let cluster_ip = made.spec.and_then(|spec| spec.cluster_ip).ok_or("no cluster IP")?;
         let replicas = inside::pods(&it.infra, "k8s-app=kube-dns").await?;
-        expect("two replicas", replicas.len() == 2, &replicas.iter().map(name).collect::<Vec<_>>())?;
+        expect(
+            "two replicas",
+            replicas.len() == 2,
+            &replicas.iter().map(name).collect::<Vec<_>>(),
+        )?;
         let mut servers = vec![None];
         for replica in &replicas {
-            servers.push(Some(format!("{}:53", address(replica)).parse::<SocketAddr>().map_err(text)?));
+            servers.push(Some(
+                format!("{}:53", address(replica)).parse::<SocketAddr>().map_err(text)?,
+            ));
         }
         let whole = "web.test.svc.cluster.local.";
         for server in servers.iter().copied() {
@@ -286,12 +434,24 @@ fn dns_answers() -> Result<()> {
                     expect(&cluster_ip, format!("{outcome:?}").contains(&cluster_ip), &outcome)
                 })
                 .await?;
-                let absent = ask(&it.infra, &pods[0], "gone.test.svc.cluster.local.", RecordType::A, server, over).await?;
+                let absent = ask(
+                    &it.infra,
+                    &pods[0],
+                    "gone.test.svc.cluster.local.",
+                    RecordType::A,
+                    server,
+                    over,
+                )
+                .await?;
                 expect("NXDOMAIN", format!("{absent:?}").contains("NxDomain"), &absent)?;
             }
         }
         let short = ask(&it.infra, &pods[0], "web", RecordType::A, None, Transport::Udp).await?;
-        expect("the short name to resolve", format!("{short:?}").contains(&cluster_ip), &short)?;
+        expect(
+            "the short name to resolve",
+            format!("{short:?}").contains(&cluster_ip),
+            &short,
+        )?;
 
         let control = it.lab.control();
         control.inject("dns-silent-udp").await.map_err(text)?;

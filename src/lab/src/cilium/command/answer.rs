@@ -14,7 +14,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn text(stdout: String) -> Self {
-        Self { stdout, stderr: String::new(), code: 0 }
+        Self {
+            stdout,
+            stderr: String::new(),
+            code: 0,
+        }
     }
 
     pub(crate) fn json(value: &Value) -> Self {
@@ -23,12 +27,18 @@ impl Answer {
     }
 
     pub(crate) fn failed(message: &str) -> Self {
-        Self { stdout: String::new(), stderr: message.to_owned(), code: 1 }
+        Self {
+            stdout: String::new(),
+            stderr: message.to_owned(),
+            code: 1,
+        }
     }
 
     /// Writes it to the client. With a terminal there is no stderr of its own.
     pub(crate) async fn deliver(self, exec: Exec) -> ExitStatus {
-        let Exec { mut stdout, mut stderr, .. } = exec;
+        let Exec {
+            mut stdout, mut stderr, ..
+        } = exec;
         let errors = match &mut stderr {
             Some(stderr) => Some(stderr),
             None => None,

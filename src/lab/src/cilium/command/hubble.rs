@@ -11,8 +11,8 @@ use super::{Answer, Line, UsageError};
 /// What `hubble observe` shows without `--last`.
 const LAST: usize = 20;
 const FLAGS: [&str; 15] = [
-    "output", "last", "first", "since", "until", "verdict", "type", "protocol", "pod", "from-pod", "to-pod", "ip", "from-ip",
-    "to-ip", "color",
+    "output", "last", "first", "since", "until", "verdict", "type", "protocol", "pod", "from-pod", "to-pod", "ip",
+    "from-ip", "to-ip", "color",
 ];
 
 pub(super) async fn answer(gatherer: &Gatherer<'_>, arguments: &[String]) -> Result<Answer, UsageError> {
@@ -29,7 +29,10 @@ pub(super) async fn answer(gatherer: &Gatherer<'_>, arguments: &[String]) -> Res
             let (seen, max) = (view.counters.flows_seen, view.flow_capacity as u64);
             let current = seen.min(max);
             let uptime = view.now.duration_since(view.started).unwrap_or_default();
-            let (share, rate) = (current as f64 * 100.0 / max.max(1) as f64, seen as f64 / uptime.as_secs_f64().max(1.0));
+            let (share, rate) = (
+                current as f64 * 100.0 / max.max(1) as f64,
+                seen as f64 / uptime.as_secs_f64().max(1.0),
+            );
             Ok(Answer::text(format!(
                 "Healthcheck (via unix:///var/run/cilium/hubble.sock): Ok\nCurrent/Max Flows: {current}/{max} \
                  ({share:.2}%)\nFlows/s: {rate:.2}\nUptime: {}\n",
@@ -44,7 +47,9 @@ fn observe(view: &FlowView, line: &Line) -> Result<Answer, UsageError> {
     let number = |flag: &str| match line.values(flag).last() {
         None => Ok(None),
         Some(text) => text.parse::<usize>().map(Some).map_err(|_| {
-            UsageError::new(format!("invalid argument \"{text}\" for \"--{flag}\" flag: not a number"))
+            UsageError::new(format!(
+                "invalid argument \"{text}\" for \"--{flag}\" flag: not a number"
+            ))
         }),
     };
     let wanted: Vec<_> = view.events.iter().filter(|event| matches(event, view, line)).collect();
@@ -75,8 +80,15 @@ fn matches(event: &FlowEvent, view: &FlowView, line: &Line) -> bool {
         values.peek().is_none() || values.any(test)
     };
     let pod = |party: &meshproof_datapath::Party, wanted: &str| {
-        let wanted = if wanted.contains('/') { wanted.to_owned() } else { format!("default/{wanted}") };
-        let known = view.addresses.iter().filter(|entry| entry.cidr.network() == party.address);
+        let wanted = if wanted.contains('/') {
+            wanted.to_owned()
+        } else {
+            format!("default/{wanted}")
+        };
+        let known = view
+            .addresses
+            .iter()
+            .filter(|entry| entry.cidr.network() == party.address);
         // A pod's name may be given by its beginning.
         known
             .filter_map(|entry| entry.pod.as_ref())

@@ -4,8 +4,8 @@ use super::answer::Answer;
 
 /// Flags that take a value. All others are switches.
 const WITH_VALUE: [&str; 14] = [
-    "output", "last", "first", "since", "until", "verdict", "type", "protocol", "pod", "from-pod", "to-pod", "ip", "from-ip",
-    "to-ip",
+    "output", "last", "first", "since", "until", "verdict", "type", "protocol", "pod", "from-pod", "to-pod", "ip",
+    "from-ip", "to-ip",
 ];
 /// Short names.
 const SHORT: [(&str, &str); 3] = [("o", "output"), ("t", "type"), ("v", "verbose")];
@@ -52,7 +52,11 @@ impl UsageError {
 
 impl Line {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, UsageError> {
-        let mut line = Self { words: Vec::new(), flags: Vec::new(), short_output: false };
+        let mut line = Self {
+            words: Vec::new(),
+            flags: Vec::new(),
+            short_output: false,
+        };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             let (name, mut value) = if let Some(long) = argument.strip_prefix("--") {
@@ -63,7 +67,8 @@ impl Line {
             } else if let Some(short) = argument.strip_prefix('-').filter(|short| !short.is_empty()) {
                 let (letter, rest) = short.split_at(short.chars().next().map_or(0, char::len_utf8));
                 let known = SHORT.iter().find(|(known, _)| *known == letter);
-                let (_, name) = known.ok_or_else(|| UsageError(format!("unknown shorthand flag: '{letter}' in {argument}")))?;
+                let (_, name) =
+                    known.ok_or_else(|| UsageError(format!("unknown shorthand flag: '{letter}' in {argument}")))?;
                 line.short_output |= *name == "output";
                 let rest = rest.strip_prefix('=').unwrap_or(rest);
                 ((*name).to_owned(), (!rest.is_empty()).then(|| rest.to_owned()))
@@ -72,7 +77,9 @@ impl Line {
                 continue;
             };
             if value.is_none() && WITH_VALUE.contains(&name.as_str()) {
-                let next = arguments.next().ok_or_else(|| UsageError(format!("flag needs an argument: --{name}")))?;
+                let next = arguments
+                    .next()
+                    .ok_or_else(|| UsageError(format!("flag needs an argument: --{name}")))?;
                 value = Some(next.clone());
             }
             line.flags.push((name, value));
@@ -101,7 +108,10 @@ impl Line {
     }
 
     pub(crate) fn values(&self, flag: &str) -> impl Iterator<Item = &str> {
-        self.flags.iter().filter(move |(name, _)| name == flag).filter_map(|(_, value)| value.as_deref())
+        self.flags
+            .iter()
+            .filter(move |(name, _)| name == flag)
+            .filter_map(|(_, value)| value.as_deref())
     }
 
     pub(crate) fn format(&self, flag: &str) -> Result<Format, UsageError> {
@@ -123,7 +133,13 @@ mod tests {
 
     #[test]
     fn every_spelling_of_the_output_flag_is_read() {
-        for text in ["status -o json", "status -ojson", "status -o=json", "status --output json", "status --output=json"] {
+        for text in [
+            "status -o json",
+            "status -ojson",
+            "status -o=json",
+            "status --output json",
+            "status --output=json",
+        ] {
             let line = parse(text).unwrap();
             assert_eq!(line.words().collect::<Vec<_>>(), ["status"], "{text}");
             assert_eq!(line.format("output"), Ok(Format::Json), "{text}");
@@ -134,13 +150,19 @@ mod tests {
     #[test]
     fn debuginfo_has_no_short_output_flag() {
         assert!(parse("debuginfo --output json").is_ok());
-        assert_eq!(parse("debuginfo -o json").unwrap_err(), UsageError("unknown shorthand flag: 'o' in -o".into()));
+        assert_eq!(
+            parse("debuginfo -o json").unwrap_err(),
+            UsageError("unknown shorthand flag: 'o' in -o".into())
+        );
     }
 
     #[test]
     fn unknown_flags_are_refused() {
         let line = parse("status --frobnicate").unwrap();
-        assert_eq!(line.only(&["output"]), Err(UsageError("unknown flag: --frobnicate".into())));
+        assert_eq!(
+            line.only(&["output"]),
+            Err(UsageError("unknown flag: --frobnicate".into()))
+        );
         assert!(parse("status --output").is_err(), "a value is missing");
     }
 }

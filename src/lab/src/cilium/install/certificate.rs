@@ -32,24 +32,37 @@ pub(super) struct Signed {
 impl Authority {
     pub(super) fn new() -> Result<Self, CertificateError> {
         let name = "Cilium CA";
-        let failed = |source| CertificateError { name: name.to_owned(), source };
+        let failed = |source| CertificateError {
+            name: name.to_owned(),
+            source,
+        };
         let key = KeyPair::generate().map_err(failed)?;
         let mut params = params(name, &[]).map_err(failed)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key).map_err(failed)?.pem();
         let pem = key.serialize_pem();
-        Ok(Self { issuer: Issuer::new(params, key), certificate, key: pem })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            certificate,
+            key: pem,
+        })
     }
 
     pub(super) fn sign(&self, name: &str, hosts: &[&str]) -> Result<Signed, CertificateError> {
-        let failed = |source| CertificateError { name: name.to_owned(), source };
+        let failed = |source| CertificateError {
+            name: name.to_owned(),
+            source,
+        };
         let key = KeyPair::generate().map_err(failed)?;
         let mut params = params(name, hosts).map_err(failed)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?.pem();
-        Ok(Signed { certificate, key: key.serialize_pem() })
+        Ok(Signed {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 }
 

@@ -30,12 +30,28 @@ pub(super) fn secrets(topology: &Topology, cluster: &ClusterSpec) -> Result<Vec<
         object("cilium-ca", "Opaque", ca),
         object("cilium-clustermesh", "Opaque", Value::Object(local)),
         object("cilium-kvstoremesh", "Opaque", Value::Object(remote)),
-        tls("clustermesh-apiserver-admin-cert", &format!("admin-{name}"), &["localhost"])?,
+        tls(
+            "clustermesh-apiserver-admin-cert",
+            &format!("admin-{name}"),
+            &["localhost"],
+        )?,
         tls("clustermesh-apiserver-local-cert", &format!("local-{name}"), &[])?,
         tls("clustermesh-apiserver-remote-cert", &format!("remote-{name}"), &[])?,
-        tls("clustermesh-apiserver-server-cert", "clustermesh-apiserver.cilium.io", &mesh_hosts)?,
-        tls("hubble-relay-client-certs", "*.hubble-relay.cilium.io", &["*.hubble-relay.cilium.io"])?,
-        tls("hubble-server-certs", &format!("*.{name}.hubble-grpc.cilium.io"), &[&format!("*.{name}.hubble-grpc.cilium.io")])?,
+        tls(
+            "clustermesh-apiserver-server-cert",
+            "clustermesh-apiserver.cilium.io",
+            &mesh_hosts,
+        )?,
+        tls(
+            "hubble-relay-client-certs",
+            "*.hubble-relay.cilium.io",
+            &["*.hubble-relay.cilium.io"],
+        )?,
+        tls(
+            "hubble-server-certs",
+            &format!("*.{name}.hubble-grpc.cilium.io"),
+            &[&format!("*.{name}.hubble-grpc.cilium.io")],
+        )?,
     ])
 }
 
@@ -49,11 +65,17 @@ fn encoded(text: &str) -> String {
 
 /// With KVStoreMesh, agents ask their own cluster for every other one.
 fn local_etcd() -> Value {
-    etcd("https://clustermesh-apiserver.kube-system.svc:2379", "local-etcd-client")
+    etcd(
+        "https://clustermesh-apiserver.kube-system.svc:2379",
+        "local-etcd-client",
+    )
 }
 
 fn remote_etcd(other: &ClusterSpec) -> Value {
-    etcd(&format!("https://{}.mesh.cilium.io:{}", other.name, mesh_node_port(other)), "common-etcd-client")
+    etcd(
+        &format!("https://{}.mesh.cilium.io:{}", other.name, mesh_node_port(other)),
+        "common-etcd-client",
+    )
 }
 
 fn etcd(endpoint: &str, client: &str) -> Value {

@@ -17,9 +17,7 @@ fn labels(name: &str, app: &str) -> Value {
 }
 
 pub(super) fn services(cluster: &ClusterSpec) -> Vec<Value> {
-    let service = |name: &str, labels: Value, spec: Value| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec})
-    };
+    let service = |name: &str, labels: Value, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec});
     vec![
         service(
             "clustermesh-apiserver",
@@ -162,7 +160,13 @@ fn operator() -> Value {
             "terminationMessagePolicy": "FallbackToLogsOnError",
         }],
     });
-    deployment("cilium-operator", labels, json!({"io.cilium/app": "operator", "name": "cilium-operator"}), 1, pod)
+    deployment(
+        "cilium-operator",
+        labels,
+        json!({"io.cilium/app": "operator", "name": "cilium-operator"}),
+        1,
+        pod,
+    )
 }
 
 /// Two replicas, as the operators claim, where there are nodes for them.
@@ -196,12 +200,23 @@ fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Value {
         container
     };
     let mesh = "/usr/bin/clustermesh-apiserver";
-    let named = ["--cluster-name=$(CLUSTER_NAME)", "--cluster-id=$(CLUSTER_ID)", "--max-connected-clusters=255"];
+    let named = [
+        "--cluster-name=$(CLUSTER_NAME)",
+        "--cluster-id=$(CLUSTER_ID)",
+        "--max-connected-clusters=255",
+    ];
     let with = |first: &str| json!([first, named[0], named[1], named[2]]);
-    let hosts = topology.clusters.iter().filter(|other| other.name != cluster.name).flat_map(|other| {
-        let host = format!("{}.mesh.cilium.io", other.name);
-        other.nodes.iter().map(move |node| json!({"hostnames": [host], "ip": node.address.to_string()}))
-    });
+    let hosts = topology
+        .clusters
+        .iter()
+        .filter(|other| other.name != cluster.name)
+        .flat_map(|other| {
+            let host = format!("{}.mesh.cilium.io", other.name);
+            other
+                .nodes
+                .iter()
+                .map(move |node| json!({"hostnames": [host], "ip": node.address.to_string()}))
+        });
     let pod = json!({
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "priorityClassName": "system-cluster-critical",
@@ -243,7 +258,13 @@ fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Value {
         ],
     });
     let selector = json!({"k8s-app": "clustermesh-apiserver"});
-    let mut object = deployment("clustermesh-apiserver", labels, selector, cluster.nodes.len().min(2), pod);
+    let mut object = deployment(
+        "clustermesh-apiserver",
+        labels,
+        selector,
+        cluster.nodes.len().min(2),
+        pod,
+    );
     object["spec"]["strategy"]["rollingUpdate"] = json!({"maxSurge": 1, "maxUnavailable": 0});
     object["spec"]["template"]["metadata"]["annotations"] =
         json!({"kubectl.kubernetes.io/default-container": "apiserver"});

@@ -32,7 +32,10 @@ pub fn ipcache(view: &AgentView) -> Value {
             Some(host) => (host.to_string(), "hastunnel"),
             None => ("0.0.0.0".to_owned(), "<none>"),
         };
-        let text = format!("identity={} encryptkey={key} tunnelendpoint={tunnel} flags={flags}", entry.identity);
+        let text = format!(
+            "identity={} encryptkey={key} tunnelendpoint={tunnel} flags={flags}",
+            entry.identity
+        );
         (entry.cidr.to_string(), json!([text]))
     });
     Value::Object(entries.collect::<Map<_, _>>())
@@ -40,7 +43,10 @@ pub fn ipcache(view: &AgentView) -> Value {
 
 /// `cilium-dbg identity list -o json`.
 pub fn identities(identities: &[(u32, Vec<String>)]) -> Value {
-    identities.iter().map(|(id, labels)| json!({"id": id, "labels": labels})).collect()
+    identities
+        .iter()
+        .map(|(id, labels)| json!({"id": id, "labels": labels}))
+        .collect()
 }
 
 /// `cilium-dbg identity list`.
@@ -60,7 +66,9 @@ pub fn text(view: &AgentView) -> String {
     let mut text = "IP                  IDENTITY                                            SOURCE\n".to_owned();
     for entry in &view.addresses {
         let identity = view.identities.iter().find(|(id, _)| *id == entry.identity);
-        let labels = identity.map(|(_, labels)| labels.join(",")).unwrap_or_else(|| entry.identity.to_string());
+        let labels = identity
+            .map(|(_, labels)| labels.join(","))
+            .unwrap_or_else(|| entry.identity.to_string());
         let source = entry.pod.as_ref().map_or("", |(_, _, source)| source);
         text.push_str(&format!("{:<19} {labels:<51} {source}\n", entry.cidr.to_string()));
     }

@@ -21,11 +21,23 @@ struct Task {
 
 impl Task {
     fn every(name: impl Into<String>, interval: Duration, since: SystemTime) -> Self {
-        Self { name: name.into(), interval: Some(interval), retry_base: None, since, runs: true }
+        Self {
+            name: name.into(),
+            interval: Some(interval),
+            retry_base: None,
+            since,
+            runs: true,
+        }
     }
 
     fn once(name: impl Into<String>, since: SystemTime) -> Self {
-        Self { name: name.into(), interval: None, retry_base: None, since, runs: true }
+        Self {
+            name: name.into(),
+            interval: None,
+            retry_base: None,
+            since,
+            runs: true,
+        }
     }
 
     fn value(&self, now: SystemTime) -> Value {
@@ -39,7 +51,9 @@ impl Task {
         let mut status = json!({"last-failure-timestamp": NEVER, "last-success-timestamp": NEVER});
         if self.runs {
             let passed = now.duration_since(self.since).unwrap_or_default();
-            let rounds = self.interval.map_or(0, |interval| passed.as_nanos() / interval.as_nanos().max(1));
+            let rounds = self
+                .interval
+                .map_or(0, |interval| passed.as_nanos() / interval.as_nanos().max(1));
             let rounds = u32::try_from(rounds).unwrap_or(u32::MAX);
             let last = self.since + self.interval.unwrap_or_default() * rounds;
             status["last-success-timestamp"] = json!(millis(last));
@@ -51,11 +65,16 @@ impl Task {
 
 /// The same task has the same uuid in every output.
 fn uuid(name: &str, since: SystemTime) -> String {
-    let seed = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let seed = since
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let hash = name.bytes().fold(seed ^ 0x6c62_272e_07bb_0142, |hash, byte| {
         (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
     });
-    uuid::Builder::from_random_bytes(hash.to_be_bytes()).into_uuid().to_string()
+    uuid::Builder::from_random_bytes(hash.to_be_bytes())
+        .into_uuid()
+        .to_string()
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -71,13 +90,21 @@ fn tasks_of_endpoint(endpoint: &EndpointView) -> Vec<Task> {
         Task {
             retry_base: Some(Duration::from_secs(2)),
             runs: false,
-            ..Task::every(format!("endpoint-{id}-regeneration-recovery"), Duration::from_secs(1), since)
+            ..Task::every(
+                format!("endpoint-{id}-regeneration-recovery"),
+                Duration::from_secs(1),
+                since,
+            )
         },
         Task::every(format!("resolve-identity-{id}"), 5 * MINUTE, since),
     ];
     if let EndpointKind::Pod { namespace, name, .. } = &endpoint.kind {
         tasks.push(Task::once(format!("resolve-labels-{namespace}/{name}"), since));
-        tasks.push(Task::every(format!("sync-to-k8s-ciliumendpoint ({id})"), Duration::from_secs(10), since));
+        tasks.push(Task::every(
+            format!("sync-to-k8s-ciliumendpoint ({id})"),
+            Duration::from_secs(10),
+            since,
+        ));
     }
     tasks.push(Task::every(format!("sync-policymap-{id}"), 15 * MINUTE, since));
     tasks
@@ -97,9 +124,16 @@ pub fn all(view: &AgentView) -> Vec<Value> {
         Task::once("local-identity-checkpoint", since),
         Task::once("proxy-ports-checkpoint", since),
         Task::every("sync-utime", MINUTE, since),
-        Task { retry_base: Some(Duration::from_secs(10)), ..Task::once("write-cni-file", since) },
+        Task {
+            retry_base: Some(Duration::from_secs(10)),
+            ..Task::once("write-cni-file", since)
+        },
     ];
-    tasks.extend(view.remotes.iter().map(|remote| Task::every(format!("remote-etcd-{}", remote.name), 4 * MINUTE, since)));
+    tasks.extend(
+        view.remotes
+            .iter()
+            .map(|remote| Task::every(format!("remote-etcd-{}", remote.name), 4 * MINUTE, since)),
+    );
     tasks.extend(view.endpoints.iter().flat_map(tasks_of_endpoint));
     tasks.iter().map(|task| task.value(view.now)).collect()
 }

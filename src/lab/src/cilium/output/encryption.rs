@@ -9,7 +9,9 @@ use super::super::view::EncryptionView;
 
 /// What `cilium-dbg status -o json` has under `encryption`.
 pub fn status(view: &EncryptionView) -> Value {
-    let EncryptionView::WireGuard { port, .. } = view else { return json!({"mode": "Disabled"}) };
+    let EncryptionView::WireGuard { port, .. } = view else {
+        return json!({"mode": "Disabled"});
+    };
     let mut value = encrypt_status(view);
     value["wireguard"]["interfaces"][0]["listen-port"] = json!(port);
     value["wireguard"]["node-encryption"] = json!("Disabled");
@@ -18,7 +20,9 @@ pub fn status(view: &EncryptionView) -> Value {
 
 /// `cilium-dbg encrypt status -o json`: without the port, and without peers.
 pub fn encrypt_status(view: &EncryptionView) -> Value {
-    let EncryptionView::WireGuard { public_key, peers, .. } = view else { return json!({"mode": "Disabled"}) };
+    let EncryptionView::WireGuard { public_key, peers, .. } = view else {
+        return json!({"mode": "Disabled"});
+    };
     let mut interface = json!({"name": "cilium_wg0", "peers": null, "public-key": public_key});
     if !peers.is_empty() {
         interface["peer-count"] = json!(peers.len());
@@ -40,7 +44,14 @@ pub fn encrypt_status_text(view: &EncryptionView) -> String {
 
 /// What `cilium-dbg debuginfo --output json` has under `encryption`.
 pub fn debuginfo(view: &EncryptionView) -> Value {
-    let EncryptionView::WireGuard { public_key, port, peers } = view else { return json!({}) };
+    let EncryptionView::WireGuard {
+        public_key,
+        port,
+        peers,
+    } = view
+    else {
+        return json!({});
+    };
     let mut interface = json!({
         "listen-port": port,
         "name": "cilium_wg0",

@@ -36,8 +36,9 @@ fn one(endpoint: &EndpointView, view: &AgentView) -> Value {
     }
     if !endpoint.named_ports.is_empty() {
         let ports = endpoint.named_ports.iter();
-        status["namedPorts"] =
-            ports.map(|(name, protocol, port)| json!({"name": name, "port": port, "protocol": protocol})).collect();
+        status["namedPorts"] = ports
+            .map(|(name, protocol, port)| json!({"name": name, "port": port, "protocol": protocol}))
+            .collect();
     }
     json!({"id": endpoint.id, "spec": options(), "status": status})
 }
@@ -64,7 +65,9 @@ fn options() -> Value {
 
 fn external(endpoint: &EndpointView) -> Value {
     match &endpoint.kind {
-        EndpointKind::Pod { namespace, name, uid, .. } => external_identifiers(namespace, name, uid),
+        EndpointKind::Pod {
+            namespace, name, uid, ..
+        } => external_identifiers(namespace, name, uid),
         EndpointKind::Host => json!({"pod-name": "/"}),
         EndpointKind::Health => json!({"container-name": "cilium-health", "pod-name": "/"}),
     }
@@ -101,14 +104,21 @@ pub(super) fn interface(endpoint: &EndpointView) -> String {
 fn mac(endpoint: &EndpointView, first: u8) -> String {
     let [high, low] = endpoint.id.to_be_bytes();
     let identity = endpoint.identity.to_be_bytes();
-    format!("{first:02x}:{:02x}:{:02x}:{:02x}:{high:02x}:{low:02x}", identity[1], identity[2], identity[3])
+    format!(
+        "{first:02x}:{:02x}:{:02x}:{:02x}:{high:02x}:{low:02x}",
+        identity[1], identity[2], identity[3]
+    )
 }
 
 /// What nobody restricts: everything (0) may go out and come in, and the host (1) may always come in.
 fn policy(endpoint: &EndpointView) -> Value {
     let enabled = endpoint.policy.enabled;
     let is = |one: PolicyEnabled| enabled == one || enabled == PolicyEnabled::Both;
-    let egress = if is(PolicyEnabled::Egress) { json!(null) } else { json!([0]) };
+    let egress = if is(PolicyEnabled::Egress) {
+        json!(null)
+    } else {
+        json!([0])
+    };
     let ingress = match (&endpoint.kind, is(PolicyEnabled::Ingress)) {
         (EndpointKind::Host, _) => json!([0]),
         (_, true) => json!([1]),
@@ -136,17 +146,41 @@ fn policy(endpoint: &EndpointView) -> Value {
 /// As text.
 pub fn text(view: &AgentView) -> String {
     let mut rows = vec![
-        row!["ENDPOINT", "POLICY (ingress)", "POLICY (egress)", "IDENTITY", "LABELS (source:key[=value])", "IPv6", "IPv4", "STATUS"],
+        row![
+            "ENDPOINT",
+            "POLICY (ingress)",
+            "POLICY (egress)",
+            "IDENTITY",
+            "LABELS (source:key[=value])",
+            "IPv6",
+            "IPv4",
+            "STATUS"
+        ],
         row!["", "ENFORCEMENT", "ENFORCEMENT", "", "", "", "", ""],
     ];
     for endpoint in &view.endpoints {
         let enabled = endpoint.policy.enabled;
-        let is = |one| if enabled == one || enabled == PolicyEnabled::Both { "Enabled" } else { "Disabled" };
+        let is = |one| {
+            if enabled == one || enabled == PolicyEnabled::Both {
+                "Enabled"
+            } else {
+                "Disabled"
+            }
+        };
         let address = endpoint.address.map(|address| address.to_string()).unwrap_or_default();
         let mut labels = endpoint.labels.iter();
         let first = labels.next().cloned().unwrap_or_default();
         let (ingress, egress) = (is(PolicyEnabled::Ingress), is(PolicyEnabled::Egress));
-        rows.push(row![endpoint.id, ingress, egress, endpoint.identity, first, "", address, "ready"]);
+        rows.push(row![
+            endpoint.id,
+            ingress,
+            egress,
+            endpoint.identity,
+            first,
+            "",
+            address,
+            "ready"
+        ]);
         rows.extend(labels.map(|label| row!["", "", "", "", label, "", "", ""]));
     }
     table(&rows)

@@ -59,7 +59,10 @@ pub fn flow(event: &FlowEvent, view: &FlowView) -> Value {
         flow["policy_match_type"] = json!(4);
     }
     if event.observation == Observation::ToEndpoint {
-        let to = view.endpoints.iter().find(|endpoint| endpoint.address == Some(event.destination.address));
+        let to = view
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.address == Some(event.destination.address));
         if let Some(endpoint) = to {
             flow["interface"] = json!({"index": u32::from(endpoint.id) + 2, "name": interface(endpoint)});
         }
@@ -71,9 +74,18 @@ pub fn flow(event: &FlowEvent, view: &FlowView) -> Value {
 pub fn text(event: &FlowEvent, view: &FlowView) -> String {
     let time = jiff::Timestamp::try_from(event.time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let name = |party: &Party| {
-        let known = view.addresses.iter().find(|entry| entry.cidr.network() == party.address && entry.cidr.prefix_len() == 32);
-        let name = known.and_then(|entry| entry.pod.as_ref()).map(|(namespace, name, _)| format!("{namespace}/{name}"));
-        let port = if party.port > 0 { format!(":{}", party.port) } else { String::new() };
+        let known = view
+            .addresses
+            .iter()
+            .find(|entry| entry.cidr.network() == party.address && entry.cidr.prefix_len() == 32);
+        let name = known
+            .and_then(|entry| entry.pod.as_ref())
+            .map(|(namespace, name, _)| format!("{namespace}/{name}"));
+        let port = if party.port > 0 {
+            format!(":{}", party.port)
+        } else {
+            String::new()
+        };
         match (name, party.identity.0) {
             (Some(name), id) => format!("{name}{port} (ID:{id})"),
             (None, 1) => format!("{}{port} (host)", party.address),
@@ -88,10 +100,16 @@ pub fn text(event: &FlowEvent, view: &FlowView) -> String {
     };
     let point = match event.verdict {
         FlowVerdict::Dropped(reason) if event.observation == Observation::Drop => reason_text(reason).to_owned(),
-        _ => trace_point(event.observation).map_or("policy-verdict:none".to_owned(), |point| point.to_lowercase().replace('_', "-")),
+        _ => trace_point(event.observation).map_or("policy-verdict:none".to_owned(), |point| {
+            point.to_lowercase().replace('_', "-")
+        }),
     };
     let stamp = time.strftime("%b %e %H:%M:%S%.3f");
-    format!("{stamp}: {left} {arrow} {right} {point} {} ({})", verdict(event.verdict), summary(event))
+    format!(
+        "{stamp}: {left} {arrow} {right} {point} {} ({})",
+        verdict(event.verdict),
+        summary(event)
+    )
 }
 
 fn verdict(verdict: FlowVerdict) -> &'static str {
@@ -112,7 +130,10 @@ const FLAGS: [(u8, &str); 5] = [(FIN, "FIN"), (SYN, "SYN"), (RST, "RST"), (PSH, 
 fn l4(event: &FlowEvent) -> Value {
     let ports = || {
         let mut value = json!({});
-        for (name, port) in [("source_port", event.source.port), ("destination_port", event.destination.port)] {
+        for (name, port) in [
+            ("source_port", event.source.port),
+            ("destination_port", event.destination.port),
+        ] {
             if port > 0 {
                 value[name] = json!(port);
             }
@@ -149,22 +170,38 @@ fn party(party: &Party, view: &FlowView) -> Value {
     if party.identity.0 > 0 {
         value["identity"] = json!(party.identity.0);
     }
-    let local = view.endpoints.iter().find(|endpoint| endpoint.address == Some(party.address));
+    let local = view
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.address == Some(party.address));
     if let Some(endpoint) = local {
         value["ID"] = json!(endpoint.id);
-        if let EndpointKind::Pod { workload: Some((name, kind)), .. } = &endpoint.kind {
+        if let EndpointKind::Pod {
+            workload: Some((name, kind)),
+            ..
+        } = &endpoint.kind
+        {
             value["workloads"] = json!([{"name": name, "kind": kind}]);
         }
     }
-    let known = view.addresses.iter().find(|entry| entry.cidr.prefix_len() == 32 && entry.cidr.network() == party.address);
+    let known = view
+        .addresses
+        .iter()
+        .find(|entry| entry.cidr.prefix_len() == 32 && entry.cidr.network() == party.address);
     if let Some((namespace, name, _)) = known.and_then(|entry| entry.pod.as_ref()) {
         value["namespace"] = json!(namespace);
         value["pod_name"] = json!(name);
     }
-    let labels = view.identities.iter().find(|(id, _)| *id == party.identity.0).map(|(_, labels)| labels);
+    let labels = view
+        .identities
+        .iter()
+        .find(|(id, _)| *id == party.identity.0)
+        .map(|(_, labels)| labels);
     if let Some(labels) = labels.filter(|labels| !labels.is_empty()) {
         value["labels"] = json!(labels);
-        let cluster = labels.iter().find_map(|label| label.strip_prefix("k8s:io.cilium.k8s.policy.cluster="));
+        let cluster = labels
+            .iter()
+            .find_map(|label| label.strip_prefix("k8s:io.cilium.k8s.policy.cluster="));
         if let Some(cluster) = cluster {
             value["cluster_name"] = json!(cluster);
         }
@@ -202,7 +239,10 @@ fn trace_point(observation: Observation) -> Option<&'static str> {
 fn summary(event: &FlowEvent) -> String {
     match event.protocol {
         Protocol::Tcp => {
-            let set = FLAGS.iter().filter(|(bit, _)| event.tcp_flags & bit != 0).map(|(_, name)| *name);
+            let set = FLAGS
+                .iter()
+                .filter(|(bit, _)| event.tcp_flags & bit != 0)
+                .map(|(_, name)| *name);
             format!("TCP Flags: {}", set.collect::<Vec<_>>().join(", "))
         }
         Protocol::Udp => "UDP".to_owned(),
@@ -218,9 +258,15 @@ fn summary(event: &FlowEvent) -> String {
 
 /// The same flow has the same id however often it is shown.
 fn uuid(event: &FlowEvent) -> String {
-    let nanos = event.time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let nanos = event
+        .time
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let mixed = (nanos << 32 ^ u128::from(event.sequence)).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-    uuid::Builder::from_random_bytes(mixed.to_be_bytes()).into_uuid().to_string()
+    uuid::Builder::from_random_bytes(mixed.to_be_bytes())
+        .into_uuid()
+        .to_string()
 }
 
 /// A reason by its name in Hubble's API.

@@ -51,7 +51,11 @@ pub fn text(report: &HealthReport, local: &str) -> String {
     // The local node comes first.
     nodes.sort_by_key(|node| (node.name != local, node.name.clone()));
     for node in nodes {
-        let name = if node.name == local { format!("{} (localhost)", node.name) } else { node.name.clone() };
+        let name = if node.name == local {
+            format!("{} (localhost)", node.name)
+        } else {
+            node.name.clone()
+        };
         text.push_str(&row(node, &name, 27));
     }
     text
@@ -84,5 +88,9 @@ fn reachable(node: &NodeHealth) -> bool {
 fn row(node: &NodeHealth, name: &str, width: usize) -> String {
     let share = |path: &PathHealth| if path.is_reachable() { "1/1" } else { "0/1" };
     let address = node.host.address.to_string();
-    format!("  {name:<width$} {address:<15} {:<24} {}\n", share(&node.host), share(&node.endpoint))
+    format!(
+        "  {name:<width$} {address:<15} {:<24} {}\n",
+        share(&node.host),
+        share(&node.endpoint)
+    )
 }

@@ -26,9 +26,28 @@ pub fn list(nodes: &[NodeView]) -> Value {
 pub fn text(nodes: &[NodeView]) -> String {
     let mut rows: Vec<_> = nodes
         .iter()
-        .map(|node| row![node.full_name(), node.address, node.pod_cidr, "", "", node.source.as_str()])
+        .map(|node| {
+            row![
+                node.full_name(),
+                node.address,
+                node.pod_cidr,
+                "",
+                "",
+                node.source.as_str()
+            ]
+        })
         .collect();
     rows.sort();
-    rows.insert(0, row!["Name", "IPv4 Address", "Endpoint CIDR", "IPv6 Address", "Endpoint CIDR", "Source"]);
+    rows.insert(
+        0,
+        row![
+            "Name",
+            "IPv4 Address",
+            "Endpoint CIDR",
+            "IPv6 Address",
+            "Endpoint CIDR",
+            "Source"
+        ],
+    );
     table(&rows)
 }

@@ -99,13 +99,17 @@ pub fn kvstoremesh_text(remotes: &[RemoteView], now: std::time::SystemTime) -> S
 /// The lines about clusters that are not ready, in `cilium-dbg status`.
 pub fn not_ready_text(remotes: &[RemoteView], now: std::time::SystemTime) -> String {
     let not_ready = remotes.iter().filter(|remote| !is_ready(remote));
-    not_ready.map(|remote| line(remote, now, "") + &details(remote)).collect()
+    not_ready
+        .map(|remote| line(remote, now, "") + &details(remote))
+        .collect()
 }
 
 fn line(remote: &RemoteView, now: std::time::SystemTime, exports: &str) -> String {
     let state = if is_ready(remote) { "ready" } else { "not-ready" };
     let counts = &remote.counts;
-    let last = remote.last_failure.map_or_else(|| "never".to_owned(), |at| ago(now, at));
+    let last = remote
+        .last_failure
+        .map_or_else(|| "never".to_owned(), |at| ago(now, at));
     format!(
         "   {}: {state}, {} nodes, {} endpoints, {} identities, {} services{exports}, {} reconnections (last: {last})\n",
         remote.name, counts.nodes, counts.endpoints, counts.identities, counts.services, remote.failures
@@ -139,7 +143,12 @@ mod tests {
         RemoteView {
             name: "apps".into(),
             phase,
-            counts: Counts { nodes: 2, identities: 11, endpoints: 11, services: 1 },
+            counts: Counts {
+                nodes: 2,
+                identities: 11,
+                endpoints: 11,
+                services: 1,
+            },
             failures: 1,
             last_failure: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_763_716_896_737)),
             etcd_id: 0x9ee8_182b_71e8_c2fd,
@@ -173,6 +182,9 @@ mod tests {
         let value = cluster(&remote(RemotePhase::Syncing { cluster_id: 2 }), Observer::Agent);
         assert_eq!(value["connected"], true);
         assert_eq!(value.get("ready"), None);
-        assert_eq!(value["synced"], json!({"endpoints": true, "identities": true, "nodes": true}));
+        assert_eq!(
+            value["synced"],
+            json!({"endpoints": true, "identities": true, "nodes": true})
+        );
     }
 }

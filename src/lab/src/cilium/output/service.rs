@@ -26,7 +26,10 @@ fn state(state: BackendState) -> &'static str {
 
 /// `service list -o json`.
 pub fn list(services: &[ServiceView]) -> Value {
-    services.iter().map(|service| json!({"spec": spec(service), "status": {"realized": spec(service)}})).collect()
+    services
+        .iter()
+        .map(|service| json!({"spec": spec(service), "status": {"realized": spec(service)}}))
+        .collect()
 }
 
 fn spec(service: &ServiceView) -> Value {
@@ -48,7 +51,11 @@ fn spec(service: &ServiceView) -> Value {
         "id": service.id,
     });
     if !service.backends.is_empty() {
-        value["backend-addresses"] = service.backends.iter().map(|backend| address(backend, service)).collect();
+        value["backend-addresses"] = service
+            .backends
+            .iter()
+            .map(|backend| address(backend, service))
+            .collect();
     }
     value
 }
@@ -78,11 +85,21 @@ pub fn text(services: &[ServiceView]) -> String {
     for service in services {
         let name = protocol(service.protocol);
         let backends = service.backends.iter().zip(1..).map(|(backend, place)| {
-            format!("{place} => {}:{}/{name} ({})", backend.address, backend.port, state(backend.state))
+            format!(
+                "{place} => {}:{}/{name} ({})",
+                backend.address,
+                backend.port,
+                state(backend.state)
+            )
         });
         let mut backends = backends.collect::<Vec<_>>().into_iter();
         let frontend = format!("{}:{}/{name}", service.address, service.port);
-        rows.push(row![service.id, frontend, service.kind, backends.next().unwrap_or_default()]);
+        rows.push(row![
+            service.id,
+            frontend,
+            service.kind,
+            backends.next().unwrap_or_default()
+        ]);
         rows.extend(backends.map(|backend| row!["", "", "", backend]));
     }
     table(&rows)
@@ -94,10 +111,17 @@ pub fn slots(services: &[ServiceView]) -> Value {
     for service in services {
         let (id, name) = (service.id, protocol(service.protocol));
         let key = |slot: usize| format!("{}:{}/{name} ({slot})", service.address, service.port);
-        let flags = if service.kind == "LoadBalancer" { service.kind.to_owned() } else { format!("{}, non-routable", service.kind) };
+        let flags = if service.kind == "LoadBalancer" {
+            service.kind.to_owned()
+        } else {
+            format!("{}, non-routable", service.kind)
+        };
         all.insert(key(0), json!([format!("0.0.0.0:0 ({id}) (0) [{flags}] ")]));
         for (backend, slot) in service.backends.iter().zip(1..) {
-            all.insert(key(slot), json!([format!("{}:{}/{name} ({id}) ({slot})", backend.address, backend.port)]));
+            all.insert(
+                key(slot),
+                json!([format!("{}:{}/{name} ({id}) ({slot})", backend.address, backend.port)]),
+            );
         }
     }
     json!(all)

@@ -105,7 +105,11 @@ pub(super) fn cpus() -> usize {
 }
 
 fn cluster_mesh(view: &AgentView) -> Value {
-    let clusters: Vec<_> = view.remotes.iter().map(|remote| cluster(remote, Observer::Agent)).collect();
+    let clusters: Vec<_> = view
+        .remotes
+        .iter()
+        .map(|remote| cluster(remote, Observer::Agent))
+        .collect();
     let mut value = json!({"clusters": clusters});
     if view.global_services > 0 {
         value["num-global-services"] = json!(view.global_services);
@@ -121,7 +125,10 @@ pub(super) fn current_flows(view: &AgentView) -> u64 {
 fn hubble(view: &AgentView) -> Value {
     let uptime: Duration = view.now.duration_since(view.started).unwrap_or_default();
     let mut observer = json!({"max-flows": view.flow_capacity, "uptime": duration(uptime)});
-    for (name, count) in [("current-flows", current_flows(view)), ("seen-flows", view.counters.flows_seen)] {
+    for (name, count) in [
+        ("current-flows", current_flows(view)),
+        ("seen-flows", view.counters.flows_seen),
+    ] {
         if count > 0 {
             observer[name] = json!(count);
         }
@@ -150,13 +157,20 @@ pub(super) fn allocations(view: &AgentView) -> Vec<(String, String)> {
 pub(super) fn ipam_text(view: &AgentView) -> String {
     // All addresses of the CIDR but the first and the last.
     let size = view.node.pod_cidr.hosts().count();
-    format!("IPv4: {}/{size} allocated from {}, ", allocations(view).len(), view.node.pod_cidr)
+    format!(
+        "IPv4: {}/{size} allocated from {}, ",
+        allocations(view).len(),
+        view.node.pod_cidr
+    )
 }
 
 fn ipam(view: &AgentView) -> Value {
     let all = allocations(view);
     let addresses: Vec<_> = all.iter().map(|(address, _)| address.clone()).collect();
-    let allocations: Map<_, _> = all.into_iter().map(|(address, owner)| (address, Value::String(owner))).collect();
+    let allocations: Map<_, _> = all
+        .into_iter()
+        .map(|(address, owner)| (address, Value::String(owner)))
+        .collect();
     json!({"allocations": allocations, "ipv4": addresses, "ipv6": null, "status": ipam_text(view)})
 }
 

@@ -21,18 +21,34 @@ pub fn text(view: &AgentView) -> String {
     let (address, cidr) = (view.node.address, view.node.pod_cidr);
     line("KVStore", "Disabled   ");
     line("Kubernetes", &format!("Ok         {}", kubernetes()));
-    line("Kubernetes APIs", &format!("[{}]", apis.map(|api| format!("\"{api}\"")).join(", ")));
-    line("KubeProxyReplacement", &format!("True   [eth0   {address} (Direct Routing)]"));
+    line(
+        "Kubernetes APIs",
+        &format!("[{}]", apis.map(|api| format!("\"{api}\"")).join(", ")),
+    );
+    line(
+        "KubeProxyReplacement",
+        &format!("True   [eth0   {address} (Direct Routing)]"),
+    );
     line("Host firewall", "Disabled");
     line("SRv6", "Disabled");
     line("CNI Chaining", "none");
-    line("CNI Config file", "successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist");
+    line(
+        "CNI Config file",
+        "successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist",
+    );
     line("Cilium", &format!("Ok   {CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"));
-    line("NodeMonitor", &format!("Listening for events on {} CPUs with 64x4096 of shared memory", cpus()));
+    line(
+        "NodeMonitor",
+        &format!("Listening for events on {} CPUs with 64x4096 of shared memory", cpus()),
+    );
     line("Cilium health daemon", "Ok   ");
     line("IPAM", &ipam_text(view));
     let ready = view.remotes.iter().filter(|remote| is_ready(remote)).count();
-    let mesh = format!("{ready}/{} remote clusters ready, {} global-services", view.remotes.len(), view.global_services);
+    let mesh = format!(
+        "{ready}/{} remote clusters ready, {} global-services",
+        view.remotes.len(),
+        view.global_services
+    );
     line("ClusterMesh", &mesh);
     text.push_str(&not_ready_text(&view.remotes, view.now));
     let mut line = |name: &str, value: &str| {
@@ -48,22 +64,42 @@ pub fn text(view: &AgentView) -> String {
     line("Routing", &format!("Network: {network}   Host: BPF"));
     line("Attach Mode", "TCX");
     line("Device Mode", "veth");
-    line("Masquerading", &format!("BPF   [eth0]   {cidr}  [IPv4: Enabled, IPv6: Disabled]"));
+    line(
+        "Masquerading",
+        &format!("BPF   [eth0]   {cidr}  [IPv4: Enabled, IPv6: Disabled]"),
+    );
     let controllers = controller::all(view).len();
     line("Controller Status", &format!("{controllers}/{controllers} healthy"));
     let router = view.node.router;
-    line("Proxy Status", &format!("OK, ip {router}, 0 redirects active on ports 10000-20000, Envoy: embedded"));
+    line(
+        "Proxy Status",
+        &format!("OK, ip {router}, 0 redirects active on ports 10000-20000, Envoy: embedded"),
+    );
     line("Global Identity Range", "min 65536, max 131071");
     let (current, capacity) = (current_flows(view), view.flow_capacity);
-    let uptime = view.now.duration_since(view.started).unwrap_or_default().as_secs_f64().max(1.0);
-    let (share, rate) = (current as f64 * 100.0 / capacity.max(1) as f64, view.counters.flows_seen as f64 / uptime);
+    let uptime = view
+        .now
+        .duration_since(view.started)
+        .unwrap_or_default()
+        .as_secs_f64()
+        .max(1.0);
+    let (share, rate) = (
+        current as f64 * 100.0 / capacity.max(1) as f64,
+        view.counters.flows_seen as f64 / uptime,
+    );
     line(
         "Hubble",
-        &format!("Ok              Current/Max Flows: {current}/{capacity} ({share:.2}%), Flows/s: {rate:.2}   Metrics: Ok"),
+        &format!(
+            "Ok              Current/Max Flows: {current}/{capacity} ({share:.2}%), Flows/s: {rate:.2}   Metrics: Ok"
+        ),
     );
     match &view.encryption {
         EncryptionView::Disabled => line("Encryption", "Disabled       "),
-        EncryptionView::WireGuard { public_key, port, peers } => line(
+        EncryptionView::WireGuard {
+            public_key,
+            port,
+            peers,
+        } => line(
             "Encryption",
             &format!(
                 "Wireguard       [NodeEncryption: Disabled, cilium_wg0 (Pubkey: {public_key}, Port: {port}, Peers: {})]",

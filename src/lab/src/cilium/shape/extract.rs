@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 /// Names of recorded files, and under which other names the same output was recorded.
 const FILES: [(&str, &[&str]); 30] = [
-    ("status.json", &["agent-status.json", "status-verbose.json", "agent-apps-1-status.json"]),
+    (
+        "status.json",
+        &["agent-status.json", "status-verbose.json", "agent-apps-1-status.json"],
+    ),
     ("encrypt-status.json", &[]),
     ("debuginfo-excerpt.json", &[]),
     ("endpoint-list.json", &[]),
@@ -20,7 +23,15 @@ const FILES: [(&str, &[&str]); 30] = [
     ("cilium-health-status.json", &["agent-apps-1-cilium-health.json"]),
     ("metrics-list.json", &[]),
     ("kvstoremesh-status.json", &[]),
-    ("observe.jsonpb", &["observe-dropped.jsonpb", "observe-forwarded.jsonpb", "observe-policy-verdict.jsonpb", "observe-dns.jsonpb"]),
+    (
+        "observe.jsonpb",
+        &[
+            "observe-dropped.jsonpb",
+            "observe-forwarded.jsonpb",
+            "observe-policy-verdict.jsonpb",
+            "observe-dns.jsonpb",
+        ],
+    ),
     ("configmap-cilium-config.yaml", &[]),
     ("configmap-hubble-relay-config.yaml", &[]),
     ("daemonset-cilium.yaml", &[]),
@@ -56,16 +67,28 @@ pub(super) fn recorded(directory: &Path) -> Vec<(&'static str, Vec<Value>)> {
 }
 
 fn find(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).expect("the recordings can be read").flatten() {
+    for entry in std::fs::read_dir(directory)
+        .expect("the recordings can be read")
+        .flatten()
+    {
         let path = entry.path();
-        if path.is_dir() { find(&path, found) } else { found.push(path) }
+        if path.is_dir() {
+            find(&path, found)
+        } else {
+            found.push(path)
+        }
     }
 }
 
 fn values(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("a recording can be read");
     let parsed = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("jsonpb") => return text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+        Some("jsonpb") => {
+            return text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .collect();
+        }
         Some("yaml") => serde_saphyr::from_str::<Value>(&text).expect("a recording is YAML"),
         Some("txt") => return vec![table(&text)],
         _ => serde_json::from_str(&text).expect("a recording is JSON"),
@@ -81,7 +104,10 @@ fn table(text: &str) -> Value {
     let rows = text.lines().skip(1).filter_map(|line| {
         let mut words = line.split_whitespace();
         let (name, scope, versions) = (words.next()?, words.next()?, words.next()?);
-        let versions: serde_json::Map<_, _> = versions.split(',').map(|version| (version.to_owned(), json!(true))).collect();
+        let versions: serde_json::Map<_, _> = versions
+            .split(',')
+            .map(|version| (version.to_owned(), json!(true)))
+            .collect();
         Some((name.to_owned(), json!({scope: versions})))
     });
     Value::Object(rows.collect())

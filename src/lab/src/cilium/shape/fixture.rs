@@ -21,7 +21,11 @@ const IDENTITY: u32 = 78_032;
 const OTHER_IDENTITY: u32 = 150_844;
 
 fn labels(cluster: &str) -> Vec<String> {
-    vec!["k8s:app=client".into(), format!("k8s:io.cilium.k8s.policy.cluster={cluster}"), "k8s:io.kubernetes.pod.namespace=demo".into()]
+    vec![
+        "k8s:app=client".into(),
+        format!("k8s:io.cilium.k8s.policy.cluster={cluster}"),
+        "k8s:io.kubernetes.pod.namespace=demo".into(),
+    ]
 }
 
 fn node(cluster: &str, last: u8, source: NodeSource) -> NodeView {
@@ -42,10 +46,22 @@ fn endpoint(id: u16, kind: EndpointKind, enabled: PolicyEnabled, created: System
     EndpointView {
         id,
         identity: if pod { IDENTITY } else { 1 },
-        labels: if pod { labels("infra") } else { vec!["reserved:host".into()] },
-        derived: if pod { vec!["k8s:pod-template-hash=786b5877b7".into()] } else { Vec::new() },
+        labels: if pod {
+            labels("infra")
+        } else {
+            vec!["reserved:host".into()]
+        },
+        derived: if pod {
+            vec!["k8s:pod-template-hash=786b5877b7".into()]
+        } else {
+            Vec::new()
+        },
         address: (kind != EndpointKind::Host).then_some(POD),
-        named_ports: if pod { vec![("dns".into(), "UDP".into(), 53)] } else { Vec::new() },
+        named_ports: if pod {
+            vec![("dns".into(), "UDP".into(), 53)]
+        } else {
+            Vec::new()
+        },
         created,
         policy: EndpointPolicy { revision: 4, enabled },
         kind,
@@ -56,7 +72,12 @@ fn remote(phase: RemotePhase, last_failure: Option<SystemTime>) -> RemoteView {
     RemoteView {
         name: "apps".into(),
         phase,
-        counts: Counts { nodes: 2, identities: 11, endpoints: 11, services: 1 },
+        counts: Counts {
+            nodes: 2,
+            identities: 11,
+            endpoints: 11,
+            services: 1,
+        },
         failures: u64::from(last_failure.is_some()),
         last_failure,
         etcd_id: 7,
@@ -90,7 +111,11 @@ pub(super) fn encryption(now: SystemTime) -> EncryptionView {
 pub(super) fn agent() -> AgentView {
     let now = SystemTime::now();
     let started = now - Duration::from_secs(850);
-    let nodes = vec![node("infra", 1, NodeSource::Local), node("infra", 2, NodeSource::CustomResource), node("apps", 1, NodeSource::ClusterMesh)];
+    let nodes = vec![
+        node("infra", 1, NodeSource::Local),
+        node("infra", 2, NodeSource::CustomResource),
+        node("apps", 1, NodeSource::ClusterMesh),
+    ];
     let pod = |name: &str| EndpointKind::Pod {
         namespace: "demo".into(),
         name: name.into(),
@@ -98,8 +123,19 @@ pub(super) fn agent() -> AgentView {
         workload: Some(("echo".into(), "Deployment".into())),
     };
     let path = |reached: bool| {
-        let result = || if reached { Ok(Duration::from_micros(900)) } else { Err("Connection timed out".to_owned()) };
-        PathHealth { address: POD, probed: Some(now), icmp: result(), http: result() }
+        let result = || {
+            if reached {
+                Ok(Duration::from_micros(900))
+            } else {
+                Err("Connection timed out".to_owned())
+            }
+        };
+        PathHealth {
+            address: POD,
+            probed: Some(now),
+            icmp: result(),
+            http: result(),
+        }
     };
     AgentView {
         now,
@@ -112,8 +148,16 @@ pub(super) fn agent() -> AgentView {
             endpoint(582, EndpointKind::Host, PolicyEnabled::None, started),
             endpoint(2438, EndpointKind::Health, PolicyEnabled::None, started),
         ],
-        services: vec![service(1, "ClusterIP", true), service(2, "NodePort", true), service(3, "ClusterIP", false)],
-        identities: vec![(1, vec!["reserved:host".into()]), (IDENTITY, labels("infra")), (OTHER_IDENTITY, labels("apps"))],
+        services: vec![
+            service(1, "ClusterIP", true),
+            service(2, "NodePort", true),
+            service(3, "ClusterIP", false),
+        ],
+        identities: vec![
+            (1, vec!["reserved:host".into()]),
+            (IDENTITY, labels("infra")),
+            (OTHER_IDENTITY, labels("apps")),
+        ],
         addresses: addresses(),
         // Agents were recorded connected only: with KVStoreMesh they stay so.
         remotes: remotes(now)[..1].to_vec(),
@@ -122,13 +166,24 @@ pub(super) fn agent() -> AgentView {
             timestamp: Some(now),
             interval: Duration::from_nanos(131_833_474_640),
             nodes: vec![
-                NodeHealth { name: "infra/infra-1".into(), host: path(true), endpoint: path(true) },
-                NodeHealth { name: "apps/apps-1".into(), host: path(false), endpoint: path(false) },
+                NodeHealth {
+                    name: "infra/infra-1".into(),
+                    host: path(true),
+                    endpoint: path(true),
+                },
+                NodeHealth {
+                    name: "apps/apps-1".into(),
+                    host: path(false),
+                    endpoint: path(false),
+                },
             ],
         },
         counters: counters(),
         flow_capacity: 4095,
-        policy: PolicyView { revision: 4, rules: vec![json!({"endpointSelector": {}})] },
+        policy: PolicyView {
+            revision: 4,
+            rules: vec![json!({"endpointSelector": {}})],
+        },
         node: nodes[0].clone(),
         nodes,
     }
@@ -162,7 +217,11 @@ fn service(id: u32, kind: &'static str, with_backends: bool) -> ServiceView {
         protocol: Protocol::Tcp,
         external_policy: "Cluster",
         internal_policy: "Cluster",
-        backends: if with_backends { vec![backend(Some("infra-1")), backend(None)] } else { Vec::new() },
+        backends: if with_backends {
+            vec![backend(Some("infra-1")), backend(None)]
+        } else {
+            Vec::new()
+        },
     }
 }
 
@@ -170,15 +229,38 @@ fn addresses() -> Vec<AddressView> {
     let pod = |name: &str, source| Some(("demo".to_owned(), name.to_owned(), source));
     let host = Some(Ipv4Addr::new(10, 25, 12, 14));
     vec![
-        AddressView { cidr: Ipv4Net::default(), identity: 2, host: None, encrypted: false, pod: None },
-        AddressView { cidr: POD.into(), identity: IDENTITY, host, encrypted: true, pod: pod("client-x", "custom-resource") },
-        AddressView { cidr: OTHER_POD.into(), identity: OTHER_IDENTITY, host, encrypted: true, pod: pod("server-y", "clustermesh") },
+        AddressView {
+            cidr: Ipv4Net::default(),
+            identity: 2,
+            host: None,
+            encrypted: false,
+            pod: None,
+        },
+        AddressView {
+            cidr: POD.into(),
+            identity: IDENTITY,
+            host,
+            encrypted: true,
+            pod: pod("client-x", "custom-resource"),
+        },
+        AddressView {
+            cidr: OTHER_POD.into(),
+            identity: OTHER_IDENTITY,
+            host,
+            encrypted: true,
+            pod: pod("server-y", "clustermesh"),
+        },
     ]
 }
 
 pub(super) fn flows() -> FlowView {
     let view = agent();
-    let party = |address, port, identity| Party { address, port, identity: Identity(identity), endpoint: None };
+    let party = |address, port, identity| Party {
+        address,
+        port,
+        identity: Identity(identity),
+        endpoint: None,
+    };
     let event = |observation, verdict, protocol, is_reply, tcp_flags| FlowEvent {
         sequence: 1,
         time: view.now,
@@ -186,8 +268,16 @@ pub(super) fn flows() -> FlowView {
         verdict,
         direction: Direction::Ingress,
         protocol,
-        source: if is_reply { party(POD, 8080, IDENTITY) } else { party(OTHER_POD, 40_000, OTHER_IDENTITY) },
-        destination: if is_reply { party(OTHER_POD, 40_000, OTHER_IDENTITY) } else { party(POD, 8080, IDENTITY) },
+        source: if is_reply {
+            party(POD, 8080, IDENTITY)
+        } else {
+            party(OTHER_POD, 40_000, OTHER_IDENTITY)
+        },
+        destination: if is_reply {
+            party(OTHER_POD, 40_000, OTHER_IDENTITY)
+        } else {
+            party(POD, 8080, IDENTITY)
+        },
         is_reply,
         tcp_flags,
         icmp: (protocol == Protocol::Icmp).then_some((8, 0)),
@@ -203,7 +293,13 @@ pub(super) fn flows() -> FlowView {
             event(Observation::ToHost, FlowVerdict::Forwarded, Protocol::Tcp, false, 16),
             event(Observation::ToOverlay, FlowVerdict::Forwarded, Protocol::Udp, false, 0),
             event(Observation::PolicyVerdict, denied, Protocol::Tcp, false, 2),
-            event(Observation::PolicyVerdict, FlowVerdict::Forwarded, Protocol::Tcp, false, 2),
+            event(
+                Observation::PolicyVerdict,
+                FlowVerdict::Forwarded,
+                Protocol::Tcp,
+                false,
+                2,
+            ),
             event(Observation::Drop, denied, Protocol::Tcp, false, 2),
         ],
         addresses: view.addresses,

@@ -34,7 +34,10 @@ pub(super) async fn produced() -> Vec<(&'static str, Vec<Value>)> {
         ("status.json", vec![status::status(&view), status::status(&plain)]),
         (
             "encrypt-status.json",
-            vec![encryption::encrypt_status(&view.encryption), encryption::encrypt_status(&plain.encryption)],
+            vec![
+                encryption::encrypt_status(&view.encryption),
+                encryption::encrypt_status(&plain.encryption),
+            ],
         ),
         ("debuginfo-excerpt.json", vec![debuginfo]),
         ("endpoint-list.json", vec![endpoint::list(&view)]),
@@ -45,13 +48,24 @@ pub(super) async fn produced() -> Vec<(&'static str, Vec<Value>)> {
         ("ip-list.json", vec![address::list(&view.addresses)]),
         ("bpf-ipcache-list.json", vec![address::ipcache(&view)]),
         ("bpf-lb-list.json", vec![service::slots(&view.services)]),
-        ("cilium-health-status.json", vec![health::status(&view.health, "infra/infra-1")]),
+        (
+            "cilium-health-status.json",
+            vec![health::status(&view.health, "infra/infra-1")],
+        ),
         ("metrics-list.json", vec![metrics::list(&view)]),
         (
             "kvstoremesh-status.json",
-            vec![of_kvstoremesh.iter().map(|remote| cluster(remote, Observer::Kvstoremesh)).collect()],
+            vec![
+                of_kvstoremesh
+                    .iter()
+                    .map(|remote| cluster(remote, Observer::Kvstoremesh))
+                    .collect(),
+            ],
         ),
-        ("observe.jsonpb", flows.events.iter().map(|event| flow::flow(event, &flows)).collect()),
+        (
+            "observe.jsonpb",
+            flows.events.iter().map(|event| flow::flow(event, &flows)).collect(),
+        ),
     ];
     all.extend(objects());
     all
@@ -59,12 +73,32 @@ pub(super) async fn produced() -> Vec<(&'static str, Vec<Value>)> {
 
 const INSTALLED: [(&str, &str, &str, &str); 8] = [
     ("configmap-cilium-config.yaml", "", "configmaps", "cilium-config"),
-    ("configmap-hubble-relay-config.yaml", "", "configmaps", "hubble-relay-config"),
+    (
+        "configmap-hubble-relay-config.yaml",
+        "",
+        "configmaps",
+        "hubble-relay-config",
+    ),
     ("daemonset-cilium.yaml", "apps", "daemonsets", "cilium"),
-    ("deployment-cilium-operator.yaml", "apps", "deployments", "cilium-operator"),
-    ("deployment-clustermesh-apiserver.yaml", "apps", "deployments", "clustermesh-apiserver"),
+    (
+        "deployment-cilium-operator.yaml",
+        "apps",
+        "deployments",
+        "cilium-operator",
+    ),
+    (
+        "deployment-clustermesh-apiserver.yaml",
+        "apps",
+        "deployments",
+        "clustermesh-apiserver",
+    ),
     ("deployment-hubble-relay.yaml", "apps", "deployments", "hubble-relay"),
-    ("service-clustermesh-apiserver.yaml", "", "services", "clustermesh-apiserver"),
+    (
+        "service-clustermesh-apiserver.yaml",
+        "",
+        "services",
+        "clustermesh-apiserver",
+    ),
     ("service-hubble-peer.yaml", "", "services", "hubble-peer"),
 ];
 
@@ -74,27 +108,41 @@ fn objects() -> Vec<(&'static str, Vec<Value>)> {
     let store = Store::new();
     let mut crds = json!({});
     for object in install::objects(&topology, &topology.clusters[0]) {
-        let group = object["apiVersion"].as_str().unwrap().split_once('/').map_or("", |(group, _)| group).to_owned();
+        let group = object["apiVersion"]
+            .as_str()
+            .unwrap()
+            .split_once('/')
+            .map_or("", |(group, _)| group)
+            .to_owned();
         let plural = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
         let stored = store.create(&Resource::new(group, plural.clone()), object).unwrap();
         if plural == "customresourcedefinitions" {
             let versions = stored["spec"]["versions"].as_array().unwrap();
-            let versions: serde_json::Map<_, _> =
-                versions.iter().map(|v| (v["name"].as_str().unwrap().to_owned(), json!(true))).collect();
+            let versions: serde_json::Map<_, _> = versions
+                .iter()
+                .map(|v| (v["name"].as_str().unwrap().to_owned(), json!(true)))
+                .collect();
             crds[stored.name()] = json!({stored["spec"]["scope"].as_str().unwrap(): versions});
         }
     }
     let mut all = vec![("crds.txt", vec![crds])];
     for (file, group, plural, name) in INSTALLED {
-        let object = store.get(&Resource::new(group, plural), Some("kube-system"), name).unwrap();
+        let object = store
+            .get(&Resource::new(group, plural), Some("kube-system"), name)
+            .unwrap();
         all.push((file, vec![shown(&object)]));
     }
-    let relay = store.get(&Resource::new("", "services"), Some("kube-system"), "hubble-relay").unwrap();
+    let relay = store
+        .get(&Resource::new("", "services"), Some("kube-system"), "hubble-relay")
+        .unwrap();
     all.push(("service-hubble-relay.yaml", vec![shown(&relay)]));
-    for (file, name) in
-        [("secret-cilium-clustermesh.yaml", "cilium-clustermesh"), ("secret-cilium-kvstoremesh.yaml", "cilium-kvstoremesh")]
-    {
-        let secret = store.get(&Resource::new("", "secrets"), Some("kube-system"), name).unwrap();
+    for (file, name) in [
+        ("secret-cilium-clustermesh.yaml", "cilium-clustermesh"),
+        ("secret-cilium-kvstoremesh.yaml", "cilium-kvstoremesh"),
+    ] {
+        let secret = store
+            .get(&Resource::new("", "secrets"), Some("kube-system"), name)
+            .unwrap();
         all.push((file, vec![decoded(&secret)]));
     }
     all.extend(written(&store, &topology));
@@ -111,11 +159,17 @@ fn shown(object: &Object) -> Value {
 /// As the recording was reduced: names and decoded text.
 fn decoded(secret: &Object) -> Value {
     let decode = |text: &Value| {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text.as_str().unwrap()).unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(text.as_str().unwrap())
+            .unwrap();
         Value::String(String::from_utf8(bytes).unwrap())
     };
-    let data: serde_json::Map<_, _> =
-        secret["data"].as_object().unwrap().iter().map(|(key, value)| (key.clone(), decode(value))).collect();
+    let data: serde_json::Map<_, _> = secret["data"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| (key.clone(), decode(value)))
+        .collect();
     json!({
         "apiVersion": secret["apiVersion"],
         "kind": secret["kind"],
@@ -155,7 +209,9 @@ fn written(store: &Store, topology: &Topology) -> Vec<(&'static str, Vec<Value>)
         encryption: EncryptionMode::WireGuard,
     };
     let endpoint = store.create(&CILIUM_ENDPOINTS, endpoint.object()).unwrap();
-    let identity = store.create(&CILIUM_IDENTITIES, cilium_identity(78_032, &labels)).unwrap();
+    let identity = store
+        .create(&CILIUM_IDENTITIES, cilium_identity(78_032, &labels))
+        .unwrap();
     vec![
         ("ciliumnodes.yaml", vec![shown(&node)]),
         ("ciliumendpoints.yaml", vec![shown(&endpoint)]),
