@@ -91,7 +91,7 @@ fn silence_to_the_first_packet_is_a_timeout_at_the_deadline() {
     };
     assert_eq!(timing.connect, None);
     let deadline = SHORT.as_micros() as u64;
-    assert!((deadline..deadline + 100_000).contains(&timing.total), "{timing:?}");
+    assert!((deadline..deadline + 1_000_000).contains(&timing.total), "{timing:?}");
 }
 
 #[test]
