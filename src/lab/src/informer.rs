@@ -37,7 +37,10 @@ impl Informer {
     /// Begins to follow.
     pub(crate) fn start(store: &Store, resources: &[Resource], stop: &CancellationToken) -> Self {
         let shared = Arc::new(Shared {
-            kinds: resources.iter().map(|resource| (resource.clone(), RwLock::default())).collect(),
+            kinds: resources
+                .iter()
+                .map(|resource| (resource.clone(), RwLock::default()))
+                .collect(),
             progress: watch::Sender::default(),
         });
         let stop = stop.child_token();
@@ -47,7 +50,10 @@ impl Informer {
                 stop.run_until_cancelled(shared.follow(&store, &resource)).await;
             });
         }
-        Self { shared, _stop: Arc::new(stop.drop_guard()) }
+        Self {
+            shared,
+            _stop: Arc::new(stop.drop_guard()),
+        }
     }
 
     /// Waits until every resource has been listed once.
@@ -59,8 +65,15 @@ impl Informer {
 
     /// The objects of a resource, in the order of namespace and name; none if it is not followed.
     pub(crate) fn all(&self, resource: &Resource) -> Vec<Object> {
-        let Some(objects) = self.shared.kinds.get(resource) else { return Vec::new() };
-        objects.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let Some(objects) = self.shared.kinds.get(resource) else {
+            return Vec::new();
+        };
+        objects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Tells of changes: wait on it, then read everything again.
@@ -84,7 +97,10 @@ impl Shared {
         let mut listed_before = false;
         loop {
             let start = WatchStart::PresentThenBookmark;
-            let options = WatchOptions { start, ..WatchOptions::default() };
+            let options = WatchOptions {
+                start,
+                ..WatchOptions::default()
+            };
             if let Ok(mut events) = store.watch(resource, None, options) {
                 // Until the present objects are complete the old copy stays, so that readers never see a part.
                 let mut listing = Some(BTreeMap::new());
@@ -106,10 +122,21 @@ impl Shared {
 
     /// Takes an event in; true when it completes the first list of a watch.
     fn apply(&self, resource: &Resource, event: WatchEvent, listing: &mut Option<BTreeMap<Key, Object>>) -> bool {
-        let Some(objects) = self.kinds.get(resource) else { return false };
-        let key = |object: &Object| (object.namespace().unwrap_or_default().to_owned(), object.name().to_owned());
+        let Some(objects) = self.kinds.get(resource) else {
+            return false;
+        };
+        let key = |object: &Object| {
+            (
+                object.namespace().unwrap_or_default().to_owned(),
+                object.name().to_owned(),
+            )
+        };
         let mut objects = objects.write().unwrap_or_else(PoisonError::into_inner);
-        if let WatchEvent::Bookmark { initial_events_end: true, .. } = event {
+        if let WatchEvent::Bookmark {
+            initial_events_end: true,
+            ..
+        } = event
+        {
             if let Some(listing) = listing.take() {
                 *objects = listing;
             }
@@ -144,13 +171,21 @@ mod tests {
         store.create(&CONFIG_MAPS, object("first")).unwrap();
         let informer = Informer::start(&store, &[CONFIG_MAPS, NAMESPACES], &CancellationToken::new());
         informer.synced().await;
-        let names = || informer.all(&CONFIG_MAPS).iter().map(|o| o.name().to_owned()).collect::<Vec<_>>();
+        let names = || {
+            informer
+                .all(&CONFIG_MAPS)
+                .iter()
+                .map(|o| o.name().to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(), ["first"]);
         assert!(!informer.all(&NAMESPACES).is_empty());
 
         let mut changes = informer.changes();
         store.create(&CONFIG_MAPS, object("second")).unwrap();
-        store.delete(&CONFIG_MAPS, Some("default"), "first", &DeleteOptions::now()).unwrap();
+        store
+            .delete(&CONFIG_MAPS, Some("default"), "first", &DeleteOptions::now())
+            .unwrap();
         while names() != ["second"] {
             let next = tokio::time::timeout(Duration::from_secs(5), changes.next());
             assert!(next.await.expect("a change within five seconds"), "still {:?}", names());
