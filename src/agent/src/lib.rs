@@ -15,6 +15,7 @@ mod failure;
 mod identity;
 mod memory;
 mod payload;
+mod pressure;
 mod prober;
 mod resolver;
 mod series;

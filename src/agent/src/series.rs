@@ -1,6 +1,6 @@
 //! A series of one action: open loop, so that a stall costs every probe that it covers, not one.
 
-use crate::{client::HttpSession, prober::Prober, ticker::Ticker};
+use crate::{client::HttpSession, pressure, prober::Prober, ticker::Ticker};
 use meshproof_contract::{Identity, Outcome, Probe, probe::Connection};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::Instant};
@@ -15,6 +15,7 @@ pub(crate) async fn run(prober: &Arc<Prober>, probe: Probe) -> Outcome {
             reason: format!("a series has 1 to {LONGEST} probes, not {}", probe.count),
         };
     }
+    let waited = pressure::cpu_waited();
     let mut tally = SeriesTally::default();
     let result = if probe.interval.is_zero() {
         back_to_back(prober, &probe, &mut tally).await;
@@ -25,7 +26,7 @@ pub(crate) async fn run(prober: &Arc<Prober>, probe: Probe) -> Outcome {
         open_loop(prober, probe, &mut tally).await
     };
     match result {
-        Ok(()) => tally.outcome(),
+        Ok(()) => tally.outcome(waited.and_then(|before| pressure::cpu_waited()?.checked_sub(before))),
         Err(error) => Outcome::LocalError {
             reason: format!("failed to keep time: {error}"),
         },
@@ -117,7 +118,7 @@ impl SeriesTally {
         }
     }
 
-    fn outcome(mut self) -> Outcome {
+    fn outcome(mut self, starved: Option<u64>) -> Outcome {
         self.latencies.sort_unstable();
         self.failures.sort_by_key(|(number, _)| *number);
         Outcome::Series {
@@ -125,6 +126,7 @@ impl SeriesTally {
             failures: self.failures,
             served_by: self.served_by,
             lag: u64::try_from(self.lag.as_micros()).unwrap_or(u64::MAX),
+            starved,
         }
     }
 }

@@ -97,6 +97,10 @@ pub enum Outcome {
         served_by: Vec<(Identity, u32)>,
         /// Largest lag of the generator behind its schedule, in microseconds.
         lag: u64,
+        /// Microseconds of the series during which some task of the agent's machine waited for a CPU (Linux pressure
+        /// stall information, `/proc/pressure/cpu`, line `some`); none where the kernel does not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        starved: Option<u64>,
     },
     /// A TCP RST (or ICMP port unreachable) in answer to the first packet: a host is there and nobody listens, or a device refused actively.
     Refused {

@@ -41,6 +41,7 @@ fn an_open_loop_keeps_its_schedule_and_says_its_lag() {
             failures,
             served_by,
             lag,
+            ..
         } = outcome
         else {
             panic!("{outcome:?}")

@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use matrix::{Coverage, Matrix, Row};
-use meshproof_contract::{CheckId, Exit, FaultName, Verdict};
+use meshproof_contract::{Admission, Check, CheckId, Exit, FaultName, Verdict};
 use meshproof_engine::{Filter, Plan, Printer, RunOptions, select};
 use meshproof_report::RunFolder;
 use pass::{Bystander, Pass};
@@ -38,7 +38,14 @@ pub fn prove(args: &ProveArgs) -> Result<Exit, Fatal> {
     let wanted = |fault: &FaultEntry| {
         args.faults.is_empty() || args.faults.iter().any(|part| fault.name.contains(part.as_str()))
     };
-    let faults: Vec<FaultEntry> = Lab::faults().into_iter().filter(wanted).collect();
+    let suites = super::suites();
+    let met = |fault: &FaultEntry| {
+        fault
+            .suites
+            .iter()
+            .any(|name| suites.iter().any(|suite| suite.name == *name))
+    };
+    let faults: Vec<FaultEntry> = Lab::faults().into_iter().filter(met).filter(wanted).collect();
     if faults.is_empty() {
         return Err(Fatal::usage(anyhow!(
             "no fault's name contains any of these; `meshproof prove --list` names them all"
@@ -161,11 +168,7 @@ impl Proof<'_> {
     }
 
     async fn meet(&self, fault: &FaultEntry, full: bool) -> Result<Row, Fatal> {
-        let suites = if full { Vec::new() } else { fault.suites.clone() };
-        let filter = Filter {
-            suites,
-            ..Filter::default()
-        };
+        let filter = if full { Filter::default() } else { concerned(fault) };
         let plan = select(&super::suites(), &lab_clusters(), &filter).map_err(Fatal::usage)?;
         self.lab.inject(&fault.name).await?;
         let pass = self.pass(&plan).await;
@@ -227,6 +230,26 @@ impl Proof<'_> {
             }),
             false => Ok(self.bystander.seen(summary.total()).await),
         }
+    }
+}
+
+/// The checks that meet a fault: those of its suites, of which the ones that must run alone, being slow, only if they
+/// name it.
+fn concerned(fault: &FaultEntry) -> Filter {
+    let suites = super::suites();
+    let checks = suites
+        .iter()
+        .filter(|suite| fault.suites.iter().any(|name| name == suite.name));
+    let meets = |check: &&&dyn Check| {
+        check.needs().admission == Admission::Shared || check.faults().contains(&fault.name.as_str())
+    };
+    let patterns = checks
+        .flat_map(|suite| suite.checks.iter().filter(meets))
+        .map(|check| check.id().to_string());
+    Filter {
+        patterns: patterns.collect(),
+        exact: true,
+        ..Filter::default()
     }
 }
 
