@@ -9,8 +9,17 @@ use meshproof_apiserver::{KubeContext, Server, Store, User, kubeconfig};
 
 use super::fake;
 
+/// What kubectl carries exec and port-forward with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    WebSocket,
+    /// As kubectl up to 1.30 and other programs with client-go do.
+    Spdy,
+}
+
 /// A server, and the way to call kubectl against it. Multi-threaded tests only: kubectl blocks its caller.
 struct Kubectl {
+    transport: Transport,
     folder: tempfile::TempDir,
     server: Server,
     _store: Store,
@@ -34,6 +43,7 @@ impl Kubectl {
         }]);
         std::fs::write(folder.path().join("kubeconfig"), config).expect("written");
         Some(Self {
+            transport: Transport::WebSocket,
             folder,
             server,
             _store: store,
@@ -48,6 +58,11 @@ impl Kubectl {
             .arg(self.path("kubeconfig"))
             .arg("--cache-dir")
             .arg(self.path("cache"));
+        if self.transport == Transport::Spdy {
+            command
+                .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false")
+                .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false");
+        }
         command.args(arguments.split_whitespace());
         command
     }
@@ -231,7 +246,15 @@ async fn kubectl_watches_and_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_streams() {
-    let Some(kubectl) = Kubectl::new() else { return };
+    let Some(mut kubectl) = Kubectl::new() else { return };
+    for transport in [Transport::WebSocket, Transport::Spdy] {
+        kubectl.transport = transport;
+        exec_log_and_forward(&kubectl);
+    }
+    kubectl.server.shutdown().await;
+}
+
+fn exec_log_and_forward(kubectl: &Kubectl) {
     assert_eq!(kubectl.ok("exec web -- echo hi there"), "hi there\n");
     let failed = kubectl.run("exec web -- fail 3");
     assert_eq!(failed.status.code(), Some(3));
@@ -268,7 +291,6 @@ async fn kubectl_streams() {
         assert_eq!(answer, "HELLO");
     }
     drop(forward);
-    kubectl.server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

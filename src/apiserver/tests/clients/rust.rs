@@ -407,3 +407,40 @@ async fn a_namespace_takes_its_content_along() {
     waited.expect("the watch works");
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn informers_list_and_stream() {
+    use kube::runtime::watcher::{self, Event};
+
+    let (server, _, client) = start().await;
+    let pods: Api<Pod> = Api::namespaced(client, "default");
+    for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
+        let mut events = kube::runtime::watcher(pods.clone(), config).boxed();
+        let mut names = Vec::new();
+        loop {
+            let event = tokio::time::timeout(Duration::from_secs(10), events.try_next())
+                .await
+                .expect("in time");
+            match event.expect("no error").expect("no end") {
+                Event::Init => {}
+                Event::InitApply(pod) => names.push(pod.name_any()),
+                Event::InitDone => break,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        assert_eq!(names, ["web"]);
+        let label = Patch::Merge(json!({"metadata": {"labels": {"seen": names.len().to_string()}}}));
+        pods.patch("web", &PatchParams::default(), &label)
+            .await
+            .expect("patched");
+        let touch = Patch::Merge(json!({"metadata": {"labels": {"seen": null}}}));
+        pods.patch("web", &PatchParams::default(), &touch)
+            .await
+            .expect("patched");
+        let event = tokio::time::timeout(Duration::from_secs(10), events.try_next())
+            .await
+            .expect("in time");
+        assert!(matches!(event, Ok(Some(Event::Apply(pod))) if pod.labels().contains_key("seen")));
+    }
+    server.shutdown().await;
+}
