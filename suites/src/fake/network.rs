@@ -109,6 +109,10 @@ impl Ask<'_> {
         }
         outcome
     }
+    /// Some DNS answer, after so many microseconds.
+    pub fn resolved_after(&self, micros: u64) -> Outcome {
+        dns(DnsCode::NoError, vec![DnsAnswer::Address(self.from.address)], micros)
+    }
     fn changed(&self, change: impl FnOnce(&mut Option<Identity>, &mut Option<IpAddr>, &mut u64)) -> Outcome {
         let mut outcome = self.answered();
         if let Outcome::Answered {

@@ -124,19 +124,18 @@ fn judge_latency(times: &Distribution, lag: u64, starved: Option<u64>, limit: Du
     if times.p99 <= limit_micros {
         return Cell::Right(Some(times.p50));
     }
-    if times.p99.saturating_sub(lag) <= limit_micros {
-        return Cell::Unknown(format!(
-            "the agent fell behind its own schedule by up to {:.0} ms, so p99 of {:.0} ms says nothing about the network",
-            ms(lag),
-            ms(times.p99)
-        ));
-    }
-    // A slow path is slow for the median too; a busy machine delays some.
-    if let Some(why) = busy::starved(starved, SPACING * SAMPLES).filter(|_| times.p50 <= limit_micros) {
-        return Cell::Unknown(format!(
-            "{why}, so p99 of {:.0} ms says nothing about the network",
-            ms(times.p99)
-        ));
+    // A slow path is slow for the quickest packet too; a busy machine delays some.
+    if times.min <= limit_micros {
+        let nothing = format!("so p99 of {:.0} ms says nothing about the network", ms(times.p99));
+        if times.p99.saturating_sub(lag) <= limit_micros {
+            let lag = ms(lag);
+            return Cell::Unknown(format!(
+                "the agent fell behind its own schedule by up to {lag:.0} ms, {nothing}"
+            ));
+        }
+        if let Some(why) = busy::starved(starved, SPACING * SAMPLES) {
+            return Cell::Unknown(format!("{why}, {nothing}"));
+        }
     }
     let expected = format!(
         "99 % of the round trips within {} ms (service level)",
