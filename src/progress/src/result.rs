@@ -15,8 +15,8 @@ const FINDINGS: usize = 8;
 const IN_FULL: usize = 12;
 /// Commands suggested for one trial.
 const COMMANDS: usize = 3;
-/// Names told for one reason of skipping.
-const SKIPPED: usize = 6;
+/// Names told for one reason.
+const NAMES: usize = 6;
 
 /// How much is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +48,21 @@ pub(crate) fn result(view: &View, reports: Option<&Path>, detail: Detail, palett
         }
         suites(&mut out, view);
     }
-    let fails = |trial: &&Trial| matches!(trial.verdict(), Some(Verdict::Fail { .. }));
-    let unsure = |trial: &&Trial| matches!(trial.verdict(), Some(Verdict::Inconclusive { .. }));
-    let red: Vec<&Trial> = view
-        .trials
-        .iter()
-        .filter(fails)
-        .chain(view.trials.iter().filter(unsure))
-        .collect();
-    red.iter()
-        .take(IN_FULL)
-        .for_each(|trial| red_trial(&mut out, view, trial));
+    let red = red(view);
+    for group in red.iter().take(IN_FULL) {
+        match group.as_slice() {
+            [one] => red_trial(&mut out, view, one),
+            many => unsure_trials(&mut out, view, many),
+        }
+    }
     if red.len() > IN_FULL {
+        let rest: Vec<&&Trial> = red[IN_FULL..].iter().flatten().collect();
         out.gap();
         out.line(format_args!(
             "and {} more that are red, told in full in the reports:",
-            red.len() - IN_FULL
+            rest.len()
         ));
-        red[IN_FULL..]
-            .iter()
+        rest.iter()
             .for_each(|trial| out.line(format_args!("  {}", tame(trial.name.as_str()))));
     }
     if detail == Detail::Full {
@@ -129,6 +125,39 @@ fn suites(out: &mut Sheet, view: &View) {
             duration(seconds),
         ));
     }
+}
+
+/// Failed trials one by one, then inconclusive ones by their reason: one agent that is away is one thing to look at,
+/// however many checks need it.
+fn red(view: &View) -> Vec<Vec<&Trial>> {
+    let mut failed = Vec::new();
+    let mut unsure: Vec<(&str, Vec<&Trial>)> = Vec::new();
+    for trial in &view.trials {
+        match trial.verdict() {
+            Some(Verdict::Fail { .. }) => failed.push(vec![trial]),
+            Some(Verdict::Inconclusive { why }) => match unsure.iter_mut().find(|(reason, _)| reason == why) {
+                Some((_, trials)) => trials.push(trial),
+                None => unsure.push((why, vec![trial])),
+            },
+            _ => {}
+        }
+    }
+    failed.extend(unsure.into_iter().map(|(_, trials)| trials));
+    failed
+}
+
+fn unsure_trials(out: &mut Sheet, view: &View, trials: &[&Trial]) {
+    let Some(first) = trials.first() else { return };
+    let Some(Verdict::Inconclusive { why }) = first.verdict() else {
+        return;
+    };
+    let word = out.palette.unsure("INCONCLUSIVE");
+    let number = out.palette.strong(format!("{} checks", trials.len()));
+    out.gap();
+    out.line(format_args!("{word}  {number}: {}", tame(why)));
+    let names: Vec<&str> = trials.iter().map(|trial| trial.name.as_str()).collect();
+    out.names(&names);
+    out.field("again", &reproduce(&view.command, &first.name));
 }
 
 fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
@@ -196,14 +225,7 @@ fn skipped(out: &mut Sheet, view: &View) {
     }
     for (why, names) in groups {
         out.line(format_args!("skipped {}: {}", names.len(), tame(why)));
-        let more = names.len().saturating_sub(SKIPPED);
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let names = names.iter().take(SKIPPED).copied().collect::<Vec<_>>().join(", ");
-        out.line(format_args!("  {}", out.palette.faint(tame(&names) + &more)));
+        out.names(&names);
     }
 }
 
@@ -263,6 +285,15 @@ impl Sheet {
             self.text.push('\n');
         }
     }
+    /// The first names, and how many more.
+    fn names(&mut self, names: &[&str]) {
+        let more = match names.len().saturating_sub(NAMES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let text = names.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ") + &more;
+        self.line(format_args!("  {}", self.palette.faint(tame(&text))));
+    }
     fn field(&mut self, name: &str, value: &str) {
         let name = self.palette.faint(format!("{name:<10}"));
         self.line(format_args!("  {name}  {}", tame(value)));
@@ -314,6 +345,27 @@ mod tests {
         reports  reports/20261121-093000-k3v9/report.html
 
         NOT STARTED  no check ran, 0.21 s (exit code 2: context 'apps-admin' is not in the kubeconfig)
+        ");
+    }
+
+    #[test]
+    fn one_reason_for_many_checks_is_told_once() {
+        let mut view = view_after(usize::MAX);
+        for trial in &mut view.trials {
+            trial.stage = Stage::Finished(Finished {
+                verdict: Verdict::inconclusive("agent `server` on infra-1 does not run"),
+                seconds: 0.1,
+                commands: Vec::new(),
+            });
+        }
+        view.command.truncate(2);
+        view.exit_code = Some(3);
+        insta::assert_snapshot!(result(&view, None, Detail::Red, Palette::Plain), @r"
+        INCONCLUSIVE  26 checks: agent `server` on infra-1 does not run
+          connectivity::http[infra], connectivity::http[apps], connectivity::http[infra->apps], connectivity::http[apps->infra], connectivity::udp[infra], connectivity::udp[apps] and 20 more
+          again       meshproof run --exact 'connectivity::http[infra]'
+
+        INCONCLUSIVE  26 inconclusive, 8.4 s (exit code 3: it could not be told whether every claim holds)
         ");
     }
 

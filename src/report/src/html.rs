@@ -69,6 +69,18 @@ mod tests {
     }
 
     #[test]
+    fn one_reason_for_many_checks_is_one_card() {
+        let mut report = fixture::report();
+        for trial in report.suites.iter_mut().flat_map(|suite| &mut suite.trials) {
+            trial.verdict = meshproof_contract::Verdict::inconclusive("agent `server` does not run");
+        }
+        let page = html(&report);
+        let card = "<h3>agent <code>server</code> does not run</h3>\n  <p class=\"name\">26 checks</p>";
+        assert!(page.contains(card), "{page}");
+        assert_eq!(page.matches("<article").count(), 1);
+    }
+
+    #[test]
     fn an_empty_run_has_a_page_too() {
         let page = html(&RunReport::from_events(&[]));
         assert!(

@@ -25,7 +25,8 @@ pub(super) struct Page<'a> {
     took: String,
     share: Vec<Share>,
     failed: Vec<Red<'a>>,
-    inconclusive: Vec<Red<'a>>,
+    /// Of the same reason each.
+    inconclusive: Vec<Vec<Red<'a>>>,
     matrices: Vec<Figure>,
     plots: Vec<Figure>,
     statistics: Vec<[String; 6]>,
@@ -105,7 +106,7 @@ impl<'a> Page<'a> {
             took: duration(report.seconds),
             share: share(report.counts),
             failed: report.failed().into_iter().map(red).collect(),
-            inconclusive: report.inconclusive().into_iter().map(red).collect(),
+            inconclusive: unsure(report),
             matrices: figures(report, &places),
             plots: plots(report, &places)
                 .into_iter()
@@ -213,6 +214,18 @@ fn red(trial: &TrialReport) -> Red<'_> {
             .map(String::as_str)
             .collect(),
     }
+}
+
+/// Inconclusive trials by their reason: one agent that is away is one thing to look at, however many checks need it.
+fn unsure(report: &RunReport) -> Vec<Vec<Red<'_>>> {
+    let mut groups: Vec<Vec<Red<'_>>> = Vec::new();
+    for item in report.inconclusive().into_iter().map(red) {
+        match groups.iter_mut().find(|group| group[0].why == item.why) {
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
+        }
+    }
+    groups
 }
 
 fn matrix(matrix: &Matrix) -> Figure {
