@@ -32,7 +32,8 @@ fn with_event(state: &str, events: &[Event], about: &str) -> String {
                 .or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
         });
     match told.and_then(|e| Some((e.reason.as_deref()?, one_line(e.message.as_deref()?)))) {
-        Some((reason, message)) if !state.contains(&message) => format!("{state} ({reason}: {message})"),
+        // Newer kubelets tell the reason of a failed pull in the state itself.
+        Some((reason, message)) if !state.contains(&message) && !state.contains("ErrImagePull: ") => format!("{state} ({reason}: {message})"),
         _ => state.to_owned(),
     }
 }
