@@ -262,11 +262,7 @@ mod tests {
         Fake::healthy()
             .mesh_latency(60_000)
             .lag(30_000)
-            .rule(|p| {
-                (p.number == 9)
-                    .then(|| p.answered())
-                    .or((p.number == 10).then(|| p.answered_after(500)))
-            })
+            .rule(|p| (p.number == 10).then(|| p.answered_after(500)))
             .expect(&CrossClusterOverhead, infra_to_apps(), "inconclusive")
             .await;
     }
