@@ -33,7 +33,9 @@ fn with_event(state: &str, events: &[Event], about: &str) -> String {
         });
     match told.and_then(|e| Some((e.reason.as_deref()?, one_line(e.message.as_deref()?)))) {
         // Newer kubelets tell the reason of a failed pull in the state itself.
-        Some((reason, message)) if !state.contains(&message) && !state.contains("ErrImagePull: ") => format!("{state} ({reason}: {message})"),
+        Some((reason, message)) if !state.contains(&message) && !state.contains("ErrImagePull: ") => {
+            format!("{state} ({reason}: {message})")
+        }
         _ => state.to_owned(),
     }
 }
