@@ -31,8 +31,11 @@ fn main() -> ExitCode {
         eprintln!("the lab's tests are ignored: {why}");
     }
     let ignored = possible.is_err() && !required;
-    let trials = tests::ALL
-        .iter()
-        .map(|(name, test)| Trial::test(*name, move || test().map_err(Into::into)).with_ignored_flag(ignored));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let trial = |(name, test): &'static (&str, tests::Test), ignored| {
+        Trial::test(*name, move || test().map_err(Into::into)).with_ignored_flag(ignored)
+    };
+    let trials = tests::ALL.iter().map(|test| trial(test, ignored));
+    // Minutes long: run them with `--ignored`.
+    let slow = tests::SLOW.iter().map(|test| trial(test, true));
+    libtest_mimic::run(&arguments, trials.chain(slow).collect()).exit_code()
 }

@@ -155,13 +155,27 @@ pub(super) struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// Whether the name is that of a workload's service, of one of its ports or of one of its pods.
+    fn is_of_workload(&self) -> bool {
+        let below = self
+            .name
+            .strip_suffix(self.domain)
+            .and_then(|rest| rest.strip_suffix(".svc."));
+        below
+            .and_then(|rest| rest.rsplit_once('.'))
+            .is_some_and(|(_, namespace)| !is_system(namespace))
+    }
+
     /// Namespace and name, when the name is that of a workload's service.
     fn workload(&self) -> Option<(&str, &str)> {
         let rest = self.name.strip_suffix(self.domain)?.strip_suffix(".svc.")?;
         let (service, namespace) = rest.split_once('.')?;
-        let system = namespace.starts_with("kube-") || namespace == "default" || namespace.contains('.');
-        (!system).then_some((namespace, service))
+        (!is_system(namespace) && !namespace.contains('.')).then_some((namespace, service))
     }
+}
+
+fn is_system(namespace: &str) -> bool {
+    namespace.starts_with("kube-") || namespace == "default"
 }
 
 impl DnsFault {
@@ -175,7 +189,7 @@ impl DnsFault {
                     .and_then(|(namespace, name)| (site.elsewhere)(namespace, name));
                 wrong.map_or(right, |wrong| Lookup::address(site.name, wrong))
             }
-            DnsFault::MissingRecord if site.workload().is_some() => Lookup::NoName,
+            DnsFault::MissingRecord if site.is_of_workload() => Lookup::NoName,
             DnsFault::ReverseMissing if site.question == Question::Ptr => Lookup::NoName,
             DnsFault::AbsentResolves if addresses && right == Lookup::NoName => Lookup::address(site.name, WILDCARD),
             DnsFault::HeadlessStalePod if addresses && site.workload().is_some() => match right {
@@ -273,6 +287,21 @@ mod tests {
         );
         assert_eq!(fault.disturb(&site("gone.x"), Lookup::Elsewhere), Lookup::Elsewhere);
         assert_eq!(fault.disturb(&site(NAME), Lookup::NoData), Lookup::NoData);
+    }
+
+    #[test]
+    fn a_missing_record_takes_ports_along_and_spares_the_system() {
+        let fault = DnsFault::MissingRecord;
+        for name in [NAME, "_http._tcp.web.demo.svc.cluster.local"] {
+            assert_eq!(fault.disturb(&site(name), Lookup::NoData), Lookup::NoName, "{name}");
+        }
+        for name in [
+            "kube-dns.kube-system.svc.cluster.local",
+            "demo.svc.cluster.local",
+            "example.org",
+        ] {
+            assert_eq!(fault.disturb(&site(name), Lookup::NoData), Lookup::NoData, "{name}");
+        }
     }
 
     #[test]
