@@ -29,7 +29,7 @@ const CORRUPT: Does = Does::Corrupt {
 
 /// The catalogue's entries.
 pub(super) fn faults() -> Vec<FaultSpec> {
-    let entries: [Entry; 32] = [
+    let entries: [Entry; 30] = [
         (
             "node-pair-blackhole",
             "nothing passes between two nodes of one cluster",
@@ -258,24 +258,6 @@ pub(super) fn faults() -> Vec<FaultSpec> {
             "corrupted-payload-same-node",
             "payloads between pods of one node are altered, with right checksums",
             |lab| same_node(lab, CORRUPT),
-        ),
-        (
-            "duplicated-mesh",
-            "packets between two nodes of different clusters arrive twice",
-            |lab| mesh_path(lab, Does::Duplicate(0.5)),
-        ),
-        (
-            "reordered-mesh",
-            "packets between two nodes of different clusters overtake each other",
-            |lab| {
-                mesh_path(
-                    lab,
-                    Does::Reorder {
-                        share: 0.3,
-                        by: Duration::from_millis(5),
-                    },
-                )
-            },
         ),
     ];
     let spec = |(name, summary, injection)| FaultSpec {
