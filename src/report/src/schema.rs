@@ -74,6 +74,19 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_run_can_still_be_read() {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../reports/sample");
+        let folded = RunReport::from_events(&crate::read_log(&sample).expect("its log"));
+        let text = std::fs::read_to_string(sample.join("report.json")).expect("its report");
+        let written: RunReport = serde_json::from_str(&text).expect("a report");
+        assert_eq!((folded.counts, folded.exit_code), (written.counts, written.exit_code));
+        assert_eq!(
+            errors(&report_schema(), &serde_json::from_str(&text).expect("JSON")),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
     fn every_event_satisfies_its_schema() {
         for record in fixture::mixed() {
             let value = serde_json::to_value(&record).expect("JSON");
