@@ -69,12 +69,13 @@ impl Load {
             Carrier::Udp => vec![probes::udp_echo(path, self.bytes); 3],
         }
     }
-    /// A transfer in slow start needs some tens of round trips, and one retransmission of the first packet a second.
+    /// A transfer in slow start needs some tens of round trips, and one retransmission of the first packet a second; the rest is
+    /// for machines that are busy, since only what never arrives is to be found here.
     fn deadline(&self, round_trip: Duration) -> Duration {
         match self.bytes {
             0..=1400 => DEADLINE.max(4 * round_trip),
-            1401..=65_536 => Duration::from_secs(2).max(40 * round_trip),
-            _ => Duration::from_secs(5).max(60 * round_trip),
+            1401..=65_536 => Duration::from_secs(3).max(40 * round_trip),
+            _ => Duration::from_secs(15).max(60 * round_trip),
         }
     }
     fn judge(&self, path: &Path, outcome: &Outcome) -> Cell {
@@ -170,7 +171,7 @@ impl Check for Payload {
                   every node asks and is asked; the server sends them back and they are compared. UDP carries the smallest datagram \
                   (a sequence number is the least that can be told apart) and 1,400 B, for which fragments are allowed, three \
                   datagrams each, of which one must come back. Larger sizes are only tried where the smaller ones passed. Deadlines follow the measured \
-                  round trip, at least 1 s, 2 s for 64 KiB and 5 s for 1 MiB. Silence is looked at twice before it counts.",
+                  round trip, at least 1 s, 3 s for 64 KiB and 15 s for 1 MiB. Silence is looked at twice before it counts.",
             control: "The small payload on the same path: where it passes and the large one does not, size is what matters.",
             when_red: "Small passes and large stalls: an MTU; see connectivity::path_mtu, then `ip route get ADDRESS` in the pod and `ip -d link` on the \
                        nodes, and `kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -i mtu`. Corrupted: `ethtool -k` \
