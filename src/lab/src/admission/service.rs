@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn node_ports_are_unique() {
         let store = store();
-        let spec = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}, {"port": 81, "name": "b"}]});
+        let spec = json!({"type": "NodePort", "ports": [{"port": 80, "name": "a", "nodePort": 30080}, {"port": 81, "name": "b"}]});
         let made = store.create(&SERVICES, service("a", spec)).unwrap();
         let second = made["spec"]["ports"][1]["nodePort"].as_u64().unwrap();
         assert!((30000..=32767).contains(&second) && second != 30080);
