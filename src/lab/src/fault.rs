@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::state::LabState;
 use crate::system::SystemModule;
 
+mod mtu;
 mod network;
 mod node;
 mod place;
@@ -216,7 +217,12 @@ impl Faults {
         for id in std::mem::replace(&mut present.ids, ids) {
             self.lab.fabric.heal(id);
         }
+        let told = present.faults.iter().any(mtu::is_told);
         present.faults = faults;
+        drop(injected);
+        if told {
+            mtu::forget(&self.lab);
+        }
     }
 
     fn find(&self, name: &str) -> Result<&FaultSpec, FaultError> {

@@ -273,7 +273,7 @@ async fn speak_over_exec(api: &Api<Pod>, pod: &str) -> Result<()> {
     let (stdin, stdout) = (process.stdin().ok_or("no stdin")?, process.stdout().ok_or("no stdout")?);
     let mut stream = tokio::io::join(stdout, stdin);
     let (hello, answer) = within("control over exec", client::converse(&mut stream, Command::Ping)).await?;
-    if answer != Answer::Done || hello.identity.pod.to_string() != pod {
+    if answer != Answer::Done || hello.identity.pod != *pod {
         return Err(format!("expected {pod} to be done, got {hello:?} {answer:?}"));
     }
     let search = hello.search.first().map_or("", String::as_str);
