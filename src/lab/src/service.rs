@@ -252,3 +252,71 @@ fn port_number(value: &Value) -> Option<u16> {
         .and_then(|port| u16::try_from(port).ok())
         .filter(|port| *port > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use meshproof_apiserver::Store;
+    use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
+    use serde_json::json;
+
+    use super::*;
+
+    /// A service with one ready, one terminating and one unready endpoint, and one remote backend.
+    fn backends(annotations: Value, remote: BackendState) -> Vec<(String, BackendState)> {
+        let store = Store::new();
+        let metadata = json!({"name": "echo", "namespace": "default", "annotations": annotations});
+        let spec =
+            json!({"clusterIP": "10.96.1.1", "clusterIPs": ["10.96.1.1"], "ports": [{"name": "http", "port": 80}]});
+        let service = store
+            .create(&SERVICES, json!({"metadata": metadata, "spec": spec}))
+            .unwrap();
+        let endpoint = |address: &str, ready: bool, serving: bool, terminating: bool| {
+            let conditions = json!({"ready": ready, "serving": serving, "terminating": terminating});
+            json!({"addresses": [address], "conditions": conditions})
+        };
+        let slice = json!({
+            "metadata": {"name": "echo-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "echo"}},
+            "addressType": "IPv4", "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [
+                endpoint("10.244.1.2", true, true, false),
+                endpoint("10.244.1.3", false, true, true),
+                endpoint("10.244.1.4", false, false, false),
+            ],
+        });
+        let slice = store.create(&ENDPOINT_SLICES, slice).unwrap();
+        let remote = RemoteBackend {
+            cluster: "apps".to_owned(),
+            address: Ipv4Addr::new(10, 246, 1, 2),
+            ports: BTreeMap::from([("http".to_owned(), (Protocol::Tcp, 8080))]),
+            state: remote,
+        };
+        let remote = BTreeMap::from([(ServiceKey::new("default", "echo"), vec![remote])]);
+        let found = frontends(&[service], &[slice], &remote);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].frontend, Frontend::tcp(Ipv4Addr::new(10, 96, 1, 1), 80));
+        let backends = found[0].backends.iter();
+        backends
+            .map(|backend| (backend.address.to_string(), backend.state))
+            .collect()
+    }
+
+    #[test]
+    fn backends_are_merged_by_port_and_preferred_as_annotated() {
+        use BackendState::{Active, Quarantined, Terminating};
+        let local = [
+            ("10.244.1.2:8080".to_owned(), Active),
+            ("10.244.1.3:8080".to_owned(), Terminating),
+        ];
+        let remote = ("10.246.1.2:8080".to_owned(), Active);
+        let affinity = |side: &str| json!({"service.cilium.io/affinity": side});
+        let all: Vec<_> = local.iter().cloned().chain([remote.clone()]).collect();
+        assert_eq!(backends(json!({}), Active), all);
+        assert_eq!(backends(affinity("local"), Active), local);
+        assert_eq!(backends(affinity("remote"), Active), [remote]);
+        assert_eq!(
+            backends(affinity("remote"), Quarantined).len(),
+            3,
+            "nobody active there: both sides count"
+        );
+    }
+}
