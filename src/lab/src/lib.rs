@@ -30,7 +30,9 @@ mod topology;
 pub use control::{ClusterStatus, Control, ControlError, FaultInfo, LabStatus, NodeStatus, PodStatus};
 pub use controller::NodeGrace;
 pub use engine::{AGENT_SUBCOMMAND, ENGINE_SUBCOMMAND, engine_main};
-pub use fault::{ActiveFaults, Effect, FaultError, FaultName, FaultSpec, FaultState, Faults, catalogue as fault_catalogue};
+pub use fault::{
+    ActiveFaults, Effect, FaultError, FaultName, FaultSpec, FaultState, Faults, catalogue as fault_catalogue,
+};
 pub use identity::{IdentityBook, SecurityLabels, security_labels};
 pub use kubelet::log::LogWriter;
 pub use lab::{Lab, LabConfig, StartError};
@@ -39,6 +41,6 @@ pub use service::{RemoteBackend, RemoteBackends, ServiceKey};
 pub use state::{ClusterState, LabState, NodeState, PodNetwork, PodState};
 pub use system::{SystemContainer, SystemImage, SystemModule};
 pub use topology::{
-    AGENT_IMAGE, CILIUM_VERSION, CLUSTER_DOMAIN, ClusterSpec, EncryptionMode, KUBERNETES_VERSION, NodeSpec, RoutingMode,
-    Topology,
+    AGENT_IMAGE, CILIUM_VERSION, CLUSTER_DOMAIN, ClusterSpec, EncryptionMode, KUBERNETES_VERSION, NodeSpec,
+    RoutingMode, Topology,
 };

@@ -33,8 +33,8 @@ fn main() -> ExitCode {
         eprintln!("the lab's tests are ignored: {why}");
     }
     let ignored = possible.is_err() && !required;
-    let trials = tests::ALL.iter().map(|(name, test)| {
-        Trial::test(*name, move || test().map_err(Into::into)).with_ignored_flag(ignored)
-    });
+    let trials = tests::ALL
+        .iter()
+        .map(|(name, test)| Trial::test(*name, move || test().map_err(Into::into)).with_ignored_flag(ignored));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

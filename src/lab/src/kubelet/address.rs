@@ -19,7 +19,11 @@ impl AddressPool {
     pub(super) fn new(cidr: Ipv4Net) -> Self {
         let size = 1_u32.checked_shl(u32::from(32 - cidr.prefix_len())).unwrap_or_default();
         let reserved = if size >= 256 { size - 3..size - 1 } else { 0..0 };
-        Self { cidr, taken: reserved.collect(), last: 1 }
+        Self {
+            cidr,
+            taken: reserved.collect(),
+            last: 1,
+        }
     }
 
     /// An address nobody has; none when all are taken.
