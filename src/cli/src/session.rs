@@ -49,8 +49,9 @@ impl Session {
             .map_err(Fatal::environment)?;
 
         events.phase(Phase::Deploying);
-        // Not given up in the middle: what is half taken could not be given back.
-        let run = Run::start(&contexts, id, &progress).await.map_err(started_badly)?;
+        let run = Run::start_unless(&contexts, id, &progress, cancel)
+            .await
+            .map_err(started_badly)?;
         let options = DeployOptions {
             image: place.image.clone(),
             ready_within: READY_WITHIN,
@@ -105,13 +106,20 @@ async fn tear_down(run: Run, events: &Events) {
 }
 
 fn started_badly(error: StartError) -> Fatal {
-    Fatal::environment(error)
+    match error {
+        StartError::Interrupted => interrupted(),
+        error => Fatal::environment(error),
+    }
+}
+
+fn interrupted() -> Fatal {
+    Fatal {
+        exit: Exit::Interrupted,
+        error: anyhow!("interrupted"),
+    }
 }
 
 /// The future's output, unless the run is interrupted first.
 async fn unless<T>(cancel: &CancellationToken, future: impl Future<Output = T>) -> Result<T, Fatal> {
-    cancel.run_until_cancelled(future).await.ok_or_else(|| Fatal {
-        exit: Exit::Interrupted,
-        error: anyhow!("interrupted"),
-    })
+    cancel.run_until_cancelled(future).await.ok_or_else(interrupted)
 }

@@ -162,6 +162,9 @@ impl Proof<'_> {
         for (number, fault) in faults.iter().enumerate() {
             let row = self.meet(fault, full).await?;
             println!("[{:>2}/{}] {}", number + 1, faults.len(), told(&row));
+            for said in row.unhealed.values() {
+                println!("        {said}");
+            }
             self.matrix.rows.push(row);
         }
         Ok(())
