@@ -118,12 +118,14 @@ fn every_agent_follows() -> Result<()> {
     })
 }
 
+type Predicate = fn(&Value) -> bool;
+
 fn a_wrong_status_is_a_fault() -> Result<()> {
     block_on(async {
         let it = start().await?;
         let agent = agents(&it.apps).await?.remove(0);
         let control = it.lab.control();
-        let cases: [(&str, &str, fn(&Value) -> bool); 3] = [
+        let cases: [(&str, &str, Predicate); 3] = [
             ("mesh-remote-not-connected", "connected", |remote| {
                 remote["connected"] != true && remote["ready"] != true
             }),
