@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use kube::Objects;
 use meshproof_contract::facts::MissingAgent;
 use meshproof_contract::{
-    AgentId, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts,
-    Instance, ObjectRef, Outcome, Probe, Verdict,
+    AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CiliumAnswer, CiliumQuery,
+    ClockReading, ClusterName, Disruption, Environment, EnvironmentError, Facts, Instance, ObjectRef, Outcome, Probe,
+    Readiness, StreamId, StreamReport, StreamSpec, Verdict,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -322,4 +323,49 @@ impl Environment for Fake {
         self.objects.remove(cluster, &object.kind, &object.name);
         Ok(())
     }
+    async fn patch(&self, cluster: &ClusterName, _: &ObjectRef, _: Value) -> Result<Value, EnvironmentError> {
+        unknown_here(cluster, "patch")
+    }
+    async fn agents(&self, cluster: &ClusterName, _: &str, _: &str) -> Result<Vec<AgentFacts>, EnvironmentError> {
+        unknown_here(cluster, "list agents")
+    }
+    async fn set_ready(&self, agent: &AgentId, _: Readiness) -> Result<(), EnvironmentError> {
+        unknown_here(&agent.cluster, "set an agent's readiness")
+    }
+    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
+        unknown_here(&agent.cluster, "read a clock")
+    }
+    async fn start_stream(&self, agent: &AgentId, _: StreamSpec) -> Result<StreamId, EnvironmentError> {
+        unknown_here(&agent.cluster, "start a stream")
+    }
+    async fn collect_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
+        unknown_here(&agent.cluster, "collect a stream")
+    }
+    async fn stop_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
+        unknown_here(&agent.cluster, "stop a stream")
+    }
+    async fn start_capture(&self, agent: &AgentId, _: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        unknown_here(&agent.cluster, "start a capture")
+    }
+    async fn collect_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        unknown_here(&agent.cluster, "collect a capture")
+    }
+    async fn stop_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        unknown_here(&agent.cluster, "stop a capture")
+    }
+    async fn disrupt(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
+        unknown_here(cluster, "disrupt")
+    }
+    async fn restore(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
+        unknown_here(cluster, "restore")
+    }
+}
+
+/// What this world cannot do.
+fn unknown_here<T>(cluster: &ClusterName, operation: &str) -> Result<T, EnvironmentError> {
+    Err(EnvironmentError::Api {
+        cluster: cluster.clone(),
+        operation: operation.to_owned(),
+        reason: "this world is a fake".to_owned(),
+    })
 }

@@ -1,5 +1,6 @@
 //! [`Environment`] over the Kubernetes API: what checks may do, each with its deadline and its bound.
 
+mod agents;
 mod query;
 
 use crate::{
@@ -9,15 +10,18 @@ use crate::{
     name::{NAMESPACES, run_labels},
     run::apply,
 };
+use agents::Agents;
 use async_trait::async_trait;
 use kube::{
-    api::{DeleteParams, GroupVersionKind, ListParams},
+    api::{DeleteParams, GroupVersionKind, ListParams, Patch, PatchParams},
     discovery::Scope,
 };
 use meshproof_contract::{
-    AgentId, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe,
-    RunId,
+    AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
+    Disruption, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness, RunId, StreamId,
+    StreamReport, StreamSpec,
 };
+use meshproof_wire::Command;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Semaphore;
@@ -25,12 +29,15 @@ use tokio::sync::Semaphore;
 /// How many commands run in Cilium's pods at once: each is a connection through API server and kubelet, and a process.
 const EXEC_BOUND: usize = 12;
 
+/// The one cluster-wide kind that checks may make.
+const CLUSTER_POLICY: &str = "CiliumClusterwideNetworkPolicy";
+
 /// The clusters of a run with connected agents.
 pub struct ClusterEnvironment {
     run: RunId,
     facts: Arc<Facts>,
     members: BTreeMap<ClusterName, Member>,
-    agents: BTreeMap<AgentId, Arc<AgentLink>>,
+    agents: Agents,
     cilium_namespaces: BTreeMap<ClusterName, String>,
     execs: Semaphore,
 }
@@ -46,7 +53,7 @@ impl ClusterEnvironment {
             run,
             facts: Arc::default(),
             members: members.iter().map(|m| (m.name().clone(), m.clone())).collect(),
-            agents,
+            agents: Agents::new(agents),
             cilium_namespaces,
             execs: Semaphore::new(EXEC_BOUND),
         }
@@ -87,11 +94,7 @@ impl Environment for ClusterEnvironment {
     }
 
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
-        let link = self.agents.get(agent).ok_or_else(|| EnvironmentError::AgentGone {
-            agent: agent.clone(),
-            reason: "it never was ready".to_owned(),
-        })?;
-        link.batch(batch).await
+        self.agents.link(agent)?.batch(batch).await
     }
 
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
@@ -176,11 +179,85 @@ impl Environment for ClusterEnvironment {
             _ => Ok(()),
         }
     }
+
+    async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
+        let member = self.member(cluster)?;
+        self.require_ours(member, object).await?;
+        let (api, resource, _) = member
+            .dynamic(&kind(&object.api_version, &object.kind), object.namespace.as_deref())
+            .await?;
+        let operation = Operation {
+            namespace: object.namespace.clone(),
+            ..Operation::on("patch", dynamic_name(&resource.plural, &resource.group)).named(&object.name)
+        };
+        let (params, change) = (PatchParams::default(), Patch::Merge(&change));
+        let patched = member
+            .call(operation, api.patch(&object.name, &params, &change))
+            .await?;
+        Ok(with_kind(json!(patched), &object.api_version, &object.kind))
+    }
+
+    async fn agents(
+        &self,
+        cluster: &ClusterName,
+        scenario: &str,
+        workload: &str,
+    ) -> Result<Vec<AgentFacts>, EnvironmentError> {
+        let member = self.member(cluster)?;
+        self.agents.ready_now(member, &self.run, scenario, workload).await
+    }
+
+    async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
+        self.agents.set_ready(agent, readiness).await
+    }
+
+    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
+        self.agents.clock(agent).await
+    }
+
+    async fn start_stream(&self, agent: &AgentId, spec: StreamSpec) -> Result<StreamId, EnvironmentError> {
+        self.agents.start_stream(agent, spec).await
+    }
+
+    async fn collect_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError> {
+        let command = Command::CollectStream { stream: stream.0 };
+        self.agents.stream(agent, command).await
+    }
+
+    async fn stop_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError> {
+        let command = Command::StopStream { stream: stream.0 };
+        self.agents.stream(agent, command).await
+    }
+
+    async fn start_capture(&self, agent: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        self.agents.start_capture(agent, spec).await
+    }
+
+    async fn collect_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        let command = Command::CollectCapture { capture: capture.0 };
+        self.agents.capture(agent, command).await
+    }
+
+    async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        let command = Command::StopCapture { capture: capture.0 };
+        self.agents.capture(agent, command).await
+    }
+
+    async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
+        Err(EnvironmentError::NotDisruptive {
+            cluster: cluster.clone(),
+            what: disruption.to_string(),
+        })
+    }
+
+    async fn restore(&self, _cluster: &ClusterName, _disruption: &Disruption) -> Result<(), EnvironmentError> {
+        Ok(())
+    }
 }
 
 impl ClusterEnvironment {
-    /// Checks change things in the run's namespaces only, and never the Lease that guards them. Cluster-wide policies,
-    /// when checks come to need them, are to be allowed here by kind, with the run's label.
+    /// Checks change things in the run's namespaces only, and never the Lease that guards them; outside of them only cluster-wide
+    /// policies whose names begin with `meshproof-`, which a policy's text must keep to the run's own pods.
     async fn require_ours(&self, member: &Member, object: &ObjectRef) -> Result<(), EnvironmentError> {
         let refused = || EnvironmentError::NotOurs {
             cluster: member.name().clone(),
@@ -189,6 +266,9 @@ impl ClusterEnvironment {
                 None => format!("{} {}", object.kind, object.name),
             },
         };
+        if object.kind == CLUSTER_POLICY && object.namespace.is_none() && object.name.starts_with("meshproof-") {
+            return Ok(());
+        }
         let within = object.namespace.as_deref().is_some_and(|ns| NAMESPACES.contains(&ns));
         if !within || object.kind == "Lease" || object.name.is_empty() {
             return Err(refused());

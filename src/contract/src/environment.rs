@@ -1,10 +1,16 @@
 //! What a check may do to the world, and nothing more.
 
-use crate::{AgentId, ClusterName, Facts, NodeName, Outcome, Probe};
+use crate::{
+    AgentFacts, AgentId, CaptureReport, CaptureSpec, ClusterName, Disruption, Facts, NodeName, Outcome, Probe,
+    StreamReport, StreamSpec,
+};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Clusters with agents in them. The harness implements it over the Kubernetes API; tests implement it in memory.
 #[async_trait]
@@ -33,8 +39,88 @@ pub trait Environment: Send + Sync {
     /// Applies an object (server-side) in a namespace of this run; the run's labels are added. Refused elsewhere.
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError>;
 
+    /// Changes an object of this run (JSON merge patch: null removes a key); it must exist.
+    async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError>;
+
     /// Deletes an object of this run; one that does not exist is no error.
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError>;
+
+    /// The agents of a workload that are ready now, connected: pods come and go while checks disturb them, and
+    /// [`Environment::facts`] stays as it was.
+    async fn agents(
+        &self,
+        cluster: &ClusterName,
+        scenario: &str,
+        workload: &str,
+    ) -> Result<Vec<AgentFacts>, EnvironmentError>;
+
+    /// Makes an agent's pod ready or unready to its kubelet, from the next probe of the kubelet on. It serves in either case.
+    async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError>;
+
+    /// Reads an agent's clock, which stamps its streams and captures.
+    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError>;
+
+    /// Starts a stream on an agent; it runs when this returns, and until it is stopped or its lifetime ends.
+    async fn start_stream(&self, agent: &AgentId, spec: StreamSpec) -> Result<StreamId, EnvironmentError>;
+
+    /// What is known of a stream's probes since the last time.
+    async fn collect_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError>;
+
+    /// Ends a stream; the rest of what is to be known.
+    async fn stop_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError>;
+
+    /// Starts a capture on an agent that may capture; packets are seen from when this returns on.
+    async fn start_capture(&self, agent: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError>;
+
+    /// What a capture has seen up to now.
+    async fn collect_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError>;
+
+    /// Ends a capture; all that it has seen.
+    async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError>;
+
+    /// Disturbs what is not this run's own, where the operators allow it. It is undone by [`Environment::restore`], and at
+    /// the end of the run if a check did not come to that.
+    async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError>;
+
+    /// Undoes a disruption; one that is not in force is no error.
+    async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError>;
+}
+
+/// What an agent answers to its kubelet's readiness probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Readiness {
+    Ready,
+    Unready,
+}
+
+/// A stream of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// A capture of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CaptureId(pub u64);
+
+/// An agent's clock, read from here: at `at` it showed `micros`, give or take `error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The harness's clock in the middle of the quickest round trip.
+    pub at: Instant,
+    /// What the agent's clock (CLOCK_MONOTONIC of its node) showed, in microseconds.
+    pub micros: u64,
+    /// Half of that round trip.
+    pub error: Duration,
+}
+
+impl ClockReading {
+    /// What the agent's clock showed, or will show, at an instant of the harness's.
+    pub fn micros_at(&self, instant: Instant) -> u64 {
+        match instant.checked_duration_since(self.at) {
+            Some(later) => self.micros + later.as_micros() as u64,
+            None => self.micros.saturating_sub((self.at - instant).as_micros() as u64),
+        }
+    }
 }
 
 /// Names an object.
@@ -117,6 +203,14 @@ pub enum EnvironmentError {
         object: String,
         /// The server's words.
         reason: String,
+    },
+    /// A disruption of what is not this run's own, and the operators did not allow it.
+    #[error("{cluster}: not allowed to {what}: the run was not started with --disruptive")]
+    NotDisruptive {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// What was to be done.
+        what: String,
     },
     /// Something was asked outside the run's own namespaces.
     #[error("refused to touch {object} in {cluster}: it is not this run's own")]

@@ -8,6 +8,7 @@ pub mod capture;
 pub mod check;
 pub mod cilium;
 pub mod claim;
+pub mod disruption;
 pub mod environment;
 pub mod event;
 pub mod exit;
@@ -24,7 +25,10 @@ pub mod verdict;
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
-pub use environment::{CiliumAnswer, CiliumQuery, Environment, EnvironmentError, ObjectRef};
+pub use disruption::Disruption;
+pub use environment::{
+    CaptureId, CiliumAnswer, CiliumQuery, ClockReading, Environment, EnvironmentError, ObjectRef, Readiness, StreamId,
+};
 pub use event::{Event, EventRecord};
 pub use exit::Exit;
 pub use facts::{AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, NodeFacts, ServiceFacts};

@@ -3,9 +3,10 @@
 use crate::plan::{Plan, Trial};
 use async_trait::async_trait;
 use meshproof_contract::{
-    Admission, AgentFacts, AgentId, Check, CheckContext, CheckId, CheckText, CiliumAnswer, CiliumQuery, Claim,
-    ClaimKind, ClaimSource, ClusterName, Environment, EnvironmentError, Facts, Finding, Instance, Needs, ObjectRef,
-    Outcome, Probe, Scope, Suite, Verdict, Witness, facts::PodNetwork,
+    Admission, AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CheckId, CheckText,
+    CiliumAnswer, CiliumQuery, Claim, ClaimKind, ClaimSource, ClockReading, ClusterName, Disruption, Environment,
+    EnvironmentError, Facts, Finding, Instance, Needs, ObjectRef, Outcome, Probe, Readiness, Scope, StreamId,
+    StreamReport, StreamSpec, Suite, Verdict, Witness, facts::PodNetwork,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -214,5 +215,41 @@ impl Environment for World {
     }
     async fn delete(&self, cluster: &ClusterName, _: &ObjectRef) -> Result<(), EnvironmentError> {
         Self::refuse(cluster, "delete")
+    }
+    async fn patch(&self, cluster: &ClusterName, _: &ObjectRef, _: Value) -> Result<Value, EnvironmentError> {
+        Self::refuse(cluster, "patch")
+    }
+    async fn agents(&self, cluster: &ClusterName, _: &str, _: &str) -> Result<Vec<AgentFacts>, EnvironmentError> {
+        Self::refuse(cluster, "list agents")
+    }
+    async fn set_ready(&self, agent: &AgentId, _: Readiness) -> Result<(), EnvironmentError> {
+        Self::refuse(&agent.cluster, "set an agent's readiness")
+    }
+    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
+        Self::refuse(&agent.cluster, "read a clock")
+    }
+    async fn start_stream(&self, agent: &AgentId, _: StreamSpec) -> Result<StreamId, EnvironmentError> {
+        Self::refuse(&agent.cluster, "start a stream")
+    }
+    async fn collect_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
+        Self::refuse(&agent.cluster, "collect a stream")
+    }
+    async fn stop_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
+        Self::refuse(&agent.cluster, "stop a stream")
+    }
+    async fn start_capture(&self, agent: &AgentId, _: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        Self::refuse(&agent.cluster, "start a capture")
+    }
+    async fn collect_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        Self::refuse(&agent.cluster, "collect a capture")
+    }
+    async fn stop_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        Self::refuse(&agent.cluster, "stop a capture")
+    }
+    async fn disrupt(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
+        Self::refuse(cluster, "disrupt")
+    }
+    async fn restore(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
+        Self::refuse(cluster, "restore")
     }
 }

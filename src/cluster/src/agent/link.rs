@@ -11,7 +11,7 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use meshproof_contract::{AgentId, EnvironmentError, Outcome, Probe};
+use meshproof_contract::{AgentFacts, AgentId, EnvironmentError, Outcome, Probe};
 use meshproof_wire::{Answer, Command, Hello, PROTOCOL};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
@@ -21,6 +21,9 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(250), Duration::from_milli
 
 /// How much longer than its probes a batch may take: the way there and back, and an agent under load.
 const BATCH_MARGIN: Duration = Duration::from_secs(10);
+
+/// How long a command may take that is not a batch. The longest ends a stream, and waits for its probes' deadline.
+const COMMAND_TIME: Duration = Duration::from_secs(15);
 
 /// The line to one agent.
 pub(crate) struct AgentLink {
@@ -66,6 +69,20 @@ impl AgentLink {
         &self.pod
     }
 
+    /// What checks need to know about it.
+    pub(crate) fn facts(&self) -> AgentFacts {
+        let pod = &self.pod;
+        AgentFacts {
+            id: self.id.clone(),
+            scenario: pod.scenario.clone(),
+            workload: pod.workload.clone(),
+            namespace: pod.namespace.clone(),
+            node: pod.node.clone(),
+            address: pod.address,
+            network: pod.network,
+        }
+    }
+
     /// Connects, and gives the agent's greeting.
     pub(crate) async fn greet(&self) -> Result<Hello, EnvironmentError> {
         Ok(self.connect().await?.hello().clone())
@@ -81,6 +98,19 @@ impl AgentLink {
             }
             Answer::Error { reason } => Err(self.gone(format!("refused the batch: {reason}"))),
             _ => Err(self.gone("answered a batch without outcomes".to_owned())),
+        }
+    }
+
+    /// Sends a command that is not a batch and takes the answer apart with `take`, which gives back what it did not expect.
+    pub(crate) async fn command<T>(
+        &self,
+        command: Command,
+        take: impl FnOnce(Answer) -> Result<T, Answer>,
+    ) -> Result<T, EnvironmentError> {
+        match take(self.request(command, COMMAND_TIME).await?) {
+            Ok(taken) => Ok(taken),
+            Err(Answer::Error { reason }) => Err(self.gone(format!("refused: {reason}"))),
+            Err(_) => Err(self.gone("answered something else than was asked".to_owned())),
         }
     }
 

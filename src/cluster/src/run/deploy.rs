@@ -20,7 +20,7 @@ use crate::{
 use futures::future::try_join_all;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use meshproof_contract::{
-    AgentFacts, ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
 };
 use meshproof_scenario::{Placement, Scenario};
@@ -76,7 +76,7 @@ impl Run {
         for (link, hello) in agent::connect_all(links.collect(), &self.progress).await {
             match hello {
                 Ok(hello) => {
-                    facts.agents.push(agent_facts(&link));
+                    facts.agents.push(link.facts());
                     keep_resolv_conf(&mut told, &link, hello);
                     agents.insert(link.id().clone(), link);
                 }
@@ -255,19 +255,6 @@ fn endpoints_of(service: &ServiceFacts, ready: &[ReadyPod]) -> Wanted {
         namespace: service.namespace.clone(),
         service: service.name.clone(),
         pods: behind.map(|pod| pod.name.clone()).collect(),
-    }
-}
-
-fn agent_facts(link: &AgentLink) -> AgentFacts {
-    let pod = link.pod();
-    AgentFacts {
-        id: link.id().clone(),
-        scenario: pod.scenario.clone(),
-        workload: pod.workload.clone(),
-        namespace: pod.namespace.clone(),
-        node: pod.node.clone(),
-        address: pod.address,
-        network: pod.network,
     }
 }
 

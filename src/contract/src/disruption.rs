@@ -1,0 +1,35 @@
+//! Disturbances of what is not a run's own. They are rare, named one by one, and never done unless the operators allow them.
+
+use crate::NodeName;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One disturbance of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "disruption", rename_all = "kebab-case")]
+pub enum Disruption {
+    /// A node is gone with all that runs on it. Where the operators gave a command that cuts a node (`meshproof.yaml`), that is run;
+    /// otherwise the node is cordoned and this run's pods on it are deleted without grace, which is the most that an API can do.
+    NodeLost {
+        /// The node.
+        node: NodeName,
+    },
+    /// Cilium's agent on a node starts anew: its pod is deleted and its DaemonSet makes another.
+    AgentRestart {
+        /// The node.
+        node: NodeName,
+    },
+    /// The `clustermesh-apiserver` has no replicas: the other clusters learn nothing more from this one.
+    MeshApiServerDown,
+}
+
+impl fmt::Display for Disruption {
+    /// What is done, after "to".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Disruption::NodeLost { node } => write!(f, "take node {node} away"),
+            Disruption::AgentRestart { node } => write!(f, "restart Cilium's agent on node {node}"),
+            Disruption::MeshApiServerDown => f.write_str("scale clustermesh-apiserver to zero"),
+        }
+    }
+}
