@@ -5,7 +5,7 @@ mod run;
 pub use run::{Format, PullPolicy, RunArgs, TargetArgs};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU8, path::PathBuf, time::Duration};
 
 /// Proves that two Kubernetes clusters joined into one Cilium service mesh do what their operators believe.
 ///
@@ -111,6 +111,9 @@ pub struct ProveArgs {
     /// Run every check against every fault, instead of the suites that the fault concerns
     #[arg(long)]
     pub full: bool,
+    /// Labs that share the faults; each wants about half a core
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub labs: NonZeroU8,
     /// Folder for the reports
     #[arg(long, value_name = "DIR", default_value = "reports", value_hint = ValueHint::DirPath)]
     pub report_dir: PathBuf,

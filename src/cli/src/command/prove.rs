@@ -1,37 +1,32 @@
 //! `meshproof prove`: the proof that the checks can fail.
 //!
-//! Injects each fault into a running lab, runs the suites that it concerns, heals it, and sees green again.
+//! Injects each fault into a running lab, runs the suites that it concerns, heals it, and sees green again. Most of the time is
+//! waiting for what does not come, so several labs share the faults.
 
+mod bench;
 mod matrix;
 mod pass;
 
 use crate::{
     args::ProveArgs,
-    command::run::{JOBS, TRIAL_TIMEOUT, lab_clusters, new_run_id, scenarios},
+    command::run::{lab_clusters, new_run_id},
     fatal::Fatal,
     session::{
-        Session,
-        consumer::Events,
         lab::{FaultEntry, Lab},
         signal::cancelled_by_signals,
     },
 };
 use anyhow::{Context, anyhow};
-use matrix::{Coverage, Matrix, Row};
-use meshproof_contract::{Admission, Check, CheckId, Exit, FaultName, Verdict};
-use meshproof_engine::{Filter, Plan, Printer, RunOptions, select};
+use bench::{Bench, Queue};
+use futures::future::join_all;
+use matrix::{Coverage, Matrix};
+use meshproof_contract::{Admission, Check, Exit, Verdict};
+use meshproof_engine::{Filter, select};
 use meshproof_report::RunFolder;
-use pass::{Bystander, Pass};
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
     time::{Duration, Instant},
 };
-use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
-
-/// How long the lab may take to be green again after a fault was healed; checks are asked again and again till then.
-const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Carries out `meshproof prove`.
 pub fn prove(args: &ProveArgs) -> Result<Exit, Fatal> {
@@ -65,31 +60,39 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
     let cancel = cancelled_by_signals()
         .context("failed to watch for signals")
         .map_err(Fatal::environment)?;
-    let id = new_run_id();
-    let folder = RunFolder::create(&args.report_dir, &id).map_err(Fatal::usage)?;
-    let bystander = Bystander::start();
+    let folder = RunFolder::create(&args.report_dir, &new_run_id()).map_err(Fatal::usage)?;
     let everything = select(&super::suites(), &lab_clusters(), &Filter::default()).map_err(Fatal::usage)?;
 
     eprintln!("booting the lab");
-    let lab = Lab::start(&[]).await?;
-    let opened = Session::open(&lab.place(), id, &scenarios(&everything)?, &bystander.events(), &cancel).await;
-    let proven = match opened {
-        Ok(session) => {
-            let mut proof = Proof {
-                lab: &lab,
-                session: &session,
-                bystander: &bystander,
-                cancel: &cancel,
-                matrix: Matrix::default(),
-            };
-            let proven = proof.run(&everything, faults, args.full).await.map(|()| proof.matrix);
-            session.close().await;
-            proven
+    let first = Bench::open(&everything, &cancel).await?;
+    let mut matrix = match first.healthy(&everything).await {
+        Ok(matrix) => matrix,
+        Err(fatal) => {
+            first.close().await;
+            return Err(fatal);
         }
-        Err(fatal) => Err(fatal),
     };
-    lab.stop().await;
-    let matrix = proven?;
+    let queue = Queue::new(faults, args.full);
+    let others = usize::from(args.labs.get()).min(faults.len()) - 1;
+    let benches = join_all((0..others).map(|_| async {
+        let bench = Bench::open(&everything, &cancel).await?;
+        bench.work(&queue).await
+    }));
+    let (mine, theirs) = tokio::join!(first.work(&queue), benches);
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for worked in std::iter::once(mine).chain(theirs) {
+        match worked {
+            Ok(worked) => rows.extend(worked),
+            Err(fatal) => failures.push(fatal),
+        }
+    }
+    // A bench that fails interrupts the others: its own words say more than theirs.
+    failures.sort_by_key(|fatal| fatal.exit == Exit::Interrupted);
+    if let Some(fatal) = failures.into_iter().next() {
+        return Err(fatal);
+    }
+    rows.sort_by_key(|(number, _)| *number);
+    matrix.rows = rows.into_iter().map(|(_, row)| row).collect();
     write(&folder, &matrix)?;
     let coverage = if args.faults.is_empty() {
         Coverage::AllFaults
@@ -131,111 +134,6 @@ fn conclude(matrix: &Matrix, coverage: Coverage, folder: &RunFolder, took: Durat
     }
 }
 
-struct Proof<'a> {
-    lab: &'a Lab,
-    session: &'a Session,
-    bystander: &'a Bystander,
-    cancel: &'a CancellationToken,
-    matrix: Matrix,
-}
-
-impl Proof<'_> {
-    async fn run(&mut self, everything: &Plan, faults: &[FaultEntry], full: bool) -> Result<(), Fatal> {
-        for trial in everything.trials() {
-            let named = trial
-                .check
-                .faults()
-                .iter()
-                .map(|fault| FaultName::from(*fault))
-                .collect::<BTreeSet<_>>();
-            self.matrix.checks.insert(trial.check.id(), named);
-        }
-        eprintln!("the healthy lab: {} trials", everything.trials().len());
-        let healthy = self.pass(everything).await?;
-        self.matrix.unhealthy = healthy.not_green();
-        for (check, said) in &self.matrix.unhealthy {
-            println!("FALSE ALARM  {check}: {said}");
-        }
-        // What does not apply to the lab (skipped) is no part of the proof.
-        let skipped = healthy.only_skipped();
-        self.matrix.checks.retain(|check, _| !skipped.contains(check));
-        for (number, fault) in faults.iter().enumerate() {
-            let row = self.meet(fault, full).await?;
-            println!("[{:>2}/{}] {}", number + 1, faults.len(), told(&row));
-            for said in row.unhealed.values() {
-                println!("        {said}");
-            }
-            self.matrix.rows.push(row);
-        }
-        Ok(())
-    }
-
-    async fn meet(&self, fault: &FaultEntry, full: bool) -> Result<Row, Fatal> {
-        let filter = if full { Filter::default() } else { concerned(fault) };
-        let plan = select(&super::suites(), &lab_clusters(), &filter).map_err(Fatal::usage)?;
-        self.lab.inject(&fault.name).await?;
-        let pass = self.pass(&plan).await;
-        self.lab.heal(&fault.name).await?;
-        let pass = pass?;
-        let caught = pass.failed();
-        let affected: BTreeSet<CheckId> = pass.not_green().into_keys().collect();
-        Ok(Row {
-            fault: FaultName::from(fault.name.as_str()),
-            summary: fault.summary.clone(),
-            ran: pass.ran(),
-            inconclusive: affected
-                .iter()
-                .filter(|check| !caught.contains_key(*check))
-                .cloned()
-                .collect(),
-            unhealed: self.see_green(&affected).await?,
-            caught,
-        })
-    }
-
-    /// Asks the checks that were not green again until they are; those that never are come back with what they said last.
-    async fn see_green(&self, checks: &BTreeSet<CheckId>) -> Result<BTreeMap<CheckId, String>, Fatal> {
-        let deadline = Instant::now() + HEALED_WITHIN;
-        let mut left: Vec<CheckId> = checks.iter().cloned().collect();
-        let mut said = BTreeMap::new();
-        while !left.is_empty() {
-            let filter = Filter {
-                patterns: left.iter().map(ToString::to_string).collect(),
-                exact: true,
-                ..Filter::default()
-            };
-            let plan = select(&super::suites(), &lab_clusters(), &filter).map_err(Fatal::usage)?;
-            said = self.pass(&plan).await?.not_green();
-            left = said.keys().cloned().collect();
-            if Instant::now() > deadline {
-                break;
-            }
-        }
-        Ok(said)
-    }
-
-    async fn pass(&self, plan: &Plan) -> Result<Pass, Fatal> {
-        let options = RunOptions {
-            jobs: JOBS.into(),
-            timeout: TRIAL_TIMEOUT,
-            fail_fast: false,
-            cancel: self.cancel.child_token(),
-            handle: Handle::current(),
-            printer: Printer::Silent,
-        };
-        self.bystander.forget();
-        let events: Events = self.bystander.events();
-        let summary = super::run::execute(self.session, plan, options, &events).await?;
-        match summary.interrupted {
-            true => Err(Fatal {
-                exit: Exit::Interrupted,
-                error: anyhow!("interrupted; the matrix is not complete, and not written"),
-            }),
-            false => Ok(self.bystander.seen(summary.total()).await),
-        }
-    }
-}
-
 /// The checks that meet a fault: those of its suites, of which the ones that must run alone, being slow, only if they
 /// name it.
 fn concerned(fault: &FaultEntry) -> Filter {
@@ -254,23 +152,6 @@ fn concerned(fault: &FaultEntry) -> Filter {
         exact: true,
         ..Filter::default()
     }
-}
-
-fn told(row: &Row) -> String {
-    let mut by: Vec<String> = row.caught.keys().map(ToString::to_string).collect();
-    let outcome = match by.len() {
-        0 => "SURVIVED".to_owned(),
-        1..=3 => format!("caught by {}", by.join(", ")),
-        n => {
-            by.truncate(2);
-            format!("caught by {} and {} more", by.join(", "), n - 2)
-        }
-    };
-    let healed = match row.unhealed.is_empty() {
-        true => "",
-        false => "; NOT GREEN AGAIN after healing",
-    };
-    format!("{:<36} {outcome}{healed}", row.fault)
 }
 
 /// Whether a verdict is neither green nor a skip.

@@ -1,0 +1,218 @@
+//! A lab on which faults are tried one after another, beside other labs.
+
+use super::{
+    concerned,
+    matrix::{Matrix, Row},
+    pass::{Bystander, Pass},
+};
+use crate::{
+    command::run::{JOBS, TRIAL_TIMEOUT, execute, lab_clusters, new_run_id, scenarios},
+    fatal::Fatal,
+    session::{
+        Session,
+        lab::{FaultEntry, Lab},
+    },
+};
+use anyhow::anyhow;
+use meshproof_contract::{CheckId, Exit, FaultName};
+use meshproof_engine::{Filter, Plan, Printer, RunOptions, select};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// How long the lab may take to be green again after a fault was healed; checks are asked again and again till then.
+const HEALED_WITHIN: Duration = Duration::from_secs(90);
+
+/// The faults to try, each taken by one bench.
+pub(super) struct Queue<'a> {
+    faults: &'a [FaultEntry],
+    full: bool,
+    next: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl<'a> Queue<'a> {
+    pub(super) fn new(faults: &'a [FaultEntry], full: bool) -> Self {
+        Self {
+            faults,
+            full,
+            next: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+        }
+    }
+
+    fn take(&self) -> Option<(usize, &'a FaultEntry)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.faults.get(number).map(|fault| (number, fault))
+    }
+
+    fn tell(&self, row: &Row) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        println!("[{done:>2}/{}] {}", self.faults.len(), told(row));
+        for said in row.unhealed.values() {
+            println!("        {said}");
+        }
+    }
+}
+
+/// A lab with agents in it.
+pub(super) struct Bench {
+    lab: Lab,
+    session: Session,
+    bystander: Bystander,
+    cancel: CancellationToken,
+}
+
+impl Bench {
+    /// Boots a lab and deploys what the plan needs.
+    pub(super) async fn open(plan: &Plan, cancel: &CancellationToken) -> Result<Self, Fatal> {
+        let scenarios = scenarios(plan)?;
+        let bystander = Bystander::start();
+        let lab = Lab::start(&[]).await?;
+        match Session::open(&lab.place(), new_run_id(), &scenarios, &bystander.events(), cancel).await {
+            Ok(session) => Ok(Self {
+                lab,
+                session,
+                bystander,
+                cancel: cancel.clone(),
+            }),
+            Err(fatal) => {
+                lab.stop().await;
+                Err(fatal)
+            }
+        }
+    }
+
+    /// Removes everything.
+    pub(super) async fn close(self) {
+        self.session.close().await;
+        self.lab.stop().await;
+    }
+
+    /// Every check on the healthy lab: a matrix without rows.
+    pub(super) async fn healthy(&self, everything: &Plan) -> Result<Matrix, Fatal> {
+        let mut matrix = Matrix::default();
+        for trial in everything.trials() {
+            let faults = trial.check.faults().iter();
+            let named = faults.map(|fault| FaultName::from(*fault)).collect::<BTreeSet<_>>();
+            matrix.checks.insert(trial.check.id(), named);
+        }
+        eprintln!("the healthy lab: {} trials", everything.trials().len());
+        let healthy = self.pass(everything).await?;
+        matrix.unhealthy = healthy.not_green();
+        for (check, said) in &matrix.unhealthy {
+            println!("FALSE ALARM  {check}: {said}");
+        }
+        // What does not apply to the lab (skipped) is no part of the proof.
+        let skipped = healthy.only_skipped();
+        matrix.checks.retain(|check, _| !skipped.contains(check));
+        Ok(matrix)
+    }
+
+    /// Tries faults until none is left, and closes. The rows with their faults' numbers.
+    pub(super) async fn work(self, queue: &Queue<'_>) -> Result<Vec<(usize, Row)>, Fatal> {
+        let mut rows = Vec::new();
+        let mut end = Ok(());
+        while let Some((number, fault)) = queue.take() {
+            match self.meet(fault, queue.full).await {
+                Ok(row) => {
+                    queue.tell(&row);
+                    rows.push((number, row));
+                }
+                Err(fatal) => {
+                    // Whatever keeps one bench from working ends the others, too: the matrix would not be complete.
+                    self.cancel.cancel();
+                    end = Err(fatal);
+                    break;
+                }
+            }
+        }
+        self.close().await;
+        end.map(|()| rows)
+    }
+
+    async fn meet(&self, fault: &FaultEntry, full: bool) -> Result<Row, Fatal> {
+        let filter = if full { Filter::default() } else { concerned(fault) };
+        let plan = select(&super::super::suites(), &lab_clusters(), &filter).map_err(Fatal::usage)?;
+        self.lab.inject(&fault.name).await?;
+        let pass = self.pass(&plan).await;
+        self.lab.heal(&fault.name).await?;
+        let pass = pass?;
+        let caught = pass.failed();
+        let affected: BTreeSet<CheckId> = pass.not_green().into_keys().collect();
+        Ok(Row {
+            fault: FaultName::from(fault.name.as_str()),
+            summary: fault.summary.clone(),
+            ran: pass.ran(),
+            inconclusive: affected
+                .iter()
+                .filter(|check| !caught.contains_key(*check))
+                .cloned()
+                .collect(),
+            unhealed: self.see_green(&affected).await?,
+            caught,
+        })
+    }
+
+    /// Asks the checks that were not green again until they are; those that never are come back with what they said last.
+    async fn see_green(&self, checks: &BTreeSet<CheckId>) -> Result<BTreeMap<CheckId, String>, Fatal> {
+        let deadline = Instant::now() + HEALED_WITHIN;
+        let mut left: Vec<CheckId> = checks.iter().cloned().collect();
+        let mut said = BTreeMap::new();
+        while !left.is_empty() {
+            let filter = Filter {
+                patterns: left.iter().map(ToString::to_string).collect(),
+                exact: true,
+                ..Filter::default()
+            };
+            let plan = select(&super::super::suites(), &lab_clusters(), &filter).map_err(Fatal::usage)?;
+            said = self.pass(&plan).await?.not_green();
+            left = said.keys().cloned().collect();
+            if Instant::now() > deadline {
+                break;
+            }
+        }
+        Ok(said)
+    }
+
+    async fn pass(&self, plan: &Plan) -> Result<Pass, Fatal> {
+        let options = RunOptions {
+            jobs: JOBS.into(),
+            timeout: TRIAL_TIMEOUT,
+            fail_fast: false,
+            cancel: self.cancel.child_token(),
+            handle: Handle::current(),
+            printer: Printer::Silent,
+        };
+        self.bystander.forget();
+        let summary = execute(&self.session, plan, options, &self.bystander.events()).await?;
+        match summary.interrupted {
+            true => Err(Fatal {
+                exit: Exit::Interrupted,
+                error: anyhow!("interrupted; the matrix is not complete, and not written"),
+            }),
+            false => Ok(self.bystander.seen(summary.total()).await),
+        }
+    }
+}
+
+fn told(row: &Row) -> String {
+    let mut by: Vec<String> = row.caught.keys().map(ToString::to_string).collect();
+    let outcome = match by.len() {
+        0 => "SURVIVED".to_owned(),
+        1..=3 => format!("caught by {}", by.join(", ")),
+        n => {
+            by.truncate(2);
+            format!("caught by {} and {} more", by.join(", "), n - 2)
+        }
+    };
+    let healed = match row.unhealed.is_empty() {
+        true => "",
+        false => "; NOT GREEN AGAIN after healing",
+    };
+    format!("{:<36} {outcome}{healed}", row.fault)
+}
