@@ -10,6 +10,7 @@ mod session;
 mod suite_tests;
 
 pub use command::main;
+pub use session::lab::hidden_role;
 pub use suite_tests::main as suite_tests;
 
 /// The probe image of this version.

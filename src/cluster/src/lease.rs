@@ -65,11 +65,13 @@ pub(crate) struct TakenOver {
 }
 
 impl Lease {
-    /// Takes the Lease, also from a run that did not renew it in time.
+    /// Takes the Lease, also from a run that did not renew it in time. Cancelled while it is not clear whether the holder is alive,
+    /// it counts as held. Never give its future up: a Lease could be taken that nobody knows of.
     pub(crate) async fn acquire(
         member: &Member,
         holder: &Holder,
         progress: &Progress,
+        cancel: &CancellationToken,
     ) -> Result<(Self, Option<TakenOver>), LeaseError> {
         let api = member.within::<LeaseObject>(NAMESPACE);
         let on = |verb| {
@@ -102,7 +104,8 @@ impl Lease {
                     });
                 }
                 Standing::Expired { holder: from } => {
-                    if !holder.is_same_host(&from) && self::is_renewed(member, &found, &from, progress).await {
+                    let watch = || cancel.run_until_cancelled(self::is_renewed(member, &found, &from, progress));
+                    if !holder.is_same_host(&from) && watch().await.unwrap_or(true) {
                         // Its clock is behind ours; it is alive.
                         return Err(LeaseError::Held {
                             cluster: member.name().clone(),

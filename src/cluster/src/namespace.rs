@@ -16,6 +16,7 @@ use kube::{
 use meshproof_contract::{ClusterName, RunId};
 use std::{pin::pin, time::Duration};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How long a namespace that is being deleted may take to go.
 pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(120);
@@ -45,6 +46,9 @@ pub enum NamespaceError {
         /// Its phase, and what is left in it.
         last: String,
     },
+    /// It was called off while a namespace of this name was still going.
+    #[error("interrupted while waiting for a namespace to go")]
+    Interrupted,
     /// A call failed.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -57,12 +61,14 @@ pub(crate) enum Ensured {
     Found,
 }
 
-/// Makes the namespace, or finds it to be ours; one that is going is waited for first.
+/// Makes the namespace, or finds it to be ours; one that is going is waited for first, unless `cancel` is cancelled. Never give
+/// its future up: a namespace could be made that nobody knows of.
 pub(crate) async fn ensure(
     member: &Member,
     name: &str,
     run: &RunId,
     progress: &Progress,
+    cancel: &CancellationToken,
 ) -> Result<Ensured, NamespaceError> {
     let api: Api<Namespace> = Api::all(member.client());
     loop {
@@ -74,7 +80,8 @@ pub(crate) async fn ensure(
                 });
             }
             Some(found) if found.metadata.deletion_timestamp.is_some() => {
-                wait_gone(member, name, progress).await?;
+                let waited = cancel.run_until_cancelled(wait_gone(member, name, progress)).await;
+                waited.ok_or(NamespaceError::Interrupted)??;
             }
             Some(_) => return Ok(Ensured::Found),
             None => {

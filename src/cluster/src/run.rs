@@ -38,8 +38,9 @@ impl Run {
         Self::start_unless(contexts, id, progress, &CancellationToken::new()).await
     }
 
-    /// [`Run::start`] that gives back what it has taken when `cancel` is cancelled, and fails as interrupted. (Dropping the
-    /// future of either would leave it taken until the Lease expires.)
+    /// [`Run::start`] that gives back what it has taken when `cancel` is cancelled, and fails as interrupted. (Giving up the
+    /// future of either would leave it taken until the Lease expires, and a call that is under way may still act; so only what
+    /// waits without taking anything is cut short.)
     pub async fn start_unless(
         contexts: &Contexts,
         id: RunId,
@@ -53,8 +54,11 @@ impl Run {
             lost: CancellationToken::new(),
             progress: progress.clone(),
         };
-        let taken = cancel.run_until_cancelled(run.take_all()).await;
-        match taken.unwrap_or(Err(StartError::Interrupted)) {
+        let taken = match run.take_all(cancel).await {
+            _ if cancel.is_cancelled() => Err(StartError::Interrupted),
+            taken => taken,
+        };
+        match taken {
             Ok(()) => Ok(run),
             Err(error) => {
                 if let Err(left) = run.tear_down().await {
@@ -75,7 +79,7 @@ impl Run {
         self.lost.clone()
     }
 
-    async fn take_all(&mut self) -> Result<(), StartError> {
+    async fn take_all(&mut self, cancel: &CancellationToken) -> Result<(), StartError> {
         // One order for all runs, whatever roles they give the clusters: of two that start at once, one gets all.
         let members = self.contexts.members().to_vec();
         let uids = join_all(members.iter().map(cluster_uid)).await;
@@ -86,7 +90,10 @@ impl Run {
             .collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
         for (_, member) in order {
-            let lease = self.take(member).await?;
+            if cancel.is_cancelled() {
+                return Err(StartError::Interrupted);
+            }
+            let lease = self.take(member, cancel).await?;
             let (one, all) = (lease.lost(), self.lost.clone());
             self.leases.push(lease);
             tokio::spawn(async move {
@@ -94,14 +101,14 @@ impl Run {
                 all.cancel();
             });
         }
-        try_join_all(members.iter().map(|member| self.prepare(member))).await?;
+        try_join_all(members.iter().map(|member| self.prepare(member, cancel))).await?;
         Ok(())
     }
 
-    async fn take(&self, member: &Member) -> Result<Lease, StartError> {
+    async fn take(&self, member: &Member, cancel: &CancellationToken) -> Result<Lease, StartError> {
         self.progress.waiting(format!("{}: the Lease", member.name()));
-        let ensured = namespace::ensure(member, NAMESPACE, &self.id, &self.progress).await?;
-        match Lease::acquire(member, &lease::holder(&self.id), &self.progress).await {
+        let ensured = namespace::ensure(member, NAMESPACE, &self.id, &self.progress, cancel).await?;
+        match Lease::acquire(member, &lease::holder(&self.id), &self.progress, cancel).await {
             Ok((lease, taken_over)) => {
                 if let Some(abandoned) = taken_over {
                     self.progress.warning(format!(
@@ -125,7 +132,17 @@ impl Run {
     }
 
     /// Removes what others left, and makes the second namespace.
-    async fn prepare(&self, member: &Member) -> Result<(), StartError> {
+    async fn prepare(&self, member: &Member, cancel: &CancellationToken) -> Result<(), StartError> {
+        let removed = cancel.run_until_cancelled(self.remove_leftovers(member)).await;
+        removed.ok_or(StartError::Interrupted)??;
+        namespace::adopt(member, NAMESPACE, &self.id).await?;
+        if namespace::ensure(member, NODE_NAMESPACE, &self.id, &self.progress, cancel).await? == Ensured::Found {
+            namespace::adopt(member, NODE_NAMESPACE, &self.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_leftovers(&self, member: &Member) -> Result<(), StartError> {
         let others = Of::OthersThan(&self.id);
         let mut removed = leftover::delete_in_namespaces(member, others).await?;
         if !removed.is_empty() {
@@ -138,10 +155,6 @@ impl Run {
                 member.name(),
                 removed.join(", ")
             ));
-        }
-        namespace::adopt(member, NAMESPACE, &self.id).await?;
-        if namespace::ensure(member, NODE_NAMESPACE, &self.id, &self.progress).await? == Ensured::Found {
-            namespace::adopt(member, NODE_NAMESPACE, &self.id).await?;
         }
         Ok(())
     }

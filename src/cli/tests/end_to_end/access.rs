@@ -1,0 +1,90 @@
+//! Who may do what: wrong tokens, missing rights, the rights that are enough, and two runs at once.
+
+use crate::{
+    Result,
+    clusters::{CONTEXTS, Clusters},
+    command::QUICK,
+};
+use std::collections::BTreeMap;
+
+type Test = fn(&Clusters) -> Result<()>;
+
+pub const ALL: &[(&str, Test)] = &[
+    ("an_expired_token_is_told_with_the_next_step", an_expired_token),
+    ("a_forbidden_verb_is_told_with_its_object", a_forbidden_verb),
+    ("the_printed_rights_are_enough", the_printed_rights_are_enough),
+    ("the_second_of_two_runs_says_who_holds_the_lease", two_runs_at_once),
+    ("an_image_that_no_node_has_is_told", an_unknown_image),
+];
+
+fn an_expired_token(clusters: &Clusters) -> Result<()> {
+    let kubeconfig = clusters.kubeconfig_with(|_| "expired".to_owned())?;
+    let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
+    let ended = meshproof
+        .run(&QUICK)?
+        .with(3)?
+        .saying("does not accept the credentials")?;
+    ended.saying("auth whoami")?;
+    clusters.hold_nothing()
+}
+
+fn a_forbidden_verb(clusters: &Clusters) -> Result<()> {
+    let tokens = tokens(clusters, "nobody-in-particular", None)?;
+    let kubeconfig = clusters.kubeconfig_with(|user| tokens[user].clone())?;
+    let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
+    meshproof.run(&QUICK)?.with(3)?.saying("not allowed to")?;
+    clusters.hold_nothing()
+}
+
+fn the_printed_rights_are_enough(clusters: &Clusters) -> Result<()> {
+    let tokens = tokens(clusters, "meshproof", Some(meshproof_cluster::rights::cluster_role()))?;
+    let kubeconfig = clusters.kubeconfig_with(|user| tokens[user].clone())?;
+    let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
+    meshproof.run(&QUICK)?.with(0)?;
+    clusters.hold_nothing()
+}
+
+fn tokens(
+    clusters: &Clusters,
+    account: &str,
+    role: Option<serde_json::Value>,
+) -> Result<BTreeMap<&'static str, String>> {
+    CONTEXTS
+        .into_iter()
+        .map(|context| Ok((context, clusters.token(context, account, role.clone())?)))
+        .collect()
+}
+
+fn two_runs_at_once(clusters: &Clusters) -> Result<()> {
+    let (first, second) = (clusters.meshproof()?, clusters.meshproof()?);
+    let running = first.start(&["connectivity::"])?;
+    first.wait_for_event("\"checking\"")?;
+    let refused = second.run(&QUICK)?.with(3)?.saying("Lease")?.saying("since")?;
+    let holder = first.latest("")?;
+    let run = holder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or("a run without a name")?;
+    refused.saying(run)?;
+    // The first never noticed.
+    running.end()?.with(0)?;
+    clusters.hold_nothing()
+}
+
+fn an_unknown_image(clusters: &Clusters) -> Result<()> {
+    let meshproof = clusters.meshproof()?;
+    let image = "example.invalid/nothing:1";
+    let mut words = vec![
+        "run",
+        "--infra-context",
+        "infra",
+        "--apps-context",
+        "apps",
+        "--image",
+        image,
+    ];
+    words.push("http_same_node");
+    let ended = meshproof.ran(&words)?;
+    ended.with(3)?.saying(image)?.saying("Image")?;
+    clusters.hold_nothing()
+}

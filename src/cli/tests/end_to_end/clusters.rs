@@ -1,0 +1,115 @@
+//! Two clusters that the command under test knows by a kubeconfig only.
+
+use crate::{Result, command::Meshproof, text};
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest,
+    core::v1::{Namespace, ServiceAccount},
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
+};
+use kube::{
+    Client, Config,
+    api::{Api, ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use meshproof_lab::{LabOptions, RunningLab, launch};
+use serde_json::json;
+use std::{fs, path::PathBuf};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// The two contexts of the kubeconfig.
+pub const CONTEXTS: [&str; 2] = ["infra", "apps"];
+
+/// A lab, started as from another terminal.
+pub struct Clusters {
+    lab: RunningLab,
+    runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Clusters {
+    pub fn start() -> Result<Self> {
+        // Fails only when it was installed before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(text)?;
+        let lab = runtime.block_on(launch(LabOptions::default())).map_err(text)?;
+        let folder = tempfile::tempdir().map_err(text)?;
+        Ok(Self { lab, runtime, folder })
+    }
+
+    /// The command on these clusters, in a folder of its own.
+    pub fn meshproof(&self) -> Result<Meshproof> {
+        Meshproof::new(self.lab.kubeconfig_path())
+    }
+
+    /// The kubeconfig with every token replaced.
+    pub fn kubeconfig_with(&self, token: impl Fn(&str) -> String) -> Result<PathBuf> {
+        let mut kubeconfig = Kubeconfig::read_from(self.lab.kubeconfig_path()).map_err(text)?;
+        for user in &mut kubeconfig.auth_infos {
+            let token = token(&user.name);
+            user.auth_info.get_or_insert_default().token = Some(token.into());
+        }
+        let path = self.folder.path().join("kubeconfig");
+        fs::write(&path, serde_saphyr::to_string(&kubeconfig).map_err(text)?).map_err(text)?;
+        Ok(path)
+    }
+
+    /// A token of a service account with this role, or with none.
+    pub fn token(&self, context: &str, account: &str, role: Option<serde_json::Value>) -> Result<String> {
+        self.runtime.block_on(async {
+            let client = self.client(context).await?;
+            let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
+            let params = PostParams::default();
+            let named: ServiceAccount =
+                serde_json::from_value(json!({"metadata": {"name": account}})).map_err(text)?;
+            accounts.create(&params, &named).await.map_err(text)?;
+            if let Some(role) = role {
+                let role: ClusterRole = serde_json::from_value(role).map_err(text)?;
+                let roles = Api::<ClusterRole>::all(client.clone());
+                let role = roles.create(&params, &role).await.map_err(text)?;
+                let binding: ClusterRoleBinding = serde_json::from_value(json!({
+                    "metadata": {"name": account},
+                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role.metadata.name},
+                    "subjects": [{"kind": "ServiceAccount", "namespace": "default", "name": account}],
+                }))
+                .map_err(text)?;
+                let bindings = Api::<ClusterRoleBinding>::all(client);
+                bindings.create(&params, &binding).await.map_err(text)?;
+            }
+            let request = accounts
+                .create_token_request(account, &params, &TokenRequest::default())
+                .await
+                .map_err(text)?;
+            Ok(request.status.ok_or("a token request without a token")?.token)
+        })
+    }
+
+    /// That no cluster has anything of meshproof.
+    pub fn hold_nothing(&self) -> Result<()> {
+        self.runtime.block_on(async {
+            for context in CONTEXTS {
+                let namespaces = Api::<Namespace>::all(self.client(context).await?);
+                let all = namespaces.list(&ListParams::default()).await.map_err(text)?;
+                let names: Vec<_> = all.items.into_iter().filter_map(|ns| ns.metadata.name).collect();
+                if names.iter().any(|name| name.starts_with("meshproof")) {
+                    return Err(format!("{context} still has namespaces {}", names.join(", ")));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn client(&self, context: &str) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(self.lab.kubeconfig_path()).map_err(text)?;
+        let options = KubeConfigOptions {
+            context: Some(context.to_owned()),
+            ..KubeConfigOptions::default()
+        };
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        Client::try_from(config.map_err(text)?).map_err(text)
+    }
+}
