@@ -4,6 +4,8 @@
 //! `MESHPROOF_CLUSTER`, `MESHPROOF_NODE`, `MESHPROOF_NAMESPACE`, `MESHPROOF_POD` (its identity), `MESHPROOF_PORT_OFFSET` (added to
 //! the ports of [`meshproof_contract::port`]), and for tests `MESHPROOF_RESOLV_CONF` and `MESHPROOF_HOSTS` (other files than those in `/etc`).
 
+#![cfg(target_os = "linux")]
+
 mod attempt;
 mod bridge;
 mod capture;

@@ -2,6 +2,13 @@
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     meshproof_agent::run(std::env::args_os().skip(1))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    eprintln!("the probe agent runs in pods, on Linux");
+    ExitCode::FAILURE
 }

@@ -3,6 +3,7 @@
 mod clean;
 mod explain;
 mod image;
+#[cfg(target_os = "linux")]
 mod lab;
 mod prove;
 mod report;
@@ -16,9 +17,11 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use meshproof_cluster::Live;
 use meshproof_contract::{Exit, Suite};
+use meshproof_progress::{Progress, Screen};
 use std::{
     io::{self, IsTerminal},
     process::ExitCode,
+    sync::OnceLock,
 };
 use tokio::runtime::Runtime;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
@@ -42,7 +45,10 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Exit, Fatal> {
     match command {
         Command::Run(args) => run::run(&args),
+        #[cfg(target_os = "linux")]
         Command::Lab { command } => lab::lab(&command),
+        #[cfg(not(target_os = "linux"))]
+        Command::Lab { .. } => Err(Fatal::environment(crate::session::lab::NeedsLinux)),
         Command::Prove(args) => prove::prove(&args),
         Command::Explain { check } => explain::explain(meshproof_suites::ALL, check.as_deref(), &mut io::stdout()),
         Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
@@ -71,6 +77,19 @@ pub fn runtime() -> Result<Runtime, Fatal> {
         .map_err(Fatal::environment)
 }
 
+/// The live view above which logs appear, once there is one.
+static LOG_SCREEN: OnceLock<Screen> = OnceLock::new();
+
+/// Lets logs appear above a live view instead of in it.
+pub fn log_above(progress: &Progress) {
+    // A second view in one process would be the end of the first: the first one's screen writes to plain stderr then.
+    let _ = LOG_SCREEN.set(progress.screen());
+}
+
+fn log_screen() -> Screen {
+    LOG_SCREEN.get().cloned().unwrap_or_default()
+}
+
 /// Logs go to stderr; RUST_LOG wins over `-v`.
 fn start_logging(verbose: u8) {
     let level = match verbose {
@@ -84,7 +103,7 @@ fn start_logging(verbose: u8) {
         .from_env_lossy();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(log_screen)
         .with_ansi(io::stderr().is_terminal())
         .init();
 }

@@ -1,6 +1,11 @@
 //! Clusters held for a while: connected, discovered, deployed to, and given back whatever happens in between.
 
 pub mod consumer;
+pub mod fault;
+#[cfg(target_os = "linux")]
+pub mod lab;
+#[cfg(not(target_os = "linux"))]
+#[path = "session/elsewhere.rs"]
 pub mod lab;
 pub mod place;
 pub mod signal;

@@ -49,7 +49,7 @@ pub(crate) fn bar(target: ProgressDrawTarget) -> ProgressBar {
 }
 
 /// Stderr for others while the live view is there, such as for logs: what is written appears above it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Screen(pub(crate) Option<ProgressBar>);
 
 impl Write for Screen {

@@ -11,10 +11,7 @@ use crate::{
     args::ProveArgs,
     command::run::{lab_clusters, new_run_id},
     fatal::Fatal,
-    session::{
-        lab::{FaultEntry, Lab},
-        signal::cancelled_by_signals,
-    },
+    session::{fault::FaultEntry, lab::Lab, signal::cancelled_by_signals},
 };
 use anyhow::{Context, anyhow};
 use bench::{Bench, Queue};

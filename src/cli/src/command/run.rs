@@ -117,10 +117,14 @@ async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
     let id = new_run_id();
     let folder = RunFolder::create(&intent.report_dir, &id).map_err(Fatal::usage)?;
     let log = folder.event_log().map_err(Fatal::usage)?;
+    // Whoever reads `latest` after a crash must not meet the run before.
+    folder.point_latest().map_err(Fatal::usage)?;
     let cancel = cancelled_by_signals()
         .context("failed to watch for signals")
         .map_err(Fatal::environment)?;
-    let (events, consumer) = Consumer::start(Progress::new(args.format.into(), Surface::detect()), Some(log));
+    let progress = Progress::new(args.format.into(), Surface::detect());
+    super::log_above(&progress);
+    let (events, consumer) = Consumer::start(progress, Some(log));
     events.send(started(&id));
 
     let outcome = observe(args, &intent, &id, &events, &cancel).await;

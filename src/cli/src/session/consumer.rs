@@ -103,7 +103,7 @@ impl Consumed {
 
     /// Writes the reports into the run's folder, and prints the result. A folder that cannot be written is told after it.
     pub fn finish(mut self, folder: Option<&RunFolder>) {
-        let written = folder.map(|folder| folder.write_all(&self.report()).and_then(|()| folder.point_latest()));
+        let written = folder.map(|folder| folder.write_all(&self.report()));
         let shown: Option<&Path> = match (&written, folder) {
             (Some(Ok(())), Some(folder)) => Some(folder.path()),
             _ => None,

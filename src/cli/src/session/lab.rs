@@ -1,6 +1,10 @@
 //! The lab as the place of a run. The harness meets it like any clusters: through a kubeconfig.
 
-use crate::{command::run::lab_clusters, fatal::Fatal, session::place::Place};
+use crate::{
+    command::run::lab_clusters,
+    fatal::Fatal,
+    session::{fault::FaultEntry, place::Place},
+};
 use anyhow::anyhow;
 use meshproof_cluster::{Image, PullPolicy, Role};
 use meshproof_contract::Exit;
@@ -22,17 +26,6 @@ pub fn hidden_role() -> Option<ExitCode> {
 
 /// A lab that ends with this process at the latest.
 pub struct Lab(RunningLab);
-
-/// One fault of the catalogue.
-#[derive(Clone, Debug)]
-pub struct FaultEntry {
-    /// Its name.
-    pub name: String,
-    /// What is wrong while it is in force, in one line.
-    pub summary: String,
-    /// The suites that it concerns.
-    pub suites: Vec<String>,
-}
 
 impl Lab {
     /// Boots a lab with these faults in force.

@@ -8,10 +8,7 @@ use super::{
 use crate::{
     command::run::{JOBS, TRIAL_TIMEOUT, execute, lab_clusters, new_run_id, scenarios},
     fatal::Fatal,
-    session::{
-        Session,
-        lab::{FaultEntry, Lab},
-    },
+    session::{Session, fault::FaultEntry, lab::Lab},
 };
 use anyhow::anyhow;
 use meshproof_contract::{CheckId, Exit, FaultName};
