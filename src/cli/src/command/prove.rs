@@ -155,3 +155,55 @@ fn concerned(fault: &FaultEntry) -> Filter {
 fn is_trouble(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Fail { .. } | Verdict::Inconclusive { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_check_names_faults_that_exist_and_concern_its_suite() {
+        let faults = Lab::faults();
+        for suite in super::super::suites() {
+            for check in suite.checks {
+                assert!(
+                    !check.faults().is_empty(),
+                    "{} names no fault: can it fail?",
+                    check.id()
+                );
+                for name in check.faults() {
+                    let fault = faults.iter().find(|fault| fault.name == *name);
+                    let fault = fault.unwrap_or_else(|| panic!("{} names {name}, which does not exist", check.id()));
+                    let concerned = fault.suites.iter().any(|concerned| concerned == suite.name);
+                    assert!(
+                        concerned,
+                        "{name} is named by {} but does not meet its suite",
+                        check.id()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_suite_is_named_by_a_check() {
+        let suites = super::super::suites();
+        let checks = suites.iter().flat_map(|suite| suite.checks);
+        let named: BTreeSet<&str> = checks.flat_map(|check| check.faults().iter().copied()).collect();
+        let meets = |fault: &FaultEntry| {
+            fault
+                .suites
+                .iter()
+                .any(|name| suites.iter().any(|suite| suite.name == *name))
+        };
+        let unnamed: Vec<_> = Lab::faults()
+            .into_iter()
+            .filter(|fault| meets(fault) && !named.contains(fault.name.as_str()))
+            .map(|fault| fault.name)
+            .collect();
+        assert!(
+            unnamed.is_empty(),
+            "faults that no check promises to catch: {unnamed:?}"
+        );
+    }
+}
