@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's main command, the proof that its checks can fail, and both as a user without privileges.
+# The README's main command, and the proof that its checks can fail.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo run --release --quiet -- run --lab

@@ -1,6 +1,6 @@
 //! Network namespaces without names: held by descriptors only, so that nothing stays behind when the process dies.
 //!
-//! The process as a whole enters a user and a PID namespace once ([`enter`]), while it is still single-threaded; its
+//! The process as a whole enters a user and a PID namespace once ([`enter()`]), while it is still single-threaded; its
 //! network namespace stays the original one. Each [`Namespace`] is made by a thread of its own.
 
 mod enter;
@@ -30,7 +30,7 @@ impl Namespace {
     /// A new, empty namespace with loopback down.
     ///
     /// # Errors
-    /// When the process may not make one: call [`enter`] first.
+    /// When the process may not make one: call [`enter()`] first.
     pub fn new() -> Result<Self, NamespaceError> {
         let made = std::thread::Builder::new()
             .name("netns".into())
