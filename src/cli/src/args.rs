@@ -2,10 +2,11 @@
 
 mod run;
 
+pub use meshproof_contract::thresholds::parse_duration as duration;
 pub use run::{Format, PullPolicy, RunArgs, TargetArgs};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 /// Proves that two Kubernetes clusters joined into one Cilium service mesh do what their operators believe.
 ///
@@ -130,22 +131,6 @@ pub struct ImageArgs {
     pub reference: String,
 }
 
-/// A duration as people write it: `90s`, `2m`, `1500ms`, `1h`; a bare number is seconds.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("'{text}' is no duration; write 90s, 2m or 1500ms"))?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "" | "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        _ => Err(format!("'{unit}' is no unit of time; write ms, s, m or h")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,14 +139,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_are_read_as_people_write_them() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
-        assert!(duration("soon").is_err());
-        assert!(duration("3 weeks").is_err());
     }
 }

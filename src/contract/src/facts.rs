@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClusterName, NodeName};
+use crate::{AgentId, Claim, ClaimKind, ClusterName, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -16,6 +16,9 @@ pub struct Facts {
     pub services: Vec<ServiceFacts>,
     /// What the operators say is true.
     pub claims: Vec<Claim>,
+    /// The service levels that measurements are compared with.
+    #[serde(default)]
+    pub thresholds: Thresholds,
     /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
     pub missing_agents: Vec<MissingAgent>,
 }
@@ -132,6 +135,8 @@ pub enum PodNetwork {
     Pod,
     /// The node's (`hostNetwork: true`).
     Host,
+    /// The node's, with the right to capture what crosses its devices (`NET_RAW`).
+    HostCapture,
 }
 
 /// An agent that should run and does not.
@@ -172,6 +177,7 @@ impl AgentFacts {
         match self.network {
             PodNetwork::Pod => base,
             PodNetwork::Host => base + crate::port::HOST_OFFSET,
+            PodNetwork::HostCapture => base + crate::port::CAPTURE_OFFSET,
         }
     }
 }
