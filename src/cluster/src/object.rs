@@ -5,7 +5,7 @@ use crate::name::{
     namespace_of, run_labels,
 };
 use meshproof_contract::{ClusterName, RunId, facts::PodNetwork, port};
-use meshproof_scenario::{Placement, Scenario, Service, ServiceType, Workload};
+use meshproof_scenario::{Placement, Scenario, Service, ServiceType, SessionAffinity, Workload};
 use serde_json::{Map, Value, json};
 
 /// The agents' image.
@@ -54,11 +54,15 @@ pub fn workload_name(scenario: &str, workload: &str) -> String {
     format!("{scenario}-{workload}")
 }
 
+/// What an agent that captures needs besides root.
+pub const CAPTURE_CAPABILITY: &str = "NET_RAW";
+
 /// What an agent's port is increased by on that network.
 pub fn port_offset(network: PodNetwork) -> u16 {
     match network {
         PodNetwork::Pod => 0,
         PodNetwork::Host => port::HOST_OFFSET,
+        PodNetwork::HostCapture => port::CAPTURE_OFFSET,
     }
 }
 
@@ -117,6 +121,9 @@ impl Maker<'_> {
         if service.kind == ServiceType::Headless {
             spec["clusterIP"] = json!("None");
         }
+        if service.session_affinity == SessionAffinity::ClientIp {
+            spec["sessionAffinity"] = json!("ClientIP");
+        }
         let mut metadata = json!({
             "name": service.name,
             "namespace": namespace_of(workload.network),
@@ -143,11 +150,12 @@ impl Maker<'_> {
         labels
     }
 
-    /// Meets the *restricted* Pod Security Standard but for the node's network, which only *privileged* allows.
+    /// Meets the *restricted* Pod Security Standard but for the node's network, which only *privileged* allows, and for what
+    /// capturing needs there: the capability, and root, since a capability that is added takes effect for no other user.
     fn pod(&self, scenario: &Scenario, workload: &Workload) -> Value {
         let offset = port_offset(workload.network);
         let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
-        let container = json!({
+        let mut container = json!({
             "name": CONTAINER,
             "image": self.image.reference,
             "imagePullPolicy": self.image.pull.as_str(),
@@ -175,19 +183,24 @@ impl Maker<'_> {
                 "readOnlyRootFilesystem": true,
             },
         });
+        let mut security = json!({
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        });
+        if workload.network == PodNetwork::HostCapture {
+            container["securityContext"]["capabilities"]["add"] = json!([CAPTURE_CAPABILITY]);
+            security = json!({"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}});
+        }
         let mut pod = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": 1,
-            "securityContext": {
-                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": security,
             // Every node is to be observed, whatever keeps ordinary pods away from it.
             "tolerations": [{"operator": "Exists"}],
             "containers": [container],
         });
-        if workload.network == PodNetwork::Host {
+        if workload.network != PodNetwork::Pod {
             pod["hostNetwork"] = json!(true);
             // Cluster DNS also from the node's network; without this the pod gets the node's resolv.conf.
             pod["dnsPolicy"] = json!("ClusterFirstWithHostNet");
@@ -212,7 +225,7 @@ mod tests {
     use k8s_openapi::api::{apps, core};
     use meshproof_scenario::parse;
 
-    const OWN: &str = "name: own\nworkloads:\n- {name: a, placement: every-node, labels: {tier: web}}\n- {name: b, placement: {replicas: 2}}\n- {name: n, placement: every-node, network: host}\nservices:\n- {name: s, workload: n, ports: [{name: http, port: 80, target: 8080}]}\n- {name: h, workload: a, type: headless, annotations: {service.cilium.io/global: 'true'}, ports: [{name: http, port: 8080}]}\n";
+    const OWN: &str = "name: own\nworkloads:\n- {name: a, placement: every-node, labels: {tier: web}}\n- {name: b, placement: {replicas: 2}}\n- {name: n, placement: every-node, network: host}\nservices:\n- {name: s, workload: n, ports: [{name: http, port: 80, target: 8080}]}\n- {name: h, workload: a, type: headless, session-affinity: client-ip, annotations: {service.cilium.io/global: 'true'}, ports: [{name: http, port: 8080}]}\n";
 
     fn make(f: impl Fn(Maker<'_>, &Scenario) -> Value) -> Value {
         let image = Image {
@@ -341,7 +354,9 @@ mod tests {
         assert_eq!(value["metadata"]["namespace"], "meshproof-node");
         let value = make(|m, s| m.service(s, &s.services[1], &s.workloads[0]));
         let service: core::v1::Service = serde_json::from_value(value).expect("a Service");
-        assert_eq!(service.spec.expect("spec").cluster_ip.as_deref(), Some("None"));
+        let spec = service.spec.expect("spec");
+        assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
+        assert_eq!(spec.session_affinity.as_deref(), Some("ClientIP"));
         assert_eq!(
             service.metadata.annotations.expect("annotations")["service.cilium.io/global"],
             "true"

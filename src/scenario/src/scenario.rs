@@ -56,6 +56,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Whether a client stays with its pod.
+    pub session_affinity: SessionAffinity,
     /// Where it is deployed.
     pub clusters: Clusters,
 }
@@ -69,6 +71,17 @@ pub enum ServiceType {
     ClusterIp,
     /// Without: its name resolves to its pods.
     Headless,
+}
+
+/// Whether a client of a Service stays with the pod that answered it first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionAffinity {
+    /// Each connection goes where it may.
+    #[default]
+    None,
+    /// Connections from one address go to one pod.
+    ClientIp,
 }
 
 /// A port of a Service.
