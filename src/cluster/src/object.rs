@@ -1,8 +1,8 @@
 //! The objects that a run deploys, as they are applied. Pure: what goes in decides what comes out.
 
 use crate::name::{
-    AGENT_COMMAND, CONTAINER, MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, RUN, SCENARIO, WORKLOAD, label_value,
-    namespace_of, run_labels,
+    AGENT_COMMAND, CONTAINER, MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, PEER_NAMESPACE, RUN, SCENARIO, WORKLOAD,
+    home_of, label_value, run_labels,
 };
 use meshproof_contract::{ClusterName, RunId, facts::PodNetwork, port};
 use meshproof_scenario::{Placement, Scenario, Service, ServiceType, SessionAffinity, Workload};
@@ -69,7 +69,7 @@ pub fn port_offset(network: PodNetwork) -> u16 {
 /// A namespace of a run, with the Pod Security level that its pods meet.
 pub fn namespace(name: &str, run: &RunId) -> Value {
     let level = match name {
-        NAMESPACE => "restricted",
+        NAMESPACE | PEER_NAMESPACE => "restricted",
         _ => "privileged",
     };
     let mut labels = run_labels(run);
@@ -91,7 +91,7 @@ impl Maker<'_> {
             .collect();
         pod_labels.extend(labels.clone());
         let selector = json!({"matchLabels": selector(&scenario.name, &workload.name)});
-        let metadata = json!({"name": name, "namespace": namespace_of(workload.network), "labels": labels});
+        let metadata = json!({"name": name, "namespace": home_of(workload), "labels": labels});
         let template = json!({"metadata": {"labels": pod_labels}, "spec": self.pod(scenario, workload)});
         match workload.placement {
             Placement::EveryNode => json!({
@@ -103,6 +103,17 @@ impl Maker<'_> {
                 "spec": {"replicas": replicas, "selector": selector, "template": template},
             }),
         }
+    }
+
+    /// The service account of a workload, if it has one of its own; it has no rights.
+    pub fn service_account(&self, scenario: &Scenario, workload: &Workload) -> Option<Value> {
+        let name = workload.service_account.as_ref()?;
+        let labels = self.labels(&scenario.name, None);
+        Some(json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": home_of(workload), "labels": labels},
+            "automountServiceAccountToken": false,
+        }))
     }
 
     /// A Service in front of a workload.
@@ -126,7 +137,7 @@ impl Maker<'_> {
         }
         let mut metadata = json!({
             "name": service.name,
-            "namespace": namespace_of(workload.network),
+            "namespace": home_of(workload),
             "labels": self.labels(&scenario.name, None),
         });
         if !service.annotations.is_empty() {
@@ -200,6 +211,9 @@ impl Maker<'_> {
             "tolerations": [{"operator": "Exists"}],
             "containers": [container],
         });
+        if let Some(account) = &workload.service_account {
+            pod["serviceAccountName"] = json!(account);
+        }
         if workload.network != PodNetwork::Pod {
             pod["hostNetwork"] = json!(true);
             // Cluster DNS also from the node's network; without this the pod gets the node's resolv.conf.
@@ -321,6 +335,27 @@ mod tests {
         assert_eq!(broken(0), [""; 0]);
         assert_eq!(broken(1), [""; 0]);
         assert_eq!(broken(2), ["no host namespaces"]);
+    }
+
+    #[test]
+    fn an_agent_that_captures_has_one_capability_and_ports_beside_the_others() {
+        let text = "name: own\nworkloads:\n- {name: c, placement: every-node, network: host-capture}\n";
+        let scenario = parse("own.yaml", text).expect("resolves");
+        let value = make(|m, _| m.workload(&scenario, &scenario.workloads[0]));
+        assert_eq!(value["metadata"]["namespace"], "meshproof-node");
+        let pod = &value["spec"]["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], true);
+        let container = &pod["containers"][0];
+        assert_eq!(
+            container["securityContext"]["capabilities"],
+            json!({"drop": ["ALL"], "add": ["NET_RAW"]})
+        );
+        assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+        assert_eq!(container["ports"][0]["containerPort"], 29080);
+        assert_eq!(
+            breaks_restricted(pod),
+            ["no host namespaces", "runs as non-root", "drops all capabilities"]
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@ use crate::{Scenario, ScenarioError, parse};
 const BUILTIN: &[(&str, &str)] = &[
     ("connectivity", include_str!("../../../scenarios/connectivity.yaml")),
     ("service", include_str!("../../../scenarios/service.yaml")),
+    ("encryption", include_str!("../../../scenarios/encryption.yaml")),
+    ("policy", include_str!("../../../scenarios/policy.yaml")),
 ];
 
 /// The built-in scenario of that name.
