@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::{collections::BTreeMap, fmt};
 
-pub use crate::scenario::{Placement, Protocol, ServiceType, SessionAffinity};
+pub use crate::scenario::{Namespace, Placement, Protocol, ServiceType, SessionAffinity};
 
 /// A scenario: what is deployed to observe with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -26,7 +26,7 @@ pub struct ScenarioFile {
 
 /// Probe agents of one kind.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WorkloadEntry {
     /// Unique in the scenario.
     #[schemars(with = "String")]
@@ -37,6 +37,13 @@ pub struct WorkloadEntry {
     /// Whose network its pods use.
     #[serde(default)]
     pub network: Network,
+    /// In which of the run's namespaces its pods live; those that share the node's network have one of their own.
+    #[serde(default)]
+    pub namespace: Namespace,
+    /// A service account for its pods, made with the workload; `default` unless given.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub service_account: Option<Spanned<String>>,
     /// Labels of its pods, besides meshproof's own.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]

@@ -12,7 +12,7 @@ mod scenario;
 pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
 pub use scenario::{
-    Clusters, Placement, Protocol, Scenario, Service, ServicePort, ServiceType, SessionAffinity, Workload,
+    Clusters, Namespace, Placement, Protocol, Scenario, Service, ServicePort, ServiceType, SessionAffinity, Workload,
 };
 
 use std::path::Path;

@@ -76,6 +76,8 @@ fn workload(scenario: &str, entry: &WorkloadEntry) -> Found<Workload> {
             Network::Host => PodNetwork::Host,
             Network::HostCapture => PodNetwork::HostCapture,
         },
+        namespace: entry.namespace,
+        service_account: entry.service_account.as_ref().map(dns_label).transpose()?,
         labels: entry.labels.iter().map(|(k, v)| (k.clone(), v.value.clone())).collect(),
         clusters: clusters(&entry.clusters, entry.name.referenced)?,
     })

@@ -27,10 +27,25 @@ pub struct Workload {
     pub placement: Placement,
     /// Whose network they use.
     pub network: PodNetwork,
+    /// In which of the run's namespaces its pods live, if they have networks of their own.
+    pub namespace: Namespace,
+    /// The service account of its pods, made for them; none is the namespace's `default`.
+    pub service_account: Option<String>,
     /// Labels of its pods, besides meshproof's own.
     pub labels: BTreeMap<String, String>,
     /// Where it is deployed.
     pub clusters: Clusters,
+}
+
+/// The namespaces of a run in which pods with networks of their own live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespace {
+    /// The one in which nearly everything lives.
+    #[default]
+    Own,
+    /// A second one, for what tells namespaces apart.
+    Peer,
 }
 
 /// Where a workload's pods run.
