@@ -204,7 +204,8 @@ impl Switch {
             return identity;
         }
         match transit.from {
-            Source::Host => Identity::HOST,
+            // To every other node this host is a remote one (`bpf/lib/encap.h`).
+            Source::Host => Identity::REMOTE_NODE,
             Source::Tunnel(identity) => identity,
             Source::Pod(_) | Source::Wire => self.topology.identity_of(*before.source.ip()),
         }
@@ -321,7 +322,7 @@ impl Switch {
                 };
                 Target::Peer {
                     peer,
-                    identity: Identity::HOST,
+                    identity: Identity::REMOTE_NODE,
                     protection: Protection::Configured,
                 }
             }

@@ -66,6 +66,8 @@ pub struct Delivery {
 pub struct ProxiedFlow {
     /// The destination that the client asked for, a service's address if it asked a service.
     pub destination: SocketAddrV4,
+    /// Where it would have gone: the backend that was chosen if it asked a service, the destination otherwise.
+    pub backend: SocketAddrV4,
     /// The client's identity.
     pub source_identity: Identity,
 }

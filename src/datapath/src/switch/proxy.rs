@@ -31,6 +31,9 @@ impl Switch {
         let was_redirected = flow.redirect == Some(proxy);
         was_redirected.then_some(ProxiedFlow {
             destination: flow.original.destination,
+            backend: flow
+                .service
+                .map_or(flow.original.destination, |binding| binding.backend),
             source_identity: flow.source_identity,
         })
     }
