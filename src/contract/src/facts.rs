@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClusterName, NodeName, Thresholds};
+use crate::{AgentId, Claim, ClaimKind, ClusterName, Consent, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -19,6 +19,9 @@ pub struct Facts {
     /// The service levels that measurements are compared with.
     #[serde(default)]
     pub thresholds: Thresholds,
+    /// Whether checks may disturb the clusters.
+    #[serde(default)]
+    pub consent: Consent,
     /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
     pub missing_agents: Vec<MissingAgent>,
 }
@@ -201,8 +204,12 @@ impl Facts {
     pub fn service(&self, cluster: &ClusterName, name: &str) -> Option<&ServiceFacts> {
         self.services.iter().find(|s| &s.cluster == cluster && s.name == name)
     }
-    /// The claim of that kind for a cluster.
-    pub fn claim(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
+    /// What is said of that kind about a cluster, also that it is not there ([`Claim::affirms`]).
+    pub fn statement(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
         self.claims.iter().find(|c| &c.cluster == cluster && c.kind == kind)
+    }
+    /// The claim of that kind for a cluster; none if nobody makes one, or if the operators say that it is not there.
+    pub fn claim(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
+        self.statement(cluster, kind).filter(|claim| claim.affirms())
     }
 }

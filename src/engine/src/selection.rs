@@ -167,7 +167,7 @@ fn describe(filter: &Filter) -> String {
 }
 
 /// Names within a third of their length of what was typed (whole, or the last `::` part), nearest first, at most three.
-fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Vec<String> {
+pub fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Vec<String> {
     let typed = typed.split('[').next().unwrap_or(typed);
     let mut scored: Vec<(usize, String)> = names
         .filter_map(|name| {

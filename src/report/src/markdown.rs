@@ -66,6 +66,13 @@ fn head(out: &mut String, report: &RunReport) {
     for fault in &report.faults {
         push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
     }
+    for shortfall in report.shortfalls.iter().take(20) {
+        let (required, why) = (
+            escape(&clip(&shortfall.required, 200)),
+            escape(&clip(&shortfall.why, 500)),
+        );
+        push(out, format_args!("> Required and not run: **{required}**: {why}\n\n"));
+    }
     for warning in report.warnings.iter().take(20) {
         push(out, format_args!("> {}\n\n", escape(&clip(warning, 500))));
     }

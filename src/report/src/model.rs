@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use meshproof_contract::{
-    CheckId, ClaimSource, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict, event::Phase,
+    CheckId, ClaimSource, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    event::{Phase, Shortfall},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct RunReport {
     pub counts: Counts,
     /// Whether any claim was taken from the live configuration instead of the operators' files.
     pub claims_from_live_configuration: bool,
+    /// What had to run and did not; with any, the run proved less than the operators require.
+    #[serde(default)]
+    pub shortfalls: Vec<Shortfall>,
     /// What no check says, but people should know.
     pub warnings: Vec<String>,
     /// Faults that were injected on purpose, in order.
