@@ -8,6 +8,7 @@ pub mod dns;
 pub mod matrix;
 pub mod mesh;
 pub mod pages;
+pub mod service;
 
 mod busy;
 mod fresh;
@@ -23,4 +24,4 @@ mod tests;
 use meshproof_contract::Suite;
 
 /// Every suite, in the order in which they are told: what the later ones observe rests on what the earlier ones prove.
-pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE];
+pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE, &service::SUITE];

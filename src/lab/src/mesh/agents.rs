@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::MeshFault;
-use super::global::{is_global, merged};
+use super::global::{is_global, is_global_by_newer, merged};
 use super::keyspace::Snapshot;
 use super::pod::{MeshPod, MeshPods};
 use crate::informer::Informer;
@@ -35,8 +35,10 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
         let concerned = |fault: MeshFault| fault.concerns_follower(&lab, cluster.name());
         let any = concerned(MeshFault::AnnotationIgnored);
         let unshared = concerned(MeshFault::SharedIgnored);
+        let newer = concerned(MeshFault::LegacyAnnotationIgnored);
         let merges = |local: &meshproof_apiserver::Object, remote: &Value| {
-            (any || is_global(local) && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
+            let global = if newer { is_global_by_newer(local) } else { is_global(local) };
+            (any || global && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
         };
         let mut backends = match concerned(MeshFault::RemoteBackendsMissing) {
             true => BTreeMap::new(),

@@ -1,0 +1,39 @@
+//! Do services lead to the right pods: a cluster's own, all clusters' where they are global, and nobody else's?
+
+mod ask;
+mod judge;
+mod side;
+mod spread;
+
+pub mod global;
+pub mod plain;
+
+use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
+use std::time::Duration;
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "service",
+    about: "Services of equal names in every cluster: each is answered by the pods that its annotations say, from every node, evenly, on every port, and by nobody else; and a change of annotation, readiness or replicas is felt within a measured time. Who answered is read from each answer.",
+    checks: &[&plain::Plain, &global::CURRENT, &global::LEGACY],
+};
+
+/// What checks of one cluster need.
+const NEEDS: Needs = Needs {
+    scenario: Some(side::SCENARIO),
+    claim: None,
+    admission: Admission::Shared,
+};
+
+/// What checks of merging need.
+const MESH_NEEDS: Needs = Needs {
+    claim: Some(ClaimKind::ClusterMesh),
+    ..NEEDS
+};
+
+/// Requests of each client to judge a service by: with four pods the chance that one of them is never met is 4e-15.
+const SAMPLE: u32 = 120;
+/// Requests of each client while a state is waited for.
+const POLL: u32 = 12;
+/// How long a service may take to be as it was deployed.
+const SETTLES: Duration = Duration::from_secs(12);
