@@ -55,6 +55,7 @@ impl Session {
         let options = DeployOptions {
             image: place.image.clone(),
             ready_within: READY_WITHIN,
+            disruptive: place.disruptive.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {
             Ok(Ok(environment)) => Ok(environment),
@@ -91,6 +92,9 @@ impl Session {
 
     /// Removes everything of this run.
     pub async fn close(self) {
+        for failure in self.environment.restore_all().await {
+            self.events.warning(format!("what a check disturbed was not undone: {failure}"));
+        }
         drop(self.environment);
         tear_down(self.run, &self.events).await;
     }

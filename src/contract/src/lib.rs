@@ -26,7 +26,7 @@ pub mod verdict;
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
-pub use disruption::Disruption;
+pub use disruption::{Consent, Disruption};
 pub use environment::{
     CaptureId, CiliumAnswer, CiliumQuery, ClockReading, Environment, EnvironmentError, ObjectRef, Readiness, StreamId,
 };

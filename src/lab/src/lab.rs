@@ -17,6 +17,7 @@ use crate::admission::{Pods, Services, create_api_service};
 use crate::controller::{self, NodeGrace, object};
 use crate::fault::Faults;
 use crate::kubelet::{Kubelet, KubeletStreams};
+use crate::power::Power;
 use crate::state::{ClusterState, LabState, NodeState};
 use crate::system::SystemModule;
 use crate::topology::{ClusterSpec, KUBERNETES_VERSION, NODE_PORTS, NODE_PREFIX_LEN, Topology};
@@ -88,6 +89,7 @@ pub enum StartError {
 pub struct Lab {
     state: Arc<LabState>,
     faults: Arc<Faults>,
+    power: Power,
     servers: Vec<Server>,
     kubeconfig: String,
     stop: CancellationToken,
@@ -144,6 +146,7 @@ impl Lab {
         tasks.spawn(async move { cancelled.run_until_cancelled(follower.follow()).await });
         let lab = Self {
             faults,
+            power: Power::new(Arc::clone(&state)),
             kubeconfig: kubeconfig(&contexts),
             state,
             servers,
@@ -162,6 +165,11 @@ impl Lab {
     /// Its faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The switches of its nodes.
+    pub(crate) fn power(&self) -> &Power {
+        &self.power
     }
 
     /// A kubeconfig for both clusters; holds secrets.

@@ -56,6 +56,10 @@ pub struct RunArgs {
     /// Longest time of one trial
     #[arg(long, value_name = "TIME", value_parser = super::duration, help_heading = "Running")]
     pub timeout: Option<Duration>,
+    /// Let checks disturb the clusters: delete probe pods, lose a node, restart Cilium agents, stop the
+    /// clustermesh-apiserver for a moment (always on with --lab)
+    #[arg(long, help_heading = "Running")]
+    pub disruptive: bool,
     /// Start nothing more after the first failure
     #[arg(long, help_heading = "Running")]
     pub fail_fast: bool,

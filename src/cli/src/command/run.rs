@@ -14,7 +14,7 @@ use crate::{
 };
 use anyhow::Context;
 use meshproof_contract::{
-    ClusterName, Event, Exit, FaultName, RunId, event::FaultChange, event::LOG_VERSION, event::Phase,
+    ClusterName, Consent, Event, Exit, FaultName, RunId, event::FaultChange, event::LOG_VERSION, event::Phase,
 };
 use meshproof_engine::{Filter, Plan, Printer, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
@@ -59,12 +59,13 @@ pub fn run(args: &RunArgs) -> Result<Exit, Fatal> {
 fn intent(args: &RunArgs, config: &Config) -> Result<Intent, Fatal> {
     let place = match args.lab {
         true => None,
-        false => Some(Place::of(
-            &args.target,
-            config,
-            args.image.as_deref(),
-            args.pull_policy,
-        )?),
+        false => {
+            let mut place = Place::of(&args.target, config, args.image.as_deref(), args.pull_policy)?;
+            if args.disruptive {
+                place.disruptive.consent = Consent::Given;
+            }
+            Some(place)
+        }
     };
     let clusters = place.as_ref().map_or_else(lab_clusters, Place::clusters);
     let filter = Filter {

@@ -7,7 +7,7 @@ use crate::{
     fatal::Fatal,
 };
 use anyhow::anyhow;
-use meshproof_cluster::{Image, Role};
+use meshproof_cluster::{Disruptive, Image, Role};
 use meshproof_contract::ClusterName;
 use std::path::PathBuf;
 
@@ -20,6 +20,8 @@ pub struct Place {
     pub kubeconfig: Option<PathBuf>,
     /// The probe image.
     pub image: Image,
+    /// What checks may disturb.
+    pub disruptive: Disruptive,
 }
 
 impl Place {
@@ -62,6 +64,7 @@ impl Place {
             roles,
             kubeconfig: None,
             image: Image { reference, pull },
+            disruptive: Disruptive::default(),
         })
     }
 

@@ -195,6 +195,7 @@ pub fn options() -> DeployOptions {
             pull: PullPolicy::IfNotPresent,
         },
         ready_within: Duration::from_secs(10),
+        disruptive: meshproof_cluster::Disruptive::default(),
     }
 }
 
