@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use ipnet::Ipv4Net;
 use meshproof_apiserver::resource::names::{NODES, PODS, REPLICA_SETS, SERVICES};
 use meshproof_apiserver::{ListOptions, Object, Resource};
-use meshproof_datapath::{Encryption, Frontend, Identity, Service};
+use meshproof_datapath::{Direction, Encryption, Frontend, Identity, Service};
 use serde_json::Value;
 
 use super::agent::{Agent, HEALTH_IDENTITY, known_nodes};
@@ -38,8 +38,6 @@ const RESERVED: [(u32, &[&str]); 10] = [
     (9, &["reserved:world-ipv4"]),
     (10, &["reserved:world-ipv6"]),
 ];
-/// The revision of an agent without policies.
-const FIRST_REVISION: u64 = 1;
 
 /// Gathers for one agent.
 pub(super) struct Gatherer<'a> {
@@ -80,8 +78,8 @@ impl Gatherer<'_> {
             counters: node.handle.counters().await,
             flow_capacity: node.handle.config().flow_capacity,
             policy: PolicyView {
-                revision: FIRST_REVISION,
-                rules: Vec::new(),
+                revision: node.policy.revision(),
+                rules: node.policy.shown(),
             },
             node: own,
             nodes,
@@ -138,9 +136,18 @@ impl Gatherer<'_> {
     }
 
     fn endpoints(&self, own: &NodeView) -> Vec<EndpointView> {
-        let policy = || EndpointPolicy {
-            revision: FIRST_REVISION,
-            enabled: PolicyEnabled::None,
+        let board = &self.container.node.policy;
+        let policy = |identity: Identity| {
+            let enforces = |direction| board.enforces(identity, direction);
+            EndpointPolicy {
+                revision: board.realized(),
+                enabled: match (enforces(Direction::Ingress), enforces(Direction::Egress)) {
+                    (true, true) => PolicyEnabled::Both,
+                    (true, false) => PolicyEnabled::Ingress,
+                    (false, true) => PolicyEnabled::Egress,
+                    (false, false) => PolicyEnabled::None,
+                },
+            }
         };
         let reserved = |kind: EndpointKind, key: &str, identity: Identity, address: Option<Ipv4Addr>| EndpointView {
             id: self.agent.endpoint_id(key),
@@ -155,14 +162,17 @@ impl Gatherer<'_> {
             address,
             named_ports: Vec::new(),
             created: self.agent.started,
-            policy: policy(),
+            policy: policy(identity),
         };
         let mut found = vec![
             reserved(EndpointKind::Host, "host", Identity::HOST, None),
             reserved(EndpointKind::Health, "health", HEALTH_IDENTITY, Some(own.health)),
         ];
         let pods = self.container.node.pods();
-        found.extend(pods.iter().filter_map(|pod| self.pod_endpoint(pod, policy())));
+        found.extend(
+            pods.iter()
+                .filter_map(|pod| self.pod_endpoint(pod, policy(pod.identity()))),
+        );
         found.sort_by_key(|endpoint| endpoint.id);
         found
     }
