@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::state::LabState;
 use crate::system::SystemModule;
 
+pub(crate) mod encryption;
 mod mtu;
 mod network;
 mod node;
@@ -242,7 +243,7 @@ impl Faults {
 /// The faults of what is no module.
 fn own_faults() -> impl Iterator<Item = FaultSpec> {
     let services = service::faults().into_iter().chain(crate::service::fault::faults());
-    network::faults().into_iter().chain(node::faults()).chain(services)
+    network::faults().into_iter().chain(node::faults()).chain(encryption::faults()).chain(services)
 }
 
 /// Every fault that a lab knows, without a lab: for lists and checks of names.

@@ -70,6 +70,8 @@ pub struct ProxiedFlow {
     pub backend: SocketAddrV4,
     /// The client's identity.
     pub source_identity: Identity,
+    /// The identity of who would have been reached.
+    pub destination_identity: Identity,
 }
 
 /// A connection that a proxy opens from the node's namespace on a client's behalf.

@@ -35,6 +35,7 @@ impl Switch {
                 .service
                 .map_or(flow.original.destination, |binding| binding.backend),
             source_identity: flow.source_identity,
+            destination_identity: flow.destination_identity,
         })
     }
 

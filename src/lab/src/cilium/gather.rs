@@ -20,6 +20,7 @@ use super::view::{
     AddressView, AgentView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView, FlowView,
     NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
 };
+use crate::fault::encryption;
 use crate::mesh::Kind;
 use crate::state::{ClusterState, PodNetwork, PodState};
 use crate::system::SystemContainer;
@@ -81,6 +82,10 @@ impl Gatherer<'_> {
                 revision: node.policy.revision(),
                 rules: node.policy.shown(),
             },
+            device: match lab.faults.is_active(encryption::WRONG_DEVICE) {
+                true => "lo",
+                false => "eth0",
+            },
             node: own,
             nodes,
         }
@@ -125,7 +130,9 @@ impl Gatherer<'_> {
 
     async fn encryption(&self) -> EncryptionView {
         let handle = &self.container.node.handle;
+        let is_off = self.container.lab.faults.is_active(encryption::OFF);
         match handle.config().encryption {
+            Encryption::WireGuard { .. } if is_off => EncryptionView::Disabled,
             Encryption::None => EncryptionView::Disabled,
             Encryption::WireGuard { port } => EncryptionView::WireGuard {
                 public_key: handle.public_key().to_string(),

@@ -18,6 +18,8 @@ pub struct AgentView {
     pub started: SystemTime,
     /// Its node.
     pub node: NodeView,
+    /// The device between nodes, as it names it.
+    pub device: &'static str,
     /// All nodes that it knows, its own and those of other clusters too.
     pub nodes: Vec<NodeView>,
     /// How pod packets travel.

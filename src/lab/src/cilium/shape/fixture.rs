@@ -165,7 +165,8 @@ pub(super) fn agent() -> AgentView {
         health: HealthReport {
             timestamp: Some(now),
             interval: Duration::from_nanos(131_833_474_640),
-            nodes: vec![
+            device: "eth0",
+        nodes: vec![
                 NodeHealth {
                     name: "infra/infra-1".into(),
                     host: path(true),
