@@ -11,6 +11,7 @@ mod fault;
 mod kubernetes;
 mod layer7;
 mod names;
+mod proxy;
 mod realise;
 mod rule;
 mod selector;
@@ -37,6 +38,7 @@ impl SystemModule for PolicyModule {
     }
 
     async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {
+        proxy::start(&lab, &stop);
         realise::run(lab, stop).await;
     }
 
