@@ -26,4 +26,4 @@ mod tests;
 use meshproof_contract::Suite;
 
 /// Every suite, in the order in which they are told: what the later ones observe rests on what the earlier ones prove.
-pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE, &service::SUITE, &policy::SUITE];
+pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE, &service::SUITE, &encryption::SUITE, &policy::SUITE];
