@@ -2,11 +2,20 @@
 
 mod ask;
 mod judge;
+mod namesakes;
 mod side;
 mod spread;
 
+pub mod annotation;
+pub mod fallback;
 pub mod global;
+pub mod merging;
+pub mod names;
 pub mod plain;
+pub mod ports;
+pub mod remote_only;
+pub mod sticky;
+pub mod unready;
 
 use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 use std::time::Duration;
@@ -15,7 +24,23 @@ use std::time::Duration;
 pub const SUITE: Suite = Suite {
     name: "service",
     about: "Services of equal names in every cluster: each is answered by the pods that its annotations say, from every node, evenly, on every port, and by nobody else; and a change of annotation, readiness or replicas is felt within a measured time. Who answered is read from each answer.",
-    checks: &[&plain::Plain, &global::CURRENT, &global::LEGACY],
+    checks: &[
+        &plain::Plain,
+        &ports::TCP,
+        &ports::UDP,
+        &sticky::Sticky,
+        &global::CURRENT,
+        &global::LEGACY,
+        &merging::UNANNOTATED,
+        &remote_only::REMOTE_ONLY,
+        &remote_only::UNSHARED,
+        &merging::LOCAL,
+        &merging::REMOTE,
+        &fallback::FallsOver,
+        &annotation::AnnotationChange,
+        &unready::Unready,
+        &names::GlobalName,
+    ],
 };
 
 /// What checks of one cluster need.
@@ -37,3 +62,5 @@ const SAMPLE: u32 = 120;
 const POLL: u32 = 12;
 /// How long a service may take to be as it was deployed.
 const SETTLES: Duration = Duration::from_secs(12);
+/// How long a change may take until every node of the other cluster acts on it.
+const CHANGED_WITHIN: Duration = Duration::from_secs(12);
