@@ -12,6 +12,7 @@ use crate::state::LabState;
 use crate::system::SystemModule;
 
 pub(crate) mod encryption;
+pub(crate) mod failover;
 mod mtu;
 mod network;
 mod node;
@@ -243,6 +244,7 @@ impl Faults {
 /// The faults of what is no module.
 fn own_faults() -> impl Iterator<Item = FaultSpec> {
     let services = service::faults().into_iter().chain(crate::service::fault::faults());
+    let services = services.chain(crate::service::memory::faults()).chain(failover::faults());
     network::faults().into_iter().chain(node::faults()).chain(encryption::faults()).chain(services)
 }
 

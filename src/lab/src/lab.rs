@@ -7,7 +7,7 @@ use std::time::Duration;
 use meshproof_apiserver::resource::names::PODS;
 use meshproof_apiserver::{ApiError, KubeContext, Resource, Server, ServerOptions, Store, User, kubeconfig};
 use meshproof_datapath::netns::NamespaceError;
-use meshproof_datapath::{Fabric, FabricConfig, FabricError, LinkProfile, Node, NodeConfig, NodeError};
+use meshproof_datapath::{Fabric, FabricConfig, FabricError, HostNet, LinkProfile, Node, NodeConfig, NodeError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::power::Power;
 use crate::state::{ClusterState, LabState, NodeState};
 use crate::system::SystemModule;
 use crate::topology::{ClusterSpec, KUBERNETES_VERSION, NODE_PORTS, NODE_PREFIX_LEN, Topology};
-use crate::{ipcache, modules, service};
+use crate::{ipcache, modules, outside, service};
 
 /// How long system pods may take to become ready.
 const BOOT_DEADLINE: Duration = Duration::from_secs(30);
@@ -91,6 +91,7 @@ pub struct Lab {
     faults: Arc<Faults>,
     power: Power,
     servers: Vec<Server>,
+    _outside: Vec<HostNet>,
     kubeconfig: String,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -118,6 +119,7 @@ impl Lab {
         introduce_nodes(&state);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let outside = outside::start(&state.fabric, &stop).await?;
         let modules = modules::all();
         let mut servers = Vec::new();
         for cluster in &state.clusters {
@@ -150,6 +152,7 @@ impl Lab {
             kubeconfig: kubeconfig(&contexts),
             state,
             servers,
+            _outside: outside,
             stop,
             tasks,
         };
@@ -360,7 +363,7 @@ fn start_cluster(
     }
     streams.serve(kubelets);
     // After the kubelets: a scheduler that sees only some of the nodes would crowd them.
-    controller::start(&cluster.store, server.ca_pem(), grace, tasks, stop);
+    controller::start(&cluster.store, server.ca_pem(), grace, &lab.faults, tasks, stop);
     tasks.spawn(service::program::run(Arc::clone(lab), Arc::clone(cluster), stop.clone()));
     Ok(server)
 }

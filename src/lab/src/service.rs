@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub(crate) mod fault;
+pub(crate) mod memory;
 pub(crate) mod program;
 
 use fault::ServiceFault;

@@ -12,6 +12,8 @@ use super::fault::MeshFault;
 use super::global::{is_global, is_global_by_newer, merged};
 use super::keyspace::Snapshot;
 use super::pod::{MeshPod, MeshPods};
+use super::slices;
+use crate::fault::failover::MESH_DOWN_DROPS;
 use crate::informer::Informer;
 use crate::service::{RemoteBackend, ServiceKey};
 use crate::state::{ClusterState, LabState};
@@ -46,6 +48,17 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
         };
         if concerned(MeshFault::BackendsNeverRemoved) {
             keep(&mut backends, cluster.remote_backends.all());
+        }
+        let synced = match concerned(MeshFault::HeadlessNotSynced) {
+            true => BTreeMap::new(),
+            false => backends.clone(),
+        };
+        slices::sync(&cluster.store, &services, &synced);
+        if lab.faults.is_active(MESH_DOWN_DROPS) {
+            for known in backends.values_mut() {
+                known.retain(|backend| pods.choose(&backend.cluster).is_some());
+            }
+            backends.retain(|_, known| !known.is_empty());
         }
         cluster.remote_backends.replace(backends);
         let cache_changed = async {

@@ -101,7 +101,11 @@ pub(super) fn in_force(lab: &LabState, cluster: &str) -> BTreeSet<ServiceFault> 
     let active = CATALOGUE
         .iter()
         .filter(|(_, name, _, concern)| concerned(*concern) && lab.faults.is_active(FaultName::new(name)));
-    active.map(|(fault, ..)| *fault).collect()
+    let mut active: BTreeSet<_> = active.map(|(fault, ..)| *fault).collect();
+    if lab.faults.is_active(crate::fault::failover::UNREADY_KEEPS) {
+        active.insert(ServiceFault::UnreadyKept);
+    }
+    active
 }
 
 /// Whether a service is the cluster's own, which faults leave alone.
