@@ -9,6 +9,7 @@ mod spread;
 pub mod annotation;
 pub mod fallback;
 pub mod global;
+pub mod headless;
 pub mod merging;
 pub mod names;
 pub mod plain;
@@ -40,6 +41,7 @@ pub const SUITE: Suite = Suite {
         &annotation::AnnotationChange,
         &unready::Unready,
         &names::GlobalName,
+        &headless::GlobalHeadless,
     ],
 };
 

@@ -65,7 +65,11 @@ impl Check for Global {
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.0 {
-            Annotation::Current => &["global-spread-skewed", "global-remote-backends-missing"],
+            Annotation::Current => &[
+                "global-spread-skewed",
+                "global-spread-skewed-on-node",
+                "global-remote-backends-missing",
+            ],
             Annotation::Legacy => &["global-legacy-annotation-ignored"],
         }
     }

@@ -42,9 +42,11 @@ pub enum MeshFault {
     LegacyAnnotationIgnored,
     /// The first cluster announces backends that are not ready.
     UnreadyPublished,
+    /// In the last cluster no slices are made of other clusters' pods.
+    HeadlessNotSynced,
 }
 
-const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 14] = [
+const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 15] = [
     (
         MeshFault::RemoteNotConnected,
         "mesh-remote-not-connected",
@@ -127,6 +129,12 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 14] = [
         MeshFault::UnreadyPublished,
         "global-unready-backend-published",
         "one cluster goes on announcing backends that are not ready any more to the other",
+        &["service"],
+    ),
+    (
+        MeshFault::HeadlessNotSynced,
+        "headless-sync-missing",
+        "one cluster's DNS does not learn the other's pods of global headless services",
         &["service"],
     ),
 ];
