@@ -61,6 +61,10 @@ impl Check for Traffic {
         self.class.faults()
     }
 
+    fn blinded_by(&self) -> &'static [&'static str] {
+        &["capture-wrong-device"]
+    }
+
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         let claimed = match claim::between(&facts, &context.instance) {

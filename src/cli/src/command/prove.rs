@@ -113,7 +113,7 @@ fn write(folder: &RunFolder, matrix: &Matrix) -> Result<(), Fatal> {
 
 fn conclude(matrix: &Matrix, coverage: Coverage, folder: &RunFolder, took: Duration) -> Exit {
     let defects = matrix.defects(coverage);
-    let survivors = matrix.rows.iter().filter(|row| row.caught.is_empty()).count();
+    let survivors = matrix.rows.iter().filter(|row| !matrix.is_noticed(row)).count();
     println!(
         "\n{} faults, {} caught, {survivors} survived; {} checks; {:.0} s",
         matrix.rows.len(),
@@ -149,6 +149,8 @@ impl Proof<'_> {
                 .map(|fault| FaultName::from(*fault))
                 .collect::<BTreeSet<_>>();
             self.matrix.checks.insert(trial.check.id(), named);
+            let blinding = trial.check.blinded_by().iter().map(|fault| FaultName::from(*fault));
+            self.matrix.blinded.insert(trial.check.id(), blinding.collect());
         }
         eprintln!("the healthy lab: {} trials", everything.trials().len());
         let healthy = self.pass(everything).await?;
@@ -159,9 +161,10 @@ impl Proof<'_> {
         // What does not apply to the lab (skipped) is no part of the proof.
         let skipped = healthy.only_skipped();
         self.matrix.checks.retain(|check, _| !skipped.contains(check));
+        self.matrix.blinded.retain(|check, faults| !faults.is_empty() && !skipped.contains(check));
         for (number, fault) in faults.iter().enumerate() {
             let row = self.meet(fault, full).await?;
-            println!("[{:>2}/{}] {}", number + 1, faults.len(), told(&row));
+            println!("[{:>2}/{}] {}", number + 1, faults.len(), told(&row, &self.matrix));
             for said in row.unhealed.values() {
                 println!("        {said}");
             }
@@ -256,9 +259,10 @@ fn concerned(fault: &FaultEntry) -> Filter {
     }
 }
 
-fn told(row: &Row) -> String {
+fn told(row: &Row, matrix: &Matrix) -> String {
     let mut by: Vec<String> = row.caught.keys().map(ToString::to_string).collect();
     let outcome = match by.len() {
+        0 if matrix.is_noticed(row) => format!("blinds {} checks, which say so", row.inconclusive.len()),
         0 => "SURVIVED".to_owned(),
         1..=3 => format!("caught by {}", by.join(", ")),
         n => {
