@@ -59,8 +59,8 @@ fn properties(report: &RunReport) -> Vec<Property> {
         Property::new("meshproof.command", report.command.join(" ")),
         Property::new("meshproof.exit_code", report.exit_code.to_string()),
     ];
-    if report.claims_from_live_configuration {
-        properties.push(Property::new("meshproof.claims", "taken from the live configuration"));
+    if let Some(notice) = report.live_claims_notice() {
+        properties.push(Property::new("meshproof.claims", notice));
     }
     for fault in &report.faults {
         properties.push(Property::new("meshproof.fault", fault.fault.as_str()));
@@ -76,6 +76,13 @@ fn properties(report: &RunReport) -> Vec<Property> {
         add("kubernetes", &cluster.version);
         if let Some(cilium) = &cluster.cilium {
             add("cilium", &cilium.version);
+        }
+        let claims = report.facts.iter().flat_map(|facts| &facts.claims);
+        for claim in claims.filter(|claim| claim.cluster == cluster.name) {
+            add(
+                &format!("claim.{}", claim.kind),
+                &format!("{} ({})", claim.value, claim.source),
+            );
         }
     }
     properties

@@ -60,8 +60,8 @@ fn head(out: &mut String, report: &RunReport) {
             duration(report.seconds)
         ),
     );
-    if report.claims_from_live_configuration {
-        out.push_str("> Claims were taken from the live configuration, not from files of the operators.\n\n");
+    if let Some(notice) = report.live_claims_notice() {
+        push(out, format_args!("> {}.\n\n", escape(&notice)));
     }
     for fault in &report.faults {
         push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
