@@ -17,6 +17,8 @@ mod window;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 

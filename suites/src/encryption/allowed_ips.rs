@@ -1,8 +1,8 @@
 //! What may come out of each peer's tunnel, and is sent into it, is what belongs to that node.
 
+use super::STATUS_NEEDS;
 use super::nodes::MeshNode;
 use super::peers::{Device, Mesh};
-use super::STATUS_NEEDS;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use meshproof_contract::facts::{CiliumFacts, PodNetwork};
@@ -98,7 +98,11 @@ impl Check for AllowedIps {
             }
         }
         if right > 0 {
-            tally.witness(format!("{right} peers of nodes of {} allow {}", mesh.cluster, rule.words()));
+            tally.witness(format!(
+                "{right} peers of nodes of {} allow {}",
+                mesh.cluster,
+                rule.words()
+            ));
         }
         tally.verdict()
     }
@@ -111,7 +115,10 @@ fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Fac
     let expected = format!("{}: {}", rule.words(), mesh.claimed.by);
     let mut allowed: Vec<IpNet> = Vec::new();
     for text in &peer.allowed_ips {
-        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+        match text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        {
             Ok(net) => allowed.push(net),
             Err(_) => {
                 tally.unknown(format!("{subject}: an allowed address is not understood: {text:?}"));
@@ -125,17 +132,29 @@ fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Fac
         Rule::NodeOnly | Rule::NodeAndMaybePods => endpoint.into_iter().collect(),
         Rule::Pods => pods_on(facts, other),
     };
-    let lacking: Vec<String> = required.iter().filter(|a| !covers(a)).map(ToString::to_string).collect();
+    let lacking: Vec<String> = required
+        .iter()
+        .filter(|a| !covers(a))
+        .map(ToString::to_string)
+        .collect();
     let excess: Vec<String> = allowed
         .iter()
         .filter(|net| !belongs(net, other, mesh, rule))
         .map(ToString::to_string)
         .collect();
     if allowed.is_empty() || !lacking.is_empty() {
-        tally.finding(&subject, &expected, format!("allows [{}], not {}", peer.allowed_ips.join(", "), lacking.join(", ")));
+        tally.finding(
+            &subject,
+            &expected,
+            format!("allows [{}], not {}", peer.allowed_ips.join(", "), lacking.join(", ")),
+        );
     }
     if !excess.is_empty() {
-        tally.finding(&subject, &expected, format!("allows {} too, which is not that node's", excess.join(", ")));
+        tally.finding(
+            &subject,
+            &expected,
+            format!("allows {} too, which is not that node's", excess.join(", ")),
+        );
     }
     !allowed.is_empty() && lacking.is_empty() && excess.is_empty()
 }

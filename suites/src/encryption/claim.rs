@@ -55,7 +55,9 @@ pub struct Claimed {
 /// What is claimed of a cluster.
 pub fn of(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
     let Some(claim) = facts.claim(cluster, ClaimKind::Encryption) else {
-        return Err(Verdict::skipped(format!("not claimed: nothing says how {cluster} encrypts")));
+        return Err(Verdict::skipped(format!(
+            "not claimed: nothing says how {cluster} encrypts"
+        )));
     };
     match Mode::of(claim) {
         Some(mode) => Ok(Claimed {
@@ -92,7 +94,10 @@ pub fn between(facts: &Facts, instance: &Instance) -> Result<Claimed, Verdict> {
 pub fn wireguard(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
     match of(facts, cluster)? {
         claimed if claimed.mode == Mode::WireGuard => Ok(claimed),
-        other => Err(Verdict::skipped(format!("not claimed: {cluster} says {}, not WireGuard", other.by))),
+        other => Err(Verdict::skipped(format!(
+            "not claimed: {cluster} says {}, not WireGuard",
+            other.by
+        ))),
     }
 }
 
@@ -119,7 +124,10 @@ mod tests {
         let mut facts = fixture::facts();
         facts.claims.retain(|c| c.kind != ClaimKind::Encryption);
         facts.claims.push(claim("infra", "none"));
-        let direction = Instance::Direction { from: "infra".into(), to: "apps".into() };
+        let direction = Instance::Direction {
+            from: "infra".into(),
+            to: "apps".into(),
+        };
         assert_eq!(between(&facts, &direction).expect("one claims").mode, Mode::None);
         facts.claims.push(claim("apps", "wireguard"));
         assert_eq!(between(&facts, &direction).expect("both claim").mode, Mode::WireGuard);

@@ -1,8 +1,8 @@
 //! Traffic between two nodes' pods is counted by WireGuard on both of them.
 
+use super::TRAFFIC_NEEDS;
 use super::nodes::{MeshNode, meshed};
 use super::peers::{Device, Exchange, Mesh, PAYLOAD, exchange, missing};
-use super::TRAFFIC_NEEDS;
 use async_trait::async_trait;
 use meshproof_contract::{AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
 
@@ -63,7 +63,9 @@ impl Check for CountersRise {
                 continue;
             };
             if new.0 < old.0 || new.1 < old.1 {
-                tally.unknown(format!("{subject}: the counters fell from {old:?} to {new:?}: the device was made anew meanwhile"));
+                tally.unknown(format!(
+                    "{subject}: the counters fell from {old:?} to {new:?}: the device was made anew meanwhile"
+                ));
                 continue;
             }
             let (received, transmitted) = (new.0 - old.0, new.1 - old.1);
@@ -72,7 +74,10 @@ impl Check for CountersRise {
             } else {
                 tally.finding(
                     subject,
-                    format!("at least {PAYLOAD} bytes more received and sent, which pods of the two just exchanged: {}", mesh.claimed.by),
+                    format!(
+                        "at least {PAYLOAD} bytes more received and sent, which pods of the two just exchanged: {}",
+                        mesh.claimed.by
+                    ),
                     format!("{received} bytes more received, {transmitted} more sent"),
                 );
             }
@@ -88,7 +93,9 @@ impl Check for CountersRise {
 }
 
 fn node_of<'a>(mesh: &'a Mesh, agent: &AgentFacts) -> Option<&'a MeshNode> {
-    mesh.nodes.iter().find(|node| node.cluster == agent.id.cluster && node.name == agent.node)
+    mesh.nodes
+        .iter()
+        .find(|node| node.cluster == agent.id.cluster && node.name == agent.node)
 }
 
 /// What `a` counts about `b`: received, sent.

@@ -57,25 +57,47 @@ impl Class {
     }
     pub(super) const fn proves(self) -> &'static str {
         match self {
-            Class::Pods => "TCP and UDP between pods of a cluster are encrypted on every pair of nodes, in both directions.",
-            Class::PodsAcross => "TCP and UDP between pods of the two clusters are encrypted on every pair of nodes, in both directions.",
+            Class::Pods => {
+                "TCP and UDP between pods of a cluster are encrypted on every pair of nodes, in both directions."
+            }
+            Class::PodsAcross => {
+                "TCP and UDP between pods of the two clusters are encrypted on every pair of nodes, in both directions."
+            }
             Class::Service => "Translation to a backend does not lead around the encryption.",
-            Class::GlobalService => "Translation to a backend of the other cluster does not lead around the encryption.",
+            Class::GlobalService => {
+                "Translation to a backend of the other cluster does not lead around the encryption."
+            }
             Class::Dns => "Whoever listens between nodes does not learn what pods look for.",
-            Class::Headers => "SYN, RST and ICMP, which carry no marker, are encrypted too: nobody between the nodes learns which pods speak with each other.",
+            Class::Headers => {
+                "SYN, RST and ICMP, which carry no marker, are encrypted too: nobody between the nodes learns which pods speak with each other."
+            }
         }
     }
     pub(super) const fn how(self) -> &'static str {
         match self {
-            Class::Pods | Class::PodsAcross => "An agent on every node captures on all devices that `cilium-dbg status` names, while a pod on every node exchanges random 128-bit markers with a pod on every other one, over TCP (4 KiB) and UDP (1,000 B), each flow its own marker and the answer carrying it back. The markers are searched as raw bytes in every packet, whatever its addresses; and no packet may show these pods' addresses outside of encryption, tunnels looked into. Beyond twelve nodes a covering set of pairs is used.",
-            Class::Service | Class::GlobalService => "As encryption::pod_traffic, but the markers go to the Service's cluster IP, 12 times over TCP and 12 times over UDP from every node, and the answers tell which node served them.",
-            Class::Dns => "As encryption::pod_traffic, but the marker is a name of 32 hexadecimal digits, asked over UDP and TCP by a pod on every node of every replica of cluster DNS on another node, and of the Service; any answer will do.",
-            Class::Headers => "As encryption::pod_traffic, but a pod on every node opens connections to a port with a listener and to one without, and pings, a pod on every other node of the cluster; looked for are packets that show these pods' addresses.",
+            Class::Pods | Class::PodsAcross => {
+                "An agent on every node captures on all devices that `cilium-dbg status` names, while a pod on every node exchanges random 128-bit markers with a pod on every other one, over TCP (4 KiB) and UDP (1,000 B), each flow its own marker and the answer carrying it back. The markers are searched as raw bytes in every packet, whatever its addresses; and no packet may show these pods' addresses outside of encryption, tunnels looked into. Beyond twelve nodes a covering set of pairs is used."
+            }
+            Class::Service | Class::GlobalService => {
+                "As encryption::pod_traffic, but the markers go to the Service's cluster IP, 12 times over TCP and 12 times over UDP from every node, and the answers tell which node served them."
+            }
+            Class::Dns => {
+                "As encryption::pod_traffic, but the marker is a name of 32 hexadecimal digits, asked over UDP and TCP by a pod on every node of every replica of cluster DNS on another node, and of the Service; any answer will do."
+            }
+            Class::Headers => {
+                "As encryption::pod_traffic, but a pod on every node opens connections to a port with a listener and to one without, and pings, a pod on every other node of the cluster; looked for are packets that show these pods' addresses."
+            }
         }
     }
     pub(super) const fn faults(self) -> &'static [&'static str] {
         match self {
-            Class::Pods => &["plaintext-node-pair", "plaintext-udp", "plaintext-one-way", "encryption-off", "wireguard-peer-missing"],
+            Class::Pods => &[
+                "plaintext-node-pair",
+                "plaintext-udp",
+                "plaintext-one-way",
+                "encryption-off",
+                "wireguard-peer-missing",
+            ],
             Class::PodsAcross => &["plaintext-mesh", "plaintext-udp"],
             Class::Service => &["plaintext-service", "plaintext-udp"],
             Class::GlobalService => &["plaintext-service", "plaintext-mesh"],
@@ -107,8 +129,14 @@ pub fn of(class: Class, facts: &Facts, instance: &Instance) -> Result<Vec<Flow>,
     let talkers: Vec<&AgentFacts> = agents(facts, from, TALKER).collect();
     let listeners: Vec<&AgentFacts> = agents(facts, to, LISTENER).collect();
     let flows: Vec<Flow> = match class {
-        Class::Pods | Class::PodsAcross => pairs(&talkers, &listeners).into_iter().flat_map(|(a, b)| marked(a, b)).collect(),
-        Class::Headers => pairs(&talkers, &listeners).into_iter().flat_map(|(a, b)| bare(a, b)).collect(),
+        Class::Pods | Class::PodsAcross => pairs(&talkers, &listeners)
+            .into_iter()
+            .flat_map(|(a, b)| marked(a, b))
+            .collect(),
+        Class::Headers => pairs(&talkers, &listeners)
+            .into_iter()
+            .flat_map(|(a, b)| bare(a, b))
+            .collect(),
         Class::Service => to_service(facts, from, "listener", &talkers, &listeners)?,
         Class::GlobalService => {
             let all: Vec<&AgentFacts> = agents(facts, from, LISTENER).chain(listeners.iter().copied()).collect();
@@ -129,7 +157,11 @@ pub fn of(class: Class, facts: &Facts, instance: &Instance) -> Result<Vec<Flow>,
 fn pairs<'a>(from: &[&'a AgentFacts], to: &[&'a AgentFacts]) -> Vec<(&'a AgentFacts, &'a AgentFacts)> {
     let differ = |(a, b): &(&AgentFacts, &AgentFacts)| a.id.cluster != b.id.cluster || a.node != b.node;
     if from.len().max(to.len()) <= ALL_PAIRS {
-        return from.iter().flat_map(|a| to.iter().map(|b| (*a, *b))).filter(differ).collect();
+        return from
+            .iter()
+            .flat_map(|a| to.iter().map(|b| (*a, *b)))
+            .filter(differ)
+            .collect();
     }
     let most = from.len().max(to.len());
     (0..most)
@@ -166,7 +198,15 @@ fn echo(from: &AgentFacts, to: Target, transport: Transport, what: String) -> Fl
         from: from.clone(),
         to: None,
         others: Vec::new(),
-        probe: Probe::once(Action::MarkedEcho { to, transport, marker, payload }, DEADLINE),
+        probe: Probe::once(
+            Action::MarkedEcho {
+                to,
+                transport,
+                marker,
+                payload,
+            },
+            DEADLINE,
+        ),
         needle: Some(Needle::raw(marker)),
         bytes: payload.into(),
         arrived: whole,
@@ -189,16 +229,31 @@ fn marked(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
             format!("{} -> {}, {transport}", node(a), node(b)),
         )
     };
-    [(Transport::Tcp, port::TCP), (Transport::Udp, port::UDP)].map(flow).into()
+    [(Transport::Tcp, port::TCP), (Transport::Udp, port::UDP)]
+        .map(flow)
+        .into()
 }
 
 /// SYN, RST and ICMP.
 fn bare(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
     let to = |port| Target::new(b.address.to_string(), port);
     let tries: [(&str, Action, fn(&Outcome) -> bool); 3] = [
-        ("TCP to an open port", Action::TcpConnect { to: to(b.port(port::TCP)) }, answered),
+        (
+            "TCP to an open port",
+            Action::TcpConnect {
+                to: to(b.port(port::TCP)),
+            },
+            answered,
+        ),
         ("TCP to a closed port", Action::TcpConnect { to: to(CLOSED) }, refused),
-        ("ICMP", Action::IcmpEcho { to: b.address, payload: 56 }, answered),
+        (
+            "ICMP",
+            Action::IcmpEcho {
+                to: b.address,
+                payload: 56,
+            },
+            answered,
+        ),
     ];
     let flow = |(what, action, arrived): (&str, Action, fn(&Outcome) -> bool)| Flow {
         what: format!("{} -> {}, {what}", node(a), node(b)),
@@ -221,9 +276,13 @@ fn to_service(
     talkers: &[&AgentFacts],
     backends: &[&AgentFacts],
 ) -> Result<Vec<Flow>, Verdict> {
-    let service = facts.service(cluster, name).and_then(|service| Some((service, service.address?)));
+    let service = facts
+        .service(cluster, name)
+        .and_then(|service| Some((service, service.address?)));
     let Some((service, address)) = service else {
-        return Err(Verdict::inconclusive(format!("Service {name} of the scenario has no address in {cluster}")));
+        return Err(Verdict::inconclusive(format!(
+            "Service {name} of the scenario has no address in {cluster}"
+        )));
     };
     let others: Vec<IpAddr> = backends.iter().map(|backend| backend.address).collect();
     let mut flows = Vec::new();
@@ -276,10 +335,20 @@ fn to_dns(facts: &Facts, cluster: &ClusterName, talkers: &[&AgentFacts]) -> Resu
             };
             flows.extend(dns.replicas.iter().filter(elsewhere).map(|replica| {
                 let server = SocketAddr::new(replica.address, replica.port);
-                question(server, format!("DNS replica on {}", replica.node.as_ref().map_or("?", |n| n.as_str())), replica.node.clone(), vec![replica.address])
+                question(
+                    server,
+                    format!("DNS replica on {}", replica.node.as_ref().map_or("?", |n| n.as_str())),
+                    replica.node.clone(),
+                    vec![replica.address],
+                )
             }));
             let replicas: Vec<IpAddr> = dns.replicas.iter().map(|replica| replica.address).collect();
-            flows.push(question(SocketAddr::new(dns.address, 53), "DNS service".to_owned(), None, replicas));
+            flows.push(question(
+                SocketAddr::new(dns.address, 53),
+                "DNS service".to_owned(),
+                None,
+                replicas,
+            ));
         }
     }
     Ok(flows)

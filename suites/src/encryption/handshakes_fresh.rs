@@ -1,8 +1,8 @@
 //! Under traffic, every pair of nodes has completed a handshake less than three minutes ago.
 
+use super::TRAFFIC_NEEDS;
 use super::nodes::{MeshNode, meshed};
 use super::peers::{Mesh, exchange, missing};
-use super::TRAFFIC_NEEDS;
 use crate::wait::{self, Waited};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -99,7 +99,11 @@ impl Check for HandshakesFresh {
             for device in &devices {
                 aged.extend(mesh.others(&device.node).filter_map(|other| {
                     let age = Age::of(device.peer(other)?, now);
-                    Some(Aged { from: device.node.clone(), to: other.clone(), age })
+                    Some(Aged {
+                        from: device.node.clone(),
+                        to: other.clone(),
+                        age,
+                    })
                 }));
             }
             // Without traffic there is nothing to wait for.
@@ -117,7 +121,12 @@ impl Check for HandshakesFresh {
         for one in &aged {
             let Aged { from, to, age } = one;
             if let Age::Seconds(age) = age {
-                context.measure("handshake_age", format!("{} -> {}", from.place(), to.place()), *age as f64, Unit::Seconds);
+                context.measure(
+                    "handshake_age",
+                    format!("{} -> {}", from.place(), to.place()),
+                    *age as f64,
+                    Unit::Seconds,
+                );
             }
             let observed = match age {
                 age if age.is_fresh() => {
@@ -143,7 +152,10 @@ impl Check for HandshakesFresh {
             if delivered(one) {
                 tally.finding(
                     format!("{} -> {}", from.place(), to.place()),
-                    format!("a handshake less than {REJECT_AFTER} s ago, since pods of the two just exchanged data: {}", mesh.claimed.by),
+                    format!(
+                        "a handshake less than {REJECT_AFTER} s ago, since pods of the two just exchanged data: {}",
+                        mesh.claimed.by
+                    ),
                     format!("the last one was {observed}"),
                 );
             } else {

@@ -105,7 +105,10 @@ impl<'a> Reading<'a> {
                 self.packets(),
             ));
         }
-        self.leaks.iter().map(|leak| format!("{}: {}", leak.what, leak.packet)).collect()
+        self.leaks
+            .iter()
+            .map(|leak| format!("{}: {}", leak.what, leak.packet))
+            .collect()
     }
 
     fn conclude_clear(&self, claimed: &Claimed, subject: &str, tally: &mut Tally) -> Vec<String> {
@@ -114,7 +117,11 @@ impl<'a> Reading<'a> {
         }
         let readable: BTreeSet<&str> = self.leaks.iter().map(|leak| leak.what.as_str()).collect();
         // What stayed on its node was not on the wire.
-        let marked: Vec<_> = self.crossing().map(|(flow, _, _)| flow).filter(|flow| flow.needle.is_some()).collect();
+        let marked: Vec<_> = self
+            .crossing()
+            .map(|(flow, _, _)| flow)
+            .filter(|flow| flow.needle.is_some())
+            .collect();
         let hidden: Vec<&str> = marked
             .iter()
             .map(|flow| flow.what.as_str())
@@ -151,25 +158,33 @@ impl<'a> Reading<'a> {
 
     /// The devices watched, as `eth0 of infra-1, eth0 of infra-2`.
     fn devices(&self) -> String {
-        let one = |(watch, _): &(&Watch, &CaptureReport)| format!("{} of {}", watch.devices.join("+"), watch.node.place());
+        let one =
+            |(watch, _): &(&Watch, &CaptureReport)| format!("{} of {}", watch.devices.join("+"), watch.node.place());
         self.seen.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
     fn packets(&self) -> u64 {
-        self.seen.iter().flat_map(|(_, report)| &report.devices).map(|device| device.packets).sum()
+        self.seen
+            .iter()
+            .flat_map(|(_, report)| &report.devices)
+            .map(|device| device.packets)
+            .sum()
     }
 
     fn check_instrument(&mut self) {
         for (watch, report) in &self.window.watches {
             match report {
                 Ok(report) => self.seen.push((watch, report)),
-                Err(error) => self.blind.push(format!("{}: could not capture: {error}", watch.node.place())),
+                Err(error) => self
+                    .blind
+                    .push(format!("{}: could not capture: {error}", watch.node.place())),
             }
         }
         for (watch, report) in &self.seen {
             let at = watch.node.place();
             if report.ended {
-                self.blind.push(format!("{at}: the capture ended before the traffic did"));
+                self.blind
+                    .push(format!("{at}: the capture ended before the traffic did"));
             }
             for device in &report.devices {
                 if device.dropped > 0 {
@@ -181,7 +196,8 @@ impl<'a> Reading<'a> {
                     ));
                 }
                 if let Some(why) = &device.broken {
-                    self.blind.push(format!("{at}: the capture on {} broke off: {why}", device.device));
+                    self.blind
+                        .push(format!("{at}: the capture on {} broke off: {why}", device.device));
                 }
             }
         }
@@ -210,7 +226,10 @@ impl<'a> Reading<'a> {
         for (flow, outcome, _) in &self.window.flows {
             match outcome {
                 Ok(outcome) if (flow.arrived)(outcome) => {}
-                Ok(outcome) => self.lost.push(format!("{}: it did not arrive, so it proves nothing: {outcome}", flow.what)),
+                Ok(outcome) => self.lost.push(format!(
+                    "{}: it did not arrive, so it proves nothing: {outcome}",
+                    flow.what
+                )),
                 Err(error) => self.lost.push(format!("{}: {error}", flow.what)),
             }
         }
@@ -227,7 +246,11 @@ impl<'a> Reading<'a> {
     fn find_payloads(&mut self) {
         let mut leaks = Vec::new();
         for (watch, device, hit) in self.hits() {
-            let flow = self.window.flows.iter().find(|(_, _, needle)| *needle == Some(hit.needle));
+            let flow = self
+                .window
+                .flows
+                .iter()
+                .find(|(_, _, needle)| *needle == Some(hit.needle));
             if let Some((flow, ..)) = flow {
                 leaks.push(Leak {
                     what: flow.what.clone(),
@@ -267,7 +290,12 @@ impl<'a> Reading<'a> {
     /// The pods that the flows are between.
     fn own_addresses(&self) -> BTreeSet<IpAddr> {
         let mut own: BTreeSet<IpAddr> = self.window.flows.iter().map(|(flow, ..)| flow.from.address).collect();
-        own.extend(self.window.flows.iter().flat_map(|(flow, ..)| flow.others.iter().copied()));
+        own.extend(
+            self.window
+                .flows
+                .iter()
+                .flat_map(|(flow, ..)| flow.others.iter().copied()),
+        );
         own
     }
 
@@ -327,7 +355,8 @@ impl<'a> Reading<'a> {
     /// Whether something went from a node of one cluster to a node of the other.
     pub fn crossed(&self, from: &ClusterName, to: &ClusterName) -> bool {
         let cluster = |at: usize| &self.window.watches[at].0.node.cluster;
-        self.crossing().any(|(_, near, far)| cluster(near) == from && cluster(far) == to)
+        self.crossing()
+            .any(|(_, near, far)| cluster(near) == from && cluster(far) == to)
     }
 
     fn far_end(&self, flow: &Flow, outcome: &Outcome) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! Every node knows the key that the other side announces.
 
-use super::peers::Mesh;
 use super::STATUS_NEEDS;
+use super::peers::Mesh;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
 
@@ -58,7 +58,10 @@ impl Check for KeysAgree {
                     true => agree += 1,
                     false => tally.finding(
                         &at,
-                        format!("knows {} by the key that its CiliumNode announces, {announced}", other.place()),
+                        format!(
+                            "knows {} by the key that its CiliumNode announces, {announced}",
+                            other.place()
+                        ),
                         format!("has {} for {}", peer.public_key, peer.endpoint),
                     ),
                 }

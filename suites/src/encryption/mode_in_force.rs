@@ -3,7 +3,9 @@
 use super::{claim, nodes};
 use async_trait::async_trait;
 use meshproof_contract::cilium::AgentStatus;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict,
+};
 
 /// The mode by the word of the agents.
 pub struct ModeInForce;
@@ -26,7 +28,10 @@ impl Check for ModeInForce {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        Needs { claim: Some(ClaimKind::Encryption), ..Needs::default() }
+        Needs {
+            claim: Some(ClaimKind::Encryption),
+            ..Needs::default()
+        }
     }
     fn faults(&self) -> &'static [&'static str] {
         &["encryption-off"]

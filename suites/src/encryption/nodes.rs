@@ -49,7 +49,10 @@ pub fn place(cluster: &ClusterName, node: &NodeName) -> String {
 pub async fn nodes(context: &CheckContext, clusters: &[ClusterName], tally: &mut Tally) -> Vec<MeshNode> {
     let facts = context.environment.facts();
     let lists = clusters.iter().map(|cluster| async move {
-        let list = context.environment.list(cluster, "cilium.io/v2", "CiliumNode", None).await;
+        let list = context
+            .environment
+            .list(cluster, "cilium.io/v2", "CiliumNode", None)
+            .await;
         (cluster, list)
     });
     let mut nodes = Vec::new();
@@ -77,7 +80,9 @@ fn of(facts: &Facts, cluster: &ClusterName, objects: &[Value], tally: &mut Tally
         own.dedup();
         let spec = &object["spec"];
         let single = ["/health/ipv4", "/health/ipv6", "/ingress/ipv4", "/ingress/ipv6"];
-        let single = single.iter().filter_map(|path| spec.pointer(path)?.as_str()?.parse().ok());
+        let single = single
+            .iter()
+            .filter_map(|path| spec.pointer(path)?.as_str()?.parse().ok());
         let mut pod_cidrs: Vec<IpNet> = node.pod_cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect();
         let told = spec["ipam"]["podCIDRs"].as_array().into_iter().flatten();
         pod_cidrs.extend(told.filter_map(|cidr| cidr.as_str()?.parse::<IpNet>().ok()));
@@ -124,7 +129,9 @@ pub async fn ask(
     tally: &mut Tally,
 ) -> Vec<Answer> {
     let facts = context.environment.facts();
-    let asking = clusters.iter().map(|cluster| async move { (cluster, context.environment.cilium(cluster, query).await) });
+    let asking = clusters
+        .iter()
+        .map(|cluster| async move { (cluster, context.environment.cilium(cluster, query).await) });
     let mut all = Vec::new();
     for (cluster, answers) in futures::future::join_all(asking).await {
         let answers = match answers {
@@ -143,7 +150,10 @@ pub async fn ask(
                     output: output.clone(),
                 }),
                 Some(Err(error)) => tally.unknown(format!("{}: {error}", place(cluster, &node.name))),
-                None => tally.unknown(format!("no Cilium agent of node {} could be heard", place(cluster, &node.name))),
+                None => tally.unknown(format!(
+                    "no Cilium agent of node {} could be heard",
+                    place(cluster, &node.name)
+                )),
             }
         }
     }

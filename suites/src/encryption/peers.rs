@@ -7,8 +7,8 @@ use crate::probes::DEADLINE;
 use futures::future::join_all;
 use meshproof_contract::cilium::{Debuginfo, WireGuardInterface, WireGuardPeer};
 use meshproof_contract::{
-    Action, AgentFacts, AgentId, CheckContext, CiliumQuery, ClusterName, Facts, Outcome, Probe, Tally, Target, Transport,
-    Verdict, port,
+    Action, AgentFacts, AgentId, CheckContext, CiliumQuery, ClusterName, Facts, Outcome, Probe, Tally, Target,
+    Transport, Verdict, port,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -57,7 +57,11 @@ impl Mesh {
         let cluster = context.instance.from().clone();
         let claimed = claim::wireguard(&facts, &cluster)?;
         let nodes = nodes::nodes(context, &nodes::meshed(&facts, &cluster), tally).await;
-        Ok(Self { claimed, nodes, cluster })
+        Ok(Self {
+            claimed,
+            nodes,
+            cluster,
+        })
     }
 
     /// The other nodes than this.
@@ -69,25 +73,47 @@ impl Mesh {
 
     /// WireGuard on every node of the cluster, as its agent shows it. An agent without a device is a finding: it is claimed.
     pub async fn devices(&self, context: &CheckContext, tally: &mut Tally) -> Vec<Device> {
-        let answers = nodes::ask(context, std::slice::from_ref(&self.cluster), CiliumQuery::Debuginfo, tally).await;
+        let answers = nodes::ask(
+            context,
+            std::slice::from_ref(&self.cluster),
+            CiliumQuery::Debuginfo,
+            tally,
+        )
+        .await;
         let mut devices = Vec::new();
         for answer in answers {
-            let Some(node) = self.nodes.iter().find(|n| n.cluster == answer.cluster && n.name == answer.node) else {
+            let Some(node) = self
+                .nodes
+                .iter()
+                .find(|n| n.cluster == answer.cluster && n.name == answer.node)
+            else {
                 continue;
             };
             let info: Debuginfo = match serde_json::from_value(answer.output) {
                 Ok(info) => info,
                 Err(error) => {
-                    tally.unknown(format!("{}: `cilium-dbg debuginfo` is not understood: {error}", node.place()));
+                    tally.unknown(format!(
+                        "{}: `cilium-dbg debuginfo` is not understood: {error}",
+                        node.place()
+                    ));
                     continue;
                 }
             };
             let Some(encryption) = info.encryption else {
-                tally.unknown(format!("{}: `cilium-dbg debuginfo` says nothing of encryption", node.place()));
+                tally.unknown(format!(
+                    "{}: `cilium-dbg debuginfo` says nothing of encryption",
+                    node.place()
+                ));
                 continue;
             };
-            match encryption.wireguard.and_then(|wireguard| wireguard.interfaces.into_iter().next()) {
-                Some(interface) => devices.push(Device { node: node.clone(), interface }),
+            match encryption
+                .wireguard
+                .and_then(|wireguard| wireguard.interfaces.into_iter().next())
+            {
+                Some(interface) => devices.push(Device {
+                    node: node.clone(),
+                    interface,
+                }),
                 None => tally.finding(
                     node.place(),
                     format!("a WireGuard device: {}", self.claimed.by),
@@ -100,7 +126,11 @@ impl Mesh {
 }
 
 /// Agents of the scenario.
-pub fn agents<'a>(facts: &'a Facts, cluster: &'a ClusterName, workload: &'a str) -> impl Iterator<Item = &'a AgentFacts> {
+pub fn agents<'a>(
+    facts: &'a Facts,
+    cluster: &'a ClusterName,
+    workload: &'a str,
+) -> impl Iterator<Item = &'a AgentFacts> {
     let of = move |a: &&AgentFacts| &a.id.cluster == cluster && a.scenario == SCENARIO && a.workload == workload;
     facts.agents.iter().filter(of)
 }
@@ -134,8 +164,13 @@ pub async fn exchange(context: &CheckContext, cluster: &ClusterName, clusters: &
     let listeners: Vec<&AgentFacts> = clusters.iter().flat_map(|c| agents(&facts, c, LISTENER)).collect();
     let mut batches: BTreeMap<&AgentId, Vec<(&AgentFacts, &AgentFacts)>> = BTreeMap::new();
     for from in agents(&facts, cluster, TALKER) {
-        let others = listeners.iter().filter(|to| to.id.cluster != from.id.cluster || to.node != from.node);
-        batches.entry(&from.id).or_default().extend(others.map(|to| (from, *to)));
+        let others = listeners
+            .iter()
+            .filter(|to| to.id.cluster != from.id.cluster || to.node != from.node);
+        batches
+            .entry(&from.id)
+            .or_default()
+            .extend(others.map(|to| (from, *to)));
     }
     let sent = batches.into_iter().map(|(agent, pairs)| async move {
         let probe = |(_, to): &(&AgentFacts, &AgentFacts)| {
@@ -147,7 +182,10 @@ pub async fn exchange(context: &CheckContext, cluster: &ClusterName, clusters: &
             };
             Probe::once(action, 2 * DEADLINE)
         };
-        let answer = context.environment.probe(agent, pairs.iter().map(probe).collect()).await;
+        let answer = context
+            .environment
+            .probe(agent, pairs.iter().map(probe).collect())
+            .await;
         (pairs, answer)
     });
     let mut exchanges = Vec::new();
@@ -161,7 +199,11 @@ pub async fn exchange(context: &CheckContext, cluster: &ClusterName, clusters: &
                 },
                 Err(error) => Err(error.to_string()),
             };
-            exchanges.push(Exchange { from: from.clone(), to: to.clone(), outcome });
+            exchanges.push(Exchange {
+                from: from.clone(),
+                to: to.clone(),
+                outcome,
+            });
         }
     }
     exchanges

@@ -1,7 +1,7 @@
 //! Every node knows every other node of its mesh as a WireGuard peer.
 
-use super::peers::Mesh;
 use super::STATUS_NEEDS;
+use super::peers::Mesh;
 use crate::next;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
@@ -55,14 +55,21 @@ impl Check for PeersComplete {
                             ),
                         );
                         let facts = context.environment.facts();
-                        let command = next::kubectl(&facts, &other.cluster, &format!("get ciliumnode {} -o yaml", other.name));
+                        let command = next::kubectl(
+                            &facts,
+                            &other.cluster,
+                            &format!("get ciliumnode {} -o yaml", other.name),
+                        );
                         context.evidence(format!("next: {command}"));
                     }
                 }
             }
         }
         if found > 0 {
-            tally.witness(format!("{found} peers of nodes of {} are there, one for each other node", mesh.cluster));
+            tally.witness(format!(
+                "{found} peers of nodes of {} are there, one for each other node",
+                mesh.cluster
+            ));
         }
         tally.verdict()
     }

@@ -22,11 +22,15 @@ pub struct Traffic {
 /// From pod to pod of a cluster.
 pub const PODS: Traffic = Traffic { class: Class::Pods };
 /// From pod to pod between clusters.
-pub const PODS_ACROSS: Traffic = Traffic { class: Class::PodsAcross };
+pub const PODS_ACROSS: Traffic = Traffic {
+    class: Class::PodsAcross,
+};
 /// From a pod to a Service.
 pub const SERVICE: Traffic = Traffic { class: Class::Service };
 /// From a pod to a global Service.
-pub const GLOBAL_SERVICE: Traffic = Traffic { class: Class::GlobalService };
+pub const GLOBAL_SERVICE: Traffic = Traffic {
+    class: Class::GlobalService,
+};
 /// Names asked of cluster DNS.
 pub const DNS: Traffic = Traffic { class: Class::Dns };
 /// Packets that carry nothing but headers.
@@ -78,7 +82,11 @@ impl Check for Traffic {
         }
         let nodes = nodes::nodes(context, &clusters, &mut tally).await;
         let answers = nodes::ask(context, &clusters, CiliumQuery::Status, &mut tally).await;
-        let captures: Vec<AgentFacts> = clusters.iter().flat_map(|c| agents(&facts, c, CAPTURE)).cloned().collect();
+        let captures: Vec<AgentFacts> = clusters
+            .iter()
+            .flat_map(|c| agents(&facts, c, CAPTURE))
+            .cloned()
+            .collect();
         let (watches, lacking) = watches(&nodes, &answers, &captures);
         for why in lacking {
             tally.unknown(why);

@@ -118,7 +118,11 @@ pub fn devices(status: &Value, node: &MeshNode) -> Result<Vec<String>, String> {
         return Err(format!(
             "{}: `cilium-dbg status` names no device with the node's address ({}), so it is not known what to watch; it names {}",
             node.place(),
-            node.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            node.addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
             match listed.is_empty() {
                 true => "none".to_owned(),
                 false => listed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
@@ -132,10 +136,12 @@ pub fn devices(status: &Value, node: &MeshNode) -> Result<Vec<String>, String> {
 pub fn watches(nodes: &[MeshNode], answers: &[Answer], agents: &[AgentFacts]) -> (Vec<Watch>, Vec<String>) {
     let (mut watches, mut lacking) = (Vec::new(), Vec::new());
     for node in nodes {
-        let agent = agents
+        let agent = agents.iter().find(|agent| {
+            agent.workload == super::CAPTURE && agent.id.cluster == node.cluster && agent.node == node.name
+        });
+        let status = answers
             .iter()
-            .find(|agent| agent.workload == super::CAPTURE && agent.id.cluster == node.cluster && agent.node == node.name);
-        let status = answers.iter().find(|a| a.cluster == node.cluster && a.node == node.name);
+            .find(|a| a.cluster == node.cluster && a.node == node.name);
         let Some(agent) = agent else {
             lacking.push(format!("{}: no agent that captures is ready there", node.place()));
             continue;
@@ -181,7 +187,11 @@ pub async fn observe(context: &CheckContext, watches: &[Watch], flows: &[Flow], 
             _ => None,
         };
         let marker = marker();
-        controls.push(Control { from, to, needle: needles.len() as u32 });
+        controls.push(Control {
+            from,
+            to,
+            needle: needles.len() as u32,
+        });
         needles.push(Needle::raw(marker));
         control_probes.push(control(to.map(|to| &watches[to].agent), marker));
     }
@@ -200,10 +210,16 @@ pub async fn observe(context: &CheckContext, watches: &[Watch], flows: &[Flow], 
 
     let mut batches: BTreeMap<&AgentId, Vec<(Option<usize>, Probe)>> = BTreeMap::new();
     for (at, flow) in flows.iter().enumerate() {
-        batches.entry(&flow.from.id).or_default().push((Some(at), flow.probe.clone()));
+        batches
+            .entry(&flow.from.id)
+            .or_default()
+            .push((Some(at), flow.probe.clone()));
     }
     for (control, probe) in controls.iter().zip(control_probes) {
-        batches.entry(&watches[control.from].agent.id).or_default().push((None, probe));
+        batches
+            .entry(&watches[control.from].agent.id)
+            .or_default()
+            .push((None, probe));
     }
     let sent = join_all(batches.into_iter().map(|(agent, batch)| async move {
         let probes: Vec<Probe> = batch.iter().map(|(_, probe)| probe.clone()).collect();
@@ -223,7 +239,13 @@ pub async fn observe(context: &CheckContext, watches: &[Watch], flows: &[Flow], 
             });
         }
     }
-    let reports = join_all(watches.iter().zip(started).map(|(watch, started)| stop(context, watch, started))).await;
+    let reports = join_all(
+        watches
+            .iter()
+            .zip(started)
+            .map(|(watch, started)| stop(context, watch, started)),
+    )
+    .await;
     Window {
         watches: watches.iter().cloned().zip(reports).collect(),
         flows: flows
@@ -250,11 +272,20 @@ async fn stop(
 
 fn control(to: Option<&AgentFacts>, marker: Marker) -> Probe {
     let (to, deadline) = match to {
-        Some(agent) => {
-            (Target::new(agent.address.to_string(), agent.port(port::UDP)), CONTROL_DEADLINE)
-        }
-        None => (Target::new(IpAddr::from(OUTSIDE.0).to_string(), OUTSIDE.1), OUTSIDE_DEADLINE),
+        Some(agent) => (
+            Target::new(agent.address.to_string(), agent.port(port::UDP)),
+            CONTROL_DEADLINE,
+        ),
+        None => (
+            Target::new(IpAddr::from(OUTSIDE.0).to_string(), OUTSIDE.1),
+            OUTSIDE_DEADLINE,
+        ),
     };
-    let action = Action::MarkedEcho { to, transport: Transport::Udp, marker, payload: CONTROL_BYTES };
+    let action = Action::MarkedEcho {
+        to,
+        transport: Transport::Udp,
+        marker,
+        payload: CONTROL_BYTES,
+    };
     Probe::once(action, deadline)
 }
