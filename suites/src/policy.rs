@@ -7,16 +7,21 @@ mod actor;
 mod case;
 mod cases;
 mod cell;
+pub mod generate;
+mod generated;
 mod object;
 mod play;
+mod proxied;
 mod scene;
+mod takes_effect;
 mod ward;
 
 #[cfg(test)]
 mod tests;
 
-use cases::{clusters, deny, empty, entities, http, kinds, peers, ports};
+use cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
 use meshproof_contract::Suite;
+use proxied::Proxied;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -44,11 +49,17 @@ pub const SUITE: Suite = Suite {
         &empty::EMPTY,
         &kinds::CLUSTER_WIDE,
         &kinds::KUBERNETES,
-        &http::METHOD_AND_PATH,
-        &http::HEADERS,
+        &Proxied(&http::METHOD_AND_PATH),
+        &Proxied(&http::HEADERS),
+        &names::NAMES,
+        &names::NAMES_AND_PODS,
+        &authentication::REQUIRED,
+        &authentication::ALWAYS_FAILS,
+        &takes_effect::TakesEffect,
+        &generated::Generated,
     ],
 };
 
 /// Checks whose tests stand beside them and not among those of all families.
 #[cfg(test)]
-const OWN_TESTS: &[&str] = &[];
+const OWN_TESTS: &[&str] = &["policy::takes_effect", "policy::generated"];

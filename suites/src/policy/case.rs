@@ -1,8 +1,8 @@
 //! Cases: policies with the cells over which they are tried, and checks made of them.
 
 use super::actor::Actor;
-use super::cell::Cell;
-use super::play::play;
+use super::cell::{Cell, Compared};
+use super::play::{Row, play};
 use super::scene::Scene;
 use super::ward::GROUPS;
 use async_trait::async_trait;
@@ -19,6 +19,14 @@ pub struct Case {
     pub policies: fn(&Scene) -> Vec<Value>,
     /// The cells, given the neighbours that take part.
     pub cells: fn(&Scene, &[Arc<Actor>]) -> Vec<Cell>,
+}
+
+impl Case {
+    /// Plays it; what each cell showed is returned, if it came so far.
+    pub async fn play(&self, context: &CheckContext, scene: &Scene, tally: &mut Tally) -> Option<Vec<(Row, Compared)>> {
+        let cells = (self.cells)(scene, &scene.neighbours(&context.instance));
+        play(context, scene, self.name, (self.policies)(scene), cells, tally).await
+    }
 }
 
 /// A check made of cases.
@@ -66,9 +74,7 @@ impl Check for Family {
         };
         let mut tally = Tally::new();
         for case in self.cases {
-            let neighbours = scene.neighbours(&context.instance);
-            let cells = (case.cells)(&scene, &neighbours);
-            play(context, &scene, case.name, (case.policies)(&scene), cells, &mut tally).await;
+            case.play(context, &scene, &mut tally).await;
         }
         tally.verdict()
     }

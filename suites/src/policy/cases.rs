@@ -1,11 +1,13 @@
 //! The fixed cases, by what they are about. Each is a policy as an operator would write it, and the cells around it.
 
+pub mod authentication;
 pub mod clusters;
 pub mod deny;
 pub mod empty;
 pub mod entities;
 pub mod http;
 pub mod kinds;
+pub mod names;
 pub mod peers;
 pub mod ports;
 

@@ -25,8 +25,13 @@ pub enum Ask {
     Udp,
     /// An ICMP echo.
     Ping,
-    /// A question for this absolute name, over UDP to the pod's nameserver; the other side is a DNS replica.
-    Lookup(String),
+    /// A question over UDP to the pod's nameserver; the other side is a DNS replica.
+    Lookup {
+        /// The name, absolute.
+        name: String,
+        /// The port on which replicas really listen.
+        port: u16,
+    },
 }
 
 /// A plain GET.
@@ -79,9 +84,9 @@ impl Cell {
             Ask::Udp => (Protocol::Udp, agent.port(port::UDP), Request::Opaque),
             // Type 8, echo request.
             Ask::Ping => (Protocol::Icmp, 8, Request::Opaque),
-            Ask::Lookup(name) => {
+            Ask::Lookup { name, port } => {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
-                (Protocol::Udp, 53, Request::Dns(name))
+                (Protocol::Udp, *port, Request::Dns(name))
             }
         };
         Flow {
@@ -121,7 +126,7 @@ impl Cell {
                 to: agent.address,
                 payload: 56,
             },
-            Ask::Lookup(name) => Action::Dns {
+            Ask::Lookup { name, .. } => Action::Dns {
                 name: name.clone(),
                 record: RecordType::A,
                 server: None,
@@ -194,7 +199,7 @@ impl fmt::Display for Ask {
             Ask::Tcp => f.write_str("TCP 8081"),
             Ask::Udp => f.write_str("UDP 8082"),
             Ask::Ping => f.write_str("ping"),
-            Ask::Lookup(name) => write!(f, "question for {name}"),
+            Ask::Lookup { name, .. } => write!(f, "question for {name}"),
         }
     }
 }

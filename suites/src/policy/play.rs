@@ -13,25 +13,28 @@ use super::cell::{Cell, Compared};
 use super::object;
 use super::scene::Scene;
 use conclude::conclude;
-use look::{Pace, look};
+pub(super) use look::Pace;
+use look::look;
 use meshproof_contract::{CheckContext, EnvironmentError, Tally, Unit};
 use meshproof_policy::{Decision, Expected, decide, parse};
 use serde_json::Value;
 use settle::{Goal, Settled, settle};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// How long paths may take to be open before a case begins: another check's policy may just be going.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// A cell with its expectation under the policies.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub struct Row {
+    /// The cell.
     pub cell: Cell,
+    /// The expectation, and the rule that it rests on.
     pub decision: Decision,
 }
 
-/// Plays the case; what was seen goes into the tally.
+/// Plays the case; what was seen goes into the tally, and what each cell showed under the policies is returned.
 pub async fn play(
     context: &CheckContext,
     scene: &Scene,
@@ -39,24 +42,25 @@ pub async fn play(
     policies: Vec<Value>,
     cells: Vec<Cell>,
     tally: &mut Tally,
-) {
+) -> Option<Vec<(Row, Compared)>> {
     let policies: Vec<Value> = policies
         .into_iter()
         .map(|policy| object::named(policy, &scene.namespace))
         .collect();
     let rows = match expectations(scene, &policies, cells) {
         Ok(rows) => rows,
-        Err(why) => return tally.unknown(format!("{name}: {why}")),
+        Err(why) => {
+            tally.unknown(format!("{name}: {why}"));
+            return None;
+        }
     };
-    let (rows, pace) = match open_before(context, name, rows, tally).await {
-        Some(found) => found,
-        None => return,
-    };
+    let (rows, pace) = open_before(context, name, rows, tally).await?;
     // A policy that changes nothing cannot be told from one that was never applied.
-    if rows.iter().all(|row| row.decision.expected == Expected::Allowed) {
-        return tally.unknown(format!(
+    if !rows.iter().any(|row| settle::changes(row)) {
+        tally.unknown(format!(
             "{name}: no path that the policy should close was open before, so it could not be seen in force"
         ));
+        return None;
     }
     let start = Instant::now();
     let under = match apply(context, scene, &policies).await {
@@ -68,12 +72,14 @@ pub async fn play(
     };
     let start = Instant::now();
     if let Err(error) = remove(context, scene, &policies).await {
-        return tally.unknown(format!("{name}: the policy could not be deleted again: {error}"));
+        tally.unknown(format!("{name}: the policy could not be deleted again: {error}"));
+        return None;
     }
-    let Some(under) = under else { return };
+    let under = under?;
     let after = settle(context, scene, &rows, Goal::Open, &policies, &pace, start).await;
     note(context, name, &rows, &under, &after);
     conclude(name, &rows, &under, &after, tally);
+    Some(rows.into_iter().zip(under.last).collect())
 }
 
 /// What must happen in each cell, by the harness's own reading of the objects.
@@ -102,10 +108,11 @@ async fn open_before(
     let start = Instant::now();
     let open = |_: &Row| Expected::Allowed;
     loop {
+        let begun = Instant::now();
         let round = look(context.environment.as_ref(), &rows, open, &Pace::UNKNOWN).await;
         let all = round.compared.iter().all(|compared| *compared == Compared::Right);
         if !all && start.elapsed() < OPEN_WITHIN {
-            tokio::time::sleep_until(Instant::now() + Duration::from_millis(50)).await;
+            sleep_until(begun + Duration::from_millis(50)).await;
             continue;
         }
         let pace = Pace::of(&round.latencies);
@@ -122,6 +129,20 @@ async fn open_before(
         }
         return (!kept.is_empty()).then_some((kept, pace));
     }
+}
+
+/// Of cells without policies those that are open, and how quick they are; the others are told as unknown.
+pub(super) async fn opened(context: &CheckContext, cells: Vec<Cell>, tally: &mut Tally) -> Option<(Vec<Cell>, Pace)> {
+    let rows = cells.into_iter().map(|cell| Row {
+        decision: Decision {
+            expected: Expected::Allowed,
+            direction: None,
+            because: "no policy".to_owned(),
+        },
+        cell,
+    });
+    let (rows, pace) = open_before(context, "before", rows.collect(), tally).await?;
+    Some((rows.into_iter().map(|row| row.cell).collect(), pace))
 }
 
 async fn apply(context: &CheckContext, scene: &Scene, policies: &[Value]) -> Result<(), EnvironmentError> {

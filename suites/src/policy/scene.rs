@@ -1,10 +1,12 @@
 //! The stage of one test: a borrowed ward, its neighbours, and what policies mean with the version that runs.
 
-use super::actor::{Actor, SCENARIO, cast, mesh_name};
+use super::actor::{Actor, SCENARIO, cast, endpoint, mesh_name, namespace_labels};
 use super::cell::{Ask, Cell};
 use super::ward::{LABEL, Ward};
 use meshproof_contract::facts::PodNetwork;
-use meshproof_contract::{CheckContext, ClusterName, Facts, Instance, Verdict};
+use meshproof_contract::{
+    AgentFacts, AgentId, CheckContext, ClusterName, Environment, Facts, Instance, ObjectRef, Verdict,
+};
 use meshproof_policy::{CidrMatch, Party, Semantics, UnnamedCluster};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -26,9 +28,25 @@ pub struct Scene {
     pub others: Vec<Arc<Actor>>,
     /// Agents on the nodes' own network, where any run.
     pub hosts: Vec<Arc<Actor>>,
+    /// Cluster DNS, where its replicas are pods that policies can select.
+    pub dns: Option<Dns>,
     /// What differs between versions and settings.
     pub semantics: Semantics,
     ward: Ward,
+}
+
+/// Cluster DNS as policies see it.
+pub struct Dns {
+    /// One of its replicas; a Service's replicas have the same labels.
+    pub replica: Arc<Actor>,
+    /// The port on which replicas listen.
+    pub port: u16,
+    /// Their namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub service: String,
+    /// The cluster's domain.
+    pub domain: String,
 }
 
 impl Scene {
@@ -43,6 +61,7 @@ impl Scene {
         let actors = cast(context.environment.as_ref(), &clusters).await;
         let actors = actors.map_err(|error| Verdict::inconclusive(format!("the pods could not be read: {error}")))?;
         let mut scene = Self {
+            dns: dns(context.environment.as_ref(), &facts, &cluster).await,
             mesh: mesh_name(&facts, &cluster),
             peer_mesh: mesh_name(&facts, context.instance.from()),
             semantics: semantics(&facts, &cluster),
@@ -106,6 +125,44 @@ impl Scene {
             })
             .collect()
     }
+}
+
+/// Cluster DNS with one of its replicas as policies see it; none if that is not a pod on the pod network.
+async fn dns(environment: &dyn Environment, facts: &Facts, cluster: &ClusterName) -> Option<Dns> {
+    let found = facts.cluster(cluster)?.dns.as_ref()?;
+    let (namespace, service) = found.service.clone();
+    let replica = found.replicas.first()?;
+    let object = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        namespace: Some(namespace.clone()),
+        name: replica.pod.clone(),
+    };
+    let pod = environment.get(cluster, &object).await.ok()??;
+    if pod["spec"]["hostNetwork"] == true {
+        return None;
+    }
+    let labels = namespace_labels(environment, cluster, &namespace).await.ok()?;
+    let agent = AgentFacts {
+        id: AgentId {
+            cluster: cluster.clone(),
+            pod: replica.pod.clone(),
+        },
+        scenario: SCENARIO.to_owned(),
+        workload: "cluster DNS".to_owned(),
+        namespace: namespace.clone(),
+        node: replica.node.clone()?,
+        address: replica.address,
+        network: PodNetwork::Pod,
+    };
+    let party = Party::Endpoint(endpoint(&pod, &mesh_name(facts, cluster), &namespace, &labels));
+    Some(Dns {
+        replica: Arc::new(Actor { agent, party }),
+        port: replica.port,
+        namespace,
+        service,
+        domain: found.domain.trim_matches('.').to_owned(),
+    })
 }
 
 /// What policies mean there (docs.cilium.io, "Upgrade Guide" of 1.19: `policy-default-local-cluster` is on by default since).

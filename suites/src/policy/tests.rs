@@ -2,8 +2,8 @@
 
 use super::actor::endpoint;
 use super::case::Family;
-use super::cases::{clusters, deny, empty, entities, http, kinds, peers, ports};
-use crate::fake::{Fake, identity_of, infra, infra_to_apps, timeout};
+use super::cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
+use crate::fake::{Fake, dns_code, identity_of, infra, infra_to_apps, timeout};
 use async_trait::async_trait;
 use meshproof_contract::claim::{Claim, ClaimKind, ClaimSource};
 use meshproof_contract::facts::PodNetwork;
@@ -97,7 +97,12 @@ impl World {
             }
         }
         for cluster in ["infra", "apps"] {
-            for kind in [ClaimKind::Policy, ClaimKind::L7Policy] {
+            for kind in [
+                ClaimKind::Policy,
+                ClaimKind::L7Policy,
+                ClaimKind::FqdnPolicy,
+                ClaimKind::MutualAuth,
+            ] {
                 facts.claims.push(Claim {
                     cluster: cluster.into(),
                     kind,
@@ -140,6 +145,38 @@ impl World {
         }
     }
 
+    fn decide(&self, flow: &Flow) -> Expected {
+        let now = Instant::now();
+        let objects = self.objects.lock().expect("no panic");
+        let acting = objects
+            .iter()
+            .filter(|(_, (_, since, until))| *since <= now && until.is_none_or(|until| now < until));
+        let policies: Vec<_> = acting
+            .flat_map(|((cluster, _), (object, ..))| parse(object, cluster.as_str()).expect("a policy"))
+            .collect();
+        let semantics = Semantics {
+            unnamed_cluster: UnnamedCluster::Any,
+            cidr_matches_nodes: CidrMatch::WorldOnly,
+        };
+        decide(&policies, &semantics, flow).expected
+    }
+
+    fn dns_outcome(&self, from: &AgentFacts, name: &str) -> Outcome {
+        let labels = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), "kube-system".to_owned())]);
+        let flow = Flow {
+            from: self.endpoint(from),
+            to: Party::Endpoint(endpoint(&dns_pod(), from.id.cluster.as_str(), "kube-system", &labels)),
+            protocol: Protocol::Udp,
+            port: 53,
+            request: Request::Dns(name.trim_end_matches('.').to_owned()),
+        };
+        match (self.meddle)(from.node.as_str(), self.decide(&flow), &flow) {
+            Expected::Dropped => self.drop.clone(),
+            Expected::DnsRefused => dns_code(DnsCode::Refused),
+            _ => dns_code(DnsCode::NxDomain),
+        }
+    }
+
     fn outcome(&self, from: &AgentFacts, probe: &Probe) -> Outcome {
         let (host, port, protocol, request) = match &probe.action {
             Action::Http {
@@ -162,6 +199,7 @@ impl World {
             Action::TcpEcho { to, .. } => (to.host.clone(), to.port, Protocol::Tcp, Request::Opaque),
             Action::UdpEcho { to, .. } => (to.host.clone(), to.port, Protocol::Udp, Request::Opaque),
             Action::IcmpEcho { to, .. } => (to.to_string(), 8, Protocol::Icmp, Request::Opaque),
+            Action::Dns { name, .. } => return self.dns_outcome(from, name),
             other => panic!("not asked by this suite: {other:?}"),
         };
         let to = self
@@ -177,19 +215,7 @@ impl World {
             port,
             request,
         };
-        let now = Instant::now();
-        let objects = self.objects.lock().expect("no panic");
-        let acting = objects
-            .iter()
-            .filter(|(_, (_, since, until))| *since <= now && until.is_none_or(|until| now < until));
-        let policies: Vec<_> = acting
-            .flat_map(|((cluster, _), (object, ..))| parse(object, cluster.as_str()).expect("a policy"))
-            .collect();
-        let semantics = Semantics {
-            unnamed_cluster: UnnamedCluster::Any,
-            cidr_matches_nodes: CidrMatch::WorldOnly,
-        };
-        let expected = decide(&policies, &semantics, &flow).expected;
+        let expected = self.decide(&flow);
         match (self.meddle)(from.node.as_str(), expected, &flow) {
             Expected::Dropped => self.drop.clone(),
             Expected::Forbidden => self.answer(to, Some(403)),
@@ -237,6 +263,13 @@ impl World {
     }
 }
 
+fn dns_pod() -> Value {
+    json!({
+        "metadata": {"name": "coredns-1", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
+        "spec": {"nodeName": "infra-1", "containers": [{"ports": [{"name": "dns", "containerPort": 53}]}]},
+    })
+}
+
 fn gone<T>() -> Result<T, EnvironmentError> {
     Err(EnvironmentError::Api {
         cluster: "infra".into(),
@@ -263,8 +296,8 @@ impl Environment for World {
     async fn cilium(&self, _: &ClusterName, _: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
         gone()
     }
-    async fn get(&self, _: &ClusterName, _: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
-        Ok(None)
+    async fn get(&self, _: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
+        Ok((object.kind == "Pod").then(dns_pod))
     }
     async fn list(
         &self,
@@ -359,6 +392,10 @@ const FAMILIES: &[&Family] = &[
     &kinds::KUBERNETES,
     &http::METHOD_AND_PATH,
     &http::HEADERS,
+    &names::NAMES,
+    &names::NAMES_AND_PODS,
+    &authentication::REQUIRED,
+    &authentication::ALWAYS_FAILS,
 ];
 
 fn instance(family: &Family) -> Instance {
@@ -484,6 +521,17 @@ async fn what_the_harness_could_not_do_is_inconclusive() {
     let mut world = World::new();
     world.facts.agents.clear();
     world.expect(&deny::DEFAULT_DENY_INGRESS, infra(), "inconclusive").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn generated_policies_are_green_and_shrunk_when_they_deviate() {
+    World::new().expect(&super::generated::Generated, infra(), "pass").await;
+    let world = World::new().meddling(|_, _, _| Expected::Allowed);
+    let text = world.expect(&super::generated::Generated, infra(), "fail").await;
+    assert!(
+        text.contains("of seed 1, shrunk") && text.contains("policy: {"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -49,11 +49,7 @@ pub const DEFAULT_DENY_EGRESS: Family = Family {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
-    faults: &[
-        "policy-egress-ignored",
-        "policy-default-deny-missing",
-        "policy-over-enforced",
-    ],
+    faults: &["policy-egress-ignored", "policy-default-deny-missing"],
     cases: &[EGRESS],
 };
 
@@ -130,7 +126,7 @@ pub const NO_DEFAULT_DENY: Family = Family {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
-    faults: &["policy-over-enforced", "policy-deny-ignored"],
+    faults: &["policy-default-deny-forced", "policy-deny-ignored"],
     cases: &[Case {
         name: "default deny switched off",
         policies: |scene| {

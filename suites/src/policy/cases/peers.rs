@@ -36,7 +36,7 @@ pub const LABELS: Family = Family {
     claim: ClaimKind::Policy,
     faults: &[
         "policy-ingress-ignored",
-        "policy-egress-ignored",
+        "policy-over-enforced",
         "policy-namespace-ignored",
     ],
     cases: &[
@@ -70,7 +70,7 @@ pub const EXPRESSIONS: Family = Family {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
-    faults: &["policy-ingress-ignored"],
+    faults: &["policy-expressions-ignored"],
     cases: &[
         Case {
             name: "In and Exists",

@@ -88,7 +88,7 @@ pub const NAMED_PORTS: Family = Family {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
-    faults: FAULTS,
+    faults: &["policy-named-port-ignored"],
     cases: &[
         Case {
             name: "ingress to a named port",
@@ -156,7 +156,7 @@ pub const ICMP: Family = Family {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
-    faults: &["policy-port-ignored", "policy-ingress-ignored"],
+    faults: &["policy-icmp-ignored"],
     cases: &[
         Case {
             name: "echo requests only",

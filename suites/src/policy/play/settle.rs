@@ -85,8 +85,8 @@ pub async fn settle(
     loop {
         let begun = Instant::now();
         let round = look(environment, rows, |row| goal.of(row), pace).await;
-        let wrong = round.compared.iter().any(|c| matches!(c, Compared::Wrong(_)));
-        if !wrong {
+        // What an agent could not try is tried again too: a machine is busy for a moment, not for ever.
+        if round.compared.iter().all(|c| *c == Compared::Right) {
             return Settled {
                 after: Some(changed.take().unwrap_or(begun - start)),
                 last: round.compared,
@@ -119,12 +119,17 @@ fn rights(compared: &[Compared]) -> Vec<bool> {
     compared.iter().map(|c| *c == Compared::Right).collect()
 }
 
+/// Whether the policies change what the cell shows.
+pub fn changes(row: &Row) -> bool {
+    !matches!(
+        row.decision.expected,
+        Expected::Allowed | Expected::AllowedIfAuthenticated
+    )
+}
+
 /// Some of the rows that the policies change, spread over all of them.
 fn sample(rows: &[Row]) -> Vec<Row> {
-    let changing: Vec<&Row> = rows
-        .iter()
-        .filter(|row| row.decision.expected != Expected::Allowed)
-        .collect();
+    let changing: Vec<&Row> = rows.iter().filter(|row| changes(row)).collect();
     let step = changing.len().div_ceil(GLANCES).max(1);
     changing.into_iter().step_by(step).cloned().collect()
 }
