@@ -22,6 +22,7 @@ mod lab;
 mod launch;
 mod mesh;
 mod modules;
+mod outside;
 mod policy;
 mod power;
 mod service;

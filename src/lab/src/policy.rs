@@ -14,6 +14,7 @@ mod names;
 mod proxy;
 mod realise;
 mod rule;
+mod schema;
 mod selector;
 mod service;
 
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 pub use board::PolicyBoard;
+pub(crate) use schema::schema;
 
 use crate::fault::FaultSpec;
 use crate::state::LabState;
@@ -46,3 +48,6 @@ impl SystemModule for PolicyModule {
         fault::faults()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,6 +126,7 @@ async fn cilium_dbg(
         ["endpoint" | "ep", "list" | "ls"] => print(endpoint::list(&view), &|| endpoint::text(&view)),
         ["service" | "svc", "list" | "ls"] => print(service::list(&view.services), &|| service::text(&view.services)),
         ["policy", "get"] => print(policy::get(&view.policy), &|| policy::text(&view.policy)),
+        ["fqdn", "cache", "list" | "ls"] => print(policy::names(&view.policy), &|| policy::names_text(&view.policy)),
         ["node", "list" | "ls"] => print(node::list(&view.nodes), &|| node::text(&view.nodes)),
         ["identity", "list" | "ls"] => print(address::identities(&view.identities), &|| {
             address::identities_text(&view.identities)

@@ -18,7 +18,7 @@ use super::object::{label_list, named_ports};
 use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES};
 use super::view::{
     AddressView, AgentView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView, FlowView,
-    NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
+    NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
 };
 use crate::fault::encryption;
 use crate::mesh::Kind;
@@ -81,6 +81,7 @@ impl Gatherer<'_> {
             policy: PolicyView {
                 revision: node.policy.revision(),
                 rules: node.policy.shown(),
+                names: self.names(),
             },
             device: match lab.faults.is_active(encryption::WRONG_DEVICE) {
                 true => "lo",
@@ -213,6 +214,28 @@ impl Gatherer<'_> {
             created: state.created,
             policy,
         })
+    }
+
+    fn names(&self) -> Vec<NameView> {
+        let pods = self.container.node.pods();
+        let known = self
+            .container
+            .node
+            .policy
+            .names()
+            .all()
+            .into_iter()
+            .filter_map(|known| {
+                let pod = pods.iter().find(|pod| pod.address == known.client)?;
+                Some(NameView {
+                    endpoint: self.agent.endpoint_id(&pod.uid),
+                    name: known.name,
+                    address: known.address,
+                    looked_up: known.at,
+                    ttl: known.ttl,
+                })
+            });
+        known.collect()
     }
 
     fn services(&self) -> Vec<ServiceView> {

@@ -12,6 +12,7 @@ pub type Test = fn() -> Result<()>;
 pub const ALL: &[(&str, Test)] = &[
     ("what_no_rule_allows_is_dropped_in_both_clusters", only_clients_come_in),
     ("requests_and_names_are_decided_by_the_proxies", proxies_decide),
+    ("names_and_addresses_open_the_outside", names_open_the_outside),
     ("the_rarer_rules_hold", rarer_rules),
 ];
 
@@ -266,6 +267,44 @@ fn proxies_decide() -> Result<()> {
     })
 }
 
+/// Names of the outside: what they resolved to is reached, other addresses are not.
+fn names_open_the_outside() -> Result<()> {
+    block_on(async {
+        let place = Place::start().await?;
+        let near = place.first("infra", "test", "client").await?;
+        let outside = |name: &str| tcp(&format!("{name}.outside.example."), 8080);
+        let all = [outside("one"), outside("a.wild"), outside("two")];
+        near.eventually("all is open", &all, &[true; 3]).await?;
+        let mut egress = for_servers(
+            "names",
+            json!({"egress": [
+                {
+                    "toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s-app": "kube-dns"}}],
+                    "toPorts": [{"ports": [{"port": "53", "protocol": "ANY"}], "rules": {"dns": [{"matchPattern": "*"}]}}],
+                },
+                {"toFQDNs": [{"matchPattern": "*.wild.outside.example"}], "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]},
+            ]}),
+        );
+        egress["spec"]["endpointSelector"]["matchLabels"]["app"] = json!("client");
+        create(&place.infra, &egress).await?;
+        near.eventually("only what matches", &all[1..], &[true, false]).await?;
+        delete(&place.infra, &egress).await?;
+        near.eventually("open again", &all, &[true; 3]).await?;
+        let mut addresses = for_servers(
+            "addresses",
+            json!({"egress": [
+                {"toEntities": ["cluster"]},
+                {"toCIDRSet": [{"cidr": "198.51.100.0/24", "except": ["198.51.100.20/32"]}]},
+            ]}),
+        );
+        addresses["spec"]["endpointSelector"]["matchLabels"]["app"] = json!("client");
+        create(&place.infra, &addresses).await?;
+        near.eventually("all but the exception", &all, &[true, true, false])
+            .await?;
+        place.end().await
+    })
+}
+
 /// Authentication, entities, deny by default or not, CIDRs, and what is no policy.
 fn rarer_rules() -> Result<()> {
     block_on(async {
@@ -314,14 +353,30 @@ fn rarer_rules() -> Result<()> {
         )
         .await?;
 
-        let wrong = for_servers("wrong", json!({"ingress": [{"fromEntities": ["everybody"]}]}));
+        let wrong = for_servers("wrong", json!({"ingress": []}));
         create(&place.infra, &wrong).await?;
         eventually("the policy is not valid", || async {
             let condition = get(&place.infra, &wrong).await?["status"]["conditions"][0].clone();
-            let fits = condition["status"] == "False" && condition["message"] == "unsupported entity: everybody";
+            let why = "rule must have at least one of Ingress, IngressDeny, Egress, EgressDeny";
+            let fits = condition["status"] == "False" && condition["message"] == why;
             if fits { Ok(()) } else { Err(condition.to_string()) }
         })
         .await?;
+        for (rules, why) in [
+            (
+                json!([{"fromEntities": ["everybody"]}]),
+                "spec.ingress[0].fromEntities[0]: Unsupported value: \"everybody\"",
+            ),
+            (
+                json!({"fromEntities": []}),
+                "spec.ingress in body must be of type array: \"object\"",
+            ),
+        ] {
+            match create(&place.infra, &for_servers("refused", json!({"ingress": rules}))).await {
+                Err(error) if error.contains(why) => {}
+                other => return Err(format!("the API server should say {why}, got {other:?}")),
+            }
+        }
         place.end().await
     })
 }

@@ -103,7 +103,7 @@ async fn answer(gate: &Gate, handed: &Handed, refusal: Refusal, question: &[u8])
     };
     let answer = tokio::time::timeout(PATIENCE, ask).await.ok()?.ok()?;
     if let Ok(message) = Message::from_vec(&answer) {
-        learn(gate, &asked, &message);
+        learn(gate, handed, &asked, &message);
     }
     Some(answer)
 }
@@ -123,15 +123,13 @@ fn may_pass(gate: &Gate, handed: &Handed, asked: &Message) -> bool {
 }
 
 /// Addresses count for the name that was asked for, whatever names were in between.
-fn learn(gate: &Gate, asked: &Message, answer: &Message) {
+fn learn(gate: &Gate, handed: &Handed, asked: &Message, answer: &Message) {
     let Some(query) = asked.queries.first() else { return };
     let name = query.name().to_ascii();
     for record in &answer.answers {
         if let RData::A(address) = &record.data {
-            gate.node
-                .policy
-                .names
-                .learn(&name, address.0, Duration::from_secs(u64::from(record.ttl)));
+            let ttl = Duration::from_secs(u64::from(record.ttl));
+            gate.node.policy.names.learn(*handed.client.ip(), &name, address.0, ttl);
         }
     }
 }
