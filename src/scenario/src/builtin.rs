@@ -6,6 +6,7 @@ const BUILTIN: &[(&str, &str)] = &[
     ("connectivity", include_str!("../../../scenarios/connectivity.yaml")),
     ("service", include_str!("../../../scenarios/service.yaml")),
     ("encryption", include_str!("../../../scenarios/encryption.yaml")),
+    ("failover", include_str!("../../../scenarios/failover.yaml")),
     ("policy", include_str!("../../../scenarios/policy.yaml")),
 ];
 

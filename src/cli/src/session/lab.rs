@@ -1,12 +1,17 @@
 //! The lab as the place of a run. The harness meets it like any clusters: through a kubeconfig.
 
-use crate::{command::run::lab_clusters, fatal::Fatal, session::place::Place};
+use crate::{
+    command::run::lab_clusters,
+    fatal::Fatal,
+    session::{place::Place, stated::Stated},
+};
 use anyhow::anyhow;
 use async_trait::async_trait;
 use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
-use meshproof_contract::{ClusterName, Consent, Exit, NodeName};
+use meshproof_contract::{ClusterName, Consent, Exit, NodeName, Thresholds};
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NodeGrace, RunningLab, fault_catalogue, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NodeGrace, RunningLab,
+    fault_catalogue, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -67,6 +72,11 @@ impl Lab {
                 reference: AGENT_IMAGE.to_owned(),
                 pull: PullPolicy::IfNotPresent,
             },
+            ready_within: None,
+            stated: Stated {
+                thresholds: thresholds(),
+                ..Stated::default()
+            },
             // Nobody else uses it.
             disruptive: Disruptive {
                 consent: Consent::Given,
@@ -100,6 +110,15 @@ impl Lab {
         if let Err(error) = self.0.shutdown().await {
             eprintln!("meshproof: the lab was killed, since it could not be told to end: {error}");
         }
+    }
+}
+
+/// What a lab promises: its nodes are believed for [`NODE_GRACE`] only, so it recovers sooner than a cluster.
+fn thresholds() -> Thresholds {
+    Thresholds {
+        recovery: Duration::from_secs(12),
+        fail_back: Duration::from_secs(5),
+        ..Thresholds::default()
     }
 }
 

@@ -25,9 +25,15 @@ pub(super) fn faults() -> Vec<FaultSpec> {
             MESH_DOWN_DROPS,
             "a cluster's backends are dropped elsewhere as soon as its clustermesh-apiserver is away",
         ),
-        (NODE_DETECTION_LATE, "a lost node is believed for half a minute longer than it should be"),
+        (
+            NODE_DETECTION_LATE,
+            "a lost node is believed for half a minute longer than it should be",
+        ),
         (DNS_DIES, "no DNS replica answers while a node of its cluster is away"),
-        (UNREADY_KEEPS, "backends that turn unready go on receiving new connections"),
+        (
+            UNREADY_KEEPS,
+            "backends that turn unready go on receiving new connections",
+        ),
     ];
     let spec = |(name, summary)| FaultSpec {
         name,

@@ -28,10 +28,22 @@ pub(crate) fn faults() -> Vec<FaultSpec> {
         (REMOVAL_LATE, "backends that go are known to every node 3 s longer"),
         (STALE_KEPT, "backends that go are known to every node for ever"),
         (UDP_STALE, "UDP datagrams go on being sent to backends that have gone"),
-        (NEVER_RETURN, "a service that has lost all its backends never has any again"),
-        (FAIL_OVER_NEVER, "a global service that had local backends never uses the other cluster's"),
-        (FAIL_BACK_NEVER, "a global service that has gone over to the other cluster never comes back"),
-        (RESET_ON_CHANGE, "connections to backends that stay are reset when others come or go"),
+        (
+            NEVER_RETURN,
+            "a service that has lost all its backends never has any again",
+        ),
+        (
+            FAIL_OVER_NEVER,
+            "a global service that had local backends never uses the other cluster's",
+        ),
+        (
+            FAIL_BACK_NEVER,
+            "a global service that has gone over to the other cluster never comes back",
+        ),
+        (
+            RESET_ON_CHANGE,
+            "connections to backends that stay are reset when others come or go",
+        ),
     ];
     let spec = |(name, summary)| FaultSpec {
         name,
@@ -199,7 +211,10 @@ mod tests {
     fn fail_over_and_return_can_be_denied() {
         let now = Instant::now();
         let (faults, mut memory) = (in_force(FAIL_OVER_NEVER), Memory::default());
-        assert_eq!(memory.bend(service(&[(246, 1)]), own(), &faults, now).0, service(&[(246, 1)]));
+        assert_eq!(
+            memory.bend(service(&[(246, 1)]), own(), &faults, now).0,
+            service(&[(246, 1)])
+        );
         memory.bend(service(&[(244, 1)]), own(), &faults, now);
         assert_eq!(memory.bend(service(&[(246, 1)]), own(), &faults, now).0, service(&[]));
         let (faults, mut memory) = (in_force(NEVER_RETURN), Memory::default());
