@@ -3,7 +3,10 @@
 pub mod consumer;
 pub mod lab;
 pub mod place;
+pub mod power;
 pub mod signal;
+pub mod stated;
+pub mod tap;
 
 use crate::fatal::Fatal;
 use anyhow::anyhow;
@@ -44,9 +47,10 @@ impl Session {
                 true => Fatal::usage(error),
                 false => Fatal::environment(error),
             })?;
-        let discovery = unless(cancel, discover(&contexts, &progress))
+        let mut discovery = unless(cancel, discover(&contexts, &progress))
             .await?
             .map_err(Fatal::environment)?;
+        place.stated.put_into(&mut discovery, events);
 
         events.phase(Phase::Deploying);
         let run = Run::start_unless(&contexts, id, &progress, cancel)
@@ -54,7 +58,8 @@ impl Session {
             .map_err(started_badly)?;
         let options = DeployOptions {
             image: place.image.clone(),
-            ready_within: READY_WITHIN,
+            ready_within: place.ready_within.unwrap_or(READY_WITHIN),
+            thresholds: place.stated.thresholds.clone(),
             disruptive: place.disruptive.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {
@@ -93,7 +98,8 @@ impl Session {
     /// Removes everything of this run.
     pub async fn close(self) {
         for failure in self.environment.restore_all().await {
-            self.events.warning(format!("what a check disturbed was not undone: {failure}"));
+            self.events
+                .warning(format!("what a check disturbed was not undone: {failure}"));
         }
         drop(self.environment);
         tear_down(self.run, &self.events).await;

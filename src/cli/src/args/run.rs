@@ -132,7 +132,7 @@ pub enum Format {
 }
 
 /// Kubernetes' image pull policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, schemars::JsonSchema)]
 #[value(rename_all = "PascalCase")]
 pub enum PullPolicy {
     /// Pull before every start

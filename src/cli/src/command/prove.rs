@@ -161,7 +161,9 @@ impl Proof<'_> {
         // What does not apply to the lab (skipped) is no part of the proof.
         let skipped = healthy.only_skipped();
         self.matrix.checks.retain(|check, _| !skipped.contains(check));
-        self.matrix.blinded.retain(|check, faults| !faults.is_empty() && !skipped.contains(check));
+        self.matrix
+            .blinded
+            .retain(|check, faults| !faults.is_empty() && !skipped.contains(check));
         for (number, fault) in faults.iter().enumerate() {
             let row = self.meet(fault, full).await?;
             println!("[{:>2}/{}] {}", number + 1, faults.len(), told(&row, &self.matrix));

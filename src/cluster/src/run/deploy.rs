@@ -20,7 +20,7 @@ use crate::{
 use futures::future::try_join_all;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts, Thresholds,
     facts::{MissingAgent, PodNetwork},
 };
 use meshproof_scenario::{Placement, Scenario};
@@ -35,6 +35,8 @@ pub struct DeployOptions {
     pub image: Image,
     /// How long agents may take to become ready.
     pub ready_within: Duration,
+    /// What the operators promise; checks find it in the facts.
+    pub thresholds: Thresholds,
     /// What checks may disturb.
     pub disruptive: Disruptive,
 }
@@ -71,6 +73,7 @@ impl Run {
         let mut facts = Facts {
             clusters: discovery.clusters,
             claims: discovery.claims,
+            thresholds: options.thresholds.clone(),
             consent: options.disruptive.consent,
             ..Facts::default()
         };

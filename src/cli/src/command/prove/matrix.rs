@@ -147,7 +147,10 @@ impl Matrix {
 
     /// Whether some check turned red, or one that the fault blinds said that it could not tell.
     pub fn is_noticed(&self, row: &Row) -> bool {
-        !row.caught.is_empty() || self.blinded_by(&row.fault).any(|check| row.inconclusive.contains(check))
+        !row.caught.is_empty()
+            || self
+                .blinded_by(&row.fault)
+                .any(|check| row.inconclusive.contains(check))
     }
 
     fn blinded_by(&self, fault: &FaultName) -> impl Iterator<Item = &CheckId> {
@@ -196,7 +199,10 @@ impl std::fmt::Display for Defect {
             Defect::Survivor { fault } => write!(f, "survivor: no check caught {fault}"),
             Defect::Missed { fault, check } => write!(f, "missed: {check} names {fault} and did not turn red"),
             Defect::GreenBlind { fault, check } => {
-                write!(f, "green while blind: {fault} takes away what {check} observes with, and it passed")
+                write!(
+                    f,
+                    "green while blind: {fault} takes away what {check} observes with, and it passed"
+                )
             }
             Defect::Unhealed { fault, check, said } => {
                 write!(f, "not healed: after {fault} {check} was not green again: {said}")
@@ -270,7 +276,13 @@ mod tests {
         matrix.rows[0].caught.clear();
         matrix.blinded = [(check("a::udp"), [fault.clone()].into())].into();
         let green = matrix.defects(Coverage::SomeFaults);
-        assert!(green.contains(&Defect::GreenBlind { fault: fault.clone(), check: check("a::udp") }), "{green:?}");
+        assert!(
+            green.contains(&Defect::GreenBlind {
+                fault: fault.clone(),
+                check: check("a::udp")
+            }),
+            "{green:?}"
+        );
         assert!(green.contains(&Defect::Survivor { fault }), "{green:?}");
         matrix.rows[0].inconclusive.insert(check("a::udp"));
         assert_eq!(matrix.defects(Coverage::SomeFaults), []);
