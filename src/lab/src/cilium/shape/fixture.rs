@@ -165,8 +165,7 @@ pub(super) fn agent() -> AgentView {
         health: HealthReport {
             timestamp: Some(now),
             interval: Duration::from_nanos(131_833_474_640),
-            device: "eth0",
-        nodes: vec![
+            nodes: vec![
                 NodeHealth {
                     name: "infra/infra-1".into(),
                     host: path(true),
@@ -193,6 +192,7 @@ pub(super) fn agent() -> AgentView {
             }],
         },
         node: nodes[0].clone(),
+        device: "eth0",
         nodes,
     }
 }
