@@ -19,7 +19,8 @@ pub mod sticky;
 pub mod unready;
 
 use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -62,7 +63,19 @@ const MESH_NEEDS: Needs = Needs {
 const SAMPLE: u32 = 120;
 /// Requests of each client while a state is waited for.
 const POLL: u32 = 12;
-/// How long a service may take to be as it was deployed.
+/// How long a service may take to be as it was deployed, from when the suite first looks at any.
 const SETTLES: Duration = Duration::from_secs(12);
+/// How long it is waited for in any case.
+const SETTLES_AT_LEAST: Duration = Duration::from_secs(3);
 /// How long a change may take until every node of the other cluster acts on it.
-const CHANGED_WITHIN: Duration = Duration::from_secs(12);
+const CHANGED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How much of [`SETTLES`] is left: what was deployed long ago and is still otherwise will not come right by waiting.
+fn settles() -> Duration {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let since = FIRST.get_or_init(Instant::now).elapsed();
+    SETTLES.saturating_sub(since).max(SETTLES_AT_LEAST)
+}
+
+#[cfg(test)]
+mod tests;

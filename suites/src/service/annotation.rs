@@ -21,7 +21,7 @@ impl Check for AnnotationChange {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Removing the annotation ends the merging, and adding it starts it, within 12 s",
+            title: "Removing the annotation ends the merging, and adding it starts it, within 10 s",
             proves: "Merging follows the annotation of either side at any time: a service that is no longer global gets no answer of the other cluster any more, from no node, and one that becomes global does.",
             how: "A service with a name drawn at random is made in both clusters with backends, global on both sides, until every client here is answered by both. Then the annotation is removed in the other cluster until this cluster's pods alone answer, and added again until both do; then the same on this side. Every state must hold for two looks of 12 requests from every node. Each of the five times is recorded.",
             control: "Each state is seen before the next change: that only own pods answer counts because the other cluster's did just before, at the same address.",
@@ -89,17 +89,32 @@ impl Change<'_> {
         let global = [(GLOBAL, "true")];
         self.namesakes.create(self.to, &global, Behind::Backends).await?;
         let target = self.namesakes.create(here, &global, Behind::Backends).await?;
-        if !self.reaches(&target, State::Merged, "it was made, global in both clusters", "merged_after", tally).await {
+        if !self
+            .reaches(
+                &target,
+                State::Merged,
+                "it was made, global in both clusters",
+                "merged_after",
+                tally,
+            )
+            .await
+        {
             return Ok(());
         }
         for (cluster, word) in [(self.to, "remote"), (here, "local")] {
             self.namesakes.annotate(cluster, GLOBAL, None).await?;
-            let (what, name) = (format!("the annotation was removed in {cluster}"), format!("{word}_removal_felt_after"));
+            let (what, name) = (
+                format!("the annotation was removed in {cluster}"),
+                format!("{word}_removal_felt_after"),
+            );
             if !self.reaches(&target, State::Apart, &what, &name, tally).await {
                 return Ok(());
             }
             self.namesakes.annotate(cluster, GLOBAL, Some("true")).await?;
-            let (what, name) = (format!("the annotation was added in {cluster}"), format!("{word}_addition_felt_after"));
+            let (what, name) = (
+                format!("the annotation was added in {cluster}"),
+                format!("{word}_addition_felt_after"),
+            );
             if !self.reaches(&target, State::Merged, &what, &name, tally).await {
                 return Ok(());
             }
@@ -130,7 +145,14 @@ impl Change<'_> {
             }
             Err(last) => {
                 let what = format!("{} s after {what}", CHANGED_WITHIN.as_secs());
-                if judge(self.context, self.side, &what, &last, Expected::Clusters(&clusters), tally) {
+                if judge(
+                    self.context,
+                    self.side,
+                    &what,
+                    &last,
+                    Expected::Clusters(&clusters),
+                    tally,
+                ) {
                     tally.unknown(format!("{what}: the state was seen, but did not hold for two looks"));
                 }
                 false

@@ -5,9 +5,7 @@
 use crate::{busy, probes, wait};
 use futures::future::join_all;
 use meshproof_contract::probe::Connection;
-use meshproof_contract::{
-    Action, AgentFacts, CheckContext, ClusterName, Identity, Outcome, Probe, Target,
-};
+use meshproof_contract::{Action, AgentFacts, CheckContext, ClusterName, Identity, Outcome, Probe, Target};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -216,7 +214,10 @@ impl Answers {
                 }
                 if !failures.is_empty() && lag > busy::LAG {
                     self.unknown.get_or_insert_with(|| {
-                        format!("requests failed while the agent was {} ms behind its schedule", lag / 1000)
+                        format!(
+                            "requests failed while the agent was {} ms behind its schedule",
+                            lag / 1000
+                        )
                     });
                 }
                 failures.into_iter().for_each(|(_, failure)| self.fail(failure));

@@ -3,7 +3,7 @@
 use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::{Expected, judge};
 use super::side::{Side, pods};
-use super::{MESH_NEEDS, POLL, SAMPLE, SETTLES, spread};
+use super::{MESH_NEEDS, POLL, SAMPLE, settles, spread};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Unit, Verdict,
@@ -93,8 +93,13 @@ async fn observe(context: &CheckContext, service: &str) -> Result<Verdict, Verdi
     let mut tally = Tally::new();
     side.note_missing(&mut tally);
     let content = |answers: &Answers| answers.by_each(&clusters);
-    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, SETTLES, content).await {
-        context.measure("merged_after", service, after.as_secs_f64() * 1000.0, Unit::Milliseconds);
+    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(), content).await {
+        context.measure(
+            "merged_after",
+            service,
+            after.as_secs_f64() * 1000.0,
+            Unit::Milliseconds,
+        );
     }
     let answers = ask(context, &side.askers, &target, Exchange::Http, SAMPLE).await;
     let expected = Expected::Pods(&backends);

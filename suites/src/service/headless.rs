@@ -1,16 +1,14 @@
 //! A global headless service's name leads to the pods of all joined clusters, where EndpointSlices are synchronised.
 
 use super::MESH_NEEDS;
-use super::SETTLES;
+use super::settles;
 use super::side::{Side, pods};
 use crate::dns::ask::{Answer, Expected, Question, ask, judge};
 use crate::dns::zone::{Zone, address_record};
 use crate::{probes, wait};
 use async_trait::async_trait;
 use futures::future::join_all;
-use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Unit, Verdict,
-};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Unit, Verdict};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -82,7 +80,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     };
     let mut tally = Tally::new();
     side.note_missing(&mut tally);
-    let settled = wait::until(SETTLES, Duration::from_millis(250), || async {
+    let settled = wait::until(settles(), Duration::from_millis(250), || async {
         let looks = side.askers.iter().map(|asker| {
             let batch = vec![question.probe.clone()];
             async move { context.environment.probe(&asker.id, batch).await }

@@ -4,7 +4,7 @@
 use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::{Expected, judge};
 use super::side::Side;
-use super::{MESH_NEEDS, POLL, SAMPLE, SETTLES};
+use super::{MESH_NEEDS, POLL, SAMPLE, settles};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Unit, Verdict};
 
@@ -96,8 +96,13 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     let mut tally = Tally::new();
     side.note_missing(&mut tally);
     let content = |answers: &Answers| answers.only_by(&may);
-    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, SETTLES, content).await {
-        context.measure("settled_after", service, after.as_secs_f64() * 1000.0, Unit::Milliseconds);
+    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(), content).await {
+        context.measure(
+            "settled_after",
+            service,
+            after.as_secs_f64() * 1000.0,
+            Unit::Milliseconds,
+        );
     }
     let answers = ask(context, &side.askers, &target, Exchange::Http, SAMPLE).await;
     judge(context, &side, service, &answers, Expected::Clusters(&may), &mut tally);
@@ -109,9 +114,13 @@ pub async fn merges(context: &CheckContext, side: &Side) -> Result<Vec<ClusterNa
     let clusters = side.mesh()?;
     let target = side.target("svc-global", "http")?;
     let content = |answers: &Answers| answers.by_each(&clusters);
-    match ask_until(context, &side.askers, &target, 2 * POLL, SETTLES, content).await {
+    let within = settles();
+    match ask_until(context, &side.askers, &target, 2 * POLL, within, content).await {
         Ok(_) => {
-            context.evidence(format!("control: svc-global is answered by every cluster, on every node of {}", side.cluster));
+            context.evidence(format!(
+                "control: svc-global is answered by every cluster, on every node of {}",
+                side.cluster
+            ));
             Ok(clusters)
         }
         Err(last) => {
@@ -121,7 +130,7 @@ pub async fn merges(context: &CheckContext, side: &Side) -> Result<Vec<ClusterNa
                 .collect();
             Err(Verdict::inconclusive(format!(
                 "control: within {} s not every client of {} was answered by every joined cluster at `svc-global`, so what does not answer proves nothing; see service::global_spread. Last seen: {}",
-                SETTLES.as_secs(),
+                within.as_secs(),
                 side.cluster,
                 seen.join("; ")
             )))

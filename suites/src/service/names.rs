@@ -8,7 +8,8 @@ use crate::probes;
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
-    AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Outcome, Probe, Scope, Tally, Target, Transport, Verdict,
+    AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Outcome, Probe, Scope, Tally, Target, Transport,
+    Verdict,
 };
 use std::net::IpAddr;
 
@@ -64,7 +65,9 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             .filter_map(|other| side.facts.service(other, name)?.address)
             .collect::<Vec<IpAddr>>();
         if elsewhere.is_empty() || elsewhere.contains(&address) {
-            context.evidence(format!("{name} is left out: its addresses cannot be told apart ({address})"));
+            context.evidence(format!(
+                "{name} is left out: its addresses cannot be told apart ({address})"
+            ));
             continue;
         }
         let name = zone.absolute(&service.namespace, &service.name);
@@ -108,7 +111,9 @@ async fn through_the_name(context: &CheckContext, side: &Side, zone: &Zone, tall
                             let known = astray.iter().any(|(a, w, _)| a.id == asker.id && *w == what);
                             if !known {
                                 let detail = match outcome {
-                                    Outcome::Answered { address: Some(at), .. } => format!("went to {}", zone.owner(*at)),
+                                    Outcome::Answered { address: Some(at), .. } => {
+                                        format!("went to {}", zone.owner(*at))
+                                    }
                                     other => other.to_string(),
                                 };
                                 astray.push((asker, what, detail));
@@ -120,7 +125,9 @@ async fn through_the_name(context: &CheckContext, side: &Side, zone: &Zone, tall
         }
     }
     if right > 0 {
-        tally.witness(format!("{right} requests to {target} went to {address} and were answered by pods"));
+        tally.witness(format!(
+            "{right} requests to {target} went to {address} and were answered by pods"
+        ));
     }
     for what in [ELSEWHERE, SILENT] {
         let concerned: Vec<&AgentFacts> = astray.iter().filter(|(_, w, _)| *w == what).map(|(a, ..)| *a).collect();

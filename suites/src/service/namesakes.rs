@@ -86,7 +86,12 @@ impl<'a> Namesakes<'a> {
     }
 
     /// Sets or removes an annotation.
-    pub async fn annotate(&self, cluster: &ClusterName, key: &str, value: Option<&str>) -> Result<(), EnvironmentError> {
+    pub async fn annotate(
+        &self,
+        cluster: &ClusterName,
+        key: &str,
+        value: Option<&str>,
+    ) -> Result<(), EnvironmentError> {
         let object = reference("Service", "v1", &self.namespace, &self.name);
         let change = json!({"metadata": {"annotations": {key: value}}});
         self.context.environment.patch(cluster, &object, change).await.map(drop)

@@ -3,7 +3,7 @@
 use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::{Expected, judge};
 use super::side::Side;
-use super::{NEEDS, POLL, SETTLES};
+use super::{NEEDS, POLL, settles};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Verdict};
@@ -77,7 +77,11 @@ impl Check for Ports {
 
 async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict> {
     let ports: &[(&str, Exchange)] = match case {
-        Case::Tcp => &[("http", Exchange::Http), ("alt", Exchange::Http), ("tcp", Exchange::Tcp)],
+        Case::Tcp => &[
+            ("http", Exchange::Http),
+            ("alt", Exchange::Http),
+            ("tcp", Exchange::Tcp),
+        ],
         Case::Udp => &[("udp", Exchange::Udp)],
     };
     let side = Side::of(context, context.instance.from())?;
@@ -87,7 +91,7 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
         let target = side.target("svc-global", "http")?;
         let content = |answers: &Answers| answers.by_each(&mesh);
         // That it is merged at all is another check's subject; here it only takes its time.
-        let settled = ask_until(context, &side.askers, &target, POLL, SETTLES, content).await;
+        let settled = ask_until(context, &side.askers, &target, POLL, settles(), content).await;
         if settled.is_err() {
             context.evidence("svc-global was not answered by every cluster before its ports were asked");
         }
@@ -99,7 +103,12 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     for (service, expected) in &services {
         for (port, exchange) in ports {
             let target = side.target(service, port)?;
-            asked.push((format!("{service} port {port} ({})", target.port), target, *exchange, expected));
+            asked.push((
+                format!("{service} port {port} ({})", target.port),
+                target,
+                *exchange,
+                expected,
+            ));
         }
     }
     let answers = join_all(asked.iter().map(|(_, target, exchange, _)| {

@@ -129,9 +129,12 @@ impl Drain<'_> {
     async fn conduct(&self, tally: &mut Tally) -> Result<(), Verdict> {
         let context = self.context;
         let meets = |answers: &Answers| answers.is_complete() && answers.by_pod(self.pod) > 0;
-        for (view, met) in self.look(meets, super::SETTLES).await {
+        for (view, met) in self.look(meets, super::settles()).await {
             if let Err(last) = met {
-                let seen = last.iter().find(|a| !meets(a)).map_or_else(String::new, Answers::describe);
+                let seen = last
+                    .iter()
+                    .find(|a| !meets(a))
+                    .map_or_else(String::new, Answers::describe);
                 return Err(Verdict::inconclusive(format!(
                     "control: {}: not every client meets it while it is ready; last seen: {seen}",
                     self.subject(view)
@@ -215,7 +218,11 @@ impl Drain<'_> {
                 tally.unknown(format!("{} ({}): {why}", self.subject(view), one.client.node));
             } else if one.by_pod(self.pod) > 0 {
                 concerned.push(&one.client);
-                example.get_or_insert(format!("{} of {} requests reach it", one.by_pod(self.pod), one.answered()));
+                example.get_or_insert(format!(
+                    "{} of {} requests reach it",
+                    one.by_pod(self.pod),
+                    one.answered()
+                ));
             } else if !one.failures.is_empty() {
                 concerned.push(&one.client);
                 example.get_or_insert(one.describe());
@@ -255,10 +262,16 @@ impl Drain<'_> {
                         tally.unknown(format!("{}: {why}", self.subject(view)));
                         continue;
                     }
-                    let example = last.iter().find(|a| !meets(a)).map_or_else(String::new, Answers::describe);
+                    let example = last
+                        .iter()
+                        .find(|a| !meets(a))
+                        .map_or_else(String::new, Answers::describe);
                     tally.finding(
                         self.subject(view),
-                        format!("new connections to it within {} s after it is ready again", KUBELET.as_secs()),
+                        format!(
+                            "new connections to it within {} s after it is ready again",
+                            KUBELET.as_secs()
+                        ),
                         format!("none from some client: {example}"),
                     );
                 }
