@@ -49,6 +49,8 @@ pub enum Command {
         /// A check's id, or a part of it; without it all are listed
         check: Option<String>,
     },
+    /// Write a commented meshproof.yaml from what the clusters show; changes nothing in them
+    Init(InitArgs),
     /// Remove what a killed run left behind, and only that
     Clean {
         /// Where.
@@ -117,15 +119,35 @@ pub struct ProveArgs {
     pub report_dir: PathBuf,
 }
 
+/// `meshproof init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// From two emulated clusters on this machine (Linux), to see what it looks like
+    #[arg(long, conflicts_with_all = ["infra_context", "apps_context", "context"], help_heading = "Clusters")]
+    pub lab: bool,
+    /// Where to write it; ./meshproof.yaml without
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print the JSON Schema of meshproof.yaml and stop
+    #[arg(long)]
+    pub schema: bool,
+}
+
 /// `meshproof image`
 #[derive(Debug, Args)]
 pub struct ImageArgs {
     /// Where to write the archive
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
-    /// The static agent binary to pack (ci/image.sh builds it and calls this)
+    /// The static agent binary to pack; without, a `meshproof-agent` beside this command (ci/image.sh builds both)
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
-    pub agent: PathBuf,
+    pub agent: Option<PathBuf>,
     /// The image's name in the archive
     #[arg(long, value_name = "REF", default_value = crate::DEFAULT_IMAGE)]
     pub reference: String,

@@ -3,6 +3,7 @@
 mod clean;
 mod explain;
 mod image;
+mod init;
 mod lab;
 mod prove;
 mod report;
@@ -47,6 +48,7 @@ fn dispatch(command: Command) -> Result<Exit, Fatal> {
         Command::Explain { check } => explain::explain(meshproof_suites::ALL, check.as_deref(), &mut io::stdout()),
         Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
         Command::Report { run } => report::report(&run),
+        Command::Init(args) => init::init(&args),
         Command::Image(args) => image::image(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshproof", &mut io::stdout());

@@ -19,7 +19,7 @@ pub struct ConfigFile {
     /// What the operators say is true, by role name. A cluster that is named here claims what is written and nothing else: checks of what it
     /// does not claim are skipped, and what it claims and does not have is a failure. The claims of a cluster that is not named are taken
     /// from its live configuration, and the report says so in its first lines.
-    #[schemars(with = "BTreeMap<String, ClaimsEntry>")]
+    #[schemars(with = "BTreeMap<String, Option<ClaimsEntry>>")]
     pub claims: ByRole,
     /// The service levels that are promised.
     pub thresholds: ThresholdsEntry,
