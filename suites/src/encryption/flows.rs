@@ -1,7 +1,7 @@
 //! The classes of traffic, and the flows that represent each of them.
 
 use super::peers::agents;
-use super::window::{Flow, marker};
+use super::window::{Arrived, Flow, marker};
 use super::{LISTENER, TALKER};
 use meshproof_contract::{
     Action, AgentFacts, ClusterName, DnsReplica, Facts, Instance, Needle, NodeName, Outcome, Probe, RecordType, Scope,
@@ -237,7 +237,7 @@ fn marked(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
 /// SYN, RST and ICMP.
 fn bare(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
     let to = |port| Target::new(b.address.to_string(), port);
-    let tries: [(&str, Action, fn(&Outcome) -> bool); 3] = [
+    let tries: [(&str, Action, Arrived); 3] = [
         (
             "TCP to an open port",
             Action::TcpConnect {
@@ -255,7 +255,7 @@ fn bare(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
             answered,
         ),
     ];
-    let flow = |(what, action, arrived): (&str, Action, fn(&Outcome) -> bool)| Flow {
+    let flow = |(what, action, arrived): (&str, Action, Arrived)| Flow {
         what: format!("{} -> {}, {what}", node(a), node(b)),
         from: a.clone(),
         to: Some(end(b)),
@@ -307,10 +307,17 @@ fn to_dns(facts: &Facts, cluster: &ClusterName, talkers: &[&AgentFacts]) -> Resu
     let Some(dns) = facts.cluster(cluster).and_then(|c| c.dns.as_ref()) else {
         return Err(Verdict::inconclusive(format!("no cluster DNS was found in {cluster}")));
     };
+    // What goes to a node's own address is encrypted only with node encryption.
+    let nodes = facts.cluster(cluster).into_iter().flat_map(|c| &c.nodes);
+    let nodes: Vec<IpAddr> = nodes.flat_map(|node| node.addresses.iter().copied()).collect();
+    let (of_nodes, pods): (Vec<&DnsReplica>, Vec<&DnsReplica>) = dns
+        .replicas
+        .iter()
+        .partition(|replica| nodes.contains(&replica.address));
     let mut flows = Vec::new();
     for talker in talkers {
         for transport in [Transport::Udp, Transport::Tcp] {
-            let elsewhere = |replica: &&DnsReplica| replica.node.as_ref().is_some_and(|node| *node != talker.node);
+            let elsewhere = |replica: &&&DnsReplica| replica.node.as_ref().is_some_and(|node| *node != talker.node);
             let question = |server: SocketAddr, of: String, to: Option<NodeName>, others: Vec<IpAddr>| {
                 let marker = marker();
                 Flow {
@@ -333,7 +340,7 @@ fn to_dns(facts: &Facts, cluster: &ClusterName, talkers: &[&AgentFacts]) -> Resu
                     arrived: told,
                 }
             };
-            flows.extend(dns.replicas.iter().filter(elsewhere).map(|replica| {
+            flows.extend(pods.iter().filter(elsewhere).map(|replica| {
                 let server = SocketAddr::new(replica.address, replica.port);
                 question(
                     server,
@@ -342,13 +349,15 @@ fn to_dns(facts: &Facts, cluster: &ClusterName, talkers: &[&AgentFacts]) -> Resu
                     vec![replica.address],
                 )
             }));
-            let replicas: Vec<IpAddr> = dns.replicas.iter().map(|replica| replica.address).collect();
-            flows.push(question(
-                SocketAddr::new(dns.address, 53),
-                "DNS service".to_owned(),
-                None,
-                replicas,
-            ));
+            if of_nodes.is_empty() {
+                let replicas: Vec<IpAddr> = pods.iter().map(|replica| replica.address).collect();
+                flows.push(question(
+                    SocketAddr::new(dns.address, 53),
+                    "DNS service".to_owned(),
+                    None,
+                    replicas,
+                ));
+            }
         }
     }
     Ok(flows)

@@ -36,7 +36,7 @@ pub struct Leak {
 
 impl<'a> Reading<'a> {
     /// Reads a window.
-    pub fn of(window: &'a Window, nodes: &[MeshNode]) -> Self {
+    pub fn of(window: &'a Window) -> Self {
         let mut reading = Self {
             window,
             seen: Vec::new(),
@@ -47,7 +47,7 @@ impl<'a> Reading<'a> {
         reading.check_instrument();
         reading.check_delivery();
         reading.find_payloads();
-        reading.find_headers(nodes);
+        reading.find_headers();
         reading
     }
 
@@ -262,15 +262,14 @@ impl<'a> Reading<'a> {
         self.leaks.extend(leaks);
     }
 
-    fn find_headers(&mut self, nodes: &[MeshNode]) {
+    fn find_headers(&mut self) {
         let own = self.own_addresses();
-        let reserved: BTreeSet<IpAddr> = nodes.iter().flat_map(|node| node.reserved.iter().copied()).collect();
         let mut leaks = Vec::new();
         for (watch, report) in &self.seen {
             for device in &report.devices {
                 for flow in &device.clear {
                     let is_own = own.contains(&flow.source) && own.contains(&flow.destination);
-                    if !is_own || reserved.contains(&flow.source) || reserved.contains(&flow.destination) {
+                    if !is_own {
                         continue;
                     }
                     leaks.push(Leak {

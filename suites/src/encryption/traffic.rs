@@ -6,7 +6,7 @@ use super::judge::Reading;
 use super::nodes;
 use super::peers::{agents, missing};
 use super::window::{observe, watches};
-use super::{CAPTURE, TRAFFIC_NEEDS};
+use super::{CAPTURE, LISTENER, TALKER, TRAFFIC_NEEDS};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use meshproof_contract::{
@@ -95,8 +95,18 @@ impl Check for Traffic {
             tally.unknown("fewer than two nodes can be watched, and between them is where something could be read");
             return tally.verdict();
         }
-        // Each pod's own network, so that translated and host traffic is no pod's.
-        let pods: Vec<IpNet> = nodes.iter().flat_map(|node| node.pod_cidrs.iter().copied()).collect();
+        // The pods that the flows are between, one by one: not every IPAM mode tells where pods get addresses from.
+        let ours = clusters
+            .iter()
+            .flat_map(|c| agents(&facts, c, TALKER).chain(agents(&facts, c, LISTENER)));
+        let replicas = clusters
+            .iter()
+            .filter_map(|c| facts.cluster(c)?.dns.as_ref())
+            .flat_map(|dns| &dns.replicas);
+        let pods = ours
+            .map(|agent| agent.address)
+            .chain(replicas.map(|replica| replica.address));
+        let pods: Vec<IpNet> = pods.map(IpNet::from).collect();
         let mut windows = 0;
         let (reading, window);
         loop {
@@ -106,9 +116,9 @@ impl Check for Traffic {
             };
             let seen = observe(context, &watches, &flows, &pods).await;
             windows += 1;
-            if windows >= WINDOWS || !Reading::of(&seen, &nodes).wants_another() {
+            if windows >= WINDOWS || !Reading::of(&seen).wants_another() {
                 window = seen;
-                reading = Reading::of(&window, &nodes);
+                reading = Reading::of(&window);
                 break;
             }
         }

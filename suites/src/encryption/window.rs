@@ -33,6 +33,9 @@ pub fn marker() -> Marker {
     Marker(std::array::from_fn(|at| a[at] ^ b[(at + 1) % 16]))
 }
 
+/// Whether an outcome says that something arrived.
+pub type Arrived = fn(&Outcome) -> bool;
+
 /// Something sent over the wire that must not be seen in clear.
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -51,7 +54,7 @@ pub struct Flow {
     /// Bytes of payload each way, at least.
     pub bytes: u64,
     /// Whether the outcome says that it went over the wire and back.
-    pub arrived: fn(&Outcome) -> bool,
+    pub arrived: Arrived,
 }
 
 /// A node that is watched, and by whom.
