@@ -68,6 +68,9 @@ pub enum Command {
     },
     /// Write the probe image as an archive for `ctr images import`, `kind load image-archive`, `podman load`, `docker load`
     Image(ImageArgs),
+    /// Measure probes a second: batches of agents against one exec a probe
+    #[command(hide = true)]
+    Bench(BenchArgs),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -137,6 +140,23 @@ pub struct InitArgs {
     /// Print the JSON Schema of meshproof.yaml and stop
     #[arg(long)]
     pub schema: bool,
+}
+
+/// `meshproof bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Where.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// On two emulated clusters on this machine (Linux)
+    #[arg(long, conflicts_with_all = ["infra_context", "apps_context", "context"], help_heading = "Clusters")]
+    pub lab: bool,
+    /// The probe image that the clusters' nodes have
+    #[arg(long, value_name = "REF")]
+    pub image: Option<String>,
+    /// How often each pair of pods is probed by batch
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: u16,
 }
 
 /// `meshproof image`

@@ -90,6 +90,11 @@ impl Session {
         self.environment.clone()
     }
 
+    /// The same with what only the benchmark needs.
+    pub fn clusters(&self) -> Arc<ClusterEnvironment> {
+        self.environment.clone()
+    }
+
     /// Cancelled when the Lease is lost: what is observed from then on is worth nothing.
     pub fn lost(&self) -> CancellationToken {
         self.run.lost()

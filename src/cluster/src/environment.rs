@@ -271,6 +271,16 @@ impl Environment for ClusterEnvironment {
 }
 
 impl ClusterEnvironment {
+    /// Runs one probe through an exec of its own. Slow, and no check uses it: the benchmark compares batches with it.
+    ///
+    /// # Errors
+    /// An agent that is not there, and whatever keeps the exec from answering.
+    pub async fn probe_by_exec(&self, agent: &AgentId, probe: Probe) -> Result<Vec<Outcome>, EnvironmentError> {
+        self.agents.link(agent)?.once_by_exec(probe).await
+    }
+}
+
+impl ClusterEnvironment {
     /// Checks change things in the run's namespaces only, and never the Lease that guards them; outside of them only cluster-wide
     /// policies whose names begin with `meshproof-`, which a policy's text must keep to the run's own pods.
     async fn require_ours(&self, member: &Member, object: &ObjectRef) -> Result<(), EnvironmentError> {

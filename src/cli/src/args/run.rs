@@ -60,6 +60,12 @@ pub struct RunArgs {
     /// clustermesh-apiserver for a moment (always on with --lab)
     #[arg(long, help_heading = "Running")]
     pub disruptive: bool,
+    /// Draw so many policies at random for policy::generated
+    #[arg(long, value_name = "N", help_heading = "Running")]
+    pub generate: Option<u32>,
+    /// Draw them from this seed: the same seed draws the same policies
+    #[arg(long, value_name = "S", help_heading = "Running")]
+    pub seed: Option<u64>,
     /// Start nothing more after the first failure
     #[arg(long, help_heading = "Running")]
     pub fail_fast: bool,

@@ -22,6 +22,7 @@ use meshproof_engine::{Filter, Plan, Printer, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
 use meshproof_report::RunFolder;
 use meshproof_scenario::Scenario;
+use meshproof_suites::policy::generate::Generation;
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -52,6 +53,11 @@ struct Intent {
 pub fn run(args: &RunArgs) -> Result<Exit, Fatal> {
     let config = Config::read(args.target.config.as_deref()).map_err(Fatal::usage)?;
     let intent = intent(args, config)?;
+    let usual = Generation::default();
+    meshproof_suites::policy::generate::configure(Generation {
+        count: args.generate.unwrap_or(usual.count),
+        seed: args.seed.unwrap_or(usual.seed),
+    });
     if args.list {
         // A reader that has seen enough (`| head`) is no failure.
         let _ = io::stdout().write_all(intent.plan.list().as_bytes());
