@@ -1,7 +1,7 @@
 //! Does cluster DNS tell pods the truth, from every node and out of every replica?
 
-mod ask;
-mod zone;
+pub(crate) mod ask;
+pub(crate) mod zone;
 
 pub mod absent_name;
 pub mod headless_service;

@@ -5,9 +5,13 @@
 
 pub mod connectivity;
 pub mod dns;
+pub mod failover;
+pub mod encryption;
 pub mod matrix;
 pub mod mesh;
 pub mod pages;
+pub mod policy;
+pub mod service;
 
 mod busy;
 mod fresh;
@@ -23,4 +27,4 @@ mod tests;
 use meshproof_contract::Suite;
 
 /// Every suite, in the order in which they are told: what the later ones observe rests on what the earlier ones prove.
-pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE];
+pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE, &service::SUITE, &encryption::SUITE, &policy::SUITE, &failover::SUITE];

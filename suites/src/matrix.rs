@@ -121,7 +121,7 @@ pub fn place(agent: &AgentFacts) -> String {
     };
     match agent.network {
         PodNetwork::Pod => place,
-        PodNetwork::Host => format!("{place} (host)"),
+        PodNetwork::Host | PodNetwork::HostCapture => format!("{place} (host)"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Are the clusters one mesh, by what Cilium says, and by what really happens when something changes?
 
-mod remotes;
+pub(crate) mod remotes;
 
 pub mod agents_ready;
 pub mod change_propagates;

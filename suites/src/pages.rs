@@ -93,6 +93,13 @@ fn describe(text: &mut String, check: &dyn Check) {
         text,
         format_args!("- **Faults that turn it red**: {}", faults.join(", ")),
     );
+    let blinding: Vec<String> = check.blinded_by().iter().map(|fault| format!("`{fault}`")).collect();
+    if !blinding.is_empty() {
+        line(
+            text,
+            format_args!("- **Faults that blind it, so that it must not be green**: {}", blinding.join(", ")),
+        );
+    }
 }
 
 fn runs(scope: Scope) -> &'static str {

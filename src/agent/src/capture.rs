@@ -19,7 +19,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-const MOST_CAPTURES: usize = 8;
+/// As many checks may watch a node at the same time.
+const MOST_CAPTURES: usize = 32;
 const MOST_DEVICES: usize = 64;
 const MOST_NEEDLES: usize = 4096;
 const LONGEST: u32 = 3600;

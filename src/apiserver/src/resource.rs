@@ -225,6 +225,8 @@ pub struct ResourceDef {
     pub generation: bool,
     /// Where `scale` reads and writes, when the resource has it.
     pub scale: Option<ScalePaths>,
+    /// `openAPIV3Schema` of a custom resource; what it leaves open is stored as it comes.
+    pub schema: Option<std::sync::Arc<serde_json::Value>>,
 }
 
 impl ResourceDef {

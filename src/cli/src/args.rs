@@ -2,10 +2,11 @@
 
 mod run;
 
+pub use meshproof_contract::thresholds::parse_duration as duration;
 pub use run::{Format, PullPolicy, RunArgs, TargetArgs};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use std::{num::NonZeroU8, path::PathBuf, time::Duration};
+use std::{num::NonZeroU8, path::PathBuf};
 
 /// Proves that two Kubernetes clusters joined into one Cilium service mesh do what their operators believe.
 ///
@@ -48,6 +49,8 @@ pub enum Command {
         /// A check's id, or a part of it; without it all are listed
         check: Option<String>,
     },
+    /// Write a commented meshproof.yaml from what the clusters show; changes nothing in them
+    Init(InitArgs),
     /// Remove what a killed run left behind, and only that
     Clean {
         /// Where.
@@ -65,6 +68,9 @@ pub enum Command {
     },
     /// Write the probe image as an archive for `ctr images import`, `kind load image-archive`, `podman load`, `docker load`
     Image(ImageArgs),
+    /// Measure probes a second: batches of agents against one exec a probe
+    #[command(hide = true)]
+    Bench(BenchArgs),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -119,34 +125,55 @@ pub struct ProveArgs {
     pub report_dir: PathBuf,
 }
 
+/// `meshproof init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// From two emulated clusters on this machine (Linux), to see what it looks like
+    #[arg(long, conflicts_with_all = ["infra_context", "apps_context", "context"], help_heading = "Clusters")]
+    pub lab: bool,
+    /// Where to write it; ./meshproof.yaml without
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Print the JSON Schema of meshproof.yaml and stop
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// `meshproof bench`
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Where.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// On two emulated clusters on this machine (Linux)
+    #[arg(long, conflicts_with_all = ["infra_context", "apps_context", "context"], help_heading = "Clusters")]
+    pub lab: bool,
+    /// The probe image that the clusters' nodes have
+    #[arg(long, value_name = "REF")]
+    pub image: Option<String>,
+    /// How often each pair of pods is probed by batch
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rounds: u16,
+}
+
 /// `meshproof image`
 #[derive(Debug, Args)]
 pub struct ImageArgs {
     /// Where to write the archive
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
-    /// The static agent binary to pack (ci/image.sh builds it and calls this)
+    /// The static agent binary to pack; without, a `meshproof-agent` beside this command (ci/image.sh builds both)
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
-    pub agent: PathBuf,
+    pub agent: Option<PathBuf>,
     /// The image's name in the archive
     #[arg(long, value_name = "REF", default_value = crate::DEFAULT_IMAGE)]
     pub reference: String,
-}
-
-/// A duration as people write it: `90s`, `2m`, `1500ms`, `1h`; a bare number is seconds.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("'{text}' is no duration; write 90s, 2m or 1500ms"))?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "" | "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        _ => Err(format!("'{unit}' is no unit of time; write ms, s, m or h")),
-    }
 }
 
 #[cfg(test)]
@@ -157,14 +184,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_are_read_as_people_write_them() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
-        assert!(duration("soon").is_err());
-        assert!(duration("3 weeks").is_err());
     }
 }

@@ -1,8 +1,10 @@
 //! One module a command, and the way from the command line to it.
 
+mod bench;
 mod clean;
 mod explain;
 mod image;
+mod init;
 #[cfg(target_os = "linux")]
 mod lab;
 mod prove;
@@ -53,6 +55,8 @@ fn dispatch(command: Command) -> Result<Exit, Fatal> {
         Command::Explain { check } => explain::explain(meshproof_suites::ALL, check.as_deref(), &mut io::stdout()),
         Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
         Command::Report { run } => report::report(&run),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Init(args) => init::init(&args),
         Command::Image(args) => image::image(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshproof", &mut io::stdout());

@@ -8,7 +8,10 @@ pub mod lab;
 #[path = "session/elsewhere.rs"]
 pub mod lab;
 pub mod place;
+pub mod power;
 pub mod signal;
+pub mod stated;
+pub mod tap;
 
 use crate::fatal::Fatal;
 use anyhow::anyhow;
@@ -49,9 +52,10 @@ impl Session {
                 true => Fatal::usage(error),
                 false => Fatal::environment(error),
             })?;
-        let discovery = unless(cancel, discover(&contexts, &progress))
+        let mut discovery = unless(cancel, discover(&contexts, &progress))
             .await?
             .map_err(Fatal::environment)?;
+        place.stated.put_into(&mut discovery, events);
 
         events.phase(Phase::Deploying);
         let run = Run::start_unless(&contexts, id, &progress, cancel)
@@ -59,7 +63,9 @@ impl Session {
             .map_err(started_badly)?;
         let options = DeployOptions {
             image: place.image.clone(),
-            ready_within: READY_WITHIN,
+            ready_within: place.ready_within.unwrap_or(READY_WITHIN),
+            thresholds: place.stated.thresholds.clone(),
+            disruptive: place.disruptive.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {
             Ok(Ok(environment)) => Ok(environment),
@@ -89,6 +95,11 @@ impl Session {
         self.environment.clone()
     }
 
+    /// The same with what only the benchmark needs.
+    pub fn clusters(&self) -> Arc<ClusterEnvironment> {
+        self.environment.clone()
+    }
+
     /// Cancelled when the Lease is lost: what is observed from then on is worth nothing.
     pub fn lost(&self) -> CancellationToken {
         self.run.lost()
@@ -96,6 +107,10 @@ impl Session {
 
     /// Removes everything of this run.
     pub async fn close(self) {
+        for failure in self.environment.restore_all().await {
+            self.events
+                .warning(format!("what a check disturbed was not undone: {failure}"));
+        }
         drop(self.environment);
         tear_down(self.run, &self.events).await;
     }

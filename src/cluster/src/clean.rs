@@ -2,6 +2,7 @@
 
 use crate::{
     ApiError, Contexts, Progress,
+    environment::disturbance::mend,
     lease::{self, LeaseError},
     leftover::{self, Of},
     member::Member,
@@ -58,7 +59,8 @@ pub async fn clean(contexts: &Contexts, live: Live, progress: &Progress) -> Resu
 }
 
 async fn clean_one(member: &Member, progress: &Progress) -> Result<Cleaned, CleanError> {
-    let mut removed = leftover::delete_cluster_wide(member, Of::All).await?;
+    let mut removed = mend(member).await?;
+    removed.extend(leftover::delete_cluster_wide(member, Of::All).await?);
     removed.extend(leftover::delete_in_namespaces(member, Of::All).await?);
     let mut going = Vec::new();
     for name in namespaces(member).await? {

@@ -4,6 +4,7 @@
 pub(crate) mod cilium;
 mod claims;
 pub(crate) mod dns;
+mod proxy;
 
 use crate::{
     ApiError, Contexts, Progress,

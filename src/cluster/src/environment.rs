@@ -1,6 +1,7 @@
 //! [`Environment`] over the Kubernetes API: what checks may do, each with its deadline and its bound.
 
 mod agents;
+pub(crate) mod disturbance;
 mod query;
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
 };
 use agents::Agents;
 use async_trait::async_trait;
+use disturbance::{Disruptive, Disturbances};
 use kube::{
     api::{DeleteParams, GroupVersionKind, ListParams, Patch, PatchParams},
     discovery::Scope,
@@ -40,6 +42,7 @@ pub struct ClusterEnvironment {
     agents: Agents,
     cilium_namespaces: BTreeMap<ClusterName, String>,
     execs: Semaphore,
+    disturbances: Disturbances,
 }
 
 impl ClusterEnvironment {
@@ -48,6 +51,7 @@ impl ClusterEnvironment {
         members: &[Member],
         agents: BTreeMap<AgentId, Arc<AgentLink>>,
         cilium_namespaces: BTreeMap<ClusterName, String>,
+        disruptive: Disruptive,
     ) -> Self {
         Self {
             run,
@@ -56,6 +60,7 @@ impl ClusterEnvironment {
             agents: Agents::new(agents),
             cilium_namespaces,
             execs: Semaphore::new(EXEC_BOUND),
+            disturbances: Disturbances::new(disruptive),
         }
     }
 
@@ -76,6 +81,15 @@ impl ClusterEnvironment {
             let told = answers.iter().find_map(|a| query::version(a.output.as_ref().ok()?));
             cilium.version = told.unwrap_or_default();
         }
+    }
+
+    /// Undoes every disturbance that a check did not come to undo; what could not be undone, in words.
+    pub async fn restore_all(&self) -> Vec<EnvironmentError> {
+        let mut failures = Vec::new();
+        for (cluster, disruption) in self.disturbances.in_force() {
+            failures.extend(self.restore(&cluster, &disruption).await.err());
+        }
+        failures
     }
 
     fn member(&self, cluster: &ClusterName) -> Result<&Member, EnvironmentError> {
@@ -244,14 +258,25 @@ impl Environment for ClusterEnvironment {
     }
 
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
-        Err(EnvironmentError::NotDisruptive {
-            cluster: cluster.clone(),
-            what: disruption.to_string(),
-        })
+        let (member, cilium) = (self.member(cluster)?, self.cilium_namespaces.get(cluster));
+        let cilium = cilium.map(String::as_str);
+        self.disturbances.disrupt(member, &self.run, cilium, disruption).await
     }
 
-    async fn restore(&self, _cluster: &ClusterName, _disruption: &Disruption) -> Result<(), EnvironmentError> {
-        Ok(())
+    async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
+        let (member, cilium) = (self.member(cluster)?, self.cilium_namespaces.get(cluster));
+        let cilium = cilium.map(String::as_str);
+        self.disturbances.restore(member, cilium, disruption).await
+    }
+}
+
+impl ClusterEnvironment {
+    /// Runs one probe through an exec of its own. Slow, and no check uses it: the benchmark compares batches with it.
+    ///
+    /// # Errors
+    /// An agent that is not there, and whatever keeps the exec from answering.
+    pub async fn probe_by_exec(&self, agent: &AgentId, probe: Probe) -> Result<Vec<Outcome>, EnvironmentError> {
+        self.agents.link(agent)?.once_by_exec(probe).await
     }
 }
 

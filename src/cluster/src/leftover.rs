@@ -21,7 +21,7 @@ use tokio::time::Instant;
 const PODS_GONE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Kinds that runs make in their namespaces, controllers before what they control.
-const NAMESPACED: [(&str, &str, &str); 7] = [
+const NAMESPACED: [(&str, &str, &str); 8] = [
     ("apps", "v1", "DaemonSet"),
     ("apps", "v1", "Deployment"),
     ("", "v1", "Service"),
@@ -29,6 +29,7 @@ const NAMESPACED: [(&str, &str, &str); 7] = [
     ("networking.k8s.io", "v1", "NetworkPolicy"),
     ("cilium.io", "v2", "CiliumNetworkPolicy"),
     ("", "v1", "Pod"),
+    ("", "v1", "ServiceAccount"),
 ];
 
 /// Kinds that runs make beside namespaces.

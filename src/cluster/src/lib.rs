@@ -26,7 +26,10 @@ pub use api::ApiError;
 pub use clean::{CleanError, Cleaned, Live, clean};
 pub use context::{ContextError, Contexts, IN_CLUSTER, Role};
 pub use discover::{Discovery, discover};
-pub use environment::ClusterEnvironment;
+pub use environment::{
+    ClusterEnvironment,
+    disturbance::{Disruptive, NodePower},
+};
 pub use lease::{Holder, LeaseError};
 pub use member::Member;
 pub use namespace::NamespaceError;

@@ -1,12 +1,15 @@
 //! Names that meshproof uses on clusters, in one place: whatever carries them is ours, and nothing else is.
 
 use meshproof_contract::{RunId, facts::PodNetwork};
+use meshproof_scenario::{Namespace, Workload};
 use std::collections::BTreeMap;
 
 /// Namespace of agents, scenario objects and the Lease; Pod Security *restricted*.
 pub const NAMESPACE: &str = "meshproof";
 /// Namespace of agents that share their node's network; Pod Security *privileged*, since *baseline* forbids host networking.
 pub const NODE_NAMESPACE: &str = "meshproof-node";
+/// A second namespace like [`NAMESPACE`], for what tells namespaces apart; Pod Security *restricted*.
+pub const PEER_NAMESPACE: &str = "meshproof-peer";
 /// The Lease that keeps two runs apart.
 pub const LEASE: &str = "meshproof";
 /// Field manager of everything that is applied.
@@ -40,12 +43,20 @@ pub fn of_run(run: &RunId) -> String {
 pub fn namespace_of(network: PodNetwork) -> &'static str {
     match network {
         PodNetwork::Pod => NAMESPACE,
-        PodNetwork::Host => NODE_NAMESPACE,
+        PodNetwork::Host | PodNetwork::HostCapture => NODE_NAMESPACE,
     }
 }
 
-/// Both namespaces of a run.
-pub const NAMESPACES: [&str; 2] = [NAMESPACE, NODE_NAMESPACE];
+/// The namespace in which a workload's pods live.
+pub fn home_of(workload: &Workload) -> &'static str {
+    match (workload.network, workload.namespace) {
+        (PodNetwork::Pod, Namespace::Peer) => PEER_NAMESPACE,
+        (network, _) => namespace_of(network),
+    }
+}
+
+/// The namespaces of a run.
+pub const NAMESPACES: [&str; 3] = [NAMESPACE, NODE_NAMESPACE, PEER_NAMESPACE];
 
 /// The labels of everything that a run makes.
 pub fn run_labels(run: &RunId) -> BTreeMap<String, String> {

@@ -1,11 +1,11 @@
 //! The objects that a run deploys, as they are applied. Pure: what goes in decides what comes out.
 
 use crate::name::{
-    AGENT_COMMAND, CONTAINER, MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, RUN, SCENARIO, WORKLOAD, label_value,
-    namespace_of, run_labels,
+    AGENT_COMMAND, CONTAINER, MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, PEER_NAMESPACE, RUN, SCENARIO, WORKLOAD,
+    home_of, label_value, run_labels,
 };
 use meshproof_contract::{ClusterName, RunId, facts::PodNetwork, port};
-use meshproof_scenario::{Placement, Scenario, Service, ServiceType, Workload};
+use meshproof_scenario::{Placement, Scenario, Service, ServiceType, SessionAffinity, Workload};
 use serde_json::{Map, Value, json};
 
 /// The agents' image.
@@ -54,18 +54,22 @@ pub fn workload_name(scenario: &str, workload: &str) -> String {
     format!("{scenario}-{workload}")
 }
 
+/// What an agent that captures needs besides root.
+pub const CAPTURE_CAPABILITY: &str = "NET_RAW";
+
 /// What an agent's port is increased by on that network.
 pub fn port_offset(network: PodNetwork) -> u16 {
     match network {
         PodNetwork::Pod => 0,
         PodNetwork::Host => port::HOST_OFFSET,
+        PodNetwork::HostCapture => port::CAPTURE_OFFSET,
     }
 }
 
 /// A namespace of a run, with the Pod Security level that its pods meet.
 pub fn namespace(name: &str, run: &RunId) -> Value {
     let level = match name {
-        NAMESPACE => "restricted",
+        NAMESPACE | PEER_NAMESPACE => "restricted",
         _ => "privileged",
     };
     let mut labels = run_labels(run);
@@ -87,7 +91,7 @@ impl Maker<'_> {
             .collect();
         pod_labels.extend(labels.clone());
         let selector = json!({"matchLabels": selector(&scenario.name, &workload.name)});
-        let metadata = json!({"name": name, "namespace": namespace_of(workload.network), "labels": labels});
+        let metadata = json!({"name": name, "namespace": home_of(workload), "labels": labels});
         let template = json!({"metadata": {"labels": pod_labels}, "spec": self.pod(scenario, workload)});
         match workload.placement {
             Placement::EveryNode => json!({
@@ -99,6 +103,17 @@ impl Maker<'_> {
                 "spec": {"replicas": replicas, "selector": selector, "template": template},
             }),
         }
+    }
+
+    /// The service account of a workload, if it has one of its own; it has no rights.
+    pub fn service_account(&self, scenario: &Scenario, workload: &Workload) -> Option<Value> {
+        let name = workload.service_account.as_ref()?;
+        let labels = self.labels(&scenario.name, None);
+        Some(json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": home_of(workload), "labels": labels},
+            "automountServiceAccountToken": false,
+        }))
     }
 
     /// A Service in front of a workload.
@@ -117,9 +132,12 @@ impl Maker<'_> {
         if service.kind == ServiceType::Headless {
             spec["clusterIP"] = json!("None");
         }
+        if service.session_affinity == SessionAffinity::ClientIp {
+            spec["sessionAffinity"] = json!("ClientIP");
+        }
         let mut metadata = json!({
             "name": service.name,
-            "namespace": namespace_of(workload.network),
+            "namespace": home_of(workload),
             "labels": self.labels(&scenario.name, None),
         });
         if !service.annotations.is_empty() {
@@ -143,11 +161,12 @@ impl Maker<'_> {
         labels
     }
 
-    /// Meets the *restricted* Pod Security Standard but for the node's network, which only *privileged* allows.
+    /// Meets the *restricted* Pod Security Standard but for the node's network, which only *privileged* allows, and for what
+    /// capturing needs there: the capability, and root, since a capability that is added takes effect for no other user.
     fn pod(&self, scenario: &Scenario, workload: &Workload) -> Value {
         let offset = port_offset(workload.network);
         let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
-        let container = json!({
+        let mut container = json!({
             "name": CONTAINER,
             "image": self.image.reference,
             "imagePullPolicy": self.image.pull.as_str(),
@@ -175,19 +194,27 @@ impl Maker<'_> {
                 "readOnlyRootFilesystem": true,
             },
         });
+        let mut security = json!({
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        });
+        if workload.network == PodNetwork::HostCapture {
+            container["securityContext"]["capabilities"]["add"] = json!([CAPTURE_CAPABILITY]);
+            security = json!({"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}});
+        }
         let mut pod = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": 1,
-            "securityContext": {
-                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": security,
             // Every node is to be observed, whatever keeps ordinary pods away from it.
             "tolerations": [{"operator": "Exists"}],
             "containers": [container],
         });
-        if workload.network == PodNetwork::Host {
+        if let Some(account) = &workload.service_account {
+            pod["serviceAccountName"] = json!(account);
+        }
+        if workload.network != PodNetwork::Pod {
             pod["hostNetwork"] = json!(true);
             // Cluster DNS also from the node's network; without this the pod gets the node's resolv.conf.
             pod["dnsPolicy"] = json!("ClusterFirstWithHostNet");
@@ -212,7 +239,7 @@ mod tests {
     use k8s_openapi::api::{apps, core};
     use meshproof_scenario::parse;
 
-    const OWN: &str = "name: own\nworkloads:\n- {name: a, placement: every-node, labels: {tier: web}}\n- {name: b, placement: {replicas: 2}}\n- {name: n, placement: every-node, network: host}\nservices:\n- {name: s, workload: n, ports: [{name: http, port: 80, target: 8080}]}\n- {name: h, workload: a, type: headless, annotations: {service.cilium.io/global: 'true'}, ports: [{name: http, port: 8080}]}\n";
+    const OWN: &str = "name: own\nworkloads:\n- {name: a, placement: every-node, labels: {tier: web}}\n- {name: b, placement: {replicas: 2}}\n- {name: n, placement: every-node, network: host}\nservices:\n- {name: s, workload: n, ports: [{name: http, port: 80, target: 8080}]}\n- {name: h, workload: a, type: headless, session-affinity: client-ip, annotations: {service.cilium.io/global: 'true'}, ports: [{name: http, port: 8080}]}\n";
 
     fn make(f: impl Fn(Maker<'_>, &Scenario) -> Value) -> Value {
         let image = Image {
@@ -311,6 +338,27 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_captures_has_one_capability_and_ports_beside_the_others() {
+        let text = "name: own\nworkloads:\n- {name: c, placement: every-node, network: host-capture}\n";
+        let scenario = parse("own.yaml", text).expect("resolves");
+        let value = make(|m, _| m.workload(&scenario, &scenario.workloads[0]));
+        assert_eq!(value["metadata"]["namespace"], "meshproof-node");
+        let pod = &value["spec"]["template"]["spec"];
+        assert_eq!(pod["hostNetwork"], true);
+        let container = &pod["containers"][0];
+        assert_eq!(
+            container["securityContext"]["capabilities"],
+            json!({"drop": ["ALL"], "add": ["NET_RAW"]})
+        );
+        assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+        assert_eq!(container["ports"][0]["containerPort"], 29080);
+        assert_eq!(
+            breaks_restricted(pod),
+            ["no host namespaces", "runs as non-root", "drops all capabilities"]
+        );
+    }
+
+    #[test]
     fn replicas_are_a_deployment() {
         let value = make(|m, s| m.workload(s, &s.workloads[1]));
         let deployment: apps::v1::Deployment = serde_json::from_value(value).expect("a Deployment");
@@ -341,7 +389,9 @@ mod tests {
         assert_eq!(value["metadata"]["namespace"], "meshproof-node");
         let value = make(|m, s| m.service(s, &s.services[1], &s.workloads[0]));
         let service: core::v1::Service = serde_json::from_value(value).expect("a Service");
-        assert_eq!(service.spec.expect("spec").cluster_ip.as_deref(), Some("None"));
+        let spec = service.spec.expect("spec");
+        assert_eq!(spec.cluster_ip.as_deref(), Some("None"));
+        assert_eq!(spec.session_affinity.as_deref(), Some("ClientIP"));
         assert_eq!(
             service.metadata.annotations.expect("annotations")["service.cilium.io/global"],
             "true"

@@ -36,12 +36,12 @@ const fn rule(
 }
 
 /// Every rule. Cluster-wide, since the namespaces come and go with the run.
-pub const RULES: [Rule; 13] = [
+pub const RULES: [Rule; 14] = [
     rule(
         "",
         &["namespaces"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "the run's namespaces meshproof and meshproof-node are made, watched and removed; the UID of kube-system tells clusters apart",
+        "the run's namespaces meshproof, meshproof-node and meshproof-peer are made, watched and removed; the UID of kube-system tells clusters apart",
     ),
     rule(
         "coordination.k8s.io",
@@ -60,6 +60,12 @@ pub const RULES: [Rule; 13] = [
         &["services", "configmaps"],
         &["get", "list", "create", "patch", "delete"],
         "the scenarios' objects; Services of all namespaces to find cluster DNS, ConfigMaps of all to find cilium-config",
+    ),
+    rule(
+        "",
+        &["serviceaccounts"],
+        &["list", "create", "patch", "delete"],
+        "accounts of probe pods, without any rights, for policies that select by account",
     ),
     rule(
         "discovery.k8s.io",
@@ -120,9 +126,26 @@ pub const RULES: [Rule; 13] = [
     ),
 ];
 
+/// What only `--disruptive` needs, besides [`RULES`], which restart agents and scale Deployments already.
+pub const DISRUPTIVE_RULES: [Rule; 1] = [rule(
+    "",
+    &["nodes"],
+    &["patch"],
+    "with --disruptive a node is cordoned while it counts as lost, unless the operators' own command cuts it off",
+)];
+
 /// The ClusterRole.
 pub fn cluster_role() -> Value {
-    let rules: Vec<Value> = RULES.iter().map(Rule::to_value).collect();
+    role(&RULES)
+}
+
+/// The ClusterRole of runs with `--disruptive`.
+pub fn disruptive_cluster_role() -> Value {
+    role(&[&RULES[..], &DISRUPTIVE_RULES[..]].concat())
+}
+
+fn role(rules: &[Rule]) -> Value {
+    let rules: Vec<Value> = rules.iter().map(Rule::to_value).collect();
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": ROLE}, "rules": rules,
     })

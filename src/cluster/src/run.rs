@@ -10,10 +10,11 @@ pub use error::{DeployError, StartError, TearDownError};
 use crate::{
     Contexts, Progress,
     context::cluster_uid,
+    environment::disturbance::mend,
     lease::{self, Lease, LeaseError},
     leftover::{self, Of},
     member::Member,
-    name::{NAMESPACE, NAMESPACES, NODE_NAMESPACE},
+    name::{NAMESPACE, NAMESPACES, NODE_NAMESPACE, PEER_NAMESPACE},
     namespace::{self, Ensured, NamespaceError},
 };
 use futures::future::{join_all, try_join_all};
@@ -131,13 +132,15 @@ impl Run {
         }
     }
 
-    /// Removes what others left, and makes the second namespace.
+    /// Removes what others left, and makes the other namespaces.
     async fn prepare(&self, member: &Member, cancel: &CancellationToken) -> Result<(), StartError> {
         let removed = cancel.run_until_cancelled(self.remove_leftovers(member)).await;
         removed.ok_or(StartError::Interrupted)??;
         namespace::adopt(member, NAMESPACE, &self.id).await?;
-        if namespace::ensure(member, NODE_NAMESPACE, &self.id, &self.progress, cancel).await? == Ensured::Found {
-            namespace::adopt(member, NODE_NAMESPACE, &self.id).await?;
+        for name in [NODE_NAMESPACE, PEER_NAMESPACE] {
+            if namespace::ensure(member, name, &self.id, &self.progress, cancel).await? == Ensured::Found {
+                namespace::adopt(member, name, &self.id).await?;
+            }
         }
         Ok(())
     }
@@ -149,6 +152,14 @@ impl Run {
             leftover::wait_pods_gone(member, others, &self.progress).await?;
         }
         removed.extend(leftover::delete_cluster_wide(member, others).await?);
+        let mended = mend(member).await?;
+        if !mended.is_empty() {
+            let what = mended.join(", ");
+            self.progress.warning(format!(
+                "{}: undid what an earlier run had disturbed: {what}",
+                member.name()
+            ));
+        }
         if !removed.is_empty() {
             self.progress.warning(format!(
                 "{}: removed what an earlier run left: {}",

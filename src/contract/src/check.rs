@@ -35,6 +35,10 @@ pub trait Check: Send + Sync {
     }
     /// Faults of the lab that must turn it red, in kebab case.
     fn faults(&self) -> &'static [&'static str];
+    /// Faults of the lab that take away what it observes with: it cannot turn red then, and must not be green.
+    fn blinded_by(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Observes and concludes.
     async fn run(&self, context: &CheckContext) -> Verdict;
 }

@@ -18,6 +18,14 @@ pub struct Claim {
     pub source: ClaimSource,
 }
 
+impl Claim {
+    /// Whether it says that something is there. `false` and `never` say that it is not: such a claim is shown, and there is
+    /// nothing to verify. Encryption `none` is no denial: that traffic can be read is verified as well.
+    pub fn affirms(&self) -> bool {
+        !matches!(self.value.as_str(), "" | "false" | "never")
+    }
+}
+
 /// The kinds of claims that checks apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -83,6 +91,23 @@ impl fmt::Display for ClaimSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn false_and_never_deny_and_encryption_none_does_not() {
+        let affirms = |value: &str| {
+            let source = ClaimSource::Live { object: String::new() };
+            let (cluster, value) = ("infra".into(), value.to_owned());
+            Claim {
+                cluster,
+                kind: ClaimKind::Encryption,
+                value,
+                source,
+            }
+            .affirms()
+        };
+        assert!(affirms("none") && affirms("wireguard") && affirms("true"));
+        assert!(!affirms("false") && !affirms("never"));
+    }
 
     #[test]
     fn a_kind_is_told_as_it_is_written() {

@@ -1,8 +1,21 @@
 //! Disturbances of what is not a run's own. They are rare, named one by one, and never done unless the operators allow them.
 
 use crate::NodeName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// Whether the operators allow a run to disturb what it uses: nodes, Cilium's agents, the clustermesh-apiserver, and its own
+/// workloads to the point where they do not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    /// It was not given: checks that disturb are skipped.
+    #[default]
+    Withheld,
+    /// `--disruptive`, or a lab.
+    Given,
+}
 
 /// One disturbance of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -85,6 +85,11 @@ pub enum Event {
         /// What was done.
         change: FaultChange,
     },
+    /// Less than the required minimum ran (`required` in `meshproof.yaml`).
+    RequiredMissed {
+        /// What did not run, and why; never empty.
+        shortfalls: Vec<Shortfall>,
+    },
     /// The run could not go on.
     Aborted {
         /// Why.
@@ -114,6 +119,15 @@ pub struct PlannedTrial {
     pub when_red: String,
     /// What it takes to pass: the control.
     pub control: String,
+}
+
+/// Something that had to run and did not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shortfall {
+    /// What was required, and where that is written: `suite encryption (meshproof.yaml:12)`.
+    pub required: String,
+    /// What is missing of it, and why.
+    pub why: String,
 }
 
 /// The phases of a run.

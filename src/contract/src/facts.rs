@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClusterName, NodeName};
+use crate::{AgentId, Claim, ClaimKind, ClusterName, Consent, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -16,6 +16,12 @@ pub struct Facts {
     pub services: Vec<ServiceFacts>,
     /// What the operators say is true.
     pub claims: Vec<Claim>,
+    /// The service levels that measurements are compared with.
+    #[serde(default)]
+    pub thresholds: Thresholds,
+    /// Whether checks may disturb the clusters.
+    #[serde(default)]
+    pub consent: Consent,
     /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
     pub missing_agents: Vec<MissingAgent>,
 }
@@ -132,6 +138,8 @@ pub enum PodNetwork {
     Pod,
     /// The node's (`hostNetwork: true`).
     Host,
+    /// The node's, with the right to capture what crosses its devices (`NET_RAW`).
+    HostCapture,
 }
 
 /// An agent that should run and does not.
@@ -172,6 +180,7 @@ impl AgentFacts {
         match self.network {
             PodNetwork::Pod => base,
             PodNetwork::Host => base + crate::port::HOST_OFFSET,
+            PodNetwork::HostCapture => base + crate::port::CAPTURE_OFFSET,
         }
     }
 }
@@ -195,8 +204,12 @@ impl Facts {
     pub fn service(&self, cluster: &ClusterName, name: &str) -> Option<&ServiceFacts> {
         self.services.iter().find(|s| &s.cluster == cluster && s.name == name)
     }
-    /// The claim of that kind for a cluster.
-    pub fn claim(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
+    /// What is said of that kind about a cluster, also that it is not there ([`Claim::affirms`]).
+    pub fn statement(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
         self.claims.iter().find(|c| &c.cluster == cluster && c.kind == kind)
+    }
+    /// The claim of that kind for a cluster; none if nobody makes one, or if the operators say that it is not there.
+    pub fn claim(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
+        self.statement(cluster, kind).filter(|claim| claim.affirms())
     }
 }

@@ -20,12 +20,13 @@ pub mod probe;
 pub mod reproduce;
 pub mod stream;
 pub mod tally;
+pub mod thresholds;
 pub mod verdict;
 
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
-pub use disruption::Disruption;
+pub use disruption::{Consent, Disruption};
 pub use environment::{
     CaptureId, CiliumAnswer, CiliumQuery, ClockReading, Environment, EnvironmentError, ObjectRef, Readiness, StreamId,
 };
@@ -39,6 +40,7 @@ pub use probe::{Action, Probe, RecordType, Search, Target, Transport};
 pub use reproduce::reproduce;
 pub use stream::{StreamKind, StreamReport, StreamResult, StreamSample, StreamSpec};
 pub use tally::Tally;
+pub use thresholds::{Percent, Thresholds};
 pub use verdict::{Finding, Verdict, Witness};
 
 /// Ports on which a probe agent serves inside its pod.
@@ -53,4 +55,6 @@ pub mod port {
     pub const CONTROL: u16 = 8079;
     /// Added to each of these by an agent that shares its node's network, where the low ones may be taken.
     pub const HOST_OFFSET: u16 = 20_000;
+    /// The same for an agent that captures there, since another one may run beside it.
+    pub const CAPTURE_OFFSET: u16 = 21_000;
 }

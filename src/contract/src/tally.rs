@@ -33,6 +33,12 @@ impl Tally {
     pub fn unknown(&mut self, why: impl Into<String>) {
         self.unknown.push(why.into());
     }
+    /// Takes over all that another tally has.
+    pub fn absorb(&mut self, other: Tally) {
+        self.witnesses.extend(other.witnesses);
+        self.findings.extend(other.findings);
+        self.unknown.extend(other.unknown);
+    }
     /// Whether a deviation was seen.
     pub fn has_findings(&self) -> bool {
         !self.findings.is_empty()

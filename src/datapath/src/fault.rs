@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
 use crate::flow::Direction;
 use crate::name::{NodeName, ServiceName};
 use crate::service::{Protocol, ServiceOverride};
@@ -74,6 +76,22 @@ pub enum Fault {
         node: Nodes,
         /// About whom.
         peer: NodeName,
+    },
+    /// `node` has no WireGuard peer for `peer`: what it sends there goes as without a key, and it cannot read what comes.
+    UnknownPeer {
+        /// Who lacks it.
+        node: Nodes,
+        /// About whom.
+        peer: NodeName,
+    },
+    /// `node` allows other addresses for `peer` than it should.
+    AllowedIps {
+        /// Who allows them.
+        node: Nodes,
+        /// About whom.
+        peer: NodeName,
+        /// All that is allowed.
+        allowed: Vec<Ipv4Net>,
     },
     /// `node` shows its last handshake with `peer` as at least this old, as if nobody had renewed the keys.
     StaleHandshake {
@@ -174,6 +192,8 @@ pub enum Traffic {
     Address(Ipv4Addr),
     /// TCP segments that carry nothing but their header.
     BareSegments,
+    /// Packets that a service's translation sends to a backend; known to the switch only, which no other place asks.
+    Translated,
 }
 
 /// What an impairment does.

@@ -86,6 +86,8 @@ pub(crate) fn concerns(traffic: &Traffic, bytes: &[u8], headers: &Headers) -> bo
         Traffic::LargerThan(len) => headers.total_len > usize::from(*len),
         Traffic::Handshake => is_handshake(bytes, headers),
         Traffic::BareSegments => is_bare(bytes, headers),
+        // Headers do not show it.
+        Traffic::Translated => false,
         Traffic::Address(address) => headers.source() == *address || headers.destination() == *address,
     }
 }

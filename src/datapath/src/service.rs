@@ -164,7 +164,7 @@ pub enum ServiceOverride {
     Pinned(SocketAddrV4),
     /// This backend is treated as absent.
     Ignored(SocketAddrV4),
-    /// This share (0 to 1) of the new flows goes to this backend.
+    /// This share (0 to 1) of the new flows goes to this backend, on the ports where it is one.
     Weighted(SocketAddrV4, f64),
     /// A client's session affinity is forgotten.
     AffinityIgnored,

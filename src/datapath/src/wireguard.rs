@@ -151,6 +151,11 @@ impl WireGuard {
         }
     }
 
+    /// Whether there is a tunnel to a peer.
+    pub(crate) fn knows(&self, peer: usize) -> bool {
+        matches!(self.tunnels.get(peer), Some(Some(_)))
+    }
+
     /// Encrypts a packet for a peer; without a session it is queued and a handshake begins. `false` if the peer has no
     /// key.
     pub(crate) fn encrypt(&mut self, peer: usize, packet: &Packet, pool: &mut PacketPool, out: &mut Outcome) -> bool {

@@ -19,5 +19,5 @@ mod fake;
 pub use harness::{TestArguments, ignore_all};
 pub use plan::{Plan, Trial};
 pub use run::{Printer, RunOptions, run};
-pub use selection::{Filter, SelectError, select};
+pub use selection::{Filter, SelectError, nearest, select};
 pub use summary::Summary;

@@ -14,7 +14,11 @@ pub(crate) fn unmet(needs: Needs, instance: &Instance, facts: &Facts) -> Option<
     if let Some(kind) = needs.claim
         && !ends.iter().any(|cluster| facts.claim(cluster, kind).is_some())
     {
-        return Some(Verdict::skipped(format!("not claimed: {kind}")));
+        let denied = ends.iter().find_map(|cluster| facts.statement(cluster, kind));
+        let said = denied.map_or(String::new(), |claim| {
+            format!(" ({} says {})", claim.source, claim.value)
+        });
+        return Some(Verdict::skipped(format!("not claimed: {kind}{said}")));
     }
     let scenario = needs.scenario?;
     let absent = ends.into_iter().find(|cluster| !has_agents(facts, scenario, cluster))?;
@@ -45,8 +49,8 @@ fn states(facts: &Facts, cluster: &ClusterName) -> Option<String> {
 mod tests {
     use super::*;
     use crate::fake::{agent, claim};
-    use meshproof_contract::ClaimKind;
     use meshproof_contract::facts::MissingAgent;
+    use meshproof_contract::{ClaimKind, ClaimSource};
 
     const NEEDS: Needs = Needs {
         scenario: Some("connectivity"),
@@ -76,6 +80,26 @@ mod tests {
         assert_eq!(
             unmet(NEEDS, &Instance::Cluster("infra".into()), &facts),
             Some(Verdict::skipped("not claimed: cluster-mesh"))
+        );
+    }
+
+    #[test]
+    fn what_is_denied_is_not_claimed_and_the_reason_says_where() {
+        let mut facts = Facts {
+            agents: vec![agent("infra"), agent("apps")],
+            claims: vec![claim("apps", ClaimKind::ClusterMesh)],
+            ..Facts::default()
+        };
+        facts.claims[0].value = "false".to_owned();
+        facts.claims[0].source = ClaimSource::File {
+            path: "meshproof.yaml".to_owned(),
+            line: 7,
+        };
+        assert_eq!(
+            unmet(NEEDS, &direction(), &facts),
+            Some(Verdict::skipped(
+                "not claimed: cluster-mesh (meshproof.yaml:7 says false)"
+            ))
         );
     }
 

@@ -167,7 +167,7 @@ fn describe(filter: &Filter) -> String {
 }
 
 /// Names within a third of their length of what was typed (whole, or the last `::` part), nearest first, at most three.
-fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Vec<String> {
+pub fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Vec<String> {
     let typed = typed.split('[').next().unwrap_or(typed);
     let mut scored: Vec<(usize, String)> = names
         .filter_map(|name| {
@@ -180,18 +180,22 @@ fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Vec<String> {
     scored.into_iter().map(|(_, name)| name).take(3).collect()
 }
 
-/// Levenshtein's distance, one row at a time.
+/// Levenshtein's distance with neighbours swapped as one step (optimal string alignment), two rows at a time.
 fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+    for i in 1..=a.len() {
+        let mut next = vec![i];
+        for j in 1..=b.len() {
+            let substituted = row[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = substituted.min(row[j] + 1).min(next[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(before[j - 2] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }

@@ -23,3 +23,4 @@ mod troubleshoot;
 pub mod view;
 
 pub use module::CiliumModule;
+pub(crate) use object::named_ports;

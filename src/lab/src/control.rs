@@ -22,6 +22,10 @@ pub(crate) enum Question {
     Heal { name: String },
     /// Take all faults back.
     HealAll,
+    /// Cut a node off.
+    CutNode { cluster: String, node: String },
+    /// Bring a node back.
+    RestoreNode { cluster: String, node: String },
     /// The last flows of every node.
     Flows { limit: usize },
     /// The kubeconfig.

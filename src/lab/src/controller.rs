@@ -10,6 +10,8 @@ use meshproof_apiserver::{ApiError, Resource, Store, Watch, WatchEvent, WatchOpt
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::fault::ActiveFaults;
+
 mod daemonset;
 mod deployment;
 mod endpoints;
@@ -44,7 +46,14 @@ pub(crate) trait Controller: Send + 'static {
 }
 
 /// Starts all controllers of a cluster.
-pub(crate) fn start(store: &Store, root_ca: &str, grace: NodeGrace, tasks: &TaskTracker, stop: &CancellationToken) {
+pub(crate) fn start(
+    store: &Store,
+    root_ca: &str,
+    grace: NodeGrace,
+    faults: &ActiveFaults,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
     let controllers: Vec<Box<dyn Controller>> = vec![
         Box::new(namespace::RootCa::new(root_ca)),
         Box::new(deployment::Deployments),
@@ -54,7 +63,7 @@ pub(crate) fn start(store: &Store, root_ca: &str, grace: NodeGrace, tasks: &Task
         Box::new(job::Jobs),
         Box::new(endpoints::EndpointSlices),
         Box::new(scheduler::Scheduler),
-        Box::new(node::NodeLifecycle::new(grace)),
+        Box::new(node::NodeLifecycle::new(grace, faults.clone())),
     ];
     for controller in controllers {
         let (store, stop) = (store.writing_as(controller.name()), stop.clone());

@@ -11,10 +11,13 @@ use tokio::sync::watch;
 use crate::state::LabState;
 use crate::system::SystemModule;
 
+pub(crate) mod encryption;
+pub(crate) mod failover;
 mod mtu;
 mod network;
 mod node;
 mod place;
+mod service;
 
 /// A fault's name, in kebab case, as checks and `meshproof prove` use it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,7 +107,7 @@ struct Injected {
 
 impl Faults {
     pub(crate) fn new(lab: Arc<LabState>, modules: &[Arc<dyn SystemModule>]) -> Self {
-        let own = network::faults().into_iter().chain(node::faults());
+        let own = own_faults();
         let catalogue = own
             .chain(modules.iter().flat_map(|module| module.faults()))
             .map(|spec| (spec.name, spec));
@@ -238,10 +241,17 @@ impl Faults {
     }
 }
 
+/// The faults of what is no module.
+fn own_faults() -> impl Iterator<Item = FaultSpec> {
+    let services = service::faults().into_iter().chain(crate::service::fault::faults());
+    let services = services.chain(crate::service::memory::faults()).chain(failover::faults());
+    network::faults().into_iter().chain(node::faults()).chain(encryption::faults()).chain(services)
+}
+
 /// Every fault that a lab knows, without a lab: for lists and checks of names.
 pub fn catalogue() -> Vec<FaultSpec> {
     let modules = crate::modules::all();
-    let own = network::faults().into_iter().chain(node::faults());
+    let own = own_faults();
     let mut all: Vec<_> = own.chain(modules.iter().flat_map(|module| module.faults())).collect();
     all.sort_by_key(|spec| spec.name);
     all

@@ -7,7 +7,7 @@ use std::time::Duration;
 use meshproof_apiserver::resource::names::PODS;
 use meshproof_apiserver::{ApiError, KubeContext, Resource, Server, ServerOptions, Store, User, kubeconfig};
 use meshproof_datapath::netns::NamespaceError;
-use meshproof_datapath::{Fabric, FabricConfig, FabricError, LinkProfile, Node, NodeConfig, NodeError};
+use meshproof_datapath::{Fabric, FabricConfig, FabricError, HostNet, LinkProfile, Node, NodeConfig, NodeError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,11 @@ use crate::admission::{Pods, Services, create_api_service};
 use crate::controller::{self, NodeGrace, object};
 use crate::fault::Faults;
 use crate::kubelet::{Kubelet, KubeletStreams};
+use crate::power::Power;
 use crate::state::{ClusterState, LabState, NodeState};
 use crate::system::SystemModule;
 use crate::topology::{ClusterSpec, KUBERNETES_VERSION, NODE_PORTS, NODE_PREFIX_LEN, Topology};
-use crate::{ipcache, modules, service};
+use crate::{ipcache, modules, outside, service};
 
 /// How long system pods may take to become ready.
 const BOOT_DEADLINE: Duration = Duration::from_secs(30);
@@ -88,7 +89,9 @@ pub enum StartError {
 pub struct Lab {
     state: Arc<LabState>,
     faults: Arc<Faults>,
+    power: Power,
     servers: Vec<Server>,
+    _outside: Vec<HostNet>,
     kubeconfig: String,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -116,6 +119,7 @@ impl Lab {
         introduce_nodes(&state);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let outside = outside::start(&state.fabric, &stop).await?;
         let modules = modules::all();
         let mut servers = Vec::new();
         for cluster in &state.clusters {
@@ -144,9 +148,11 @@ impl Lab {
         tasks.spawn(async move { cancelled.run_until_cancelled(follower.follow()).await });
         let lab = Self {
             faults,
+            power: Power::new(Arc::clone(&state)),
             kubeconfig: kubeconfig(&contexts),
             state,
             servers,
+            _outside: outside,
             stop,
             tasks,
         };
@@ -162,6 +168,11 @@ impl Lab {
     /// Its faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// The switches of its nodes.
+    pub(crate) fn power(&self) -> &Power {
+        &self.power
     }
 
     /// A kubeconfig for both clusters; holds secrets.
@@ -352,8 +363,8 @@ fn start_cluster(
     }
     streams.serve(kubelets);
     // After the kubelets: a scheduler that sees only some of the nodes would crowd them.
-    controller::start(&cluster.store, server.ca_pem(), grace, tasks, stop);
-    tasks.spawn(service::program::run(Arc::clone(cluster), stop.clone()));
+    controller::start(&cluster.store, server.ca_pem(), grace, &lab.faults, tasks, stop);
+    tasks.spawn(service::program::run(Arc::clone(lab), Arc::clone(cluster), stop.clone()));
     Ok(server)
 }
 

@@ -14,6 +14,7 @@ mod keyspace;
 mod link;
 mod pod;
 mod publish;
+mod slices;
 mod wire;
 
 pub use fault::{MeshFault, faults};

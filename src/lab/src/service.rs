@@ -1,7 +1,7 @@
 //! Kubernetes Services and EndpointSlices turned into services of the data path. A pure function of objects and of what
 //! the mesh adds; who watches the objects and who tells the nodes is in [`program`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -10,7 +10,11 @@ use meshproof_datapath::{Affinity, Backend, BackendState, Frontend, Protocol, Se
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub(crate) mod fault;
+pub(crate) mod memory;
 pub(crate) mod program;
+
+use fault::ServiceFault;
 
 /// A service's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,15 +89,21 @@ enum Preference {
     Remote,
 }
 
-/// The frontends of a cluster's services with their backends. `slices` may be in any order; slices of unknown services
-/// are ignored.
+/// Who manages the EndpointSlices that hold other clusters' pods, for those who read slices (`clustermesh-enable-endpoint-sync`);
+/// the agents know these pods already.
+pub(crate) const MESH_SLICES: &str = "endpointslice-mesh-controller.cilium.io";
+
+/// The frontends of a cluster's services with their backends, as agents with these faults make them. `slices` may be in any
+/// order; slices of unknown services are ignored.
 pub fn frontends(
     services: &[Object],
     slices: &[Object],
     remote: &BTreeMap<ServiceKey, Vec<RemoteBackend>>,
+    faults: &BTreeSet<ServiceFault>,
 ) -> Vec<Service> {
     let mut by_service: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
-    for slice in slices {
+    let foreign = |slice: &&Object| slice.label("endpointslice.kubernetes.io/managed-by") == Some(MESH_SLICES);
+    for slice in slices.iter().filter(|slice| !foreign(slice)) {
         let service = slice.label("kubernetes.io/service-name").unwrap_or_default();
         by_service
             .entry((slice.namespace().unwrap_or_default(), service))
@@ -109,20 +119,43 @@ pub fn frontends(
         let remote = remote
             .get(&ServiceKey::new(namespace, service.name()))
             .map_or(&[][..], Vec::as_slice);
+        let has = |fault: ServiceFault| faults.contains(&fault) && !fault::is_system(service);
         for port in service["spec"]["ports"].as_array().into_iter().flatten() {
             let Some(protocol) = protocol(&port["protocol"]) else {
                 continue;
             };
             let name = port["name"].as_str().unwrap_or_default();
-            let local = slices
+            let local: Vec<_> = slices
                 .iter()
-                .flat_map(|slice| local_backends(slice, name, protocol))
+                .flat_map(|slice| local_backends(slice, name, protocol, has(ServiceFault::UnreadyKept)))
                 .collect();
-            let remote = remote_backends(remote, name, protocol);
-            let backends = preferred(preference(service), local, remote);
+            let mut remote = remote_backends(remote, name, protocol);
+            if has(ServiceFault::NeedsLocalBackends) && local.is_empty() {
+                remote.clear();
+            }
+            let preference = match has(ServiceFault::AffinityIgnored) {
+                true => Preference::None,
+                false => preference(service),
+            };
+            let mut backends = match preference {
+                Preference::Local if has(ServiceFault::NoFallback) => local,
+                Preference::Remote if has(ServiceFault::NoFallback) => remote,
+                preference => preferred(preference, local, remote),
+            };
+            if has(ServiceFault::UdpBroken) && protocol == Protocol::Udp {
+                backends.clear();
+            }
+            if has(ServiceFault::PortBroken) && is_last_of_several(service, port) {
+                for backend in &mut backends {
+                    backend.address.set_port(backend.address.port() ^ 0x4000);
+                }
+            }
             for frontend in frontends_of_port(service, port, protocol) {
                 found.push(Service {
-                    affinity: affinity(service),
+                    affinity: match has(ServiceFault::SessionAffinityIgnored) {
+                        true => Affinity::None,
+                        false => affinity(service),
+                    },
                     ..Service::new(format!("{namespace}/{}", service.name()), frontend, backends.clone())
                 });
             }
@@ -157,7 +190,17 @@ fn frontends_of_port(service: &Value, port: &Value, protocol: Protocol) -> Vec<F
     found
 }
 
-fn local_backends(slice: &Object, port_name: &str, protocol: Protocol) -> Vec<Backend> {
+/// Whether this is the last TCP port of a service with several.
+fn is_last_of_several(service: &Value, port: &Value) -> bool {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let tcp: Vec<&Value> = ports
+        .filter(|port| protocol(&port["protocol"]) == Some(Protocol::Tcp))
+        .collect();
+    tcp.len() > 1 && tcp.last() == Some(&port)
+}
+
+/// The backends of a slice; with `keep_unready` those that are not ready any more, too.
+fn local_backends(slice: &Object, port_name: &str, protocol: Protocol, keep_unready: bool) -> Vec<Backend> {
     let ports = slice["ports"].as_array().into_iter().flatten();
     let mut ports = ports.filter(|port| {
         port["name"].as_str().unwrap_or_default() == port_name && self::protocol(&port["protocol"]) == Some(protocol)
@@ -166,7 +209,11 @@ fn local_backends(slice: &Object, port_name: &str, protocol: Protocol) -> Vec<Ba
         return Vec::new();
     };
     let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-    let backends = endpoints.filter_map(|endpoint| Some((endpoint, state(&endpoint["conditions"])?)));
+    let state = |endpoint: &Value| match keep_unready {
+        true => Some(BackendState::Active),
+        false => self::state(&endpoint["conditions"]),
+    };
+    let backends = endpoints.filter_map(|endpoint| Some((endpoint, state(endpoint)?)));
     backends
         .flat_map(|(endpoint, state)| {
             let addresses = endpoint["addresses"].as_array().into_iter().flatten();
@@ -291,7 +338,7 @@ mod tests {
             state: remote,
         };
         let remote = BTreeMap::from([(ServiceKey::new("default", "echo"), vec![remote])]);
-        let found = frontends(&[service], &[slice], &remote);
+        let found = frontends(&[service], &[slice], &remote, &BTreeSet::new());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].frontend, Frontend::tcp(Ipv4Addr::new(10, 96, 1, 1), 80));
         let backends = found[0].backends.iter();

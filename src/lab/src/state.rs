@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::fault::ActiveFaults;
 use crate::identity::IdentityBook;
+use crate::policy::PolicyBoard;
 use crate::service::RemoteBackends;
 use crate::topology::{ClusterSpec, NodeSpec, Topology};
 
@@ -51,6 +52,8 @@ pub struct NodeState {
     pub spec: NodeSpec,
     /// Its place in the data path: counters, WireGuard peers, flows, namespace.
     pub handle: NodeHandle,
+    /// What its agent knows of policies.
+    pub policy: PolicyBoard,
     pods: RwLock<BTreeMap<String, PodState>>,
     online: watch::Sender<bool>,
 }
@@ -164,6 +167,7 @@ impl NodeState {
         Self {
             spec,
             handle,
+            policy: PolicyBoard::default(),
             pods: RwLock::default(),
             online: watch::Sender::new(true),
         }

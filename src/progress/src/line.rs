@@ -4,7 +4,10 @@ use crate::{
     text::{duration, phase, tame},
     view::{View, headline},
 };
-use meshproof_contract::{ClusterName, Event, EventRecord, Facts, Verdict, event::FaultChange};
+use meshproof_contract::{
+    ClusterName, Event, EventRecord, Facts, Verdict,
+    event::{FaultChange, Shortfall},
+};
 use std::collections::BTreeSet;
 
 /// The lines of an event; `view` has taken it already. Empty for what is not worth telling.
@@ -34,6 +37,10 @@ pub(crate) fn lines(record: &EventRecord, view: &View) -> Vec<String> {
             FaultChange::Injected => format!("fault injected: {fault}"),
             FaultChange::Healed => format!("fault healed: {fault}"),
         }],
+        Event::RequiredMissed { shortfalls } => {
+            let told = |s: &Shortfall| format!("required and not run: {}: {}", s.required, s.why);
+            shortfalls.iter().map(told).collect()
+        }
         Event::Aborted { reason, .. } => vec![format!("aborted: {reason}")],
     };
     let since = format!("{:>7.1}s  ", view.elapsed(record.at));

@@ -65,6 +65,7 @@ pub(crate) fn result(view: &View, reports: Option<&Path>, detail: Detail, palett
         rest.iter()
             .for_each(|trial| out.line(format_args!("  {}", tame(trial.name.as_str()))));
     }
+    shortfalls(&mut out, view);
     if detail == Detail::Full {
         skipped(&mut out, view);
         if let Some(path) = reports {
@@ -207,6 +208,18 @@ fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
         .take(COMMANDS)
         .for_each(|command| out.field("look", command));
     out.field("again", &reproduce(&view.command, &trial.name));
+}
+
+/// What had to run and did not, by what required it.
+fn shortfalls(out: &mut Sheet, view: &View) {
+    for same in view.shortfalls.chunk_by(|a, b| a.required == b.required) {
+        let word = out.palette.unsure("REQUIRED AND NOT RUN");
+        out.gap();
+        let required = out.palette.strong(tame(&same[0].required));
+        out.line(format_args!("{word}  {required}"));
+        same.iter()
+            .for_each(|shortfall| out.line(format_args!("  {}", tame(&shortfall.why))));
+    }
 }
 
 fn skipped(out: &mut Sheet, view: &View) {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use meshproof_contract::{
     ClaimSource, ClusterName, Event, EventRecord, Facts, FaultName, RunId, TrialName, Verdict,
-    event::{FaultChange, Phase},
+    event::{FaultChange, Phase, Shortfall},
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,6 +16,7 @@ pub struct View {
     pub(crate) last: Option<Timestamp>,
     pub(crate) phase: Option<Phase>,
     pub(crate) waiting: Option<String>,
+    pub(crate) shortfalls: Vec<Shortfall>,
     pub(crate) live_claims: BTreeSet<ClusterName>,
     pub(crate) faults: Vec<FaultName>,
     pub(crate) warnings: Vec<String>,
@@ -157,6 +158,7 @@ impl View {
                 FaultChange::Injected => self.faults.push(fault.clone()),
                 FaultChange::Healed => self.faults.retain(|other| other != fault),
             },
+            Event::RequiredMissed { shortfalls } => self.shortfalls.extend(shortfalls.iter().cloned()),
             Event::Aborted { reason, exit_code } => {
                 self.aborted = Some(reason.clone());
                 self.exit_code = Some(*exit_code);

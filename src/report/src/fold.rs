@@ -6,7 +6,7 @@ use crate::model::{
 use jiff::Timestamp;
 use meshproof_contract::{
     CheckId, Event, EventRecord, Exit, Facts, Instance, Measurement, RunId, TrialName, Verdict,
-    event::{FaultChange, Phase, PlannedTrial},
+    event::{FaultChange, Phase, PlannedTrial, Shortfall},
     reproduce,
 };
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ pub struct Fold {
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     phases: Vec<(Phase, Timestamp)>,
+    shortfalls: Vec<Shortfall>,
     warnings: Vec<String>,
     faults: Vec<FaultReport>,
     facts: Option<Facts>,
@@ -101,6 +102,7 @@ impl Fold {
                         .for_each(|f| f.healed = true);
                 }
             },
+            Event::RequiredMissed { shortfalls } => self.shortfalls.extend(shortfalls.iter().cloned()),
             Event::Aborted { reason, exit_code } => self.aborted = Some((reason.clone(), *exit_code)),
             Event::RunFinished { exit_code } => self.exit_code = Some(*exit_code),
         }
@@ -149,6 +151,7 @@ impl Fold {
             verdict: Exit::from_code(exit_code).map_or("unknown", Exit::word).to_owned(),
             counts,
             claims_from_live_configuration: self.facts.as_ref().is_some_and(has_live_claims),
+            shortfalls: self.shortfalls.clone(),
             warnings: self.warnings.clone(),
             faults: self.faults.clone(),
             phases: self.phases(),

@@ -59,8 +59,8 @@ fn properties(report: &RunReport) -> Vec<Property> {
         Property::new("meshproof.command", report.command.join(" ")),
         Property::new("meshproof.exit_code", report.exit_code.to_string()),
     ];
-    if report.claims_from_live_configuration {
-        properties.push(Property::new("meshproof.claims", "taken from the live configuration"));
+    if let Some(notice) = report.live_claims_notice() {
+        properties.push(Property::new("meshproof.claims", notice));
     }
     for fault in &report.faults {
         properties.push(Property::new("meshproof.fault", fault.fault.as_str()));
@@ -76,6 +76,13 @@ fn properties(report: &RunReport) -> Vec<Property> {
         add("kubernetes", &cluster.version);
         if let Some(cilium) = &cluster.cilium {
             add("cilium", &cilium.version);
+        }
+        let claims = report.facts.iter().flat_map(|facts| &facts.claims);
+        for claim in claims.filter(|claim| claim.cluster == cluster.name) {
+            add(
+                &format!("claim.{}", claim.kind),
+                &format!("{} ({})", claim.value, claim.source),
+            );
         }
     }
     properties
@@ -172,12 +179,21 @@ fn system_out(report: &RunReport, trial: &TrialReport) -> String {
 
 fn run_case(report: &RunReport) -> TestCase {
     let proven = report.counts.passed > 0 || report.counts.failed > 0 || report.counts.inconclusive > 0;
-    let status = if matches!(report.ending, Ending::Complete) && proven && report.exit() != Some(Exit::TooLittle) {
+    let enough = proven && report.shortfalls.is_empty() && report.exit() != Some(Exit::TooLittle);
+    let status = if matches!(report.ending, Ending::Complete) && enough {
         TestCaseStatus::success()
     } else {
-        let message = one_line(&report.meaning());
+        let message = match report.shortfalls.is_empty() || report.exit() == Some(Exit::TooLittle) {
+            true => one_line(&report.meaning()),
+            // Another exit code may be worse, and mean something else.
+            false => format!("{}: {}", Exit::TooLittle.meaning(), one_line(&report.meaning())),
+        };
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        let description = format!("{message}\n\nexit code: {}", report.exit_code);
+        let missed = report.shortfalls.iter();
+        let missed: String = missed
+            .map(|shortfall| format!("\nrequired and not run: {}: {}", shortfall.required, shortfall.why))
+            .collect();
+        let description = format!("{message}\n{missed}\nexit code: {}", report.exit_code);
         status
             .set_message(message)
             .set_type("meshproof.run")

@@ -60,11 +60,18 @@ fn head(out: &mut String, report: &RunReport) {
             duration(report.seconds)
         ),
     );
-    if report.claims_from_live_configuration {
-        out.push_str("> Claims were taken from the live configuration, not from files of the operators.\n\n");
+    if let Some(notice) = report.live_claims_notice() {
+        push(out, format_args!("> {}.\n\n", escape(&notice)));
     }
     for fault in &report.faults {
         push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
+    }
+    for shortfall in report.shortfalls.iter().take(20) {
+        let (required, why) = (
+            escape(&clip(&shortfall.required, 200)),
+            escape(&clip(&shortfall.why, 500)),
+        );
+        push(out, format_args!("> Required and not run: **{required}**: {why}\n\n"));
     }
     for warning in report.warnings.iter().take(20) {
         push(out, format_args!("> {}\n\n", escape(&clip(warning, 500))));

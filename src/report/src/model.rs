@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use meshproof_contract::{
-    CheckId, ClaimSource, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict, event::Phase,
+    CheckId, ClaimSource, ClusterName, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    event::{Phase, Shortfall},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct RunReport {
     pub counts: Counts,
     /// Whether any claim was taken from the live configuration instead of the operators' files.
     pub claims_from_live_configuration: bool,
+    /// What had to run and did not; with any, the run proved less than the operators require.
+    #[serde(default)]
+    pub shortfalls: Vec<Shortfall>,
     /// What no check says, but people should know.
     pub warnings: Vec<String>,
     /// Faults that were injected on purpose, in order.
@@ -226,6 +230,26 @@ impl RunReport {
             }
         }
         groups
+    }
+    /// Clusters whose claims were taken from what they show, in order.
+    pub fn live_claims(&self) -> Vec<&ClusterName> {
+        let mut names = Vec::new();
+        for claim in self.facts.iter().flat_map(|facts| &facts.claims) {
+            if matches!(claim.source, ClaimSource::Live { .. }) && !names.contains(&&claim.cluster) {
+                names.push(&claim.cluster);
+            }
+        }
+        names
+    }
+    /// The same as a sentence without a full stop; none when all claims are the operators'.
+    pub fn live_claims_notice(&self) -> Option<String> {
+        let names: Vec<_> = self.live_claims().into_iter().map(ClusterName::as_str).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "Claims of {} were taken from the live configuration, not from files of the operators",
+                names.join(" and ")
+            )
+        })
     }
     /// The exit code's meaning.
     pub fn exit(&self) -> Option<Exit> {

@@ -2,7 +2,13 @@
 
 use crate::{Scenario, ScenarioError, parse};
 
-const BUILTIN: &[(&str, &str)] = &[("connectivity", include_str!("../../../scenarios/connectivity.yaml"))];
+const BUILTIN: &[(&str, &str)] = &[
+    ("connectivity", include_str!("../../../scenarios/connectivity.yaml")),
+    ("service", include_str!("../../../scenarios/service.yaml")),
+    ("encryption", include_str!("../../../scenarios/encryption.yaml")),
+    ("failover", include_str!("../../../scenarios/failover.yaml")),
+    ("policy", include_str!("../../../scenarios/policy.yaml")),
+];
 
 /// The built-in scenario of that name.
 pub fn builtin(name: &str) -> Result<Scenario, ScenarioError> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::{collections::BTreeMap, fmt};
 
-pub use crate::scenario::{Placement, Protocol, ServiceType};
+pub use crate::scenario::{Namespace, Placement, Protocol, ServiceType, SessionAffinity};
 
 /// A scenario: what is deployed to observe with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -26,7 +26,7 @@ pub struct ScenarioFile {
 
 /// Probe agents of one kind.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WorkloadEntry {
     /// Unique in the scenario.
     #[schemars(with = "String")]
@@ -37,6 +37,13 @@ pub struct WorkloadEntry {
     /// Whose network its pods use.
     #[serde(default)]
     pub network: Network,
+    /// In which of the run's namespaces its pods live; those that share the node's network have one of their own.
+    #[serde(default)]
+    pub namespace: Namespace,
+    /// A service account for its pods, made with the workload; `default` unless given.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub service_account: Option<Spanned<String>>,
     /// Labels of its pods, besides meshproof's own.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
@@ -49,7 +56,7 @@ pub struct WorkloadEntry {
 
 /// A Service.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ServiceEntry {
     /// Name of the Service object; unique among all scenarios of a run.
     #[schemars(with = "String")]
@@ -65,6 +72,9 @@ pub struct ServiceEntry {
     /// Annotations, such as `service.cilium.io/global: "true"`.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// Whether a client stays with the pod that answered it first.
+    #[serde(default)]
+    pub session_affinity: SessionAffinity,
     /// The clusters that it is deployed to: `all`, or a list of role names.
     #[serde(default)]
     #[schemars(with = "ClustersSchema")]
@@ -99,6 +109,8 @@ pub enum Network {
     Pod,
     /// The node's.
     Host,
+    /// The node's, with the right to capture what crosses its devices: runs as root with `NET_RAW` and nothing else.
+    HostCapture,
 }
 
 /// `all` (also when left out), or a list.

@@ -11,7 +11,9 @@ mod scenario;
 
 pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
-pub use scenario::{Clusters, Placement, Protocol, Scenario, Service, ServicePort, ServiceType, Workload};
+pub use scenario::{
+    Clusters, Namespace, Placement, Protocol, Scenario, Service, ServicePort, ServiceType, SessionAffinity, Workload,
+};
 
 use std::path::Path;
 

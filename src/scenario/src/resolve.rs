@@ -26,12 +26,14 @@ fn scenario(file: ScenarioFile) -> Found<Scenario> {
         .iter()
         .map(|entry| workload(&name, entry))
         .collect::<Found<_>>()?;
-    let mut hosts = file.workloads.iter().filter(|w| w.network == Network::Host);
-    if let (Some(first), Some(second)) = (hosts.next(), hosts.next()) {
-        return Err((
-            second.name.referenced,
-            Problem::SecondHostWorkload(first.name.value.clone()),
-        ));
+    for network in [Network::Host, Network::HostCapture] {
+        let mut hosts = file.workloads.iter().filter(|w| w.network == network);
+        if let (Some(first), Some(second)) = (hosts.next(), hosts.next()) {
+            return Err((
+                second.name.referenced,
+                Problem::SecondHostWorkload(first.name.value.clone()),
+            ));
+        }
     }
     let services = file
         .services
@@ -72,7 +74,10 @@ fn workload(scenario: &str, entry: &WorkloadEntry) -> Found<Workload> {
         network: match entry.network {
             Network::Pod => PodNetwork::Pod,
             Network::Host => PodNetwork::Host,
+            Network::HostCapture => PodNetwork::HostCapture,
         },
+        namespace: entry.namespace,
+        service_account: entry.service_account.as_ref().map(dns_label).transpose()?,
         labels: entry.labels.iter().map(|(k, v)| (k.clone(), v.value.clone())).collect(),
         clusters: clusters(&entry.clusters, entry.name.referenced)?,
     })
@@ -112,6 +117,7 @@ fn service(entry: &ServiceEntry, workloads: &[Workload]) -> Found<Service> {
         kind: entry.kind,
         ports: entry.ports.iter().map(port).collect::<Found<_>>()?,
         annotations: entry.annotations.clone(),
+        session_affinity: entry.session_affinity,
         clusters,
     })
 }

@@ -27,10 +27,25 @@ pub struct Workload {
     pub placement: Placement,
     /// Whose network they use.
     pub network: PodNetwork,
+    /// In which of the run's namespaces its pods live, if they have networks of their own.
+    pub namespace: Namespace,
+    /// The service account of its pods, made for them; none is the namespace's `default`.
+    pub service_account: Option<String>,
     /// Labels of its pods, besides meshproof's own.
     pub labels: BTreeMap<String, String>,
     /// Where it is deployed.
     pub clusters: Clusters,
+}
+
+/// The namespaces of a run in which pods with networks of their own live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Namespace {
+    /// The one in which nearly everything lives.
+    #[default]
+    Own,
+    /// A second one, for what tells namespaces apart.
+    Peer,
 }
 
 /// Where a workload's pods run.
@@ -56,6 +71,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Whether a client stays with its pod.
+    pub session_affinity: SessionAffinity,
     /// Where it is deployed.
     pub clusters: Clusters,
 }
@@ -69,6 +86,17 @@ pub enum ServiceType {
     ClusterIp,
     /// Without: its name resolves to its pods.
     Headless,
+}
+
+/// Whether a client of a Service stays with the pod that answered it first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionAffinity {
+    /// Each connection goes where it may.
+    #[default]
+    None,
+    /// Connections from one address go to one pod.
+    ClientIp,
 }
 
 /// A port of a Service.

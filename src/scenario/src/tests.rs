@@ -47,6 +47,15 @@ fn connectivity_has_two_pod_workloads_and_one_of_the_node() {
 }
 
 #[test]
+fn only_encryption_captures() {
+    for name in builtin_names() {
+        let scenario = builtin(name).expect("resolves");
+        let captures = scenario.workloads.iter().any(|w| w.network == PodNetwork::HostCapture);
+        assert_eq!(captures, name == "encryption", "{name}");
+    }
+}
+
+#[test]
 fn an_unknown_built_in_is_told_with_those_that_exist() {
     let error = builtin("nosuch").expect_err("unknown").to_string();
     assert!(error.contains("connectivity"), "{error}");

@@ -17,6 +17,18 @@ pub struct Zone {
 }
 
 impl Zone {
+    /// The zone of the instance's cluster asked by others, or why nothing can be asked.
+    pub fn asked_by(context: &CheckContext, askers: Vec<AgentFacts>) -> Result<Zone, Verdict> {
+        let facts = context.environment.facts();
+        let dns = dns_of(&facts, context)?;
+        Ok(Zone {
+            facts,
+            dns,
+            askers,
+            missing: Vec::new(),
+        })
+    }
+
     /// The zone of the instance's cluster, or why nothing can be asked.
     pub fn of(context: &CheckContext) -> Result<Zone, Verdict> {
         let facts = context.environment.facts();
@@ -31,11 +43,7 @@ impl Zone {
                 format!("agent `client`{node} in {cluster} does not run: {}", m.state)
             })
             .collect();
-        let Some(dns) = facts.cluster(cluster).and_then(|c| c.dns.clone()) else {
-            return Err(Verdict::inconclusive(format!(
-                "cluster DNS of {cluster} was not found (no Service with label k8s-app=kube-dns in kube-system could be read), so there is nobody to ask"
-            )));
-        };
+        let dns = dns_of(&facts, context)?;
         if askers.is_empty() {
             let because = if missing.is_empty() {
                 "none was found".to_owned()
@@ -97,6 +105,15 @@ impl Zone {
         }
         address.to_string()
     }
+}
+
+fn dns_of(facts: &Facts, context: &CheckContext) -> Result<DnsFacts, Verdict> {
+    let cluster = context.instance.from();
+    facts.cluster(cluster).and_then(|c| c.dns.clone()).ok_or_else(|| {
+        Verdict::inconclusive(format!(
+            "cluster DNS of {cluster} was not found (no Service with label k8s-app=kube-dns in kube-system could be read), so there is nobody to ask"
+        ))
+    })
 }
 
 /// The record type that holds addresses of that family.

@@ -151,7 +151,7 @@ impl Check for ChangePropagates {
 
 /// Since 1.19 a cluster can leave out every namespace that is not annotated (`clustermesh-default-global-namespace: false`):
 /// there a service of ours is not shared, whatever the mesh does.
-async fn namespace_is_global(
+pub(crate) async fn namespace_is_global(
     context: &CheckContext,
     cluster: &ClusterName,
     cilium: &CiliumFacts,

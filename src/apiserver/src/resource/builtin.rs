@@ -124,6 +124,7 @@ fn definition(row: &Row, verbs: Verbs) -> ResourceDef {
         strategic_merge: StrategicMerge::Supported,
         generation: GENERATION.contains(&kind),
         scale,
+        schema: None,
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn definition_of(crd: &Value) -> Option<ResourceDef> {
         strategic_merge: StrategicMerge::Unsupported,
         generation: true,
         scale,
+        schema: Some(std::sync::Arc::new(shown["schema"]["openAPIV3Schema"].clone())),
     })
 }
 

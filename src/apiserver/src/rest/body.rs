@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::{ApiError, Reason};
 
+mod custom;
 mod protobuf;
 pub(crate) mod typed;
 mod types;

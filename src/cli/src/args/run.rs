@@ -56,6 +56,16 @@ pub struct RunArgs {
     /// Longest time of one trial
     #[arg(long, value_name = "TIME", value_parser = super::duration, help_heading = "Running")]
     pub timeout: Option<Duration>,
+    /// Let checks disturb the clusters: delete probe pods, lose a node, restart Cilium agents, stop the
+    /// clustermesh-apiserver for a moment (always on with --lab)
+    #[arg(long, help_heading = "Running")]
+    pub disruptive: bool,
+    /// Draw so many policies at random for policy::generated
+    #[arg(long, value_name = "N", help_heading = "Running")]
+    pub generate: Option<u32>,
+    /// Draw them from this seed: the same seed draws the same policies
+    #[arg(long, value_name = "S", help_heading = "Running")]
+    pub seed: Option<u64>,
     /// Start nothing more after the first failure
     #[arg(long, help_heading = "Running")]
     pub fail_fast: bool,
@@ -128,7 +138,7 @@ pub enum Format {
 }
 
 /// Kubernetes' image pull policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, schemars::JsonSchema)]
 #[value(rename_all = "PascalCase")]
 pub enum PullPolicy {
     /// Pull before every start

@@ -53,13 +53,16 @@ fn page(check: &dyn Check, out: &mut impl Write) -> io::Result<()> {
     let text = check.text();
     writeln!(out, "{}\n{}\n", check.id(), text.title)?;
     let faults = check.faults().join(", ");
+    let blinding = check.blinded_by().join(", ");
     let sections = [
         ("Proves", text.proves),
         ("How", text.how),
         ("Control", text.control),
         ("When it is red", text.when_red),
         ("Faults that turn it red", &faults),
+        ("Faults that blind it", &blinding),
     ];
+    let sections = sections.into_iter().filter(|(_, text)| !text.is_empty());
     for (heading, body) in sections {
         writeln!(out, "{heading}\n  {}\n", body.replace('\n', "\n  "))?;
     }

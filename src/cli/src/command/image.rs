@@ -1,11 +1,23 @@
 //! `meshproof image`: the probe image as an archive.
 
 use crate::{args::ImageArgs, fatal::Fatal};
+use anyhow::anyhow;
 use meshproof_contract::Exit;
+use std::path::PathBuf;
+
+/// The agent's executable, as it is built.
+const AGENT: &str = "meshproof-agent";
 
 /// Packs the agent.
 pub fn image(args: &ImageArgs) -> Result<Exit, Fatal> {
-    let summary = meshproof_image::write(&args.agent, &args.output, &args.reference).map_err(Fatal::usage)?;
+    let agent = match &args.agent {
+        Some(agent) => agent.clone(),
+        None => beside()?,
+    };
+    let summary = meshproof_image::write(&agent, &args.output, &args.reference).map_err(|error| match args.agent {
+        Some(_) => Fatal::usage(error),
+        None => Fatal::usage(anyhow!("{error}; ci/image.sh builds a static agent and packs it")),
+    })?;
     println!(
         "{}  {}  {}  {:.2} MiB  {}",
         summary.reference,
@@ -15,4 +27,15 @@ pub fn image(args: &ImageArgs) -> Result<Exit, Fatal> {
         args.output.display()
     );
     Ok(Exit::Passed)
+}
+
+/// The agent beside this command, where an installation has it.
+fn beside() -> Result<PathBuf, Fatal> {
+    let own = std::env::current_exe().ok();
+    let agent = own.and_then(|own| Some(own.parent()?.join(AGENT)));
+    agent.filter(|agent| agent.is_file()).ok_or_else(|| {
+        Fatal::usage(anyhow!(
+            "no static {AGENT} is beside this command: ci/image.sh builds it and packs the image, or name one with --agent PATH"
+        ))
+    })
 }

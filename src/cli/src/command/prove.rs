@@ -69,7 +69,7 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
             return Err(fatal);
         }
     };
-    let queue = Queue::new(faults, args.full);
+    let queue = Queue::new(faults, &matrix, args.full);
     let others = usize::from(args.labs.get()).min(faults.len()) - 1;
     let benches = join_all((0..others).map(|_| async {
         let bench = Bench::open(&everything, &cancel).await?;
@@ -113,7 +113,7 @@ fn write(folder: &RunFolder, matrix: &Matrix) -> Result<(), Fatal> {
 
 fn conclude(matrix: &Matrix, coverage: Coverage, folder: &RunFolder, took: Duration) -> Exit {
     let defects = matrix.defects(coverage);
-    let survivors = matrix.rows.iter().filter(|row| row.caught.is_empty()).count();
+    let survivors = matrix.rows.iter().filter(|row| !matrix.is_noticed(row)).count();
     println!(
         "\n{} faults, {} caught, {survivors} survived; {} checks; {:.0} s",
         matrix.rows.len(),
@@ -189,7 +189,9 @@ mod tests {
     fn every_fault_of_a_suite_is_named_by_a_check() {
         let suites = super::super::suites();
         let checks = suites.iter().flat_map(|suite| suite.checks);
-        let named: BTreeSet<&str> = checks.flat_map(|check| check.faults().iter().copied()).collect();
+        let named: BTreeSet<&str> = checks
+            .flat_map(|check| check.faults().iter().chain(check.blinded_by()).copied())
+            .collect();
         let meets = |fault: &FaultEntry| {
             fault
                 .suites

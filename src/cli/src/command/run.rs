@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Format, RunArgs},
-    config::Config,
+    config::{Config, Required},
     fatal::Fatal,
     session::{
         Session,
@@ -10,16 +10,19 @@ use crate::{
         lab::Lab,
         place::Place,
         signal::cancelled_by_signals,
+        tap::tap,
     },
 };
 use anyhow::Context;
 use meshproof_contract::{
-    ClusterName, Event, Exit, FaultName, RunId, event::FaultChange, event::LOG_VERSION, event::Phase,
+    ClusterName, Consent, Event, Exit, FaultName, RunId,
+    event::{FaultChange, LOG_VERSION, Phase, Shortfall},
 };
 use meshproof_engine::{Filter, Plan, Printer, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
 use meshproof_report::RunFolder;
 use meshproof_scenario::Scenario;
+use meshproof_suites::policy::generate::Generation;
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -36,6 +39,8 @@ pub const JOBS: u16 = 6;
 /// Where and what, decided before anything is touched.
 struct Intent {
     place: Option<Place>,
+    config: Config,
+    clusters: Vec<ClusterName>,
     plan: Plan,
     scenarios: Vec<Scenario>,
     jobs: usize,
@@ -47,7 +52,12 @@ struct Intent {
 /// Carries out `meshproof run`.
 pub fn run(args: &RunArgs) -> Result<Exit, Fatal> {
     let config = Config::read(args.target.config.as_deref()).map_err(Fatal::usage)?;
-    let intent = intent(args, &config)?;
+    let intent = intent(args, config)?;
+    let usual = Generation::default();
+    meshproof_suites::policy::generate::configure(Generation {
+        count: args.generate.unwrap_or(usual.count),
+        seed: args.seed.unwrap_or(usual.seed),
+    });
     if args.list {
         // A reader that has seen enough (`| head`) is no failure.
         let _ = io::stdout().write_all(intent.plan.list().as_bytes());
@@ -56,24 +66,29 @@ pub fn run(args: &RunArgs) -> Result<Exit, Fatal> {
     super::runtime()?.block_on(conduct(args, intent))
 }
 
-fn intent(args: &RunArgs, config: &Config) -> Result<Intent, Fatal> {
+fn intent(args: &RunArgs, config: Config) -> Result<Intent, Fatal> {
+    let suites = super::suites();
+    config.required.verify(&suites).map_err(Fatal::usage)?;
     let place = match args.lab {
         true => None,
-        false => Some(Place::of(
-            &args.target,
-            config,
-            args.image.as_deref(),
-            args.pull_policy,
-        )?),
+        false => {
+            let mut place = Place::of(&args.target, &config, args.image.as_deref(), args.pull_policy)?;
+            if args.disruptive || config.disruptive {
+                place.disruptive.consent = Consent::Given;
+            }
+            Some(place)
+        }
     };
     let clusters = place.as_ref().map_or_else(lab_clusters, Place::clusters);
+    let others = config.contexts.keys().map(String::as_str);
+    config.claims.verify(&clusters, others).map_err(Fatal::usage)?;
     let filter = Filter {
         patterns: args.filters.clone(),
         skip: args.skip.clone(),
         exact: args.exact,
         suites: args.suite.clone(),
     };
-    let plan = select(&super::suites(), &clusters, &filter).map_err(|error| Fatal {
+    let plan = select(&suites, &clusters, &filter).map_err(|error| Fatal {
         exit: error.exit(),
         error: error.into(),
     })?;
@@ -89,6 +104,8 @@ fn intent(args: &RunArgs, config: &Config) -> Result<Intent, Fatal> {
             .clone()
             .or_else(|| config.report_dir.clone())
             .unwrap_or_else(|| "reports".into()),
+        config,
+        clusters,
     })
 }
 
@@ -129,7 +146,14 @@ async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
 
     let outcome = observe(args, &intent, &id, &events, &cancel).await;
     let exit = match outcome {
-        Ok(summary) => summary.exit(),
+        Ok(outcome) => {
+            let exit = outcome.exit();
+            if !outcome.shortfalls.is_empty() {
+                let shortfalls = outcome.shortfalls;
+                events.send(Event::RequiredMissed { shortfalls });
+            }
+            exit
+        }
         Err(fatal) => {
             events.send(Event::Aborted {
                 reason: fatal.to_string(),
@@ -156,13 +180,29 @@ pub fn started(id: &RunId) -> Event {
     }
 }
 
+/// What a run came to.
+struct Outcome {
+    summary: Summary,
+    shortfalls: Vec<Shortfall>,
+}
+
+impl Outcome {
+    /// The worst of what the trials came to and of what is missing.
+    fn exit(&self) -> Exit {
+        match self.shortfalls.is_empty() {
+            true => self.summary.exit(),
+            false => self.summary.exit().max(Exit::TooLittle),
+        }
+    }
+}
+
 async fn observe(
     args: &RunArgs,
     intent: &Intent,
     id: &RunId,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<Summary, Fatal> {
+) -> Result<Outcome, Fatal> {
     let Some(place) = &intent.place else {
         events.phase(Phase::Booting);
         let lab = Lab::start(&args.lab_fault).await?;
@@ -172,9 +212,9 @@ async fn observe(
                 change: FaultChange::Injected,
             });
         }
-        let summary = check(intent, &lab.place(), id, events, cancel).await;
+        let outcome = check(intent, &lab.place().with(&intent.config), id, events, cancel).await;
         lab.stop().await;
-        return summary;
+        return outcome;
     };
     check(intent, place, id, events, cancel).await
 }
@@ -185,7 +225,7 @@ async fn check(
     id: &RunId,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<Summary, Fatal> {
+) -> Result<Outcome, Fatal> {
     let session = Session::open(place, id.clone(), &intent.scenarios, events, cancel).await?;
     events.phase(Phase::Checking);
     let options = RunOptions {
@@ -196,9 +236,19 @@ async fn check(
         handle: Handle::current(),
         printer: Printer::Silent,
     };
-    let summary = execute(&session, &intent.plan, options, events).await;
+    let (tapped, ran) = tap(events);
+    let summary = execute(&session, &intent.plan, options, &tapped).await;
+    drop(tapped);
     session.close().await;
-    summary
+    let ran = ran
+        .await
+        .context("the note of the trials was lost")
+        .map_err(Fatal::environment)?;
+    let required: &Required = &intent.config.required;
+    Ok(Outcome {
+        summary: summary?,
+        shortfalls: required.missing(&super::suites(), &intent.clusters, &intent.plan, &ran),
+    })
 }
 
 /// Runs the plan on a session; a lost Lease ends it, since another run may be changing what is observed.

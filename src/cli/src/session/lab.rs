@@ -3,15 +3,17 @@
 use crate::{
     command::run::lab_clusters,
     fatal::Fatal,
-    session::{fault::FaultEntry, place::Place},
+    session::{fault::FaultEntry, place::Place, stated::Stated},
 };
 use anyhow::anyhow;
-use meshproof_cluster::{Image, PullPolicy, Role};
-use meshproof_contract::Exit;
+use async_trait::async_trait;
+use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
+use meshproof_contract::{ClusterName, Consent, Exit, NodeName, Thresholds};
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, ENGINE_SUBCOMMAND, LabOptions, LaunchError, RunningLab, fault_catalogue, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NodeGrace, RunningLab,
+    fault_catalogue, launch,
 };
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 /// The process may have been started to be the lab's engine, or an agent in one of its pods; then that is all it does.
 /// Must be called before anything starts a thread.
@@ -24,6 +26,9 @@ pub fn hidden_role() -> Option<ExitCode> {
     }
 }
 
+/// How long a silent node is believed in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
+const NODE_GRACE: Duration = Duration::from_secs(4);
+
 /// A lab that ends with this process at the latest.
 pub struct Lab(RunningLab);
 
@@ -33,7 +38,9 @@ impl Lab {
         for fault in faults {
             known(fault)?;
         }
-        let lab = Self(launch(LabOptions::default()).await.map_err(launched_badly)?);
+        let mut options = LabOptions::default();
+        options.lab.node_grace = NodeGrace(NODE_GRACE);
+        let lab = Self(launch(options).await.map_err(launched_badly)?);
         for fault in faults {
             lab.inject(fault).await?;
         }
@@ -53,6 +60,16 @@ impl Lab {
             image: Image {
                 reference: AGENT_IMAGE.to_owned(),
                 pull: PullPolicy::IfNotPresent,
+            },
+            ready_within: None,
+            stated: Stated {
+                thresholds: thresholds(),
+                ..Stated::default()
+            },
+            // Nobody else uses it.
+            disruptive: Disruptive {
+                consent: Consent::Given,
+                power: Some(Arc::new(Switches(self.0.control().clone()))),
             },
         }
     }
@@ -82,6 +99,31 @@ impl Lab {
         if let Err(error) = self.0.shutdown().await {
             eprintln!("meshproof: the lab was killed, since it could not be told to end: {error}");
         }
+    }
+}
+
+/// What a lab promises: its nodes are believed for [`NODE_GRACE`] only, so it recovers sooner than a cluster.
+fn thresholds() -> Thresholds {
+    Thresholds {
+        recovery: Duration::from_secs(12),
+        fail_back: Duration::from_secs(5),
+        ..Thresholds::default()
+    }
+}
+
+/// The lab's switches, used as an operator uses a hypervisor's.
+struct Switches(Control);
+
+#[async_trait]
+impl NodePower for Switches {
+    async fn cut(&self, cluster: &ClusterName, node: &NodeName) -> Result<(), String> {
+        let cut = self.0.cut_node(cluster.as_str(), node.as_str()).await;
+        cut.map_err(|error| error.to_string())
+    }
+
+    async fn restore(&self, cluster: &ClusterName, node: &NodeName) -> Result<(), String> {
+        let restored = self.0.restore_node(cluster.as_str(), node.as_str()).await;
+        restored.map_err(|error| error.to_string())
     }
 }
 

@@ -5,11 +5,12 @@ use crate::{
     args::{PullPolicy, TargetArgs},
     config::Config,
     fatal::Fatal,
+    session::{power::Commands, stated::Stated},
 };
 use anyhow::anyhow;
-use meshproof_cluster::{Image, Role};
+use meshproof_cluster::{Disruptive, Image, NodePower, Role};
 use meshproof_contract::ClusterName;
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// A place.
 #[derive(Clone, Debug)]
@@ -20,6 +21,12 @@ pub struct Place {
     pub kubeconfig: Option<PathBuf>,
     /// The probe image.
     pub image: Image,
+    /// How long agents may take to become ready; none for the usual time.
+    pub ready_within: Option<Duration>,
+    /// What the operators claim and promise.
+    pub stated: Stated,
+    /// What checks may disturb.
+    pub disruptive: Disruptive,
 }
 
 impl Place {
@@ -46,7 +53,7 @@ impl Place {
                 "no cluster is named: give --infra-context and --apps-context (or --context ROLE=CONTEXT, or contexts in meshproof.yaml), or --lab for two emulated ones"
             )));
         }
-        let roles = contexts
+        let roles: Vec<Role> = contexts
             .into_iter()
             .map(|(role, context)| Role {
                 cluster: ClusterName::new(role),
@@ -58,11 +65,32 @@ impl Place {
             .or_else(|| config.image.clone())
             .unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
         let pull = pull.or(config.pull_policy).unwrap_or(PullPolicy::IfNotPresent).into();
+        let power = config.node_power.clone().map(|commands| {
+            let roles = roles.clone();
+            Arc::new(Commands { commands, roles }) as Arc<dyn NodePower>
+        });
         Ok(Self {
             roles,
             kubeconfig: None,
             image: Image { reference, pull },
-        })
+            ready_within: None,
+            stated: Stated::default(),
+            disruptive: Disruptive {
+                power,
+                ..Disruptive::default()
+            },
+        }
+        .with(config))
+    }
+
+    /// The place with what a file says about it; the lab has its own image and its own switches.
+    pub fn with(mut self, config: &Config) -> Self {
+        self.ready_within = config.ready_timeout;
+        self.stated = Stated {
+            claims: config.claims.clone(),
+            thresholds: config.thresholds.clone(),
+        };
+        self
     }
 
     /// The names of the clusters, in order.

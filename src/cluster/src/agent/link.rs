@@ -101,6 +101,22 @@ impl AgentLink {
         }
     }
 
+    /// Runs one probe through an exec of its own, opened and closed for it, as harnesses do that leave no agent connected.
+    pub(crate) async fn once_by_exec(&self, probe: Probe) -> Result<Vec<Outcome>, EnvironmentError> {
+        let time = batch_time(std::slice::from_ref(&probe));
+        let connection = self
+            .open(Route::Exec)
+            .await
+            .map_err(|error| self.gone(error.reason()))?;
+        let answered = tokio::time::timeout(time, connection.request(Command::Batch { probes: vec![probe] })).await;
+        match answered {
+            Ok(Ok(Answer::Outcomes { outcomes })) => Ok(outcomes),
+            Ok(Ok(_)) => Err(self.gone("answered a batch without outcomes".to_owned())),
+            Ok(Err(Closed(reason))) => Err(self.gone(reason)),
+            Err(_) => Err(self.gone(format!("no answer within {} s", time.as_secs()))),
+        }
+    }
+
     /// Sends a command that is not a batch and takes the answer apart with `take`, which gives back what it did not expect.
     pub(crate) async fn command<T>(
         &self,

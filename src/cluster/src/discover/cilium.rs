@@ -1,6 +1,9 @@
 //! Finding Cilium, in whatever namespace it is, by the names and labels of its own chart.
 
-use super::allowed;
+use super::{
+    allowed,
+    proxy::{self, Proxy},
+};
 use crate::{ApiError, Progress, member::Member};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{ResourceExt, api::ListParams};
@@ -19,8 +22,8 @@ pub(crate) const MESH_LABEL: &str = "k8s-app=clustermesh-apiserver";
 pub(crate) struct Found {
     pub(crate) facts: CiliumFacts,
     pub(crate) namespace: String,
-    /// Whether pods of a `cilium-envoy` DaemonSet are there.
-    pub(crate) envoy: bool,
+    /// What serves HTTP rules.
+    pub(crate) proxy: Proxy,
     /// Whether a `clustermesh-apiserver` is there.
     pub(crate) mesh_server: bool,
 }
@@ -59,10 +62,12 @@ pub(crate) async fn find(member: &Member, progress: &Progress) -> Result<Option<
         remotes,
         config,
     };
+    let envoy_pods = envoy?.unwrap_or_default().len();
+    let proxy = proxy::find(member, &namespace, &facts.config, &agents, envoy_pods, progress).await;
     Ok(Some(Found {
         facts,
         namespace,
-        envoy: !envoy?.unwrap_or_default().is_empty(),
+        proxy,
         mesh_server: !mesh.is_empty(),
     }))
 }

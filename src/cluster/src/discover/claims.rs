@@ -1,6 +1,6 @@
 //! Claims of a cluster whose operators gave no file: what the live configuration shows, with where it shows it.
 
-use super::cilium::Found;
+use super::{cilium::Found, proxy::Proxy};
 use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName};
 
 /// What `cilium-config` and its neighbours claim. A missing key claims nothing, except where the agent's default is known to be on.
@@ -56,22 +56,22 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
             key_of("enable-policy is absent, the default applies"),
         ),
     }
-    if on("enable-l7-proxy") {
+    // The DNS proxy is a part of what this key turns on; a missing key claims nothing.
+    if on("enable-l7-proxy") && found.proxy != Proxy::Off {
         claim(ClaimKind::FqdnPolicy, "true", key_of("enable-l7-proxy"));
-        // With an Envoy of its own there must be its pods; one inside the agent shows only when it is used.
-        match (on("external-envoy-proxy"), found.envoy) {
-            (true, true) => claim(
-                ClaimKind::L7Policy,
-                "external",
-                format!("pods of DaemonSet {namespace}/cilium-envoy"),
-            ),
-            (true, false) => {}
-            (false, _) => claim(
-                ClaimKind::L7Policy,
-                "embedded",
-                key_of("enable-l7-proxy, external-envoy-proxy"),
-            ),
-        }
+    }
+    match &found.proxy {
+        Proxy::External => claim(
+            ClaimKind::L7Policy,
+            "external",
+            format!("pods of DaemonSet {namespace}/cilium-envoy"),
+        ),
+        Proxy::Embedded { version, pod } => claim(
+            ClaimKind::L7Policy,
+            "embedded",
+            format!("cilium-envoy in pod {namespace}/{pod}: {version}"),
+        ),
+        Proxy::Off | Proxy::DnsOnly | Proxy::Unknown => {}
     }
     if on("mesh-auth-mutual-enabled") {
         claim(ClaimKind::MutualAuth, "true", key_of("mesh-auth-mutual-enabled"));
@@ -89,6 +89,15 @@ mod tests {
     use meshproof_contract::facts::CiliumFacts;
 
     fn claims(config: &[(&str, &str)], remotes: Option<Vec<String>>, mesh_server: bool) -> Vec<(ClaimKind, String)> {
+        claims_with(config, remotes, mesh_server, Proxy::DnsOnly)
+    }
+
+    fn claims_with(
+        config: &[(&str, &str)],
+        remotes: Option<Vec<String>>,
+        mesh_server: bool,
+        proxy: Proxy,
+    ) -> Vec<(ClaimKind, String)> {
         let found = Found {
             facts: CiliumFacts {
                 version: String::new(),
@@ -98,7 +107,7 @@ mod tests {
                 kvstoremesh: false,
             },
             namespace: "kube-system".into(),
-            envoy: false,
+            proxy,
             mesh_server,
         };
         let all = from_config(&"infra".into(), &found);
@@ -121,10 +130,33 @@ mod tests {
                 (ClaimKind::Encryption, "none".to_owned()),
                 (ClaimKind::Policy, "default".to_owned()),
                 (ClaimKind::FqdnPolicy, "true".to_owned()),
-                (ClaimKind::L7Policy, "embedded".to_owned()),
                 (ClaimKind::KubeProxyReplacement, "true".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn http_rules_are_claimed_where_an_envoy_answers_and_nowhere_else() {
+        let kinds = |proxy| {
+            let config = [
+                ("enable-l7-proxy", "true"),
+                ("enable-policy", "never"),
+                ("enable-wireguard", "true"),
+            ];
+            let all = claims_with(&config, None, false, proxy);
+            all.into_iter().skip(1).collect::<Vec<_>>()
+        };
+        let fqdn = (ClaimKind::FqdnPolicy, "true".to_owned());
+        let l7 = |mode: &str| (ClaimKind::L7Policy, mode.to_owned());
+        let embedded = Proxy::Embedded {
+            version: "1.34.10".to_owned(),
+            pod: "cilium-x".to_owned(),
+        };
+        assert_eq!(kinds(embedded), [fqdn.clone(), l7("embedded")]);
+        assert_eq!(kinds(Proxy::External), [fqdn.clone(), l7("external")]);
+        assert_eq!(kinds(Proxy::DnsOnly), [fqdn.clone()]);
+        assert_eq!(kinds(Proxy::Unknown), [fqdn]);
+        assert_eq!(kinds(Proxy::Off), []);
     }
 
     #[test]

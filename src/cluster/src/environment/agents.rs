@@ -4,6 +4,7 @@ use crate::{
     agent::AgentLink,
     member::Member,
     name::{NAMESPACES, RUN, SCENARIO, WORKLOAD, label_value, ours},
+    object::CAPTURE_CAPABILITY,
     readiness::{ReadyPod, State, restarts, state},
 };
 use futures::future::join_all;
@@ -164,8 +165,16 @@ impl Agents {
 
 fn ready_pod(pod: &Pod, scenario: &str, workload: &str) -> Option<ReadyPod> {
     let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
-    let network = match spec.host_network {
-        Some(true) => PodNetwork::Host,
+    let captures = spec.containers.iter().any(|container| {
+        let added = container
+            .security_context
+            .as_ref()
+            .and_then(|context| context.capabilities.as_ref()?.add.as_ref());
+        added.is_some_and(|added| added.iter().any(|name| name == CAPTURE_CAPABILITY))
+    });
+    let network = match (spec.host_network, captures) {
+        (Some(true), true) => PodNetwork::HostCapture,
+        (Some(true), false) => PodNetwork::Host,
         _ => PodNetwork::Pod,
     };
     Some(ReadyPod {

@@ -1,6 +1,6 @@
 //! Counting pods: who is expected, who is ready, and what keeps the others. Pure.
 
-use crate::name::{SCENARIO, WORKLOAD, namespace_of};
+use crate::name::{SCENARIO, WORKLOAD};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
     core::v1::{ContainerStatus, Pod},
@@ -18,6 +18,8 @@ pub(crate) struct Expected {
     pub scenario: String,
     pub workload: String,
     pub network: PodNetwork,
+    /// Where its pods live.
+    pub namespace: &'static str,
     pub number: Number,
     /// Name of the DaemonSet or Deployment.
     pub owner: String,
@@ -109,7 +111,7 @@ impl Census {
 
     /// Whether agents are expected in that namespace.
     pub(crate) fn uses(&self, namespace: &str) -> bool {
-        self.expected.iter().any(|e| namespace_of(e.network) == namespace)
+        self.expected.iter().any(|e| e.namespace == namespace)
     }
 
     pub(crate) fn pod(&mut self, namespace: &str, event: Event<Pod>) {
@@ -148,7 +150,7 @@ impl Census {
     /// Whether enough has been seen to count at all.
     pub(crate) fn is_complete(&self) -> bool {
         self.expected.iter().all(|e| {
-            let namespace = namespace_of(e.network);
+            let namespace = e.namespace;
             let counted = match e.number {
                 Number::EveryNode => self.desired.contains_key(&(namespace.to_owned(), e.owner.clone())),
                 _ => true,
@@ -195,7 +197,7 @@ impl Census {
     }
 
     fn pods_of<'a>(&'a self, expected: &'a Expected) -> impl Iterator<Item = &'a Pod> {
-        let namespace = namespace_of(expected.network);
+        let namespace = expected.namespace;
         self.pods
             .iter()
             .filter(move |((ns, _), _)| ns == namespace)
@@ -211,7 +213,7 @@ impl Census {
             scenario: expected.scenario.clone(),
             workload: expected.workload.clone(),
             node,
-            namespace: namespace_of(expected.network).to_owned(),
+            namespace: expected.namespace.to_owned(),
             pod: pod.map(ResourceExt::name_any),
             owner: expected.owner.clone(),
             state,
@@ -240,7 +242,7 @@ impl Census {
                 let wanted = match number {
                     Number::Replicas(n) => usize::from(*n),
                     _ => {
-                        let key = (namespace_of(expected.network).to_owned(), expected.owner.clone());
+                        let key = (expected.namespace.to_owned(), expected.owner.clone());
                         self.desired.get(&key).map_or(0, |n| usize::try_from(*n).unwrap_or(0))
                     }
                 };
@@ -299,7 +301,7 @@ fn ready_pod(expected: &Expected, pod: &Pod) -> Option<ReadyPod> {
         scenario: expected.scenario.clone(),
         workload: expected.workload.clone(),
         network: expected.network,
-        namespace: namespace_of(expected.network).to_owned(),
+        namespace: expected.namespace.to_owned(),
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         restarts: restarts(pod),

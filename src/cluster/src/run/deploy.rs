@@ -8,9 +8,9 @@ use crate::{
         Discovery,
         dns::{self, ResolvConf},
     },
-    environment::ClusterEnvironment,
+    environment::{ClusterEnvironment, disturbance::Disruptive},
     member::{Member, dynamic_name},
-    name::FIELD_MANAGER,
+    name::{FIELD_MANAGER, home_of},
     object::{Image, Maker, workload_name},
     readiness::{
         self, Expected, Number, ReadyPod,
@@ -20,7 +20,7 @@ use crate::{
 use futures::future::try_join_all;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts, Thresholds,
     facts::{MissingAgent, PodNetwork},
 };
 use meshproof_scenario::{Placement, Scenario};
@@ -35,6 +35,10 @@ pub struct DeployOptions {
     pub image: Image,
     /// How long agents may take to become ready.
     pub ready_within: Duration,
+    /// What the operators promise; checks find it in the facts.
+    pub thresholds: Thresholds,
+    /// What checks may disturb.
+    pub disruptive: Disruptive,
 }
 
 /// What one cluster came to.
@@ -69,6 +73,8 @@ impl Run {
         let mut facts = Facts {
             clusters: discovery.clusters,
             claims: discovery.claims,
+            thresholds: options.thresholds.clone(),
+            consent: options.disruptive.consent,
             ..Facts::default()
         };
         let mut agents = BTreeMap::new();
@@ -101,7 +107,13 @@ impl Run {
         for (cluster, dns) in facts.clusters.iter_mut().zip(found) {
             cluster.dns = dns;
         }
-        let environment = ClusterEnvironment::new(self.id.clone(), members, agents, discovery.cilium_namespaces);
+        let environment = ClusterEnvironment::new(
+            self.id.clone(),
+            members,
+            agents,
+            discovery.cilium_namespaces,
+            options.disruptive.clone(),
+        );
         environment.complete_versions(&mut facts).await;
         Ok(Arc::new(environment.with_facts(facts)))
     }
@@ -119,13 +131,16 @@ impl Run {
             image: &options.image,
         };
         let (mut objects, mut services, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+        let mut accounts = Vec::new();
         for scenario in scenarios {
             for workload in scenario.workloads_in(member.name()) {
+                accounts.extend(maker.service_account(scenario, workload));
                 objects.push(maker.workload(scenario, workload));
                 expected.push(Expected {
                     scenario: scenario.name.clone(),
                     workload: workload.name.clone(),
                     network: workload.network,
+                    namespace: home_of(workload),
                     number: number(workload.placement, cluster),
                     owner: workload_name(&scenario.name, &workload.name),
                 });
@@ -147,6 +162,8 @@ impl Run {
             let applied = apply(member, object).await?;
             Ok::<_, crate::ApiError>(service_facts(member.name(), scenario, service, &applied))
         }));
+        // Pods are not admitted without their account.
+        try_join_all(accounts.into_iter().map(|account| apply(member, account))).await?;
         let (services, _) = tokio::try_join!(applied, try_join_all(objects.into_iter().map(|o| apply(member, o))))?;
         let readiness = readiness::wait(member, &self.id, expected, options.ready_within, &self.progress).await?;
         let wanted = services.iter().map(|service| endpoints_of(service, &readiness.ready));
@@ -177,8 +194,11 @@ fn check(scenarios: &[Scenario], members: &[Member]) -> Result<(), DeployError> 
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for scenario in scenarios {
         let services = scenario.services.iter().map(|s| format!("a service {}", s.name));
-        let hosts = scenario.workloads.iter().filter(|w| w.network == PodNetwork::Host);
-        let hosts = hosts.map(|_| "a workload in the node's network".to_owned());
+        let hosts = scenario.workloads.iter().filter_map(|w| match w.network {
+            PodNetwork::Pod => None,
+            PodNetwork::Host => Some("a workload in the node's network".to_owned()),
+            PodNetwork::HostCapture => Some("a workload that captures".to_owned()),
+        });
         let itself = std::iter::once(format!("the name {}", scenario.name));
         for what in services.chain(hosts).chain(itself) {
             if let Some(first) = owners.insert(what.clone(), &scenario.name) {
@@ -271,7 +291,7 @@ fn unconnected(link: &AgentLink, error: &EnvironmentError) -> MissingAgent {
 fn keep_resolv_conf(told: &mut BTreeMap<ClusterName, (PodNetwork, ResolvConf)>, link: &AgentLink, hello: Hello) {
     let network = link.pod().network;
     let known = told.get(&link.id().cluster).map(|(network, _)| *network);
-    if known.is_none() || (known == Some(PodNetwork::Host) && network == PodNetwork::Pod) {
+    if known.is_none() || (known != Some(PodNetwork::Pod) && network == PodNetwork::Pod) {
         let resolv = ResolvConf {
             nameservers: hello.nameservers,
             search: hello.search,

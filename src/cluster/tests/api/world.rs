@@ -190,11 +190,13 @@ impl Cluster {
 
 pub fn options() -> DeployOptions {
     DeployOptions {
+        thresholds: Default::default(),
         image: Image {
             reference: "registry.example/agent:1".into(),
             pull: PullPolicy::IfNotPresent,
         },
         ready_within: Duration::from_secs(10),
+        disruptive: meshproof_cluster::Disruptive::default(),
     }
 }
 

@@ -288,7 +288,10 @@ impl Worker {
             let is_wrong = faults.iter().any(|(_, fault)| {
                 matches!(fault, Fault::WrongKey { node, peer: about } if node.contains(name) && *about == peer.node)
             });
-            let key = peer.public_key?;
+            let is_unknown = faults.iter().any(|(_, fault)| {
+                matches!(fault, Fault::UnknownPeer { node, peer: about } if node.contains(name) && *about == peer.node)
+            });
+            let key = peer.public_key.filter(|_| !is_unknown)?;
             Some(if is_wrong {
                 PublicKey(key.0.map(|byte| byte ^ 0x55))
             } else {
@@ -301,11 +304,18 @@ impl Worker {
             .map(|peer| (peer.node, peer.public_key))
             .collect();
         let routing = self.routing;
-        wireguard.set_peers(
-            self.peers
-                .iter()
-                .map(|peer| (peer, believed(peer), allowed_ips(peer, routing))),
-        );
+        let allowed = |peer: &Peer| {
+            let bent = faults.iter().rev().find_map(|(_, fault)| match fault {
+                Fault::AllowedIps {
+                    node,
+                    peer: about,
+                    allowed,
+                } if node.contains(name) && *about == peer.node => Some(allowed.clone()),
+                _ => None,
+            });
+            bent.unwrap_or_else(|| allowed_ips(peer, routing))
+        };
+        wireguard.set_peers(self.peers.iter().map(|peer| (peer, believed(peer), allowed(peer))));
         for (index, peer) in self.peers.iter().enumerate() {
             // The other side still believes in a session that this side has just forgotten.
             let key_changed = before

@@ -145,7 +145,7 @@ impl ServiceTable {
         for change in &entry.overrides {
             match *change {
                 ServiceOverride::Pinned(backend) => return bind(backend),
-                ServiceOverride::Weighted(backend, share) => {
+                ServiceOverride::Weighted(backend, share) if entry.eligible.contains(&backend) => {
                     if rng.random::<f64>() < share {
                         return bind(backend);
                     }
@@ -158,7 +158,7 @@ impl ServiceTable {
                     return bind(*others.get(rng.random_range(0..others.len().max(1))).unwrap_or(&backend));
                 }
                 ServiceOverride::AffinityIgnored => heeds_affinity = false,
-                ServiceOverride::Ignored(_) | ServiceOverride::Frozen => {}
+                ServiceOverride::Weighted(..) | ServiceOverride::Ignored(_) | ServiceOverride::Frozen => {}
             }
         }
         if entry.eligible.is_empty() {

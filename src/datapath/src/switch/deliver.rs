@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::conntrack::{FlowKey, Way};
 use super::topology::{PeerIndex, Way as Route};
 use super::{Delivery, Protection, Refusal, Source, Switch, Target, Transit, direction_of};
-use crate::fault::MtuSignal;
+use crate::fault::{MtuSignal, Traffic};
 use crate::flow::{Direction, DropReason, FlowVerdict, Observation};
 use crate::impairment::{Fate, concerns, corrupt};
 use crate::packet::{
@@ -95,7 +95,7 @@ impl Switch {
             Route::Pod => (Target::Pod(to), Observation::ToEndpoint),
             Route::Host => (Target::Host, Observation::ToHost),
             Route::Peer(peer) => {
-                let protection = self.protection(peer, transit);
+                let protection = self.protection(peer, transit, before, is_reply);
                 let identity = self.carried_identity(transit, before);
                 (
                     Target::Peer {
@@ -186,11 +186,13 @@ impl Switch {
         }
     }
 
-    fn protection(&self, peer: PeerIndex, transit: &Transit) -> Protection {
+    fn protection(&self, peer: PeerIndex, transit: &Transit, before: Tuple, is_reply: bool) -> Protection {
+        let translated = !is_reply && before.destination != transit.headers.tuple.destination;
         let stripped = self.faults.plaintext.get(peer.0).is_some_and(|traffic| {
-            traffic
-                .iter()
-                .any(|kind| concerns(kind, transit.packet.bytes(), &transit.headers))
+            traffic.iter().any(|kind| match kind {
+                Traffic::Translated => translated,
+                kind => concerns(kind, transit.packet.bytes(), &transit.headers),
+            })
         });
         if stripped {
             Protection::Stripped
@@ -204,7 +206,8 @@ impl Switch {
             return identity;
         }
         match transit.from {
-            Source::Host => Identity::HOST,
+            // To every other node this host is a remote one (`bpf/lib/encap.h`).
+            Source::Host => Identity::REMOTE_NODE,
             Source::Tunnel(identity) => identity,
             Source::Pod(_) | Source::Wire => self.topology.identity_of(*before.source.ip()),
         }
@@ -321,7 +324,7 @@ impl Switch {
                 };
                 Target::Peer {
                     peer,
-                    identity: Identity::HOST,
+                    identity: Identity::REMOTE_NODE,
                     protection: Protection::Configured,
                 }
             }

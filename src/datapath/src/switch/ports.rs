@@ -66,8 +66,12 @@ pub struct Delivery {
 pub struct ProxiedFlow {
     /// The destination that the client asked for, a service's address if it asked a service.
     pub destination: SocketAddrV4,
+    /// Where it would have gone: the backend that was chosen if it asked a service, the destination otherwise.
+    pub backend: SocketAddrV4,
     /// The client's identity.
     pub source_identity: Identity,
+    /// The identity of who would have been reached.
+    pub destination_identity: Identity,
 }
 
 /// A connection that a proxy opens from the node's namespace on a client's behalf.

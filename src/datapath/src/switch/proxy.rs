@@ -31,7 +31,11 @@ impl Switch {
         let was_redirected = flow.redirect == Some(proxy);
         was_redirected.then_some(ProxiedFlow {
             destination: flow.original.destination,
+            backend: flow
+                .service
+                .map_or(flow.original.destination, |binding| binding.backend),
             source_identity: flow.source_identity,
+            destination_identity: flow.destination_identity,
         })
     }
 

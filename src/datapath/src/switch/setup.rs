@@ -179,12 +179,15 @@ impl Switch {
                 self.record(transit, ends.tuple, false, Observation::PolicyVerdict, verdict);
                 Ok(Some(port))
             }
-            Verdict::Deny(reason) => {
-                let verdict = FlowVerdict::Dropped(reason);
-                self.record(transit, ends.tuple, false, Observation::PolicyVerdict, verdict);
-                Err(Refusal::Drop(reason))
-            }
+            Verdict::Deny(reason) => Err(Refusal::Drop(self.note_denial(transit, ends, reason))),
+            Verdict::Reject(reason) => Err(Refusal::Reject(self.note_denial(transit, ends, reason))),
         }
+    }
+
+    fn note_denial(&mut self, transit: &Transit, ends: &Ends, reason: DropReason) -> DropReason {
+        let verdict = FlowVerdict::Dropped(reason);
+        self.record(transit, ends.tuple, false, Observation::PolicyVerdict, verdict);
+        reason
     }
 
     /// Asks about an established flow after the policy or an identity changed.

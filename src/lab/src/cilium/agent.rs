@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use meshproof_apiserver::resource::names::{NODES, PODS};
 use meshproof_apiserver::{DeleteOptions, ListOptions, Object, Store};
-use meshproof_datapath::{Identity, PodConfig};
+use meshproof_datapath::{Direction, Effect, Fault, Identity, Impairment, PodConfig};
 use serde_json::Value;
 
 use super::health::{self, Findings};
 use super::object::{Endpoint, cilium_identity, cilium_node, label_list};
 use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
 use super::view::{NodeSource, NodeView};
+use crate::fault::failover::AGENT_RESTART_DROPS;
 use crate::health::http_endpoint;
 use crate::state::{LabState, PodNetwork, PodState};
 use crate::system::SystemContainer;
@@ -112,6 +113,9 @@ impl Agent {
                     "level=warning msg=\"cilium-health cannot listen\" error=\"{error}\""
                 ));
             }
+        }
+        if container.lab.faults.is_active(AGENT_RESTART_DROPS) {
+            drop_for_a_moment(container);
         }
         let nodes = known_nodes(&container.lab, container.cluster.name(), node.name());
         let probes = health::run(container.namespace.clone(), nodes, self.findings.clone());
@@ -269,3 +273,24 @@ pub(super) fn known_nodes(lab: &LabState, cluster: &str, own: &str) -> Vec<NodeV
     });
     all.collect()
 }
+/// How long the node's pods are cut off with [`AGENT_RESTART_DROPS`].
+const CUT: Duration = Duration::from_millis(600);
+
+fn drop_for_a_moment(container: &SystemContainer) {
+    let fault = |pod: &PodState| Fault::Endpoint {
+        address: pod.address,
+        direction: Direction::Egress,
+        impairment: Impairment::all(Effect::Drop),
+    };
+    let pods = container.node.pods();
+    let pods = pods.iter().filter(|pod| matches!(pod.network, PodNetwork::Own { .. }));
+    let ids: Vec<_> = pods.map(|pod| container.lab.fabric.inject(fault(pod))).collect();
+    let (lab, stop) = (Arc::clone(&container.lab), container.stop.clone());
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(CUT, stop.cancelled()).await;
+        for id in ids {
+            lab.fabric.heal(id);
+        }
+    });
+}
+

@@ -25,12 +25,18 @@ pub(super) fn kernel_version() -> String {
     release.trim().split('-').next().unwrap_or_default().to_owned()
 }
 
+/// The version of Envoy that Cilium 1.18.3 comes with.
+const ENVOY: &str = "1.34.10";
+
 /// Runs a command; none if the image has no such executable.
 pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
     let (program, arguments) = argv.split_first()?;
     let program = program.rsplit('/').next()?;
-    if !matches!(program, "cilium-dbg" | "cilium" | "cilium-health" | "hubble") {
+    if !matches!(program, "cilium-dbg" | "cilium" | "cilium-envoy" | "cilium-health" | "hubble") {
         return None;
+    }
+    if program == "cilium-envoy" {
+        return Some(envoy(arguments));
     }
     let Some(agent) = module.agents.of(container.node.name()) else {
         let message = "Error: Cannot get status: Get \"http://localhost/v1/healthz\": dial unix /var/run/cilium/cilium.sock: \
@@ -48,6 +54,14 @@ pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, a
         _ => cilium_dbg(&gatherer, container, arguments).await,
     };
     Some(answered.unwrap_or_else(|error| error.answer(program)))
+}
+
+/// Envoy's own executable: the lab's proxy stands for it, and says so.
+fn envoy(arguments: &[String]) -> Answer {
+    match arguments {
+        [only] if only == "--version" => Answer::text(format!("\ncilium-envoy  version: lab/{ENVOY}/Clean/RELEASE/BoringSSL\n\n")),
+        _ => Answer::failed("cilium-envoy: only --version is known here\n"),
+    }
 }
 
 async fn cilium_dbg(
@@ -112,6 +126,7 @@ async fn cilium_dbg(
         ["endpoint" | "ep", "list" | "ls"] => print(endpoint::list(&view), &|| endpoint::text(&view)),
         ["service" | "svc", "list" | "ls"] => print(service::list(&view.services), &|| service::text(&view.services)),
         ["policy", "get"] => print(policy::get(&view.policy), &|| policy::text(&view.policy)),
+        ["fqdn", "cache", "list" | "ls"] => print(policy::names(&view.policy), &|| policy::names_text(&view.policy)),
         ["node", "list" | "ls"] => print(node::list(&view.nodes), &|| node::text(&view.nodes)),
         ["identity", "list" | "ls"] => print(address::identities(&view.identities), &|| {
             address::identities_text(&view.identities)

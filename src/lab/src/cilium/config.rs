@@ -26,7 +26,7 @@ const CHART: [(&str, &str); 142] = [
     ("bpf-root", "/sys/fs/bpf"),
     ("cgroup-root", "/run/cilium/cgroupv2"),
     ("cilium-endpoint-gc-interval", "5m0s"),
-    ("clustermesh-enable-endpoint-sync", "false"),
+    ("clustermesh-enable-endpoint-sync", "true"),
     ("clustermesh-enable-mcs-api", "false"),
     ("cni-exclusive", "true"),
     ("cni-log-file", "/var/run/cilium/cilium-cni.log"),

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use ipnet::Ipv4Net;
 use meshproof_apiserver::resource::names::{NODES, PODS, REPLICA_SETS, SERVICES};
 use meshproof_apiserver::{ListOptions, Object, Resource};
-use meshproof_datapath::{Encryption, Frontend, Identity, Service};
+use meshproof_datapath::{Direction, Encryption, Frontend, Identity, Service};
 use serde_json::Value;
 
 use super::agent::{Agent, HEALTH_IDENTITY, known_nodes};
@@ -18,8 +18,9 @@ use super::object::{label_list, named_ports};
 use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES};
 use super::view::{
     AddressView, AgentView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView, FlowView,
-    NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
+    NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
 };
+use crate::fault::encryption;
 use crate::mesh::Kind;
 use crate::state::{ClusterState, PodNetwork, PodState};
 use crate::system::SystemContainer;
@@ -38,8 +39,6 @@ const RESERVED: [(u32, &[&str]); 10] = [
     (9, &["reserved:world-ipv4"]),
     (10, &["reserved:world-ipv6"]),
 ];
-/// The revision of an agent without policies.
-const FIRST_REVISION: u64 = 1;
 
 /// Gathers for one agent.
 pub(super) struct Gatherer<'a> {
@@ -80,8 +79,13 @@ impl Gatherer<'_> {
             counters: node.handle.counters().await,
             flow_capacity: node.handle.config().flow_capacity,
             policy: PolicyView {
-                revision: FIRST_REVISION,
-                rules: Vec::new(),
+                revision: node.policy.revision(),
+                rules: node.policy.shown(),
+                names: self.names(),
+            },
+            device: match lab.faults.is_active(encryption::WRONG_DEVICE) {
+                true => "lo",
+                false => "eth0",
             },
             node: own,
             nodes,
@@ -127,7 +131,9 @@ impl Gatherer<'_> {
 
     async fn encryption(&self) -> EncryptionView {
         let handle = &self.container.node.handle;
+        let is_off = self.container.lab.faults.is_active(encryption::OFF);
         match handle.config().encryption {
+            Encryption::WireGuard { .. } if is_off => EncryptionView::Disabled,
             Encryption::None => EncryptionView::Disabled,
             Encryption::WireGuard { port } => EncryptionView::WireGuard {
                 public_key: handle.public_key().to_string(),
@@ -138,9 +144,18 @@ impl Gatherer<'_> {
     }
 
     fn endpoints(&self, own: &NodeView) -> Vec<EndpointView> {
-        let policy = || EndpointPolicy {
-            revision: FIRST_REVISION,
-            enabled: PolicyEnabled::None,
+        let board = &self.container.node.policy;
+        let policy = |identity: Identity| {
+            let enforces = |direction| board.enforces(identity, direction);
+            EndpointPolicy {
+                revision: board.realized(),
+                enabled: match (enforces(Direction::Ingress), enforces(Direction::Egress)) {
+                    (true, true) => PolicyEnabled::Both,
+                    (true, false) => PolicyEnabled::Ingress,
+                    (false, true) => PolicyEnabled::Egress,
+                    (false, false) => PolicyEnabled::None,
+                },
+            }
         };
         let reserved = |kind: EndpointKind, key: &str, identity: Identity, address: Option<Ipv4Addr>| EndpointView {
             id: self.agent.endpoint_id(key),
@@ -155,14 +170,17 @@ impl Gatherer<'_> {
             address,
             named_ports: Vec::new(),
             created: self.agent.started,
-            policy: policy(),
+            policy: policy(identity),
         };
         let mut found = vec![
             reserved(EndpointKind::Host, "host", Identity::HOST, None),
             reserved(EndpointKind::Health, "health", HEALTH_IDENTITY, Some(own.health)),
         ];
         let pods = self.container.node.pods();
-        found.extend(pods.iter().filter_map(|pod| self.pod_endpoint(pod, policy())));
+        found.extend(
+            pods.iter()
+                .filter_map(|pod| self.pod_endpoint(pod, policy(pod.identity()))),
+        );
         found.sort_by_key(|endpoint| endpoint.id);
         found
     }
@@ -196,6 +214,28 @@ impl Gatherer<'_> {
             created: state.created,
             policy,
         })
+    }
+
+    fn names(&self) -> Vec<NameView> {
+        let pods = self.container.node.pods();
+        let known = self
+            .container
+            .node
+            .policy
+            .names()
+            .all()
+            .into_iter()
+            .filter_map(|known| {
+                let pod = pods.iter().find(|pod| pod.address == known.client)?;
+                Some(NameView {
+                    endpoint: self.agent.endpoint_id(&pod.uid),
+                    name: known.name,
+                    address: known.address,
+                    looked_up: known.at,
+                    ttl: known.ttl,
+                })
+            });
+        known.collect()
     }
 
     fn services(&self) -> Vec<ServiceView> {

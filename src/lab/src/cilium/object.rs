@@ -101,7 +101,7 @@ pub(super) fn external_identifiers(namespace: &str, name: &str, uid: &str) -> Va
 }
 
 /// Named container ports: name, protocol, number.
-pub(super) fn named_ports(pod: &Value) -> Vec<(String, String, u16)> {
+pub(crate) fn named_ports(pod: &Value) -> Vec<(String, String, u16)> {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let ports = containers.flat_map(|container| container["ports"].as_array().into_iter().flatten());
     let named = ports.filter_map(|port| {

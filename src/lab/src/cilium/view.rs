@@ -18,6 +18,8 @@ pub struct AgentView {
     pub started: SystemTime,
     /// Its node.
     pub node: NodeView,
+    /// The device between nodes, as it names it.
+    pub device: &'static str,
     /// All nodes that it knows, its own and those of other clusters too.
     pub nodes: Vec<NodeView>,
     /// How pod packets travel.
@@ -327,6 +329,23 @@ pub struct PolicyView {
     pub revision: u64,
     /// The rules, as `policy get` prints them.
     pub rules: Vec<Value>,
+    /// Names that the DNS proxy saw resolved.
+    pub names: Vec<NameView>,
+}
+
+/// A name that an endpoint looked up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NameView {
+    /// The endpoint's number.
+    pub endpoint: u16,
+    /// The name, without its last dot.
+    pub name: String,
+    /// What it resolved to.
+    pub address: Ipv4Addr,
+    /// When.
+    pub looked_up: SystemTime,
+    /// For how long that holds.
+    pub ttl: Duration,
 }
 
 /// Flows with what is needed to name their parties.

@@ -98,6 +98,24 @@ impl Control {
         self.done(Question::HealAll).await
     }
 
+    /// Cuts a node off, as if its cable were pulled; it is gone when this returns.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn cut_node(&self, cluster: &str, node: &str) -> Result<(), ControlError> {
+        let (cluster, node) = (cluster.to_owned(), node.to_owned());
+        self.done(Question::CutNode { cluster, node }).await
+    }
+
+    /// Brings a node back.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn restore_node(&self, cluster: &str, node: &str) -> Result<(), ControlError> {
+        let (cluster, node) = (cluster.to_owned(), node.to_owned());
+        self.done(Question::RestoreNode { cluster, node }).await
+    }
+
     /// The last flows of every node, one line each, oldest first.
     ///
     /// # Errors

@@ -84,6 +84,10 @@ async fn answer(question: Question, lab: &Lab, around: &Surroundings) -> Reply {
         Ok(()) => Reply::Done,
         Err(error) => Reply::Refused { why: error.to_string() },
     };
+    let switched = |result: Result<(), crate::power::NoSuchNode>| match result {
+        Ok(()) => Reply::Done,
+        Err(error) => Reply::Refused { why: error.to_string() },
+    };
     match question {
         Question::Status => Reply::Status(status(lab, around)),
         Question::Faults => Reply::Faults { faults: faults(lab) },
@@ -93,6 +97,8 @@ async fn answer(question: Question, lab: &Lab, around: &Surroundings) -> Reply {
             lab.faults().heal_all();
             Reply::Done
         }
+        Question::CutNode { cluster, node } => switched(lab.power().cut(&cluster, &node)),
+        Question::RestoreNode { cluster, node } => switched(lab.power().restore(&cluster, &node)),
         Question::Flows { limit } => Reply::Flows {
             lines: flows(lab, limit).await,
         },

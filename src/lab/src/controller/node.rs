@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::object::{self, condition, delete_pod, is_ready, set_condition};
 use super::placement;
 use super::{Again, Controller};
+use crate::fault::{ActiveFaults, failover::NODE_DETECTION_LATE};
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -31,11 +32,15 @@ impl Default for NodeGrace {
 
 pub(super) struct NodeLifecycle {
     grace: Duration,
+    faults: ActiveFaults,
 }
 
+/// How much longer a silent node is believed with [`NODE_DETECTION_LATE`].
+const BELIEVED: Duration = Duration::from_secs(30);
+
 impl NodeLifecycle {
-    pub(super) fn new(grace: NodeGrace) -> Self {
-        Self { grace: grace.0 }
+    pub(super) fn new(grace: NodeGrace, faults: ActiveFaults) -> Self {
+        Self { grace: grace.0, faults }
     }
 }
 
@@ -84,7 +89,11 @@ impl NodeLifecycle {
         let lease = store.find(&LEASES, Some("kube-node-lease"), node.name());
         let renewed = lease.and_then(|lease| object::since(&lease["spec"]["renewTime"]));
         let age = renewed.or_else(|| object::since(&node["metadata"]["creationTimestamp"]));
-        age.is_some_and(|age| age > self.grace)
+        let grace = match self.faults.is_active(NODE_DETECTION_LATE) {
+            true => self.grace + BELIEVED,
+            false => self.grace,
+        };
+        age.is_some_and(|age| age > grace)
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Transport {
 pub enum DnsFault {
     /// A service's name leads to the cluster IP of its namesake in the other cluster.
     WrongClusterAddress,
+    /// A global service's name leads to the cluster IP of its namesake in the other cluster; others' names are right.
+    GlobalRemoteAddress,
     /// A service's name does not exist.
     MissingRecord,
     /// Nothing that changes while the fault is in force is seen.
@@ -58,12 +60,18 @@ const WILDCARD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 
 const SUITES: &[&str] = &["dns"];
 
-const CATALOGUE: [(&str, &str, Concern, DnsFault); 10] = [
+const CATALOGUE: [(&str, &str, Concern, DnsFault); 11] = [
     (
         "dns-wrong-cluster-address",
         "in one cluster a service's name leads to the other cluster's address of that name",
         Concern::LastCluster,
         DnsFault::WrongClusterAddress,
+    ),
+    (
+        "dns-global-remote-address",
+        "in one cluster a global service's name leads to the other cluster's address of it",
+        Concern::LastCluster,
+        DnsFault::GlobalRemoteAddress,
     ),
     (
         "dns-missing-record",
@@ -123,10 +131,13 @@ const CATALOGUE: [(&str, &str, Concern, DnsFault); 10] = [
 
 /// The catalogue's entries of this module.
 pub fn faults() -> Vec<FaultSpec> {
-    let specs = CATALOGUE.iter().map(|(name, summary, _, _)| FaultSpec {
+    let specs = CATALOGUE.iter().map(|(name, summary, _, fault)| FaultSpec {
         name: FaultName::new(name),
         summary,
-        suites: SUITES,
+        suites: match fault {
+            DnsFault::GlobalRemoteAddress => &["service"],
+            _ => SUITES,
+        },
         effect: Effect::Flag,
     });
     specs.collect()
@@ -152,6 +163,8 @@ pub(super) struct Site<'a> {
     pub(super) departed: Ipv4Addr,
     /// The cluster IP of a service in the other cluster, by namespace and name.
     pub(super) elsewhere: &'a dyn Fn(&str, &str) -> Option<Ipv4Addr>,
+    /// Whether a service of this cluster is global, by namespace and name.
+    pub(super) is_global: &'a dyn Fn(&str, &str) -> bool,
 }
 
 impl Site<'_> {
@@ -188,6 +201,13 @@ impl DnsFault {
                     .workload()
                     .and_then(|(namespace, name)| (site.elsewhere)(namespace, name));
                 wrong.map_or(right, |wrong| Lookup::address(site.name, wrong))
+            }
+            DnsFault::GlobalRemoteAddress
+                if site
+                    .workload()
+                    .is_some_and(|(namespace, name)| (site.is_global)(namespace, name)) =>
+            {
+                DnsFault::WrongClusterAddress.disturb(site, right)
             }
             DnsFault::MissingRecord if site.is_of_workload() => Lookup::NoName,
             DnsFault::ReverseMissing if site.question == Question::Ptr => Lookup::NoName,
@@ -239,6 +259,7 @@ mod tests {
             domain: "cluster.local",
             departed: Ipv4Addr::new(10, 244, 1, 254),
             elsewhere: &|namespace, name| ((namespace, name) == ("demo", "web")).then_some(WRONG),
+            is_global: &|_, name| name == "shop",
         }
     }
 
@@ -276,6 +297,20 @@ mod tests {
         );
         let other = "other.demo.svc.cluster.local";
         assert_eq!(fault.disturb(&site(other), Lookup::NoName), Lookup::NoName);
+    }
+
+    #[test]
+    fn a_wrong_address_of_global_services_spares_the_others() {
+        let right = || Lookup::address(NAME, RIGHT);
+        assert_eq!(DnsFault::GlobalRemoteAddress.disturb(&site(NAME), right()), right());
+        let global = Site {
+            is_global: &|_, name| name == "web",
+            ..site(NAME)
+        };
+        assert_eq!(
+            DnsFault::GlobalRemoteAddress.disturb(&global, right()),
+            Lookup::address(NAME, WRONG)
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::outside::{DOMAIN, NAMES};
 use crate::topology::ClusterSpec;
 
 /// The image; the version that goes with the lab's Kubernetes.
@@ -16,6 +17,11 @@ pub(super) fn objects(cluster: &ClusterSpec) -> Vec<Value> {
         |name: &str, port: u16, protocol: &str| json!({"name": name, "containerPort": port, "protocol": protocol});
     let corefile = ".:53 {\n    errors\n    health\n    ready\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods \
                     insecure\n       ttl 30\n    }\n    cache 30\n}\n";
+    let hosts: String = NAMES
+        .iter()
+        .map(|(name, address)| format!("        {address} {name}\n"))
+        .collect();
+    let corefile = format!("{corefile}{DOMAIN}:53 {{\n    errors\n    hosts {{\n{hosts}    }}\n}}\n");
     let container = json!({
         "name": "coredns",
         "image": IMAGE,

@@ -12,7 +12,7 @@ use meshproof_datapath::netns::{Namespace, NamespaceError};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{Concern, DnsFault, in_force};
+use super::fault::{Concern, DnsFault, Transport, in_force};
 use super::server::{CurrentZone, Handler, Surroundings};
 use super::source::ZoneSource;
 use super::zone::Zone;
@@ -192,6 +192,9 @@ impl InLab {
 
 impl Surroundings for InLab {
     fn faults(&self) -> Vec<DnsFault> {
+        if crate::fault::failover::dns_is_dead(&self.lab, &self.cluster) {
+            return [Transport::Udp, Transport::Tcp].map(DnsFault::Silent).into();
+        }
         let in_force = in_force(&self.lab.faults.all());
         in_force
             .into_iter()
@@ -204,6 +207,11 @@ impl Surroundings for InLab {
         self.lab
             .others(self.cluster.name())
             .find_map(|cluster| cluster_ip(&cluster.store, namespace, service))
+    }
+
+    fn is_global(&self, namespace: &str, service: &str) -> bool {
+        let found = self.cluster.store.find(&SERVICES, Some(namespace), service);
+        found.is_some_and(|service| crate::mesh::is_global(&service))
     }
 
     fn departed(&self) -> Ipv4Addr {

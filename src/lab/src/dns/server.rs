@@ -26,6 +26,8 @@ pub(super) trait Surroundings: Send + Sync + Unpin + 'static {
     fn faults(&self) -> Vec<DnsFault>;
     /// The cluster IP of a service in the other cluster.
     fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr>;
+    /// Whether a service of this cluster is global.
+    fn is_global(&self, namespace: &str, service: &str) -> bool;
     /// An address of the pod network that no pod has.
     fn departed(&self) -> Ipv4Addr;
 }
@@ -136,6 +138,7 @@ impl<S: Surroundings> Handler<S> {
             domain: zone.domain(),
             departed: self.surroundings.departed(),
             elsewhere: &|namespace, service| self.surroundings.elsewhere(namespace, service),
+            is_global: &|namespace, service| self.surroundings.is_global(namespace, service),
         };
         let right = zone.lookup(&name, question);
         let lookup = faults.iter().fold(right, |lookup, fault| fault.disturb(&site, lookup));

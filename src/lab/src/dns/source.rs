@@ -32,6 +32,9 @@ impl ZoneSource<'_> {
     /// Makes the zone.
     pub fn zone(&self) -> Zone {
         let mut zone = Zone::new(self.domain);
+        for (name, address) in crate::outside::NAMES {
+            zone.insert_host(name, address);
+        }
         for namespace in self.namespaces {
             zone.insert_namespace(text(&namespace["metadata"]["name"]));
         }

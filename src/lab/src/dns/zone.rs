@@ -87,6 +87,8 @@ pub struct Zone {
     /// Names without records above names with records: they exist.
     empty: BTreeSet<String>,
     namespaces: BTreeSet<String>,
+    /// Names of no zone.
+    hosts: BTreeMap<String, Ipv4Addr>,
 }
 
 /// The zone of reverse names.
@@ -131,9 +133,20 @@ impl Zone {
         }
     }
 
+    /// Serves a name that is of no zone (CoreDNS's plugin `hosts`).
+    pub fn insert_host(&mut self, name: &str, address: Ipv4Addr) {
+        self.hosts.insert(name.to_lowercase(), address);
+    }
+
     /// Answers. The name is compared without case and without a last dot.
     pub fn lookup(&self, name: &str, question: Question) -> Lookup {
         let name = name.trim_end_matches('.').to_lowercase();
+        if let Some(address) = self.hosts.get(&name) {
+            return match question {
+                Question::A => Lookup::address(&name, *address),
+                _ => Lookup::NoData,
+            };
+        }
         if !within(&name, &self.domain) && !within(&name, REVERSE) {
             return Lookup::Elsewhere;
         }

@@ -9,9 +9,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::MeshFault;
-use super::global::{is_global, merged};
+use super::global::{is_global, is_global_by_newer, merged};
 use super::keyspace::Snapshot;
 use super::pod::{MeshPod, MeshPods};
+use super::slices;
+use crate::fault::failover::MESH_DOWN_DROPS;
 use crate::informer::Informer;
 use crate::service::{RemoteBackend, ServiceKey};
 use crate::state::{ClusterState, LabState};
@@ -35,8 +37,10 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
         let concerned = |fault: MeshFault| fault.concerns_follower(&lab, cluster.name());
         let any = concerned(MeshFault::AnnotationIgnored);
         let unshared = concerned(MeshFault::SharedIgnored);
+        let newer = concerned(MeshFault::LegacyAnnotationIgnored);
         let merges = |local: &meshproof_apiserver::Object, remote: &Value| {
-            (any || is_global(local) && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
+            let global = if newer { is_global_by_newer(local) } else { is_global(local) };
+            (any || global && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
         };
         let mut backends = match concerned(MeshFault::RemoteBackendsMissing) {
             true => BTreeMap::new(),
@@ -44,6 +48,17 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
         };
         if concerned(MeshFault::BackendsNeverRemoved) {
             keep(&mut backends, cluster.remote_backends.all());
+        }
+        let synced = match concerned(MeshFault::HeadlessNotSynced) {
+            true => BTreeMap::new(),
+            false => backends.clone(),
+        };
+        slices::sync(&cluster.store, &services, &synced);
+        if lab.faults.is_active(MESH_DOWN_DROPS) {
+            for known in backends.values_mut() {
+                known.retain(|backend| pods.choose(&backend.cluster).is_some());
+            }
+            backends.retain(|_, known| !known.is_empty());
         }
         cluster.remote_backends.replace(backends);
         let cache_changed = async {

@@ -38,9 +38,15 @@ pub enum MeshFault {
     AnnotationIgnored,
     /// The last cluster merges services that their owner does not share.
     SharedIgnored,
+    /// The last cluster knows the newer annotation only.
+    LegacyAnnotationIgnored,
+    /// The first cluster announces backends that are not ready.
+    UnreadyPublished,
+    /// In the last cluster no slices are made of other clusters' pods.
+    HeadlessNotSynced,
 }
 
-const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 12] = [
+const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 15] = [
     (
         MeshFault::RemoteNotConnected,
         "mesh-remote-not-connected",
@@ -111,6 +117,24 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 12] = [
         MeshFault::SharedIgnored,
         "global-shared-ignored",
         "one cluster merges services that the other does not share",
+        &["service"],
+    ),
+    (
+        MeshFault::LegacyAnnotationIgnored,
+        "global-legacy-annotation-ignored",
+        "one cluster does not merge services that carry the legacy annotation only",
+        &["service"],
+    ),
+    (
+        MeshFault::UnreadyPublished,
+        "global-unready-backend-published",
+        "one cluster goes on announcing backends that are not ready any more to the other",
+        &["service"],
+    ),
+    (
+        MeshFault::HeadlessNotSynced,
+        "headless-sync-missing",
+        "one cluster's DNS does not learn the other's pods of global headless services",
         &["service"],
     ),
 ];

@@ -15,6 +15,11 @@ pub fn is_global(service: &Object) -> bool {
     annotation(service, "service.cilium.io/global", "io.cilium/global-service").is_some_and(is_true)
 }
 
+/// Whether a service asks to be merged to someone who knows the newer annotation only.
+pub fn is_global_by_newer(service: &Object) -> bool {
+    service.annotation("service.cilium.io/global").is_some_and(is_true)
+}
+
 /// Whether a global service's own backends are shown to other clusters; true unless it says otherwise.
 pub fn is_shared(service: &Object) -> bool {
     annotation(service, "service.cilium.io/shared", "io.cilium/shared-service").is_none_or(is_true)
@@ -29,8 +34,9 @@ fn is_true(value: &str) -> bool {
     value.eq_ignore_ascii_case("true")
 }
 
-/// A service as it is published (`pkg/clustermesh/store.ClusterService`): backends with their ports by name.
-pub fn published(cluster: &str, id: u8, service: &Object, slices: &[&Object]) -> Value {
+/// A service as it is published (`pkg/clustermesh/store.ClusterService`): backends with their ports by name; by a fault `unready`
+/// ones, too.
+pub fn published(cluster: &str, id: u8, service: &Object, slices: &[&Object], unready: bool) -> Value {
     let mut backends: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice["addressType"] == "IPv4") {
         let ports: BTreeMap<String, Value> = list(&slice["ports"])
@@ -41,7 +47,7 @@ pub fn published(cluster: &str, id: u8, service: &Object, slices: &[&Object]) ->
                 )
             })
             .collect();
-        let ready = list(&slice["endpoints"]).filter(|endpoint| endpoint["conditions"]["ready"] != false);
+        let ready = list(&slice["endpoints"]).filter(|endpoint| unready || endpoint["conditions"]["ready"] != false);
         for address in ready.flat_map(|endpoint| list(&endpoint["addresses"])) {
             backends
                 .entry(text(address).to_owned())
@@ -186,7 +192,7 @@ mod tests {
     #[test]
     fn only_ready_backends_are_published_and_both_sides_must_agree() {
         let global = service(json!({"service.cilium.io/global": "true"}));
-        let remote = published("apps", 2, &global, &[&slice()]);
+        let remote = published("apps", 2, &global, &[&slice()], false);
         let key = Kind::Service.key("apps/default/web");
         let remote = [Snapshot::from([(key, Arc::new(remote))])];
         let merges = |local: &Object, _: &Value| is_global(local);

@@ -346,6 +346,7 @@ fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snap
         endpoints: &informer.all(&CILIUM_ENDPOINTS),
         services: &informer.all(&SERVICES),
         slices: &informer.all(&ENDPOINT_SLICES),
+        unready: MeshFault::UnreadyPublished.concerns_publisher(lab, cluster.name()),
     };
     let (any, unshared) = (
         MeshFault::AnnotationIgnored.is_active(lab),

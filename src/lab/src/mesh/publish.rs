@@ -25,6 +25,8 @@ pub struct Published<'a> {
     pub services: &'a [Object],
     /// EndpointSlices.
     pub slices: &'a [Object],
+    /// By a fault, whether backends that are not ready are announced.
+    pub unready: bool,
 }
 
 impl Published<'_> {
@@ -60,7 +62,7 @@ impl Published<'_> {
             let slices = slices
                 .get(&(service.namespace(), service.name()))
                 .map_or(&[][..], Vec::as_slice);
-            let value = global::published(self.cluster, self.id, service, slices);
+            let value = global::published(self.cluster, self.id, service, slices, self.unready);
             put(
                 Kind::Service,
                 format!("{}/{namespace}/{}", self.cluster, service.name()),

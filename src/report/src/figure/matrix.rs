@@ -69,7 +69,7 @@ pub(crate) fn places(facts: &Facts) -> Vec<Place> {
                         group: cluster.to_owned(),
                         label,
                     },
-                    PodNetwork::Host => Place {
+                    PodNetwork::Host | PodNetwork::HostCapture => Place {
                         name: format!("{name} (host)"),
                         group: format!("{cluster} host"),
                         label,

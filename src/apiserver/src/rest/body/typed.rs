@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
+use super::custom;
 use super::types::{Kind, Repeated, SPECIAL, message_of, messages};
 use crate::error::ApiError;
 use crate::resource::ResourceDef;
@@ -39,6 +40,9 @@ pub(crate) fn check(
     object: &mut Value,
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
+    if def.is_custom() {
+        return custom::check(def, object, validation);
+    }
     let message = message_of(&def.api_version(), &def.kind);
     let Some((message, _)) = names().get_key_value(message.as_str()).filter(|_| !def.is_custom()) else {
         return Ok(Vec::new());

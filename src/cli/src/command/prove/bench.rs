@@ -27,15 +27,17 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// The faults to try, each taken by one bench.
 pub(super) struct Queue<'a> {
     faults: &'a [FaultEntry],
+    healthy: &'a Matrix,
     full: bool,
     next: AtomicUsize,
     done: AtomicUsize,
 }
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(faults: &'a [FaultEntry], full: bool) -> Self {
+    pub(super) fn new(faults: &'a [FaultEntry], healthy: &'a Matrix, full: bool) -> Self {
         Self {
             faults,
+            healthy,
             full,
             next: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
@@ -49,7 +51,7 @@ impl<'a> Queue<'a> {
 
     fn tell(&self, row: &Row) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        println!("[{done:>2}/{}] {}", self.faults.len(), told(row));
+        println!("[{done:>2}/{}] {}", self.faults.len(), told(row, self.healthy));
         for said in row.unhealed.values() {
             println!("        {said}");
         }
@@ -97,6 +99,8 @@ impl Bench {
             let faults = trial.check.faults().iter();
             let named = faults.map(|fault| FaultName::from(*fault)).collect::<BTreeSet<_>>();
             matrix.checks.insert(trial.check.id(), named);
+            let blinding = trial.check.blinded_by().iter().map(|fault| FaultName::from(*fault));
+            matrix.blinded.insert(trial.check.id(), blinding.collect());
         }
         eprintln!("the healthy lab: {} trials", everything.trials().len());
         let healthy = self.pass(everything).await?;
@@ -107,6 +111,9 @@ impl Bench {
         // What does not apply to the lab (skipped) is no part of the proof.
         let skipped = healthy.only_skipped();
         matrix.checks.retain(|check, _| !skipped.contains(check));
+        matrix
+            .blinded
+            .retain(|check, faults| !faults.is_empty() && !skipped.contains(check));
         Ok(matrix)
     }
 
@@ -197,9 +204,10 @@ impl Bench {
     }
 }
 
-fn told(row: &Row) -> String {
+fn told(row: &Row, matrix: &Matrix) -> String {
     let mut by: Vec<String> = row.caught.keys().map(ToString::to_string).collect();
     let outcome = match by.len() {
+        0 if matrix.is_noticed(row) => format!("blinds {} checks, which say so", row.inconclusive.len()),
         0 => "SURVIVED".to_owned(),
         1..=3 => format!("caught by {}", by.join(", ")),
         n => {

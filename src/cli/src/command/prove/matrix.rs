@@ -10,6 +10,8 @@ use std::fmt::Write;
 pub struct Matrix {
     /// Every check that ran, with the faults that it says must turn it red.
     pub checks: BTreeMap<CheckId, BTreeSet<FaultName>>,
+    /// Every check that has such, with the faults that blind it: under them it must not be green.
+    pub blinded: BTreeMap<CheckId, BTreeSet<FaultName>>,
     /// Checks that were not green in the healthy lab before any fault, with what they said.
     pub unhealthy: BTreeMap<CheckId, String>,
     /// One row a fault, in the order in which they were injected.
@@ -56,6 +58,13 @@ pub enum Defect {
         /// Who missed it.
         check: CheckId,
     },
+    /// The fault takes away what a check observes with, and it was green all the same.
+    GreenBlind {
+        /// The fault.
+        fault: FaultName,
+        /// Who was green.
+        check: CheckId,
+    },
     /// After healing the check was not green again.
     Unhealed {
         /// The fault.
@@ -93,7 +102,7 @@ impl Matrix {
             })
             .collect();
         for row in &self.rows {
-            if row.caught.is_empty() {
+            if !self.is_noticed(row) {
                 defects.push(Defect::Survivor {
                     fault: row.fault.clone(),
                 });
@@ -111,6 +120,13 @@ impl Matrix {
                         check: check.clone(),
                     }),
             );
+            let seeing = self.blinded_by(&row.fault).filter(|check| {
+                row.ran.contains(*check) && !row.caught.contains_key(*check) && !row.inconclusive.contains(*check)
+            });
+            defects.extend(seeing.map(|check| Defect::GreenBlind {
+                fault: row.fault.clone(),
+                check: check.clone(),
+            }));
             defects.extend(row.unhealed.iter().map(|(check, said)| Defect::Unhealed {
                 fault: row.fault.clone(),
                 check: check.clone(),
@@ -127,6 +143,19 @@ impl Matrix {
             );
         }
         defects
+    }
+
+    /// Whether some check turned red, or one that the fault blinds said that it could not tell.
+    pub fn is_noticed(&self, row: &Row) -> bool {
+        !row.caught.is_empty()
+            || self
+                .blinded_by(&row.fault)
+                .any(|check| row.inconclusive.contains(check))
+    }
+
+    fn blinded_by(&self, fault: &FaultName) -> impl Iterator<Item = &CheckId> {
+        let blinded = self.blinded.iter().filter(move |(_, faults)| faults.contains(fault));
+        blinded.map(|(check, _)| check)
     }
 
     /// The matrix as a Markdown table: a column a check (numbered, with a legend), a row a fault.
@@ -169,6 +198,12 @@ impl std::fmt::Display for Defect {
             }
             Defect::Survivor { fault } => write!(f, "survivor: no check caught {fault}"),
             Defect::Missed { fault, check } => write!(f, "missed: {check} names {fault} and did not turn red"),
+            Defect::GreenBlind { fault, check } => {
+                write!(
+                    f,
+                    "green while blind: {fault} takes away what {check} observes with, and it passed"
+                )
+            }
             Defect::Unhealed { fault, check, said } => {
                 write!(f, "not healed: after {fault} {check} was not green again: {said}")
             }
@@ -201,6 +236,7 @@ mod tests {
         .into();
         Matrix {
             checks,
+            blinded: BTreeMap::new(),
             unhealthy: BTreeMap::new(),
             rows: vec![row],
         }
@@ -230,6 +266,26 @@ mod tests {
                 }
             ]
         );
+    }
+
+    #[test]
+    fn a_blinded_check_must_say_that_it_cannot_tell() {
+        let mut matrix = matrix();
+        let fault = FaultName::from("udp-dropped");
+        matrix.checks.clear();
+        matrix.rows[0].caught.clear();
+        matrix.blinded = [(check("a::udp"), [fault.clone()].into())].into();
+        let green = matrix.defects(Coverage::SomeFaults);
+        assert!(
+            green.contains(&Defect::GreenBlind {
+                fault: fault.clone(),
+                check: check("a::udp")
+            }),
+            "{green:?}"
+        );
+        assert!(green.contains(&Defect::Survivor { fault }), "{green:?}");
+        matrix.rows[0].inconclusive.insert(check("a::udp"));
+        assert_eq!(matrix.defects(Coverage::SomeFaults), []);
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn census(number: Number) -> Census {
         scenario: "s".into(),
         workload: "w".into(),
         network: PodNetwork::Pod,
+        namespace: "meshproof",
         number,
         owner: "s-w".into(),
     };

@@ -169,7 +169,7 @@ impl Worker {
         let Some(wireguard) = self.wireguard.as_mut().filter(|_| protection == Protection::Configured) else {
             return self.send_in_clear(destination, identity, packet);
         };
-        if !has_key {
+        if !has_key || !wireguard.knows(peer.0) {
             match self.without_key {
                 WithoutKey::SendInClear => self.send_in_clear(destination, identity, packet),
                 WithoutKey::Drop => self.switch.note_unencrypted(packet.bytes(), Instant::now()),

@@ -2,7 +2,42 @@
 
 use serde_json::{Value, json};
 
+use super::super::time::millis;
 use super::super::view::PolicyView;
+use super::table::{row, table};
+
+/// `cilium-dbg fqdn cache list` as JSON: a lookup each.
+pub fn names(policy: &PolicyView) -> Value {
+    let lookups = policy.names.iter().map(|known| {
+        json!({
+            "endpoint-id": known.endpoint,
+            "expiration-time": millis(known.looked_up + known.ttl),
+            "fqdn": format!("{}.", known.name),
+            "ips": [known.address.to_string()],
+            "lookup-time": millis(known.looked_up),
+            "source": "lookup",
+            "ttl": known.ttl.as_secs(),
+        })
+    });
+    lookups.collect()
+}
+
+/// `cilium-dbg fqdn cache list` as text.
+pub fn names_text(policy: &PolicyView) -> String {
+    let mut rows = vec![row!["Endpoint", "Source", "FQDN", "TTL", "ExpirationTime", "IPs"]];
+    for known in &policy.names {
+        let (name, until) = (format!("{}.", known.name), millis(known.looked_up + known.ttl));
+        rows.push(row![
+            known.endpoint,
+            "lookup",
+            name,
+            known.ttl.as_secs(),
+            until,
+            known.address
+        ]);
+    }
+    table(&rows)
+}
 
 /// As JSON: the rules are a string that holds JSON.
 pub fn get(policy: &PolicyView) -> Value {

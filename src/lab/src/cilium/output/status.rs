@@ -176,9 +176,9 @@ fn ipam(view: &AgentView) -> Value {
 
 fn kube_proxy_replacement(view: &AgentView) -> Value {
     json!({
-        "deviceList": [{"ip": [view.node.address.to_string()], "name": "eth0"}],
-        "devices": ["eth0"],
-        "directRoutingDevice": "eth0",
+        "deviceList": [{"ip": [view.node.address.to_string()], "name": view.device}],
+        "devices": [view.device],
+        "directRoutingDevice": view.device,
         "features": {
             "annotations": [
                 "service.cilium.io/node",

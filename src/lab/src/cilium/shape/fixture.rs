@@ -183,8 +183,16 @@ pub(super) fn agent() -> AgentView {
         policy: PolicyView {
             revision: 4,
             rules: vec![json!({"endpointSelector": {}})],
+            names: vec![NameView {
+                endpoint: 457,
+                name: "one.outside.example".to_owned(),
+                address: Ipv4Addr::new(198, 51, 100, 10),
+                looked_up: SystemTime::UNIX_EPOCH,
+                ttl: Duration::from_secs(30),
+            }],
         },
         node: nodes[0].clone(),
+        device: "eth0",
         nodes,
     }
 }

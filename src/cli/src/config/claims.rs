@@ -1,0 +1,107 @@
+//! Claims of a file: each with the line that makes it, so that a report can say who said so. Never adapted to what is there.
+
+use super::{
+    error::{ConfigError, suggestion},
+    file::{ByRole, ClaimsEntry},
+    value::ClaimWord,
+};
+use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName};
+use serde_saphyr::{Location, Spanned};
+
+/// What the operators claim, by cluster, in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    path: String,
+    clusters: Vec<(ClusterName, Location, Vec<Claim>)>,
+}
+
+impl Declared {
+    pub(super) fn of(path: &str, file: ByRole) -> Result<Self, ConfigError> {
+        let mut clusters: Vec<(ClusterName, Location, Vec<Claim>)> = Vec::new();
+        for (role, entry) in file.0 {
+            let name = ClusterName::new(&role.value);
+            if clusters.iter().any(|(known, ..)| known == &name) {
+                let reason = format!("the claims of '{name}' are there twice");
+                return Err(ConfigError::at(path, role.referenced, reason));
+            }
+            let claims = claims(path, &name, &entry);
+            clusters.push((name, role.referenced, claims));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            clusters,
+        })
+    }
+
+    /// What is claimed of a cluster; none when the file says nothing about it, which is not the same as claiming nothing.
+    pub fn of_cluster(&self, cluster: &ClusterName) -> Option<&[Claim]> {
+        let found = self.clusters.iter().find(|(name, ..)| name == cluster);
+        found.map(|(.., claims)| claims.as_slice())
+    }
+
+    /// The file.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Claims about a cluster that nobody knows would be lost without a word, so they are an error. A cluster that `others` names (the
+    /// file's own contexts) may be left out of a run.
+    ///
+    /// # Errors
+    /// The first name that is neither.
+    pub fn verify<'a>(
+        &self,
+        clusters: &'a [ClusterName],
+        others: impl Iterator<Item = &'a str>,
+    ) -> Result<(), ConfigError> {
+        let known: Vec<&str> = clusters.iter().map(ClusterName::as_str).chain(others).collect();
+        match self.clusters.iter().find(|(name, ..)| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, at, _)) => Err(ConfigError::at(
+                &self.path,
+                *at,
+                format!(
+                    "claims about '{name}', which is no cluster of this run; {}",
+                    suggestion(name.as_str(), known.iter().copied())
+                ),
+            )),
+        }
+    }
+}
+
+fn claims(path: &str, cluster: &ClusterName, entry: &ClaimsEntry) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    let mut add = |kind, stated: Option<(&'static str, Location)>| {
+        claims.extend(stated.map(|(value, at)| Claim {
+            cluster: cluster.clone(),
+            kind,
+            value: value.to_owned(),
+            source: ClaimSource::File {
+                path: path.to_owned(),
+                line: u32::try_from(at.line()).unwrap_or_default(),
+            },
+        }));
+    };
+    // Every field by name, so that a new one cannot be forgotten here.
+    let ClaimsEntry {
+        cluster_mesh,
+        encryption,
+        policy,
+        l7_policy,
+        fqdn_policy,
+        mutual_auth,
+        kube_proxy_replacement,
+    } = entry;
+    add(ClaimKind::ClusterMesh, stated(cluster_mesh));
+    add(ClaimKind::Encryption, stated(encryption));
+    add(ClaimKind::Policy, stated(policy));
+    add(ClaimKind::L7Policy, stated(l7_policy));
+    add(ClaimKind::FqdnPolicy, stated(fqdn_policy));
+    add(ClaimKind::MutualAuth, stated(mutual_auth));
+    add(ClaimKind::KubeProxyReplacement, stated(kube_proxy_replacement));
+    claims
+}
+
+fn stated<T: ClaimWord>(value: &Option<Spanned<T>>) -> Option<(&'static str, Location)> {
+    value.as_ref().map(|value| (value.value.word(), value.referenced))
+}

@@ -1,0 +1,71 @@
+//! From the file as written to what the program uses; what only its meaning shows to be wrong is found here.
+
+use super::{
+    Config, ConfigError, Declared, Required,
+    file::{ConfigFile, NodePowerEntry, ThresholdsEntry},
+};
+use meshproof_contract::Thresholds;
+use serde_saphyr::Location;
+
+pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigError> {
+    if let Some(NodePowerEntry { cut, restore }) = &file.node_power {
+        for (key, command) in [("cut", cut), ("restore", restore)] {
+            if command.first().is_none_or(String::is_empty) {
+                let reason = format!("nodePower.{key} is an empty command");
+                return Err(ConfigError::at(path, Location::UNKNOWN, reason));
+            }
+        }
+    }
+    if let Some(jobs) = file.jobs.as_ref().filter(|jobs| jobs.value == 0) {
+        return Err(ConfigError::at(
+            path,
+            jobs.referenced,
+            "jobs must be at least 1".to_owned(),
+        ));
+    }
+    Ok(Config {
+        claims: Declared::of(path, file.claims)?,
+        thresholds: thresholds(&file.thresholds),
+        required: Required::of(path, file.required),
+        disruptive: file.disruptive.unwrap_or(false),
+        node_power: file.node_power,
+        contexts: file.contexts,
+        image: file.image,
+        pull_policy: file.pull_policy,
+        timeout: file.timeout.map(|span| span.0),
+        ready_timeout: file.ready_timeout.map(|span| span.0),
+        jobs: file.jobs.map(|jobs| jobs.value),
+        report_dir: file.report_dir,
+    })
+}
+
+/// What the file promises, and the defaults for the rest.
+fn thresholds(entry: &ThresholdsEntry) -> Thresholds {
+    let default = Thresholds::default();
+    let or = |given: Option<super::value::Span>, default| given.map_or(default, |span| span.0);
+    // Every field by name, so that a new one cannot be forgotten here.
+    let ThresholdsEntry {
+        recovery,
+        fail_back,
+        availability,
+        propagation,
+        policy_enforcement,
+        endpoint_removal,
+        local_latency,
+        cross_cluster_latency,
+        cross_cluster_overhead,
+        dns_latency,
+    } = *entry;
+    Thresholds {
+        recovery: or(recovery, default.recovery),
+        fail_back: or(fail_back, default.fail_back),
+        availability: availability.unwrap_or(default.availability),
+        propagation: or(propagation, default.propagation),
+        policy_enforcement: or(policy_enforcement, default.policy_enforcement),
+        endpoint_removal: or(endpoint_removal, default.endpoint_removal),
+        local_latency: or(local_latency, default.local_latency),
+        cross_cluster_latency: or(cross_cluster_latency, default.cross_cluster_latency),
+        cross_cluster_overhead: or(cross_cluster_overhead, default.cross_cluster_overhead),
+        dns_latency: or(dns_latency, default.dns_latency),
+    }
+}

@@ -1,0 +1,77 @@
+//! What names were looked up at a node and what they resolved to: the DNS proxy writes, `toFQDNs` reads.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use super::layer7::NamePattern;
+
+/// A node's memory of names. What one endpoint looked up counts for all of the node, as an address has one identity.
+#[derive(Debug, Default)]
+pub(crate) struct Names(RwLock<BTreeMap<Key, Lookup>>);
+
+type Key = (Ipv4Addr, String, Ipv4Addr);
+
+#[derive(Clone, Copy, Debug)]
+struct Lookup {
+    at: SystemTime,
+    ttl: Duration,
+}
+
+impl Lookup {
+    fn holds(&self, now: SystemTime) -> bool {
+        self.at + self.ttl > now
+    }
+}
+
+/// A lookup that is still believed.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// Who asked.
+    pub client: Ipv4Addr,
+    /// For what, without the last dot.
+    pub name: String,
+    /// The answer.
+    pub address: Ipv4Addr,
+    /// When.
+    pub at: SystemTime,
+    /// For how long it is believed.
+    pub ttl: Duration,
+}
+
+impl Names {
+    /// Remembers an answer for its time to live.
+    pub(crate) fn learn(&self, client: Ipv4Addr, name: &str, address: Ipv4Addr, ttl: Duration) {
+        let at = SystemTime::now();
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, lookup| lookup.holds(at));
+        let name = name.trim_end_matches('.').to_lowercase();
+        known.insert((client, name, address), Lookup { at, ttl });
+    }
+
+    /// Whether a name that matches resolved to the address.
+    pub(crate) fn resolves(&self, pattern: &NamePattern, address: Ipv4Addr) -> bool {
+        let now = SystemTime::now();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .iter()
+            .any(|((_, name, known), lookup)| *known == address && lookup.holds(now) && pattern.matches(name))
+    }
+
+    /// Everything that is still believed.
+    pub(crate) fn all(&self) -> Vec<Known> {
+        let now = SystemTime::now();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let believed = known.iter().filter(|(_, lookup)| lookup.holds(now));
+        believed
+            .map(|((client, name, address), lookup)| Known {
+                client: *client,
+                name: name.clone(),
+                address: *address,
+                at: lookup.at,
+                ttl: lookup.ttl,
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! What the operators say about encryption, and whether a check applies because of it.
+
+use crate::mesh::remotes;
+use meshproof_contract::{Claim, ClaimKind, ClusterName, Facts, Instance, Verdict};
+
+/// What is claimed of the traffic between nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// WireGuard between all nodes.
+    WireGuard,
+    /// IPsec.
+    Ipsec,
+    /// In clear, on purpose.
+    None,
+}
+
+impl Mode {
+    fn of(claim: &Claim) -> Option<Self> {
+        match claim.value.to_ascii_lowercase().as_str() {
+            "wireguard" => Some(Mode::WireGuard),
+            "ipsec" => Some(Mode::Ipsec),
+            "none" | "false" | "disabled" => Some(Mode::None),
+            _ => None,
+        }
+    }
+
+    /// As `meshproof.yaml` writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::WireGuard => "wireguard",
+            Mode::Ipsec => "ipsec",
+            Mode::None => "none",
+        }
+    }
+
+    /// `encryption.mode` of `cilium-dbg status -o json`.
+    pub fn status(self) -> &'static str {
+        match self {
+            Mode::WireGuard => "Wireguard",
+            Mode::Ipsec => "IPsec",
+            Mode::None => "Disabled",
+        }
+    }
+}
+
+/// A claim, with who makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// What.
+    pub mode: Mode,
+    /// `encryption: wireguard (meshproof.yaml:7)`.
+    pub by: String,
+}
+
+/// What is claimed of a cluster.
+pub fn of(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
+    let Some(claim) = facts.claim(cluster, ClaimKind::Encryption) else {
+        return Err(Verdict::skipped(format!(
+            "not claimed: nothing says how {cluster} encrypts"
+        )));
+    };
+    match Mode::of(claim) {
+        Some(mode) => Ok(Claimed {
+            mode,
+            by: format!("encryption: {} ({})", mode.word(), claim.source),
+        }),
+        None => Err(Verdict::inconclusive(format!(
+            "{cluster} claims encryption {:?} ({}), of which this meshproof knows nothing: wireguard, ipsec or none",
+            claim.value, claim.source
+        ))),
+    }
+}
+
+/// What is claimed of the traffic of an instance. Between clusters it is encrypted if either side says so: a claim that only
+/// one side makes is what must be looked at.
+pub fn between(facts: &Facts, instance: &Instance) -> Result<Claimed, Verdict> {
+    let (from, to) = (instance.from(), instance.to());
+    if from == to {
+        return of(facts, from);
+    }
+    if !remotes::joined(facts, from, to) {
+        return Err(Verdict::skipped(format!(
+            "not claimed: nothing says that {from} and {to} are one cluster mesh"
+        )));
+    }
+    match (of(facts, from), of(facts, to)) {
+        (Ok(a), Ok(b)) => Ok(if a.mode == Mode::None { b } else { a }),
+        (Ok(one), Err(Verdict::Skipped { .. })) | (Err(Verdict::Skipped { .. }), Ok(one)) => Ok(one),
+        (Err(verdict), _) | (_, Err(verdict)) => Err(verdict),
+    }
+}
+
+/// WireGuard's claim of a cluster; everything else is skipped, with the reason.
+pub fn wireguard(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
+    match of(facts, cluster)? {
+        claimed if claimed.mode == Mode::WireGuard => Ok(claimed),
+        other => Err(Verdict::skipped(format!(
+            "not claimed: {cluster} says {}, not WireGuard",
+            other.by
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encryption::fixture::{self, claim};
+
+    #[test]
+    fn unclaimed_is_skipped_and_an_unknown_word_is_not_guessed() {
+        let facts = fixture::facts();
+        let infra = "infra".into();
+        let mut without = facts.clone();
+        without.claims.retain(|c| c.kind != ClaimKind::Encryption);
+        assert_eq!(of(&without, &infra).expect_err("skipped").word(), "skipped");
+        let mut odd = without.clone();
+        odd.claims.push(claim("infra", "ztunnel"));
+        assert_eq!(of(&odd, &infra).expect_err("unknown").word(), "inconclusive");
+        assert_eq!(of(&facts, &infra).expect("claimed").mode, Mode::WireGuard);
+    }
+
+    #[test]
+    fn between_clusters_the_one_that_encrypts_decides() {
+        let mut facts = fixture::facts();
+        facts.claims.retain(|c| c.kind != ClaimKind::Encryption);
+        facts.claims.push(claim("infra", "none"));
+        let direction = Instance::Direction {
+            from: "infra".into(),
+            to: "apps".into(),
+        };
+        assert_eq!(between(&facts, &direction).expect("one claims").mode, Mode::None);
+        facts.claims.push(claim("apps", "wireguard"));
+        assert_eq!(between(&facts, &direction).expect("both claim").mode, Mode::WireGuard);
+        assert_eq!(wireguard(&facts, &"infra".into()).expect_err("none").word(), "skipped");
+    }
+}

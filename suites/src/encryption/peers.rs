@@ -1,0 +1,210 @@
+//! WireGuard's peers as every node's agent shows them, and the traffic that must leave its mark on them.
+
+use super::claim::{self, Claimed};
+use super::nodes::{self, MeshNode};
+use super::{CAPTURE, LISTENER, SCENARIO, TALKER};
+use crate::probes::DEADLINE;
+use futures::future::join_all;
+use meshproof_contract::cilium::{Debuginfo, WireGuardInterface, WireGuardPeer};
+use meshproof_contract::{
+    Action, AgentFacts, AgentId, CheckContext, CiliumQuery, ClusterName, Facts, Outcome, Probe, Tally, Target,
+    Transport, Verdict, port,
+};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// Payload of each exchange between two nodes, in bytes.
+pub const PAYLOAD: u32 = 4096;
+
+/// WireGuard on one node.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// The node.
+    pub node: MeshNode,
+    /// Its interface with the peers.
+    pub interface: WireGuardInterface,
+}
+
+impl Device {
+    /// What this node has about another one, found by the address of its endpoint.
+    pub fn peer(&self, node: &MeshNode) -> Option<&WireGuardPeer> {
+        self.interface
+            .peers
+            .iter()
+            .find(|peer| endpoint(peer).is_some_and(|address| node.has(address)))
+    }
+}
+
+/// The address of a peer's endpoint.
+pub fn endpoint(peer: &WireGuardPeer) -> Option<IpAddr> {
+    peer.endpoint.parse::<SocketAddr>().ok().map(|endpoint| endpoint.ip())
+}
+
+/// What the checks of peers look at.
+pub struct Mesh {
+    /// What is claimed.
+    pub claimed: Claimed,
+    /// The nodes of the cluster and of those that it is one mesh with.
+    pub nodes: Vec<MeshNode>,
+    /// The cluster that is looked at.
+    pub cluster: ClusterName,
+}
+
+impl Mesh {
+    /// The nodes that a cluster's WireGuard must know. What cannot be read goes to the tally.
+    pub async fn of(context: &CheckContext, tally: &mut Tally) -> Result<Self, Verdict> {
+        let facts = context.environment.facts();
+        let cluster = context.instance.from().clone();
+        let claimed = claim::wireguard(&facts, &cluster)?;
+        let nodes = nodes::nodes(context, &nodes::meshed(&facts, &cluster), tally).await;
+        Ok(Self {
+            claimed,
+            nodes,
+            cluster,
+        })
+    }
+
+    /// The other nodes than this.
+    pub fn others<'a>(&'a self, node: &'a MeshNode) -> impl Iterator<Item = &'a MeshNode> {
+        self.nodes
+            .iter()
+            .filter(move |other| other.cluster != node.cluster || other.name != node.name)
+    }
+
+    /// WireGuard on every node of the cluster, as its agent shows it. An agent without a device is a finding: it is claimed.
+    pub async fn devices(&self, context: &CheckContext, tally: &mut Tally) -> Vec<Device> {
+        let answers = nodes::ask(
+            context,
+            std::slice::from_ref(&self.cluster),
+            CiliumQuery::Debuginfo,
+            tally,
+        )
+        .await;
+        let mut devices = Vec::new();
+        for answer in answers {
+            let Some(node) = self
+                .nodes
+                .iter()
+                .find(|n| n.cluster == answer.cluster && n.name == answer.node)
+            else {
+                continue;
+            };
+            let info: Debuginfo = match serde_json::from_value(answer.output) {
+                Ok(info) => info,
+                Err(error) => {
+                    tally.unknown(format!(
+                        "{}: `cilium-dbg debuginfo` is not understood: {error}",
+                        node.place()
+                    ));
+                    continue;
+                }
+            };
+            let Some(encryption) = info.encryption else {
+                tally.unknown(format!(
+                    "{}: `cilium-dbg debuginfo` says nothing of encryption",
+                    node.place()
+                ));
+                continue;
+            };
+            match encryption
+                .wireguard
+                .and_then(|wireguard| wireguard.interfaces.into_iter().next())
+            {
+                Some(interface) => devices.push(Device {
+                    node: node.clone(),
+                    interface,
+                }),
+                None => tally.finding(
+                    node.place(),
+                    format!("a WireGuard device: {}", self.claimed.by),
+                    "`cilium-dbg debuginfo --output json` shows no WireGuard interface",
+                ),
+            }
+        }
+        devices
+    }
+}
+
+/// Agents of the scenario.
+pub fn agents<'a>(
+    facts: &'a Facts,
+    cluster: &'a ClusterName,
+    workload: &'a str,
+) -> impl Iterator<Item = &'a AgentFacts> {
+    let of = move |a: &&AgentFacts| &a.id.cluster == cluster && a.scenario == SCENARIO && a.workload == workload;
+    facts.agents.iter().filter(of)
+}
+
+/// The scenario's agents that should run in a cluster and do not.
+pub fn missing(facts: &Facts, cluster: &ClusterName) -> Vec<String> {
+    let ours = [TALKER, LISTENER, CAPTURE];
+    let missing = facts.missing_agents.iter();
+    let missing = missing.filter(|m| &m.cluster == cluster && ours.contains(&m.workload.as_str()));
+    missing
+        .map(|m| {
+            let node = m.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
+            format!("agent `{}`{node} in {cluster} does not run: {}", m.workload, m.state)
+        })
+        .collect()
+}
+
+/// An exchange between pods of two nodes: [`PAYLOAD`] bytes there and back over TCP.
+pub struct Exchange {
+    /// Who asked.
+    pub from: AgentFacts,
+    /// Who was asked.
+    pub to: AgentFacts,
+    /// Whether every byte came back, or why not.
+    pub outcome: Result<(), String>,
+}
+
+/// Sends traffic from a pod on every node of `cluster` to a pod on every other node of `clusters`.
+pub async fn exchange(context: &CheckContext, cluster: &ClusterName, clusters: &[ClusterName]) -> Vec<Exchange> {
+    let facts = context.environment.facts();
+    let listeners: Vec<&AgentFacts> = clusters.iter().flat_map(|c| agents(&facts, c, LISTENER)).collect();
+    let mut batches: BTreeMap<&AgentId, Vec<(&AgentFacts, &AgentFacts)>> = BTreeMap::new();
+    for from in agents(&facts, cluster, TALKER) {
+        let others = listeners
+            .iter()
+            .filter(|to| to.id.cluster != from.id.cluster || to.node != from.node);
+        batches
+            .entry(&from.id)
+            .or_default()
+            .extend(others.map(|to| (from, *to)));
+    }
+    let sent = batches.into_iter().map(|(agent, pairs)| async move {
+        let probe = |(_, to): &(&AgentFacts, &AgentFacts)| {
+            let action = Action::MarkedEcho {
+                to: Target::new(to.address.to_string(), to.port(port::TCP)),
+                transport: Transport::Tcp,
+                marker: super::window::marker(),
+                payload: PAYLOAD,
+            };
+            Probe::once(action, 2 * DEADLINE)
+        };
+        let answer = context
+            .environment
+            .probe(agent, pairs.iter().map(probe).collect())
+            .await;
+        (pairs, answer)
+    });
+    let mut exchanges = Vec::new();
+    for (pairs, answer) in join_all(sent).await {
+        for (at, (from, to)) in pairs.into_iter().enumerate() {
+            let outcome = match &answer {
+                Ok(outcomes) => match outcomes.get(at) {
+                    Some(Outcome::Answered { bytes, .. }) if *bytes >= u64::from(PAYLOAD) => Ok(()),
+                    Some(other) => Err(other.to_string()),
+                    None => Err("the agent answered fewer probes than it was asked".to_owned()),
+                },
+                Err(error) => Err(error.to_string()),
+            };
+            exchanges.push(Exchange {
+                from: from.clone(),
+                to: to.clone(),
+                outcome,
+            });
+        }
+    }
+    exchanges
+}

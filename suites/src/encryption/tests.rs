@@ -1,0 +1,162 @@
+//! The checks against a world that fails in every way: what must be red, and what must not be green.
+
+use super::fixture::{Shown, World};
+use super::traffic::{HEADERS, PODS, PODS_ACROSS};
+use super::{allowed_ips, counters_rise, handshakes_fresh, keys_agree, mode_in_force, peers_complete};
+use crate::fake::{infra, infra_to_apps};
+use meshproof_contract::{Action, Check, Transport};
+use serde_json::json;
+
+const STATUS: [&dyn Check; 6] = [
+    &mode_in_force::ModeInForce,
+    &peers_complete::PeersComplete,
+    &keys_agree::KeysAgree,
+    &handshakes_fresh::HandshakesFresh,
+    &allowed_ips::AllowedIps,
+    &counters_rise::CountersRise,
+];
+
+#[tokio::test(start_paused = true)]
+async fn everything_as_claimed_is_green() {
+    for check in STATUS {
+        World::healthy().expect(check, infra(), "pass").await;
+    }
+    World::healthy().expect(&HEADERS, infra(), "pass").await;
+    World::healthy().expect(&PODS_ACROSS, infra_to_apps(), "pass").await;
+    let said = World::healthy().expect(&PODS, infra(), "pass").await;
+    assert!(said.contains("3 controls"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marker_or_a_header_between_two_nodes_is_red_with_the_packet() {
+    let udp = |_: &str, _: &str, action: &Action| match action {
+        Action::MarkedEcho {
+            transport: Transport::Udp,
+            ..
+        } => Shown::Everything,
+        _ => Shown::Ciphertext,
+    };
+    let said = World::healthy().wire(udp).expect(&PODS, infra(), "fail").await;
+    assert!(said.contains("4500") && said.contains("ens3 of infra-"), "{said}");
+    let one_way = |from: &str, to: &str, _: &Action| match (from, to) {
+        ("infra-1", "infra-2") => Shown::Headers,
+        _ => Shown::Ciphertext,
+    };
+    World::healthy().wire(one_way).expect(&HEADERS, infra(), "fail").await;
+    World::healthy().wire(one_way).expect(&PODS, infra(), "fail").await;
+    World::healthy()
+        .wire(one_way)
+        .expect(&PODS_ACROSS, infra_to_apps(), "pass")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_capture_that_does_not_see_its_control_is_no_proof() {
+    let blind = World::healthy().report(|device| device.hits.clear());
+    let said = blind.expect(&PODS, infra(), "inconclusive").await;
+    assert!(said.contains("control"), "{said}");
+    let drops = World::healthy().report(|device| device.dropped = 1);
+    drops.expect(&PODS, infra(), "inconclusive").await;
+    let broken = World::healthy().report(|device| device.broken = Some("the device went down".to_owned()));
+    broken.expect(&PODS, infra(), "inconclusive").await;
+    let elsewhere = World::healthy()
+        .status(|_, status| status["kube-proxy-replacement"]["deviceList"][0]["ip"] = json!(["192.0.2.7"]));
+    let said = elsewhere.expect(&PODS, infra(), "inconclusive").await;
+    assert!(said.contains("not known what to watch"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_that_is_seen_neither_in_clear_nor_encrypted_is_no_proof() {
+    let hidden = World::healthy().wire(|_, _, _| Shown::Nothing);
+    let said = hidden.expect(&PODS, infra(), "inconclusive").await;
+    assert!(said.contains("ciphertext"), "{said}");
+    World::healthy().lost().expect(&PODS, infra(), "inconclusive").await;
+    let mut without = World::healthy();
+    without
+        .facts
+        .agents
+        .retain(|a| a.workload != "capture" || a.node.as_str() != "infra-2");
+    without.expect(&PODS, infra(), "inconclusive").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_encrypted_on_purpose_plaintext_must_be_seen() {
+    let clear = World::healthy().claims("none").wire(|_, _, _| Shown::Everything);
+    let said = clear.clone().expect(&PODS, infra(), "pass").await;
+    assert!(said.contains("plaintext by design"), "{said}");
+    clear.expect(&HEADERS, infra(), "pass").await;
+    World::healthy().claims("none").expect(&PODS, infra(), "fail").await;
+    World::healthy()
+        .claims("none")
+        .expect(&mode_in_force::ModeInForce, infra(), "fail")
+        .await;
+    World::healthy()
+        .claims("none")
+        .expect(&keys_agree::KeysAgree, infra(), "skipped")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ipsec_is_red_in_clear_and_never_green() {
+    let ipsec = World::healthy().claims("ipsec");
+    ipsec.clone().expect(&PODS, infra(), "inconclusive").await;
+    ipsec
+        .wire(|_, _, _| Shown::Everything)
+        .expect(&PODS, infra(), "fail")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_deviation_of_a_peer_is_red_in_its_own_check() {
+    let on = |change: fn(&mut serde_json::Value)| {
+        World::healthy().interface(move |node, interface| {
+            if node == "infra-1" {
+                change(&mut interface["peers"]);
+            }
+        })
+    };
+    let cases: [(&dyn Check, World); 7] = [
+        (
+            &peers_complete::PeersComplete,
+            on(|peers| drop(peers.as_array_mut().map(Vec::pop))),
+        ),
+        (
+            &keys_agree::KeysAgree,
+            on(|peers| peers[0]["public-key"] = json!("another")),
+        ),
+        (
+            &handshakes_fresh::HandshakesFresh,
+            on(|peers| peers[0]["last-handshake-time"] = json!("2020-01-01T00:00:00.000Z")),
+        ),
+        (
+            &handshakes_fresh::HandshakesFresh,
+            on(|peers| peers[0]["last-handshake-time"] = json!("0001-01-01T00:00:00.000Z")),
+        ),
+        (
+            &allowed_ips::AllowedIps,
+            on(|peers| peers[0]["allowed-ips"] = json!(["0.0.0.0/0"])),
+        ),
+        (
+            &allowed_ips::AllowedIps,
+            on(|peers| peers[0]["allowed-ips"] = json!([])),
+        ),
+        (
+            &counters_rise::CountersRise,
+            on(|peers| peers[0]["transfer-rx"] = json!(1000)),
+        ),
+    ];
+    for (check, world) in cases {
+        let said = world.expect(check, infra(), "fail").await;
+        assert!(said.contains("infra-1"), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_without_traffic_is_not_judged() {
+    let silent = World::healthy().lost().interface(|_, interface| {
+        interface["peers"][0]["last-handshake-time"] = json!("0001-01-01T00:00:00.000Z");
+    });
+    silent
+        .expect(&handshakes_fresh::HandshakesFresh, infra(), "inconclusive")
+        .await;
+}

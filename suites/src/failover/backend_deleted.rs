@@ -1,0 +1,140 @@
+//! One of several backends is deleted.
+
+use super::NEEDS;
+use super::cast::{self, Cast, REPLICAS};
+use super::observed::Event;
+use super::patience::{Halt, patiently};
+use super::recording::{Plan, Recording, unknown};
+use super::stream::Stream;
+use async_trait::async_trait;
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Scope, Tally, Verdict};
+use std::time::Duration;
+
+/// A pod behind a Service is deleted.
+pub struct BackendDeleted;
+
+/// Beyond what is promised: so long more it is watched, to tell late from never.
+const MARGIN: Duration = Duration::from_secs(2);
+/// How long the Deployment's new pod may take to answer before that is left open.
+const REPLACED: Duration = Duration::from_secs(20);
+
+#[async_trait]
+impl Check for BackendDeleted {
+    fn id(&self) -> CheckId {
+        CheckId::from("failover::backend_deleted")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "When one of two backends is deleted, the other takes over at once",
+            proves: "A deleted pod leaves the data path of the client's node within seconds, for TCP and UDP, and connections to the pods that stay are not touched, neither when it goes nor when its successor comes.",
+            how: "Streams to Service failover-local run at 10 ms spacing while the backend that the long-lived connection is not on is deleted, and until its successor answers. A stream may lose probes for as long as `endpoint_removal` of the thresholds (2 s by default) after the deletion; the long-lived connection and DNS must not notice.",
+            control: "A neighbour on the client's node and one in the other cluster, at the same spacing; the streams themselves before the event. If a control fails or the generator lags by more than the spacing, it is inconclusive.",
+            when_red: "Losses that go on: `cilium-dbg service list` on the client's node still shows the deleted pod's address, compare with `kubectl -n meshproof get endpointslices -l kubernetes.io/service-name=failover-local -o yaml`. A reset connection: `hubble observe --last 500 --type drop`.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &[
+            "endpoint-removal-late",
+            "stale-backend-kept",
+            "udp-backend-stale",
+            "connections-reset-on-change",
+        ]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        patiently(context, |least| judge(context, least)).await
+    }
+}
+
+async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
+    let cluster = context.instance.from();
+    let cast = Cast::of(context, cluster).await?;
+    let client = &cast.clients[0];
+    let plan = Plan {
+        context,
+        client,
+        control: client,
+        service: cast.service(cluster, "failover-local")?,
+        cast: &cast,
+        least,
+    };
+    let mut recording = Recording::start(&plan, |who| who.is_some_and(|who| &who.cluster == cluster.as_str())).await?;
+    let event = Event::begin();
+    let kept = recording.seen.server_before(Stream::LongTcp, event.called).cloned();
+    let victim = cast
+        .backends
+        .iter()
+        .find(|b| kept.as_ref().is_some_and(|kept| kept.pod != b.id.pod));
+    let Some(victim) = victim else {
+        recording.stop().await?;
+        return Err(Verdict::inconclusive("who answers the long-lived connection is not one of the backends").into());
+    };
+    context.evidence(format!("deleting {}", victim.id));
+    context
+        .environment
+        .delete(cluster, &cast::pod(victim))
+        .await
+        .map_err(unknown)?;
+    let event = event.end();
+
+    let other = |who: Option<&Identity>| who.is_some_and(|who| who.pod != victim.id.pod);
+    let limit = cast.facts.thresholds.endpoint_removal;
+    let since = event.returned;
+    let settled = recording
+        .until(limit + MARGIN, |seen| seen.all_settled(Some(since), &other))
+        .await?;
+    let old: Vec<&str> = cast.backends.iter().map(|b| b.id.pod.as_str()).collect();
+    let new = |who: &Identity| !old.contains(&who.pod.as_str());
+    let replaced = recording
+        .until(REPLACED, |seen| {
+            let track = seen.track(Stream::NewTcp);
+            track.is_some_and(|track| track.series.first_answer(0, new).is_some())
+        })
+        .await?;
+    let unsettled = recording.seen.unsettled(Some(since), &|_| true);
+    let seen = recording.stop().await?;
+
+    seen.tell(context, &event);
+    seen.tell_time(context, "last_stale_answer", event.returned, |series, from| {
+        series.last_answered(from, |who| who.pod == victim.id.pod)
+    });
+    if replaced {
+        seen.tell_time(context, "successor_answers", event.returned, |series, from| {
+            series.first_answer(from, new)
+        });
+    }
+    cast::ready(context, cluster, "backend", REPLICAS).await?;
+    if let Some(halt) = seen.unusable(&event) {
+        return Err(halt);
+    }
+    let mut tally = Tally::new();
+    if !settled && !unsettled.is_empty() {
+        tally.finding(
+            "failover-local",
+            format!("answered by the other backend alone within {} ms", limit.as_millis()),
+            format!(
+                "not so {} ms after the deletion: {unsettled}",
+                (limit + MARGIN).as_millis()
+            ),
+        );
+    }
+    let mut unmoved = vec![Stream::LongTcp, Stream::Dns];
+    let mut moved = vec![Stream::NewTcp, Stream::Udp];
+    // Which of them was on the deleted pod is chance.
+    let keep_alive = seen.server_before(Stream::KeepAlive, event.called);
+    match keep_alive.is_some_and(|who| who.pod == victim.id.pod) {
+        true => moved.push(Stream::KeepAlive),
+        false => unmoved.push(Stream::KeepAlive),
+    }
+    seen.judge_recovery(&mut tally, &moved, &event, limit);
+    seen.judge_unnoticed(&mut tally, &unmoved, &event, &cast.facts.thresholds);
+    Ok(tally.verdict())
+}

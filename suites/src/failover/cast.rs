@@ -1,0 +1,135 @@
+//! Who plays: the client that carries the streams, the backends, the neighbours, and the scenario's services.
+
+use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, ObjectRef, Verdict};
+use serde_json::json;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+pub const SCENARIO: &str = "failover";
+/// Replicas of the backends in the scenario.
+pub const REPLICAS: usize = 2;
+/// How long backends may take to be ready (again) before and after an event.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A service of the scenario, as a client asks for it.
+pub struct Service {
+    pub address: IpAddr,
+    /// Absolute.
+    pub name: String,
+}
+
+/// Everything that a check needs to begin.
+pub struct Cast {
+    pub facts: std::sync::Arc<Facts>,
+    pub clients: Vec<AgentFacts>,
+    pub backends: Vec<AgentFacts>,
+}
+
+impl Cast {
+    /// The cast of a cluster, complete and ready; skipped where nobody allowed to disturb.
+    pub async fn of(context: &CheckContext, cluster: &ClusterName) -> Result<Self, Verdict> {
+        let facts = context.environment.facts();
+        if facts.consent == Consent::Withheld {
+            return Err(Verdict::skipped(
+                "it disturbs the clusters, and the run was not started with --disruptive",
+            ));
+        }
+        let backends = ready(context, cluster, "backend", REPLICAS).await?;
+        let clients = ready(context, cluster, "client", 1).await?;
+        Ok(Self {
+            facts,
+            clients,
+            backends,
+        })
+    }
+
+    /// The address and name of a service in a cluster.
+    pub fn service(&self, cluster: &ClusterName, name: &str) -> Result<Service, Verdict> {
+        let missing = |what: &str| Verdict::inconclusive(format!("{what} of service {name} in {cluster} is not known"));
+        let service = self.facts.service(cluster, name).ok_or_else(|| missing("the object"))?;
+        let address = service.address.ok_or_else(|| missing("the address"))?;
+        let domain = self.facts.cluster(cluster).and_then(|c| c.dns.as_ref());
+        let domain = domain.map_or("cluster.local", |dns| dns.domain.as_str());
+        let name = format!("{name}.{}.svc.{domain}.", service.namespace);
+        Ok(Service { address, name })
+    }
+
+    /// A neighbour on a client's node.
+    pub fn neighbour(&self, client: &AgentFacts) -> Result<&AgentFacts, Verdict> {
+        let here = self
+            .neighbours()
+            .find(|n| n.id.cluster == client.id.cluster && n.node == client.node);
+        here.ok_or_else(|| {
+            Verdict::inconclusive(format!(
+                "no neighbour is ready on {}, so there is no control",
+                client.node
+            ))
+        })
+    }
+
+    /// A neighbour in another cluster; none in a run on one cluster.
+    pub fn elsewhere(&self, cluster: &ClusterName) -> Option<&AgentFacts> {
+        self.neighbours().find(|n| &n.id.cluster != cluster)
+    }
+
+    fn neighbours(&self) -> impl Iterator<Item = &AgentFacts> {
+        self.facts
+            .agents
+            .iter()
+            .filter(|a| a.scenario == SCENARIO && a.workload == "neighbour")
+    }
+}
+
+/// The agents of a workload once at least so many are ready.
+pub async fn ready(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    workload: &str,
+    at_least: usize,
+) -> Result<Vec<AgentFacts>, Verdict> {
+    let begun = Instant::now();
+    loop {
+        let found = context.environment.agents(cluster, SCENARIO, workload).await;
+        let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
+        if found.len() >= at_least {
+            return Ok(found);
+        }
+        if begun.elapsed() > READY_WITHIN {
+            return Err(Verdict::inconclusive(format!(
+                "{} of at least {at_least} agents `{workload}` were ready in {cluster} after {} s",
+                found.len(),
+                READY_WITHIN.as_secs()
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// An agent's pod.
+pub fn pod(agent: &AgentFacts) -> ObjectRef {
+    ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Pod".to_owned(),
+        namespace: Some(agent.namespace.clone()),
+        name: agent.id.pod.clone(),
+    }
+}
+
+/// Gives the backends' Deployment so many replicas.
+pub async fn scale(context: &CheckContext, backend: &AgentFacts, replicas: usize) -> Result<(), Verdict> {
+    let deployment = ObjectRef {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: Some(backend.namespace.clone()),
+        name: format!("{SCENARIO}-{}", backend.workload),
+    };
+    let change = json!({"spec": {"replicas": replicas}});
+    let patched = context
+        .environment
+        .patch(&backend.id.cluster, &deployment, change)
+        .await;
+    patched
+        .map(|_| ())
+        .map_err(|error| Verdict::inconclusive(error.to_string()))
+}

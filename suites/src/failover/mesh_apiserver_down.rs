@@ -1,0 +1,155 @@
+//! The other cluster's clustermesh-apiserver goes, and comes back.
+
+use super::MESH_NEEDS;
+use super::cast::{self, Cast};
+use super::observed::Event;
+use super::patience::{Halt, patiently};
+use super::recording::{Plan, Recording, unknown};
+use super::stream::TESTED;
+use async_trait::async_trait;
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Identity, Needs, Scope, Tally, Verdict};
+use std::time::Duration;
+
+/// The other cluster's clustermesh-apiserver is scaled to zero.
+pub struct MeshApiServerDown;
+
+/// How long traffic is watched without it, and after its return.
+const WATCHED: Duration = Duration::from_millis(2000);
+const AFTERWARDS: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[async_trait]
+impl Check for MeshApiServerDown {
+    fn id(&self) -> CheckId {
+        CheckId::from("failover::mesh_apiserver_down")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "Remote backends keep answering while the other cluster's clustermesh-apiserver is away",
+            proves: "The clustermesh-apiserver carries news, not traffic: what a cluster knows of another's backends it keeps and uses while nobody tells it more, and its return disturbs nothing either.",
+            how: "Streams to Service failover-remote, which prefers the other cluster, run while that cluster's Deployment clustermesh-apiserver is scaled to zero, for 2 s, and back. Every answer must come from the other cluster, and no stream may notice. Where `clustermesh-cache-ttl` is set, backends are withdrawn after that time, which is meant; it is then skipped if the time is shorter than the observation.",
+            control: "Before the event every answer comes from the other cluster. A neighbour on the client's node and one in the other cluster run at the same spacing.",
+            when_red: "`cilium-dbg service list` on the client's node lacks the other cluster's backends; `kubectl -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` tells when they were dropped.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Direction
+    }
+    fn needs(&self) -> Needs {
+        MESH_NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["mesh-apiserver-down-drops-backends"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        patiently(context, |least| judge(context, least)).await
+    }
+}
+
+async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
+    let (from, to) = (context.instance.from(), context.instance.to());
+    let cast = Cast::of(context, from).await?;
+    cast::ready(context, to, "backend", 1).await?;
+    let cilium = cast.facts.cluster(from).and_then(|cluster| cluster.cilium.as_ref());
+    let ttl = cilium.and_then(|cilium| cilium.config.get("clustermesh-cache-ttl"));
+    if let Some(ttl) = ttl.filter(|ttl| seconds(ttl).is_some_and(|s| s > 0 && s <= 10)) {
+        return Err(Verdict::skipped(format!(
+            "clustermesh-cache-ttl of {from} is {ttl}: backends are withdrawn that soon, as it says"
+        ))
+        .into());
+    }
+    let client = &cast.clients[0];
+    let plan = Plan {
+        context,
+        client,
+        control: client,
+        service: cast.service(from, "failover-remote")?,
+        cast: &cast,
+        least,
+    };
+    let away = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == to.as_str());
+    let mut recording = Recording::start(&plan, away).await?;
+    let environment = &context.environment;
+    let disruption = Disruption::MeshApiServerDown;
+    let event = Event::begin();
+    let disrupted = environment.disrupt(to, &disruption).await.map_err(unknown);
+    let event = event.end();
+    let watched = match &disrupted {
+        Ok(()) => {
+            recording
+                .until(PATIENCE, |seen| seen.covers(event.returned, WATCHED))
+                .await
+        }
+        Err(_) => Ok(false),
+    };
+    // Whatever was seen, it comes back.
+    let restored = environment.restore(to, &disruption).await.map_err(unknown);
+    let back = Event::begin();
+    disrupted?;
+    restored?;
+    if !watched?
+        || !recording
+            .until(PATIENCE, |seen| seen.covers(back.called, AFTERWARDS))
+            .await?
+    {
+        recording.stop().await?;
+        return Err(Verdict::inconclusive("the streams were not seen to run on for as long as it takes").into());
+    }
+    let seen = recording.stop().await?;
+    seen.tell(context, &event);
+    let strangers = seen.tell_time(context, "first_local_answer", event.called, |series, since| {
+        series.first_answer(since, |who| !away(Some(who)))
+    });
+    if let Some(halt) = seen.unusable(&event) {
+        return Err(halt);
+    }
+    let mut tally = Tally::new();
+    for (stream, after) in strangers {
+        tally.finding(
+            stream.to_string(),
+            format!("answers of {to} only, which the service prefers and which has backends"),
+            format!(
+                "answered by another cluster {} ms after its clustermesh-apiserver went",
+                after.as_millis()
+            ),
+        );
+    }
+    seen.judge_unnoticed(&mut tally, &TESTED, &event, &cast.facts.thresholds);
+    Ok(tally.verdict())
+}
+
+/// Whole seconds of a duration as Go writes it (`1m30s`, `0s`); none where it is not one.
+fn seconds(text: &str) -> Option<u64> {
+    let (mut total, mut number) = (0, String::new());
+    for letter in text.chars() {
+        match letter {
+            '0'..='9' | '.' => number.push(letter),
+            unit => {
+                let value: f64 = std::mem::take(&mut number).parse().ok()?;
+                total += match unit {
+                    'h' => (value * 3600.0) as u64,
+                    'm' => (value * 60.0) as u64,
+                    's' => value as u64,
+                    _ => return None,
+                };
+            }
+        }
+    }
+    number.is_empty().then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(seconds("0s"), Some(0));
+        assert_eq!(seconds("1m30s"), Some(90));
+        assert_eq!(seconds("2h0m5s"), Some(7205));
+        assert_eq!(seconds("soon"), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! A node is gone without a word, with a backend on it.
+
+use super::NEEDS;
+use super::cast::{self, Cast, REPLICAS};
+use super::observed::Event;
+use super::patience::{Halt, patiently};
+use super::recording::{Plan, Recording, unknown};
+use super::stream::TESTED;
+use async_trait::async_trait;
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Identity, Needs, Scope, Tally, Verdict};
+use std::time::Duration;
+
+/// A node of a backend is lost.
+pub struct NodeLost;
+
+const MARGIN: Duration = Duration::from_secs(3);
+
+#[async_trait]
+impl Check for NodeLost {
+    fn id(&self) -> CheckId {
+        CheckId::from("failover::node_lost")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "When a node is lost, its backends' share is taken over in time, and DNS with it",
+            proves: "The control plane notices a node that is gone without a word, its backends leave the data path of the others, and every kind of stream, name resolution included, is answered again for good within the promised recovery.",
+            how: "Streams to Service failover-local run from a client on another node while a node with a backend is cut off: by the operators' command where there is one, otherwise it is cordoned and the run's pods on it are deleted without grace, which is the most that an API can do. Every stream must be good again within `recovery` of the thresholds (60 s by default).",
+            control: "A neighbour on the client's node and one in the other cluster, at the same spacing.",
+            when_red: "`kubectl get nodes` and `kubectl -n meshproof get endpointslices -o yaml` tell when the node was noticed; for DNS `kubectl -n kube-system get pods -o wide`: do the replicas share one node?",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["node-detection-late", "dns-dies-with-node"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        patiently(context, |least| judge(context, least)).await
+    }
+}
+
+async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
+    let cluster = context.instance.from();
+    let cast = Cast::of(context, cluster).await?;
+    // The last such pair, since the first node is a control plane's more often than not.
+    let pairs = cast.backends.iter().rev();
+    let pair = pairs.flat_map(|backend| cast.clients.iter().map(move |client| (backend, client)));
+    let Some((backend, client)) = pair.into_iter().find(|(backend, client)| backend.node != client.node) else {
+        return Err(Verdict::inconclusive(
+            "no backend runs on another node than a client, so no node can be lost from a distance",
+        )
+        .into());
+    };
+    if cast.backends.iter().all(|other| other.node == backend.node) {
+        return Err(Verdict::inconclusive(format!(
+            "all backends run on {}, so nobody would be left to take over",
+            backend.node
+        ))
+        .into());
+    }
+    let plan = Plan {
+        context,
+        client,
+        control: client,
+        service: cast.service(cluster, "failover-local")?,
+        cast: &cast,
+        least,
+    };
+    let own = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == cluster.as_str());
+    let mut recording = Recording::start(&plan, own).await?;
+    let environment = &context.environment;
+    let disruption = Disruption::NodeLost {
+        node: backend.node.clone(),
+    };
+    let limit = cast.facts.thresholds.recovery;
+    let event = Event::begin();
+    let disrupted = environment.disrupt(cluster, &disruption).await.map_err(unknown);
+    let event = event.end();
+    let other = |who: Option<&Identity>| who.is_some_and(|who| who.pod != backend.id.pod);
+    let settled = match &disrupted {
+        Ok(()) => {
+            let within = limit + MARGIN;
+            recording
+                .until(within, |seen| seen.all_settled(Some(event.returned), &other))
+                .await
+        }
+        Err(_) => Ok(false),
+    };
+    let unsettled = recording.seen.unsettled(Some(event.returned), &other);
+    let seen = recording.stop().await;
+    // Whatever was seen, the node comes back.
+    let restored = environment.restore(cluster, &disruption).await.map_err(unknown);
+    disrupted?;
+    restored?;
+    let (settled, seen) = (settled?, seen?);
+    cast::ready(context, cluster, "backend", REPLICAS).await?;
+
+    context.evidence(format!("{} was lost, with {} on it", backend.node, backend.id));
+    seen.tell(context, &event);
+    seen.tell_time(context, "last_stale_answer", event.returned, |series, since| {
+        series.last_answered(since, |who| who.pod == backend.id.pod)
+    });
+    if let Some(halt) = seen.unusable(&event) {
+        return Err(halt);
+    }
+    let mut tally = Tally::new();
+    if !settled {
+        tally.finding(
+            backend.node.to_string(),
+            format!(
+                "every stream good again within {} s, without the node's backend",
+                limit.as_secs()
+            ),
+            unsettled,
+        );
+    }
+    seen.judge_recovery(&mut tally, &TESTED, &event, limit);
+    Ok(tally.verdict())
+}

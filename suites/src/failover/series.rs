@@ -1,0 +1,255 @@
+//! The arithmetic of availability: what a stream's samples say about outages, losses and who answered. Pure; times are
+//! microseconds of the agent's clock.
+//!
+//! An outage is known as an interval: n losses in a row at spacing dt mean that it lasted longer than (n-1) dt and shorter than
+//! (n+1) dt, since it began after the last good probe was sent and ended before the next good one.
+
+use meshproof_contract::{Identity, StreamReport, StreamResult, StreamSample};
+use std::collections::BTreeMap;
+
+/// Everything known of one stream.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    start: u64,
+    interval: u64,
+    samples: BTreeMap<u64, StreamResult>,
+    servers: Vec<Identity>,
+    /// Largest lag of the generator, in microseconds.
+    pub lag: u64,
+    /// Samples that nobody collected in time.
+    pub overwritten: u64,
+    /// How often a shared connection was opened.
+    pub connections: u32,
+}
+
+/// Losses in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When the first lost probe was due.
+    pub first: u64,
+    /// When the last one was.
+    pub last: u64,
+    /// How many.
+    pub losses: u64,
+    /// Longer than this, in microseconds.
+    pub at_least: u64,
+    /// Shorter than this; unknown when the stream ended with a loss.
+    pub at_most: Option<u64>,
+}
+
+/// What a stretch of a stream comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Probes whose outcome is known.
+    pub sent: u64,
+    /// Those that failed.
+    pub lost: u64,
+    /// Most losses in a row, as an outage.
+    pub longest: Option<Outage>,
+    /// Longest time between two answers, from answer to answer: what a user waits.
+    pub longest_gap: u64,
+    /// Losses divided by the rate.
+    pub loss_derived: u64,
+    /// From the first loss to the last: with [`Figures::loss_derived`] it tells flapping.
+    pub first_to_last: u64,
+}
+
+impl Series {
+    /// Takes in what a report tells.
+    pub fn add(&mut self, report: StreamReport) {
+        (self.start, self.interval) = (report.start, report.interval);
+        self.servers = report.servers;
+        self.lag = self.lag.max(report.lag);
+        self.overwritten += report.overwritten;
+        self.connections = self.connections.max(report.connections);
+        let samples = report.samples.into_iter();
+        self.samples
+            .extend(samples.map(|StreamSample { number, result }| (number, result)));
+    }
+
+    /// Microseconds between two probes.
+    pub fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// When a probe was due.
+    fn due(&self, number: u64) -> u64 {
+        self.start + number * self.interval
+    }
+
+    /// Samples that were due in `from..`, with that time.
+    fn since(&self, from: u64) -> impl DoubleEndedIterator<Item = (u64, &StreamResult)> {
+        let samples = self.samples.iter().map(|(number, result)| (self.due(*number), result));
+        samples.filter(move |(due, _)| *due >= from)
+    }
+
+    /// Who answered; none for a loss, and where no agent answers.
+    fn server(&self, result: &StreamResult) -> Option<&Identity> {
+        match result {
+            StreamResult::Good { server, .. } => self.servers.get(usize::try_from((*server)?).ok()?),
+            StreamResult::Bad { .. } => None,
+        }
+    }
+
+    /// Losses in a row, in order.
+    pub fn outages(&self, from: u64) -> Vec<Outage> {
+        let mut found: Vec<Outage> = Vec::new();
+        let mut open = false;
+        for (due, result) in self.since(from) {
+            match (result, open) {
+                (StreamResult::Good { .. }, true) => {
+                    if let Some(outage) = found.last_mut() {
+                        outage.at_most = Some((outage.losses + 1) * self.interval);
+                    }
+                    open = false;
+                }
+                (StreamResult::Good { .. }, false) => {}
+                (StreamResult::Bad { .. }, true) => {
+                    if let Some(outage) = found.last_mut() {
+                        outage.losses += 1;
+                        outage.last = due;
+                        outage.at_least = (outage.losses - 1) * self.interval;
+                    }
+                }
+                (StreamResult::Bad { .. }, false) => {
+                    found.push(Outage {
+                        first: due,
+                        last: due,
+                        losses: 1,
+                        at_least: 0,
+                        at_most: None,
+                    });
+                    open = true;
+                }
+            }
+        }
+        found
+    }
+
+    /// What the stream from `from` on comes to.
+    pub fn figures(&self, from: u64) -> Figures {
+        let outages = self.outages(from);
+        let sent = self.since(from).count() as u64;
+        let lost = outages.iter().map(|outage| outage.losses).sum();
+        let longest = outages.iter().copied().max_by_key(|outage| outage.losses);
+        let first_to_last = match (outages.first(), outages.last()) {
+            (Some(first), Some(last)) => last.last - first.first,
+            _ => 0,
+        };
+        Figures {
+            sent,
+            lost,
+            longest,
+            longest_gap: self.longest_gap(from),
+            loss_derived: lost * self.interval,
+            first_to_last,
+        }
+    }
+
+    fn longest_gap(&self, from: u64) -> u64 {
+        let mut answers: Vec<u64> = self
+            .since(from)
+            .filter_map(|(due, result)| match result {
+                StreamResult::Good { latency, .. } => Some(due + u64::from(*latency)),
+                StreamResult::Bad { .. } => None,
+            })
+            .collect();
+        answers.sort_unstable();
+        answers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    }
+
+    /// When the last loss that was due since `from` was due.
+    pub fn last_loss(&self, from: u64) -> Option<u64> {
+        self.since(from)
+            .rev()
+            .find(|(_, result)| matches!(result, StreamResult::Bad { .. }))
+            .map(|(due, _)| due)
+    }
+
+    /// The losses since `from`, by what became of them.
+    pub fn kinds(&self, from: u64) -> BTreeMap<String, u64> {
+        let mut kinds = BTreeMap::new();
+        for (_, result) in self.since(from) {
+            if let StreamResult::Bad { outcome } = result {
+                *kinds.entry(super::kind(outcome).to_owned()).or_default() += 1;
+            }
+        }
+        kinds
+    }
+
+    /// Whether an agent could not try some probe since `from`: its own trouble, not the network's.
+    pub fn local_errors(&self, from: u64) -> u64 {
+        self.since(from)
+            .filter(|(_, result)| matches!(result, StreamResult::Bad { outcome } if outcome.is_local_error()))
+            .count() as u64
+    }
+
+    /// When the first answer since `from` came by a server that fits.
+    pub fn first_answer(&self, from: u64, fits: impl Fn(&Identity) -> bool) -> Option<u64> {
+        self.since(from).find_map(|(due, result)| match result {
+            StreamResult::Good { latency, .. } if self.server(result).is_some_and(&fits) => {
+                Some(due + u64::from(*latency))
+            }
+            _ => None,
+        })
+    }
+
+    /// When the last probe since `from` was due that a server answered that fits.
+    pub fn last_answered(&self, from: u64, fits: impl Fn(&Identity) -> bool) -> Option<u64> {
+        self.last_answered_before(from, u64::MAX, fits)
+    }
+
+    /// The same, for probes that were due before `until`.
+    pub fn last_answered_before(&self, from: u64, until: u64, fits: impl Fn(&Identity) -> bool) -> Option<u64> {
+        self.since(from)
+            .rev()
+            .skip_while(|(due, _)| *due >= until)
+            .find(|(_, result)| self.server(result).is_some_and(&fits))
+            .map(|(due, _)| due)
+    }
+
+    /// Answers since `from` by each cluster, and by any.
+    pub fn by_cluster(&self, from: u64) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, result) in self.since(from) {
+            if let Some(server) = self.server(result) {
+                *counts.entry(server.cluster.clone()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Who answered the last good probe that was due before `until`.
+    pub fn last_server(&self, until: u64) -> Option<&Identity> {
+        self.since(0)
+            .take_while(|(due, _)| *due < until)
+            .filter_map(|(_, result)| self.server(result))
+            .last()
+    }
+
+    /// Whether the last `count` probes were all good, and all were due since `from`; those under way do not count.
+    pub fn settled(&self, from: u64, count: usize, fits: impl Fn(Option<&Identity>) -> bool) -> bool {
+        let last: Vec<_> = self.since(from).rev().take(count).collect();
+        last.len() == count
+            && last
+                .iter()
+                .all(|(_, result)| matches!(result, StreamResult::Good { .. }) && fits(self.server(result)))
+    }
+
+    /// Whether the last `count` probes since `from` were all lost.
+    pub fn silent(&self, from: u64, count: usize) -> bool {
+        let last: Vec<_> = self.since(from).rev().take(count).collect();
+        last.len() == count
+            && last
+                .iter()
+                .all(|(_, result)| matches!(result, StreamResult::Bad { .. }))
+    }
+
+    /// When the newest known probe was due.
+    pub fn newest(&self) -> Option<u64> {
+        self.samples.keys().next_back().map(|number| self.due(*number))
+    }
+}
+
+#[cfg(test)]
+mod tests;

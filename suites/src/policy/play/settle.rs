@@ -1,0 +1,135 @@
+//! Waits until a change of policy has come through in every cell, and measures how long that takes.
+
+use super::look::{Pace, look};
+use super::realized::{Realized, realized};
+use super::{Row, object};
+use crate::policy::cell::Compared;
+use crate::policy::scene::Scene;
+use meshproof_contract::CheckContext;
+use meshproof_policy::Expected;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// How long a change may take to come through.
+pub const WITHIN: Duration = Duration::from_secs(6);
+/// Where Cilium says that the change is realized on every node of the ward, deviations that last so long will stay.
+const REALIZED_GRACE: Duration = Duration::from_millis(1500);
+/// Cells that are looked at while waiting.
+const GLANCES: usize = 8;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Every cell as the policies say.
+    Enforced,
+    /// Every cell open.
+    Open,
+}
+
+impl Goal {
+    fn of(self, row: &Row) -> Expected {
+        match self {
+            Goal::Enforced => row.decision.expected,
+            Goal::Open => Expected::Allowed,
+        }
+    }
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Settled {
+    /// From the change to the start of the first look at which every cell was right; none if that never was.
+    pub after: Option<Duration>,
+    /// The last look at every cell.
+    pub last: Vec<Compared>,
+    /// Looks that found some of the changing cells changed and others not.
+    pub half: u32,
+    /// What Cilium says, where it was asked.
+    pub realized: Option<Realized>,
+}
+
+/// Looks at a few of the cells that change until all have, then at every cell until all are right.
+pub async fn settle(
+    context: &CheckContext,
+    scene: &Scene,
+    rows: &[Row],
+    goal: Goal,
+    policies: &[Value],
+    pace: &Pace,
+    start: Instant,
+) -> Settled {
+    let environment = context.environment.as_ref();
+    let changing = sample(rows);
+    let hasty = Pace {
+        denied: pace.glance,
+        ..*pace
+    };
+    let (mut half, mut changed) = (0, None);
+    loop {
+        let begun = Instant::now();
+        let round = look(environment, &changing, |row| goal.of(row), &hasty).await;
+        let right = round.compared.iter().filter(|c| **c == Compared::Right).count();
+        if right == changing.len() {
+            changed = Some(begun - start);
+            break;
+        }
+        half += u32::from(right > 0);
+        if start.elapsed() >= REALIZED_GRACE {
+            break;
+        }
+        sleep_until(begun + Duration::from_millis(15)).await;
+    }
+    let mut told = None;
+    let mut before: Option<Vec<Compared>> = None;
+    loop {
+        let begun = Instant::now();
+        let round = look(environment, rows, |row| goal.of(row), pace).await;
+        // What an agent could not try is tried again too: a machine is busy for a moment, not for ever.
+        if round.compared.iter().all(|c| *c == Compared::Right) {
+            return Settled {
+                after: Some(changed.take().unwrap_or(begun - start)),
+                last: round.compared,
+                half,
+                realized: told,
+            };
+        }
+        let (changed_since, seen) = (begun - start, rights(&round.compared));
+        let steady = before.as_deref().map(rights).as_ref() == Some(&seen);
+        if changed_since >= REALIZED_GRACE && steady && told != Some(Realized::Everywhere) {
+            let names = policies.iter().map(|p| object::reference(p).name).collect::<Vec<_>>();
+            told = Some(realized(environment, scene, &names, goal).await);
+        }
+        let lasting = changed_since >= REALIZED_GRACE && steady && told == Some(Realized::Everywhere);
+        if lasting || start.elapsed() >= WITHIN {
+            return Settled {
+                after: None,
+                last: round.compared,
+                half,
+                realized: told,
+            };
+        }
+        changed = None;
+        before = Some(round.compared);
+        sleep_until(begun + Duration::from_millis(50)).await;
+    }
+}
+
+fn rights(compared: &[Compared]) -> Vec<bool> {
+    compared.iter().map(|c| *c == Compared::Right).collect()
+}
+
+/// Whether the policies change what the cell shows.
+pub fn changes(row: &Row) -> bool {
+    !matches!(
+        row.decision.expected,
+        Expected::Allowed | Expected::AllowedIfAuthenticated
+    )
+}
+
+/// Some of the rows that the policies change, spread over all of them.
+fn sample(rows: &[Row]) -> Vec<Row> {
+    let changing: Vec<&Row> = rows.iter().filter(|row| changes(row)).collect();
+    let step = changing.len().div_ceil(GLANCES).max(1);
+    changing.into_iter().step_by(step).cloned().collect()
+}
