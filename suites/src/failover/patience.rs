@@ -4,11 +4,12 @@ use meshproof_contract::{CheckContext, Verdict};
 use std::time::Duration;
 
 /// Spacings of probes, the first by default. An outage is known to twice the spacing.
-const SPACINGS: [Duration; 4] = [
+const SPACINGS: [Duration; 5] = [
     Duration::from_millis(10),
     Duration::from_millis(20),
     Duration::from_millis(50),
     Duration::from_millis(100),
+    Duration::from_millis(200),
 ];
 /// How often an event is tried.
 const TRIES: usize = 3;
@@ -40,9 +41,12 @@ impl Halt {
     }
 }
 
-/// The spacings from this one on.
-pub fn spacings(least: Duration) -> impl Iterator<Item = Duration> {
-    SPACINGS.into_iter().filter(move |spacing| *spacing >= least)
+/// The next spacing at which so late a generator has room, or the widest.
+pub fn roomier(lag: u64, than: Duration) -> Duration {
+    let mut wider = SPACINGS.into_iter().filter(|spacing| *spacing > than);
+    wider
+        .find(|spacing| spacing.as_micros() >= u128::from(lag) * 2)
+        .unwrap_or(SPACINGS[SPACINGS.len() - 1])
 }
 
 /// The first spacing for which so late a generator is not late; none if there is none so wide.
@@ -91,8 +95,9 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(wider(11_000, ms(10)), Some(ms(20)));
         assert_eq!(wider(25_000, ms(10)), Some(ms(50)));
-        assert_eq!(wider(90_000, ms(10)), None);
-        assert_eq!(wider(1000, ms(100)), None);
-        assert_eq!(spacings(ms(20)).next(), Some(ms(20)));
+        assert_eq!(wider(190_000, ms(10)), None);
+        assert_eq!(wider(1000, ms(200)), None);
+        assert_eq!(roomier(11_000, ms(10)), ms(50));
+        assert_eq!(roomier(500_000, ms(10)), ms(200));
     }
 }

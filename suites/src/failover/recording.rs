@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 pub const SETTLED: usize = 20;
 /// How long streams may take to be settled before the event.
 const BASELINE: Duration = Duration::from_secs(10);
+/// How long the machine may take to be quiet enough to begin.
+const QUIET_WITHIN: Duration = Duration::from_secs(15);
 /// Between collections.
 const LOOK: Duration = Duration::from_millis(60);
 
@@ -48,12 +50,10 @@ pub struct Recording<'a> {
 impl<'a> Recording<'a> {
     /// Starts all streams, and returns once all are good in a row as `fits` says of who answers: the state before the event.
     pub async fn start(plan: &Plan<'a>, fits: impl Fn(Option<&Identity>) -> bool) -> Result<Self, Halt> {
-        let mut late = None;
-        for spacing in patience::spacings(plan.least) {
-            // One that is late already would be later during the event.
-            if late.is_some_and(|late: u64| u128::from(late) * 2 > spacing.as_micros()) {
-                continue;
-            }
+        let begun = Instant::now();
+        let (mut spacing, mut late) = (plan.least, 0);
+        // A burst of work on the machine passes: it is tried until one has lasted.
+        while begun.elapsed() < QUIET_WITHIN {
             let mut recording = Self::begin(plan, spacing).await?;
             let settled = recording.until(BASELINE, |seen| seen.all_settled(None, &fits)).await?;
             if !settled {
@@ -61,16 +61,17 @@ impl<'a> Recording<'a> {
                 recording.stop().await?;
                 return Err(Verdict::inconclusive(format!("before anything was done: {told}")).into());
             }
-            let lag = recording.seen.lag();
-            if u128::from(lag) * 2 <= spacing.as_micros() {
+            late = recording.seen.lag();
+            // Half of it, since more is to come.
+            if u128::from(late) * 2 <= spacing.as_micros() {
                 return Ok(recording);
             }
             recording.stop().await?;
-            late = Some(lag);
+            spacing = patience::roomier(late, spacing);
         }
         Err(Verdict::inconclusive(format!(
             "the generator of the probes is up to {} ms late before anything is done: the agent's machine is too busy",
-            late.unwrap_or(0).div_ceil(1000)
+            late.div_ceil(1000)
         ))
         .into())
     }

@@ -1,7 +1,6 @@
 //! One cell of a policy's matrix: who asks whom for what, how that is probed, and whether the outcome is the expected one.
 
 use super::actor::Actor;
-use crate::probes;
 use meshproof_contract::probe::{Connection, Search};
 use meshproof_contract::{Action, DnsCode, Outcome, Probe, RecordType, Target, Transport, port};
 use meshproof_policy::{Expected, Flow, HttpRequest, Party, Protocol, Request};
@@ -152,11 +151,14 @@ impl Cell {
                     wrong()
                 }
             }
-            (Expected::Allowed, Outcome::Dns { code, .. }) => match code {
-                // A name that is not there was answered by the server all the same.
-                DnsCode::NoError | DnsCode::NxDomain => Compared::Right,
-                _ => wrong(),
-            },
+            // A name that is not there was answered by the server all the same.
+            (
+                Expected::Allowed,
+                Outcome::Dns {
+                    code: DnsCode::NoError | DnsCode::NxDomain,
+                    ..
+                },
+            ) => Compared::Right,
             (Expected::Dropped, Outcome::Timeout { .. }) => Compared::Right,
             (Expected::Forbidden, Outcome::Answered { status: Some(403), .. }) => Compared::Right,
             (
@@ -167,11 +169,6 @@ impl Cell {
             ) => Compared::Right,
             _ => wrong(),
         }
-    }
-
-    /// How long it may take if it should pass.
-    pub fn patience(&self) -> Duration {
-        probes::DEADLINE
     }
 }
 

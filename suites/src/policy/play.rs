@@ -56,7 +56,7 @@ pub async fn play(
     };
     let (rows, pace) = open_before(context, name, rows, tally).await?;
     // A policy that changes nothing cannot be told from one that was never applied.
-    if !rows.iter().any(|row| settle::changes(row)) {
+    if !rows.iter().any(settle::changes) {
         tally.unknown(format!(
             "{name}: no path that the policy should close was open before, so it could not be seen in force"
         ));

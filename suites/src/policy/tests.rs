@@ -21,7 +21,8 @@ use tokio::time::Instant;
 type Meddle = Arc<dyn Fn(&str, Expected, &Flow) -> Expected + Send + Sync>;
 
 /// Objects with the time from which they act, and that from which they do not.
-type Objects = Arc<Mutex<BTreeMap<(ClusterName, String), (Value, Instant, Option<Instant>)>>>;
+type Objects = Arc<Mutex<BTreeMap<(ClusterName, String), Acting>>>;
+type Acting = (Value, Instant, Option<Instant>);
 
 /// The mesh.
 pub struct World {

@@ -17,14 +17,17 @@ pub const GROUPS: [&str; 3] = ["a", "b", "c"];
 /// The group with a pod on every node.
 pub const EVERYWHERE: &str = "all";
 
+/// An environment, its cluster and a group.
+type Key = (usize, ClusterName, &'static str);
+
 /// Groups that are lent, in every environment of this process.
-static LENT: LazyLock<Mutex<BTreeSet<(usize, ClusterName, &'static str)>>> = LazyLock::new(Mutex::default);
+static LENT: LazyLock<Mutex<BTreeSet<Key>>> = LazyLock::new(Mutex::default);
 static RETURNED: Notify = Notify::const_new();
 
 /// A group on loan; given back when dropped.
 #[derive(Debug)]
 pub struct Ward {
-    key: (usize, ClusterName, &'static str),
+    key: Key,
 }
 
 impl Ward {
@@ -36,7 +39,7 @@ impl Ward {
             let free = {
                 let mut lent = LENT.lock().unwrap_or_else(PoisonError::into_inner);
                 let key = |group: &&'static str| (world, cluster.clone(), *group);
-                let free = groups.iter().map(|group| key(group)).find(|key| !lent.contains(key));
+                let free = groups.iter().map(key).find(|key| !lent.contains(key));
                 if let Some(key) = &free {
                     lent.insert(key.clone());
                 }

@@ -5,7 +5,7 @@ use crate::fault::{ActiveFaults, Effect, FaultName, FaultSpec};
 use crate::state::{LabState, NodeState};
 
 use super::decide::{Refusal, RuleSet};
-use super::rule::{Kind, Layer7, Peer, Peers, PortNumber, Ports, Rule};
+use super::rule::{Entity, Kind, Layer7, Peer, Peers, PortNumber, Ports, Rule};
 use super::selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS};
 
 /// Something that the enforcement gets wrong.
@@ -25,7 +25,7 @@ pub(crate) enum PolicyFault {
     NamedPortIgnored,
     EgressIgnored,
     IngressIgnored,
-    ExceptIgnored,
+    CidrsMatchPods,
     NotRemoved,
     ClusterwideIgnored,
     KubernetesIgnored,
@@ -63,7 +63,7 @@ const CATALOGUE: [(PolicyFault, &str, &str); 24] = [
     (
         Is::NamesIgnored,
         "policy-fqdn-ignored",
-        "rules for names of the outside never match: nothing is reached by them",
+        "rules for names admit every address, pods included",
     ),
     (
         Is::RefusedInsteadOfDropped,
@@ -103,9 +103,9 @@ const CATALOGUE: [(PolicyFault, &str, &str); 24] = [
         "ingress rules are ignored",
     ),
     (
-        Is::ExceptIgnored,
-        "policy-cidr-except-ignored",
-        "exceptions from CIDRs are ignored",
+        Is::CidrsMatchPods,
+        "policy-cidr-matches-pods",
+        "rules for addresses select pods, too, although these have identities",
     ),
     (Is::NotRemoved, "policy-not-removed", "a deleted policy stays in force"),
     (
@@ -231,12 +231,12 @@ fn bend_peers(peers: &mut Peers, fault: PolicyFault) {
     let Peers::Of(peers) = peers else { return };
     match fault {
         Is::EntitiesIgnored => peers.retain(|peer| !matches!(peer, Peer::Entity(_))),
-        Is::NamesIgnored => peers.retain(|peer| !matches!(peer, Peer::Name(_))),
         _ => {}
     }
     for peer in peers {
         match (peer, fault) {
-            (Peer::Cidr { except, .. }, Is::ExceptIgnored) => except.clear(),
+            (peer @ Peer::Name(_), Is::NamesIgnored) => *peer = Peer::Entity(Entity::All),
+            (peer @ Peer::Cidr { .. }, Is::CidrsMatchPods) => *peer = Peer::Entity(Entity::All),
             (Peer::Labels(selector), Is::NamespaceIgnored) => {
                 selector
                     .0

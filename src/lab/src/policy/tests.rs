@@ -124,8 +124,8 @@ fn faults_bend_what_they_say() {
         (port("81"), Is::NotEnforcedOnOneNode, DENIED, Decision::Allow),
         (port("81"), Is::ClusterwideIgnored, DENIED, Decision::Allow),
         (
-            json!([{"fromCIDRSet": [{"cidr": "198.51.100.0/24", "except": ["198.51.100.0/28"]}]}]),
-            Is::ExceptIgnored,
+            json!([{"fromCIDRSet": [{"cidr": "203.0.113.0/24"}]}]),
+            Is::CidrsMatchPods,
             DENIED,
             Decision::Allow,
         ),

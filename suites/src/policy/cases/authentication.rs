@@ -48,7 +48,7 @@ pub const ALWAYS_FAILS: Family = Family {
         when_red: WHEN_RED,
     },
     scope: Scope::Cluster,
-    claim: ClaimKind::MutualAuth,
+    claim: ClaimKind::Policy,
     faults: &["policy-auth-ignored"],
     cases: &[Case {
         name: "authentication always fails",

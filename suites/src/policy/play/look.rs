@@ -2,6 +2,7 @@
 
 use super::Row;
 use crate::policy::cell::Compared;
+use crate::probes;
 use futures::future::join_all;
 use meshproof_contract::{AgentId, Distribution, Environment, Outcome};
 use meshproof_policy::Expected;
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub(crate) struct Pace {
     /// For a cell that must be dropped: silence for so long is taken for silence.
     pub denied: Duration,
+    /// For a cell that should answer.
+    pub open: Duration,
     /// For a first sight of whether a change has come through, which is no verdict.
     pub glance: Duration,
 }
@@ -21,6 +24,7 @@ impl Pace {
     /// Before anything was measured.
     pub const UNKNOWN: Self = Self {
         denied: Duration::from_millis(900),
+        open: probes::DEADLINE,
         glance: Duration::from_millis(300),
     };
 
@@ -32,6 +36,7 @@ impl Pace {
         let slow = Duration::from_micros(distribution.p99);
         Self {
             denied: (20 * slow).clamp(Duration::from_millis(400), Self::UNKNOWN.denied),
+            open: Self::UNKNOWN.open,
             glance: (10 * slow).clamp(Duration::from_millis(40), Self::UNKNOWN.glance),
         }
     }
@@ -62,7 +67,7 @@ pub(crate) async fn look(
             let row = &rows[*index];
             row.cell.probe(match expected(row) {
                 Expected::Dropped => pace.denied,
-                _ => row.cell.patience(),
+                _ => pace.open,
             })
         });
         let outcomes = environment.probe(agent, probes.collect()).await;

@@ -63,6 +63,7 @@ pub async fn settle(
     let changing = sample(rows);
     let hasty = Pace {
         denied: pace.glance,
+        open: pace.glance,
         ..*pace
     };
     let (mut half, mut changed) = (0, None);
