@@ -5,8 +5,8 @@
 
 pub mod connectivity;
 pub mod dns;
-pub mod failover;
 pub mod encryption;
+pub mod failover;
 pub mod matrix;
 pub mod mesh;
 pub mod pages;
@@ -27,4 +27,12 @@ mod tests;
 use meshproof_contract::Suite;
 
 /// Every suite, in the order in which they are told: what the later ones observe rests on what the earlier ones prove.
-pub const ALL: &[&Suite] = &[&connectivity::SUITE, &dns::SUITE, &mesh::SUITE, &service::SUITE, &encryption::SUITE, &policy::SUITE, &failover::SUITE];
+pub const ALL: &[&Suite] = &[
+    &connectivity::SUITE,
+    &dns::SUITE,
+    &mesh::SUITE,
+    &service::SUITE,
+    &encryption::SUITE,
+    &policy::SUITE,
+    &failover::SUITE,
+];

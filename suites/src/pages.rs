@@ -97,7 +97,10 @@ fn describe(text: &mut String, check: &dyn Check) {
     if !blinding.is_empty() {
         line(
             text,
-            format_args!("- **Faults that blind it, so that it must not be green**: {}", blinding.join(", ")),
+            format_args!(
+                "- **Faults that blind it, so that it must not be green**: {}",
+                blinding.join(", ")
+            ),
         );
     }
 }

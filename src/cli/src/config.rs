@@ -3,7 +3,8 @@
 mod claims;
 mod error;
 mod file;
-pub mod page;
+#[cfg(test)]
+mod page;
 pub mod required;
 mod resolve;
 pub mod schema;

@@ -244,8 +244,14 @@ impl Faults {
 /// The faults of what is no module.
 fn own_faults() -> impl Iterator<Item = FaultSpec> {
     let services = service::faults().into_iter().chain(crate::service::fault::faults());
-    let services = services.chain(crate::service::memory::faults()).chain(failover::faults());
-    network::faults().into_iter().chain(node::faults()).chain(encryption::faults()).chain(services)
+    let services = services
+        .chain(crate::service::memory::faults())
+        .chain(failover::faults());
+    network::faults()
+        .into_iter()
+        .chain(node::faults())
+        .chain(encryption::faults())
+        .chain(services)
 }
 
 /// Every fault that a lab knows, without a lab: for lists and checks of names.

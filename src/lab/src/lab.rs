@@ -364,7 +364,11 @@ fn start_cluster(
     streams.serve(kubelets);
     // After the kubelets: a scheduler that sees only some of the nodes would crowd them.
     controller::start(&cluster.store, server.ca_pem(), grace, &lab.faults, tasks, stop);
-    tasks.spawn(service::program::run(Arc::clone(lab), Arc::clone(cluster), stop.clone()));
+    tasks.spawn(service::program::run(
+        Arc::clone(lab),
+        Arc::clone(cluster),
+        stop.clone(),
+    ));
     Ok(server)
 }
 

@@ -66,7 +66,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         cast: &cast,
         least,
     };
-    let mut recording = Recording::start(&plan, |who| who.is_some_and(|who| &who.cluster == cluster.as_str())).await?;
+    let mut recording = Recording::start(&plan, |who| who.is_some_and(|who| who.cluster == cluster.as_str())).await?;
     let event = Event::begin();
     let kept = recording.seen.server_before(Stream::LongTcp, event.called).cloned();
     let victim = cast

@@ -154,7 +154,7 @@ mod tests {
         };
         assert_eq!(kinds(embedded), [fqdn.clone(), l7("embedded")]);
         assert_eq!(kinds(Proxy::External), [fqdn.clone(), l7("external")]);
-        assert_eq!(kinds(Proxy::DnsOnly), [fqdn.clone()]);
+        assert_eq!(kinds(Proxy::DnsOnly), std::slice::from_ref(&fqdn));
         assert_eq!(kinds(Proxy::Unknown), [fqdn]);
         assert_eq!(kinds(Proxy::Off), []);
     }

@@ -293,4 +293,3 @@ fn drop_for_a_moment(container: &SystemContainer) {
         }
     });
 }
-

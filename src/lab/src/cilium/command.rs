@@ -32,7 +32,10 @@ const ENVOY: &str = "1.34.10";
 pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
     let (program, arguments) = argv.split_first()?;
     let program = program.rsplit('/').next()?;
-    if !matches!(program, "cilium-dbg" | "cilium" | "cilium-envoy" | "cilium-health" | "hubble") {
+    if !matches!(
+        program,
+        "cilium-dbg" | "cilium" | "cilium-envoy" | "cilium-health" | "hubble"
+    ) {
         return None;
     }
     if program == "cilium-envoy" {
@@ -59,7 +62,9 @@ pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, a
 /// Envoy's own executable: the lab's proxy stands for it, and says so.
 fn envoy(arguments: &[String]) -> Answer {
     match arguments {
-        [only] if only == "--version" => Answer::text(format!("\ncilium-envoy  version: lab/{ENVOY}/Clean/RELEASE/BoringSSL\n\n")),
+        [only] if only == "--version" => Answer::text(format!(
+            "\ncilium-envoy  version: lab/{ENVOY}/Clean/RELEASE/BoringSSL\n\n"
+        )),
         _ => Answer::failed("cilium-envoy: only --version is known here\n"),
     }
 }

@@ -39,7 +39,11 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
         let unshared = concerned(MeshFault::SharedIgnored);
         let newer = concerned(MeshFault::LegacyAnnotationIgnored);
         let merges = |local: &meshproof_apiserver::Object, remote: &Value| {
-            let global = if newer { is_global_by_newer(local) } else { is_global(local) };
+            let global = if newer {
+                is_global_by_newer(local)
+            } else {
+                is_global(local)
+            };
             (any || global && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
         };
         let mut backends = match concerned(MeshFault::RemoteBackendsMissing) {

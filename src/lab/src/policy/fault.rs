@@ -229,9 +229,8 @@ fn bend_rule(rule: &mut Rule, fault: PolicyFault) {
 
 fn bend_peers(peers: &mut Peers, fault: PolicyFault) {
     let Peers::Of(peers) = peers else { return };
-    match fault {
-        Is::EntitiesIgnored => peers.retain(|peer| !matches!(peer, Peer::Entity(_))),
-        _ => {}
+    if fault == Is::EntitiesIgnored {
+        peers.retain(|peer| !matches!(peer, Peer::Entity(_)));
     }
     for peer in peers {
         match (peer, fault) {
