@@ -55,6 +55,7 @@ const NEEDS: Needs = Needs {
     scenario: Some(crate::matrix::SCENARIO),
     claim: None,
     admission: meshproof_contract::Admission::Shared,
+    alters: false,
 };
 
 /// What measures time needs: nothing else of ours on the path meanwhile, or it would measure its neighbours.

@@ -38,6 +38,7 @@ const NEEDS: Needs = Needs {
     scenario: Some(crate::matrix::SCENARIO),
     claim: None,
     admission: Admission::Shared,
+    alters: false,
 };
 
 /// What measures time needs: nothing else of ours on the path meanwhile.

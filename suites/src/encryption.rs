@@ -53,6 +53,7 @@ const STATUS_NEEDS: Needs = Needs {
     scenario: None,
     claim: Some(ClaimKind::Encryption),
     admission: Admission::Shared,
+    alters: false,
 };
 
 /// What the checks need that send traffic.

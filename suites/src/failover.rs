@@ -36,6 +36,7 @@ const NEEDS: Needs = Needs {
     scenario: Some(cast::SCENARIO),
     claim: None,
     admission: Admission::Exclusive,
+    alters: true,
 };
 
 const MESH_NEEDS: Needs = Needs {

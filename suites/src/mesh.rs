@@ -28,4 +28,5 @@ const STATUS_NEEDS: Needs = Needs {
     scenario: None,
     claim: Some(ClaimKind::ClusterMesh),
     admission: Admission::Shared,
+    alters: false,
 };

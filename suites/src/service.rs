@@ -51,6 +51,7 @@ const NEEDS: Needs = Needs {
     scenario: Some(side::SCENARIO),
     claim: None,
     admission: Admission::Shared,
+    alters: false,
 };
 
 /// What checks of merging need.

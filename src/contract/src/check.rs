@@ -136,6 +136,8 @@ pub struct Needs {
     pub claim: Option<ClaimKind>,
     /// Whether others may run beside it.
     pub admission: Admission,
+    /// Whether it changes objects of the run (services, workloads, policies) and waits for the change to come through.
+    pub alters: bool,
 }
 
 /// Whether a check bears company.

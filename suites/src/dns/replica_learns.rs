@@ -105,7 +105,7 @@ impl Check for ReplicaLearns {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        NEEDS
+        Needs { alters: true, ..NEEDS }
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-replica-stale"]

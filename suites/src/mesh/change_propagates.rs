@@ -66,6 +66,7 @@ impl Check for ChangePropagates {
         Needs {
             scenario: Some(SCENARIO),
             claim: Some(ClaimKind::ClusterMesh),
+            alters: true,
             admission: Admission::Shared,
         }
     }

@@ -60,6 +60,7 @@ impl Check for Family {
         Needs {
             scenario: Some(super::actor::SCENARIO),
             claim: Some(self.claim),
+            alters: true,
             ..Needs::default()
         }
     }

@@ -39,6 +39,7 @@ impl Check for Generated {
         Needs {
             scenario: Some(SCENARIO),
             claim: Some(ClaimKind::Policy),
+            alters: true,
             ..Needs::default()
         }
     }

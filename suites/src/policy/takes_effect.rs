@@ -107,6 +107,7 @@ impl Check for TakesEffect {
         Needs {
             scenario: Some(SCENARIO),
             claim: Some(ClaimKind::Policy),
+            alters: true,
             ..Needs::default()
         }
     }

@@ -32,7 +32,10 @@ impl Check for AnnotationChange {
         Scope::Direction
     }
     fn needs(&self) -> Needs {
-        MESH_NEEDS
+        Needs {
+            alters: true,
+            ..MESH_NEEDS
+        }
     }
     fn faults(&self) -> &'static [&'static str] {
         &["global-backends-never-removed", "global-annotation-ignored"]

@@ -44,7 +44,10 @@ impl Check for FallsOver {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        MESH_NEEDS
+        Needs {
+            alters: true,
+            ..MESH_NEEDS
+        }
     }
     fn faults(&self) -> &'static [&'static str] {
         &["global-affinity-no-fallback", "global-affinity-ignored"]

@@ -56,7 +56,10 @@ impl Check for OtherSide {
         Scope::Direction
     }
     fn needs(&self) -> Needs {
-        MESH_NEEDS
+        Needs {
+            alters: true,
+            ..MESH_NEEDS
+        }
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.0 {

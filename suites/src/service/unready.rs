@@ -46,7 +46,7 @@ impl Check for Unready {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        NEEDS
+        Needs { alters: true, ..NEEDS }
     }
     fn faults(&self) -> &'static [&'static str] {
         &[

@@ -17,13 +17,15 @@ use anyhow::{Context, anyhow};
 use bench::{Bench, Queue};
 use futures::future::join_all;
 use matrix::{Coverage, Matrix};
-use meshproof_contract::{Admission, Check, Exit, Verdict};
-use meshproof_engine::{Filter, select};
+use meshproof_contract::{Admission, Check, CheckId, Exit, Verdict};
+use meshproof_engine::{Filter, Plan, select};
 use meshproof_report::RunFolder;
 use std::{
+    collections::BTreeSet,
     fs,
     time::{Duration, Instant},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Carries out `meshproof prove`.
 pub fn prove(args: &ProveArgs) -> Result<Exit, Fatal> {
@@ -58,26 +60,36 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
         .context("failed to watch for signals")
         .map_err(Fatal::environment)?;
     let folder = RunFolder::create(&args.report_dir, &new_run_id()).map_err(Fatal::usage)?;
-    let everything = select(&super::suites(), &lab_clusters(), &Filter::default()).map_err(Fatal::usage)?;
-
-    eprintln!("booting the lab");
-    let first = Bench::open(&everything, &cancel).await?;
-    let mut matrix = match first.healthy(&everything).await {
-        Ok(matrix) => matrix,
-        Err(fatal) => {
-            first.close().await;
-            return Err(fatal);
-        }
+    let coverage = match args.faults.is_empty() {
+        true => Coverage::AllFaults,
+        false => Coverage::SomeFaults,
     };
+    let everything = match coverage == Coverage::AllFaults || args.full {
+        true => Filter::default(),
+        false => these(faults.iter().flat_map(concerned)),
+    };
+    let everything = plan(&everything)?;
+
+    let labs = usize::from(args.labs.get()).min(faults.len());
+    eprintln!("booting {labs} labs");
+    let benches = open(labs, &everything, &cancel).await?;
+    eprintln!("the healthy labs: {} trials", everything.trials().len());
+    let parts = shares(&everything, labs)?;
+    let healthy = join_all(benches.iter().zip(&parts).map(|(bench, part)| bench.healthy(part))).await;
+    let mut matrix = Matrix::default();
+    for part in healthy {
+        match part {
+            Ok(part) => matrix.join(part),
+            Err(fatal) => {
+                join_all(benches.into_iter().map(Bench::close)).await;
+                return Err(fatal);
+            }
+        }
+    }
     let queue = Queue::new(faults, &matrix, args.full);
-    let others = usize::from(args.labs.get()).min(faults.len()) - 1;
-    let benches = join_all((0..others).map(|_| async {
-        let bench = Bench::open(&everything, &cancel).await?;
-        bench.work(&queue).await
-    }));
-    let (mine, theirs) = tokio::join!(first.work(&queue), benches);
+    let worked = join_all(benches.into_iter().map(|bench| bench.work(&queue))).await;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
-    for worked in std::iter::once(mine).chain(theirs) {
+    for worked in worked {
         match worked {
             Ok(worked) => rows.extend(worked),
             Err(fatal) => failures.push(fatal),
@@ -91,12 +103,45 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
     rows.sort_by_key(|(number, _)| *number);
     matrix.rows = rows.into_iter().map(|(_, row)| row).collect();
     write(&folder, &matrix)?;
-    let coverage = if args.faults.is_empty() {
-        Coverage::AllFaults
-    } else {
-        Coverage::SomeFaults
-    };
     Ok(conclude(&matrix, coverage, &folder, started.elapsed()))
+}
+
+/// As many labs with agents in them, or none: where one does not come up, the others go.
+async fn open(labs: usize, everything: &Plan, cancel: &CancellationToken) -> Result<Vec<Bench>, Fatal> {
+    let opened = join_all((0..labs).map(|_| Bench::open(everything, cancel))).await;
+    let (mut benches, mut failure) = (Vec::new(), None);
+    for opened in opened {
+        match opened {
+            Ok(bench) => benches.push(bench),
+            Err(fatal) => failure = failure.or(Some(fatal)),
+        }
+    }
+    match failure {
+        None => Ok(benches),
+        Some(fatal) => {
+            join_all(benches.into_iter().map(Bench::close)).await;
+            Err(fatal)
+        }
+    }
+}
+
+/// The plan's checks in as many parts.
+fn shares(everything: &Plan, parts: usize) -> Result<Vec<Plan>, Fatal> {
+    let checks: BTreeSet<CheckId> = everything.trials().iter().map(|trial| trial.check.id()).collect();
+    let share = |part| these(checks.iter().cloned().skip(part).step_by(parts));
+    (0..parts).map(|part| plan(&share(part))).collect()
+}
+
+fn these(checks: impl IntoIterator<Item = CheckId>) -> Filter {
+    Filter {
+        patterns: checks.into_iter().map(|check| check.to_string()).collect(),
+        exact: true,
+        ..Filter::default()
+    }
+}
+
+fn plan(filter: &Filter) -> Result<Plan, Fatal> {
+    select(&super::suites(), &lab_clusters(), filter).map_err(Fatal::usage)
 }
 
 fn write(folder: &RunFolder, matrix: &Matrix) -> Result<(), Fatal> {
@@ -131,24 +176,22 @@ fn conclude(matrix: &Matrix, coverage: Coverage, folder: &RunFolder, took: Durat
     }
 }
 
-/// The checks that meet a fault: those of its suites, of which the ones that must run alone, being slow, only if they
-/// name it.
-fn concerned(fault: &FaultEntry) -> Filter {
+/// The checks that meet a fault: those of its suites, of which the slow ones, which run alone or change something and wait for
+/// it, only if they name the fault.
+fn concerned(fault: &FaultEntry) -> Vec<CheckId> {
+    let meets = |check: &&&dyn Check| {
+        let (needs, name) = (check.needs(), fault.name.as_str());
+        let slow = needs.admission == Admission::Exclusive || needs.alters;
+        !slow || check.faults().contains(&name) || check.blinded_by().contains(&name)
+    };
     let suites = super::suites();
-    let checks = suites
+    let concerned = suites
         .iter()
         .filter(|suite| fault.suites.iter().any(|name| name == suite.name));
-    let meets = |check: &&&dyn Check| {
-        check.needs().admission == Admission::Shared || check.faults().contains(&fault.name.as_str())
-    };
-    let patterns = checks
+    concerned
         .flat_map(|suite| suite.checks.iter().filter(meets))
-        .map(|check| check.id().to_string());
-    Filter {
-        patterns: patterns.collect(),
-        exact: true,
-        ..Filter::default()
-    }
+        .map(|check| check.id())
+        .collect()
 }
 
 /// Whether a verdict is neither green nor a skip.
@@ -159,7 +202,6 @@ fn is_trouble(verdict: &Verdict) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn every_check_names_faults_that_exist_and_concern_its_suite() {

@@ -57,8 +57,8 @@ pub(crate) fn faults() -> Vec<FaultSpec> {
 /// What agents remember of services, while a fault makes it matter.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Backends with the last time that they were wanted.
-    seen: BTreeMap<String, BTreeMap<SocketAddrV4, (Backend, Instant)>>,
+    /// Backends that were wanted, with since when they no longer are.
+    seen: BTreeMap<String, BTreeMap<SocketAddrV4, (Backend, Option<Instant>)>>,
     /// Frontends that have had local backends since a fault came into force.
     had_local: BTreeMap<String, ()>,
     /// Frontends that lost all backends since a fault came into force.
@@ -92,12 +92,14 @@ impl Memory {
             if late || never {
                 let seen = self.seen.entry(key.clone()).or_default();
                 for backend in &service.backends {
-                    seen.insert(backend.address, (*backend, now));
+                    seen.insert(backend.address, (*backend, None));
                 }
-                for (backend, last) in seen.values() {
-                    let wanted = service.backends.iter().any(|b| b.address == backend.address);
-                    let due = *last + LATE;
-                    if !wanted && (never || due > now) {
+                for (backend, gone) in seen.values_mut() {
+                    if service.backends.iter().any(|b| b.address == backend.address) {
+                        continue;
+                    }
+                    let due = *gone.get_or_insert(now) + LATE;
+                    if never || due > now {
                         service.backends.push(Backend {
                             state: BackendState::Active,
                             ..*backend
@@ -188,10 +190,14 @@ mod tests {
     fn a_late_removal_ends_and_says_when() {
         let (faults, mut memory, start) = (in_force(REMOVAL_LATE), Memory::default(), Instant::now());
         memory.bend(service(&[(244, 1), (244, 2)]), own(), &faults, start);
-        let soon = start + Duration::from_secs(1);
+        // However long nothing has changed before.
+        let gone = start + 10 * LATE;
+        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, gone);
+        assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
+        let soon = gone + Duration::from_secs(1);
         let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, soon);
-        assert_eq!((bent[0].backends.len(), again), (2, Some(start + LATE)));
-        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, start + LATE);
+        assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
+        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, gone + LATE);
         assert_eq!((bent[0].backends.len(), again), (1, None));
     }
 

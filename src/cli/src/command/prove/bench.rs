@@ -4,15 +4,16 @@ use super::{
     concerned,
     matrix::{Matrix, Row},
     pass::{Bystander, Pass},
+    plan, these,
 };
 use crate::{
-    command::run::{JOBS, TRIAL_TIMEOUT, execute, lab_clusters, new_run_id, scenarios},
+    command::run::{JOBS, TRIAL_TIMEOUT, execute, new_run_id, scenarios},
     fatal::Fatal,
     session::{Session, fault::FaultEntry, lab::Lab},
 };
 use anyhow::anyhow;
 use meshproof_contract::{CheckId, Exit, FaultName};
-use meshproof_engine::{Filter, Plan, Printer, RunOptions, select};
+use meshproof_engine::{Filter, Plan, Printer, RunOptions};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicUsize, Ordering},
@@ -92,18 +93,17 @@ impl Bench {
         self.lab.stop().await;
     }
 
-    /// Every check on the healthy lab: a matrix without rows.
-    pub(super) async fn healthy(&self, everything: &Plan) -> Result<Matrix, Fatal> {
+    /// The checks on the healthy lab: a matrix without rows.
+    pub(super) async fn healthy(&self, checks: &Plan) -> Result<Matrix, Fatal> {
         let mut matrix = Matrix::default();
-        for trial in everything.trials() {
+        for trial in checks.trials() {
             let faults = trial.check.faults().iter();
             let named = faults.map(|fault| FaultName::from(*fault)).collect::<BTreeSet<_>>();
             matrix.checks.insert(trial.check.id(), named);
             let blinding = trial.check.blinded_by().iter().map(|fault| FaultName::from(*fault));
             matrix.blinded.insert(trial.check.id(), blinding.collect());
         }
-        eprintln!("the healthy lab: {} trials", everything.trials().len());
-        let healthy = self.pass(everything).await?;
+        let healthy = self.pass(checks).await?;
         matrix.unhealthy = healthy.not_green();
         for (check, said) in &matrix.unhealthy {
             println!("FALSE ALARM  {check}: {said}");
@@ -140,14 +140,28 @@ impl Bench {
     }
 
     async fn meet(&self, fault: &FaultEntry, full: bool) -> Result<Row, Fatal> {
-        let filter = if full { Filter::default() } else { concerned(fault) };
-        let plan = select(&super::super::suites(), &lab_clusters(), &filter).map_err(Fatal::usage)?;
+        let filter = match full {
+            true => Filter::default(),
+            false => these(concerned(fault)),
+        };
+        let plan = plan(&filter)?;
+        let started = Instant::now();
         self.lab.inject(&fault.name).await?;
         let pass = self.pass(&plan).await;
         self.lab.heal(&fault.name).await?;
         let pass = pass?;
         let caught = pass.failed();
         let affected: BTreeSet<CheckId> = pass.not_green().into_keys().collect();
+        let met = Instant::now();
+        let unhealed = self.see_green(&affected).await?;
+        tracing::info!(
+            "{}: met by {} checks in {:.1} s, {} green again {:.1} s later",
+            fault.name,
+            pass.ran().len(),
+            (met - started).as_secs_f64(),
+            affected.len(),
+            met.elapsed().as_secs_f64()
+        );
         Ok(Row {
             fault: FaultName::from(fault.name.as_str()),
             summary: fault.summary.clone(),
@@ -157,7 +171,7 @@ impl Bench {
                 .filter(|check| !caught.contains_key(*check))
                 .cloned()
                 .collect(),
-            unhealed: self.see_green(&affected).await?,
+            unhealed,
             caught,
         })
     }
@@ -168,12 +182,7 @@ impl Bench {
         let mut left: Vec<CheckId> = checks.iter().cloned().collect();
         let mut said = BTreeMap::new();
         while !left.is_empty() {
-            let filter = Filter {
-                patterns: left.iter().map(ToString::to_string).collect(),
-                exact: true,
-                ..Filter::default()
-            };
-            let plan = select(&super::super::suites(), &lab_clusters(), &filter).map_err(Fatal::usage)?;
+            let plan = plan(&these(left))?;
             said = self.pass(&plan).await?.not_green();
             left = said.keys().cloned().collect();
             if Instant::now() > deadline {

@@ -91,6 +91,14 @@ pub enum Coverage {
 }
 
 impl Matrix {
+    /// Takes in what was seen of other checks.
+    pub fn join(&mut self, other: Self) {
+        self.checks.extend(other.checks);
+        self.blinded.extend(other.blinded);
+        self.unhealthy.extend(other.unhealthy);
+        self.rows.extend(other.rows);
+    }
+
     /// The defects, most serious first; none is the proof.
     pub fn defects(&self, coverage: Coverage) -> Vec<Defect> {
         let mut defects: Vec<Defect> = self

@@ -27,7 +27,10 @@ impl Bystander {
         tokio::spawn(async move {
             while let Some(event) = incoming.recv().await {
                 match event {
-                    Event::TrialFinished { trial, verdict, .. } => {
+                    Event::TrialFinished {
+                        trial, verdict, micros, ..
+                    } => {
+                        tracing::debug!("{trial}: {} in {} ms", verdict.word(), micros / 1000);
                         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                         kept.insert(trial, verdict);
                         counter.send_replace(kept.len());
