@@ -13,6 +13,8 @@ pub struct Series {
     start: u64,
     interval: u64,
     samples: BTreeMap<u64, StreamResult>,
+    /// The first probe whose outcome is not known yet.
+    open: u64,
     servers: Vec<Identity>,
     /// Largest lag of the generator, in microseconds.
     pub lag: u64,
@@ -65,6 +67,9 @@ impl Series {
         let samples = report.samples.into_iter();
         self.samples
             .extend(samples.map(|StreamSample { number, result }| (number, result)));
+        while self.samples.contains_key(&self.open) {
+            self.open += 1;
+        }
     }
 
     /// Microseconds between two probes.
@@ -227,27 +232,30 @@ impl Series {
             .last()
     }
 
-    /// Whether the last `count` probes were all good, and all were due since `from`; those under way do not count.
+    /// The last `count` of the probes since `from` before the first whose outcome is not known yet: behind that one, answers
+    /// come first and losses last, so that what is known there is better than what is true.
+    fn decided(&self, from: u64, count: usize) -> Option<Vec<&StreamResult>> {
+        let undecided = self.due(self.open);
+        let decided = self.since(from).rev().skip_while(|(due, _)| *due >= undecided);
+        let last: Vec<_> = decided.map(|(_, result)| result).take(count).collect();
+        (last.len() == count).then_some(last)
+    }
+
+    /// Whether the last `count` probes were all good, and all were due since `from`.
     pub fn settled(&self, from: u64, count: usize, fits: impl Fn(Option<&Identity>) -> bool) -> bool {
-        let last: Vec<_> = self.since(from).rev().take(count).collect();
-        last.len() == count
-            && last
-                .iter()
-                .all(|(_, result)| matches!(result, StreamResult::Good { .. }) && fits(self.server(result)))
+        let good = |result: &&StreamResult| matches!(result, StreamResult::Good { .. }) && fits(self.server(result));
+        self.decided(from, count).is_some_and(|last| last.iter().all(good))
     }
 
     /// Whether the last `count` probes since `from` were all lost.
     pub fn silent(&self, from: u64, count: usize) -> bool {
-        let last: Vec<_> = self.since(from).rev().take(count).collect();
-        last.len() == count
-            && last
-                .iter()
-                .all(|(_, result)| matches!(result, StreamResult::Bad { .. }))
+        let bad = |result: &&StreamResult| matches!(result, StreamResult::Bad { .. });
+        self.decided(from, count).is_some_and(|last| last.iter().all(bad))
     }
 
-    /// When the newest known probe was due.
+    /// When the newest probe was due of which, and of all before it, the outcome is known.
     pub fn newest(&self) -> Option<u64> {
-        self.samples.keys().next_back().map(|number| self.due(*number))
+        Some(self.due(self.open.checked_sub(1)?))
     }
 }
 

@@ -6,7 +6,7 @@ use meshproof_contract::{Outcome, Timing};
 const DT: u64 = 10_000;
 const START: u64 = 1_000_000;
 
-/// `L` answered by infra, `R` by apps, `.` lost; each answer takes 2 ms.
+/// `L` answered by infra, `R` by apps, `.` lost, `?` under way; each answer takes 2 ms.
 fn series(text: &str) -> Series {
     let identity = |cluster: &str| Identity {
         cluster: cluster.to_owned(),
@@ -33,6 +33,7 @@ fn series(text: &str) -> Series {
         samples: text
             .chars()
             .enumerate()
+            .filter(|(_, letter)| *letter != '?')
             .map(|(number, letter)| StreamSample {
                 number: number as u64,
                 result: result(letter),
@@ -113,6 +114,19 @@ fn a_stream_is_settled_when_enough_in_a_row_are_good_and_fit() {
     assert!(!series.settled(START + 5 * DT, 3, |_| true), "only two since then");
     assert!(super::tests::series("LL...").silent(START, 3));
     assert!(!super::tests::series("LL...L").silent(START, 1));
+}
+
+#[test]
+fn what_is_under_way_may_yet_be_lost() {
+    let series = series("..RRR?RRR");
+    assert!(series.settled(START, 3, |_| true), "of those before it");
+    assert!(
+        !series.settled(START + 3 * DT, 3, |_| true),
+        "none of those behind it counts"
+    );
+    assert!(super::tests::series("RRR...?R").silent(START, 3));
+    assert_eq!(series.newest(), Some(START + 4 * DT));
+    assert_eq!(super::tests::series("?").newest(), None);
 }
 
 #[test]
