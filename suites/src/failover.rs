@@ -13,6 +13,7 @@ pub mod backend_unready;
 pub mod local_backends_gone;
 pub mod mesh_apiserver_down;
 pub mod node_lost;
+pub mod other_cluster_lost;
 pub mod scaled_to_zero;
 
 use meshproof_contract::{Admission, ClaimKind, Needs, Outcome, Suite};
@@ -29,6 +30,7 @@ pub const SUITE: Suite = Suite {
         &mesh_apiserver_down::MeshApiServerDown,
         &agent_restart::AgentRestart,
         &node_lost::NodeLost,
+        &other_cluster_lost::OtherClusterLost,
     ],
 };
 

@@ -20,8 +20,14 @@ mod ward;
 mod tests;
 
 use cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
-use meshproof_contract::Suite;
+use meshproof_contract::{CheckContext, Suite};
 use proxied::Proxied;
+use std::time::Duration;
+
+/// How long a change of policy may take to come through on every node.
+fn enforced_within(context: &CheckContext) -> Duration {
+    context.environment.facts().thresholds.policy_enforcement
+}
 
 /// The suite.
 pub const SUITE: Suite = Suite {

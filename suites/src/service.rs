@@ -18,7 +18,7 @@ pub mod remote_only;
 pub mod sticky;
 pub mod unready;
 
-use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
+use meshproof_contract::{Admission, CheckContext, ClaimKind, Needs, Suite};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,9 @@ const SETTLES: Duration = Duration::from_secs(12);
 /// How long it is waited for in any case.
 const SETTLES_AT_LEAST: Duration = Duration::from_secs(3);
 /// How long a change may take until every node of the other cluster acts on it.
-const CHANGED_WITHIN: Duration = Duration::from_secs(10);
+fn changed_within(context: &CheckContext) -> Duration {
+    context.environment.facts().thresholds.propagation
+}
 
 /// How much of [`SETTLES`] is left: what was deployed long ago and is still otherwise will not come right by waiting.
 fn settles() -> Duration {

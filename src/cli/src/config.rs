@@ -50,6 +50,8 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// How long agents may take to become ready.
     pub ready_timeout: Option<Duration>,
+    /// Milliseconds between two probes of the streams that watch a disturbance.
+    pub stream_spacing_ms: Option<u32>,
     /// Trials at once.
     pub jobs: Option<u16>,
     /// Folder for the reports.

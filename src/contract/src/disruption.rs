@@ -27,6 +27,11 @@ pub enum Disruption {
         /// The node.
         node: NodeName,
     },
+    /// A whole cluster is gone: every node of it, by the operators' command. Without one there is no way.
+    ClusterLost {
+        /// Its nodes.
+        nodes: Vec<NodeName>,
+    },
     /// Cilium's agent on a node starts anew: its pod is deleted and its DaemonSet makes another.
     AgentRestart {
         /// The node.
@@ -41,6 +46,7 @@ impl fmt::Display for Disruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Disruption::NodeLost { node } => write!(f, "take node {node} away"),
+            Disruption::ClusterLost { nodes } => write!(f, "take all {} nodes away", nodes.len()),
             Disruption::AgentRestart { node } => write!(f, "restart Cilium's agent on node {node}"),
             Disruption::MeshApiServerDown => f.write_str("scale clustermesh-apiserver to zero"),
         }

@@ -212,6 +212,16 @@ pub enum EnvironmentError {
         /// What was to be done.
         what: String,
     },
+    /// A disruption for which the operators gave no means.
+    #[error(
+        "{cluster}: no way to {what}: nodePower in meshproof.yaml names commands that cut nodes and bring them back"
+    )]
+    NoMeans {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// What was to be done.
+        what: String,
+    },
     /// Something was asked outside the run's own namespaces.
     #[error("refused to touch {object} in {cluster}: it is not this run's own")]
     NotOurs {

@@ -22,6 +22,9 @@ pub struct Facts {
     /// Whether checks may disturb the clusters.
     #[serde(default)]
     pub consent: Consent,
+    /// Time between two probes of the streams that watch a disturbance, in milliseconds; 10 where nobody wants it otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_spacing_ms: Option<u32>,
     /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
     pub missing_agents: Vec<MissingAgent>,
 }

@@ -7,7 +7,7 @@ pub use series::series;
 use super::ALONE;
 use crate::matrix::{self, Cell, Class, Ends, Judged, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Thresholds, Verdict};
 use series::{Judgement, judge};
 use std::time::Duration;
 
@@ -36,17 +36,17 @@ const SLOW_SPACING: Duration = Duration::from_millis(4);
 
 impl RoundTrips {
     /// The 99th percentile that the service levels allow.
-    const fn limit(&self) -> Duration {
+    fn limit(&self, promised: &Thresholds) -> Duration {
         self.class.pick(
-            Duration::from_millis(100),
-            Duration::from_millis(100),
-            Duration::from_millis(500),
+            promised.local_latency,
+            promised.local_latency,
+            promised.cross_cluster_latency,
         )
     }
 
-    fn judge(&self, path: &Path, seen: &Seen) -> Judgement {
+    fn judge(&self, path: &Path, seen: &Seen, limit: Duration) -> Judgement {
         match seen.as_deref() {
-            Ok([outcome]) => judge(path, outcome, self.limit()),
+            Ok([outcome]) => judge(path, outcome, limit),
             Ok(_) => Judgement::of(Cell::Unknown(
                 "the agent answered something else than it was asked".to_owned(),
             )),
@@ -106,13 +106,13 @@ impl Check for RoundTrips {
             Err(verdict) => return verdict,
         };
         let covering = paths.covering();
-        let environment = context.environment.as_ref();
+        let (environment, limit) = (context.environment.as_ref(), self.limit(&facts.thresholds));
         let measure = async |paths: &[Path], spacing: Duration| -> Vec<Judgement> {
             let seen = matrix::observe(environment, paths, |path| vec![series(path, SAMPLES, spacing)]).await;
             paths
                 .iter()
                 .zip(&seen)
-                .map(|(path, seen)| self.judge(path, seen))
+                .map(|(path, seen)| self.judge(path, seen, limit))
                 .collect()
         };
         let mut judgements = measure(&covering, SPACING).await;
@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn slow_paths_are_red_unless_the_agent_itself_was_slow() {
         for (check, instance) in all() {
-            let limit = check.limit().as_micros() as u64;
+            let limit = check.limit(&Thresholds::default()).as_micros() as u64;
             let text = Fake::healthy()
                 .latency(limit + 1000)
                 .expect(&check, instance.clone(), "fail")
@@ -250,7 +250,7 @@ mod tests {
                 .await;
             lossy().lag(10_000).expect(&check, instance.clone(), "fail").await;
             let spikes = |every: u32| {
-                let slow = check.limit().as_micros() as u64 + 60_000;
+                let slow = check.limit(&Thresholds::default()).as_micros() as u64 + 60_000;
                 let spiky =
                     move |p: &crate::fake::Ask<'_>| p.number.is_multiple_of(every).then(|| p.answered_after(slow));
                 Fake::healthy().starved(1_900_000).rule(spiky)

@@ -20,8 +20,6 @@ const LOOKUPS: u32 = 200;
 const SPACING: Duration = Duration::from_millis(5);
 /// Spacing when a node is measured again.
 const SLOW_SPACING: Duration = Duration::from_millis(10);
-/// The service level for what stays inside a cluster, in microseconds.
-const LIMIT: u64 = 100_000;
 /// Share of lookups that must be answered for the latency to mean anything.
 const ANSWERED: f64 = 0.8;
 
@@ -33,9 +31,9 @@ impl Check for Latency {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "99 % of the lookups are answered within 100 ms, from every node",
+            title: "99 % of the lookups are answered within the service level (100 ms), from every node",
             proves: "Cluster DNS is quick enough for the service level of local traffic, wherever the pod is and whichever replica answers.",
-            how: "The client on every node asks for the service's absolute name over UDP 200 times, 5 ms apart whatever happened to the ones before, through its own nameserver. The 99th percentile must be within 100 ms. \
+            how: "The client on every node asks for the service's absolute name over UDP 200 times, 5 ms apart whatever happened to the ones before, through its own nameserver. The 99th percentile must be within `dnsLatency` of the thresholds (100 ms by default). \
                   Lost lookups are recorded; more than one in five is a finding here too (a path that loses one in ten passes in all but one of a million runs), less is judged by connectivity::round_trips.",
             control: "The lookups that were answered: without any the result is a finding for silence, and inconclusive if the agent could not ask. What is not right is measured once more at half the pace before it counts. An excess that is no more than the agent's own lag is inconclusive, and so is loss with a lag above 50 ms.",
             when_red: "`kubectl --context CONTEXT -n kube-system top pods -l k8s-app=kube-dns` (CPU limit reached?), conntrack and drops on the node named; one node only: its path to the replicas, see dns::replica_answers.",
@@ -65,10 +63,14 @@ impl Check for Latency {
         let once = probes::dns(&name, address_record(address), None, Transport::Udp);
         let mut tally = Tally::new();
         zone.note_missing(&mut tally);
+        let limit = context.environment.facts().thresholds.dns_latency;
         let measure = async |askers: &[AgentFacts], spacing: Duration| -> Vec<Row> {
             join_all(askers.iter().map(|asker| {
                 let series = Probe::series(once.action.clone(), DEADLINE, LOOKUPS, spacing);
-                async move { Row::of(&place(asker), &context.environment.probe(&asker.id, vec![series]).await) }
+                async move {
+                    let seen = context.environment.probe(&asker.id, vec![series]).await;
+                    Row::of(&place(asker), &seen, limit)
+                }
             }))
             .await
         };
@@ -97,12 +99,12 @@ struct Row {
 
 enum Said {
     Right(String),
-    Wrong { expected: &'static str, observed: String },
+    Wrong { expected: String, observed: String },
     Unknown(String),
 }
 
 impl Row {
-    fn of(from: &str, seen: &Result<Vec<Outcome>, EnvironmentError>) -> Self {
+    fn of(from: &str, seen: &Result<Vec<Outcome>, EnvironmentError>, limit: Duration) -> Self {
         let mut figures = Vec::new();
         let said = match seen.as_deref() {
             Ok(
@@ -115,7 +117,7 @@ impl Row {
                         ..
                     },
                 ],
-            ) => judge(latencies, failures, (*lag, *starved), &mut figures),
+            ) => judge(latencies, failures, (*lag, *starved), limit, &mut figures),
             Ok([Outcome::LocalError { reason }]) => Said::Unknown(format!("the agent could not try: {reason}")),
             Ok(_) => Said::Unknown("the agent answered something else than it was asked".to_owned()),
             Err(error) => Said::Unknown(error.to_string()),
@@ -145,6 +147,7 @@ fn judge(
     latencies: &[u32],
     failures: &[(u32, Outcome)],
     (lag, starved): (u64, Option<u64>),
+    limit: Duration,
     figures: &mut Vec<(&'static str, f64, Unit)>,
 ) -> Said {
     let ms = |us: u64| us as f64 / 1000.0;
@@ -173,38 +176,39 @@ fn judge(
             .map(|(_, failure)| format!("; the first: {failure}"))
             .unwrap_or_default();
         return Said::Wrong {
-            expected: "at least four in five are answered",
+            expected: "at least four in five are answered".to_owned(),
             observed: format!("{} of {asked} were not{first}", failures.len()),
         };
     };
     figures.push(("lookup_p50", times.p50 as f64, Unit::Microseconds));
     figures.push(("lookup_p99", times.p99 as f64, Unit::Microseconds));
-    if times.p99 <= LIMIT {
+    if times.p99 <= limit.as_micros() as u64 {
         Said::Right(format!(
             "{} lookups, p50 {:.1} ms, p99 {:.1} ms",
             times.count,
             ms(times.p50),
             ms(times.p99)
         ))
-    } else if let Some(why) = excuse(&times, lag, starved) {
+    } else if let Some(why) = excuse(&times, lag, starved, limit) {
         Said::Unknown(format!(
             "{why}, so p99 of {:.1} ms says nothing about the DNS server",
             ms(times.p99)
         ))
     } else {
         Said::Wrong {
-            expected: "99 % within 100 ms (service level)",
+            expected: format!("99 % within {} ms (service level)", limit.as_millis()),
             observed: format!("p50 {:.1} ms, p99 {:.1} ms", ms(times.p50), ms(times.p99)),
         }
     }
 }
 
 /// Why slow lookups may be the agent's own doing. A slow server is slow for the quickest lookup too; a busy machine delays some.
-fn excuse(times: &Distribution, lag: u64, starved: Option<u64>) -> Option<String> {
-    if times.min > LIMIT {
+fn excuse(times: &Distribution, lag: u64, starved: Option<u64>, limit: Duration) -> Option<String> {
+    let limit = limit.as_micros() as u64;
+    if times.min > limit {
         return None;
     }
-    if times.p99.saturating_sub(lag) <= LIMIT {
+    if times.p99.saturating_sub(lag) <= limit {
         let lag = lag as f64 / 1000.0;
         return Some(format!("the agent fell behind its own schedule by up to {lag:.0} ms"));
     }

@@ -55,6 +55,13 @@ impl Cast {
         Ok(Service { address, name })
     }
 
+    /// After how long a cluster withdraws the backends of one that it cannot reach; none: never, which is Cilium's default.
+    pub fn cache_ttl(&self, cluster: &ClusterName) -> Option<Duration> {
+        let cilium = self.facts.cluster(cluster)?.cilium.as_ref()?;
+        let ttl = seconds(cilium.config.get("clustermesh-cache-ttl")?)?;
+        (ttl > 0).then(|| Duration::from_secs(ttl))
+    }
+
     /// A neighbour on a client's node.
     pub fn neighbour(&self, client: &AgentFacts) -> Result<&AgentFacts, Verdict> {
         let here = self
@@ -132,4 +139,37 @@ pub async fn scale(context: &CheckContext, backend: &AgentFacts, replicas: usize
     patched
         .map(|_| ())
         .map_err(|error| Verdict::inconclusive(error.to_string()))
+}
+
+/// Whole seconds of a duration as Go writes it (`1m30s`, `0s`); none where it is not one.
+fn seconds(text: &str) -> Option<u64> {
+    let (mut total, mut number) = (0, String::new());
+    for letter in text.chars() {
+        match letter {
+            '0'..='9' | '.' => number.push(letter),
+            unit => {
+                let value: f64 = std::mem::take(&mut number).parse().ok()?;
+                total += match unit {
+                    'h' => (value * 3600.0) as u64,
+                    'm' => (value * 60.0) as u64,
+                    's' => value as u64,
+                    _ => return None,
+                };
+            }
+        }
+    }
+    number.is_empty().then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(seconds("0s"), Some(0));
+        assert_eq!(seconds("1m30s"), Some(90));
+        assert_eq!(seconds("2h0m5s"), Some(7205));
+        assert_eq!(seconds("soon"), None);
+    }
 }

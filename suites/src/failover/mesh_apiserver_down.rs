@@ -17,6 +17,8 @@ pub struct MeshApiServerDown;
 const WATCHED: Duration = Duration::from_millis(2000);
 const AFTERWARDS: Duration = Duration::from_millis(700);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Backends that are withdrawn after this time may be so while traffic is watched.
+const TOO_SOON: Duration = Duration::from_secs(10);
 
 #[async_trait]
 impl Check for MeshApiServerDown {
@@ -53,11 +55,10 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let (from, to) = (context.instance.from(), context.instance.to());
     let cast = Cast::of(context, from).await?;
     cast::ready(context, to, "backend", 1).await?;
-    let cilium = cast.facts.cluster(from).and_then(|cluster| cluster.cilium.as_ref());
-    let ttl = cilium.and_then(|cilium| cilium.config.get("clustermesh-cache-ttl"));
-    if let Some(ttl) = ttl.filter(|ttl| seconds(ttl).is_some_and(|s| s > 0 && s <= 10)) {
+    if let Some(ttl) = cast.cache_ttl(from).filter(|ttl| *ttl <= TOO_SOON) {
         return Err(Verdict::skipped(format!(
-            "clustermesh-cache-ttl of {from} is {ttl}: backends are withdrawn that soon, as it says"
+            "clustermesh-cache-ttl of {from} is {} s: backends are withdrawn that soon, as it says",
+            ttl.as_secs()
         ))
         .into());
     }
@@ -119,37 +120,4 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     }
     seen.judge_unnoticed(&mut tally, &TESTED, &event, &cast.facts.thresholds);
     Ok(tally.verdict())
-}
-
-/// Whole seconds of a duration as Go writes it (`1m30s`, `0s`); none where it is not one.
-fn seconds(text: &str) -> Option<u64> {
-    let (mut total, mut number) = (0, String::new());
-    for letter in text.chars() {
-        match letter {
-            '0'..='9' | '.' => number.push(letter),
-            unit => {
-                let value: f64 = std::mem::take(&mut number).parse().ok()?;
-                total += match unit {
-                    'h' => (value * 3600.0) as u64,
-                    'm' => (value * 60.0) as u64,
-                    's' => value as u64,
-                    _ => return None,
-                };
-            }
-        }
-    }
-    number.is_empty().then_some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::seconds;
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        assert_eq!(seconds("0s"), Some(0));
-        assert_eq!(seconds("1m30s"), Some(90));
-        assert_eq!(seconds("2h0m5s"), Some(7205));
-        assert_eq!(seconds("soon"), None);
-    }
 }

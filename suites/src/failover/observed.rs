@@ -54,6 +54,16 @@ impl Track {
         Duration::from_micros(micros.saturating_sub(self.at(instant)))
     }
 
+    /// Whether it has been good [`SETTLED`] times in a row since then.
+    pub fn is_settled_since(&self, since: Instant) -> bool {
+        self.series.settled(self.at(since), SETTLED, |_| true)
+    }
+
+    /// Whether it has failed [`SETTLED`] times in a row since then.
+    pub fn is_silent_since(&self, since: Instant) -> bool {
+        self.series.silent(self.at(since), SETTLED)
+    }
+
     fn figures(&self, since: Instant) -> Figures {
         self.series.figures(self.at(since))
     }
@@ -126,7 +136,7 @@ impl Observed {
     /// Whether the streams of which each probe stands for itself are silent.
     pub fn fresh_silent(&self, since: Instant) -> bool {
         let mut fresh = self.tracks.iter().filter(|track| track.stream.is_fresh());
-        fresh.all(|track| track.series.silent(track.at(since), SETTLED))
+        fresh.all(|track| track.is_silent_since(since))
     }
 
     /// Whether every stream has known probes that were due that long after an instant.
@@ -163,6 +173,11 @@ impl Observed {
 
     /// Why nothing can be concluded: a control failed, the generator lagged, samples were lost or not tried.
     pub fn unusable(&self, event: &Event) -> Option<Halt> {
+        self.unusable_beside(event, &[])
+    }
+
+    /// The same, of streams other than these, which the event is meant to interrupt.
+    pub fn unusable_beside(&self, event: &Event, interrupted: &[Stream]) -> Option<Halt> {
         let late = self
             .tracks
             .iter()
@@ -178,7 +193,8 @@ impl Observed {
             let figures = track.series.figures(from);
             let in_a_row = figures.longest.map_or(0, |outage| outage.losses);
             let not_tried = track.series.local_errors(from);
-            if track.stream.is_control() && in_a_row > CONTROL_TOLERANCE {
+            let is_control = track.stream.is_control() && !interrupted.contains(&track.stream);
+            if is_control && in_a_row > CONTROL_TOLERANCE {
                 return Some(format!(
                     "it failed although nothing was done to it: {}",
                     track.told(event.called)

@@ -13,14 +13,10 @@ use meshproof_contract::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use watch::{DEADLINE, Seen, Watch, describe, tell};
+use watch::{Seen, Watch, describe, never, tell};
 
 /// Propagation of a change from `to` to `from`, as the pods of `from` feel it.
 pub struct ChangePropagates;
-
-/// The way of a change: the other cluster's API, its clustermesh-apiserver, KVStoreMesh, every agent: some seconds when all
-/// is well. Later than this is a finding although the change arrives.
-const LATE: Duration = Duration::from_secs(10);
 
 /// A global service on the agents' HTTP port, the same on both sides, so that only the other side can have backends.
 fn manifest(namespace: &str, name: &str, selector: &Value) -> Value {
@@ -48,10 +44,10 @@ impl Check for ChangePropagates {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "A change in the other cluster is felt here within 10 s, and so is its removal",
+            title: "A change in the other cluster is felt here in time (10 s), and so is its removal",
             proves: "The mesh is alive now: state of the other cluster really arrives in the data path of every node of this one. No status can stand in for that, since agents go on saying ready for ever after the other cluster is gone.",
             how: "A global service (annotation service.cilium.io/global) with a name drawn at random is created here with a selector that selects nothing, then in the other cluster with the servers there behind it. The client on every node asks the \
-                  service's cluster IP here until a pod of the other cluster answers, by its identity. Then the other cluster's service is deleted, and the clients ask until nothing answers any more. Each must hold for two reads, within 10 s; both times are recorded, and after 30 s the change counts as never felt. \
+                  service's cluster IP here until a pod of the other cluster answers, by its identity. Then the other cluster's service is deleted, and the clients ask until nothing answers any more. Each must hold for two reads, within `propagation` of the thresholds (10 s by default); both times are recorded, and after three times that the change counts as never felt. \
                   The instance in the other direction does it the other way round.",
             control: "Before the other cluster's service exists, the same clients get no answer at the same address; and what answers must be a pod of the other cluster. Agents' counts of shared services are left as evidence and prove nothing.",
             when_red: "Never felt: mesh::kvstoremesh_ready of this cluster, then `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c apiserver --tail=50` in the other one. Felt on some nodes only: `cilium-dbg service list` and \
@@ -242,7 +238,7 @@ async fn observe(
         Err(last) => {
             let expected = format!(
                 "within {} s of the service's creation in {to}, an answer from a pod of {to}",
-                DEADLINE.as_secs()
+                never(context).as_secs()
             );
             tell(&last, &expected, |seen| *seen == Seen::There, context, tally);
             return;
@@ -269,7 +265,7 @@ async fn observe(
         Err(last) => {
             let expected = format!(
                 "within {} s of the service's deletion in {to}, no answer any more",
-                DEADLINE.as_secs()
+                never(context).as_secs()
             );
             tell(
                 &last,
@@ -284,7 +280,8 @@ async fn observe(
 
 /// Whether the change was felt too late, which then is told.
 fn late(context: &CheckContext, what: &str, after: Duration, tally: &mut Tally) -> bool {
-    if after <= LATE {
+    let limit = context.environment.facts().thresholds.propagation;
+    if after <= limit {
         return false;
     }
     let (from, to) = (context.instance.from(), context.instance.to());
@@ -292,7 +289,7 @@ fn late(context: &CheckContext, what: &str, after: Duration, tally: &mut Tally) 
         format!("{to} -> {from}"),
         format!(
             "the service's {what} in {to} is felt on every node of {from} within {} s",
-            LATE.as_secs()
+            limit.as_secs()
         ),
         format!("it was felt, but only after {:.1} s", after.as_secs_f64()),
     );

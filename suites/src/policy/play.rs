@@ -10,6 +10,7 @@ mod realized;
 mod settle;
 
 use super::cell::{Cell, Compared};
+use super::enforced_within;
 use super::object;
 use super::scene::Scene;
 use conclude::conclude;
@@ -78,7 +79,7 @@ pub async fn play(
     let under = under?;
     let after = settle(context, scene, &rows, Goal::Open, &policies, &pace, start).await;
     note(context, name, &rows, &under, &after);
-    conclude(name, &rows, &under, &after, tally);
+    conclude(name, &rows, (&under, &after), enforced_within(context), tally);
     Some(rows.into_iter().zip(under.last).collect())
 }
 

@@ -4,6 +4,7 @@ mod timeline;
 
 use super::actor::{Actor, SCENARIO};
 use super::cell::{Ask, Cell};
+use super::enforced_within;
 use super::object;
 use super::play::opened;
 use super::scene::Scene;
@@ -25,8 +26,6 @@ pub struct TakesEffect;
 
 /// Spacing of the connections, and so the resolution of every figure.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// How long a change may take.
-const WITHIN: Duration = Duration::from_secs(6);
 /// Connections in a row, by their outcome, after which a state counts as reached.
 const HELD: usize = 25;
 /// A stream ends by itself after so long.
@@ -94,7 +93,7 @@ impl Check for TakesEffect {
             title: "A policy is in force on every node within seconds, stays so, and is gone as soon after its deletion",
             proves: "Every node learns of policies and of their deletion in time; pods are not left open for long after a policy was applied, and the figures say for how long they were.",
             how: "To the group's pod on each node a stream of new TCP connections, one every 10 ms whatever became of those before. Then a policy that admits nobody is applied, and deleted when every stream is closed. For each node: the time from the call to the last connection \
-                  that still stood, connections that stood after the first was dropped (half-enforced), and the time from the deletion to the first that stands for good. Both must be under 6 s.",
+                  that still stood, connections that stood after the first was dropped (half-enforced), and the time from the deletion to the first that stands for good. Both must be under `policyEnforcement` of the thresholds (10 s by default).",
             control: "Each stream must see connections stand before the policy and after it; a stream whose generator lagged behind its schedule judges nothing.",
             when_red: "The finding names the node: `kubectl -n kube-system logs CILIUM-POD-OF-THE-NODE --tail=100` (policy import and endpoint regeneration), and metric `cilium_policy_implementation_delay` of `cilium-dbg metrics list`.",
         }
@@ -218,7 +217,7 @@ fn mark(watches: &mut [Watch], change: Change) {
 
 /// Collects until every stream has shown what follows the change for [`HELD`] connections, or the time is over.
 async fn until(context: &CheckContext, watches: &mut [Watch], change: Change) -> Result<(), EnvironmentError> {
-    let end = Instant::now() + WITHIN;
+    let end = Instant::now() + enforced_within(context);
     loop {
         let begun = Instant::now();
         let collected = join_all(watches.iter_mut().map(|watch| watch.collect(context))).await;
@@ -265,7 +264,7 @@ fn judge(context: &CheckContext, watch: &Watch, tally: &mut Tally) {
             &subject,
             format!(
                 "no new connection stands any more within {} s of the policy's application",
-                WITHIN.as_secs()
+                enforced_within(context).as_secs()
             ),
             format!("connections still stood at the end; {}", timeline.tell(Change::Applied)),
         ),
@@ -282,7 +281,7 @@ fn judge(context: &CheckContext, watch: &Watch, tally: &mut Tally) {
             &subject,
             format!(
                 "new connections stand again within {} s of the policy's deletion",
-                WITHIN.as_secs()
+                enforced_within(context).as_secs()
             ),
             format!(
                 "connections were still dropped at the end; {}",

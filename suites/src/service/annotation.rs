@@ -4,7 +4,7 @@ use super::ask::{Answers, ask_until};
 use super::judge::{Expected, judge, suggest};
 use super::namesakes::{Behind, GLOBAL, Namesakes};
 use super::side::Side;
-use super::{CHANGED_WITHIN, MESH_NEEDS, POLL};
+use super::{MESH_NEEDS, POLL, changed_within};
 use crate::mesh::remotes;
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -21,7 +21,7 @@ impl Check for AnnotationChange {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Removing the annotation ends the merging, and adding it starts it, within 10 s",
+            title: "Removing the annotation ends the merging, and adding it starts it, in time (10 s)",
             proves: "Merging follows the annotation of either side at any time: a service that is no longer global gets no answer of the other cluster any more, from no node, and one that becomes global does.",
             how: "A service with a name drawn at random is made in both clusters with backends, global on both sides, until every client here is answered by both. Then the annotation is removed in the other cluster until this cluster's pods alone answer, and added again until both do; then the same on this side. Every state must hold for two looks of 12 requests from every node. Each of the five times is recorded.",
             control: "Each state is seen before the next change: that only own pods answer counts because the other cluster's did just before, at the same address.",
@@ -132,7 +132,8 @@ impl Change<'_> {
         };
         let content = |answers: &Answers| answers.by_each(&clusters);
         let askers = &self.side.askers;
-        match ask_until(self.context, askers, target, POLL, CHANGED_WITHIN, content).await {
+        let within = changed_within(self.context);
+        match ask_until(self.context, askers, target, POLL, within, content).await {
             Ok(after) => {
                 let direction = self.context.instance.to_string();
                 self.context
@@ -147,7 +148,7 @@ impl Change<'_> {
                 true
             }
             Err(last) => {
-                let what = format!("{} s after {what}", CHANGED_WITHIN.as_secs());
+                let what = format!("{} s after {what}", within.as_secs());
                 if judge(
                     self.context,
                     self.side,

@@ -5,7 +5,7 @@ use super::judge::{Expected, judge, suggest};
 use super::merging::merges;
 use super::namesakes::reference;
 use super::side::{SCENARIO, Side};
-use super::{MESH_NEEDS, POLL, SETTLES};
+use super::{MESH_NEEDS, POLL, SETTLES, changed_within};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
@@ -17,8 +17,8 @@ use tokio::sync::Mutex;
 
 /// The workload that is scaled to none.
 const WORKLOAD: &str = "mover";
-/// How long a pod may take to go, or to come, and everybody to notice.
-const MOVES_WITHIN: Duration = Duration::from_secs(15);
+/// How long a pod may take to go, or to come; that everybody notices takes a while more.
+const MOVES: Duration = Duration::from_secs(5);
 /// One cluster at a time may be without: with both empty nobody could take over.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
@@ -35,7 +35,7 @@ impl Check for FallsOver {
             title: "Affinity falls over when the preferred side is empty, and back when it is not",
             proves: "An affinity is a preference and no prison: when the last pod of the preferred side goes, the other side's pods answer on every node, without anybody's doing; and when it returns, the preference holds again.",
             how: "This cluster's only pod behind `svc-mover-local` and `svc-mover-remote`, both global, is scaled away. The clients here, whose own side the first prefers, and in a mesh of two clusters the clients of the other one, whose other side the second prefers, must then be answered by the other cluster alone; and when it is scaled up again, by this cluster alone. \
-                  Each state must hold for two looks of 12 requests from every node, within 15 s; the four times, which include the pod's going and coming, are recorded. How many requests are lost meanwhile is the subject of suite failover. The clusters take turns.",
+                  Each state must hold for two looks of 12 requests from every node, within 5 s for the pod and `propagation` of the thresholds (10 s by default); the four times, which include the pod's going and coming, are recorded. How many requests are lost meanwhile is the subject of suite failover. The clusters take turns.",
             control: "Before, the same clients are answered by this cluster alone at the same addresses, and by both clusters at `svc-global`.",
             when_red: "`cilium-dbg service list` on the nodes named while the pod is away: `kubectl -n meshproof scale deployment service-mover --replicas=0`. No backends of the other cluster: is the annotation global there, too? Backends there and no answer: the path, see suite connectivity.",
         }
@@ -106,15 +106,16 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             .patch(&side.cluster, &deployment, json!({"spec": {"replicas": replicas}}))
     };
     let failed = |error| Verdict::inconclusive(format!("the workload `{WORKLOAD}` could not be scaled: {error}"));
+    let within = MOVES + changed_within(context);
     scale(0).await.map_err(failed)?;
     let fell = movement
-        .settles("scaled to none", State::FallenOver, MOVES_WITHIN, &mut tally)
+        .settles("scaled to none", State::FallenOver, within, &mut tally)
         .await;
     scale(1).await.map_err(failed)?;
     // Who never left need not be waited for.
     let back = fell
         && movement
-            .settles("scaled up again", State::Preferred, MOVES_WITHIN, &mut tally)
+            .settles("scaled up again", State::Preferred, within, &mut tally)
             .await;
     if !back {
         preferring.iter().for_each(|one| suggest(context, &one.side));

@@ -5,7 +5,7 @@ use super::judge::{Expected, judge, suggest};
 use super::merging::merges;
 use super::namesakes::{Behind, GLOBAL, Namesakes, SHARED};
 use super::side::{Side, pods};
-use super::{CHANGED_WITHIN, MESH_NEEDS, POLL, SAMPLE};
+use super::{MESH_NEEDS, POLL, SAMPLE, changed_within};
 use crate::mesh::remotes;
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -123,7 +123,7 @@ async fn remote_only(
     make(namesakes, to, &[(GLOBAL, "true")], Behind::Backends).await?;
     let only = [to.clone()];
     let content = |answers: &Answers| answers.only_by(&only);
-    let appeared = ask_until(context, &side.askers, &target, POLL, CHANGED_WITHIN, content).await;
+    let appeared = ask_until(context, &side.askers, &target, POLL, changed_within(context), content).await;
     let direction = format!("{to} -> {}", side.cluster);
     match appeared {
         Ok(after) => {
@@ -133,7 +133,7 @@ async fn remote_only(
             judge(context, side, &what, &answers, Expected::Pods(&there), &mut tally);
         }
         Err(last) => {
-            let within = format!("{what}, {} s after it was made", CHANGED_WITHIN.as_secs());
+            let within = format!("{what}, {} s after it was made", changed_within(context).as_secs());
             judge(context, side, &within, &last, Expected::Clusters(&only), &mut tally);
         }
     }
@@ -154,11 +154,12 @@ async fn unshared(
     side.note_missing(&mut tally);
     let both = [side.cluster.clone(), to.clone()];
     let merged = |answers: &Answers| answers.by_each(&both);
-    if let Err(last) = ask_until(context, &other.askers, &there, 2 * POLL, CHANGED_WITHIN, merged).await {
+    let within = changed_within(context);
+    if let Err(last) = ask_until(context, &other.askers, &there, 2 * POLL, within, merged).await {
         let seen = last.first().map_or_else(String::new, Answers::describe);
         tally.unknown(format!(
             "control: the clients of {to} are not answered by both clusters within {} s, so the service is not merged at all; last seen: {seen}",
-            CHANGED_WITHIN.as_secs()
+            within.as_secs()
         ));
     }
     let answers = ask(context, &side.askers, &here, Exchange::Http, SAMPLE).await;

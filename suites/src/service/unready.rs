@@ -4,7 +4,7 @@ use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::suggest;
 use super::namesakes::reference;
 use super::side::{SCENARIO, Side};
-use super::{NEEDS, POLL, SAMPLE};
+use super::{NEEDS, POLL, SAMPLE, changed_within};
 use crate::wait::{self, Waited};
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -21,8 +21,6 @@ const WORKLOAD: &str = "drained";
 const LOOK: u32 = 2 * POLL;
 /// How long the kubelet may take to tell that a pod is unready: three probes a second apart, and some slack.
 const KUBELET: Duration = Duration::from_secs(15);
-/// How long the data path may take from then on.
-const WITHIN: Duration = Duration::from_secs(10);
 
 /// Readiness and new connections.
 pub struct Unready;
@@ -34,10 +32,10 @@ impl Check for Unready {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "A pod that turns unready receives nothing new within 10 s, in no cluster",
+            title: "A pod that turns unready receives nothing new in time (10 s), in no cluster",
             proves: "Readiness reaches the data path of every node, of this cluster and of those joined to it: a pod that asks to be spared is spared, and is used again when it is ready.",
             how: "One of the pods behind `svc-drained`, a global service, is made unready to its kubelet; it goes on serving, so whoever still comes is answered and seen. From the moment on at which the API shows the pod as not ready, the clients on every node of this cluster, and of every joined one at their own cluster IP, \
-                  ask until two looks of 24 requests show no answer of that pod, within 10 s; then 120 requests from every node must not meet it either. After it is ready again, every client must meet it. The times are recorded, per cluster.",
+                  ask until two looks of 24 requests show no answer of that pod, within `propagation` of the thresholds (10 s by default); then 120 requests from every node must not meet it either. After it is ready again, every client must meet it. The times are recorded, per cluster.",
             control: "Before the change every client meets that very pod, and after it the other pods behind the service still answer; a request that fails is a finding, too.",
             when_red: "`kubectl -n meshproof get endpointslices -l kubernetes.io/service-name=svc-drained -o yaml`: is the endpoint's condition ready false? Yes, and this cluster still goes there: `cilium-dbg service list` on the node named. Only the other cluster does: what this one's clustermesh-apiserver announces.",
         }
@@ -148,7 +146,7 @@ impl Drain<'_> {
         let shown = asked.elapsed();
         self.measure("shown_unready_after", &self.pod.id.cluster.to_string(), shown);
         let spared = |answers: &Answers| answers.is_complete() && answers.by_pod(self.pod) == 0;
-        for (view, seen) in self.look(spared, WITHIN).await {
+        for (view, seen) in self.look(spared, changed_within(self.context)).await {
             match seen {
                 Ok(after) => {
                     self.measure("spared_after", &view.side.cluster.to_string(), after);
@@ -233,14 +231,14 @@ impl Drain<'_> {
                 format!("{}, {}", self.subject(view), view.side.nodes(&concerned)),
                 format!(
                     "no new connection to it within {} s after the API shows it as not ready, and the other pods answer",
-                    WITHIN.as_secs()
+                    changed_within(self.context).as_secs()
                 ),
                 format!("still: {example}"),
             ),
             None => tally.unknown(format!(
                 "{}: not spared for two looks in a row within {} s, though the last look shows no request to it",
                 self.subject(view),
-                WITHIN.as_secs()
+                changed_within(self.context).as_secs()
             )),
         }
     }

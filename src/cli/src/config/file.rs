@@ -29,6 +29,9 @@ pub struct ConfigFile {
     pub disruptive: Option<bool>,
     /// How a node is really cut off and brought back. Without it a lost node is imitated: cordoned, and the run's own pods on it deleted.
     pub node_power: Option<NodePowerEntry>,
+    /// Milliseconds between two probes of the streams that watch a disturbance, 10 by default: an outage is known to twice that.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000))]
+    pub stream_spacing_ms: Option<Spanned<u32>>,
     /// The probe image that the clusters' nodes have. As `--image`.
     pub image: Option<String>,
     /// When the nodes pull it. As `--pull-policy`.

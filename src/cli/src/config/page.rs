@@ -15,7 +15,7 @@ column, and the key that was probably meant), and the command line wins. `meshpr
 and `meshproof init --schema` prints the JSON Schema ([meshproof.schema.json](meshproof.schema.json)) for editors. The file applies to `--lab` too.
 
 Claims are never adapted to what is there: a claim is shown in the reports as it is written, with file and line, and judged by the checks. The
-namespaces are fixed: `meshproof` (restricted Pod Security) and `meshproof-node` (privileged, for agents in the node's network).
+namespaces are fixed: `meshproof` and `meshproof-peer` (restricted Pod Security) and `meshproof-node` (privileged, for agents in the node's network).
 ";
 
 /// The page.

@@ -23,6 +23,14 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
             "jobs must be at least 1".to_owned(),
         ));
     }
+    let spacing = file.stream_spacing_ms.as_ref();
+    if let Some(spacing) = spacing.filter(|spacing| !(1..=1000).contains(&spacing.value)) {
+        return Err(ConfigError::at(
+            path,
+            spacing.referenced,
+            "streamSpacingMs must be 1 to 1000".to_owned(),
+        ));
+    }
     Ok(Config {
         claims: Declared::of(path, file.claims)?,
         thresholds: thresholds(&file.thresholds),
@@ -33,6 +41,7 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
         image: file.image,
         pull_policy: file.pull_policy,
         timeout: file.timeout.map(|span| span.0),
+        stream_spacing_ms: file.stream_spacing_ms.map(|spacing| spacing.value),
         ready_timeout: file.ready_timeout.map(|span| span.0),
         jobs: file.jobs.map(|jobs| jobs.value),
         report_dir: file.report_dir,

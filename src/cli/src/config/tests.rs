@@ -21,7 +21,7 @@ fn a_full_file_is_read() {
          thresholds:\n  recovery: 30s\n  availability: 99.95%\n\
          required:\n  suites: [dns]\n  checks:\n  - mesh::agents_ready\n  trials: 12\n\
          disruptive: true\nnodePower:\n  cut: [ssh, '{node}', poweroff]\n  restore: [wake, '{node}']\n\
-         image: r.example/m:1\npullPolicy: Never\ntimeout: 2m\nreadyTimeout: 5m\njobs: 3\nreportDir: out\n",
+         image: r.example/m:1\npullPolicy: Never\ntimeout: 2m\nreadyTimeout: 5m\nstreamSpacingMs: 20\njobs: 3\nreportDir: out\n",
     )
     .expect("valid");
     assert_eq!(config.contexts["apps"], "b");
@@ -29,6 +29,7 @@ fn a_full_file_is_read() {
     assert_eq!(config.timeout, Some(Duration::from_secs(120)));
     assert_eq!(config.ready_timeout, Some(Duration::from_secs(300)));
     assert_eq!((config.jobs, config.disruptive), (Some(3), true));
+    assert_eq!(config.stream_spacing_ms, Some(20));
     assert_eq!(config.thresholds.recovery, Duration::from_secs(30));
     assert_eq!(config.thresholds.availability, Percent::from_thousandths(99_950));
     assert_eq!(config.thresholds.dns_latency, Thresholds::default().dns_latency);
@@ -61,6 +62,11 @@ fn errors_name_file_line_and_column() {
     assert!(broken.starts_with("meshproof.yaml:"), "{broken}");
     let kind = parse("jobs: many\n").expect_err("wrong type");
     assert!(kind.starts_with("meshproof.yaml:1:7: "), "{kind}");
+    let dense = parse("image: a\nstreamSpacingMs: 0\n").expect_err("no spacing");
+    assert!(
+        dense.to_string().contains("2:18") && dense.to_string().contains("1 to 1000"),
+        "{dense}"
+    );
     let zero = parse("jobs: 0\n").expect_err("no jobs");
     assert!(zero.starts_with("meshproof.yaml:1:7: "), "{zero}");
     let time = parse("thresholds:\n  recovery: soon\n").expect_err("no duration");

@@ -70,6 +70,7 @@ impl Lab {
             disruptive: Disruptive {
                 consent: Consent::Given,
                 power: Some(Arc::new(Switches(self.0.control().clone()))),
+                stream_spacing_ms: None,
             },
         }
     }
@@ -102,11 +103,13 @@ impl Lab {
     }
 }
 
-/// What a lab promises: its nodes are believed for [`NODE_GRACE`] only, so it recovers sooner than a cluster.
+/// What a lab promises: its nodes are believed for [`NODE_GRACE`] only and everything in it is near, so it is sooner than a cluster.
 fn thresholds() -> Thresholds {
     Thresholds {
         recovery: Duration::from_secs(12),
         fail_back: Duration::from_secs(5),
+        propagation: Duration::from_secs(5),
+        policy_enforcement: Duration::from_secs(6),
         ..Thresholds::default()
     }
 }

@@ -86,6 +86,7 @@ impl Place {
     /// The place with what a file says about it; the lab has its own image and its own switches.
     pub fn with(mut self, config: &Config) -> Self {
         self.ready_within = config.ready_timeout;
+        self.disruptive.stream_spacing_ms = config.stream_spacing_ms;
         self.stated = Stated {
             claims: config.claims.clone(),
             thresholds: config.thresholds.clone(),

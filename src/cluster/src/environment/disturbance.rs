@@ -10,6 +10,7 @@ use crate::{
     name::{NAMESPACES, of_run},
 };
 use async_trait::async_trait;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Node, Pod},
@@ -45,6 +46,8 @@ pub struct Disruptive {
     pub consent: Consent,
     /// How to cut a node off, where the operators have a way.
     pub power: Option<Arc<dyn NodePower>>,
+    /// Milliseconds between two probes of the streams that watch it.
+    pub stream_spacing_ms: Option<u32>,
 }
 
 /// The operators' way of cutting a node off and of bringing it back: a command of theirs.
@@ -64,6 +67,12 @@ impl fmt::Debug for Disruptive {
             .field("power", &power)
             .finish()
     }
+}
+
+#[derive(Clone, Copy)]
+enum Switch {
+    Off,
+    On,
 }
 
 /// The disturbances of a run.
@@ -98,6 +107,12 @@ impl Disturbances {
                 what: disruption.to_string(),
             });
         }
+        if matches!(disruption, Disruption::ClusterLost { .. }) && self.with.power.is_none() {
+            return Err(EnvironmentError::NoMeans {
+                cluster: member.name().clone(),
+                what: disruption.to_string(),
+            });
+        }
         // First of all: what fails halfway has to be undone as well.
         self.lock().insert((member.name().clone(), disruption.clone()));
         match disruption {
@@ -111,6 +126,11 @@ impl Disturbances {
                     Ok(delete_own_pods(member, node, run).await?)
                 }
             },
+            Disruption::ClusterLost { nodes } => {
+                let cuts = nodes.iter().map(|node| self.switch(member, node, Switch::Off));
+                let cut = try_join_all(cuts).await;
+                cut.map(drop).map_err(|reason| failed(member, disruption, reason))
+            }
             Disruption::AgentRestart { node } => {
                 let namespace = known(cilium, member, disruption)?;
                 let agent = agent(member, namespace, node).await?;
@@ -152,6 +172,17 @@ impl Disturbances {
                 self.lock().remove(&key);
                 wait(member, disruption, || node_ready(member, node)).await
             }
+            Disruption::ClusterLost { nodes } => {
+                // All of them, even if one does not come back.
+                let switched = join_all(nodes.iter().map(|node| self.switch(member, node, Switch::On))).await;
+                let restored: Result<Vec<()>, String> = switched.into_iter().collect();
+                restored.map_err(|reason| failed(member, disruption, reason))?;
+                self.lock().remove(&key);
+                for node in nodes {
+                    wait(member, disruption, || node_ready(member, node)).await?;
+                }
+                Ok(())
+            }
             Disruption::AgentRestart { node } => {
                 let namespace = known(cilium, member, disruption)?;
                 self.lock().remove(&key);
@@ -176,6 +207,15 @@ impl Disturbances {
                 })
                 .await
             }
+        }
+    }
+
+    /// The operators' command for one node, where they gave one.
+    async fn switch(&self, member: &Member, node: &NodeName, to: Switch) -> Result<(), String> {
+        let Some(power) = &self.with.power else { return Ok(()) };
+        match to {
+            Switch::Off => power.cut(member.name(), node).await,
+            Switch::On => power.restore(member.name(), node).await,
         }
     }
 

@@ -75,6 +75,7 @@ impl Run {
             claims: discovery.claims,
             thresholds: options.thresholds.clone(),
             consent: options.disruptive.consent,
+            stream_spacing_ms: options.disruptive.stream_spacing_ms,
             ..Facts::default()
         };
         let mut agents = BTreeMap::new();

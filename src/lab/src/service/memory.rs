@@ -19,6 +19,9 @@ const UDP_STALE: FaultName = FaultName::new("udp-backend-stale");
 const NEVER_RETURN: FaultName = FaultName::new("endpoints-never-return");
 const FAIL_OVER_NEVER: FaultName = FaultName::new("fail-over-never");
 const FAIL_BACK_NEVER: FaultName = FaultName::new("fail-back-never");
+const LOSS_DROPS: FaultName = FaultName::new("cluster-loss-drops-backends");
+/// How often is looked whether another cluster is away.
+const LOOK: Duration = Duration::from_millis(100);
 /// Established connections to backends are reset when backends change.
 pub(super) const RESET_ON_CHANGE: FaultName = FaultName::new("connections-reset-on-change");
 
@@ -41,6 +44,10 @@ pub(crate) fn faults() -> Vec<FaultSpec> {
             "a global service that has gone over to the other cluster never comes back",
         ),
         (
+            LOSS_DROPS,
+            "while every node of another cluster is away, services have no backends",
+        ),
+        (
             RESET_ON_CHANGE,
             "connections to backends that stay are reset when others come or go",
         ),
@@ -52,6 +59,13 @@ pub(crate) fn faults() -> Vec<FaultSpec> {
         effect: Effect::Flag,
     };
     entries.into_iter().map(spec).collect()
+}
+
+/// Whether some other cluster is away with every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mesh {
+    Whole,
+    Broken,
 }
 
 /// What agents remember of services, while a fault makes it matter.
@@ -74,19 +88,24 @@ impl Memory {
         mut services: Vec<Service>,
         own: Ipv4Net,
         faults: &ActiveFaults,
+        mesh: Mesh,
         now: Instant,
     ) -> (Vec<Service>, Option<Instant>) {
         let is = |name| faults.is_active(name);
         let (late, kept, udp) = (is(REMOVAL_LATE), is(STALE_KEPT), is(UDP_STALE));
         let (no_return, no_over, no_back) = (is(NEVER_RETURN), is(FAIL_OVER_NEVER), is(FAIL_BACK_NEVER));
-        if !(late || kept || udp || no_return || no_over || no_back) {
+        let drops = is(LOSS_DROPS);
+        if !(late || kept || udp || no_return || no_over || no_back || drops) {
             *self = Self::default();
             return (services, None);
         }
-        let mut again = None;
+        let mut again = drops.then(|| now + LOOK);
         for service in services.iter_mut().filter(|service| is_application(service)) {
             let key = format!("{:?}", service.frontend);
             let is_local = |backend: &Backend| own.contains(backend.address.ip());
+            if drops && mesh == Mesh::Broken {
+                service.backends.clear();
+            }
             let local = service.backends.iter().any(is_local);
             let never = kept || udp && is_udp(&service.frontend);
             if late || never {
@@ -189,15 +208,15 @@ mod tests {
     #[test]
     fn a_late_removal_ends_and_says_when() {
         let (faults, mut memory, start) = (in_force(REMOVAL_LATE), Memory::default(), Instant::now());
-        memory.bend(service(&[(244, 1), (244, 2)]), own(), &faults, start);
+        memory.bend(service(&[(244, 1), (244, 2)]), own(), &faults, Mesh::Whole, start);
         // However long nothing has changed before.
         let gone = start + 10 * LATE;
-        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, gone);
+        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, gone);
         assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
         let soon = gone + Duration::from_secs(1);
-        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, soon);
+        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, soon);
         assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
-        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, gone + LATE);
+        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, gone + LATE);
         assert_eq!((bent[0].backends.len(), again), (1, None));
     }
 
@@ -205,11 +224,14 @@ mod tests {
     fn what_went_over_does_not_come_back() {
         let (faults, mut memory, now) = (in_force(FAIL_BACK_NEVER), Memory::default(), Instant::now());
         for wanted in [&[(244, 1)][..], &[(246, 1)]] {
-            assert_eq!(memory.bend(service(wanted), own(), &faults, now).0, service(wanted));
+            assert_eq!(
+                memory.bend(service(wanted), own(), &faults, Mesh::Whole, now).0,
+                service(wanted)
+            );
         }
-        let (bent, _) = memory.bend(service(&[(244, 3)]), own(), &faults, now);
+        let (bent, _) = memory.bend(service(&[(244, 3)]), own(), &faults, Mesh::Whole, now);
         assert_eq!(bent, service(&[(246, 1)]));
-        let (healed, _) = memory.bend(service(&[(244, 3)]), own(), &ActiveFaults::default(), now);
+        let (healed, _) = memory.bend(service(&[(244, 3)]), own(), &ActiveFaults::default(), Mesh::Whole, now);
         assert_eq!(healed, service(&[(244, 3)]));
     }
 
@@ -218,14 +240,30 @@ mod tests {
         let now = Instant::now();
         let (faults, mut memory) = (in_force(FAIL_OVER_NEVER), Memory::default());
         assert_eq!(
-            memory.bend(service(&[(246, 1)]), own(), &faults, now).0,
+            memory.bend(service(&[(246, 1)]), own(), &faults, Mesh::Whole, now).0,
             service(&[(246, 1)])
         );
-        memory.bend(service(&[(244, 1)]), own(), &faults, now);
-        assert_eq!(memory.bend(service(&[(246, 1)]), own(), &faults, now).0, service(&[]));
+        memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, now);
+        assert_eq!(
+            memory.bend(service(&[(246, 1)]), own(), &faults, Mesh::Whole, now).0,
+            service(&[])
+        );
         let (faults, mut memory) = (in_force(NEVER_RETURN), Memory::default());
-        memory.bend(service(&[(244, 1)]), own(), &faults, now);
-        memory.bend(service(&[]), own(), &faults, now);
-        assert_eq!(memory.bend(service(&[(244, 2)]), own(), &faults, now).0, service(&[]));
+        memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, now);
+        memory.bend(service(&[]), own(), &faults, Mesh::Whole, now);
+        assert_eq!(
+            memory.bend(service(&[(244, 2)]), own(), &faults, Mesh::Whole, now).0,
+            service(&[])
+        );
+    }
+
+    #[test]
+    fn the_loss_of_another_cluster_can_take_everything_along() {
+        let (faults, mut memory, now) = (in_force(LOSS_DROPS), Memory::default(), Instant::now());
+        let wanted = service(&[(244, 1)]);
+        let (whole, again) = memory.bend(wanted.clone(), own(), &faults, Mesh::Whole, now);
+        assert_eq!((whole, again), (wanted.clone(), Some(now + LOOK)));
+        let (broken, _) = memory.bend(wanted, own(), &faults, Mesh::Broken, now);
+        assert!(broken[0].backends.is_empty());
     }
 }

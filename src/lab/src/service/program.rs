@@ -8,7 +8,7 @@ use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
 use meshproof_datapath::{Direction, Effect, Fault, Impairment, Protocol};
 use tokio_util::sync::CancellationToken;
 
-use super::memory::{self, Memory};
+use super::memory::{self, Memory, Mesh};
 use super::{fault, frontends};
 use crate::informer::Informer;
 use crate::state::{ClusterState, LabState};
@@ -30,7 +30,13 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
             &extra,
             &fault::in_force(&lab, cluster.name()),
         );
-        let (services, again) = memory.bend(services, cluster.spec.pod_cidr, &lab.faults, Instant::now());
+        let (services, again) = memory.bend(
+            services,
+            cluster.spec.pod_cidr,
+            &lab.faults,
+            mesh(&lab, &cluster),
+            Instant::now(),
+        );
         let before = memory::backends(&cluster.services.borrow());
         let changed = cluster.services.send_if_modified(|present| {
             let changed = *present != services;
@@ -61,6 +67,15 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
             more = remote.changed() => if more.is_err() { return },
             more = faults.changed() => if more.is_err() { return },
         }
+    }
+}
+
+/// Whether every other cluster has a node that is there.
+fn mesh(lab: &LabState, cluster: &ClusterState) -> Mesh {
+    let is_away = |other: &Arc<ClusterState>| other.nodes().iter().all(|node| !*node.online().borrow());
+    match lab.others(cluster.name()).any(is_away) {
+        true => Mesh::Broken,
+        false => Mesh::Whole,
     }
 }
 

@@ -7,8 +7,6 @@ use meshproof_contract::{AgentFacts, CheckContext, Outcome, Tally, Target};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Time after which a change counts as never felt.
-pub const DEADLINE: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// What one client saw of the fresh service.
@@ -81,7 +79,7 @@ impl Watch<'_> {
 
     /// Waits until every client agrees; a stranger ends it at once, since waiting does not make it right. The error is what was seen last.
     pub async fn until(&self, wanted: impl Fn(&Seen) -> bool) -> Result<Duration, BTreeMap<String, Seen>> {
-        let waited = wait::until(DEADLINE, INTERVAL, || async {
+        let waited = wait::until(never(self.context), INTERVAL, || async {
             let seen = self.look().await;
             match seen.values().any(|s| matches!(s, Seen::Stranger(_))) {
                 true => Ok(Some(seen)),
@@ -95,6 +93,11 @@ impl Watch<'_> {
             wait::Waited::Seen(_, Some(seen)) | wait::Waited::GaveUp(seen) => Err(seen),
         }
     }
+}
+
+/// Time after which a change counts as never felt: three times what is promised.
+pub fn never(context: &CheckContext) -> Duration {
+    3 * context.environment.facts().thresholds.propagation
 }
 
 /// Tells who has not seen the change, nodes that saw the same together.

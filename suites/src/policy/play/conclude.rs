@@ -2,16 +2,17 @@
 
 use super::Row;
 use super::realized::Realized;
-use super::settle::{Settled, WITHIN};
+use super::settle::Settled;
 use crate::policy::cell::{Compared, wording};
 use meshproof_contract::Tally;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Cells named in a finding.
 const NAMED: usize = 3;
 
 /// Judges a case.
-pub fn conclude(name: &str, rows: &[Row], under: &Settled, after: &Settled, tally: &mut Tally) {
+pub fn conclude(name: &str, rows: &[Row], (under, after): (&Settled, &Settled), limit: Duration, tally: &mut Tally) {
     let mut groups: BTreeMap<(String, String), Vec<(&Row, &str)>> = BTreeMap::new();
     let mut right = 0;
     for ((row, under), after) in rows.iter().zip(&under.last).zip(&after.last) {
@@ -29,7 +30,7 @@ pub fn conclude(name: &str, rows: &[Row], under: &Settled, after: &Settled, tall
             (Compared::Right, Compared::Wrong(seen))
                 if row.decision.expected != meshproof_policy::Expected::Allowed =>
             {
-                let expected = format!("open again within {} s of the policy's deletion", WITHIN.as_secs());
+                let expected = format!("open again within {} s of the policy's deletion", limit.as_secs());
                 groups
                     .entry(("after the policy".to_owned(), expected))
                     .or_default()

@@ -4,6 +4,7 @@ use super::look::{Pace, look};
 use super::realized::{Realized, realized};
 use super::{Row, object};
 use crate::policy::cell::Compared;
+use crate::policy::enforced_within;
 use crate::policy::scene::Scene;
 use meshproof_contract::CheckContext;
 use meshproof_policy::Expected;
@@ -11,8 +12,6 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// How long a change may take to come through.
-pub const WITHIN: Duration = Duration::from_secs(6);
 /// Where Cilium says that the change is realized on every node of the ward, deviations that last so long will stay.
 const REALIZED_GRACE: Duration = Duration::from_millis(1500);
 /// Cells that are looked at while waiting.
@@ -102,7 +101,7 @@ pub async fn settle(
             told = Some(realized(environment, scene, &names, goal).await);
         }
         let lasting = changed_since >= REALIZED_GRACE && steady && told == Some(Realized::Everywhere);
-        if lasting || start.elapsed() >= WITHIN {
+        if lasting || start.elapsed() >= enforced_within(context) {
             return Settled {
                 after: None,
                 last: round.compared,

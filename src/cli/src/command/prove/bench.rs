@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 /// How long the lab may take to be green again after a fault was healed; checks are asked again and again till then.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
+const STREAM_SPACING_MS: u32 = 50;
+
 /// The faults to try, each taken by one bench.
 pub(super) struct Queue<'a> {
     faults: &'a [FaultEntry],
@@ -73,7 +75,10 @@ impl Bench {
         let scenarios = scenarios(plan)?;
         let bystander = Bystander::start();
         let lab = Lab::start(&[]).await?;
-        match Session::open(&lab.place(), new_run_id(), &scenarios, &bystander.events(), cancel).await {
+        let mut place = lab.place();
+        // Labs share the machine: streams as dense as in a run would tell of its being busy only.
+        place.disruptive.stream_spacing_ms = Some(STREAM_SPACING_MS);
+        match Session::open(&place, new_run_id(), &scenarios, &bystander.events(), cancel).await {
             Ok(session) => Ok(Self {
                 lab,
                 session,
