@@ -117,7 +117,7 @@ pub struct ProveArgs {
     /// Run every check against every fault, instead of the suites that the fault concerns
     #[arg(long)]
     pub full: bool,
-    /// Labs that share the faults; each wants about half a core
+    /// Labs that share the faults; each wants about a third of a core
     #[arg(long, value_name = "N", default_value = "3")]
     pub labs: NonZeroU8,
     /// Folder for the reports

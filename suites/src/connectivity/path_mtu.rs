@@ -175,10 +175,13 @@ impl Check for PathMtu {
             .zip(&first)
             .map(|(path, seen)| judged(path, seen))
             .collect();
+        // Of silence no search makes anything; whether the path carries packets is connectivity's to judge.
+        let is_silent = |seen: &Seen| matches!(seen.as_deref(), Ok([Outcome::Timeout { .. }]));
         let doubtful: Vec<Path> = cells
             .iter()
-            .filter(|j| !matches!(j.cell, Cell::Right(_)))
-            .map(|j| j.path.clone())
+            .zip(&first)
+            .filter(|(judged, seen)| !matches!(judged.cell, Cell::Right(_)) && !is_silent(seen))
+            .map(|(judged, _)| judged.path.clone())
             .collect();
         let second = matrix::observe(environment, &doubtful, search).await;
         for (path, seen) in doubtful.iter().zip(&second) {

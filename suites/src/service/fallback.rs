@@ -12,6 +12,8 @@ use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Needs, ObjectRef, Scope, Tally, Target, Unit, Verdict,
 };
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -19,8 +21,14 @@ use tokio::sync::Mutex;
 const WORKLOAD: &str = "mover";
 /// How long a pod may take to go, or to come; that everybody notices takes a while more.
 const MOVES: Duration = Duration::from_secs(5);
-/// One cluster at a time may be without: with both empty nobody could take over.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// One cluster of an environment at a time may be without: with both empty nobody could take over.
+static TURNS: LazyLock<std::sync::Mutex<BTreeMap<usize, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
+
+fn turns(context: &CheckContext) -> Arc<Mutex<()>> {
+    let world = Arc::as_ptr(&context.environment).cast::<()>() as usize;
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(turns.entry(world).or_default())
+}
 
 /// Falling over and back.
 pub struct FallsOver;
@@ -54,7 +62,8 @@ impl Check for FallsOver {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let _turn = ONE_AT_A_TIME.lock().await;
+        let turns = turns(context);
+        let _turn = turns.lock().await;
         match observe(context).await {
             Ok(verdict) | Err(verdict) => verdict,
         }

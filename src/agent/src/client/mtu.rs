@@ -26,6 +26,8 @@ const HEADERS: u32 = 28;
 const CONTROL: u32 = 128;
 /// So many times a size has to vanish while the control comes back: at 5 % loss each way, once in a million.
 const ROUNDS: u32 = 6;
+/// After so long without an answer to any small packet there is no path to measure.
+const REACH: Duration = Duration::from_secs(3);
 
 pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Outcome, Failure> {
     if to.is_ipv6() {
@@ -94,22 +96,23 @@ enum Arrival {
 }
 
 impl Path {
-    /// Waits for the first small answer and learns the round trip. Silence until the deadline is the probe's timeout.
+    /// Waits for the first small answer and learns the round trip.
     async fn reach(&mut self) -> Result<(), Failure> {
+        let end = self.deadline.min(Instant::now() + REACH);
         let mut gap = Duration::from_millis(50);
         let mut sent = Vec::new();
         let mut times = Vec::new();
         loop {
             times.push(Instant::now());
             sent.push(self.send(CONTROL, Reply::Unfragmented).await?);
-            let until = (Instant::now() + gap).min(self.deadline);
+            let until = (Instant::now() + gap).min(end);
             while let Some(arrival) = self.receive(&sent, until).await? {
                 if let Arrival::Answer(index) = arrival {
                     self.rtt = times[index].elapsed();
                     return Ok(());
                 }
             }
-            if Instant::now() >= self.deadline {
+            if Instant::now() >= end {
                 return Err(Failure::Silence);
             }
             gap *= 2;

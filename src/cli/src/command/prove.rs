@@ -16,7 +16,7 @@ use crate::{
 use anyhow::{Context, anyhow};
 use bench::{Bench, Queue};
 use futures::future::join_all;
-use matrix::{Coverage, Matrix};
+use matrix::{Coverage, Matrix, Row};
 use meshproof_contract::{Admission, Check, CheckId, Exit, Verdict};
 use meshproof_engine::{Filter, Plan, select};
 use meshproof_report::RunFolder;
@@ -86,7 +86,8 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
             }
         }
     }
-    let queue = Queue::new(faults, &matrix, args.full);
+    let order = slow_ones_first(faults);
+    let queue = Queue::new(&order, &matrix, args.full);
     let worked = join_all(benches.into_iter().map(|bench| bench.work(&queue))).await;
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for worked in worked {
@@ -100,8 +101,8 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
     if let Some(fatal) = failures.into_iter().next() {
         return Err(fatal);
     }
-    rows.sort_by_key(|(number, _)| *number);
-    matrix.rows = rows.into_iter().map(|(_, row)| row).collect();
+    rows.sort_by(|a: &Row, b: &Row| a.fault.cmp(&b.fault));
+    matrix.rows = rows;
     write(&folder, &matrix)?;
     Ok(conclude(&matrix, coverage, &folder, started.elapsed()))
 }
@@ -125,13 +126,27 @@ async fn open(labs: usize, everything: &Plan, cancel: &CancellationToken) -> Res
     }
 }
 
-/// The plan's checks in as many parts.
-fn shares(everything: &Plan, parts: usize) -> Result<Vec<Plan>, Fatal> {
-    let checks: BTreeSet<CheckId> = everything.trials().iter().map(|trial| trial.check.id()).collect();
-    let share = |part| these(checks.iter().cloned().skip(part).step_by(parts));
-    (0..parts).map(|part| plan(&share(part))).collect()
+/// Otherwise the last of the slow ones would be waited for by idle labs.
+fn slow_ones_first(faults: &[FaultEntry]) -> Vec<&FaultEntry> {
+    let suites = super::suites();
+    let checks = || suites.iter().flat_map(|suite| suite.checks);
+    let is_slow = |fault: &FaultEntry| {
+        let name = fault.name.as_str();
+        checks().any(|check| check.needs().alters && check.faults().contains(&name))
+    };
+    let (mut order, quick): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| is_slow(fault));
+    order.extend(quick);
+    order
 }
 
+/// The plan's checks in as many parts, or fewer where there are fewer checks.
+fn shares(everything: &Plan, parts: usize) -> Result<Vec<Plan>, Fatal> {
+    let checks: BTreeSet<CheckId> = everything.trials().iter().map(|trial| trial.check.id()).collect();
+    let share = |part| these(checks.iter().skip(part).step_by(parts).cloned());
+    (0..parts.min(checks.len())).map(|part| plan(&share(part))).collect()
+}
+
+/// Exactly these; none at all would be all of them, so callers see to it that there is one.
 fn these(checks: impl IntoIterator<Item = CheckId>) -> Filter {
     Filter {
         patterns: checks.into_iter().map(|check| check.to_string()).collect(),

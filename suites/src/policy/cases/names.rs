@@ -91,7 +91,11 @@ pub const NAMES_AND_PODS: Family = Family {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::FqdnPolicy,
-    faults: &["policy-egress-ignored", "policy-default-deny-missing"],
+    faults: &[
+        "policy-fqdn-ignored",
+        "policy-egress-ignored",
+        "policy-default-deny-missing",
+    ],
     cases: &[Case {
         name: "every name",
         policies: |scene| {

@@ -189,7 +189,11 @@ pub const CIDR: Family = Family {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
-    faults: &["policy-ingress-ignored", "policy-egress-ignored"],
+    faults: &[
+        "policy-cidr-matches-pods",
+        "policy-ingress-ignored",
+        "policy-egress-ignored",
+    ],
     cases: &[Case {
         name: "every address, in and out",
         policies: |scene| {

@@ -29,7 +29,7 @@ const STREAM_SPACING_MS: u32 = 50;
 
 /// The faults to try, each taken by one bench.
 pub(super) struct Queue<'a> {
-    faults: &'a [FaultEntry],
+    faults: &'a [&'a FaultEntry],
     healthy: &'a Matrix,
     full: bool,
     next: AtomicUsize,
@@ -37,7 +37,7 @@ pub(super) struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(faults: &'a [FaultEntry], healthy: &'a Matrix, full: bool) -> Self {
+    pub(super) fn new(faults: &'a [&'a FaultEntry], healthy: &'a Matrix, full: bool) -> Self {
         Self {
             faults,
             healthy,
@@ -47,9 +47,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    fn take(&self) -> Option<(usize, &'a FaultEntry)> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.faults.get(number).map(|fault| (number, fault))
+    fn take(&self) -> Option<&'a FaultEntry> {
+        self.faults.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
     }
 
     fn tell(&self, row: &Row) {
@@ -122,15 +121,15 @@ impl Bench {
         Ok(matrix)
     }
 
-    /// Tries faults until none is left, and closes. The rows with their faults' numbers.
-    pub(super) async fn work(self, queue: &Queue<'_>) -> Result<Vec<(usize, Row)>, Fatal> {
+    /// Tries faults until none is left, and closes.
+    pub(super) async fn work(self, queue: &Queue<'_>) -> Result<Vec<Row>, Fatal> {
         let mut rows = Vec::new();
         let mut end = Ok(());
-        while let Some((number, fault)) = queue.take() {
+        while let Some(fault) = queue.take() {
             match self.meet(fault, queue.full).await {
                 Ok(row) => {
                     queue.tell(&row);
-                    rows.push((number, row));
+                    rows.push(row);
                 }
                 Err(fatal) => {
                     // Whatever keeps one bench from working ends the others, too: the matrix would not be complete.
@@ -145,9 +144,10 @@ impl Bench {
     }
 
     async fn meet(&self, fault: &FaultEntry, full: bool) -> Result<Row, Fatal> {
-        let filter = match full {
+        let concerned = concerned(fault);
+        let filter = match full || concerned.is_empty() {
             true => Filter::default(),
-            false => these(concerned(fault)),
+            false => these(concerned),
         };
         let plan = plan(&filter)?;
         let started = Instant::now();
