@@ -118,7 +118,7 @@ pub struct ProveArgs {
     #[arg(long)]
     pub full: bool,
     /// Labs that share the faults; each wants about a third of a core
-    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(long, value_name = "N", default_value = "6")]
     pub labs: NonZeroU8,
     /// Folder for the reports
     #[arg(long, value_name = "DIR", default_value = "reports", value_hint = ValueHint::DirPath)]

@@ -34,7 +34,7 @@ impl Check for OtherClusterLost {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "What a cluster serves itself goes on when the other cluster is gone, and is one mesh again when it returns",
+            title: "What a cluster serves itself goes on without the other one, and the mesh is whole when that returns",
             proves: "Nothing that a cluster can serve alone depends on the other one: a global service that prefers its own backends loses no request while every node of the other cluster is away, nor when they return; and then the other cluster answers again by itself within the promised recovery.",
             how: "Streams to Service failover-global (affinity local) run while every node of the other cluster is cut by the operators' command (`nodePower` in meshproof.yaml; skipped where there is none), for 2 s at least, and come back. What becomes of Service failover-remote, which prefers the other cluster, is asked beside it: without `clustermesh-cache-ttl` (Cilium's default) its backends stay and its requests are lost, which is recorded and no finding; with a TTL its own cluster must answer once the loss can be noticed (150 s) and the TTL is over. After the return it must be answered by the other cluster within `recovery` of the thresholds.",
             control: "The stream to a neighbour in the other cluster must be answered before, be silent while it is away, and be answered again: only then was the cluster gone. A neighbour on the client's node runs at the same spacing.",

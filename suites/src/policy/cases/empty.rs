@@ -10,7 +10,7 @@ use serde_json::json;
 pub const EMPTY: Family = Family {
     id: "policy::empty_rules",
     text: CheckText {
-        title: "Empty lists, empty rules and empty selectors mean what the documentation says, not what they look like",
+        title: "Empty lists, rules and selectors mean what the documentation says, not what they look like",
         proves: "An empty list of rules denies nothing; a rule with an empty list of peers admits nobody; an empty selector among peers admits every pod of the policy's namespace and nobody of another.",
         how: "Three policies one after the other: `ingress: []` beside a closing egress section, `fromEndpoints: []`, and `fromEndpoints: [{}]`. Every cell before, under and after.",
         control: "In each case some cells close while others stay open, so the policy is seen in force; all are open before and after.",

@@ -79,6 +79,11 @@ pub enum Defect {
         /// The check.
         check: CheckId,
     },
+    /// Whatever turned it red was caught by other suites as well: it could go without being missed.
+    NothingOwn {
+        /// The check.
+        check: CheckId,
+    },
 }
 
 /// Whether every fault was met, or only some by name: then a check without a killer proves nothing.
@@ -142,12 +147,16 @@ impl Matrix {
             }));
         }
         if coverage == Coverage::AllFaults {
-            let killed: BTreeSet<_> = self.rows.iter().flat_map(|row| row.caught.keys()).collect();
+            let killed = |check: &CheckId| self.rows.iter().any(|row| row.caught.contains_key(check));
+            let own = |check: &CheckId| self.rows.iter().any(|row| is_own(row, check));
             defects.extend(
                 self.checks
                     .keys()
-                    .filter(|check| !killed.contains(check))
-                    .map(|check| Defect::CannotFail { check: check.clone() }),
+                    .filter_map(|check| match (killed(check), own(check)) {
+                        (false, _) => Some(Defect::CannotFail { check: check.clone() }),
+                        (true, false) => Some(Defect::NothingOwn { check: check.clone() }),
+                        (true, true) => None,
+                    }),
             );
         }
         defects
@@ -166,36 +175,60 @@ impl Matrix {
         blinded.map(|(check, _)| check)
     }
 
-    /// The matrix as a Markdown table: a column a check (numbered, with a legend), a row a fault.
+    /// The matrix as Markdown: a table a suite, with a numbered column a check and a row for each fault that met it.
     pub fn markdown(&self) -> String {
-        let mut text = String::from("# Checks and the faults that they catch\n\n| fault |");
-        for number in 1..=self.checks.len() {
-            let _ = write!(text, " {number} |");
+        let mut text = String::from(
+            "# Checks and the faults that they catch\n\n\
+             **red**: the check caught the fault; ·: it ran and was green; ?: it could not tell; empty: it did not run.\n",
+        );
+        let mut suites: BTreeMap<&str, Vec<&CheckId>> = BTreeMap::new();
+        for check in self.checks.keys() {
+            suites.entry(suite(check)).or_default().push(check);
         }
-        text.push_str("\n| --- |");
-        text.push_str(&" --- |".repeat(self.checks.len()));
-        for row in &self.rows {
-            let _ = write!(text, "\n| {} |", row.fault);
-            for check in self.checks.keys() {
-                let cell = match () {
-                    () if row.caught.contains_key(check) => "**red**",
-                    () if row.inconclusive.contains(check) => "?",
-                    () if row.ran.contains(check) => "·",
-                    () => "",
-                };
-                let _ = write!(text, " {cell} |");
+        for (suite, checks) in suites {
+            let _ = write!(text, "\n## {suite}\n\n");
+            for (number, check) in checks.iter().enumerate() {
+                let _ = writeln!(text, "{}. `{check}`", number + 1);
             }
+            text.push_str("\n| fault |");
+            for number in 1..=checks.len() {
+                let _ = write!(text, " {number} |");
+            }
+            text.push_str("\n| --- |");
+            text.push_str(&" --- |".repeat(checks.len()));
+            for row in &self.rows {
+                if !checks.iter().any(|check| row.ran.contains(*check)) {
+                    continue;
+                }
+                let _ = write!(text, "\n| {} |", row.fault);
+                for check in &checks {
+                    let cell = match () {
+                        () if row.caught.contains_key(*check) => "**red**",
+                        () if row.inconclusive.contains(*check) => "?",
+                        () if row.ran.contains(*check) => "·",
+                        () => "",
+                    };
+                    let _ = write!(text, " {cell} |");
+                }
+            }
+            text.push('\n');
         }
-        text.push_str("\n\n**red** the check caught the fault; · it ran and was green; ? it could not tell; empty: it did not run.\n\n");
-        for (number, check) in self.checks.keys().enumerate() {
-            let _ = writeln!(text, "{}. `{check}`", number + 1);
-        }
-        text.push('\n');
+        text.push_str("\n## The faults\n\n");
         for row in &self.rows {
             let _ = writeln!(text, "- **{}**: {}", row.fault, row.summary);
         }
         text
     }
+}
+
+/// Whether the check caught the fault, and no check of another suite did.
+fn is_own(row: &Row, check: &CheckId) -> bool {
+    row.caught.contains_key(check) && row.caught.keys().all(|other| suite(other) == suite(check))
+}
+
+fn suite(check: &CheckId) -> &str {
+    let id = check.as_str();
+    id.split_once("::").map_or(id, |(suite, _)| suite)
 }
 
 impl std::fmt::Display for Defect {
@@ -216,6 +249,12 @@ impl std::fmt::Display for Defect {
                 write!(f, "not healed: after {fault} {check} was not green again: {said}")
             }
             Defect::CannotFail { check } => write!(f, "cannot fail: no fault turned {check} red"),
+            Defect::NothingOwn { check } => {
+                write!(
+                    f,
+                    "nothing of its own: whatever {check} caught, another suite caught as well"
+                )
+            }
         }
     }
 }
@@ -302,6 +341,19 @@ mod tests {
         matrix.unhealthy.insert(check("a::tcp"), "refused".into());
         matrix.rows[0].unhealed.insert(check("a::udp"), "no answer".into());
         assert_eq!(matrix.defects(Coverage::SomeFaults).len(), 2);
+    }
+
+    #[test]
+    fn a_check_needs_a_fault_that_no_other_suite_catches() {
+        let mut matrix = matrix();
+        matrix.checks.remove(&check("a::tcp"));
+        matrix.rows[0].caught.insert(check("a::udp_again"), "silent".to_owned());
+        assert_eq!(matrix.defects(Coverage::AllFaults), []);
+        matrix.rows[0].caught.insert(check("b::all"), "silent".to_owned());
+        assert_eq!(
+            matrix.defects(Coverage::AllFaults),
+            [Defect::NothingOwn { check: check("a::udp") }]
+        );
     }
 
     #[test]
