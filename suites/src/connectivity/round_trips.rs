@@ -184,6 +184,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_promised_service_levels_are_what_counts() {
+        for (check, instance) in all() {
+            let promising = |ms| {
+                Fake::healthy().latency(20_000).mesh_latency(20_000).facts(|facts| {
+                    facts.thresholds.local_latency = Duration::from_millis(ms);
+                    facts.thresholds.cross_cluster_latency = Duration::from_millis(ms);
+                })
+            };
+            promising(45).expect(&check, instance.clone(), "pass").await;
+            promising(15).expect(&check, instance, "fail").await;
+        }
+    }
+
+    #[tokio::test]
     async fn no_loss_is_green_and_the_figures_are_kept() {
         for (check, instance) in all() {
             let text = Fake::healthy().expect(&check, instance, "pass").await;

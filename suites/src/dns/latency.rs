@@ -221,6 +221,18 @@ mod tests {
     use crate::fake::{Fake, infra, timeout};
 
     #[tokio::test]
+    async fn the_promised_service_level_is_what_counts() {
+        let promising = |ms| {
+            Fake::healthy()
+                .latency(20_000)
+                .facts(|facts| facts.thresholds.dns_latency = Duration::from_millis(ms))
+        };
+        promising(25).expect(&Latency, infra(), "pass").await;
+        let text = promising(15).expect(&Latency, infra(), "fail").await;
+        assert!(text.contains("99 % within 15 ms"), "{text}");
+    }
+
+    #[tokio::test]
     async fn quick_lookups_are_green_and_recorded() {
         let text = Fake::healthy().expect(&Latency, infra(), "pass").await;
         assert!(text.contains("lookup_p99"), "{text}");

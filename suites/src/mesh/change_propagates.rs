@@ -338,6 +338,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_promised_time_is_what_counts() {
+        let fake = Fake::healthy().propagation(Some(Duration::from_secs(2)), Some(Duration::from_secs(3)));
+        let fake = fake.facts(|facts| facts.thresholds.propagation = Duration::from_millis(2500));
+        fake.expect(&ChangePropagates, infra_to_apps(), "fail").await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_change_that_never_arrives_is_red() {
         let text = Fake::healthy()
             .propagation(None, None)
