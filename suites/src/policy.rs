@@ -19,6 +19,7 @@ mod ward;
 #[cfg(test)]
 mod tests;
 
+use cases::outside::{self, NeedsOutside};
 use cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
 use meshproof_contract::{CheckContext, Suite};
 use proxied::Proxied;
@@ -59,6 +60,8 @@ pub const SUITE: Suite = Suite {
         &Proxied(&http::HEADERS),
         &names::NAMES,
         &names::NAMES_AND_PODS,
+        &NeedsOutside(&outside::FQDN),
+        &NeedsOutside(&outside::ADDRESSES),
         &authentication::REQUIRED,
         &authentication::ALWAYS_FAILS,
         &takes_effect::TakesEffect,

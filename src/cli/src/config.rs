@@ -16,7 +16,7 @@ pub use file::NodePowerEntry;
 pub use required::Required;
 
 use crate::args::PullPolicy;
-use meshproof_contract::Thresholds;
+use meshproof_contract::{OutsideFacts, Thresholds};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -36,6 +36,8 @@ pub struct Config {
     pub claims: Declared,
     /// What they promise.
     pub thresholds: Thresholds,
+    /// What is outside the clusters, for policies to be about.
+    pub outside: Vec<OutsideFacts>,
     /// The least that must have run.
     pub required: Required,
     /// Whether checks may disturb the clusters.

@@ -65,6 +65,7 @@ impl Session {
             image: place.image.clone(),
             ready_within: place.ready_within.unwrap_or(READY_WITHIN),
             thresholds: place.stated.thresholds.clone(),
+            outside: place.stated.outside.clone(),
             disruptive: place.disruptive.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {

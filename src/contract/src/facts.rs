@@ -25,8 +25,20 @@ pub struct Facts {
     /// Time between two probes of the streams that watch a disturbance, in milliseconds; 10 where nobody wants it otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_spacing_ms: Option<u32>,
+    /// What the operators name of the world outside the clusters, for policies to be about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<OutsideFacts>,
     /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
     pub missing_agents: Vec<MissingAgent>,
+}
+
+/// A machine outside of the clusters that pods reach while no policy keeps them from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutsideFacts {
+    /// Its name, absolute or not; cluster DNS answers it.
+    pub name: String,
+    /// A TCP port on which it listens.
+    pub port: u16,
 }
 
 /// A cluster as its API shows it.

@@ -32,7 +32,7 @@ pub use environment::{
 };
 pub use event::{Event, EventRecord};
 pub use exit::Exit;
-pub use facts::{AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, NodeFacts, ServiceFacts};
+pub use facts::{AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, NodeFacts, OutsideFacts, ServiceFacts};
 pub use measure::{Distribution, Measurement, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};

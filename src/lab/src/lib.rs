@@ -40,6 +40,7 @@ pub use identity::{IdentityBook, SecurityLabels, security_labels};
 pub use kubelet::log::LogWriter;
 pub use lab::{Lab, LabConfig, StartError};
 pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};
+pub use outside::OUTSIDE_NAMES;
 pub use policy::PolicyBoard;
 pub use service::{RemoteBackend, RemoteBackends, ServiceKey};
 pub use state::{ClusterState, LabState, NodeState, PodNetwork, PodState};

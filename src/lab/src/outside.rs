@@ -22,6 +22,9 @@ pub(crate) const NAMES: [(&str, Ipv4Addr); 4] = [
     ("two.outside.example", SECOND),
 ];
 
+/// A name of each machine.
+pub const OUTSIDE_NAMES: [&str; 2] = ["one.outside.example", "two.outside.example"];
+
 /// Starts the machines; they stop when dropped.
 pub(crate) async fn start(fabric: &Fabric, stop: &CancellationToken) -> Result<Vec<HostNet>, FabricError> {
     let mut machines = Vec::new();

@@ -8,6 +8,7 @@ pub mod entities;
 pub mod http;
 pub mod kinds;
 pub mod names;
+pub mod outside;
 pub mod peers;
 pub mod ports;
 

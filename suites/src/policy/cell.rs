@@ -24,6 +24,13 @@ pub enum Ask {
     Udp,
     /// An ICMP echo.
     Ping,
+    /// A connection to a name outside, which is asked of the nameserver first.
+    Reach {
+        /// The name, absolute.
+        name: String,
+        /// The port.
+        port: u16,
+    },
     /// A question over UDP to the pod's nameserver; the other side is a DNS replica.
     Lookup {
         /// The name, absolute.
@@ -81,6 +88,7 @@ impl Cell {
             }
             Ask::Tcp => (Protocol::Tcp, agent.port(port::TCP), Request::Opaque),
             Ask::Udp => (Protocol::Udp, agent.port(port::UDP), Request::Opaque),
+            Ask::Reach { port, .. } => (Protocol::Tcp, *port, Request::Opaque),
             // Type 8, echo request.
             Ask::Ping => (Protocol::Icmp, 8, Request::Opaque),
             Ask::Lookup { name, port } => {
@@ -124,6 +132,9 @@ impl Cell {
             Ask::Ping => Action::IcmpEcho {
                 to: agent.address,
                 payload: 56,
+            },
+            Ask::Reach { name, port } => Action::TcpConnect {
+                to: Target::new(name.clone(), *port),
             },
             Ask::Lookup { name, .. } => Action::Dns {
                 name: name.clone(),
@@ -196,6 +207,7 @@ impl fmt::Display for Ask {
             Ask::Tcp => f.write_str("TCP 8081"),
             Ask::Udp => f.write_str("UDP 8082"),
             Ask::Ping => f.write_str("ping"),
+            Ask::Reach { name, port } => write!(f, "TCP {port} of {name}"),
             Ask::Lookup { name, .. } => write!(f, "question for {name}"),
         }
     }

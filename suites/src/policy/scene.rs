@@ -3,9 +3,12 @@
 use super::actor::{Actor, SCENARIO, cast, endpoint, mesh_name, namespace_labels};
 use super::cell::{Ask, Cell};
 use super::ward::{LABEL, Ward};
+use crate::probes;
 use meshproof_contract::facts::PodNetwork;
+use meshproof_contract::probe::Search;
 use meshproof_contract::{
-    AgentFacts, AgentId, CheckContext, ClusterName, Environment, Facts, Instance, ObjectRef, Verdict,
+    Action, AgentFacts, AgentId, CheckContext, ClusterName, DnsAnswer, Environment, Facts, Instance, ObjectRef,
+    Outcome, Probe, RecordType, Transport, Verdict,
 };
 use meshproof_policy::{CidrMatch, Party, Semantics, UnnamedCluster};
 use serde_json::{Value, json};
@@ -28,11 +31,23 @@ pub struct Scene {
     pub others: Vec<Arc<Actor>>,
     /// Agents on the nodes' own network, where any run.
     pub hosts: Vec<Arc<Actor>>,
+    /// What the operators name of the world outside, as the ward resolves it.
+    pub outside: Vec<Outside>,
     /// Cluster DNS, where its replicas are pods that policies can select.
     pub dns: Option<Dns>,
     /// What differs between versions and settings.
     pub semantics: Semantics,
     ward: Ward,
+}
+
+/// A machine outside the clusters.
+pub struct Outside {
+    /// The machine.
+    pub machine: Arc<Actor>,
+    /// Its name, absolute.
+    pub name: String,
+    /// The port on which it listens.
+    pub port: u16,
 }
 
 /// Cluster DNS as policies see it.
@@ -69,6 +84,7 @@ impl Scene {
             wards: Vec::new(),
             others: Vec::new(),
             hosts: Vec::new(),
+            outside: Vec::new(),
             cluster,
             ward,
         };
@@ -94,7 +110,20 @@ impl Scene {
                 states(&facts, &scene.cluster)
             )));
         }
+        scene.outside = outside(context, &facts, &scene.wards[0]).await;
         Ok(scene)
+    }
+
+    /// The ward asks every machine outside.
+    pub fn reaching(&self) -> Vec<Cell> {
+        let asks = self.outside.iter().flat_map(|outside| {
+            let ask = Ask::Reach {
+                name: outside.name.clone(),
+                port: outside.port,
+            };
+            Self::cells(&self.wards, std::slice::from_ref(&outside.machine), &[ask])
+        });
+        asks.collect()
     }
 
     /// A policy's selector of the ward.
@@ -125,6 +154,57 @@ impl Scene {
             })
             .collect()
     }
+}
+
+/// The machines outside whose names the pod can resolve: the others cannot take part.
+async fn outside(context: &CheckContext, facts: &Facts, asker: &Actor) -> Vec<Outside> {
+    let absolute = |name: &str| format!("{}.", name.trim_end_matches('.'));
+    let probes = facts.outside.iter().map(|outside| {
+        let action = Action::Dns {
+            name: absolute(&outside.name),
+            record: RecordType::A,
+            server: None,
+            transport: Transport::Udp,
+            search: Search::Absolute,
+        };
+        Probe::once(action, probes::DEADLINE)
+    });
+    let probes: Vec<Probe> = probes.collect();
+    if probes.is_empty() {
+        return Vec::new();
+    }
+    let outcomes = context
+        .environment
+        .probe(&asker.agent.id, probes)
+        .await
+        .unwrap_or_default();
+    let found = facts.outside.iter().zip(&outcomes).filter_map(|(outside, outcome)| {
+        let Outcome::Dns { answers, .. } = outcome else {
+            return None;
+        };
+        let address = answers.iter().find_map(|answer| match answer {
+            DnsAnswer::Address(address) => Some(*address),
+            _ => None,
+        })?;
+        let agent = AgentFacts {
+            id: AgentId {
+                cluster: "outside".into(),
+                pod: outside.name.clone(),
+            },
+            workload: outside.name.clone(),
+            namespace: String::new(),
+            address,
+            ..asker.agent.clone()
+        };
+        let names = vec![outside.name.trim_end_matches('.').to_ascii_lowercase()];
+        let party = Party::World { address, names };
+        Some(Outside {
+            machine: Arc::new(Actor { agent, party }),
+            name: absolute(&outside.name),
+            port: outside.port,
+        })
+    });
+    found.collect()
 }
 
 /// Cluster DNS with one of its replicas as policies see it; none if that is not a pod on the pod network.

@@ -2,8 +2,9 @@
 
 use super::actor::endpoint;
 use super::case::Family;
+use super::cases::outside::{self, NeedsOutside};
 use super::cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
-use crate::fake::{Fake, dns_code, identity_of, infra, infra_to_apps, timeout};
+use crate::fake::{Fake, dns_answer, dns_code, identity_of, infra, infra_to_apps, timeout};
 use async_trait::async_trait;
 use meshproof_contract::claim::{Claim, ClaimKind, ClaimSource};
 use meshproof_contract::facts::PodNetwork;
@@ -23,6 +24,12 @@ type Meddle = Arc<dyn Fn(&str, Expected, &Flow) -> Expected + Send + Sync>;
 /// Objects with the time from which they act, and that from which they do not.
 type Objects = Arc<Mutex<BTreeMap<(ClusterName, String), Acting>>>;
 type Acting = (Value, Instant, Option<Instant>);
+
+/// Machines outside, with their addresses.
+const OUTSIDE: [(&str, &str); 2] = [
+    ("one.outside.example", "198.51.100.10"),
+    ("two.outside.example", "198.51.100.20"),
+];
 
 /// The mesh.
 pub struct World {
@@ -44,6 +51,12 @@ impl World {
     pub fn new() -> Self {
         let mut facts = Fake::healthy().facts;
         facts.agents.retain(|agent| agent.network == PodNetwork::Host);
+        facts.outside = OUTSIDE
+            .map(|(name, _)| OutsideFacts {
+                name: name.to_owned(),
+                port: 80,
+            })
+            .into();
         let mut pods = BTreeMap::new();
         for (cluster, block) in [("infra", 244), ("apps", 246)] {
             let mut number = 20u8;
@@ -174,7 +187,41 @@ impl World {
         match (self.meddle)(from.node.as_str(), self.decide(&flow), &flow) {
             Expected::Dropped => self.drop.clone(),
             Expected::DnsRefused => dns_code(DnsCode::Refused),
-            _ => dns_code(DnsCode::NxDomain),
+            _ => match outside_address(name) {
+                Some(address) => dns_answer(address),
+                None => dns_code(DnsCode::NxDomain),
+            },
+        }
+    }
+
+    /// A connection to a name outside, which is asked of cluster DNS first.
+    fn reach_outcome(&self, from: &AgentFacts, to: &Target) -> Outcome {
+        let asked = self.dns_outcome(from, &to.host);
+        if !asked.is_success() {
+            return asked;
+        }
+        let name = to.host.trim_end_matches('.');
+        let address = outside_address(name).expect("a machine outside");
+        let flow = Flow {
+            from: self.endpoint(from),
+            to: Party::World {
+                address,
+                names: vec![name.to_owned()],
+            },
+            protocol: Protocol::Tcp,
+            port: to.port,
+            request: Request::Opaque,
+        };
+        match (self.meddle)(from.node.as_str(), self.decide(&flow), &flow) {
+            Expected::Dropped => self.drop.clone(),
+            _ => Outcome::Answered {
+                served_by: None,
+                source: None,
+                address: Some(address),
+                status: None,
+                bytes: 0,
+                timing: Timing::default(),
+            },
         }
     }
 
@@ -201,6 +248,7 @@ impl World {
             Action::UdpEcho { to, .. } => (to.host.clone(), to.port, Protocol::Udp, Request::Opaque),
             Action::IcmpEcho { to, .. } => (to.to_string(), 8, Protocol::Icmp, Request::Opaque),
             Action::Dns { name, .. } => return self.dns_outcome(from, name),
+            Action::TcpConnect { to } => return self.reach_outcome(from, to),
             other => panic!("not asked by this suite: {other:?}"),
         };
         let to = self
@@ -262,6 +310,12 @@ impl World {
         assert_eq!(found, word, "{id}: {text}");
         text
     }
+}
+
+fn outside_address(name: &str) -> Option<std::net::IpAddr> {
+    let name = name.trim_end_matches('.');
+    let found = OUTSIDE.into_iter().find(|(known, _)| *known == name)?;
+    found.1.parse().ok()
 }
 
 fn dns_pod() -> Value {
@@ -395,6 +449,8 @@ const FAMILIES: &[&Family] = &[
     &http::HEADERS,
     &names::NAMES,
     &names::NAMES_AND_PODS,
+    &outside::FQDN,
+    &outside::ADDRESSES,
     &authentication::REQUIRED,
     &authentication::ALWAYS_FAILS,
 ];
@@ -533,6 +589,27 @@ async fn generated_policies_are_green_and_shrunk_when_they_deviate() {
         text.contains("of seed 1, shrunk") && text.contains("policy: {"),
         "{text}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_machine_outside_nothing_is_said_of_it() {
+    let mut world = World::new();
+    world.facts.outside.clear();
+    let text = world.expect(&NeedsOutside(&outside::FQDN), infra(), "skipped").await;
+    assert!(text.contains("meshproof.yaml"), "{text}");
+    World::new()
+        .expect(&NeedsOutside(&outside::FQDN), infra(), "pass")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_opens_another_machine_is_red() {
+    let world = World::new().meddling(|_, expected, flow| match &flow.to {
+        Party::World { names, .. } if names[0].starts_with("two") => Expected::Allowed,
+        _ => expected,
+    });
+    let text = world.expect(&outside::FQDN, infra(), "fail").await;
+    assert!(text.contains("TCP 80 of two.outside.example."), "{text}");
 }
 
 #[test]

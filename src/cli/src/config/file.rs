@@ -7,7 +7,7 @@ use meshproof_contract::Percent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, num::NonZeroU16, path::PathBuf};
 
 /// What a team wants every run of theirs to use. Every key is optional; an unknown one is an error; the command line wins.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -23,6 +23,9 @@ pub struct ConfigFile {
     pub claims: ByRole,
     /// The service levels that are promised.
     pub thresholds: ThresholdsEntry,
+    /// Machines outside of the clusters that pods reach, for policies that name what is outside; without any they are not tried. Two or more
+    /// with different addresses tell most.
+    pub outside: Vec<OutsideEntry>,
     /// The least that must have run: otherwise the run ends with exit code 4, however green the rest is. A check that was skipped has not run.
     pub required: RequiredEntry,
     /// Whether checks may disturb the clusters: delete Cilium's agents, take nodes away, stop the clustermesh-apiserver. As `--disruptive`.
@@ -72,6 +75,17 @@ pub struct ClaimsEntry {
     /// Services are served by Cilium, without kube-proxy.
     #[schemars(with = "Option<YesNo>")]
     pub kube_proxy_replacement: Option<Spanned<YesNo>>,
+}
+
+/// A machine outside of the clusters.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutsideEntry {
+    /// Its name, which cluster DNS answers.
+    pub name: String,
+    /// A TCP port on which it listens.
+    #[schemars(range(min = 1))]
+    pub port: NonZeroU16,
 }
 
 /// What is promised. Durations are written `60s`, `1500ms`, `2m`; shares `99.9%`.

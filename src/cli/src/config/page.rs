@@ -27,6 +27,7 @@ pub fn page() -> String {
     for (title, name) in [
         ("`claims`: for each role name", "ClaimsEntry"),
         ("`thresholds`", "ThresholdsEntry"),
+        ("`outside`: a list of", "OutsideEntry"),
         ("`required`", "RequiredEntry"),
         ("`nodePower`", "NodePowerEntry"),
     ] {

@@ -2,9 +2,9 @@
 
 use super::{
     Config, ConfigError, Declared, Required,
-    file::{ConfigFile, NodePowerEntry, ThresholdsEntry},
+    file::{ConfigFile, NodePowerEntry, OutsideEntry, ThresholdsEntry},
 };
-use meshproof_contract::Thresholds;
+use meshproof_contract::{OutsideFacts, Thresholds};
 use serde_saphyr::Location;
 
 pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigError> {
@@ -34,6 +34,7 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
     Ok(Config {
         claims: Declared::of(path, file.claims)?,
         thresholds: thresholds(&file.thresholds),
+        outside: file.outside.into_iter().map(outside).collect(),
         required: Required::of(path, file.required),
         disruptive: file.disruptive.unwrap_or(false),
         node_power: file.node_power,
@@ -46,6 +47,13 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
         jobs: file.jobs.map(|jobs| jobs.value),
         report_dir: file.report_dir,
     })
+}
+
+fn outside(entry: OutsideEntry) -> OutsideFacts {
+    OutsideFacts {
+        name: entry.name,
+        port: entry.port.get(),
+    }
 }
 
 /// What the file promises, and the defaults for the rest.

@@ -19,6 +19,7 @@ fn a_full_file_is_read() {
         "contexts:\n  infra: a\n  apps: b\n\
          claims:\n  infra:\n    encryption: wireguard\n    policy: true\n    l7-policy: false\n    cluster-mesh: true\n  apps:\n\
          thresholds:\n  recovery: 30s\n  availability: 99.95%\n\
+         outside:\n- {name: git.example, port: 443}\n\
          required:\n  suites: [dns]\n  checks:\n  - mesh::agents_ready\n  trials: 12\n\
          disruptive: true\nnodePower:\n  cut: [ssh, '{node}', poweroff]\n  restore: [wake, '{node}']\n\
          image: r.example/m:1\npullPolicy: Never\ntimeout: 2m\nreadyTimeout: 5m\nstreamSpacingMs: 20\njobs: 3\nreportDir: out\n",
@@ -30,6 +31,10 @@ fn a_full_file_is_read() {
     assert_eq!(config.ready_timeout, Some(Duration::from_secs(300)));
     assert_eq!((config.jobs, config.disruptive), (Some(3), true));
     assert_eq!(config.stream_spacing_ms, Some(20));
+    assert_eq!(
+        (config.outside[0].name.as_str(), config.outside[0].port),
+        ("git.example", 443)
+    );
     assert_eq!(config.thresholds.recovery, Duration::from_secs(30));
     assert_eq!(config.thresholds.availability, Percent::from_thousandths(99_950));
     assert_eq!(config.thresholds.dns_latency, Thresholds::default().dns_latency);

@@ -8,10 +8,10 @@ use crate::{
 use anyhow::anyhow;
 use async_trait::async_trait;
 use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
-use meshproof_contract::{ClusterName, Consent, Exit, NodeName, Thresholds};
+use meshproof_contract::{ClusterName, Consent, Exit, NodeName, OutsideFacts, Thresholds};
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NodeGrace, RunningLab,
-    fault_catalogue, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NodeGrace, OUTSIDE_NAMES,
+    RunningLab, fault_catalogue, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -64,6 +64,7 @@ impl Lab {
             ready_within: None,
             stated: Stated {
                 thresholds: thresholds(),
+                outside: outside(),
                 ..Stated::default()
             },
             // Nobody else uses it.
@@ -112,6 +113,15 @@ fn thresholds() -> Thresholds {
         policy_enforcement: Duration::from_secs(6),
         ..Thresholds::default()
     }
+}
+
+/// The machines outside the lab's clusters.
+fn outside() -> Vec<OutsideFacts> {
+    let facts = |name: &str| OutsideFacts {
+        name: name.to_owned(),
+        port: 80,
+    };
+    OUTSIDE_NAMES.into_iter().map(facts).collect()
 }
 
 /// The lab's switches, used as an operator uses a hypervisor's.

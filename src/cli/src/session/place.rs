@@ -90,6 +90,10 @@ impl Place {
         self.stated = Stated {
             claims: config.claims.clone(),
             thresholds: config.thresholds.clone(),
+            outside: match config.outside.is_empty() {
+                true => self.stated.outside,
+                false => config.outside.clone(),
+            },
         };
         self
     }

@@ -3,7 +3,7 @@
 use super::consumer::Events;
 use crate::config::Declared;
 use meshproof_cluster::Discovery;
-use meshproof_contract::Thresholds;
+use meshproof_contract::{OutsideFacts, Thresholds};
 
 /// What the operators say about the clusters of a run.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Stated {
     pub claims: Declared,
     /// What they promise.
     pub thresholds: Thresholds,
+    /// What they name of the world outside the clusters.
+    pub outside: Vec<OutsideFacts>,
 }
 
 impl Stated {
@@ -81,6 +83,7 @@ mod tests {
         let stated = Stated {
             claims: config.claims,
             thresholds: Thresholds::default(),
+            outside: Vec::new(),
         };
         let mut discovery = Discovery::default();
         discovery.clusters = ["infra", "apps"].map(cluster).into();

@@ -20,7 +20,7 @@ use crate::{
 use futures::future::try_join_all;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts, Thresholds,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, OutsideFacts, ServiceFacts, Thresholds,
     facts::{MissingAgent, PodNetwork},
 };
 use meshproof_scenario::{Placement, Scenario};
@@ -37,6 +37,8 @@ pub struct DeployOptions {
     pub ready_within: Duration,
     /// What the operators promise; checks find it in the facts.
     pub thresholds: Thresholds,
+    /// What they name of the world outside.
+    pub outside: Vec<OutsideFacts>,
     /// What checks may disturb.
     pub disruptive: Disruptive,
 }
@@ -74,6 +76,7 @@ impl Run {
             clusters: discovery.clusters,
             claims: discovery.claims,
             thresholds: options.thresholds.clone(),
+            outside: options.outside.clone(),
             consent: options.disruptive.consent,
             stream_spacing_ms: options.disruptive.stream_spacing_ms,
             ..Facts::default()

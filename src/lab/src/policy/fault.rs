@@ -1,5 +1,5 @@
 //! What the enforcement of policies can get wrong: the catalogue's entries, and how each bends rules before they are put in
-//! force. Those of one node act where [`PolicyFault::place`] says, the others in every cluster.
+//! force. Those of one node act where [`PolicyFault::is_at`] says, the others in every cluster.
 
 use crate::fault::{ActiveFaults, Effect, FaultName, FaultSpec};
 use crate::state::{LabState, NodeState};
@@ -26,6 +26,8 @@ pub(crate) enum PolicyFault {
     EgressIgnored,
     IngressIgnored,
     CidrsMatchPods,
+    ExceptIgnored,
+    NamesMatchNothing,
     NotRemoved,
     ClusterwideIgnored,
     KubernetesIgnored,
@@ -39,7 +41,7 @@ pub(crate) enum PolicyFault {
 
 use PolicyFault as Is;
 
-const CATALOGUE: [(PolicyFault, &str, &str); 24] = [
+const CATALOGUE: [(PolicyFault, &str, &str); 26] = [
     (
         Is::NotEnforcedOnOneNode,
         "policy-not-enforced-on-one-node",
@@ -106,6 +108,16 @@ const CATALOGUE: [(PolicyFault, &str, &str); 24] = [
         Is::CidrsMatchPods,
         "policy-cidr-matches-pods",
         "rules for addresses select pods, too, although these have identities",
+    ),
+    (
+        Is::ExceptIgnored,
+        "policy-cidr-except-ignored",
+        "exceptions from ranges of addresses are ignored",
+    ),
+    (
+        Is::NamesMatchNothing,
+        "policy-fqdn-matches-nothing",
+        "rules for names match nothing: what they should open stays closed",
     ),
     (Is::NotRemoved, "policy-not-removed", "a deleted policy stays in force"),
     (
@@ -232,9 +244,13 @@ fn bend_peers(peers: &mut Peers, fault: PolicyFault) {
     if fault == Is::EntitiesIgnored {
         peers.retain(|peer| !matches!(peer, Peer::Entity(_)));
     }
+    if fault == Is::NamesMatchNothing {
+        peers.retain(|peer| !matches!(peer, Peer::Name(_)));
+    }
     for peer in peers {
         match (peer, fault) {
             (peer @ Peer::Name(_), Is::NamesIgnored) => *peer = Peer::Entity(Entity::All),
+            (Peer::Cidr { except, .. }, Is::ExceptIgnored) => except.clear(),
             (peer @ Peer::Cidr { .. }, Is::CidrsMatchPods) => *peer = Peer::Entity(Entity::All),
             (Peer::Labels(selector), Is::NamespaceIgnored) => {
                 selector

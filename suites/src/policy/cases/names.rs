@@ -29,7 +29,7 @@ fn questions(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
 }
 
 /// Lets the ward ask these names of cluster DNS, besides what `rules` allow.
-fn asking(scene: &Scene, names: impl Fn(&Dns) -> Value, rules: &[Value]) -> Vec<Value> {
+pub(super) fn asking(scene: &Scene, names: impl Fn(&Dns) -> Value, rules: &[Value]) -> Vec<Value> {
     let Some(dns) = &scene.dns else { return Vec::new() };
     let mut egress = vec![json!({
         "toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": dns.namespace}}],
