@@ -389,7 +389,13 @@ where
 {
     let begun = Instant::now();
     loop {
-        let Some(last) = look().await? else { return Ok(()) };
+        let last = match look().await {
+            Ok(None) => return Ok(()),
+            Ok(Some(last)) => last,
+            Err(error) if error.is_forbidden() => return Err(error.into()),
+            // The API itself may have been on what was taken away.
+            Err(error) => error.to_string(),
+        };
         if begun.elapsed() > READY_WITHIN {
             return Err(EnvironmentError::Deadline {
                 cluster: member.name().clone(),
