@@ -55,13 +55,20 @@ async fn exchange(
 ) -> Result<Peer, Failure> {
     let mut send = std::pin::pin!(send(writer, pattern, payload));
     let mut receive = std::pin::pin!(receive(attempt, reader, pattern, payload));
-    let mut sending = true;
+    let (mut sending, mut reset) = (true, None);
     loop {
         tokio::select! {
             biased;
-            received = &mut receive => return received,
-            // Why writing failed is told better by what reading sees: an orderly end or a reset.
-            _ = &mut send, if sending => sending = false,
+            received = &mut receive => return match (received, reset) {
+                (Err(Failure::Closed), Some(reset)) => Err(Failure::Io(reset)),
+                (received, _) => received,
+            },
+            // Why writing failed is told better by what reading sees: an orderly end or a reset. A reset that writing was told of,
+            // however, is told once only, and looks like an orderly end to who reads after that.
+            sent = &mut send, if sending => {
+                sending = false;
+                reset = sent.err().filter(|error| error.kind() == io::ErrorKind::ConnectionReset);
+            }
         }
     }
 }
