@@ -1,13 +1,13 @@
 //! Cilium's agent on the client's node starts anew.
 
 use super::NEEDS;
-use super::cast::Cast;
+use super::cast::{self, Cast};
 use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
 use super::stream::TESTED;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Identity, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Needs, Scope, Tally, Verdict};
 use std::time::Duration;
 
 /// The agent's pod is deleted, and its DaemonSet makes another.
@@ -59,14 +59,10 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         .into());
     };
     let plan = Plan {
-        context,
-        client,
         control,
-        service: cast.service(cluster, "failover-local")?,
-        cast: &cast,
-        least,
+        ..Plan::of(context, &cast, client, "failover-local", least)?
     };
-    let own = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == cluster.as_str());
+    let own = cast::by(cluster);
     let mut recording = Recording::start(&plan, own).await?;
     let environment = &context.environment;
     let disruption = Disruption::AgentRestart {

@@ -58,15 +58,8 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let cluster = context.instance.from();
     let cast = Cast::of(context, cluster).await?;
     let client = &cast.clients[0];
-    let plan = Plan {
-        context,
-        client,
-        control: client,
-        service: cast.service(cluster, "failover-local")?,
-        cast: &cast,
-        least,
-    };
-    let mut recording = Recording::start(&plan, |who| who.is_some_and(|who| who.cluster == cluster.as_str())).await?;
+    let plan = Plan::of(context, &cast, client, "failover-local", least)?;
+    let mut recording = Recording::start(&plan, cast::by(cluster)).await?;
     let event = Event::begin();
     let kept = recording.seen.server_before(Stream::LongTcp, event.called).cloned();
     let victim = cast

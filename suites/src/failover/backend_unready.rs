@@ -1,7 +1,7 @@
 //! One of several backends turns unready, and ready again; it serves all the while.
 
 use super::NEEDS;
-use super::cast::{Cast, SCENARIO};
+use super::cast::{self, Cast, SCENARIO};
 use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
@@ -56,15 +56,8 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let cluster = context.instance.from();
     let cast = Cast::of(context, cluster).await?;
     let client = &cast.clients[0];
-    let plan = Plan {
-        context,
-        client,
-        control: client,
-        service: cast.service(cluster, "failover-local")?,
-        cast: &cast,
-        least,
-    };
-    let own = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == cluster.as_str());
+    let plan = Plan::of(context, &cast, client, "failover-local", least)?;
+    let own = cast::by(cluster);
     let mut recording = Recording::start(&plan, own).await?;
     let event = Event::begin();
     let kept = recording.seen.server_before(Stream::LongTcp, event.called).cloned();

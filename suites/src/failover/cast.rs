@@ -1,6 +1,6 @@
 //! Who plays: the client that carries the streams, the backends, the neighbours, and the scenario's services.
 
-use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, ObjectRef, Verdict};
+use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Verdict};
 use serde_json::json;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -86,6 +86,11 @@ impl Cast {
             .iter()
             .filter(|a| a.scenario == SCENARIO && a.workload == "neighbour")
     }
+}
+
+/// Whether an answer comes from a cluster.
+pub fn by(cluster: &ClusterName) -> impl Fn(Option<&Identity>) -> bool + Copy {
+    move |who| who.is_some_and(|who| who.cluster == cluster.as_str())
 }
 
 /// The agents of a workload once at least so many are ready.

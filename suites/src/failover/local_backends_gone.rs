@@ -7,7 +7,7 @@ use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording};
 use super::stream::{Stream, TESTED};
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
 use std::time::Duration;
 
 /// Fail-over of a global service with affinity local to the other cluster, and fail-back.
@@ -51,16 +51,9 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let cast = Cast::of(context, from).await?;
     cast::ready(context, to, "backend", 1).await?;
     let client = &cast.clients[0];
-    let plan = Plan {
-        context,
-        client,
-        control: client,
-        service: cast.service(from, "failover-global")?,
-        cast: &cast,
-        least,
-    };
-    let at_home = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == from.as_str());
-    let away = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == to.as_str());
+    let plan = Plan::of(context, &cast, client, "failover-global", least)?;
+    let at_home = cast::by(from);
+    let away = cast::by(to);
     let mut recording = Recording::start(&plan, at_home).await?;
     let limits = &cast.facts.thresholds;
     let gone = Event::begin();

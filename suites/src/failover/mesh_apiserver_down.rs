@@ -7,7 +7,7 @@ use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
 use super::stream::TESTED;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Identity, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Needs, Scope, Tally, Verdict};
 use std::time::Duration;
 
 /// The other cluster's clustermesh-apiserver is scaled to zero.
@@ -63,15 +63,8 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         .into());
     }
     let client = &cast.clients[0];
-    let plan = Plan {
-        context,
-        client,
-        control: client,
-        service: cast.service(from, "failover-remote")?,
-        cast: &cast,
-        least,
-    };
-    let away = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == to.as_str());
+    let plan = Plan::of(context, &cast, client, "failover-remote", least)?;
+    let away = cast::by(to);
     let mut recording = Recording::start(&plan, away).await?;
     let environment = &context.environment;
     let disruption = Disruption::MeshApiServerDown;

@@ -65,15 +65,8 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         ))
         .into());
     }
-    let plan = Plan {
-        context,
-        client,
-        control: client,
-        service: cast.service(cluster, "failover-local")?,
-        cast: &cast,
-        least,
-    };
-    let own = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == cluster.as_str());
+    let plan = Plan::of(context, &cast, client, "failover-local", least)?;
+    let own = cast::by(cluster);
     let mut recording = Recording::start(&plan, own).await?;
     let environment = &context.environment;
     let disruption = Disruption::NodeLost {

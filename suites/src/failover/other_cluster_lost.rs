@@ -8,8 +8,8 @@ use super::recording::{Plan, Recording, unknown};
 use super::stream::{Stream, TESTED};
 use async_trait::async_trait;
 use meshproof_contract::{
-    Action, AgentFacts, Check, CheckContext, CheckId, CheckText, Disruption, EnvironmentError, Identity, Needs, Probe,
-    Scope, Tally, Target, Unit, Verdict, port,
+    Action, AgentFacts, Check, CheckContext, CheckId, CheckText, Disruption, EnvironmentError, Needs, Probe, Scope,
+    Tally, Target, Unit, Verdict, port,
 };
 use std::time::{Duration, Instant};
 
@@ -62,14 +62,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let cast = Cast::of(context, from).await?;
     cast::ready(context, to, "backend", REPLICAS).await?;
     let client = &cast.clients[0];
-    let plan = Plan {
-        context,
-        client,
-        control: client,
-        service: cast.service(from, "failover-global")?,
-        cast: &cast,
-        least,
-    };
+    let plan = Plan::of(context, &cast, client, "failover-global", least)?;
     let beside = Beside {
         context,
         client,
@@ -79,7 +72,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let disruption = Disruption::ClusterLost {
         nodes: nodes.into_iter().flatten().map(|node| node.name.clone()).collect(),
     };
-    let own = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == from.as_str());
+    let own = cast::by(from);
     let mut recording = Recording::start(&plan, own).await?;
     let environment = &context.environment;
     let event = Event::begin();

@@ -34,6 +34,26 @@ pub struct Plan<'a> {
     pub least: Duration,
 }
 
+impl<'a> Plan<'a> {
+    /// Streams from a client to a service of its own cluster, with the controls on the client, too.
+    pub fn of(
+        context: &'a CheckContext,
+        cast: &'a Cast,
+        client: &'a AgentFacts,
+        service: &str,
+        least: Duration,
+    ) -> Result<Self, Verdict> {
+        Ok(Self {
+            context,
+            client,
+            control: client,
+            service: cast.service(&client.id.cluster, service)?,
+            cast,
+            least,
+        })
+    }
+}
+
 struct Running {
     agent: AgentId,
     id: StreamId,

@@ -52,15 +52,8 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let cluster = context.instance.from();
     let cast = Cast::of(context, cluster).await?;
     let client = &cast.clients[0];
-    let plan = Plan {
-        context,
-        client,
-        control: client,
-        service: cast.service(cluster, "failover-local")?,
-        cast: &cast,
-        least,
-    };
-    let own = |who: Option<&Identity>| who.is_some_and(|who| who.cluster == cluster.as_str());
+    let plan = Plan::of(context, &cast, client, "failover-local", least)?;
+    let own = cast::by(cluster);
     let mut recording = Recording::start(&plan, own).await?;
     let down = Event::begin();
     cast::scale(context, &cast.backends[0], 0).await?;

@@ -69,8 +69,7 @@ impl Scene {
     pub async fn set(context: &CheckContext, groups: &[&'static str]) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         let cluster = context.instance.to().clone();
-        let world = Arc::as_ptr(&context.environment).cast::<()>() as usize;
-        let ward = Ward::borrow(world, &cluster, groups).await;
+        let ward = Ward::borrow(context.world(), &cluster, groups).await;
         let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
         let clusters: Vec<ClusterName> = clusters.into_iter().collect();
         let actors = cast(context.environment.as_ref(), &clusters).await;

@@ -25,9 +25,8 @@ const MOVES: Duration = Duration::from_secs(5);
 static TURNS: LazyLock<std::sync::Mutex<BTreeMap<usize, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
 
 fn turns(context: &CheckContext) -> Arc<Mutex<()>> {
-    let world = Arc::as_ptr(&context.environment).cast::<()>() as usize;
     let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(turns.entry(world).or_default())
+    Arc::clone(turns.entry(context.world()).or_default())
 }
 
 /// Falling over and back.

@@ -130,11 +130,8 @@ async fn open(labs: usize, everything: &Plan, cancel: &CancellationToken) -> Res
 fn slow_ones_first(faults: &[FaultEntry]) -> Vec<&FaultEntry> {
     let suites = super::suites();
     let checks = || suites.iter().flat_map(|suite| suite.checks);
-    let is_slow = |fault: &FaultEntry| {
-        let name = fault.name.as_str();
-        checks().any(|check| check.needs().alters && check.faults().contains(&name))
-    };
-    let (mut order, quick): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| is_slow(fault));
+    let meets_slow = |fault: &&FaultEntry| checks().any(|check| is_slow(*check) && names(*check, fault));
+    let (mut order, quick): (Vec<_>, Vec<_>) = faults.iter().partition(meets_slow);
     order.extend(quick);
     order
 }
@@ -194,11 +191,7 @@ fn conclude(matrix: &Matrix, coverage: Coverage, folder: &RunFolder, took: Durat
 /// The checks that meet a fault: those of its suites, of which the slow ones, which run alone or change something and wait for
 /// it, only if they name the fault.
 fn concerned(fault: &FaultEntry) -> Vec<CheckId> {
-    let meets = |check: &&&dyn Check| {
-        let (needs, name) = (check.needs(), fault.name.as_str());
-        let slow = needs.admission == Admission::Exclusive || needs.alters;
-        !slow || check.faults().contains(&name) || check.blinded_by().contains(&name)
-    };
+    let meets = |check: &&&dyn Check| !is_slow(**check) || names(**check, fault);
     let suites = super::suites();
     let concerned = suites
         .iter()
@@ -207,6 +200,18 @@ fn concerned(fault: &FaultEntry) -> Vec<CheckId> {
         .flat_map(|suite| suite.checks.iter().filter(meets))
         .map(|check| check.id())
         .collect()
+}
+
+/// Whether the check runs alone, or changes something and waits for it.
+fn is_slow(check: &dyn Check) -> bool {
+    let needs = check.needs();
+    needs.admission == Admission::Exclusive || needs.alters
+}
+
+/// Whether the check says that the fault turns it red, or blinds it.
+fn names(check: &dyn Check, fault: &FaultEntry) -> bool {
+    let name = fault.name.as_str();
+    check.faults().contains(&name) || check.blinded_by().contains(&name)
 }
 
 /// Whether a verdict is neither green nor a skip.

@@ -183,7 +183,7 @@ impl Matrix {
         );
         let mut suites: BTreeMap<&str, Vec<&CheckId>> = BTreeMap::new();
         for check in self.checks.keys() {
-            suites.entry(suite(check)).or_default().push(check);
+            suites.entry(check.suite()).or_default().push(check);
         }
         for (suite, checks) in suites {
             let _ = write!(text, "\n## {suite}\n\n");
@@ -223,12 +223,7 @@ impl Matrix {
 
 /// Whether the check caught the fault, and no check of another suite did.
 fn is_own(row: &Row, check: &CheckId) -> bool {
-    row.caught.contains_key(check) && row.caught.keys().all(|other| suite(other) == suite(check))
-}
-
-fn suite(check: &CheckId) -> &str {
-    let id = check.as_str();
-    id.split_once("::").map_or(id, |(suite, _)| suite)
+    row.caught.contains_key(check) && row.caught.keys().all(|other| other.suite() == check.suite())
 }
 
 impl std::fmt::Display for Defect {
