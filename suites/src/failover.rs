@@ -21,7 +21,7 @@ use meshproof_contract::{Admission, ClaimKind, Needs, Outcome, Suite};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "failover",
-    about: "What applications notice when backends, nodes, Cilium's agents and the clustermesh-apiserver go and come back: five kinds of stream, each on its own, run open-loop through one event at a time, beside two controls that nothing happens to. Outages are intervals, never single figures. The suite disturbs, so on clusters of yours it runs only with `--disruptive`.",
+    about: "What applications notice when backends, nodes, Cilium's agents and the clustermesh-apiserver go and come back: five kinds of stream, each on its own, run open-loop through one event at a time, beside controls that nothing happens to: two neighbours, and a DNS question for another name, whose silence excuses the DNS stream alone. Outages are intervals, never single figures. The suite disturbs, so on clusters of yours it runs only with `--disruptive`.",
     checks: &[
         &backend_deleted::BackendDeleted,
         &backend_unready::BackendUnready,

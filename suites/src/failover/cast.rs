@@ -49,10 +49,19 @@ impl Cast {
         let missing = |what: &str| Verdict::inconclusive(format!("{what} of service {name} in {cluster} is not known"));
         let service = self.facts.service(cluster, name).ok_or_else(|| missing("the object"))?;
         let address = service.address.ok_or_else(|| missing("the address"))?;
-        let domain = self.facts.cluster(cluster).and_then(|c| c.dns.as_ref());
-        let domain = domain.map_or("cluster.local", |dns| dns.domain.as_str());
-        let name = format!("{name}.{}.svc.{domain}.", service.namespace);
+        let name = self.name(cluster, name, &service.namespace);
         Ok(Service { address, name })
+    }
+
+    /// The API server's name in a cluster, which every cluster has and no event concerns.
+    pub fn lasting_name(&self, cluster: &ClusterName) -> String {
+        self.name(cluster, "kubernetes", "default")
+    }
+
+    fn name(&self, cluster: &ClusterName, service: &str, namespace: &str) -> String {
+        let dns = self.facts.cluster(cluster).and_then(|c| c.dns.as_ref());
+        let domain = dns.map_or("cluster.local", |dns| dns.domain.as_str());
+        format!("{service}.{namespace}.svc.{domain}.")
     }
 
     /// After how long a cluster withdraws the backends of one that it cannot reach; none: never, which is Cilium's default.

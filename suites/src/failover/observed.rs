@@ -1,10 +1,12 @@
 //! What all streams of one event come to: figures for the report, and whether they can be judged at all.
 
+mod judge;
+
 use super::patience::Halt;
 use super::recording::SETTLED;
 use super::series::{Figures, Series};
 use super::stream::Stream;
-use meshproof_contract::{CheckContext, ClockReading, Identity, Tally, Thresholds, Unit, Verdict};
+use meshproof_contract::{CheckContext, ClockReading, Identity, Unit, Verdict};
 use std::time::{Duration, Instant};
 
 /// Losses in a row that a control may have: a lost packet is no failed control.
@@ -193,8 +195,8 @@ impl Observed {
             let figures = track.series.figures(from);
             let in_a_row = figures.longest.map_or(0, |outage| outage.losses);
             let not_tried = track.series.local_errors(from);
-            let is_control = track.stream.is_control() && !interrupted.contains(&track.stream);
-            if is_control && in_a_row > CONTROL_TOLERANCE {
+            let exempt = track.stream == Stream::OtherName || interrupted.contains(&track.stream);
+            if track.stream.is_control() && !exempt && in_a_row > CONTROL_TOLERANCE {
                 return Some(format!(
                     "it failed although nothing was done to it: {}",
                     track.told(event.called)
@@ -267,57 +269,6 @@ impl Observed {
             }
         }
         told
-    }
-
-    /// Judges that these streams lose nothing that was due later than `limit` after the event.
-    pub fn judge_recovery(&self, tally: &mut Tally, streams: &[Stream], event: &Event, limit: Duration) {
-        for track in self.tested().filter(|track| streams.contains(&track.stream)) {
-            let last = track.series.last_loss(track.at(event.called));
-            let after = last.map_or(Duration::ZERO, |last| track.after(event.returned, last));
-            if after > limit {
-                tally.finding(
-                    track.stream.to_string(),
-                    format!(
-                        "answered for good {} ms after the event at the latest",
-                        limit.as_millis()
-                    ),
-                    format!(
-                        "lost a probe {} ms after it: {}",
-                        after.as_millis(),
-                        track.told(event.called)
-                    ),
-                );
-            } else {
-                tally.witness(format!(
-                    "{}: {}; nothing was lost later than {} ms after the event",
-                    track.stream,
-                    track.told(event.called),
-                    after.as_millis()
-                ));
-            }
-        }
-    }
-
-    /// Judges that these streams do not notice: the promised availability, and never more than one loss in a row.
-    pub fn judge_unnoticed(&self, tally: &mut Tally, streams: &[Stream], event: &Event, promised: &Thresholds) {
-        for track in self.tested().filter(|track| streams.contains(&track.stream)) {
-            let figures = track.figures(event.called);
-            let enough = promised
-                .availability
-                .is_reached(figures.sent - figures.lost, figures.sent);
-            if figures.lost > 1 && !enough {
-                tally.finding(
-                    track.stream.to_string(),
-                    format!(
-                        "traffic does not notice: {} of the requests succeed",
-                        promised.availability
-                    ),
-                    track.told(event.called),
-                );
-            } else {
-                tally.witness(format!("{}: {}", track.stream, track.told(event.called)));
-            }
-        }
     }
 
     /// Who answered a stream last before an instant.

@@ -98,16 +98,18 @@ impl<'a> Recording<'a> {
 
     async fn begin(plan: &Plan<'a>, spacing: Duration) -> Result<Self, Verdict> {
         let environment = &plan.context.environment;
+        let cluster = &plan.client.id.cluster;
         let mut wanted: Vec<(Stream, &AgentFacts, std::net::IpAddr)> = TESTED
             .into_iter()
             .map(|stream| (stream, plan.client, plan.service.address))
             .collect();
+        wanted.push((Stream::OtherName, plan.control, plan.service.address));
         wanted.push((
             Stream::Neighbour,
             plan.control,
             plan.cast.neighbour(plan.control)?.address,
         ));
-        if let Some(elsewhere) = plan.cast.elsewhere(&plan.client.id.cluster) {
+        if let Some(elsewhere) = plan.cast.elsewhere(cluster) {
             wanted.push((Stream::OtherCluster, plan.control, elsewhere.address));
         }
         let mut clocks: BTreeMap<AgentId, ClockReading> = BTreeMap::new();
@@ -120,8 +122,13 @@ impl<'a> Recording<'a> {
             running: Vec::new(),
             seen: Observed::default(),
         };
+        let lasting = plan.cast.lasting_name(cluster);
         let specs = wanted.iter().map(|(stream, agent, to)| {
-            let spec = stream.spec(*to, &plan.service.name, spacing);
+            let name = match stream {
+                Stream::OtherName => &lasting,
+                _ => &plan.service.name,
+            };
+            let spec = stream.spec(*to, name, spacing);
             async move { (*stream, *agent, environment.start_stream(&agent.id, spec).await) }
         });
         let mut failure = None;

@@ -28,6 +28,8 @@ pub enum Stream {
     Neighbour,
     /// Control: a pod of another cluster that nothing happens to.
     OtherCluster,
+    /// Control of [`Stream::Dns`] alone: a DNS question for a name that nothing happens to.
+    OtherName,
 }
 
 /// Those that are judged.
@@ -42,7 +44,7 @@ pub const TESTED: [Stream; 5] = [
 impl Stream {
     /// Whether it must go on whatever happens.
     pub fn is_control(self) -> bool {
-        matches!(self, Stream::Neighbour | Stream::OtherCluster)
+        matches!(self, Stream::Neighbour | Stream::OtherCluster | Stream::OtherName)
     }
 
     /// Whether each probe stands for itself, so that it goes where the service leads at that moment.
@@ -52,7 +54,7 @@ impl Stream {
 
     /// Whether an agent answers it.
     pub fn tells_server(self) -> bool {
-        self != Stream::Dns
+        !matches!(self, Stream::Dns | Stream::OtherName)
     }
 
     /// The probes towards an address (DNS: about a name).
@@ -84,7 +86,7 @@ impl Stream {
                 to: target(port::UDP),
                 payload: PING,
             },
-            Stream::Dns => Action::Dns {
+            Stream::Dns | Stream::OtherName => Action::Dns {
                 name: name.to_owned(),
                 record: RecordType::A,
                 server: None,
@@ -115,6 +117,7 @@ impl fmt::Display for Stream {
             Stream::Dns => "DNS",
             Stream::Neighbour => "control: same node",
             Stream::OtherCluster => "control: other cluster",
+            Stream::OtherName => "control: other name",
         })
     }
 }

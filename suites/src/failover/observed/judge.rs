@@ -1,0 +1,159 @@
+//! What streams may lose.
+
+use super::{CONTROL_TOLERANCE, Event, Observed};
+use crate::failover::stream::Stream;
+use meshproof_contract::{Tally, Thresholds};
+use std::time::Duration;
+
+impl Observed {
+    /// Judges that these streams lose nothing that was due later than `limit` after the event.
+    pub fn judge_recovery(&self, tally: &mut Tally, streams: &[Stream], event: &Event, limit: Duration) {
+        for track in self.tested().filter(|track| streams.contains(&track.stream)) {
+            let last = track.series.last_loss(track.at(event.called));
+            let after = last.map_or(Duration::ZERO, |last| track.after(event.returned, last));
+            if after > limit {
+                tally.finding(
+                    track.stream.to_string(),
+                    format!(
+                        "answered for good {} ms after the event at the latest",
+                        limit.as_millis()
+                    ),
+                    format!(
+                        "lost a probe {} ms after it: {}",
+                        after.as_millis(),
+                        track.told(event.called)
+                    ),
+                );
+            } else {
+                tally.witness(format!(
+                    "{}: {}; nothing was lost later than {} ms after the event",
+                    track.stream,
+                    track.told(event.called),
+                    after.as_millis()
+                ));
+            }
+        }
+    }
+
+    /// Why losses of the DNS stream say nothing about its name: cluster DNS was silent for a name that nothing happens to, too.
+    fn silent_dns(&self, event: &Event) -> Option<String> {
+        let control = self.track(Stream::OtherName)?;
+        let longest = control.figures(event.called).longest?;
+        (longest.losses > CONTROL_TOLERANCE).then(|| {
+            format!(
+                "{}: cluster DNS did not answer for a name that nothing happened to: {}",
+                control.stream,
+                control.told(event.called)
+            )
+        })
+    }
+
+    /// Judges that these streams do not notice: the promised availability, and never more than one loss in a row.
+    pub fn judge_unnoticed(&self, tally: &mut Tally, streams: &[Stream], event: &Event, promised: &Thresholds) {
+        for track in self.tested().filter(|track| streams.contains(&track.stream)) {
+            let figures = track.figures(event.called);
+            let enough = promised
+                .availability
+                .is_reached(figures.sent - figures.lost, figures.sent);
+            let noticed = figures.lost > 1 && !enough;
+            if noticed
+                && track.stream == Stream::Dns
+                && let Some(why) = self.silent_dns(event)
+            {
+                tally.unknown(format!("{}: {}; {why}", track.stream, track.told(event.called)));
+            } else if noticed {
+                tally.finding(
+                    track.stream.to_string(),
+                    format!(
+                        "traffic does not notice: {} of the requests succeed",
+                        promised.availability
+                    ),
+                    track.told(event.called),
+                );
+            } else {
+                tally.witness(format!("{}: {}", track.stream, track.told(event.called)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::{observed::Track, series::Series};
+    use meshproof_contract::{ClockReading, Outcome, StreamReport, StreamResult, StreamSample, Timing};
+    use std::ops::Range;
+
+    const MS: u64 = 1000;
+
+    /// A stream of 200 probes of which these were lost, since the event.
+    fn track(stream: Stream, event: &Event, lost: Range<u64>) -> Track {
+        let clock = ClockReading {
+            at: event.called,
+            micros: 0,
+            error: Duration::ZERO,
+        };
+        let result = |number| match lost.contains(&number) {
+            true => StreamResult::Bad {
+                outcome: Outcome::Timeout {
+                    timing: Timing::default(),
+                },
+            },
+            false => StreamResult::Good {
+                server: None,
+                latency: 300,
+            },
+        };
+        let mut series = Series::default();
+        series.add(StreamReport {
+            start: 0,
+            interval: 10 * MS,
+            samples: (0..200)
+                .map(|number| StreamSample {
+                    number,
+                    result: result(number),
+                })
+                .collect(),
+            servers: Vec::new(),
+            under_way: 0,
+            overwritten: 0,
+            lag: 0,
+            connections: 0,
+            ended: true,
+        });
+        Track { stream, clock, series }
+    }
+
+    fn judged(tracks: Vec<Track>, streams: &[Stream], event: &Event) -> &'static str {
+        let mut tally = Tally::new();
+        Observed { tracks }.judge_unnoticed(&mut tally, streams, event, &Thresholds::default());
+        tally.verdict().word()
+    }
+
+    #[test]
+    fn lost_answers_of_dns_are_excused_by_a_control_that_dns_did_not_answer_either() {
+        let event = Event::begin();
+        let pair = |lost, control| {
+            vec![
+                track(Stream::Dns, &event, lost),
+                track(Stream::OtherName, &event, control),
+            ]
+        };
+        let word = |lost, control| judged(pair(lost, control), &[Stream::Dns], &event);
+        assert_eq!(word(0..0, 0..0), "pass");
+        assert_eq!(word(50..62, 0..0), "fail");
+        assert_eq!(word(50..62, 51..53), "fail", "a control may lose two");
+        assert_eq!(word(50..62, 50..60), "inconclusive");
+        assert_eq!(word(0..0, 50..60), "pass");
+    }
+
+    #[test]
+    fn dns_excuses_no_other_stream() {
+        let event = Event::begin();
+        let tracks = vec![
+            track(Stream::Udp, &event, 50..62),
+            track(Stream::OtherName, &event, 50..62),
+        ];
+        assert_eq!(judged(tracks, &[Stream::Udp], &event), "fail");
+    }
+}
