@@ -6,6 +6,7 @@ pub mod handshakes_fresh;
 pub mod keys_agree;
 pub mod mode_in_force;
 pub mod peers_complete;
+pub mod strict_mode;
 pub mod traffic;
 
 mod claim;
@@ -13,6 +14,7 @@ mod flows;
 mod judge;
 mod nodes;
 mod peers;
+mod stage;
 mod window;
 
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub const SUITE: Suite = Suite {
         &traffic::GLOBAL_SERVICE,
         &traffic::DNS,
         &traffic::HEADERS,
+        &strict_mode::StrictMode,
     ],
 };
 

@@ -34,6 +34,8 @@ pub enum ClaimKind {
     ClusterMesh,
     /// `wireguard`, `ipsec` or `none`.
     Encryption,
+    /// What would leave in clear between pods is dropped instead (strict mode).
+    StrictEncryption,
     /// Network policies are enforced.
     Policy,
     /// L7 HTTP policies (an Envoy runs).
@@ -70,6 +72,7 @@ impl fmt::Display for ClaimKind {
         f.pad(match self {
             ClaimKind::ClusterMesh => "cluster-mesh",
             ClaimKind::Encryption => "encryption",
+            ClaimKind::StrictEncryption => "strict-encryption",
             ClaimKind::Policy => "policy",
             ClaimKind::L7Policy => "l7-policy",
             ClaimKind::FqdnPolicy => "fqdn-policy",

@@ -75,15 +75,6 @@ pub enum Encryption {
     },
 }
 
-/// Packets to a peer without a known key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithoutKey {
-    /// They leave in clear, as Cilium does by default.
-    SendInClear,
-    /// They are dropped: Cilium's strict mode.
-    Drop,
-}
-
 impl Default for Encryption {
     fn default() -> Self {
         Encryption::WireGuard { port: 51871 }
@@ -125,8 +116,9 @@ pub struct NodeConfig {
     pub routing: Routing,
     /// Whether they are encrypted.
     pub encryption: Encryption,
-    /// What happens to packets for a peer whose key is not known, with encryption on.
-    pub without_key: WithoutKey,
+    /// Strict mode: what pods of this range send each other is dropped where it would leave in clear, because no key is known.
+    /// Without it, it leaves, as Cilium does by default.
+    pub strict_encryption: Option<Ipv4Net>,
     /// WireGuard key; generated when absent.
     pub secret_key: Option<SecretKey>,
     /// How many flow events the node remembers.
@@ -155,7 +147,7 @@ impl NodeConfig {
             node_ports: 30000..=32767,
             routing: Routing::default(),
             encryption: Encryption::default(),
-            without_key: WithoutKey::SendInClear,
+            strict_encryption: None,
             secret_key: None,
             flow_capacity: 4095,
         }

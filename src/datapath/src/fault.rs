@@ -102,6 +102,11 @@ pub enum Fault {
         /// How old.
         age: Duration,
     },
+    /// Strict mode is on and these nodes do not act on it.
+    StrictIgnored {
+        /// Which.
+        nodes: Nodes,
+    },
     /// A node without a network: nothing from it, nothing to it.
     Cut {
         /// The node.

@@ -37,8 +37,6 @@ pub enum DropReason {
     ServiceBackendNotFound,
     /// Not IPv4 (166).
     UnsupportedL3,
-    /// No tunnel to the node that owns the destination (160).
-    NoTunnel,
     /// Time to live exceeded (196).
     TtlExceeded,
     /// No free port to translate to (161).
@@ -65,7 +63,6 @@ impl DropReason {
             DropReason::ConntrackFull => 155,
             DropReason::FragmentNotFound => 157,
             DropReason::ServiceBackendNotFound => 158,
-            DropReason::NoTunnel => 160,
             DropReason::NoMappingLeft => 161,
             DropReason::UnsupportedL3 => 166,
             DropReason::PolicyDeny => 181,

@@ -29,7 +29,6 @@ mod wireguard;
 
 pub use config::{
     Encryption, FabricConfig, HostConfig, LinkProfile, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey,
-    WithoutKey,
 };
 pub use device::DeviceError;
 pub use fabric::{Fabric, FabricError, HostNet};

@@ -188,14 +188,6 @@ impl Switch {
         }
     }
 
-    /// Notes that a packet for a peer was dropped because it could not be encrypted.
-    pub(crate) fn note_unencrypted(&mut self, bytes: &[u8], now: Instant) {
-        let Ok(headers) = Headers::read(bytes) else { return };
-        let from = Source::Pod(headers.source());
-        let transit = Transit::new(now, from, Packet::zeroed(0), headers, headers.tuple);
-        self.note_drop(&transit, DropReason::Unencrypted);
-    }
-
     fn pass(&mut self, transit: &mut Transit, out: &mut Vec<Delivery>) -> Result<(), Refusal> {
         if let Source::Pod(address) = transit.from {
             if transit.headers.source() != address {

@@ -291,6 +291,7 @@ async fn start_nodes(topology: &Topology, cluster: &ClusterState, fabric: &Fabri
         config.node_ports = NODE_PORTS;
         config.routing = topology.datapath_routing();
         config.encryption = topology.datapath_encryption();
+        config.strict_encryption = topology.strict_range(&cluster.spec);
         let handle = Node::start(config, fabric).await?;
         Ok::<_, NodeError>(Arc::new(NodeState::new(spec.clone(), handle)))
     });

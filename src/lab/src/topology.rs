@@ -25,6 +25,9 @@ pub const NODE_PREFIX_LEN: u8 = 24;
 /// Ports of NodePort services.
 pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 
+/// The cluster with what is off by default, strict mode of encryption and mutual authentication: so both cases are there.
+const STRICT: &str = "apps";
+
 type Octets = [u8; 4];
 
 /// The default clusters: name, id, pod CIDR, service CIDR, address of the first node.
@@ -81,6 +84,10 @@ pub struct ClusterSpec {
     pub pod_cidr: Ipv4Net,
     /// Addresses of its services.
     pub service_cidr: Ipv4Net,
+    /// Strict mode of its encryption, for its own pods.
+    pub strict_encryption: bool,
+    /// Whether its identities can authenticate each other.
+    pub mutual_authentication: bool,
     /// Its nodes.
     pub nodes: Vec<NodeSpec>,
 }
@@ -150,6 +157,11 @@ impl Topology {
         }
     }
 
+    /// The range in which a cluster's encryption is strict; none where it is not.
+    pub fn strict_range(&self, cluster: &ClusterSpec) -> Option<Ipv4Net> {
+        (cluster.strict_encryption && self.encryption == EncryptionMode::WireGuard).then_some(cluster.pod_cidr)
+    }
+
     /// How the data path is to encrypt.
     pub fn datapath_encryption(&self) -> Encryption {
         match self.encryption {
@@ -171,6 +183,8 @@ impl ClusterSpec {
             id,
             pod_cidr: net(pods, 16),
             service_cidr: net(services, 16),
+            strict_encryption: name == STRICT,
+            mutual_authentication: name == STRICT,
             nodes: nodes.collect(),
         }
     }

@@ -215,6 +215,22 @@ impl World {
         }
     }
 
+    /// Something goes to an address that nobody has; on the wire it is to node ``, if at all.
+    fn leak(&self, from: &AgentFacts, to: &str, action: &Action, marker: Option<Marker>) {
+        let address: IpAddr = to.parse().expect("an address");
+        let shown = (self.wire)(from.node.as_str(), "", action);
+        if shown != Shown::Ciphertext {
+            self.sent.lock().expect("no panic while sending").push(Sent {
+                from: (from.node.to_string(), self.node_address(from.node.as_str())),
+                to: (String::new(), address),
+                pods: Some((from.address, address)),
+                marker,
+                bytes: 0,
+                shown,
+            });
+        }
+    }
+
     fn outcome(&self, from: &AgentFacts, probe: &Probe) -> Outcome {
         let timing = Timing::default();
         let (to, marker, bytes) = match &probe.action {
@@ -237,6 +253,7 @@ impl World {
         };
         let agents = self.facts.agents.iter();
         let Some(to) = agents.into_iter().find(|a| a.address.to_string() == to) else {
+            self.leak(from, &to, &probe.action, marker);
             return Outcome::Timeout { timing };
         };
         if self.lost && to.network == PodNetwork::Pod {

@@ -26,6 +26,8 @@ pub enum Class {
 const TCP_BYTES: u32 = 4096;
 const UDP_BYTES: u32 = 1000;
 const DEADLINE: Duration = Duration::from_secs(2);
+/// Nobody is there to answer.
+const UNANSWERED_DEADLINE: Duration = Duration::from_millis(500);
 /// Requests of each client to a service: with two nodes all but one of 4,000 such dozens reach another node.
 const REQUESTS: usize = 12;
 /// A port on which no agent listens.
@@ -170,6 +172,25 @@ fn pairs<'a>(from: &[&'a AgentFacts], to: &[&'a AgentFacts]) -> Vec<(&'a AgentFa
         .collect()
 }
 
+/// From a pod towards an address that nobody has: a marker over UDP, and a SYN.
+pub fn withheld(from: &AgentFacts, to: IpAddr) -> [Flow; 2] {
+    let flow = |transport: Transport, port| {
+        let what = format!("{} -> {to}, {transport}", node(from));
+        let echo = echo(from, Target::new(to.to_string(), port), transport, what);
+        Flow {
+            others: vec![to],
+            probe: Probe {
+                deadline: UNANSWERED_DEADLINE,
+                ..echo.probe
+            },
+            arrived: unanswered,
+            withheld: true,
+            ..echo
+        }
+    };
+    [flow(Transport::Udp, port::UDP), flow(Transport::Tcp, port::TCP)]
+}
+
 fn node(agent: &AgentFacts) -> String {
     super::nodes::place(&agent.id.cluster, &agent.node)
 }
@@ -182,6 +203,9 @@ fn answered(outcome: &Outcome) -> bool {
 }
 fn refused(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused { .. })
+}
+fn unanswered(outcome: &Outcome) -> bool {
+    !outcome.is_success() && !outcome.is_local_error()
 }
 fn told(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Dns { .. })
@@ -210,6 +234,7 @@ fn echo(from: &AgentFacts, to: Target, transport: Transport, what: String) -> Fl
         needle: Some(Needle::raw(marker)),
         bytes: payload.into(),
         arrived: whole,
+        withheld: false,
     }
 }
 
@@ -265,6 +290,7 @@ fn bare(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
         // An IP header each way is the least.
         bytes: 20,
         arrived,
+        withheld: false,
     };
     tries.map(flow).into()
 }
@@ -338,6 +364,7 @@ fn to_dns(facts: &Facts, cluster: &ClusterName, talkers: &[&AgentFacts]) -> Resu
                     needle: Some(Needle::text(marker)),
                     bytes: 32,
                     arrived: told,
+                    withheld: false,
                 }
             };
             flows.extend(pods.iter().filter(elsewhere).map(|replica| {

@@ -93,9 +93,22 @@ impl<'a> Reading<'a> {
             self.account(tally);
         }
         if self.leaks.is_empty() && self.blind.is_empty() && self.lost.is_empty() {
+            let (withheld, sent): (Vec<&Flow>, Vec<&Flow>) = self
+                .window
+                .flows
+                .iter()
+                .map(|(flow, ..)| flow)
+                .partition(|flow| flow.withheld);
+            if !withheld.is_empty() {
+                tally.witness(format!(
+                    "{} probes from {subject} that nobody could have decrypted reached nobody, and not one of their packets was seen on {}",
+                    withheld.len(),
+                    self.devices(),
+                ));
+            }
             tally.witness(format!(
                 "{} flows of {subject} arrived, {} of them on another node, and none was readable on {}",
-                self.window.flows.len(),
+                sent.len(),
                 self.crossing().count(),
                 self.devices(),
             ));
@@ -226,6 +239,10 @@ impl<'a> Reading<'a> {
         for (flow, outcome, _) in &self.window.flows {
             match outcome {
                 Ok(outcome) if (flow.arrived)(outcome) => {}
+                Ok(outcome) if flow.withheld => self.lost.push(format!(
+                    "{}: it was to reach nobody, and proves nothing: {outcome}",
+                    flow.what
+                )),
                 Ok(outcome) => self.lost.push(format!(
                     "{}: it did not arrive, so it proves nothing: {outcome}",
                     flow.what

@@ -1,17 +1,13 @@
 //! One class of traffic on the wire: nothing of it may be readable between nodes, on any device, in any packet.
 
+use super::TRAFFIC_NEEDS;
 use super::claim;
 use super::flows::{self, Class};
 use super::judge::Reading;
-use super::nodes;
-use super::peers::{agents, missing};
-use super::window::{observe, watches};
-use super::{CAPTURE, LISTENER, TALKER, TRAFFIC_NEEDS};
+use super::stage::Stage;
 use async_trait::async_trait;
-use ipnet::IpNet;
 use meshproof_contract::{
-    AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Instance, Needs, Scope, Tally, Unit,
-    Verdict,
+    Check, CheckContext, CheckId, CheckText, ClusterName, Instance, Needs, Scope, Tally, Verdict,
 };
 
 /// A class of traffic.
@@ -36,8 +32,6 @@ pub const DNS: Traffic = Traffic { class: Class::Dns };
 /// Packets that carry nothing but headers.
 pub const HEADERS: Traffic = Traffic { class: Class::Headers };
 
-/// How often traffic is watched before something that was lost counts.
-const WINDOWS: usize = 3;
 /// Packets kept as evidence.
 const KEPT: usize = 24;
 
@@ -77,56 +71,19 @@ impl Check for Traffic {
         };
         let clusters = clusters(&context.instance);
         let mut tally = Tally::new();
-        for absent in clusters.iter().flat_map(|cluster| missing(&facts, cluster)) {
-            tally.unknown(absent);
-        }
-        let nodes = nodes::nodes(context, &clusters, &mut tally).await;
-        let answers = nodes::ask(context, &clusters, CiliumQuery::Status, &mut tally).await;
-        let captures: Vec<AgentFacts> = clusters
-            .iter()
-            .flat_map(|c| agents(&facts, c, CAPTURE))
-            .cloned()
-            .collect();
-        let (watches, lacking) = watches(&nodes, &answers, &captures);
-        for why in lacking {
-            tally.unknown(why);
-        }
-        if watches.len() < 2 {
-            tally.unknown("fewer than two nodes can be watched, and between them is where something could be read");
+        let Some(stage) = Stage::of(context, &clusters, &mut tally).await else {
             return tally.verdict();
-        }
-        // The pods that the flows are between, one by one: not every IPAM mode tells where pods get addresses from.
-        let ours = clusters
-            .iter()
-            .flat_map(|c| agents(&facts, c, TALKER).chain(agents(&facts, c, LISTENER)));
-        let replicas = clusters
-            .iter()
-            .filter_map(|c| facts.cluster(c)?.dns.as_ref())
-            .flat_map(|dns| &dns.replicas);
-        let pods = ours
-            .map(|agent| agent.address)
-            .chain(replicas.map(|replica| replica.address));
-        let pods: Vec<IpNet> = pods.map(IpNet::from).collect();
-        let mut windows = 0;
-        let (reading, window);
-        loop {
-            let flows = match flows::of(self.class, &facts, &context.instance) {
-                Ok(flows) => flows,
-                Err(verdict) => return verdict,
-            };
-            let seen = observe(context, &watches, &flows, &pods).await;
-            windows += 1;
-            if windows >= WINDOWS || !Reading::of(&seen).wants_another() {
-                window = seen;
-                reading = Reading::of(&window);
-                break;
-            }
-        }
+        };
+        let flows = || flows::of(self.class, &facts, &context.instance);
+        let window = match stage.watch(context, flows).await {
+            Ok(window) => window,
+            Err(verdict) => return verdict,
+        };
+        let reading = Reading::of(&window);
         let (from, to) = (context.instance.from(), context.instance.to());
         if !reading.crossed(from, to) {
             tally.unknown(format!("not one flow from {from} was answered on another node of {to}"));
         }
-        context.measure("windows", "", windows as f64, Unit::Count);
         let packets = reading.conclude(&claimed, self.class.subject(&context.instance).as_str(), &mut tally);
         for packet in packets.iter().take(KEPT) {
             context.evidence(packet);

@@ -53,8 +53,10 @@ pub struct Flow {
     pub needle: Option<Needle>,
     /// Bytes of payload each way, at least.
     pub bytes: u64,
-    /// Whether the outcome says that it went over the wire and back.
+    /// Whether the outcome says that it went over the wire and back; of what is withheld, that it did not.
     pub arrived: Arrived,
+    /// Nobody is there who could decrypt it, so it must not go anywhere.
+    pub withheld: bool,
 }
 
 /// A node that is watched, and by whom.

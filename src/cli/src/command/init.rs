@@ -178,6 +178,7 @@ fn claims(out: &mut String, cluster: &ClusterFacts, all: &[Claim]) {
     for (kind, absent) in [
         (ClaimKind::ClusterMesh, "false"),
         (ClaimKind::Encryption, "none"),
+        (ClaimKind::StrictEncryption, "false"),
         (ClaimKind::Policy, "never"),
         (ClaimKind::L7Policy, "false"),
         (ClaimKind::FqdnPolicy, "false"),

@@ -86,6 +86,7 @@ fn claims(path: &str, cluster: &ClusterName, entry: &ClaimsEntry) -> Vec<Claim> 
     let ClaimsEntry {
         cluster_mesh,
         encryption,
+        strict_encryption,
         policy,
         l7_policy,
         fqdn_policy,
@@ -94,6 +95,7 @@ fn claims(path: &str, cluster: &ClusterName, entry: &ClaimsEntry) -> Vec<Claim> 
     } = entry;
     add(ClaimKind::ClusterMesh, stated(cluster_mesh));
     add(ClaimKind::Encryption, stated(encryption));
+    add(ClaimKind::StrictEncryption, stated(strict_encryption));
     add(ClaimKind::Policy, stated(policy));
     add(ClaimKind::L7Policy, stated(l7_policy));
     add(ClaimKind::FqdnPolicy, stated(fqdn_policy));

@@ -60,6 +60,9 @@ pub struct ClaimsEntry {
     /// How traffic between nodes is encrypted. `none` is a claim as well: it is verified that traffic can be read.
     #[schemars(with = "Option<Encryption>")]
     pub encryption: Option<Spanned<Encryption>>,
+    /// Strict mode: between pods, what would leave in clear is dropped instead.
+    #[schemars(with = "Option<YesNo>")]
+    pub strict_encryption: Option<Spanned<YesNo>>,
     /// Network policies are enforced, in which mode of Cilium's `enable-policy`; `true` is `default`.
     #[schemars(with = "Option<Mode>")]
     pub policy: Option<Spanned<Mode>>,

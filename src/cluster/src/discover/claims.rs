@@ -45,6 +45,11 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
             key_of("neither enable-wireguard nor enable-ipsec"),
         );
     }
+    // The second name is Cilium 1.19's.
+    let strict = ["enable-encryption-strict-mode", "enable-encryption-strict-mode-egress"];
+    if let Some(key) = strict.into_iter().find(|key| on(key)) {
+        claim(ClaimKind::StrictEncryption, "true", key_of(key));
+    }
     // cilium-agent --enable-policy is "default" by default.
     match config("enable-policy") {
         Some("never") => {}
@@ -168,6 +173,17 @@ mod tests {
     fn an_unreadable_secret_beside_a_mesh_server_claims_a_mesh() {
         assert_eq!(claims(&[], None, true), [(ClaimKind::ClusterMesh, "true".to_owned())]);
         assert_eq!(claims(&[], Some(vec![]), true), []);
+    }
+
+    #[test]
+    fn strict_mode_is_claimed_by_either_name() {
+        for key in ["enable-encryption-strict-mode", "enable-encryption-strict-mode-egress"] {
+            let config = [("enable-policy", "never"), ("enable-wireguard", "true"), (key, "true")];
+            let found = claims(&config, None, false);
+            assert_eq!(found[1..], [(ClaimKind::StrictEncryption, "true".to_owned())]);
+            let config = [("enable-policy", "never"), ("enable-wireguard", "true"), (key, "false")];
+            assert_eq!(claims(&config, None, false).len(), 1);
+        }
     }
 
     #[test]

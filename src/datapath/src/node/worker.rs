@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ipnet::Ipv4Net;
 
 use super::devices::Devices;
-use crate::config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey, WithoutKey};
+use crate::config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey};
 use crate::device::Mac;
 use crate::fabric::{Fabric, Notice, Port, Uplink};
 use crate::fault::{Fault, FaultId};
@@ -65,7 +65,6 @@ pub(super) struct Worker {
     pub switch: Switch,
     wireguard: Option<WireGuard>,
     routing: Routing,
-    without_key: WithoutKey,
     address: Ipv4Addr,
     peers: Vec<Peer>,
     devices: Devices,
@@ -127,7 +126,6 @@ impl Worker {
                 Encryption::None => None,
             },
             routing: config.routing,
-            without_key: config.without_key,
             address: config.address,
             peers: Vec::new(),
             uplink: Uplink::new(fabric, port.clone()),

@@ -41,10 +41,11 @@ impl PacketSocket {
         let fd = check(unsafe { libc::socket(libc::AF_PACKET, flags, 0) })?;
         // SAFETY: the descriptor is fresh and owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        if reads == Reads::ForOthers {
-            filter_for_others(fd.as_fd())?;
+        match reads {
+            // Shared with the kernel's stack, and with whoever captures there: what bypasses the queue is not seen by captures.
+            Reads::ForOthers => filter_for_others(fd.as_fd())?,
+            Reads::All | Reads::Nothing => set(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?,
         }
-        set(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?;
         grow_buffers(fd.as_fd());
         let protocol = if reads == Reads::Nothing {
             0

@@ -1,7 +1,7 @@
 //! The last steps of a packet: translate, find the way, meet the faults on it, fit the MTU, and go.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::conntrack::{FlowKey, Way};
 use super::topology::{PeerIndex, Way as Route};
@@ -66,7 +66,6 @@ impl Switch {
     pub(super) fn forward_untracked(&mut self, transit: &mut Transit, out: &mut Vec<Delivery>) -> Result<(), Refusal> {
         match self.topology.way_to(transit.headers.destination()) {
             Route::Service => return Err(Refusal::Drop(DropReason::ServiceBackendNotFound)),
-            Route::NoPeer => return Err(Refusal::Drop(DropReason::NoTunnel)),
             Route::NoEndpoint => return Err(Refusal::Drop(DropReason::NoEndpoint)),
             _ => {}
         }
@@ -106,9 +105,12 @@ impl Switch {
                     Observation::ToOverlay,
                 )
             }
-            Route::Node(_) | Route::World => (Target::Wire, Observation::ToNetwork),
+            Route::NoPeer if !self.may_leave_in_clear(&transit.headers) => {
+                return self.note_drop(transit, DropReason::Unencrypted);
+            }
+            Route::Node(_) | Route::World | Route::NoPeer => (Target::Wire, Observation::ToNetwork),
             // The pod of an answered flow has gone meanwhile.
-            Route::NoEndpoint | Route::NoPeer | Route::Service => {
+            Route::NoEndpoint | Route::Service => {
                 return self.note_drop(transit, DropReason::NoEndpoint);
             }
         };
@@ -149,6 +151,23 @@ impl Switch {
             Target::Pod(_) | Target::Host | Target::Wire => self.device_mtu,
         };
         self.fit_and_push(transit, before, target, mtu.min(transit.mtu), out);
+    }
+
+    /// Whether a packet without a key for its destination leaves nevertheless.
+    fn may_leave_in_clear(&self, headers: &Headers) -> bool {
+        self.faults.strict_ignored || !self.topology.is_strict(headers.source(), headers.destination())
+    }
+
+    /// The same of an inner packet that is about to leave; one that may not is noted as dropped.
+    pub(crate) fn lets_out_in_clear(&mut self, bytes: &[u8], now: Instant) -> bool {
+        let Ok(headers) = Headers::read(bytes) else { return true };
+        let lets = self.may_leave_in_clear(&headers);
+        if !lets {
+            let from = Source::Pod(headers.source());
+            let transit = Transit::new(now, from, Packet::zeroed(0), headers, headers.tuple);
+            self.note_drop(&transit, DropReason::Unencrypted);
+        }
+        lets
     }
 
     fn fit_and_push(

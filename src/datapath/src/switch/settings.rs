@@ -23,6 +23,7 @@ pub(super) struct SwitchFaults {
     /// Between two pods of this node.
     pub masquerade_local: bool,
     pub plaintext: Vec<Vec<Traffic>>,
+    pub strict_ignored: bool,
 }
 
 impl Switch {
@@ -83,6 +84,7 @@ impl Switch {
             masquerade: vec![false; peers],
             masquerade_local: false,
             plaintext: vec![Vec::new(); peers],
+            strict_ignored: false,
         };
         let mut overrides = Vec::new();
         let name = &self.name;
@@ -125,6 +127,7 @@ impl Switch {
                             .push((*address, *direction, Impairments(vec![impairment.clone()]))),
                     }
                 }
+                Fault::StrictIgnored { nodes } if nodes.contains(name) => acting.strict_ignored = true,
                 Fault::Service { nodes, service, change } if nodes.contains(name) => {
                     overrides.push((service.clone(), change.clone()));
                 }

@@ -115,10 +115,11 @@ impl Switch {
     fn check_route(&self, transit: &Transit, route: Route) -> Result<(), Refusal> {
         match route {
             Route::Service => Err(Refusal::Drop(DropReason::ServiceBackendNotFound)),
-            Route::NoPeer => Err(Refusal::Drop(DropReason::NoTunnel)),
             Route::NoEndpoint => Err(Refusal::Drop(DropReason::NoEndpoint)),
             // This node is nobody's router: what a peer sends here is for here.
-            Route::Peer(_) | Route::Node(_) | Route::World if matches!(transit.from, Source::Tunnel(_)) => {
+            Route::Peer(_) | Route::Node(_) | Route::World | Route::NoPeer
+                if matches!(transit.from, Source::Tunnel(_)) =>
+            {
                 Err(Refusal::Drop(DropReason::NoEndpoint))
             }
             _ => Ok(()),

@@ -35,7 +35,7 @@ pub(super) enum Way {
     World,
     /// In this node's pod CIDR, but no pod has it.
     NoEndpoint,
-    /// In a pod CIDR that no peer claims.
+    /// In a pod CIDR that no peer claims: to Cilium that is outside, until strict mode says otherwise.
     NoPeer,
     /// In a service CIDR.
     Service,
@@ -49,6 +49,7 @@ pub(super) struct Topology {
     pod_cidr: Ipv4Net,
     cluster_pod_cidrs: Vec<Ipv4Net>,
     service_cidrs: Vec<Ipv4Net>,
+    strict: Option<Ipv4Net>,
     pub endpoints: HashMap<Ipv4Addr, Endpoint>,
     pub peers: Vec<Peer>,
     nodes: HashMap<Ipv4Addr, PeerIndex>,
@@ -64,6 +65,7 @@ impl Topology {
             pod_cidr: config.pod_cidr,
             cluster_pod_cidrs: config.cluster_pod_cidrs.clone(),
             service_cidrs: config.service_cidrs.clone(),
+            strict: config.strict_encryption,
             endpoints: HashMap::new(),
             peers: Vec::new(),
             nodes: HashMap::new(),
@@ -130,6 +132,13 @@ impl Topology {
         address == self.address || self.nodes.contains_key(&address)
     }
 
+    /// Whether strict mode holds for what these addresses send each other. Not for the node's own traffic (`strict_allow` in
+    /// `bpf/lib/encrypt.h`).
+    pub(super) fn is_strict(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
+        let holds = |range: Ipv4Net| range.contains(&source) && range.contains(&destination);
+        self.strict.is_some_and(holds) && !self.is_own(source)
+    }
+
     pub(super) fn identity_of(&self, address: Ipv4Addr) -> Identity {
         if let Some(endpoint) = self.endpoints.get(&address) {
             return endpoint.identity;
@@ -143,7 +152,7 @@ impl Topology {
         match self.way_to(address) {
             Way::Node(_) => Identity::REMOTE_NODE,
             Way::Peer(peer) if self.peers[peer.0].router == address => Identity::REMOTE_NODE,
-            Way::World => Identity::WORLD,
+            Way::World | Way::NoPeer => Identity::WORLD,
             _ => Identity::UNKNOWN,
         }
     }

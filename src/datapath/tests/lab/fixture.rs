@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use meshproof_datapath::{
     Encryption, Fabric, FabricConfig, Identity, LinkProfile, NodeConfig, NodeHandle, NodeName, PodConfig, PodNet,
-    Routing, WithoutKey,
+    Routing,
 };
 use tokio::runtime::Runtime;
 
@@ -42,7 +43,7 @@ pub struct Shape {
     pub encryption: Encryption,
     pub routing: Routing,
     pub latency: Duration,
-    pub without_key: WithoutKey,
+    pub strict_encryption: Option<Ipv4Net>,
 }
 
 impl Default for Shape {
@@ -51,7 +52,7 @@ impl Default for Shape {
             encryption: Encryption::default(),
             routing: Routing::default(),
             latency: Duration::ZERO,
-            without_key: WithoutKey::SendInClear,
+            strict_encryption: None,
         }
     }
 }
@@ -91,7 +92,7 @@ impl Lab {
                 config.service_cidrs = vec![SERVICES.parse().expect("a CIDR")];
                 config.encryption = shape.encryption;
                 config.routing = shape.routing;
-                config.without_key = shape.without_key;
+                config.strict_encryption = shape.strict_encryption;
                 let handle = Node::start(config, &fabric).await.expect("a node");
                 let pods = [
                     add_pod(&handle, Ipv4Addr::new(10, net, third, 10)).await,

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use meshproof_datapath::{DropReason, Encryption, Fault, Nodes, Protocol, Traffic, WithoutKey};
+use meshproof_datapath::{DropReason, Encryption, Fault, Nodes, Protocol, Traffic};
 
 use crate::capture::Capture;
 use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, Shape};
@@ -16,9 +16,15 @@ pub const CASES: &[(&str, fn())] = &[
     ("tunnel::a_plaintext_peer_is_seen", plaintext_peer),
     ("tunnel::a_peer_without_key_leaks", peer_without_key),
     ("tunnel::in_strict_mode_a_peer_without_key_is_cut_off", strict_mode),
+    (
+        "tunnel::only_strict_mode_keeps_what_no_peer_announces_from_leaving",
+        nobodys_address,
+    ),
     ("tunnel::the_capture_sees_what_a_host_sends", capture_control),
 ];
 
+/// Pod CIDRs of both clusters.
+const CLUSTERS: &str = "10.244.0.0/14";
 const MARKER: &[u8] = b"a marker that nobody else sends 0123456789";
 
 fn contains(packet: &[u8], marker: &[u8]) -> bool {
@@ -182,7 +188,7 @@ fn peer_without_key() {
         peers.iter_mut().for_each(|peer| peer.public_key = None);
         lab.node(node).set_peers(peers);
     };
-    assert_eq!(lab.node(INFRA_1).config().without_key, WithoutKey::SendInClear);
+    assert_eq!(lab.node(INFRA_1).config().strict_encryption, None);
     [INFRA_1, INFRA_2, APPS_1].into_iter().for_each(without_keys);
     let capture = Capture::on_eth0(lab.node(INFRA_1).namespace());
     send_marker(&lab, INFRA_1, APPS_1);
@@ -194,7 +200,7 @@ fn peer_without_key() {
 
 fn strict_mode() {
     let lab = Lab::shaped(Shape {
-        without_key: WithoutKey::Drop,
+        strict_encryption: Some(CLUSTERS.parse().expect("a CIDR")),
         ..Shape::default()
     });
     let mut peers: Vec<_> = lab.nodes.iter().map(|node| node.handle.as_peer()).collect();
@@ -213,6 +219,39 @@ fn strict_mode() {
     let counters = crate::fixture::wait(lab.node(INFRA_1).counters());
     assert_eq!(counters.dropped_for(DropReason::Unencrypted), 1, "{counters:?}");
     send_marker(&lab, INFRA_1, INFRA_2);
+}
+
+/// Whether what a pod sends to an address in the pods' range that no peer announces is seen between nodes.
+fn leaks_to_nobody(lab: &Lab) -> bool {
+    let capture = Capture::on_eth0(lab.node(INFRA_1).namespace());
+    let socket = udp(lab.pod(INFRA_1, 0).namespace());
+    socket.connect((Ipv4Addr::new(10, 244, 200, 7), 9)).expect("connected");
+    socket.send(MARKER).expect("sent");
+    assert!(is_silence(&socket.recv(&mut [0; 256]).expect_err("nobody is there")));
+    capture.take().iter().any(|frame| contains(frame, MARKER))
+}
+
+fn nobodys_address() {
+    assert!(leaks_to_nobody(&Lab::new()), "to Cilium it is an address outside");
+    let strict = |range: &str| {
+        Lab::shaped(Shape {
+            strict_encryption: Some(range.parse().expect("a CIDR")),
+            ..Shape::default()
+        })
+    };
+    assert!(
+        leaks_to_nobody(&strict("10.246.0.0/16")),
+        "strict mode is for another range"
+    );
+    let lab = strict(CLUSTERS);
+    assert!(!leaks_to_nobody(&lab));
+    let counters = crate::fixture::wait(lab.node(INFRA_1).counters());
+    assert_eq!(counters.dropped_for(DropReason::Unencrypted), 1, "{counters:?}");
+    let nodes = Nodes::one(lab.name(INFRA_1));
+    let fault = lab.fabric.inject(Fault::StrictIgnored { nodes });
+    assert!(leaks_to_nobody(&lab), "the fault");
+    lab.fabric.heal(fault).expect("it was injected");
+    assert!(!leaks_to_nobody(&lab), "healed");
 }
 
 fn capture_control() {

@@ -178,6 +178,15 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
         set("enable-wireguard", "true".into());
         set("wireguard-persistent-keepalive", "0s".into());
     }
+    if cluster.mutual_authentication {
+        set("mesh-auth-mutual-enabled", "true".into());
+        set("mesh-auth-mutual-listener-port", "4250".into());
+    }
+    if let Some(range) = topology.strict_range(cluster) {
+        set("enable-encryption-strict-mode", "true".into());
+        set("encryption-strict-mode-cidr", range.to_string());
+        set("encryption-strict-mode-allow-remote-node-identities", "true".into());
+    }
     Value::Object(data)
 }
 
@@ -191,6 +200,11 @@ mod tests {
         let apps = data(&topology, topology.cluster("apps").expect("the default has it"));
         assert_eq!(apps["cluster-id"], "2");
         assert_eq!(apps["enable-wireguard"], "true");
+        assert_eq!(apps["encryption-strict-mode-cidr"], "10.246.0.0/16");
+        let infra = data(&topology, topology.cluster("infra").expect("the default has it"));
+        assert_eq!(infra.get("enable-encryption-strict-mode"), None);
+        assert_eq!(apps["mesh-auth-mutual-enabled"], "true");
+        assert_eq!(infra.get("mesh-auth-mutual-enabled"), None);
         let plain = Topology {
             encryption: EncryptionMode::None,
             routing: RoutingMode::Native,
@@ -198,6 +212,10 @@ mod tests {
         };
         let infra = data(&plain, &plain.clusters[0]);
         assert_eq!(infra.get("enable-wireguard"), None, "the chart leaves it out");
+        assert_eq!(
+            data(&plain, &plain.clusters[1]).get("enable-encryption-strict-mode"),
+            None
+        );
         assert_eq!(infra["ipv4-native-routing-cidr"], "10.244.0.0/16");
     }
 }

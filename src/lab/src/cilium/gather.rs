@@ -69,6 +69,7 @@ impl Gatherer<'_> {
             started: self.agent.started,
             routing: lab.topology.routing,
             encryption: self.encryption().await,
+            mutual_authentication: cluster.spec.mutual_authentication,
             endpoints: self.endpoints(&own),
             services: self.services(),
             identities: self.identities(),

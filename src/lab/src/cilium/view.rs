@@ -26,6 +26,8 @@ pub struct AgentView {
     pub routing: RoutingMode,
     /// Encryption between nodes.
     pub encryption: EncryptionView,
+    /// Whether identities can authenticate each other.
+    pub mutual_authentication: bool,
     /// Its endpoints, by id.
     pub endpoints: Vec<EndpointView>,
     /// The services that it serves.

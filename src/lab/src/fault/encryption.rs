@@ -23,7 +23,7 @@ const STALE: Duration = Duration::from_secs(600);
 
 /// The catalogue's entries.
 pub(super) fn faults() -> Vec<FaultSpec> {
-    let entries: [Entry; 14] = [
+    let entries: [Entry; 15] = [
         (
             OFF.as_str(),
             "encryption is off on every node although it is claimed",
@@ -96,6 +96,11 @@ pub(super) fn faults() -> Vec<FaultSpec> {
                 let (node, peer) = peer_of(lab)?;
                 Ok(vec![Fault::UnknownPeer { node, peer }])
             },
+        ),
+        (
+            "strict-mode-ignored",
+            "strict mode is configured, and what has no key leaves in clear nevertheless",
+            |_| Ok(vec![Fault::StrictIgnored { nodes: Nodes::Any }]),
         ),
         (
             "wireguard-handshake-stale",

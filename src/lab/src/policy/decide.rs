@@ -38,7 +38,7 @@ pub(crate) struct RuleSet {
     pub cluster: String,
     /// Whether CIDRs match nodes (`policy-cidr-match-mode: nodes`).
     pub cidrs_match_nodes: bool,
-    /// Whether identities can authenticate each other (`mesh-auth-enabled`).
+    /// Whether identities can authenticate each other (`mesh-auth-enabled` and `mesh-auth-mutual-enabled`).
     pub authenticates: bool,
     /// What a denied client gets.
     pub refusal: Refusal,

@@ -176,7 +176,9 @@ impl Follower {
                     own_ports: BTreeMap::new(),
                     cluster: self.cluster.name().to_owned(),
                     cidrs_match_nodes: setting("policy-cidr-match-mode").contains("nodes"),
-                    authenticates: setting("mesh-auth-enabled") == "true",
+                    authenticates: ["mesh-auth-enabled", "mesh-auth-mutual-enabled"]
+                        .iter()
+                        .all(|key| setting(key) == "true"),
                     ..RuleSet::default()
                 },
                 ports: pod_ports(&informer.all(&PODS)).into_iter().collect(),

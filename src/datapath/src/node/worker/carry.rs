@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Instant;
 
 use super::{FABRIC, HOST, VXLAN, WIRE, WIREGUARD, Worker};
-use crate::config::{Routing, WithoutKey};
+use crate::config::Routing;
 use crate::packet::{Outer, Packet, decapsulate, encapsulate, inner_of};
 use crate::policy::Identity;
 use crate::socket::Name;
@@ -170,9 +170,8 @@ impl Worker {
             return self.send_in_clear(destination, identity, packet);
         };
         if !has_key || !wireguard.knows(peer.0) {
-            match self.without_key {
-                WithoutKey::SendInClear => self.send_in_clear(destination, identity, packet),
-                WithoutKey::Drop => self.switch.note_unencrypted(packet.bytes(), Instant::now()),
+            if self.switch.lets_out_in_clear(packet.bytes(), Instant::now()) {
+                self.send_in_clear(destination, identity, packet);
             }
             return;
         }

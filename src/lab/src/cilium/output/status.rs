@@ -51,7 +51,7 @@ pub(super) const APIS: [&str; 8] = [
 pub fn status(view: &AgentView) -> Value {
     json!({
         "attach-mode": "tcx",
-        "auth-certificate-provider": {"state": "Disabled"},
+        "auth-certificate-provider": {"state": if view.mutual_authentication { "Ok" } else { "Disabled" }},
         "bandwidth-manager": {"devices": null},
         "bpf-maps": {
             "dynamic-size-ratio": 0.0025,

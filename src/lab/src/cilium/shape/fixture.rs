@@ -142,6 +142,7 @@ pub(super) fn agent() -> AgentView {
         started,
         routing: RoutingMode::Tunnel,
         encryption: encryption(now),
+        mutual_authentication: false,
         endpoints: vec![
             endpoint(46, pod("dns"), PolicyEnabled::None, started),
             endpoint(47, pod("client"), PolicyEnabled::Egress, started),

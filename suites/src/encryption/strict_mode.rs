@@ -1,0 +1,294 @@
+//! In strict mode, what no node can decrypt goes nowhere.
+
+use super::claim::{Claimed, Mode};
+use super::judge::Reading;
+use super::nodes::{MeshNode, place};
+use super::peers::agents;
+use super::stage::Stage;
+use super::window::Flow;
+use super::{TALKER, TRAFFIC_NEEDS, flows};
+use async_trait::async_trait;
+use ipnet::Ipv4Net;
+use meshproof_contract::{
+    AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Facts, Needs, Scope, Tally, Verdict,
+};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Strict mode of transparent encryption.
+pub struct StrictMode;
+
+/// Keys of `cilium-config`: the switch, and the range in which it holds. The second pair is Cilium 1.19's
+/// (`daemon/cmd/daemon_main.go`, where it deprecates the first).
+const KEYS: [(&str, &str); 2] = [
+    ("enable-encryption-strict-mode", "encryption-strict-mode-cidr"),
+    ("enable-encryption-strict-mode-egress", "encryption-strict-egress-cidr"),
+];
+/// Addresses of the range looked at, from its end, until one is found that nobody announces.
+const LOOKED_AT: u32 = 4096;
+/// Packets kept as evidence.
+const KEPT: usize = 8;
+
+#[async_trait]
+impl Check for StrictMode {
+    fn id(&self) -> CheckId {
+        CheckId::from("encryption::strict_mode")
+    }
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "In strict mode, what no other node could decrypt does not leave its node",
+            proves: "Where no key is known for an address of the pods' range, because its node is new, its announcement late or withheld, traffic stops instead of leaving in clear.",
+            how: "`cilium-config` tells the range of strict mode. From a pod on every node a random marker over UDP and a SYN go to an address of that range that is in no CiliumNode's `podCIDRs`, so that no node is a peer for it, while the same pods exchange markers with pods of other nodes as in encryption::pod_traffic. Neither the marker nor the address may be seen on any device between nodes.",
+            control: "Those of encryption::pod_traffic, in the same window: markers sent in clear on purpose must be seen, and what the same pods send to pods of other nodes must arrive, as ciphertext of its volume. Without an address that nobody announces it is inconclusive.",
+            when_red: "The evidence holds the packet. `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg config -a | grep -i strict` on that node: the ConfigMap acts only once the agents restart. Packets with the node's address as their source were masqueraded before strict mode looked at them: see `enable-bpf-masquerade`.",
+        }
+    }
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        Needs {
+            claim: Some(ClaimKind::StrictEncryption),
+            ..TRAFFIC_NEEDS
+        }
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["strict-mode-ignored"]
+    }
+    fn blinded_by(&self) -> &'static [&'static str] {
+        &["capture-wrong-device"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let cluster = context.instance.from();
+        let strict = match Strict::of(&facts, cluster) {
+            Ok(strict) => strict,
+            Err(verdict) => return verdict,
+        };
+        let talkers: Vec<AgentFacts> = agents(&facts, cluster, TALKER).cloned().collect();
+        let mut tally = Tally::new();
+        for outside in talkers.iter().filter(|talker| !strict.holds(talker.address)) {
+            tally.finding(
+                place(cluster, &outside.node),
+                format!("pods within the range of {}", strict.claimed.by),
+                format!("a pod has {}", outside.address),
+            );
+        }
+        if tally.has_findings() {
+            return tally.verdict();
+        }
+        // Those of the whole mesh, since a node of any cluster may be the peer of an address.
+        let clusters: Vec<ClusterName> = facts.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+        let Some(stage) = Stage::of(context, &clusters, &mut tally).await else {
+            return tally.verdict();
+        };
+        let nobody = match strict.unannounced(&stage.nodes) {
+            Ok(nobody) => IpAddr::from(nobody),
+            Err(why) => {
+                tally.unknown(why);
+                return tally.verdict();
+            }
+        };
+        let flows = || -> Result<Vec<Flow>, Verdict> {
+            let mut all = flows::of(flows::Class::Pods, &facts, &context.instance)?;
+            all.extend(talkers.iter().flat_map(|talker| flows::withheld(talker, nobody)));
+            Ok(all)
+        };
+        let window = match stage.watch(context, flows).await {
+            Ok(window) => window,
+            Err(verdict) => return verdict,
+        };
+        let packets = Reading::of(&window).conclude(&strict.claimed, &format!("pods of {cluster}"), &mut tally);
+        for packet in packets.iter().take(KEPT) {
+            context.evidence(packet);
+        }
+        tally.verdict()
+    }
+}
+
+/// Strict mode as the live configuration has it.
+struct Strict {
+    range: Ipv4Net,
+    claimed: Claimed,
+}
+
+impl Strict {
+    fn of(facts: &Facts, cluster: &ClusterName) -> Result<Self, Verdict> {
+        let claim = facts.claim(cluster, ClaimKind::StrictEncryption);
+        let source = claim.map_or_else(String::new, |claim| format!(" ({})", claim.source));
+        let config = facts
+            .cluster(cluster)
+            .and_then(|c| c.cilium.as_ref())
+            .map(|c| &c.config);
+        let Some(config) = config.filter(|config| !config.is_empty()) else {
+            return Err(Verdict::inconclusive(format!(
+                "the ConfigMap cilium-config of {cluster} could not be read, so the range of strict mode is not known"
+            )));
+        };
+        let on = KEYS
+            .iter()
+            .find(|(switch, _)| config.get(*switch).is_some_and(|value| value == "true"));
+        let Some((switch, key)) = on else {
+            let mut tally = Tally::new();
+            tally.finding(
+                cluster.to_string(),
+                format!("strict mode is on: strict-encryption{source}"),
+                format!("cilium-config has neither {} nor {}", KEYS[0].0, KEYS[1].0),
+            );
+            return Err(tally.verdict());
+        };
+        // Cilium 1.19 still reads the older name of the range.
+        let range = KEYS
+            .iter()
+            .map(|(_, key)| key)
+            .find_map(|key| config.get(*key)?.parse().ok());
+        let range: Ipv4Net = range.ok_or_else(|| {
+            Verdict::inconclusive(format!(
+                "cilium-config of {cluster} turns {switch} on and has no range in {key}"
+            ))
+        })?;
+        Ok(Self {
+            range,
+            claimed: Claimed {
+                mode: Mode::WireGuard,
+                by: format!("strict mode for {range}{source}"),
+            },
+        })
+    }
+
+    fn holds(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V4(address) if self.range.contains(&address))
+    }
+
+    /// An address of the range that no node announces: none of its own, and in no pod CIDR.
+    fn unannounced(&self, nodes: &[MeshNode]) -> Result<Ipv4Addr, String> {
+        if let Some(silent) = nodes.iter().find(|node| node.pod_cidrs.is_empty()) {
+            return Err(format!(
+                "{}: its CiliumNode names no podCIDRs, so it is not known which addresses nobody has",
+                silent.place()
+            ));
+        }
+        let announced = |address: &Ipv4Addr| {
+            let address = IpAddr::from(*address);
+            nodes.iter().any(|node| {
+                node.has(address)
+                    || node.reserved.contains(&address)
+                    || node.pod_cidrs.iter().any(|cidr| cidr.contains(&address))
+            })
+        };
+        let (first, last) = (u32::from(self.range.network()), u32::from(self.range.broadcast()));
+        let looked_at = (first..last)
+            .rev()
+            .step_by(self.step() as usize)
+            .take(LOOKED_AT as usize);
+        looked_at
+            .map(Ipv4Addr::from)
+            .find(|address| !announced(address))
+            .ok_or_else(|| {
+                format!(
+                    "every address looked at in {} belongs to a node, so nothing is left to send to",
+                    self.range
+                )
+            })
+    }
+
+    /// Between the addresses looked at: the whole range is seen, however large it is.
+    fn step(&self) -> u32 {
+        let size = u32::from(self.range.broadcast()) - u32::from(self.range.network());
+        (size / LOOKED_AT).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encryption::fixture::{Shown, World};
+    use crate::fake::infra;
+    use meshproof_contract::{Action, Claim, ClaimSource};
+
+    fn strict(range: &str) -> World {
+        let mut world = World::healthy();
+        world.facts.claims.push(Claim {
+            cluster: "infra".into(),
+            kind: ClaimKind::StrictEncryption,
+            value: "true".to_owned(),
+            source: ClaimSource::File {
+                path: "meshproof.yaml".to_owned(),
+                line: 7,
+            },
+        });
+        let infra = world.facts.clusters.iter_mut().find(|c| c.name.as_str() == "infra");
+        let config = &mut infra.and_then(|c| c.cilium.as_mut()).expect("Cilium").config;
+        config.insert(KEYS[0].0.to_owned(), "true".to_owned());
+        config.insert(KEYS[0].1.to_owned(), range.to_owned());
+        world
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_could_decrypt_must_not_be_seen() {
+        let said = strict("10.244.0.0/16").expect(&StrictMode, infra(), "pass").await;
+        assert!(said.contains("6 probes"), "{said}");
+        let leaks = |_: &str, to: &str, _: &Action| match to {
+            "" => Shown::Everything,
+            _ => Shown::Ciphertext,
+        };
+        let said = strict("10.244.0.0/16")
+            .wire(leaks)
+            .expect(&StrictMode, infra(), "fail")
+            .await;
+        assert!(
+            said.contains("strict mode for 10.244.0.0/16 (meshproof.yaml:7)"),
+            "{said}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_what_it_takes_it_is_no_proof() {
+        let silent = strict("10.244.0.0/16").report(|device| device.hits.clear());
+        silent.expect(&StrictMode, infra(), "inconclusive").await;
+        let hidden = strict("10.244.0.0/16").wire(|_, _, _| Shown::Nothing);
+        hidden.expect(&StrictMode, infra(), "inconclusive").await;
+        let said = strict("10.244.1.0/24").expect(&StrictMode, infra(), "fail").await;
+        assert!(said.contains("a pod has 10.244.2.20"), "{said}");
+        strict("none").expect(&StrictMode, infra(), "inconclusive").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_the_configuration_does_not_bear_out_is_red() {
+        let mut world = strict("10.244.0.0/16");
+        let infra_facts = world.facts.clusters.iter_mut().find(|c| c.name.as_str() == "infra");
+        infra_facts
+            .and_then(|c| c.cilium.as_mut())
+            .expect("Cilium")
+            .config
+            .remove(KEYS[0].0);
+        world.expect(&StrictMode, infra(), "fail").await;
+    }
+
+    #[test]
+    fn the_whole_of_a_range_is_looked_at() {
+        let of = |range: &str| Strict {
+            range: range.parse().expect("a range"),
+            claimed: Claimed {
+                mode: Mode::WireGuard,
+                by: String::new(),
+            },
+        };
+        let node = |cidr: &str| MeshNode {
+            cluster: "infra".into(),
+            name: "infra-1".into(),
+            addresses: vec!["10.25.11.11".parse().expect("an address")],
+            reserved: Vec::new(),
+            pod_cidrs: vec![cidr.parse().expect("a CIDR")],
+            announced_key: None,
+        };
+        let found = of("10.0.0.0/8")
+            .unannounced(&[node("10.128.0.0/9")])
+            .expect("half is free");
+        assert!(found < Ipv4Addr::new(10, 128, 0, 0), "{found}");
+        assert!(of("10.244.0.0/16").unannounced(&[node("10.244.0.0/16")]).is_err());
+        let mut silent = node("10.244.0.0/16");
+        silent.pod_cidrs.clear();
+        assert!(of("10.0.0.0/8").unannounced(&[silent]).is_err());
+    }
+}
