@@ -66,6 +66,15 @@ pub enum Command {
         #[arg(value_hint = ValueHint::AnyPath)]
         run: PathBuf,
     },
+    /// Print the ClusterRole that runs need, with the reason of every rule; nothing else is asked of the API
+    #[command(
+        after_long_help = "Examples:\n  meshproof rbac | kubectl --context infra apply -f -\n  kubectl --context infra create clusterrolebinding meshproof --clusterrole meshproof --user USER"
+    )]
+    Rbac {
+        /// Also what runs with --disruptive need
+        #[arg(long)]
+        disruptive: bool,
+    },
     /// Write the probe image as an archive for `ctr images import`, `kind load image-archive`, `podman load`, `docker load`
     Image(ImageArgs),
     /// Measure probes a second: batches of agents against one exec a probe

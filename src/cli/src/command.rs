@@ -8,6 +8,7 @@ mod init;
 #[cfg(target_os = "linux")]
 mod lab;
 mod prove;
+mod rbac;
 mod report;
 pub mod run;
 
@@ -18,7 +19,7 @@ use crate::{
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use meshproof_cluster::Live;
-use meshproof_contract::{Exit, Suite};
+use meshproof_contract::{Consent, Exit, Suite};
 use meshproof_progress::{Progress, Screen};
 use std::{
     io::{self, IsTerminal},
@@ -57,6 +58,10 @@ fn dispatch(command: Command) -> Result<Exit, Fatal> {
         Command::Report { run } => report::report(&run),
         Command::Bench(args) => bench::bench(&args),
         Command::Init(args) => init::init(&args),
+        Command::Rbac { disruptive } => rbac::rbac(match disruptive {
+            true => Consent::Given,
+            false => Consent::Withheld,
+        }),
         Command::Image(args) => image::image(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshproof", &mut io::stdout());

@@ -1,5 +1,6 @@
 //! The rights that a run needs, as RBAC objects: what `meshproof rbac` prints. A test holds the crate to them.
 
+use meshproof_contract::Consent;
 use serde_json::{Value, json};
 
 /// Name of the ClusterRole.
@@ -136,12 +137,29 @@ pub const DISRUPTIVE_RULES: [Rule; 1] = [rule(
 
 /// The ClusterRole.
 pub fn cluster_role() -> Value {
-    role(&RULES)
+    role(&rules(Consent::Withheld))
 }
 
 /// The ClusterRole of runs with `--disruptive`.
 pub fn disruptive_cluster_role() -> Value {
-    role(&[&RULES[..], &DISRUPTIVE_RULES[..]].concat())
+    role(&rules(Consent::Given))
+}
+
+/// The ClusterRole as a YAML document, each rule below its reason.
+pub fn manifest(consent: Consent) -> String {
+    let mut text =
+        format!("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {ROLE}\nrules:\n");
+    for rule in rules(consent) {
+        text.push_str(&format!("  # {}\n  - {}\n", rule.why, rule.to_value()));
+    }
+    text
+}
+
+fn rules(consent: Consent) -> Vec<Rule> {
+    match consent {
+        Consent::Withheld => RULES.to_vec(),
+        Consent::Given => [&RULES[..], &DISRUPTIVE_RULES[..]].concat(),
+    }
 }
 
 fn role(rules: &[Rule]) -> Value {

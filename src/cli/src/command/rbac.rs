@@ -1,0 +1,26 @@
+//! `meshproof rbac`: the rights that runs need.
+
+use crate::fatal::Fatal;
+use meshproof_cluster::rights;
+use meshproof_contract::{Consent, Exit};
+use std::io::{self, Write as _};
+
+/// Prints the ClusterRole.
+pub fn rbac(consent: Consent) -> Result<Exit, Fatal> {
+    match io::stdout().write_all(rights::manifest(consent).as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Fatal::environment(error)),
+        _ => Ok(Exit::Passed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_the_role_that_is_tested() {
+        let read = |consent| -> serde_json::Value { serde_saphyr::from_str(&rights::manifest(consent)).expect("YAML") };
+        assert_eq!(read(Consent::Withheld), rights::cluster_role());
+        assert_eq!(read(Consent::Given), rights::disruptive_cluster_role());
+    }
+}
