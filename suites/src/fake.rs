@@ -50,6 +50,7 @@ pub struct Fake {
     mesh: Follows,
     status: Vec<Tamper>,
     kvstoremesh: Vec<Tamper>,
+    troubleshoot: Vec<Tamper>,
     cilium: Cilium,
     refused_kinds: BTreeSet<&'static str>,
     apply_refused: bool,
@@ -102,6 +103,7 @@ impl Fake {
             mesh: AT_ONCE,
             status: Vec::new(),
             kvstoremesh: Vec::new(),
+            troubleshoot: Vec::new(),
             cilium: Cilium::Answers,
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
@@ -176,6 +178,13 @@ impl Fake {
         self
     }
     /// Tampers with `kvstoremesh-dbg status` of a cluster.
+    /// Tampers with what `troubleshoot` prints on a node.
+    pub fn troubleshoot(mut self, tamper: impl Fn(&str, String) -> String + Send + Sync + 'static) -> Self {
+        self.troubleshoot.push(Arc::new(move |_, node, value| {
+            *value = tamper(node, value.as_str().unwrap_or_default().to_owned()).into();
+        }));
+        self
+    }
     pub fn kvstoremesh(mut self, tamper: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Self {
         self.kvstoremesh
             .push(Arc::new(move |cluster, _, value| tamper(cluster, value)));

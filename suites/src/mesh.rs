@@ -3,6 +3,7 @@
 pub(crate) mod remotes;
 
 pub mod agents_ready;
+pub mod certificates;
 pub mod change_propagates;
 pub mod identities;
 pub mod kvstoremesh_ready;
@@ -19,6 +20,7 @@ pub const SUITE: Suite = Suite {
         &kvstoremesh_ready::KvstoreMeshReady,
         &node_counts::NodeCounts,
         &identities::Identities,
+        &certificates::Certificates,
         &change_propagates::ChangePropagates,
     ],
 };

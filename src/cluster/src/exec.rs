@@ -29,7 +29,12 @@ pub(crate) enum ExecError {
     #[error("{0}")]
     NoSuchCommand(String),
     #[error("exit code {code}: {stderr}")]
-    Exit { code: i32, stderr: String },
+    Exit {
+        code: i32,
+        stderr: String,
+        /// What it printed nevertheless.
+        stdout: Vec<u8>,
+    },
     #[error("the command ended without output")]
     Empty,
     #[error("no output within {0} s")]
@@ -119,10 +124,12 @@ fn conclude(status: &Status, out: Vec<u8>, stderr: &str) -> Result<Vec<u8>, Exec
         Some(126 | 127) => Err(ExecError::NoSuchCommand(message)),
         Some(code) => Err(ExecError::Exit {
             code,
+            stdout: out,
             stderr: one_line(if stderr.trim().is_empty() { &message } else { stderr }),
         }),
         None if is_transient_text(&message) => Err(ExecError::Transport(message)),
         None => Err(ExecError::Exit {
+            stdout: out,
             code: -1,
             stderr: message,
         }),
@@ -152,7 +159,7 @@ mod tests {
             "details": {"causes": [{"reason": "ExitCode", "message": "1"}]},
         }));
         match conclude(&failure, Vec::new(), "Error: Cannot get status\n") {
-            Err(ExecError::Exit { code: 1, stderr }) => assert_eq!(stderr, "Error: Cannot get status"),
+            Err(ExecError::Exit { code: 1, stderr, .. }) => assert_eq!(stderr, "Error: Cannot get status"),
             other => panic!("expected exit code 1, got {other:?}"),
         }
     }

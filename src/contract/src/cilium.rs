@@ -2,6 +2,8 @@
 //!
 //! Cilium leaves out false, zero and empty values, arrays can be null, and unknown fields are ignored; so everything is optional here, and a missing key means unknown, not fine.
 
+pub mod troubleshoot;
+
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 

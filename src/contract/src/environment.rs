@@ -156,6 +156,10 @@ pub enum CiliumQuery {
     Health,
     /// `clustermesh-apiserver kvstoremesh-dbg status -o json` of every `clustermesh-apiserver` pod.
     KvstoreMesh,
+    /// `cilium-dbg troubleshoot clustermesh` of every agent: text, see [`crate::cilium::troubleshoot`].
+    Troubleshoot,
+    /// `clustermesh-apiserver kvstoremesh-dbg troubleshoot` of every `clustermesh-apiserver` pod: text.
+    TroubleshootKvstoreMesh,
 }
 
 /// One pod's answer.

@@ -21,4 +21,4 @@ pub use fault::{MeshFault, faults};
 pub use global::{is_global, is_shared};
 pub use keyspace::{Counts, Kind};
 pub use link::LinkPhase;
-pub use pod::{AgentsLink, MeshPod, MeshPods};
+pub use pod::{AgentsLink, ETCD_PORT, MeshPod, MeshPods, etcd_address};

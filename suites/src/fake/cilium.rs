@@ -60,7 +60,33 @@ impl Fake {
                 .take(1)
                 .map(|node| answer(&node.name, "clustermesh-apiserver-x".to_owned(), json!([remote(other)]), &self.kvstoremesh))
                 .collect(),
+            CiliumQuery::Troubleshoot => nodes
+                .map(|node| {
+                    let text = Value::String(troubleshoot(other, cluster.as_str()));
+                    answer(&node.name, format!("cilium-{}", node.name), text, &self.troubleshoot)
+                })
+                .collect(),
+            CiliumQuery::TroubleshootKvstoreMesh => nodes
+                .take(1)
+                .map(|node| {
+                    let text = Value::String(troubleshoot(other, cluster.as_str()));
+                    answer(&node.name, "clustermesh-apiserver-x".to_owned(), text, &self.troubleshoot)
+                })
+                .collect(),
             _ => Vec::new(),
         })
     }
+}
+
+fn troubleshoot(remote: &str, own: &str) -> String {
+    let certificate = |subject: &str| {
+        format!(
+            "Subject: CN={subject}\n  Not before:  2026-01-01 09:14:23 +0000 UTC\n  Not after:   2099-11-20 09:14:23 +0000 UTC\n"
+        )
+    };
+    format!(
+        "Cluster \"{remote}\":\n  - https://x:2379\n  ✅ TLS connection successfully established to 10.96.9.202:2379\n{}{}",
+        certificate("Cilium CA"),
+        certificate(&format!("local-{own}"))
+    )
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{DeleteOptions, Deleted, Store, WriteOptions, metadata};
+use super::{DeleteOptions, Deleted, Store, metadata};
 use crate::error::{ApiError, Cause, CauseKind, Reason};
 use crate::object::Object;
 use crate::resource::names::{POD_DISRUPTION_BUDGETS, PODS};
@@ -26,18 +26,24 @@ impl Store {
         }
         let mut bound = pod.to_value();
         bound["spec"]["nodeName"] = json!(node);
-        let mut scheduled = self.update(&PODS, bound)?.to_value();
-        let condition = json!({
-            "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": metadata::now(),
-        });
-        match scheduled["status"]["conditions"].as_array_mut() {
-            Some(conditions) => {
-                conditions.retain(|c| c["type"] != "PodScheduled");
-                conditions.push(condition);
+        let bound = self.update(&PODS, bound)?;
+        // The kubelet may be quicker, and write its own status in between.
+        let told = self.modify_status(&PODS, Some(namespace), name, |pod: &mut Value| {
+            let condition = json!({
+                "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": metadata::now(),
+            });
+            match pod["status"]["conditions"].as_array_mut() {
+                Some(conditions) => {
+                    conditions.retain(|c| c["type"] != "PodScheduled");
+                    conditions.push(condition);
+                }
+                None => pod["status"]["conditions"] = json!([condition]),
             }
-            None => scheduled["status"]["conditions"] = json!([condition]),
+        });
+        match told {
+            Err(error) if error.is_not_found() => Ok(bound),
+            told => told,
         }
-        self.update_with(&PODS, scheduled, &WriteOptions::status())
     }
 
     /// Evicts a pod (`pods/eviction`): deletes it unless a disruption budget says "not now" (429).
@@ -78,4 +84,42 @@ fn refusal(budget: &Object) -> ApiError {
         });
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_kubelet_that_is_quicker_with_its_status_does_not_unmake_a_binding() {
+        let store = Arc::new(Store::builder().build());
+        for number in 0..200 {
+            let name = format!("p{number}");
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
+                "spec": {"containers": [{"name": "c", "image": "i"}]}});
+            store.create(&PODS, pod).expect("a pod");
+            let (kubelet, watched) = (Arc::clone(&store), name.clone());
+            let kubelet = std::thread::spawn(move || {
+                let is_bound = |pod: &Object| pod["spec"]["nodeName"].is_string();
+                while !kubelet
+                    .get(&PODS, Some("default"), &watched)
+                    .is_ok_and(|pod| is_bound(&pod))
+                {}
+                kubelet.modify_status(&PODS, Some("default"), &watched, |pod: &mut Value| {
+                    pod["status"]["phase"] = json!("Running");
+                })
+            });
+            let bound = store
+                .bind_pod("default", &name, "n")
+                .expect("bound, whoever writes besides");
+            assert_eq!(bound["spec"]["nodeName"], "n");
+            kubelet.join().expect("no panic").expect("written");
+            let pod = store.get(&PODS, Some("default"), &name).expect("there");
+            assert_eq!(
+                (&pod["status"]["phase"], &pod["status"]["conditions"][0]["type"]),
+                (&json!("Running"), &json!("PodScheduled"))
+            );
+        }
+    }
 }

@@ -22,6 +22,15 @@ struct Question {
     container: &'static str,
     /// Tried in this order; later ones where the container has not the earlier.
     commands: Vec<Vec<&'static str>>,
+    format: Format,
+}
+
+/// What a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    /// Handed on as a JSON string.
+    Text,
 }
 
 fn question(query: CiliumQuery) -> Question {
@@ -32,6 +41,13 @@ fn question(query: CiliumQuery) -> Question {
         commands: ["cilium-dbg", "cilium"]
             .map(|command| [&[command], arguments].concat())
             .into(),
+        format: Format::Json,
+    };
+    let kvstoremesh = |arguments: &[&'static str], format| Question {
+        label: MESH_LABEL,
+        container: "kvstoremesh",
+        commands: vec![[&["clustermesh-apiserver", "kvstoremesh-dbg"], arguments].concat()],
+        format,
     };
     match query {
         CiliumQuery::Status => agent(&["status", "-o", "json"]),
@@ -45,11 +61,12 @@ fn question(query: CiliumQuery) -> Question {
             commands: vec![vec!["cilium-health", "status", "--probe", "-o", "json"]],
             ..agent(&[])
         },
-        CiliumQuery::KvstoreMesh => Question {
-            label: MESH_LABEL,
-            container: "kvstoremesh",
-            commands: vec![vec!["clustermesh-apiserver", "kvstoremesh-dbg", "status", "-o", "json"]],
+        CiliumQuery::KvstoreMesh => kvstoremesh(&["status", "-o", "json"], Format::Json),
+        CiliumQuery::Troubleshoot => Question {
+            format: Format::Text,
+            ..agent(&["troubleshoot", "clustermesh"])
         },
+        CiliumQuery::TroubleshootKvstoreMesh => kvstoremesh(&["troubleshoot"], Format::Text),
     }
 }
 
@@ -91,7 +108,11 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
             reason,
         };
         match exec::run(member, &container, command, DEADLINE).await {
-            Ok(output) => return parse(&output).map_err(failed),
+            Ok(output) => return question.format.read(&output).map_err(failed),
+            // A report of what fails is an answer, whatever the exit code says.
+            Err(ExecError::Exit { stdout, .. }) if question.format == Format::Text && !stdout.is_empty() => {
+                return question.format.read(&stdout).map_err(failed);
+            }
             Err(ExecError::NoSuchCommand(message)) => missing = message,
             Err(ExecError::Api(error)) if error.is_forbidden() => return Err(error.into()),
             Err(ExecError::Api(error)) => return Err(failed(error.reason())),
@@ -105,13 +126,18 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
     })
 }
 
-/// JSON, or the error with the beginning of what came instead.
-fn parse(output: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(output).map_err(|error| {
-        let text = String::from_utf8_lossy(output);
-        let beginning: String = text.trim().chars().take(120).collect();
-        format!("not JSON ({error}); it begins with {beginning:?}")
-    })
+impl Format {
+    /// The output, or the error with the beginning of what came instead.
+    fn read(self, output: &[u8]) -> Result<Value, String> {
+        let text = || String::from_utf8_lossy(output);
+        match self {
+            Format::Text => Ok(Value::String(text().into_owned())),
+            Format::Json => serde_json::from_slice(output).map_err(|error| {
+                let beginning: String = text().trim().chars().take(120).collect();
+                format!("not JSON ({error}); it begins with {beginning:?}")
+            }),
+        }
+    }
 }
 
 fn node_of(pod: &Pod) -> NodeName {
@@ -143,9 +169,11 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_shown() {
-        let error = parse(b"Error: cannot connect to the agent\n").expect_err("no JSON");
+        let error = Format::Json
+            .read(b"Error: cannot connect to the agent\n")
+            .expect_err("no JSON");
         assert!(error.contains("Error: cannot connect"), "{error}");
-        assert_eq!(parse(b"{\"a\": 1}\n").expect("JSON"), json!({"a": 1}));
+        assert_eq!(Format::Json.read(b"{\"a\": 1}\n").expect("JSON"), json!({"a": 1}));
     }
 
     #[test]

@@ -8,21 +8,26 @@ use super::command::{Answer, Format, Line, UsageError};
 use super::module::CiliumModule;
 use super::output::VERSION;
 use super::output::remote::{Observer, cluster, kvstoremesh_text};
+use super::troubleshoot;
 use super::view::{RemotePhase, RemoteView};
 use crate::mesh::{LinkPhase, MeshPod};
 use crate::system::SystemContainer;
 
 /// Runs a command; none if the image has no such executable.
-pub(super) fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
+pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
     let (program, arguments) = argv.split_first()?;
     let program = program.rsplit('/').next()?;
     if program != "clustermesh-apiserver" {
         return None;
     }
-    Some(run(module, container, arguments).unwrap_or_else(|error| error.answer(program)))
+    Some(
+        run(module, container, arguments)
+            .await
+            .unwrap_or_else(|error| error.answer(program)),
+    )
 }
 
-fn run(module: &CiliumModule, container: &SystemContainer, arguments: &[String]) -> Result<Answer, UsageError> {
+async fn run(module: &CiliumModule, container: &SystemContainer, arguments: &[String]) -> Result<Answer, UsageError> {
     let line = Line::parse(arguments)?;
     let words: Vec<_> = line.words().collect();
     match words.as_slice() {
@@ -49,6 +54,10 @@ fn run(module: &CiliumModule, container: &SystemContainer, arguments: &[String])
                 }
                 Format::Text => Answer::text(kvstoremesh_text(&remotes, SystemTime::now())),
             })
+        }
+        ["kvstoremesh-dbg", "troubleshoot", ..] => {
+            line.only(&[])?;
+            Ok(Answer::text(troubleshoot::kvstoremesh(module, container).await))
         }
         _ => Err(UsageError::unknown_command(&words)),
     }

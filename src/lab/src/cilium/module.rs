@@ -105,7 +105,7 @@ impl SystemImage for Image {
     async fn exec(&self, container: SystemContainer, exec: Exec) -> ExitStatus {
         let answer = match self.kind {
             Kind::Agent => command::answer(&self.module, &container, &exec.argv).await,
-            Kind::MeshApiserver => mesh_command::answer(&self.module, &container, &exec.argv),
+            Kind::MeshApiserver => mesh_command::answer(&self.module, &container, &exec.argv).await,
             Kind::Operator | Kind::Relay => None,
         };
         match answer {

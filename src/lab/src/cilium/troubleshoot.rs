@@ -1,61 +1,150 @@
-//! `cilium-dbg troubleshoot clustermesh`: whether the agent reaches the etcd of its own cluster. Like the real command it
-//! says nothing about the other cluster when KVStoreMesh is in use.
+//! `cilium-dbg troubleshoot clustermesh` and `kvstoremesh-dbg troubleshoot`: connections made for the question. The agents' go
+//! to the etcd of their own cluster, as the real ones' do with KVStoreMesh; KVStoreMesh's go to the others'.
 
-use std::net::SocketAddrV4;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use meshproof_apiserver::resource::names::SERVICES;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 use super::module::CiliumModule;
+use crate::mesh::{ETCD_PORT, MeshFault};
+use crate::state::ClusterState;
 use crate::system::SystemContainer;
 
 const DEADLINE: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(86_400);
+/// The chart's `certValidityDuration`.
+const VALID: Duration = Duration::from_secs(1095 * 86_400);
+/// What is left of a certificate that is about to end.
+const LITTLE: Duration = Duration::from_secs(2 * 86_400);
 
+/// A connection to an etcd.
+struct Connection {
+    /// Its host, as the configuration has it.
+    host: String,
+    /// Where that leads; none if it does not resolve.
+    address: Option<SocketAddrV4>,
+    /// Common name of the client's certificate.
+    client: String,
+    /// Until when that is valid.
+    until: SystemTime,
+    /// Why TLS fails.
+    untrusted: Option<&'static str>,
+    /// The etcd's number; none if none serves.
+    etcd: Option<u64>,
+}
+
+/// In an agent.
 pub(super) async fn clustermesh(module: &CiliumModule, container: &SystemContainer) -> String {
+    let cluster = &container.cluster;
+    let service = cluster
+        .store
+        .find(&SERVICES, Some("kube-system"), "clustermesh-apiserver");
+    let address = service.and_then(|service| service["spec"]["clusterIP"].as_str()?.parse().ok());
+    let connection = |_: &ClusterState| Connection {
+        host: "clustermesh-apiserver.kube-system.svc".to_owned(),
+        address: address.map(|address: Ipv4Addr| SocketAddrV4::new(address, ETCD_PORT)),
+        client: format!("local-{}", cluster.name()),
+        until: container.lab.started + VALID,
+        untrusted: None,
+        etcd: module.mesh.serving(cluster.name()).first().map(|pod| pod.etcd_id()),
+    };
+    all(container, connection).await
+}
+
+/// In a KVStoreMesh.
+pub(super) async fn kvstoremesh(module: &CiliumModule, container: &SystemContainer) -> String {
+    let (lab, own) = (&container.lab, container.cluster.name());
+    let is = |fault: MeshFault| fault.concerns_follower(lab, own);
+    let connection = |other: &ClusterState| Connection {
+        host: format!("{}.mesh.cilium.io", other.name()),
+        address: crate::mesh::etcd_address(other, container.address),
+        client: format!("remote-{own}"),
+        until: match is(MeshFault::CertificateExpiring) {
+            true => SystemTime::now() + LITTLE,
+            false => lab.started + VALID,
+        },
+        untrusted: is(MeshFault::CertificateUntrusted)
+            .then_some("tls: failed to verify certificate: x509: certificate signed by unknown authority"),
+        etcd: module.mesh.serving(other.name()).first().map(|pod| pod.etcd_id()),
+    };
+    all(container, connection).await
+}
+
+async fn all(container: &SystemContainer, connection: impl Fn(&ClusterState) -> Connection) -> String {
     let others: Vec<_> = container.lab.others(container.cluster.name()).collect();
     let mut text = format!("Found {} cluster configurations\n\n", others.len());
     for other in others {
+        let name = other.name();
         text.push_str(&format!(
-            "Cluster \"{name}\":\n📄 Configuration path: /var/lib/cilium/clustermesh/{name}\n\n🔌 Endpoints:\n   - \
-             https://clustermesh-apiserver.kube-system.svc:2379\n",
-            name = other.name()
+            "Cluster \"{name}\":\n📄 Configuration path: /var/lib/cilium/clustermesh/{name}\n\n"
         ));
-        text.push_str(&endpoint(container).await);
-        let serving = module.mesh.serving(container.cluster.name());
-        text.push_str("\n⚙️ Etcd client:\n");
-        text.push_str(&match serving.first() {
-            Some(pod) => format!(
-                "   ✅ Etcd connection successfully established\n   ℹ️  Etcd cluster ID: {:x}\n\n",
-                pod.etcd_id()
-            ),
-            None => "   ❌ Failed to establish etcd connection: context deadline exceeded\n\n".to_owned(),
-        });
+        text.push_str(&connection(other).told(container).await);
     }
     text
 }
 
-async fn endpoint(container: &SystemContainer) -> String {
-    let service = container
-        .cluster
-        .store
-        .find(&SERVICES, Some("kube-system"), "clustermesh-apiserver");
-    let address = service.and_then(|service| service["spec"]["clusterIP"].as_str()?.parse().ok());
-    let Some(address) = address.map(|address| SocketAddrV4::new(address, 2379)) else {
-        return "     ❌ Cannot resolve hostname\n".to_owned();
-    };
-    let connected = async {
-        let socket = container
-            .namespace
-            .within(TcpSocket::new_v4)
-            .map_err(std::io::Error::other)??;
-        timeout(DEADLINE, socket.connect(address.into())).await?
-    };
-    let resolved = format!("     ✅ Hostname resolved to: {}\n", address.ip());
-    resolved
-        + &match connected.await {
-            Ok(_) => format!("     ✅ TCP connection successfully established to {address}\n"),
-            Err(error) => format!("     ❌ Cannot establish TCP connection to {address}: {error}\n"),
+impl Connection {
+    async fn told(&self, container: &SystemContainer) -> String {
+        let mut text = format!("🔌 Endpoints:\n   - https://{}:{ETCD_PORT}\n", self.host);
+        let mut connected = false;
+        match self.address {
+            None => text.push_str("     ❌ Cannot resolve hostname\n"),
+            Some(address) => {
+                text.push_str(&format!("     ✅ Hostname resolved to: {}\n", address.ip()));
+                match (reach(container, address).await, self.untrusted) {
+                    (Err(error), _) => {
+                        text.push_str(&format!(
+                            "     ❌ Cannot establish TCP connection to {address}: {error}\n"
+                        ));
+                    }
+                    (Ok(()), untrusted) => {
+                        text.push_str(&format!(
+                            "     ✅ TCP connection successfully established to {address}\n"
+                        ));
+                        text.push_str(&match untrusted {
+                            Some(why) => format!("     ❌ Cannot establish TLS connection to {address}: {why}\n"),
+                            None => format!("     ✅ TLS connection successfully established to {address}\n     ℹ️  Negotiated TLS version: TLS 1.3, ciphersuite TLS_AES_128_GCM_SHA256\n"),
+                        });
+                        connected = untrusted.is_none();
+                    }
+                }
+            }
         }
+        let since = container.lab.started;
+        text.push_str("\n🔑 Digital certificates:\n   ✅ TLS Root CA certificates:\n");
+        text.push_str(&certificate("Cilium CA", since, since + VALID));
+        text.push_str("   ✅ TLS client certificates:\n");
+        text.push_str(&certificate(&self.client, since - DAY, self.until));
+        text.push_str("\n⚙️ Etcd client:\n");
+        text.push_str(&match self.etcd.filter(|_| connected) {
+            Some(id) => format!("   ✅ Etcd connection successfully established\n   ℹ️  Etcd cluster ID: {id:x}\n\n"),
+            None => "   ❌ Failed to establish etcd connection: context deadline exceeded\n\n".to_owned(),
+        });
+        text
+    }
+}
+
+async fn reach(container: &SystemContainer, address: SocketAddrV4) -> std::io::Result<()> {
+    let socket = container
+        .namespace
+        .within(TcpSocket::new_v4)
+        .map_err(std::io::Error::other)??;
+    timeout(DEADLINE, socket.connect(address.into())).await??;
+    Ok(())
+}
+
+fn certificate(name: &str, from: SystemTime, until: SystemTime) -> String {
+    let go = |time: SystemTime| {
+        let time = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+        time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+    };
+    format!(
+        "      - Serial number:       41:f8:d4:2e:cb:9a:dc:c2:ca:23:eb:d6:16:5a:28:46\n        Subject:             CN={name}\n        Issuer:              CN=Cilium CA\n        Validity:\n          Not before:  {}\n          Not after:   {}\n",
+        go(from),
+        go(until)
+    )
 }

@@ -44,9 +44,13 @@ pub enum MeshFault {
     UnreadyPublished,
     /// In the last cluster no slices are made of other clusters' pods.
     HeadlessNotSynced,
+    /// The certificate with which the last cluster's KVStoreMesh reaches the others ends in two days.
+    CertificateExpiring,
+    /// The others would not be trusted by the last cluster's KVStoreMesh any more; the connections that stand go on.
+    CertificateUntrusted,
 }
 
-const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 15] = [
+const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 17] = [
     (
         MeshFault::RemoteNotConnected,
         "mesh-remote-not-connected",
@@ -136,6 +140,18 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 15] = [
         "headless-sync-missing",
         "one cluster's DNS does not learn the other's pods of global headless services",
         &["service"],
+    ),
+    (
+        MeshFault::CertificateExpiring,
+        "mesh-certificate-expiring",
+        "the certificate with which one cluster reaches the other ends in two days",
+        &["mesh"],
+    ),
+    (
+        MeshFault::CertificateUntrusted,
+        "mesh-certificate-untrusted",
+        "one cluster would not trust the other if it had to connect again, while the connection stands",
+        &["mesh"],
     ),
 ];
 

@@ -382,6 +382,21 @@ impl Gate for Publisher {
     }
 }
 
+/// Where a pod of another cluster reaches this one's etcd.
+pub fn etcd_address(cluster: &ClusterState, from: Ipv4Addr) -> Option<SocketAddrV4> {
+    let pods = cluster.nodes().iter().flat_map(|node| node.pods());
+    let mut addresses: Vec<_> = pods
+        .filter(|pod| pod.name.starts_with(POD_PREFIX))
+        .map(|pod| pod.address)
+        .collect();
+    addresses.sort();
+    // Spread over the cluster's replicas, as its load balancer would.
+    let turn = usize::from(from.octets()[3]) % addresses.len().max(1);
+    addresses
+        .get(turn)
+        .map(|address| SocketAddrV4::new(*address, ETCD_PORT))
+}
+
 /// The way from a kvstoremesh container to a clustermesh-apiserver pod of another cluster: from pod to pod.
 struct OverDatapath {
     lab: Arc<LabState>,
@@ -393,18 +408,7 @@ struct OverDatapath {
 
 impl Route for OverDatapath {
     fn address(&self) -> Option<SocketAddrV4> {
-        let cluster = self.lab.cluster(&self.other)?;
-        let pods = cluster.nodes().iter().flat_map(|node| node.pods());
-        let mut addresses: Vec<_> = pods
-            .filter(|pod| pod.name.starts_with(POD_PREFIX))
-            .map(|pod| pod.address)
-            .collect();
-        addresses.sort();
-        // Spread over the other cluster's replicas, as its load balancer would.
-        let turn = usize::from(self.address.octets()[3]) % addresses.len().max(1);
-        addresses
-            .get(turn)
-            .map(|address| SocketAddrV4::new(*address, ETCD_PORT))
+        etcd_address(self.lab.cluster(&self.other)?, self.address)
     }
 
     fn socket(&self) -> io::Result<TcpSocket> {

@@ -1,0 +1,236 @@
+//! The connections into the mesh could be made again now, with certificates that last.
+
+use super::STATUS_NEEDS;
+use super::remotes;
+use crate::next;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use meshproof_contract::cilium::troubleshoot::{Section, sections};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumAnswer, CiliumQuery, ClusterName, Needs, Scope, Tally, Unit, Verdict,
+};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Certificates and fresh connections.
+pub struct Certificates;
+
+/// A certificate must be valid for longer than this: a week to notice and to renew it. cert-manager renews at a third of its
+/// life, Cilium's own jobs every four months.
+const LEAST_DAYS: i64 = 7;
+/// A failed connection is looked at once more: an etcd that is starting refuses for some seconds.
+const AGAIN: Duration = Duration::from_secs(5);
+const LOOKS: usize = 3;
+const SECONDS_A_DAY: i64 = 86_400;
+
+#[async_trait]
+impl Check for Certificates {
+    fn id(&self) -> CheckId {
+        CheckId::from("mesh::certificates")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "Agents and KVStoreMesh could connect to the mesh afresh, with certificates that last",
+            proves: "The connections that stand would stand again after a restart: the name resolves, TLS is accepted on both sides and etcd answers; and no certificate in use ends within a week. A connection that was made yesterday says nothing of that.",
+            how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg troubleshoot` in every KVStoreMesh make a connection of their own to every remote and print the certificates that they use. Nothing in it may have failed three times, 5 s apart, and every `Not after` must be more than 7 days away.",
+            control: "For every expected remote there must be a TLS connection that was made and certificates that were read; where a command or a part of its output is missing, it is inconclusive.",
+            when_red: "The line with ❌ says which step failed. `kubectl --context CONTEXT -n kube-system get secrets | grep clustermesh`: with Helm's own certificates `helm upgrade` or the job clustermesh-apiserver-generate-certs renews them; \"unknown authority\" means that the clusters do not share, or do not exchange, their CA.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        STATUS_NEEDS
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["mesh-certificate-expiring", "mesh-certificate-untrusted"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let cluster = context.instance.from();
+        let cilium = match remotes::member(&facts, cluster) {
+            Ok(cilium) => cilium,
+            Err(verdict) => return verdict,
+        };
+        let expected = remotes::expected(&facts, cluster, cilium);
+        if expected.is_empty() {
+            return remotes::nobody(cluster, cilium);
+        }
+        let mut tally = Tally::new();
+        look(context, cluster, CiliumQuery::Troubleshoot, &expected, &mut tally).await;
+        if cilium.kvstoremesh {
+            look(
+                context,
+                cluster,
+                CiliumQuery::TroubleshootKvstoreMesh,
+                &expected,
+                &mut tally,
+            )
+            .await;
+        }
+        if tally.has_findings() {
+            let command = next::in_agent(&facts, cluster, None, "cilium-dbg troubleshoot clustermesh");
+            context.evidence(format!("next: {command}"));
+        }
+        tally.verdict()
+    }
+}
+
+/// Asks every pod until nothing failed, or often enough, and judges the last answers.
+async fn look(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    query: CiliumQuery,
+    expected: &BTreeSet<String>,
+    tally: &mut Tally,
+) {
+    for attempt in 1..=LOOKS {
+        let answers = match context.environment.cilium(cluster, query).await {
+            Ok(answers) => answers,
+            Err(error) => return tally.unknown(error.to_string()),
+        };
+        let mut judged = Tally::new();
+        if answers.is_empty() {
+            judged.unknown(format!(
+                "{cluster}: no pod could be asked for its connections into the mesh"
+            ));
+        }
+        let now = Timestamp::now();
+        let days: Vec<i64> = answers
+            .iter()
+            .filter_map(|answer| judge(cluster, answer, expected, now, &mut judged))
+            .collect();
+        if attempt < LOOKS && judged.has_findings() {
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        }
+        if let Some(least) = days.into_iter().min() {
+            let subject = match query {
+                CiliumQuery::TroubleshootKvstoreMesh => "KVStoreMesh",
+                _ => "agents",
+            };
+            context.measure("certificates_valid_days", subject, least as f64, Unit::Count);
+        }
+        return tally.absorb(judged);
+    }
+}
+
+/// Judges one pod's answer; for how many days its certificates are valid at least.
+fn judge(
+    cluster: &ClusterName,
+    answer: &CiliumAnswer,
+    expected: &BTreeSet<String>,
+    now: Timestamp,
+    tally: &mut Tally,
+) -> Option<i64> {
+    let place = format!("{cluster}, {} on {}", answer.pod, answer.node);
+    let text = match &answer.output {
+        Ok(output) => output.as_str().unwrap_or_default(),
+        Err(error) => {
+            tally.unknown(format!("{place}: {error}"));
+            return None;
+        }
+    };
+    let found = sections(text);
+    let mut least = None;
+    for remote in expected {
+        let Some(section) = found.iter().find(|section| section.cluster == *remote) else {
+            tally.unknown(format!("{place}: it says nothing of its connection to {remote}"));
+            continue;
+        };
+        let subject = format!("{place}: connection to {remote}");
+        if let Some(days) = judge_section(section, &subject, now, tally) {
+            least = Some(least.map_or(days, |known: i64| known.min(days)));
+        }
+    }
+    least
+}
+
+fn judge_section(section: &Section, subject: &str, now: Timestamp, tally: &mut Tally) -> Option<i64> {
+    for failure in &section.failures {
+        tally.finding(subject, "every step of a fresh connection succeeds", failure);
+    }
+    let days = |end: &Timestamp| (end.as_second() - now.as_second()).div_euclid(SECONDS_A_DAY);
+    for certificate in &section.certificates {
+        let left = days(&certificate.not_after);
+        if certificate.not_before > now {
+            tally.finding(
+                subject,
+                format!("the certificate of {} is valid now", certificate.subject),
+                format!("it is valid from {}", certificate.not_before),
+            );
+        } else if left < LEAST_DAYS {
+            tally.finding(
+                subject,
+                format!(
+                    "the certificate of {} is valid for {LEAST_DAYS} days and more",
+                    certificate.subject
+                ),
+                format!("it ends on {}, in {left} days", certificate.not_after),
+            );
+        }
+    }
+    let least = section
+        .certificates
+        .iter()
+        .map(|certificate| days(&certificate.not_after))
+        .min();
+    match least {
+        None => tally.unknown(format!("{subject}: it shows no certificates")),
+        Some(_) if !section.tls && section.failures.is_empty() => {
+            tally.unknown(format!("{subject}: it shows no TLS connection"));
+        }
+        Some(least) if section.failures.is_empty() => tally.witness(format!(
+            "{subject}: made afresh, and {} certificates are valid for {least} days and more",
+            section.certificates.len()
+        )),
+        Some(_) => {}
+    }
+    least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, infra};
+
+    fn troubled(change: impl Fn(&str, String) -> String + Send + Sync + 'static) -> Fake {
+        Fake::healthy().troubleshoot(change)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fresh_connections_with_lasting_certificates_are_green() {
+        let said = Fake::healthy().expect(&Certificates, infra(), "pass").await;
+        assert!(said.contains("connection to apps: made afresh"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_fails_for_good_and_a_certificate_that_ends_are_red() {
+        let refused = troubled(|node, text| match node {
+            "infra-2" => text.replace(
+                "✅ TLS connection successfully established to",
+                "❌ Cannot establish TLS connection to",
+            ),
+            _ => text,
+        });
+        let said = refused.expect(&Certificates, infra(), "fail").await;
+        assert!(said.contains("on infra-2: connection to apps"), "{said}");
+        let soon = (Timestamp::now() + jiff::SignedDuration::from_hours(5 * 24)).to_string();
+        let soon = format!("{} {} +0000 UTC", &soon[..10], &soon[11..19]);
+        let ends = troubled(move |_, text| text.replace("2099-11-20 09:14:23 +0000 UTC", &soon));
+        let said = ends.expect(&Certificates, infra(), "fail").await;
+        assert!(said.contains("CN=local-infra") && said.contains("it ends on"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_shown_is_not_known() {
+        for missing in ["Cluster \"apps\"", "Not after", "✅ TLS connection"] {
+            let silent = troubled(move |_, text| text.replace(missing, "-"));
+            silent.expect(&Certificates, infra(), "inconclusive").await;
+        }
+    }
+}
