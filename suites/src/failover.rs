@@ -7,6 +7,9 @@ mod recording;
 mod series;
 mod stream;
 
+#[cfg(test)]
+mod stage;
+
 pub mod agent_restart;
 pub mod backend_deleted;
 pub mod backend_unready;
@@ -45,6 +48,11 @@ const MESH_NEEDS: Needs = Needs {
     claim: Some(ClaimKind::ClusterMesh),
     ..NEEDS
 };
+
+/// The time by the runtime's clock, which tests can hold.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// What became of a probe that failed, in a word.
 fn kind(outcome: &Outcome) -> &'static str {

@@ -104,11 +104,12 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
             series.first_answer(from, new)
         });
     }
-    cast::ready(context, cluster, "backend", REPLICAS).await?;
+    let whole = cast::ready(context, cluster, "backend", REPLICAS).await;
     if let Some(halt) = seen.unusable(&event) {
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &whole);
     if !settled && !unsettled.is_empty() {
         tally.finding(
             "failover-local",
@@ -130,4 +131,30 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     seen.judge_recovery(&mut tally, &moved, &event, limit);
     seen.judge_unnoticed(&mut tally, &unmoved, &event, &cast.facts.thresholds);
     Ok(tally.verdict())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::stage::Stage;
+    use crate::fake::infra;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_is_forgotten_in_time_is_green_and_one_that_is_kept_is_red() {
+        Stage::set().expect(&BackendDeleted, infra(), "pass").await;
+        let kept = Stage::with(|stage| stage.forgets = Duration::from_secs(600));
+        kept.expect(&BackendDeleted, infra(), "fail").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_that_never_comes_hides_no_finding_and_lets_nothing_pass() {
+        let alone = |forgets| Stage::with(|stage| (stage.replaces, stage.forgets) = (None, forgets));
+        alone(Duration::from_secs(600))
+            .expect(&BackendDeleted, infra(), "fail")
+            .await;
+        let text = alone(Duration::ZERO)
+            .expect(&BackendDeleted, infra(), "inconclusive")
+            .await;
+        assert!(text.contains("1 of at least 2 agents `backend`"), "{text}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::NEEDS;
 use super::cast::{self, Cast, SCENARIO};
+use super::now;
 use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
@@ -94,7 +95,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         .set_ready(&victim.id, Readiness::Ready)
         .await
         .map_err(unknown);
-    let back = Instant::now();
+    let back = now();
     let gone = gone?;
     ready?;
     let Some((shown, settled)) = gone else {
@@ -168,8 +169,8 @@ async fn shown(
     pod: &AgentFacts,
     readiness: Readiness,
 ) -> Result<Option<Instant>, Verdict> {
-    let begun = Instant::now();
-    while begun.elapsed() < SHOWN {
+    let begun = now();
+    while now() - begun < SHOWN {
         let namespace = Some(pod.namespace.as_str());
         let slices = context
             .environment
@@ -177,7 +178,7 @@ async fn shown(
             .await
             .map_err(unknown)?;
         if is_ready(&slices, &pod.id.pod) == Some(readiness == Readiness::Ready) {
-            return Ok(Some(Instant::now()));
+            return Ok(Some(now()));
         }
         recording.collect().await?;
         tokio::time::sleep(LOOK).await;

@@ -1,9 +1,10 @@
 //! Who plays: the client that carries the streams, the backends, the neighbours, and the scenario's services.
 
-use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Verdict};
+use super::now;
+use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Tally, Verdict};
 use serde_json::json;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const SCENARIO: &str = "failover";
 /// Replicas of the backends in the scenario.
@@ -24,6 +25,8 @@ pub struct Cast {
     pub facts: std::sync::Arc<Facts>,
     pub clients: Vec<AgentFacts>,
     pub backends: Vec<AgentFacts>,
+    /// In every cluster, as they are now: one on a node that was lost has a successor.
+    neighbours: Vec<AgentFacts>,
 }
 
 impl Cast {
@@ -37,10 +40,16 @@ impl Cast {
         }
         let backends = ready(context, cluster, "backend", REPLICAS).await?;
         let clients = ready(context, cluster, "client", 1).await?;
+        let mut neighbours = Vec::new();
+        for cluster in &facts.clusters {
+            let found = context.environment.agents(&cluster.name, SCENARIO, "neighbour").await;
+            neighbours.extend(found.map_err(|error| Verdict::inconclusive(error.to_string()))?);
+        }
         Ok(Self {
             facts,
             clients,
             backends,
+            neighbours,
         })
     }
 
@@ -74,7 +83,8 @@ impl Cast {
     /// A neighbour on a client's node.
     pub fn neighbour(&self, client: &AgentFacts) -> Result<&AgentFacts, Verdict> {
         let here = self
-            .neighbours()
+            .neighbours
+            .iter()
             .find(|n| n.id.cluster == client.id.cluster && n.node == client.node);
         here.ok_or_else(|| {
             Verdict::inconclusive(format!(
@@ -86,14 +96,7 @@ impl Cast {
 
     /// A neighbour in another cluster; none in a run on one cluster.
     pub fn elsewhere(&self, cluster: &ClusterName) -> Option<&AgentFacts> {
-        self.neighbours().find(|n| &n.id.cluster != cluster)
-    }
-
-    fn neighbours(&self) -> impl Iterator<Item = &AgentFacts> {
-        self.facts
-            .agents
-            .iter()
-            .filter(|a| a.scenario == SCENARIO && a.workload == "neighbour")
+        self.neighbours.iter().find(|n| &n.id.cluster != cluster)
     }
 }
 
@@ -109,14 +112,14 @@ pub async fn ready(
     workload: &str,
     at_least: usize,
 ) -> Result<Vec<AgentFacts>, Verdict> {
-    let begun = Instant::now();
+    let begun = now();
     loop {
         let found = context.environment.agents(cluster, SCENARIO, workload).await;
         let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
         if found.len() >= at_least {
             return Ok(found);
         }
-        if begun.elapsed() > READY_WITHIN {
+        if now() - begun > READY_WITHIN {
             return Err(Verdict::inconclusive(format!(
                 "{} of at least {at_least} agents `{workload}` were ready in {cluster} after {} s",
                 found.len(),
@@ -124,6 +127,13 @@ pub async fn ready(
             )));
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What could not be done is left open, beside all that was seen.
+pub fn leave_open<T>(tally: &mut Tally, done: &Result<T, Verdict>) {
+    if let Err(Verdict::Inconclusive { why } | Verdict::Skipped { why }) = done {
+        tally.unknown(why);
     }
 }
 

@@ -91,9 +91,11 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     // Whatever was seen, the node comes back.
     let restored = environment.restore(cluster, &disruption).await.map_err(unknown);
     disrupted?;
-    restored?;
     let (settled, seen) = (settled?, seen?);
-    cast::ready(context, cluster, "backend", REPLICAS).await?;
+    let whole = match &restored {
+        Ok(()) => cast::ready(context, cluster, "backend", REPLICAS).await.map(drop),
+        Err(_) => restored,
+    };
 
     context.evidence(format!("{} was lost, with {} on it", backend.node, backend.id));
     seen.tell(context, &event);
@@ -104,6 +106,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &whole);
     if !settled {
         tally.finding(
             backend.node.to_string(),
@@ -116,4 +119,22 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     }
     seen.judge_recovery(&mut tally, &TESTED, &event, limit);
     Ok(tally.verdict())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::stage::Stage;
+    use crate::fake::infra;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_come_back_hides_no_finding() {
+        Stage::set().expect(&NodeLost, infra(), "pass").await;
+        let gone = || Stage::with(|stage| stage.restores = None);
+        gone().expect(&NodeLost, infra(), "inconclusive").await;
+        gone()
+            .losing(|service, _| service == "failover-local")
+            .expect(&NodeLost, infra(), "fail")
+            .await;
+    }
 }
