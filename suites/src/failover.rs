@@ -1,9 +1,11 @@
 //! What do applications notice when something fails? Streams run on while one thing at a time is taken away and given back.
 
 mod cast;
+mod endpoint;
 mod observed;
 mod patience;
 mod recording;
+mod reunion;
 mod series;
 mod stream;
 

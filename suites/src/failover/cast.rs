@@ -2,7 +2,7 @@
 
 use super::now;
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Tally, Verdict};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ pub const SCENARIO: &str = "failover";
 pub const REPLICAS: usize = 2;
 /// How long backends may take to be ready (again) before and after an event.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Pods that are deleted at most to spread the others.
+const SPREADS: usize = 3;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A service of the scenario, as a client asks for it.
@@ -128,6 +130,61 @@ pub async fn ready(
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Agents of one workload on several nodes. Where all are on one while another could take them, pods of theirs are deleted one by
+/// one: their Deployment spreads softly, and what comes after an event goes where there is room.
+pub async fn spread(context: &CheckContext, crowded: Vec<AgentFacts>) -> Result<Vec<AgentFacts>, Verdict> {
+    let mut agents = crowded;
+    for _ in 0..SPREADS {
+        let Some(one) = agents.last().cloned() else { break };
+        if agents.len() < 2 || agents.iter().any(|other| other.node != one.node) {
+            break;
+        }
+        let nodes = context.environment.list(&one.id.cluster, "v1", "Node", None).await;
+        let nodes = nodes.map_err(|error| Verdict::inconclusive(error.to_string()))?;
+        if !nodes
+            .iter()
+            .any(|node| takes_pods(node) && node["metadata"]["name"] != one.node.as_str())
+        {
+            break;
+        }
+        context.evidence(format!(
+            "all agents `{}` are on {}: deleting {} to spread them",
+            one.workload, one.node, one.id
+        ));
+        let deleted = context.environment.delete(&one.id.cluster, &pod(&one)).await;
+        deleted.map_err(|error| Verdict::inconclusive(error.to_string()))?;
+        agents = without(context, &one, agents.len()).await?;
+    }
+    Ok(agents)
+}
+
+/// So many agents of a workload, this one not among them.
+async fn without(context: &CheckContext, gone: &AgentFacts, at_least: usize) -> Result<Vec<AgentFacts>, Verdict> {
+    let begun = now();
+    loop {
+        let mut found = ready(context, &gone.id.cluster, &gone.workload, at_least).await?;
+        found.retain(|agent| agent.id != gone.id);
+        if found.len() >= at_least {
+            return Ok(found);
+        }
+        if now() - begun > READY_WITHIN {
+            return Err(Verdict::inconclusive(format!(
+                "{} was deleted and is still there after {} s, or has no successor",
+                gone.id,
+                READY_WITHIN.as_secs()
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether a node is ready and takes new pods.
+fn takes_pods(node: &Value) -> bool {
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    ready && node["spec"]["unschedulable"] != true
 }
 
 /// What could not be done is left open, beside all that was seen.

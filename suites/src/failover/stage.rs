@@ -50,7 +50,7 @@ struct State {
     disturbed: Option<u64>,
     restored: Option<u64>,
     cordoned: Option<NodeName>,
-    deleted: usize,
+    applied: usize,
 }
 
 /// The stage; healthy until told otherwise.
@@ -66,8 +66,10 @@ pub struct Stage {
     pub replaces: Option<Duration>,
     /// How long a restoration takes; none: it fails.
     pub restores: Option<Duration>,
-    /// From the restoration until the mesh says that it is connected; none: nobody can say.
-    pub reconnects: Option<Duration>,
+    /// From the restoration until the other cluster's news arrive; none: nobody counts them.
+    pub joins: Option<Duration>,
+    /// From the restoration until the endpoints are ready again.
+    pub regenerates: Duration,
     pub loses: Loses,
     /// Restores without nodes being spread: successors go where the others are.
     pub crowds: bool,
@@ -118,7 +120,8 @@ impl Stage {
             forgets: Duration::from_millis(200),
             replaces: Some(Duration::from_secs(1)),
             restores: Some(Duration::from_millis(500)),
-            reconnects: None,
+            joins: Some(Duration::ZERO),
+            regenerates: Duration::from_millis(300),
             loses: Arc::new(|_, _| false),
             crowds: false,
         }
@@ -129,6 +132,16 @@ impl Stage {
         let mut stage = Self::set();
         change(&mut stage);
         stage
+    }
+
+    /// Puts all pods of a workload on one node.
+    pub fn crowded(self, cluster: &str, workload: &str, node: &str) -> Self {
+        for pod in &mut self.state.lock().expect("no panic").pods {
+            if pod.agent.id.cluster == cluster.into() && pod.agent.workload == workload {
+                pod.agent.node = node.into();
+            }
+        }
+        self
     }
 
     pub fn losing(mut self, loses: impl Fn(&str, Duration) -> bool + Send + Sync + 'static) -> Self {
@@ -279,23 +292,44 @@ impl Environment for Stage {
         failed(&agent.cluster)
     }
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
-        let Some(after) = self.reconnects.filter(|_| query == CiliumQuery::KvstoreMesh) else {
-            return failed(cluster);
+        let state = self.state.lock().expect("no panic");
+        let output = match query {
+            CiliumQuery::KvstoreMesh => {
+                let Some(after) = self.joins else {
+                    return failed(cluster);
+                };
+                let joined = state.restored.map(|at| at + after.as_micros() as u64);
+                let news = joined.is_none_or(|at| self.micros() >= at);
+                let count = 2 + state.applied * usize::from(news);
+                let remotes = ["infra", "apps"].into_iter().filter(|name| *name != cluster.as_str());
+                remotes
+                    .map(|name| json!({"name": name, "num-shared-services": count}))
+                    .collect()
+            }
+            CiliumQuery::Endpoints => {
+                let regenerated = state.restored.map(|at| at + self.regenerates.as_micros() as u64);
+                let ready = regenerated.is_none_or(|at| self.micros() >= at);
+                json!([{"status": {"state": if ready { "ready" } else { "regenerating" }}}])
+            }
+            _ => return failed(cluster),
         };
-        let restored = self.state.lock().expect("no panic").restored;
-        let ready = restored.is_none_or(|at| self.micros() >= at + after.as_micros() as u64);
-        let remotes = ["infra", "apps"].into_iter().filter(|name| *name != cluster.as_str());
-        let remotes = remotes.map(
-            |name| json!({"name": name, "connected": ready, "ready": ready, "synced": {"nodes": true}, "config": {}}),
-        );
-        Ok(vec![CiliumAnswer {
-            pod: "clustermesh-apiserver-1".to_owned(),
-            node: "infra-1".into(),
-            output: Ok(remotes.collect()),
-        }])
+        let answer = |n| CiliumAnswer {
+            pod: format!("pod-{n}"),
+            node: format!("{cluster}-{n}").as_str().into(),
+            output: Ok(output.clone()),
+        };
+        Ok((1..=3).map(answer).collect())
     }
-    async fn get(&self, cluster: &ClusterName, _: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
-        failed(cluster)
+    async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
+        match object.kind.as_str() {
+            "Service" => Ok(Some(json!({"spec": {"selector": {"a": "b"}}}))),
+            "Node" => {
+                let cordoned = &self.state.lock().expect("no panic").cordoned;
+                let cordoned = cordoned.as_ref().is_some_and(|node| node.as_str() == object.name);
+                Ok(Some(json!({"spec": {"unschedulable": cordoned}})))
+            }
+            _ => failed(cluster),
+        }
     }
     async fn list(
         &self,
@@ -322,8 +356,9 @@ impl Environment for Stage {
             "endpoints": pods.map(endpoint).collect::<Vec<_>>(),
         })])
     }
-    async fn apply(&self, cluster: &ClusterName, _: Value) -> Result<Value, EnvironmentError> {
-        failed(cluster)
+    async fn apply(&self, _: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
+        self.state.lock().expect("no panic").applied += 1;
+        Ok(object)
     }
     async fn patch(&self, cluster: &ClusterName, _: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
         let mut state = self.state.lock().expect("no panic");
@@ -354,7 +389,10 @@ impl Environment for Stage {
     }
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         let mut state = self.state.lock().expect("no panic");
-        state.deleted += 1;
+        if object.kind == "Service" {
+            state.applied -= 1;
+            return Ok(());
+        }
         self.end(&mut state, |agent| {
             &agent.id.cluster == cluster && agent.id.pod == object.name
         });
