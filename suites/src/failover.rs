@@ -1,11 +1,16 @@
 //! What do applications notice when something fails? Streams run on while one thing at a time is taken away and given back.
 
 mod cast;
+mod endpoint;
 mod observed;
 mod patience;
 mod recording;
+mod reunion;
 mod series;
 mod stream;
+
+#[cfg(test)]
+mod stage;
 
 pub mod agent_restart;
 pub mod backend_deleted;
@@ -45,6 +50,11 @@ const MESH_NEEDS: Needs = Needs {
     claim: Some(ClaimKind::ClusterMesh),
     ..NEEDS
 };
+
+/// The time by the runtime's clock, which tests can hold.
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// What became of a probe that failed, in a word.
 fn kind(outcome: &Outcome) -> &'static str {

@@ -10,6 +10,7 @@ mod cell;
 pub mod generate;
 mod generated;
 mod object;
+mod pinged;
 mod play;
 mod proxied;
 mod scene;
@@ -22,6 +23,7 @@ mod tests;
 use cases::outside::{self, NeedsOutside};
 use cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
 use meshproof_contract::{CheckContext, Suite};
+use pinged::Pinged;
 use proxied::Proxied;
 use std::time::Duration;
 
@@ -52,7 +54,7 @@ pub const SUITE: Suite = Suite {
         &ports::PORT_RANGES,
         &ports::NAMED_PORTS,
         &ports::PROTOCOLS,
-        &ports::ICMP,
+        &Pinged(&ports::ICMP),
         &empty::EMPTY,
         &kinds::CLUSTER_WIDE,
         &kinds::KUBERNETES,

@@ -179,9 +179,9 @@ impl Maker<'_> {
                 {"name": "MESHPROOF_PORT_OFFSET", "value": offset.to_string()},
             ],
             "ports": [
-                {"name": "http", "containerPort": port::HTTP + offset, "protocol": "TCP"},
-                {"name": "tcp", "containerPort": port::TCP + offset, "protocol": "TCP"},
-                {"name": "udp", "containerPort": port::UDP + offset, "protocol": "UDP"},
+                {"name": "mp-http", "containerPort": port::HTTP + offset, "protocol": "TCP"},
+                {"name": "mp-tcp", "containerPort": port::TCP + offset, "protocol": "TCP"},
+                {"name": "mp-udp", "containerPort": port::UDP + offset, "protocol": "UDP"},
             ],
             "readinessProbe": {
                 "httpGet": {"path": "/readyz", "port": port::HTTP + offset},

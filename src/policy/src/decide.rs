@@ -3,7 +3,6 @@
 use crate::{
     model::{
         Authentication, Direction, Effect, Entity, HttpMatch, L7, Peer, Peers, Policy, Port, PortMatch, Ports, Rule,
-        Subject,
     },
     subject::{Endpoint, Flow, HttpRequest, Party, Protocol, Request},
 };
@@ -17,6 +16,10 @@ pub struct Semantics {
     pub unnamed_cluster: UnnamedCluster,
     /// Whether CIDR rules match nodes too (`policy-cidr-match-mode` contains `nodes`).
     pub cidr_matches_nodes: CidrMatch,
+    /// How the DNS proxy refuses a question (`tofqdns-dns-reject-response-code`).
+    pub dns_refusal: DnsRefusal,
+    /// How a pod is told that policy keeps its own traffic in (`policy-deny-response`, since 1.19).
+    pub egress_denial: EgressDenial,
 }
 
 /// See [`Semantics::unnamed_cluster`].
@@ -35,6 +38,22 @@ pub enum CidrMatch {
     NodesToo,
 }
 
+/// See [`Semantics::dns_refusal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum DnsRefusal {
+    Refused,
+    NameError,
+}
+
+/// See [`Semantics::egress_denial`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum EgressDenial {
+    Silent,
+    Icmp,
+}
+
 /// What a client must see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expected {
@@ -44,10 +63,14 @@ pub enum Expected {
     AllowedIfAuthenticated,
     /// Silently dropped: a timeout.
     Dropped,
+    /// Dropped, and answered by an ICMP error.
+    Unreachable,
     /// The proxy answers 403.
     Forbidden,
     /// The DNS proxy answers REFUSED.
     DnsRefused,
+    /// The DNS proxy answers NXDOMAIN, as it was told to refuse.
+    DnsNameError,
 }
 
 /// The expectation for one flow and the rule it rests on.
@@ -126,8 +149,7 @@ impl SideView<'_> {
         let selecting: Vec<_> = self
             .policies
             .iter()
-            .filter(|policy| policy.cluster == self.own.cluster)
-            .filter(|policy| matches!(&policy.subject, Subject::Endpoints(selector) if selector.matches(self.own)))
+            .filter(|policy| policy.selects(self.own))
             .map(|policy| {
                 (
                     policy,
@@ -147,7 +169,7 @@ impl SideView<'_> {
 
         // Deny takes precedence over allow (docs.cilium.io, "Deny Policies").
         if let Some((policy, rule, _)) = matching.iter().find(|(_, rule, _)| rule.effect == Effect::Deny) {
-            return Some((Expected::Dropped, format!("{} {} denies it", policy.name, rule.place)));
+            return Some((self.denied(), format!("{} {} denies it", policy.name, rule.place)));
         }
         if !matching.is_empty() {
             return Some(self.allowed_by(&matching));
@@ -159,10 +181,18 @@ impl SideView<'_> {
         let denying = selecting.iter().find(|(_, side)| side.default_deny);
         denying.map(|(policy, _)| {
             (
-                Expected::Dropped,
+                self.denied(),
                 format!("no rule allows it, and {} sets default deny", policy.name),
             )
         })
+    }
+
+    /// What becomes of a flow that policy denies: only the pod whose own traffic it is may be told.
+    fn denied(&self) -> Expected {
+        match (self.direction, self.semantics.egress_denial) {
+            (Direction::Egress, EgressDenial::Icmp) => Expected::Unreachable,
+            _ => Expected::Dropped,
+        }
     }
 
     fn allowed_by(&self, matching: &[(&Policy, &Rule, Vec<&Port>)]) -> (Expected, String) {
@@ -193,10 +223,10 @@ impl SideView<'_> {
         match (fitting, matching.first()) {
             (Some((policy, rule, _)), _) => (Expected::Allowed, because(policy, rule)),
             (None, first) => {
-                let expected = if matches!(self.flow.request, Request::Dns(_)) {
-                    Expected::DnsRefused
-                } else {
-                    Expected::Forbidden
+                let expected = match (&self.flow.request, self.semantics.dns_refusal) {
+                    (Request::Dns(_), DnsRefusal::Refused) => Expected::DnsRefused,
+                    (Request::Dns(_), DnsRefusal::NameError) => Expected::DnsNameError,
+                    _ => Expected::Forbidden,
                 };
                 let place = first
                     .map(|(policy, rule, _)| format!("{} {}", policy.name, rule.place))

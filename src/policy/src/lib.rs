@@ -11,7 +11,7 @@ mod parse;
 mod selector;
 mod subject;
 
-pub use decide::{CidrMatch, Decision, Expected, Semantics, UnnamedCluster, decide};
+pub use decide::{CidrMatch, Decision, DnsRefusal, EgressDenial, Expected, Semantics, UnnamedCluster, decide};
 pub use fqdn::NamePattern;
 pub use model::{Direction, Policy};
 pub use parse::{ParseError, parse};

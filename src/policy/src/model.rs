@@ -1,6 +1,10 @@
 //! Policies after parsing: CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy in one shape.
 
-use crate::{fqdn::NamePattern, selector::Selector, subject::Protocol};
+use crate::{
+    fqdn::NamePattern,
+    selector::Selector,
+    subject::{Endpoint, Protocol},
+};
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -22,6 +26,14 @@ pub struct Policy {
     pub(crate) subject: Subject,
     pub(crate) ingress: Side,
     pub(crate) egress: Side,
+}
+
+impl Policy {
+    /// Whether it acts on this pod.
+    pub fn selects(&self, endpoint: &Endpoint) -> bool {
+        self.cluster == endpoint.cluster
+            && matches!(&self.subject, Subject::Endpoints(selector) if selector.matches(endpoint))
+    }
 }
 
 /// Whom a policy acts on.

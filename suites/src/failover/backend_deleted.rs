@@ -2,12 +2,13 @@
 
 use super::NEEDS;
 use super::cast::{self, Cast, REPLICAS};
+use super::endpoint;
 use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
 use super::stream::Stream;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Scope, Tally, Unit, Verdict};
 use std::time::Duration;
 
 /// A pod behind a Service is deleted.
@@ -28,7 +29,7 @@ impl Check for BackendDeleted {
         CheckText {
             title: "When one of two backends is deleted, the other takes over at once",
             proves: "A deleted pod leaves the data path of the client's node within seconds, for TCP and UDP, and connections to the pods that stay are not touched, neither when it goes nor when its successor comes.",
-            how: "Streams to Service failover-local run at 10 ms spacing while the backend that the long-lived connection is not on is deleted, and until its successor answers. A stream may lose probes for as long as `endpoint_removal` of the thresholds (2 s by default) after the deletion; the long-lived connection and DNS must not notice.",
+            how: "Streams to Service failover-local run at 10 ms spacing while the backend that the long-lived connection is not on is deleted, and until its successor answers. From the time when the EndpointSlice shows its endpoint as gone, not ready or terminating, a stream may lose probes for as long as `endpoint_removal` of the thresholds (2 s by default); until it is shown, which is measured, for as long as `recovery`. The long-lived connection and DNS must not notice.",
             control: "A neighbour on the client's node and one in the other cluster, at the same spacing; the streams themselves before the event. If a control fails or the generator lags by more than the spacing, it is inconclusive.",
             when_red: "Losses that go on: `cilium-dbg service list` on the client's node still shows the deleted pod's address, compare with `kubectl -n meshproof get endpointslices -l kubernetes.io/service-name=failover-local -o yaml`. A reset connection: `hubble observe --last 500 --type drop`.",
         }
@@ -80,9 +81,17 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
 
     let other = |who: Option<&Identity>| who.is_some_and(|who| who.pod != victim.id.pod);
     let limit = cast.facts.thresholds.endpoint_removal;
-    let since = event.returned;
+    let recovery = cast.facts.thresholds.recovery;
+    let shown = endpoint::shown(context, &mut recording, victim, recovery, |ready| ready != Some(true)).await;
+    // The data path is late from then on only.
+    let (since, limit) = match shown {
+        Ok(Some(shown)) => (shown, limit),
+        _ => (event.returned, recovery),
+    };
     let settled = recording
-        .until(limit + MARGIN, |seen| seen.all_settled(Some(since), &other))
+        .until(limit + MARGIN, |seen| {
+            seen.all_settled(Some(since), &other) && (seen.covers(since, limit) || shown != Ok(Some(since)))
+        })
         .await?;
     let old: Vec<&str> = cast.backends.iter().map(|b| b.id.pod.as_str()).collect();
     let new = |who: &Identity| !old.contains(&who.pod.as_str());
@@ -104,21 +113,42 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
             series.first_answer(from, new)
         });
     }
-    cast::ready(context, cluster, "backend", REPLICAS).await?;
+    let whole = cast::ready(context, cluster, "backend", REPLICAS).await;
     if let Some(halt) = seen.unusable(&event) {
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &whole);
+    cast::leave_open(&mut tally, &shown);
+    match shown {
+        Ok(Some(shown)) => {
+            let after = (shown - event.called).as_secs_f64() * 1000.0;
+            context.measure("shown_as_gone", "failover-local", after, Unit::Milliseconds);
+        }
+        Ok(None) => tally.finding(
+            "failover-local",
+            format!(
+                "the EndpointSlice shows the pod as gone within {} s",
+                recovery.as_secs()
+            ),
+            format!("{} is still shown as ready", victim.id.pod),
+        ),
+        Err(_) => {}
+    }
     if !settled && !unsettled.is_empty() {
         tally.finding(
             "failover-local",
             format!("answered by the other backend alone within {} ms", limit.as_millis()),
             format!(
-                "not so {} ms after the deletion: {unsettled}",
+                "not so {} ms after its endpoint went: {unsettled}",
                 (limit + MARGIN).as_millis()
             ),
         );
     }
+    let event = Event {
+        returned: since,
+        ..event
+    };
     let mut unmoved = vec![Stream::LongTcp, Stream::Dns];
     let mut moved = vec![Stream::NewTcp, Stream::Udp];
     // Which of them was on the deleted pod is chance.
@@ -130,4 +160,44 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     seen.judge_recovery(&mut tally, &moved, &event, limit);
     seen.judge_unnoticed(&mut tally, &unmoved, &event, &cast.facts.thresholds);
     Ok(tally.verdict())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::stage::Stage;
+    use crate::fake::infra;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_is_forgotten_in_time_is_green_and_one_that_is_kept_is_red() {
+        Stage::set().expect(&BackendDeleted, infra(), "pass").await;
+        let kept = Stage::with(|stage| stage.forgets = Duration::from_secs(600));
+        kept.expect(&BackendDeleted, infra(), "fail").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_that_never_comes_hides_no_finding_and_lets_nothing_pass() {
+        let alone = |forgets| Stage::with(|stage| (stage.replaces, stage.forgets) = (None, forgets));
+        alone(Duration::from_secs(600))
+            .expect(&BackendDeleted, infra(), "fail")
+            .await;
+        let text = alone(Duration::ZERO)
+            .expect(&BackendDeleted, infra(), "inconclusive")
+            .await;
+        assert!(text.contains("1 of at least 2 agents `backend`"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_data_path_has_its_time_from_when_the_endpoint_is_shown_as_gone() {
+        let late = |shown, forgets| {
+            Stage::with(|stage| {
+                (stage.shown, stage.forgets) = (Duration::from_secs(shown), Duration::from_secs(forgets))
+            })
+        };
+        let text = late(5, 1).expect(&BackendDeleted, infra(), "pass").await;
+        assert!(text.contains("shown_as_gone"), "{text}");
+        late(5, 3).expect(&BackendDeleted, infra(), "fail").await;
+        let text = late(70, 0).expect(&BackendDeleted, infra(), "fail").await;
+        assert!(text.contains("is still shown as ready"), "{text}");
+    }
 }

@@ -1,17 +1,16 @@
 //! One of several backends turns unready, and ready again; it serves all the while.
 
 use super::NEEDS;
-use super::cast::{self, Cast, SCENARIO};
+use super::cast::{self, Cast};
+use super::endpoint;
+use super::now;
 use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
 use super::stream::{Stream, TESTED};
 use async_trait::async_trait;
-use meshproof_contract::{
-    AgentFacts, Check, CheckContext, CheckId, CheckText, Identity, Needs, Readiness, Scope, Tally, Verdict,
-};
-use serde_json::Value;
-use std::time::{Duration, Instant};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Readiness, Scope, Tally, Verdict};
+use std::time::Duration;
 
 /// A pod behind a Service fails its readiness probe.
 pub struct BackendUnready;
@@ -19,7 +18,6 @@ pub struct BackendUnready;
 const MARGIN: Duration = Duration::from_secs(2);
 /// How long kubelet and control plane may take to show a change of readiness: three probes a second apart, and some.
 const SHOWN: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(50);
 
 #[async_trait]
 impl Check for BackendUnready {
@@ -78,7 +76,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let event = event.end();
     let limit = cast.facts.thresholds.endpoint_removal;
     let other = |who: Option<&Identity>| who.is_some_and(|who| who.pod != victim.id.pod);
-    let shown = shown(context, &mut recording, victim, Readiness::Unready).await;
+    let shown = endpoint::shown(context, &mut recording, victim, SHOWN, |ready| ready == Some(false)).await;
     let gone = match shown {
         Ok(Some(shown)) => {
             let settled = recording
@@ -94,7 +92,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         .set_ready(&victim.id, Readiness::Ready)
         .await
         .map_err(unknown);
-    let back = Instant::now();
+    let back = now();
     let gone = gone?;
     ready?;
     let Some((shown, settled)) = gone else {
@@ -159,40 +157,4 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         .collect();
     seen.judge_unnoticed(&mut tally, &unmoved, &event, &cast.facts.thresholds);
     Ok(tally.verdict())
-}
-
-/// When the EndpointSlices of the service showed the pod so; none if they did not.
-async fn shown(
-    context: &CheckContext,
-    recording: &mut Recording<'_>,
-    pod: &AgentFacts,
-    readiness: Readiness,
-) -> Result<Option<Instant>, Verdict> {
-    let begun = Instant::now();
-    while begun.elapsed() < SHOWN {
-        let namespace = Some(pod.namespace.as_str());
-        let slices = context
-            .environment
-            .list(&pod.id.cluster, "discovery.k8s.io/v1", "EndpointSlice", namespace)
-            .await
-            .map_err(unknown)?;
-        if is_ready(&slices, &pod.id.pod) == Some(readiness == Readiness::Ready) {
-            return Ok(Some(Instant::now()));
-        }
-        recording.collect().await?;
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(None)
-}
-
-/// Whether a pod's endpoint of the service is ready; none if there is none.
-fn is_ready(slices: &[Value], pod: &str) -> Option<bool> {
-    let service = format!("{SCENARIO}-local");
-    let slices = slices
-        .iter()
-        .filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service.as_str());
-    let mut endpoints = slices.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    let endpoint = endpoints.find(|endpoint| endpoint["targetRef"]["name"] == pod)?;
-    // Unknown is to be taken as ready (`EndpointConditions`).
-    Some(endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
 }

@@ -1,15 +1,18 @@
 //! Who plays: the client that carries the streams, the backends, the neighbours, and the scenario's services.
 
-use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Verdict};
-use serde_json::json;
+use super::now;
+use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Tally, Verdict};
+use serde_json::{Value, json};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const SCENARIO: &str = "failover";
 /// Replicas of the backends in the scenario.
 pub const REPLICAS: usize = 2;
 /// How long backends may take to be ready (again) before and after an event.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Pods that are deleted at most to spread the others.
+const SPREADS: usize = 3;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A service of the scenario, as a client asks for it.
@@ -24,6 +27,8 @@ pub struct Cast {
     pub facts: std::sync::Arc<Facts>,
     pub clients: Vec<AgentFacts>,
     pub backends: Vec<AgentFacts>,
+    /// In every cluster, as they are now: one on a node that was lost has a successor.
+    neighbours: Vec<AgentFacts>,
 }
 
 impl Cast {
@@ -37,10 +42,16 @@ impl Cast {
         }
         let backends = ready(context, cluster, "backend", REPLICAS).await?;
         let clients = ready(context, cluster, "client", 1).await?;
+        let mut neighbours = Vec::new();
+        for cluster in &facts.clusters {
+            let found = context.environment.agents(&cluster.name, SCENARIO, "neighbour").await;
+            neighbours.extend(found.map_err(|error| Verdict::inconclusive(error.to_string()))?);
+        }
         Ok(Self {
             facts,
             clients,
             backends,
+            neighbours,
         })
     }
 
@@ -74,7 +85,8 @@ impl Cast {
     /// A neighbour on a client's node.
     pub fn neighbour(&self, client: &AgentFacts) -> Result<&AgentFacts, Verdict> {
         let here = self
-            .neighbours()
+            .neighbours
+            .iter()
             .find(|n| n.id.cluster == client.id.cluster && n.node == client.node);
         here.ok_or_else(|| {
             Verdict::inconclusive(format!(
@@ -86,14 +98,7 @@ impl Cast {
 
     /// A neighbour in another cluster; none in a run on one cluster.
     pub fn elsewhere(&self, cluster: &ClusterName) -> Option<&AgentFacts> {
-        self.neighbours().find(|n| &n.id.cluster != cluster)
-    }
-
-    fn neighbours(&self) -> impl Iterator<Item = &AgentFacts> {
-        self.facts
-            .agents
-            .iter()
-            .filter(|a| a.scenario == SCENARIO && a.workload == "neighbour")
+        self.neighbours.iter().find(|n| &n.id.cluster != cluster)
     }
 }
 
@@ -109,14 +114,14 @@ pub async fn ready(
     workload: &str,
     at_least: usize,
 ) -> Result<Vec<AgentFacts>, Verdict> {
-    let begun = Instant::now();
+    let begun = now();
     loop {
         let found = context.environment.agents(cluster, SCENARIO, workload).await;
         let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
         if found.len() >= at_least {
             return Ok(found);
         }
-        if begun.elapsed() > READY_WITHIN {
+        if now() - begun > READY_WITHIN {
             return Err(Verdict::inconclusive(format!(
                 "{} of at least {at_least} agents `{workload}` were ready in {cluster} after {} s",
                 found.len(),
@@ -124,6 +129,68 @@ pub async fn ready(
             )));
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Agents of one workload on several nodes. Where all are on one while another could take them, pods of theirs are deleted one by
+/// one: their Deployment spreads softly, and what comes after an event goes where there is room.
+pub async fn spread(context: &CheckContext, crowded: Vec<AgentFacts>) -> Result<Vec<AgentFacts>, Verdict> {
+    let mut agents = crowded;
+    for _ in 0..SPREADS {
+        let Some(one) = agents.last().cloned() else { break };
+        if agents.len() < 2 || agents.iter().any(|other| other.node != one.node) {
+            break;
+        }
+        let nodes = context.environment.list(&one.id.cluster, "v1", "Node", None).await;
+        let nodes = nodes.map_err(|error| Verdict::inconclusive(error.to_string()))?;
+        if !nodes
+            .iter()
+            .any(|node| takes_pods(node) && node["metadata"]["name"] != one.node.as_str())
+        {
+            break;
+        }
+        context.evidence(format!(
+            "all agents `{}` are on {}: deleting {} to spread them",
+            one.workload, one.node, one.id
+        ));
+        let deleted = context.environment.delete(&one.id.cluster, &pod(&one)).await;
+        deleted.map_err(|error| Verdict::inconclusive(error.to_string()))?;
+        agents = without(context, &one, agents.len()).await?;
+    }
+    Ok(agents)
+}
+
+/// So many agents of a workload, this one not among them.
+async fn without(context: &CheckContext, gone: &AgentFacts, at_least: usize) -> Result<Vec<AgentFacts>, Verdict> {
+    let begun = now();
+    loop {
+        let mut found = ready(context, &gone.id.cluster, &gone.workload, at_least).await?;
+        found.retain(|agent| agent.id != gone.id);
+        if found.len() >= at_least {
+            return Ok(found);
+        }
+        if now() - begun > READY_WITHIN {
+            return Err(Verdict::inconclusive(format!(
+                "{} was deleted and is still there after {} s, or has no successor",
+                gone.id,
+                READY_WITHIN.as_secs()
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether a node is ready and takes new pods.
+fn takes_pods(node: &Value) -> bool {
+    let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    ready && node["spec"]["unschedulable"] != true
+}
+
+/// What could not be done is left open, beside all that was seen.
+pub fn leave_open<T>(tally: &mut Tally, done: &Result<T, Verdict>) {
+    if let Err(Verdict::Inconclusive { why } | Verdict::Skipped { why }) = done {
+        tally.unknown(why);
     }
 }
 

@@ -68,10 +68,12 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     // Whatever was seen, the backends come back.
     let scaled = cast::scale(context, &cast.backends[0], REPLICAS).await;
     let moved = moved?;
-    scaled?;
-    cast::ready(context, from, "backend", REPLICAS).await?;
+    let home = match scaled {
+        Ok(()) => cast::ready(context, from, "backend", REPLICAS).await.map(drop),
+        Err(_) => scaled,
+    };
     let back = Event::begin();
-    let returned = match moved {
+    let returned = match moved && home.is_ok() {
         true => {
             let within = limits.fail_back + MARGIN;
             recording
@@ -101,6 +103,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &home);
     match moved {
         false => tally.finding(
             format!("{from} -> {to}"),
@@ -116,7 +119,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     }
     // What was opened while the others answered may stay with them: that is what a connection is.
     let fresh = fail_back.into_iter().filter(|(stream, _)| stream.is_fresh());
-    if moved && !returned {
+    if moved && home.is_ok() && !returned {
         tally.finding(
             format!("{to} -> {from}"),
             format!(
@@ -125,7 +128,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
             ),
             stayed,
         );
-    } else if moved {
+    } else if moved && home.is_ok() {
         for (stream, after) in fresh {
             tally.witness(format!(
                 "{stream}: last answer of {to} {} ms after the return",
@@ -135,4 +138,22 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     }
     seen.judge_unnoticed(&mut tally, &[Stream::Dns], &gone, limits);
     Ok(tally.verdict())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::stage::Stage;
+    use crate::fake::infra_to_apps;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fail_over_that_never_came_is_red_even_if_the_pods_never_return() {
+        Stage::set().expect(&LocalBackendsGone, infra_to_apps(), "pass").await;
+        let gone = || Stage::with(|stage| stage.replaces = None);
+        gone().expect(&LocalBackendsGone, infra_to_apps(), "inconclusive").await;
+        gone()
+            .losing(|service, _| service == "failover-global")
+            .expect(&LocalBackendsGone, infra_to_apps(), "fail")
+            .await;
+    }
 }

@@ -2,20 +2,27 @@
 
 use super::MESH_NEEDS;
 use super::cast::{self, Cast};
+use super::now;
 use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
+use super::reunion::{Witness, is_complete};
 use super::stream::TESTED;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Needs, Scope, Tally, Verdict};
-use std::time::Duration;
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Needs, Scope, Tally, Unit, Verdict};
+use std::time::{Duration, Instant};
 
 /// The other cluster's clustermesh-apiserver is scaled to zero.
 pub struct MeshApiServerDown;
 
 /// How long traffic is watched without it, and after its return.
 const WATCHED: Duration = Duration::from_millis(2000);
-const AFTERWARDS: Duration = Duration::from_millis(700);
+const AFTERWARDS: Duration = Duration::from_secs(2);
+/// The same where nobody can tell when the clusters are joined again: KVStoreMesh takes up to 13 s (recorded).
+const UNTOLD: Duration = Duration::from_secs(15);
+/// How long it may take until they are, and until every replica is back.
+const JOINED_WITHIN: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Backends that are withdrawn after this time may be so while traffic is watched.
 const TOO_SOON: Duration = Duration::from_secs(10);
@@ -30,7 +37,7 @@ impl Check for MeshApiServerDown {
         CheckText {
             title: "Remote backends keep answering while the other cluster's clustermesh-apiserver is away",
             proves: "The clustermesh-apiserver carries news, not traffic: what a cluster knows of another's backends it keeps and uses while nobody tells it more, and its return disturbs nothing either.",
-            how: "Streams to Service failover-remote, which prefers the other cluster, run while that cluster's Deployment clustermesh-apiserver is scaled to zero, for 2 s, and back. Every answer must come from the other cluster, and no stream may notice. Where `clustermesh-cache-ttl` is set, backends are withdrawn after that time, which is meant; it is then skipped if the time is shorter than the observation.",
+            how: "Streams to Service failover-remote, which prefers the other cluster, run while that cluster's Deployment clustermesh-apiserver is scaled to zero, for 2 s, and back, until a Service made after its return is counted by KVStoreMesh (or the agents) of the streams' cluster, at most 60 s, and for 2 s more; 15 s where nobody counts. Every answer must come from the other cluster, and no stream may notice. Where `clustermesh-cache-ttl` is set, backends are withdrawn after that time, which is meant; it is then skipped if the time is shorter than the observation.",
             control: "Before the event every answer comes from the other cluster. A neighbour on the client's node and one in the other cluster run at the same spacing.",
             when_red: "`cilium-dbg service list` on the client's node lacks the other cluster's backends; `kubectl -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` tells when they were dropped.",
         }
@@ -62,6 +69,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         ))
         .into());
     }
+    let witness = Witness::of(context, from, to).await;
     let client = &cast.clients[0];
     let plan = Plan::of(context, &cast, client, "failover-remote", least)?;
     let away = cast::by(to);
@@ -83,12 +91,18 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let restored = environment.restore(to, &disruption).await.map_err(unknown);
     let back = Event::begin();
     disrupted?;
-    restored?;
-    if !watched?
-        || !recording
-            .until(PATIENCE, |seen| seen.covers(back.called, AFTERWARDS))
-            .await?
-    {
+    let joined = match restored {
+        Ok(()) => rejoined(context, &mut recording, witness).await,
+        Err(verdict) => Err(verdict),
+    };
+    let (since, span) = match (&joined, witness) {
+        (Ok(Some(joined)), Some(_)) => (*joined, AFTERWARDS),
+        _ => (back.called, UNTOLD),
+    };
+    let covered = recording
+        .until(PATIENCE + span, |seen| seen.covers(since, span))
+        .await?;
+    if !watched? || !covered {
         recording.stop().await?;
         return Err(Verdict::inconclusive("the streams were not seen to run on for as long as it takes").into());
     }
@@ -101,6 +115,26 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &joined);
+    match (&joined, witness) {
+        (Ok(Some(joined)), Some(_)) => {
+            let after = (*joined - back.called).as_secs_f64() * 1000.0;
+            context.measure("joined_again", to.to_string(), after, Unit::Milliseconds);
+        }
+        (Ok(None), Some(_)) => tally.finding(
+            format!("{from} -> {to}"),
+            format!(
+                "a Service made in {to} after its clustermesh-apiserver returned is counted in {from} within {} s",
+                JOINED_WITHIN.as_secs()
+            ),
+            "not so",
+        ),
+        (_, None) => context.evidence(format!(
+            "nobody in {from} counts the Services of {to}: watched for {} s after the return",
+            UNTOLD.as_secs()
+        )),
+        (Err(_), _) => {}
+    }
     for (stream, after) in strangers {
         tally.finding(
             stream.to_string(),
@@ -113,4 +147,73 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     }
     seen.judge_unnoticed(&mut tally, &TESTED, &event, &cast.facts.thresholds);
     Ok(tally.verdict())
+}
+
+/// Waits for every replica, and then until the witness sees what is new; when that was.
+async fn rejoined(
+    context: &CheckContext,
+    recording: &mut Recording<'_>,
+    witness: Option<Witness>,
+) -> Result<Option<Instant>, Verdict> {
+    let (to, begun) = (context.instance.to(), now());
+    while is_complete(context, to).await == Some(false) {
+        if now() - begun > JOINED_WITHIN {
+            return Err(Verdict::inconclusive(format!(
+                "{to}: not every replica of clustermesh-apiserver was ready again after {} s",
+                JOINED_WITHIN.as_secs()
+            )));
+        }
+        recording.collect().await?;
+        tokio::time::sleep(LOOK).await;
+    }
+    match witness {
+        Some(witness) => witness.sees_news(context, recording, JOINED_WITHIN).await,
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::stage::Stage;
+    use crate::fake::infra_to_apps;
+
+    fn joins_after(seconds: Option<u64>) -> Stage {
+        Stage::with(|stage| stage.joins = seconds.map(Duration::from_secs))
+    }
+
+    /// Answers are lost so long after the disturbance, for half a second.
+    fn dropping(stage: Stage, seconds: u64) -> Stage {
+        let (from, to) = (seconds * 1000, seconds * 1000 + 500);
+        stage.losing(move |_, since| (from..to).contains(&(since.as_millis() as u64)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_watched_until_the_clusters_are_joined_again_and_longer() {
+        let check = &MeshApiServerDown;
+        joins_after(Some(9)).expect(check, infra_to_apps(), "pass").await;
+        dropping(joins_after(Some(9)), 11)
+            .expect(check, infra_to_apps(), "fail")
+            .await;
+        let text = joins_after(Some(90)).expect(check, infra_to_apps(), "fail").await;
+        assert!(text.contains("is counted in infra within 60 s"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_counts_it_is_watched_for_as_long_as_it_may_take() {
+        let check = &MeshApiServerDown;
+        joins_after(None).expect(check, infra_to_apps(), "pass").await;
+        dropping(joins_after(None), 14)
+            .expect(check, infra_to_apps(), "fail")
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_return_that_failed_hides_no_finding() {
+        let gone = || Stage::with(|stage| stage.restores = None);
+        gone().expect(&MeshApiServerDown, infra_to_apps(), "inconclusive").await;
+        dropping(gone(), 1)
+            .expect(&MeshApiServerDown, infra_to_apps(), "fail")
+            .await;
+    }
 }

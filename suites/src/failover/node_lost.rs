@@ -7,7 +7,9 @@ use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
 use super::stream::TESTED;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Disruption, Identity, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, Disruption, Identity, Needs, NodeName, ObjectRef, Scope, Tally, Verdict,
+};
 use std::time::Duration;
 
 /// A node of a backend is lost.
@@ -48,7 +50,8 @@ impl Check for NodeLost {
 
 async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
     let cluster = context.instance.from();
-    let cast = Cast::of(context, cluster).await?;
+    let mut cast = Cast::of(context, cluster).await?;
+    cast.backends = cast::spread(context, cast.backends).await?;
     // The last such pair, since the first node is a control plane's more often than not.
     let pairs = cast.backends.iter().rev();
     let pair = pairs.flat_map(|backend| cast.clients.iter().map(move |client| (backend, client)));
@@ -88,14 +91,23 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     };
     let unsettled = recording.seen.unsettled(Some(event.returned), &other);
     let seen = recording.stop().await;
+    let only_cordoned = is_cordoned(context, &backend.node).await;
     // Whatever was seen, the node comes back.
     let restored = environment.restore(cluster, &disruption).await.map_err(unknown);
     disrupted?;
-    restored?;
     let (settled, seen) = (settled?, seen?);
-    cast::ready(context, cluster, "backend", REPLICAS).await?;
+    let whole = match &restored {
+        Ok(()) => cast::ready(context, cluster, "backend", REPLICAS).await.map(drop),
+        Err(_) => restored,
+    };
 
     context.evidence(format!("{} was lost, with {} on it", backend.node, backend.id));
+    if only_cordoned {
+        context.evidence(format!(
+            "only the API was used: {} was cordoned and this run's pods on it were deleted, so its other pods, cluster DNS among them, and its own loss were not exercised (nodePower in meshproof.yaml)",
+            backend.node
+        ));
+    }
     seen.tell(context, &event);
     seen.tell_time(context, "last_stale_answer", event.returned, |series, since| {
         series.last_answered(since, |who| who.pod == backend.id.pod)
@@ -104,6 +116,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &whole);
     if !settled {
         tally.finding(
             backend.node.to_string(),
@@ -116,4 +129,48 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     }
     seen.judge_recovery(&mut tally, &TESTED, &event, limit);
     Ok(tally.verdict())
+}
+
+/// Whether the loss left the node in the API's hands, where no operators' command cut it.
+async fn is_cordoned(context: &CheckContext, node: &NodeName) -> bool {
+    let node = ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        namespace: None,
+        name: node.to_string(),
+    };
+    let found = context.environment.get(context.instance.from(), &node).await;
+    found.is_ok_and(|node| node.is_some_and(|node| node["spec"]["unschedulable"] == true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::stage::Stage;
+    use crate::fake::infra;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_come_back_hides_no_finding() {
+        Stage::set().expect(&NodeLost, infra(), "pass").await;
+        let gone = || Stage::with(|stage| stage.restores = None);
+        gone().expect(&NodeLost, infra(), "inconclusive").await;
+        gone()
+            .losing(|service, _| service == "failover-local")
+            .expect(&NodeLost, infra(), "fail")
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn backends_on_one_node_are_spread_first() {
+        let text = Stage::set()
+            .crowded("infra", "backend", "infra-2")
+            .expect(&NodeLost, infra(), "pass")
+            .await;
+        assert!(
+            text.contains("to spread them") && text.contains("only the API was used"),
+            "{text}"
+        );
+        let stuck = Stage::with(|stage| stage.crowds = true).crowded("infra", "backend", "infra-2");
+        stuck.expect(&NodeLost, infra(), "inconclusive").await;
+    }
 }

@@ -2,6 +2,7 @@
 
 mod judge;
 
+use super::now;
 use super::patience::Halt;
 use super::recording::SETTLED;
 use super::series::{Figures, Series};
@@ -24,7 +25,7 @@ pub struct Event {
 impl Event {
     /// Something that begins now.
     pub fn begin() -> Self {
-        let now = Instant::now();
+        let now = now();
         Self {
             called: now,
             returned: now,
@@ -32,7 +33,7 @@ impl Event {
     }
     /// It returned now.
     pub fn end(mut self) -> Self {
-        self.returned = Instant::now();
+        self.returned = now();
         self
     }
 }

@@ -2,6 +2,7 @@
 
 use super::MESH_NEEDS;
 use super::cast::{self, Cast, REPLICAS, Service};
+use super::now;
 use super::observed::{Event, Observed};
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
@@ -101,9 +102,11 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         .await;
     let answered = beside.answered_by(to.as_str(), returning.called, limit).await;
     let seen = recording.stop().await;
-    restored?;
     let (away, back, seen) = (away?, back?, seen?);
-    cast::ready(context, to, "backend", REPLICAS).await?;
+    let whole = match &restored {
+        Ok(()) => cast::ready(context, to, "backend", REPLICAS).await.map(drop),
+        Err(_) => restored,
+    };
 
     context.evidence(format!("all nodes of {to} were away"));
     seen.tell(context, &event);
@@ -117,6 +120,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &whole);
     seen.judge_unnoticed(&mut tally, &TESTED, &event, &cast.facts.thresholds);
     withdrawn.judge(context, &mut tally);
     match answered {
@@ -125,6 +129,8 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
             context.measure("answers_again", "failover-remote", ms, Unit::Milliseconds);
             tally.witness(format!("{to} answers again {ms:.0} ms after its return"));
         }
+        // Without backends there it has nobody to be answered by.
+        _ if whole.is_err() => {}
         _ => tally.finding(
             "failover-remote",
             format!("answered by {to} again within {} s of its return", limit.as_secs()),
@@ -181,12 +187,12 @@ impl Beside<'_> {
 
     async fn answered_by(&self, cluster: &str, since: Instant, within: Duration) -> Option<Duration> {
         loop {
-            let asked = Instant::now();
+            let asked = now();
             let answers = self.ask().await;
             if answers.len() == QUESTIONS && answers.iter().all(|who| who.as_deref() == Some(cluster)) {
                 return Some(asked - since);
             }
-            if since.elapsed() > within {
+            if now() - since > within {
                 return None;
             }
             tokio::time::sleep(LOOK).await;

@@ -49,10 +49,13 @@ pub fn roomier(lag: u64, than: Duration) -> Duration {
         .unwrap_or(SPACINGS[SPACINGS.len() - 1])
 }
 
-/// The first spacing for which so late a generator is not late; none if there is none so wide.
+/// The first spacing for which so late a generator is not late, or the widest, since a burst of work passes; none after that.
 fn wider(lag: u64, than: Duration) -> Option<Duration> {
     let mut wider = SPACINGS.into_iter().filter(|spacing| *spacing > than);
-    wider.find(|spacing| spacing.as_micros() >= u128::from(lag) * 3 / 2)
+    let widest = SPACINGS[SPACINGS.len() - 1];
+    wider
+        .find(|spacing| spacing.as_micros() >= u128::from(lag) * 3 / 2)
+        .or((than < widest).then_some(widest))
 }
 
 /// Carries an event out, again with wider spacings where the generator lagged.
@@ -92,11 +95,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_late_generator_gets_room_or_nothing() {
+    fn a_late_generator_gets_room_until_there_is_no_more() {
         let ms = Duration::from_millis;
         assert_eq!(wider(11_000, ms(10)), Some(ms(20)));
         assert_eq!(wider(25_000, ms(10)), Some(ms(50)));
-        assert_eq!(wider(190_000, ms(10)), None);
+        assert_eq!(wider(190_000, ms(10)), Some(ms(200)), "a burst passes");
         assert_eq!(wider(1000, ms(200)), None);
         assert_eq!(roomier(11_000, ms(10)), ms(50));
         assert_eq!(roomier(500_000, ms(10)), ms(200));

@@ -1,6 +1,7 @@
 //! Streams under way: started together, collected while something happens, stopped together.
 
 use super::cast::{Cast, Service};
+use super::now;
 use super::observed::{Observed, Track};
 use super::patience::{self, Halt};
 use super::series::Series;
@@ -10,7 +11,7 @@ use meshproof_contract::{
     AgentFacts, AgentId, CheckContext, ClockReading, EnvironmentError, Identity, StreamId, Verdict,
 };
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Good probes in a row that make a stream settled.
 pub const SETTLED: usize = 20;
@@ -70,10 +71,10 @@ pub struct Recording<'a> {
 impl<'a> Recording<'a> {
     /// Starts all streams, and returns once all are good in a row as `fits` says of who answers: the state before the event.
     pub async fn start(plan: &Plan<'a>, fits: impl Fn(Option<&Identity>) -> bool) -> Result<Self, Halt> {
-        let begun = Instant::now();
+        let begun = now();
         let (mut spacing, mut late) = (plan.least, 0);
         // A burst of work on the machine passes: it is tried until one has lasted.
-        while begun.elapsed() < QUIET_WITHIN {
+        while now() - begun < QUIET_WITHIN {
             let mut recording = Self::begin(plan, spacing).await?;
             let settled = recording.until(BASELINE, |seen| seen.all_settled(None, &fits)).await?;
             if !settled {
@@ -175,13 +176,13 @@ impl<'a> Recording<'a> {
 
     /// Collects until it is so; false if the time is up before.
     pub async fn until(&mut self, within: Duration, is_so: impl Fn(&Observed) -> bool) -> Result<bool, Verdict> {
-        let begun = Instant::now();
+        let begun = now();
         loop {
             self.collect().await?;
             if is_so(&self.seen) {
                 return Ok(true);
             }
-            if begun.elapsed() > within {
+            if now() - begun > within {
                 return Ok(false);
             }
             tokio::time::sleep(LOOK).await;

@@ -62,14 +62,25 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     // Whatever was seen, the backends come back.
     let scaled = cast::scale(context, &cast.backends[0], REPLICAS).await;
     let silent = silent?;
-    scaled?;
-    let back = cast::ready(context, cluster, "backend", REPLICAS).await?;
+    let back = match scaled {
+        Ok(()) => cast::ready(context, cluster, "backend", REPLICAS).await,
+        Err(verdict) => Err(verdict),
+    };
     let up = Event::begin();
     let limit = cast.facts.thresholds.recovery;
-    let fresh = |who: Option<&Identity>| who.is_some_and(|who| back.iter().any(|b| b.id.pod == who.pod));
-    let settled = recording
-        .until(limit + MARGIN, |seen| seen.all_settled(Some(up.called), &fresh))
-        .await?;
+    let fresh = |who: Option<&Identity>| {
+        let mut pods = back.iter().flatten();
+        who.is_some_and(|who| pods.any(|b| b.id.pod == who.pod))
+    };
+    let settled = match &back {
+        Ok(_) => {
+            let within = limit + MARGIN;
+            recording
+                .until(within, |seen| seen.all_settled(Some(up.called), &fresh))
+                .await?
+        }
+        Err(_) => false,
+    };
     let unsettled = recording.seen.unsettled(Some(up.called), &fresh);
     let seen = recording.stop().await?;
 
@@ -81,6 +92,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         return Err(halt);
     }
     let mut tally = Tally::new();
+    cast::leave_open(&mut tally, &back);
     if !silent {
         tally.finding(
             "failover-local",
@@ -95,7 +107,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
                 after.as_millis()
             ));
         }
-    } else {
+    } else if back.is_ok() {
         tally.finding(
             "failover-local",
             format!(
@@ -107,4 +119,23 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     }
     seen.judge_unnoticed(&mut tally, &[Stream::Dns], &down, &cast.facts.thresholds);
     Ok(tally.verdict())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::stage::Stage;
+    use crate::fake::infra;
+
+    #[tokio::test(start_paused = true)]
+    async fn pods_that_never_return_hide_no_finding() {
+        Stage::set().expect(&ScaledToZero, infra(), "pass").await;
+        let gone = || Stage::with(|stage| stage.replaces = None);
+        gone().expect(&ScaledToZero, infra(), "inconclusive").await;
+        let dumb = gone().losing(|service, since| {
+            let asked = service == "failover-local";
+            asked && since > Duration::from_secs(10) && since < Duration::from_secs(20)
+        });
+        dumb.expect(&ScaledToZero, infra(), "fail").await;
+    }
 }

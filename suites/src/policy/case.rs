@@ -73,6 +73,7 @@ impl Check for Family {
             Ok(scene) => scene,
             Err(verdict) => return verdict,
         };
+        scene.tell_nodes(context);
         let mut tally = Tally::new();
         for case in self.cases {
             case.play(context, &scene, &mut tally).await;

@@ -171,11 +171,21 @@ impl Cell {
                 },
             ) => Compared::Right,
             (Expected::Dropped, Outcome::Timeout { .. }) => Compared::Right,
+            (Expected::Unreachable, Outcome::Unreachable { .. }) => Compared::Right,
+            // No error comes to a ping socket that did not ask for errors.
+            (Expected::Unreachable, Outcome::Timeout { .. }) if self.ask == Ask::Ping => Compared::Right,
             (Expected::Forbidden, Outcome::Answered { status: Some(403), .. }) => Compared::Right,
             (
                 Expected::DnsRefused,
                 Outcome::Dns {
                     code: DnsCode::Refused, ..
+                },
+            )
+            | (
+                Expected::DnsNameError,
+                Outcome::Dns {
+                    code: DnsCode::NxDomain,
+                    ..
                 },
             ) => Compared::Right,
             _ => wrong(),
@@ -190,7 +200,9 @@ pub fn wording(expected: Expected) -> &'static str {
         Expected::AllowedIfAuthenticated => "answered, since both sides can authenticate",
         Expected::Dropped => "dropped without a word (a timeout)",
         Expected::Forbidden => "403 from the proxy",
+        Expected::Unreachable => "dropped, and answered by an ICMP error (policy-deny-response)",
         Expected::DnsRefused => "REFUSED by the DNS proxy",
+        Expected::DnsNameError => "NXDOMAIN by the DNS proxy (tofqdns-dns-reject-response-code)",
     }
 }
 

@@ -288,7 +288,7 @@ impl Ports {
             Ports::Http => json!({"port": "8080", "protocol": "TCP"}),
             Ports::Tcp => json!({"port": "8081", "protocol": "TCP"}),
             Ports::Udp => json!({"port": "8082", "protocol": "UDP"}),
-            Ports::NamedTcp => json!({"port": "tcp", "protocol": "TCP"}),
+            Ports::NamedTcp => json!({"port": "mp-tcp", "protocol": "TCP"}),
             Ports::Range => json!({"port": "8080", "endPort": 8081, "protocol": "ANY"}),
         })
     }
@@ -299,7 +299,7 @@ impl Ports {
             Ports::Http => json!({"port": 8080, "protocol": "TCP"}),
             Ports::Tcp => json!({"port": 8081, "protocol": "TCP"}),
             Ports::Udp => json!({"port": 8082, "protocol": "UDP"}),
-            Ports::NamedTcp => json!({"port": "tcp", "protocol": "TCP"}),
+            Ports::NamedTcp => json!({"port": "mp-tcp", "protocol": "TCP"}),
             Ports::Range => json!({"port": 8080, "endPort": 8081, "protocol": "TCP"}),
         })
     }

@@ -9,12 +9,16 @@ use super::ward::GROUPS;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict};
 use meshproof_policy::Expected;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Policies drawn at random.
 pub struct Generated;
 
 /// Policies played again to find a simpler one that still deviates: each may take the whole time of a wait.
 const SHRINKS: u32 = 6;
+/// After so long the smallest so far has to do.
+const SHRUNK_WITHIN: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl Check for Generated {
@@ -90,9 +94,10 @@ async fn compare(context: &CheckContext, scene: &Scene, sketch: &Sketch, number:
     let mut found = attempt(context, scene, sketch, &name).await;
     let mut smallest = sketch.clone();
     let mut left = if found.has_findings() { SHRINKS } else { 0 };
+    let begun = Instant::now();
     'shrinking: while left > 0 {
         for simpler in smallest.simpler() {
-            if left == 0 {
+            if left == 0 || begun.elapsed() >= SHRUNK_WITHIN {
                 break 'shrinking;
             }
             if !closes_something(context, scene, &simpler) {

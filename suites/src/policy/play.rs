@@ -5,7 +5,9 @@
 //! hidden: the waits end when the whole matrix is as expected, or at a deadline with what was seen last.
 
 mod conclude;
+mod foreign;
 mod look;
+mod pings;
 mod realized;
 mod settle;
 
@@ -18,6 +20,7 @@ pub(super) use look::Pace;
 use look::look;
 use meshproof_contract::{CheckContext, EnvironmentError, Tally, Unit};
 use meshproof_policy::{Decision, Expected, decide, parse};
+pub(super) use pings::are_forbidden as pings_are_forbidden;
 use serde_json::Value;
 use settle::{Goal, Settled, settle};
 use std::time::Duration;
@@ -79,7 +82,11 @@ pub async fn play(
     let under = under?;
     let after = settle(context, scene, &rows, Goal::Open, &policies, &pace, start).await;
     note(context, name, &rows, &under, &after);
-    conclude(name, &rows, (&under, &after), enforced_within(context), tally);
+    let others = match under.after.and(after.after) {
+        Some(_) => String::new(),
+        None => foreign::policies(context.environment.as_ref(), &rows).await,
+    };
+    conclude(name, &rows, (&under, &after), enforced_within(context), &others, tally);
     Some(rows.into_iter().zip(under.last).collect())
 }
 
@@ -111,18 +118,35 @@ async fn open_before(
     loop {
         let begun = Instant::now();
         let round = look(context.environment.as_ref(), &rows, open, &Pace::UNKNOWN).await;
-        let all = round.compared.iter().all(|compared| *compared == Compared::Right);
+        let forbidden = pings::forbidden(&rows, &round);
+        let mut told = round.compared.iter().zip(&forbidden);
+        let all = told.all(|(compared, forbidden)| *forbidden || *compared == Compared::Right);
         if !all && start.elapsed() < OPEN_WITHIN {
             sleep_until(begun + Duration::from_millis(50)).await;
             continue;
         }
         let pace = Pace::of(&round.latencies);
+        let pings = forbidden.iter().filter(|forbidden| **forbidden).count();
+        if pings > 0 {
+            context.evidence(format!(
+                "{name}: {pings} pings are left out, since their pods may not send any (net.ipv4.ping_group_range)"
+            ));
+        }
+        let others = match all {
+            true => String::new(),
+            false => foreign::policies(context.environment.as_ref(), &rows).await,
+        };
         let mut kept = Vec::new();
-        for (row, compared) in rows.into_iter().zip(round.compared) {
+        for ((row, compared), _) in rows
+            .into_iter()
+            .zip(round.compared)
+            .zip(forbidden)
+            .filter(|(_, forbidden)| !forbidden)
+        {
             match compared {
                 Compared::Right => kept.push(row),
                 Compared::Wrong(seen) => tally.unknown(format!(
-                    "{name}: {} was not open before the policy ({seen}), so nothing can be told there",
+                    "{name}: {} was not open before the policy ({seen}), so nothing can be told there{others}",
                     row.cell
                 )),
                 Compared::Unknown(why) => tally.unknown(format!("{name}: {why}")),
@@ -134,15 +158,8 @@ async fn open_before(
 
 /// Of cells without policies those that are open, and how quick they are; the others are told as unknown.
 pub(super) async fn opened(context: &CheckContext, cells: Vec<Cell>, tally: &mut Tally) -> Option<(Vec<Cell>, Pace)> {
-    let rows = cells.into_iter().map(|cell| Row {
-        decision: Decision {
-            expected: Expected::Allowed,
-            direction: None,
-            because: "no policy".to_owned(),
-        },
-        cell,
-    });
-    let (rows, pace) = open_before(context, "before", rows.collect(), tally).await?;
+    let rows = cells.into_iter().map(Row::open).collect();
+    let (rows, pace) = open_before(context, "before", rows, tally).await?;
     Some((rows.into_iter().map(|row| row.cell).collect(), pace))
 }
 
@@ -172,8 +189,10 @@ fn note(context: &CheckContext, name: &str, rows: &[Row], under: &Settled, after
         (Expected::Allowed, "allowed"),
         (Expected::AllowedIfAuthenticated, "allowed after authentication"),
         (Expected::Dropped, "dropped"),
+        (Expected::Unreachable, "denied by an ICMP error"),
         (Expected::Forbidden, "answered 403"),
         (Expected::DnsRefused, "refused by the DNS proxy"),
+        (Expected::DnsNameError, "answered NXDOMAIN by the DNS proxy"),
     ] {
         match count(expected) {
             0 => {}

@@ -10,10 +10,11 @@ use meshproof_contract::{
     Action, AgentFacts, AgentId, CheckContext, ClusterName, DnsAnswer, Environment, Facts, Instance, ObjectRef,
     Outcome, Probe, RecordType, Transport, Verdict,
 };
-use meshproof_policy::{CidrMatch, Party, Semantics, UnnamedCluster};
+use meshproof_policy::{CidrMatch, DnsRefusal, EgressDenial, Party, Semantics, UnnamedCluster};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Where a case is played.
 pub struct Scene {
@@ -37,6 +38,8 @@ pub struct Scene {
     pub dns: Option<Dns>,
     /// What differs between versions and settings.
     pub semantics: Semantics,
+    /// Whether Cilium's agents did not answer in time once: they are not asked again.
+    pub mute: AtomicBool,
     ward: Ward,
 }
 
@@ -79,6 +82,7 @@ impl Scene {
             mesh: mesh_name(&facts, &cluster),
             peer_mesh: mesh_name(&facts, context.instance.from()),
             semantics: semantics(&facts, &cluster),
+            mute: AtomicBool::new(false),
             namespace: String::new(),
             wards: Vec::new(),
             others: Vec::new(),
@@ -125,17 +129,38 @@ impl Scene {
         asks.collect()
     }
 
+    /// Tells the ready nodes on which no pod of the ward is: a spread over nodes is a wish, and what is not there is not tried.
+    pub fn tell_nodes(&self, context: &CheckContext) {
+        let facts = context.environment.facts();
+        let nodes = facts.cluster(&self.cluster).map_or(&[][..], |cluster| &cluster.nodes);
+        let without = nodes
+            .iter()
+            .filter(|node| node.ready && !self.wards.iter().any(|ward| ward.agent.node == node.name));
+        let without: Vec<&str> = without.map(|node| node.name.as_str()).collect();
+        if !without.is_empty() {
+            context.evidence(format!(
+                "no pod of group {} is on {}: policies were not tried there",
+                self.ward.group(),
+                without.join(", ")
+            ));
+        }
+    }
+
     /// A policy's selector of the ward.
     pub fn selector(&self) -> Value {
         json!({"matchLabels": {LABEL: self.ward.group()}})
     }
 
-    /// The pods outside the ward that a matrix uses: of the ward's cluster every pod, of another cluster one of each workload.
+    /// The pods outside the ward that a matrix uses: of the ward's cluster every pod, of another cluster one of each workload on each
+    /// node, since what one node does to traffic another one need not do.
     pub fn neighbours(&self, instance: &Instance) -> Vec<Arc<Actor>> {
         let mut seen = BTreeSet::new();
         let far = |actor: &Actor| *actor.cluster() != *instance.to();
-        let first =
-            |actor: &&Arc<Actor>| !far(actor) || seen.insert((actor.cluster().clone(), actor.agent.workload.clone()));
+        let key = |actor: &Actor| {
+            let agent = &actor.agent;
+            (agent.id.cluster.clone(), agent.workload.clone(), agent.node.clone())
+        };
+        let first = |actor: &&Arc<Actor>| !far(actor) || seen.insert(key(actor));
         self.others.iter().filter(first).cloned().collect()
     }
 
@@ -251,9 +276,9 @@ pub fn semantics(facts: &Facts, cluster: &ClusterName) -> Semantics {
     let local = cilium
         .and_then(|c| c.flag("policy-default-local-cluster"))
         .unwrap_or(since_1_19);
-    let nodes = cilium
-        .and_then(|c| c.config.get("policy-cidr-match-mode"))
-        .is_some_and(|mode| mode.split([',', ' ']).any(|word| word == "nodes"));
+    let setting = |key: &str| cilium.and_then(|c| c.config.get(key)).map(String::as_str);
+    let nodes =
+        setting("policy-cidr-match-mode").is_some_and(|mode| mode.split([',', ' ']).any(|word| word == "nodes"));
     Semantics {
         unnamed_cluster: if local {
             UnnamedCluster::Local
@@ -264,6 +289,14 @@ pub fn semantics(facts: &Facts, cluster: &ClusterName) -> Semantics {
             CidrMatch::NodesToo
         } else {
             CidrMatch::WorldOnly
+        },
+        dns_refusal: match setting("tofqdns-dns-reject-response-code") {
+            Some("nameError") => DnsRefusal::NameError,
+            _ => DnsRefusal::Refused,
+        },
+        egress_denial: match setting("policy-deny-response") {
+            Some("icmp") => EgressDenial::Icmp,
+            _ => EgressDenial::Silent,
         },
     }
 }
@@ -299,6 +332,25 @@ fn states(facts: &Facts, cluster: &ClusterName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kinds_of_refusal_are_those_of_the_live_settings() {
+        let of = |key: &str, value: &str| {
+            let fake = crate::fake::Fake::healthy().facts(|facts| {
+                let cilium = facts.clusters[0].cilium.as_mut().expect("cilium");
+                cilium.config.insert(key.to_owned(), value.to_owned());
+            });
+            semantics(&fake.facts, &"infra".into())
+        };
+        let usual = of("x", "y");
+        assert_eq!(
+            (usual.dns_refusal, usual.egress_denial),
+            (DnsRefusal::Refused, EgressDenial::Silent)
+        );
+        let named = of("tofqdns-dns-reject-response-code", "nameError");
+        assert_eq!(named.dns_refusal, DnsRefusal::NameError);
+        assert_eq!(of("policy-deny-response", "icmp").egress_denial, EgressDenial::Icmp);
+    }
 
     #[test]
     fn versions_are_compared_by_number() {

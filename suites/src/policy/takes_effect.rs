@@ -241,6 +241,12 @@ fn judge(context: &CheckContext, watch: &Watch, tally: &mut Tally) {
     if !timeline.holds(Change::Before, HELD) {
         return tally.unknown(format!("{subject}: connections did not stand before the policy"));
     }
+    if timeline.untried() > 0 {
+        tally.unknown(format!(
+            "{subject}: the agent could not try {} connections",
+            timeline.untried()
+        ));
+    }
     let within = |micros: u64| Duration::from_micros(micros).as_millis();
     match timeline.closed() {
         Some(closed) if timeline.holds(Change::Applied, HELD) => {

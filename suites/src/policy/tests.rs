@@ -4,14 +4,15 @@ use super::actor::endpoint;
 use super::case::Family;
 use super::cases::outside::{self, NeedsOutside};
 use super::cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
-use crate::fake::{Fake, dns_answer, dns_code, identity_of, infra, infra_to_apps, timeout};
+use super::pinged::Pinged;
+use crate::fake::{Fake, dns_answer, dns_code, identity_of, infra, infra_to_apps, local_error, timeout};
 use async_trait::async_trait;
 use meshproof_contract::claim::{Claim, ClaimKind, ClaimSource};
 use meshproof_contract::facts::PodNetwork;
 use meshproof_contract::*;
 use meshproof_policy::{
-    CidrMatch, Endpoint, Expected, Flow, HttpRequest, Party, Protocol, Request, Semantics, UnnamedCluster, decide,
-    parse,
+    CidrMatch, DnsRefusal, EgressDenial, Endpoint, Expected, Flow, HttpRequest, Party, Protocol, Request, Semantics,
+    UnnamedCluster, decide, parse,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,27 @@ pub struct World {
     /// How a drop looks.
     pub drop: Outcome,
     apply_refused: bool,
+    /// Whether pods may send pings.
+    pings: Pings,
+    /// What Cilium's agents say.
+    words: Words,
+    /// Policies of others.
+    foreign: Vec<Value>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Pings {
+    Sent,
+    Forbidden,
+}
+
+#[derive(PartialEq, Eq)]
+enum Words {
+    Refused,
+    /// After this long, with an error.
+    Late(Duration),
+    /// That whatever was applied is realized.
+    Realized,
 }
 
 impl World {
@@ -76,7 +98,7 @@ impl World {
                     address: format!("10.{block}.{node}.{number}").parse().expect("an address"),
                     network: PodNetwork::Pod,
                 });
-                let ports: Vec<Value> = [("http", 8080), ("tcp", 8081), ("udp", 8082)]
+                let ports: Vec<Value> = [("mp-http", 8080), ("mp-tcp", 8081), ("mp-udp", 8082)]
                     .map(|(name, port)| json!({"name": name, "containerPort": port}))
                     .into();
                 let pod = json!({
@@ -136,6 +158,9 @@ impl World {
             meddle: Arc::new(|_, expected, _| expected),
             drop: timeout(),
             apply_refused: false,
+            pings: Pings::Sent,
+            words: Words::Refused,
+            foreign: Vec::new(),
         }
     }
 
@@ -165,12 +190,19 @@ impl World {
         let acting = objects
             .iter()
             .filter(|(_, (_, since, until))| *since <= now && until.is_none_or(|until| now < until));
+        let foreign = self
+            .foreign
+            .iter()
+            .flat_map(|object| parse(object, "infra").expect("a policy"));
         let policies: Vec<_> = acting
             .flat_map(|((cluster, _), (object, ..))| parse(object, cluster.as_str()).expect("a policy"))
+            .chain(foreign)
             .collect();
         let semantics = Semantics {
             unnamed_cluster: UnnamedCluster::Any,
             cidr_matches_nodes: CidrMatch::WorldOnly,
+            dns_refusal: DnsRefusal::Refused,
+            egress_denial: EgressDenial::Silent,
         };
         decide(&policies, &semantics, flow).expected
     }
@@ -246,6 +278,7 @@ impl World {
             ),
             Action::TcpEcho { to, .. } => (to.host.clone(), to.port, Protocol::Tcp, Request::Opaque),
             Action::UdpEcho { to, .. } => (to.host.clone(), to.port, Protocol::Udp, Request::Opaque),
+            Action::IcmpEcho { .. } if self.pings == Pings::Forbidden => return local_error(),
             Action::IcmpEcho { to, .. } => (to.to_string(), 8, Protocol::Icmp, Request::Opaque),
             Action::Dns { name, .. } => return self.dns_outcome(from, name),
             Action::TcpConnect { to } => return self.reach_outcome(from, to),
@@ -348,8 +381,45 @@ impl Environment for World {
         tokio::time::sleep(longest.max().unwrap_or_default()).await;
         Ok(outcomes)
     }
-    async fn cilium(&self, _: &ClusterName, _: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
-        gone()
+    async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        match self.words {
+            Words::Refused => return gone(),
+            Words::Late(late) => {
+                tokio::time::sleep(late).await;
+                return gone();
+            }
+            Words::Realized => {}
+        }
+        let objects = self.objects.lock().expect("no panic");
+        let known = objects.iter().filter(|(_, (_, _, until))| until.is_none());
+        let known: Vec<&str> = known.map(|((_, name), _)| name.as_str()).collect();
+        let endpoint = |id: &AgentId, pod: &Value| {
+            let name = format!(
+                "{}/{}",
+                pod["metadata"]["namespace"].as_str().unwrap_or_default(),
+                id.pod
+            );
+            json!({"status": {
+                "external-identifiers": {"pod-name": name}, "policy": {"realized": {"policy-revision": 7}},
+            }})
+        };
+        let answer = |n| {
+            let node = format!("{cluster}-{n}");
+            let here = self
+                .pods
+                .iter()
+                .filter(|(_, pod)| pod["spec"]["nodeName"] == node.as_str());
+            let output = match query {
+                CiliumQuery::Policy => json!({"revision": 7, "policy": known.join(" ")}),
+                _ => here.map(|(id, pod)| endpoint(id, pod)).collect(),
+            };
+            CiliumAnswer {
+                pod: format!("cilium-{n}"),
+                node: node.as_str().into(),
+                output: Ok(output),
+            }
+        };
+        Ok((1..=3).map(answer).collect())
     }
     async fn get(&self, _: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
         Ok((object.kind == "Pod").then(dns_pod))
@@ -361,8 +431,15 @@ impl Environment for World {
         kind: &str,
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, EnvironmentError> {
+        if kind != "Pod" {
+            let foreign = self
+                .foreign
+                .iter()
+                .filter(|object| object["kind"] == kind && cluster.as_str() == "infra");
+            return Ok(foreign.cloned().collect());
+        }
         let here = |(id, pod): &(&AgentId, &Value)| {
-            &id.cluster == cluster && kind == "Pod" && pod["metadata"]["namespace"].as_str() == namespace
+            &id.cluster == cluster && pod["metadata"]["namespace"].as_str() == namespace
         };
         Ok(self.pods.iter().filter(here).map(|(_, pod)| pod.clone()).collect())
     }
@@ -610,6 +687,123 @@ async fn a_name_that_opens_another_machine_is_red() {
     });
     let text = world.expect(&outside::FQDN, infra(), "fail").await;
     assert!(text.contains("TCP 80 of two.outside.example."), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_pods_may_not_ping_the_rest_is_judged_and_the_check_of_icmp_is_skipped() {
+    let quiet = || World {
+        pings: Pings::Forbidden,
+        ..World::new()
+    };
+    let begun = Instant::now();
+    let text = quiet().expect(&deny::DEFAULT_DENY_INGRESS, infra(), "pass").await;
+    assert!(text.contains("pings are left out"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "nothing is waited for");
+    quiet()
+        .meddling(|_, _, _| Expected::Allowed)
+        .expect(&deny::DEFAULT_DENY_INGRESS, infra(), "fail")
+        .await;
+    let text = quiet().expect(&Pinged(&ports::ICMP), infra(), "skipped").await;
+    assert!(text.contains("ping_group_range"), "{text}");
+    World::new().expect(&Pinged(&ports::ICMP), infra(), "pass").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_with_other_trouble_keeps_its_pings() {
+    let world = World {
+        pings: Pings::Forbidden,
+        ..World::new()
+    };
+    let world = world.meddling(|from, expected, flow| match from == "infra-1" && flow.port == 8081 {
+        true => Expected::Dropped,
+        false => expected,
+    });
+    let text = world.expect(&deny::DEFAULT_DENY_INGRESS, infra(), "inconclusive").await;
+    assert!(text.contains("was not open before"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_that_hang_are_asked_once_and_not_for_long() {
+    let frozen = || {
+        let world = World {
+            words: Words::Late(Duration::from_secs(33)),
+            ..World::new()
+        };
+        world.meddling(|_, _, _| Expected::Allowed)
+    };
+    let begun = Instant::now();
+    frozen().expect(&peers::EXPRESSIONS, infra(), "fail").await;
+    let limit = 2 * Thresholds::default().policy_enforcement + Duration::from_secs(6);
+    assert!(begun.elapsed() < limit, "two cases took {:?}", begun.elapsed());
+    let begun = Instant::now();
+    frozen().expect(&super::generated::Generated, infra(), "fail").await;
+    assert!(begun.elapsed() < Duration::from_secs(100), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cilium_calls_realized_is_looked_at_again_before_it_is_red() {
+    let late = |millis| World {
+        words: Words::Realized,
+        lag: Duration::from_millis(millis),
+        ..World::new()
+    };
+    late(2300).expect(&deny::DEFAULT_DENY_INGRESS, infra(), "pass").await;
+    let begun = Instant::now();
+    late(60_000).expect(&deny::DEFAULT_DENY_INGRESS, infra(), "fail").await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_stalls_for_a_while_is_no_finding() {
+    let begun = Instant::now();
+    let world = World {
+        words: Words::Realized,
+        ..World::new()
+    };
+    // For longer than it takes to believe what Cilium says.
+    let world = world.meddling(move |from, expected, _| match from == "infra-1" && stalls(begun) {
+        true => Expected::Dropped,
+        false => expected,
+    });
+    world.expect(&deny::DEFAULT_DENY_EGRESS, infra(), "pass").await;
+}
+
+/// Whether it is so soon after this that all paths were seen open and a policy has just been applied.
+fn stalls(begun: Instant) -> bool {
+    (Duration::from_millis(10)..Duration::from_secs(5)).contains(&begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_node_of_the_other_cluster_takes_part() {
+    let world = World::new().meddling(|from, expected, _| match from {
+        "infra-3" => Expected::Allowed,
+        _ => expected,
+    });
+    let text = world.expect(&deny::DEFAULT_DENY_ACROSS, infra_to_apps(), "fail").await;
+    assert!(text.contains("on infra-3"), "{text}");
+    assert!(text.contains("is on apps-3: policies were not tried there"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_of_others_is_named_where_it_disturbs() {
+    let foreign = |label: &str| {
+        let mut policy = super::object::cluster_wide(
+            json!({"endpointSelector": {"matchLabels": {"role": label}}, "ingress": [{"toPorts": [{"ports": [{"port": "1"}]}]}]}),
+        );
+        policy["metadata"] = json!({"name": "lockdown"});
+        World {
+            foreign: vec![policy],
+            ..World::new()
+        }
+    };
+    let text = foreign("caller")
+        .expect(&deny::DEFAULT_DENY_EGRESS, infra(), "inconclusive")
+        .await;
+    let named = "policies of others also select these pods: CiliumClusterwideNetworkPolicy lockdown in infra";
+    assert!(text.contains(named), "{text}");
+    let world = foreign("nobody").meddling(|_, _, _| Expected::Allowed);
+    let text = world.expect(&deny::DEFAULT_DENY_EGRESS, infra(), "fail").await;
+    assert!(!text.contains("lockdown"), "it selects nobody of ours: {text}");
 }
 
 #[test]

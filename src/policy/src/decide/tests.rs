@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 const UP_TO_1_18: Semantics = Semantics {
     unnamed_cluster: UnnamedCluster::Any,
     cidr_matches_nodes: CidrMatch::WorldOnly,
+    dns_refusal: DnsRefusal::Refused,
+    egress_denial: EgressDenial::Silent,
 };
 const SINCE_1_19: Semantics = Semantics {
     unnamed_cluster: UnnamedCluster::Local,
@@ -349,6 +351,14 @@ fn names_are_allowed_by_fqdn_rules_and_refused_by_dns_rules() {
     };
     assert_eq!(expected(spec.clone(), &ask("two.outside.example")), Expected::Allowed);
     assert_eq!(expected(spec.clone(), &ask("other.example")), Expected::DnsRefused);
+    let told = Semantics {
+        dns_refusal: DnsRefusal::NameError,
+        ..UP_TO_1_18
+    };
+    assert_eq!(
+        expected_with(told, &[cnp(spec.clone())], &ask("other.example")),
+        Expected::DnsNameError
+    );
     assert_eq!(
         expected(
             spec.clone(),
@@ -476,4 +486,38 @@ proptest! {
         reversed.reverse();
         prop_assert_eq!(expected(echo(json!(rules)), &flow), expected(echo(json!(reversed)), &flow));
     }
+}
+
+#[test]
+fn only_the_pod_whose_own_traffic_is_denied_may_be_told() {
+    let told = Semantics {
+        egress_denial: EgressDenial::Icmp,
+        ..SINCE_1_19
+    };
+    let subject = json!({"matchLabels": {"app": "a"}});
+    let out = cnp(json!({"endpointSelector": subject, "egress": [{}]}));
+    let denied = cnp(json!({"endpointSelector": subject, "egressDeny": [{"toEntities": ["all"]}]}));
+    let into = cnp(json!({"endpointSelector": subject, "ingress": [{}]}));
+    let (leaving, coming) = (tcp(pod("a"), pod("b"), 80), tcp(pod("b"), pod("a"), 80));
+    for policy in [&out, &denied] {
+        let policy = std::slice::from_ref(policy);
+        assert_eq!(expected_with(told, policy, &leaving), Expected::Unreachable);
+        assert_eq!(expected_with(SINCE_1_19, policy, &leaving), Expected::Dropped);
+    }
+    assert_eq!(expected_with(told, &[into], &coming), Expected::Dropped);
+}
+
+#[test]
+fn a_policy_selects_pods_of_its_cluster_with_its_labels() {
+    let selects = |endpoint: Party| {
+        let object = cnp(json!({"endpointSelector": {"matchLabels": {"app": "a"}}, "ingress": [{}]}));
+        let policies = parse(&object, "infra").expect("a valid policy");
+        let Party::Endpoint(endpoint) = endpoint else {
+            return false;
+        };
+        policies[0].selects(&endpoint)
+    };
+    assert!(selects(pod("a")));
+    assert!(!selects(pod("b")));
+    assert!(!selects(pod_in("apps", "demo", "a")));
 }

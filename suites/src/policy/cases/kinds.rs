@@ -88,7 +88,7 @@ pub const KUBERNETES: Family = Family {
                         "policyTypes": ["Ingress"],
                         "ingress": [{
                             "from": [{"podSelector": {"matchLabels": {"role": "stranger"}}}],
-                            "ports": [{"protocol": "TCP", "port": "tcp"}],
+                            "ports": [{"protocol": "TCP", "port": "mp-tcp"}],
                         }],
                     })),
                 ]

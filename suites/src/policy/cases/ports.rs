@@ -82,7 +82,7 @@ pub const NAMED_PORTS: Family = Family {
     text: CheckText {
         title: "A rule with a port's name opens the port that the pod gave this name",
         proves: "Named ports are resolved from the destination pod, on ingress and on egress.",
-        how: "A policy opens port `http`, another lets the group ask port `udp` of pods; every cell before, under and after.",
+        how: "A policy opens port `mp-http`, another lets the group ask port `mp-udp` of pods; every cell before, under and after. (Names that nothing else has: Cilium up to 1.18.3 ignores an egress rule with a name that some pod of the mesh gave another number, cilium/cilium#30003.)",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -92,7 +92,7 @@ pub const NAMED_PORTS: Family = Family {
     cases: &[
         Case {
             name: "ingress to a named port",
-            policies: |scene| into(scene, json!([{"port": "http", "protocol": "TCP"}])),
+            policies: |scene| into(scene, json!([{"port": "mp-http", "protocol": "TCP"}])),
             cells: inbound,
         },
         Case {
@@ -100,7 +100,7 @@ pub const NAMED_PORTS: Family = Family {
             policies: |scene| {
                 vec![cilium(json!({"endpointSelector": scene.selector(), "egress": [{
                     "toEndpoints": [{}],
-                    "toPorts": [{"ports": [{"port": "udp", "protocol": "UDP"}]}],
+                    "toPorts": [{"ports": [{"port": "mp-udp", "protocol": "UDP"}]}],
                 }]}))]
             },
             cells: outbound,
@@ -150,7 +150,7 @@ pub const ICMP: Family = Family {
     text: CheckText {
         title: "A rule for ICMP echo opens echo and no port",
         proves: "ICMP types are enforced (`enable-icmp-rules`): echo requests pass where a rule names them and are dropped where rules name ports only.",
-        how: "A policy lets echo requests in and out, then one that opens every TCP and UDP port; every cell before, under and after.",
+        how: "A policy lets echo requests in and out, then one that opens every TCP and UDP port; every cell before, under and after. Skipped where no pod may open a ping socket (net.ipv4.ping_group_range) and its agents are otherwise well.",
         control: CONTROL,
         when_red: "`kubectl -n kube-system get configmap cilium-config -o yaml | grep icmp` (enable-icmp-rules must not be false); then `cilium-dbg bpf policy get --all` on the node named.",
     },

@@ -11,8 +11,15 @@ use std::time::Duration;
 /// Cells named in a finding.
 const NAMED: usize = 3;
 
-/// Judges a case.
-pub fn conclude(name: &str, rows: &[Row], (under, after): (&Settled, &Settled), limit: Duration, tally: &mut Tally) {
+/// Judges a case; `others` are words about policies that are not ours.
+pub fn conclude(
+    name: &str,
+    rows: &[Row],
+    (under, after): (&Settled, &Settled),
+    limit: Duration,
+    others: &str,
+    tally: &mut Tally,
+) {
     let mut groups: BTreeMap<(String, String), Vec<(&Row, &str)>> = BTreeMap::new();
     let mut right = 0;
     for ((row, under), after) in rows.iter().zip(&under.last).zip(&after.last) {
@@ -37,7 +44,7 @@ pub fn conclude(name: &str, rows: &[Row], (under, after): (&Settled, &Settled), 
                     .push((row, seen));
             }
             (_, Compared::Wrong(seen)) => tally.unknown(format!(
-                "{name}: {} is not open even without the policy any more ({seen}), so it was not the policy",
+                "{name}: {} is not open even without the policy any more ({seen}), so it was not the policy{others}",
                 row.cell
             )),
         }
@@ -64,7 +71,7 @@ pub fn conclude(name: &str, rows: &[Row], (under, after): (&Settled, &Settled), 
         tally.finding(
             format!("{name}, {when}: {} of {} cells", cells.len(), rows.len()),
             expected,
-            format!("{}{more}{cilium}", told.join("; ")),
+            format!("{}{more}{cilium}{others}", told.join("; ")),
         );
     }
     if right == rows.len() {

@@ -46,6 +46,8 @@ impl Pace {
 pub(crate) struct Round {
     /// In the order of the rows.
     pub compared: Vec<Compared>,
+    /// Whether the agent could not even try.
+    pub untried: Vec<bool>,
     /// Microseconds of the answers.
     pub latencies: Vec<u64>,
 }
@@ -91,9 +93,12 @@ pub(crate) async fn look(
         ),
     });
     let compared = compared.collect();
+    let untried = (0..rows.len()).map(|index| outcomes.get(&index).is_some_and(Outcome::is_local_error));
+    let untried = untried.collect();
     let answered = outcomes.values().filter(|outcome| outcome.is_success());
     Round {
         compared,
+        untried,
         latencies: answered.filter_map(Outcome::total).collect(),
     }
 }

@@ -5,6 +5,8 @@ use crate::policy::scene::Scene;
 use meshproof_contract::{CiliumQuery, Environment, NodeName};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Whether the ward's endpoints have realized the agents' policies, with or without those in question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +19,23 @@ pub enum Realized {
     Unknown,
 }
 
+/// How long agents may take to answer before they are left alone: a check has more to do than to wait for them.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The same within a short time, and not at all once it was not enough on this scene.
+pub async fn realized_in_time(environment: &dyn Environment, scene: &Scene, names: &[String], goal: Goal) -> Realized {
+    if scene.mute.load(Ordering::Relaxed) {
+        return Realized::Unknown;
+    }
+    let told = tokio::time::timeout(ANSWERED_WITHIN, realized(environment, scene, names, goal)).await;
+    told.unwrap_or_else(|_| {
+        scene.mute.store(true, Ordering::Relaxed);
+        Realized::Unknown
+    })
+}
+
 /// Compares what each agent of the ward's nodes has (`policy get`) with what its endpoints have realized (`endpoint list`).
-pub async fn realized(environment: &dyn Environment, scene: &Scene, names: &[String], goal: Goal) -> Realized {
+async fn realized(environment: &dyn Environment, scene: &Scene, names: &[String], goal: Goal) -> Realized {
     let (policies, endpoints) = futures::join!(
         environment.cilium(&scene.cluster, CiliumQuery::Policy),
         environment.cilium(&scene.cluster, CiliumQuery::Endpoints),

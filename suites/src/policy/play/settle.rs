@@ -1,7 +1,7 @@
 //! Waits until a change of policy has come through in every cell, and measures how long that takes.
 
 use super::look::{Pace, look};
-use super::realized::{Realized, realized};
+use super::realized::{Realized, realized_in_time};
 use super::{Row, object};
 use crate::policy::cell::Compared;
 use crate::policy::enforced_within;
@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Where Cilium says that the change is realized on every node of the ward, deviations that last so long will stay.
 const REALIZED_GRACE: Duration = Duration::from_millis(1500);
+/// And they must be the same so long after that was heard: what Cilium says may be true of the moment before.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(1);
 /// Cells that are looked at while waiting.
 const GLANCES: usize = 8;
 
@@ -82,6 +84,7 @@ pub async fn settle(
     }
     let mut told = None;
     let mut before: Option<Vec<Compared>> = None;
+    let mut heard: Option<(Instant, Vec<bool>)> = None;
     loop {
         let begun = Instant::now();
         let round = look(environment, rows, |row| goal.of(row), pace).await;
@@ -98,9 +101,14 @@ pub async fn settle(
         let steady = before.as_deref().map(rights).as_ref() == Some(&seen);
         if changed_since >= REALIZED_GRACE && steady && told != Some(Realized::Everywhere) {
             let names = policies.iter().map(|p| object::reference(p).name).collect::<Vec<_>>();
-            told = Some(realized(environment, scene, &names, goal).await);
+            told = Some(realized_in_time(environment, scene, &names, goal).await);
         }
-        let lasting = changed_since >= REALIZED_GRACE && steady && told == Some(Realized::Everywhere);
+        if told == Some(Realized::Everywhere) && heard.as_ref().is_none_or(|(_, then)| *then != seen) {
+            heard = Some((Instant::now(), seen));
+        }
+        let confirmed = heard.as_ref().is_some_and(|(at, _)| begun >= *at + CONFIRMED_AFTER);
+        // What should be open may be closed by something that passes: it has the whole time.
+        let lasting = confirmed && !is_closed(rows, &round.compared, goal);
         if lasting || start.elapsed() >= enforced_within(context) {
             return Settled {
                 after: None,
@@ -113,6 +121,13 @@ pub async fn settle(
         before = Some(round.compared);
         sleep_until(begun + Duration::from_millis(50)).await;
     }
+}
+
+/// Whether some cell that should be open is not.
+fn is_closed(rows: &[Row], compared: &[Compared], goal: Goal) -> bool {
+    let open = |row: &Row| matches!(goal.of(row), Expected::Allowed | Expected::AllowedIfAuthenticated);
+    let mut cells = rows.iter().zip(compared);
+    cells.any(|(row, compared)| open(row) && *compared != Compared::Right)
 }
 
 fn rights(compared: &[Compared]) -> Vec<bool> {

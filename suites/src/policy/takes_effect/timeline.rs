@@ -29,6 +29,7 @@ pub struct Timeline {
     marks: BTreeMap<Change, u64>,
     interval: u64,
     lag: u64,
+    untried: usize,
 }
 
 /// How the paths were closed.
@@ -47,6 +48,10 @@ impl Timeline {
     pub fn add(&mut self, report: StreamReport) {
         (self.interval, self.lag) = (report.interval, self.lag.max(report.lag));
         for sample in report.samples {
+            if matches!(&sample.result, StreamResult::Bad { outcome } if outcome.is_local_error()) {
+                self.untried += 1;
+                continue;
+            }
             let due = report.start + sample.number * report.interval;
             let seen = match sample.result {
                 StreamResult::Good { .. } => Sample::Stood,
@@ -62,6 +67,11 @@ impl Timeline {
     /// The change was asked for at this time of the agent's clock.
     pub fn mark(&mut self, change: Change, micros: u64) {
         self.marks.insert(change, micros);
+    }
+
+    /// Connections that the agent could not even try, which say nothing.
+    pub fn untried(&self) -> usize {
+        self.untried
     }
 
     /// Largest lag of the generator, in microseconds.
@@ -140,7 +150,7 @@ mod tests {
     use super::*;
     use meshproof_contract::{StreamSample, Timing};
 
-    /// A letter a connection, 10 ms apart: `o` stood, `x` dropped, `r` refused.
+    /// A letter a connection, 10 ms apart: `o` stood, `x` dropped, `e` an error of the agent's own, `r` refused.
     fn timeline(picture: &str, applied: u64, deleted: u64) -> Timeline {
         let timing = Timing::default();
         let result = |letter| match letter {
@@ -150,6 +160,9 @@ mod tests {
             },
             'x' => StreamResult::Bad {
                 outcome: Outcome::Timeout { timing },
+            },
+            'e' => StreamResult::Bad {
+                outcome: crate::fake::local_error(),
             },
             _ => StreamResult::Bad {
                 outcome: Outcome::Refused { timing },
@@ -218,5 +231,13 @@ mod tests {
     fn a_refusal_is_no_drop() {
         let t = timeline("ooorrrrrroo", 30_000, 90_000);
         assert!(t.closed().expect("closed").other.is_some());
+    }
+
+    #[test]
+    fn what_was_not_tried_is_counted_apart() {
+        let t = timeline("oooxxexxxoooo", 30_000, 90_000);
+        assert_eq!(t.untried(), 1);
+        assert_eq!(t.closed().expect("closed").other, None);
+        assert!(t.holds(Change::Applied, 5), "the others tell enough");
     }
 }
