@@ -3,6 +3,7 @@
 use super::now;
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Tally, Verdict};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -185,6 +186,22 @@ fn takes_pods(node: &Value) -> bool {
     let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
     let ready = conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
     ready && node["spec"]["unschedulable"] != true
+}
+
+/// Since when each of these agents' pods is ready, as the API has it: what was not ready for a moment shows another time
+/// afterwards. None where it could not be read.
+pub async fn ready_since(context: &CheckContext, agents: &[AgentFacts]) -> Option<BTreeMap<String, Value>> {
+    let mut since = BTreeMap::new();
+    for agent in agents {
+        let object = context.environment.get(&agent.id.cluster, &pod(agent)).await.ok()?;
+        let conditions = object.as_ref().and_then(|pod| pod["status"]["conditions"].as_array());
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "Ready");
+        since.insert(agent.id.to_string(), ready.cloned().unwrap_or_default());
+    }
+    Some(since)
 }
 
 /// What could not be done is left open, beside all that was seen.

@@ -61,7 +61,7 @@ impl Check for MeshApiServerDown {
 async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
     let (from, to) = (context.instance.from(), context.instance.to());
     let cast = Cast::of(context, from).await?;
-    cast::ready(context, to, "backend", 1).await?;
+    let backends = cast::ready(context, to, "backend", 1).await?;
     if let Some(ttl) = cast.cache_ttl(from).filter(|ttl| *ttl <= TOO_SOON) {
         return Err(Verdict::skipped(format!(
             "clustermesh-cache-ttl of {from} is {} s: backends are withdrawn that soon, as it says",
@@ -74,6 +74,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let plan = Plan::of(context, &cast, client, "failover-remote", least)?;
     let away = cast::by(to);
     let mut recording = Recording::start(&plan, away).await?;
+    let before = cast::ready_since(context, &backends).await;
     let environment = &context.environment;
     let disruption = Disruption::MeshApiServerDown;
     let event = Event::begin();
@@ -113,6 +114,13 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     });
     if let Some(halt) = seen.unusable(&event) {
         return Err(halt);
+    }
+    // Backends that are not ready are left, whoever tells of them.
+    if before.is_some() && before != cast::ready_since(context, &backends).await {
+        return Err(Verdict::inconclusive(format!(
+            "the backends in {to} were not ready all the time, so what answered says nothing of its clustermesh-apiserver"
+        ))
+        .into());
     }
     let mut tally = Tally::new();
     cast::leave_open(&mut tally, &joined);

@@ -4,7 +4,6 @@ mod judge;
 
 use super::now;
 use super::patience::Halt;
-use super::recording::SETTLED;
 use super::series::{Figures, Series};
 use super::stream::Stream;
 use meshproof_contract::{CheckContext, ClockReading, Identity, Unit, Verdict};
@@ -12,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Losses in a row that a control may have: a lost packet is no failed control.
 const CONTROL_TOLERANCE: u64 = 2;
+/// For so many microseconds a control may be silent, if its probes are far apart: two lost ones are no lost packets then.
+const CONTROL_SILENCE: u64 = 50_000;
 
 /// Something that was done: times on the harness's clock, so that one clock tells all (Kubernetes' own have seconds only).
 #[derive(Clone, Copy, Debug)]
@@ -57,18 +58,23 @@ impl Track {
         Duration::from_micros(micros.saturating_sub(self.at(instant)))
     }
 
-    /// Whether it has been good [`SETTLED`] times in a row since then.
+    /// Whether it has been good [`Series::enough`] times in a row since then.
     pub fn is_settled_since(&self, since: Instant) -> bool {
-        self.series.settled(self.at(since), SETTLED, |_| true)
+        self.series.settled(self.at(since), self.series.enough(), |_| true)
     }
 
-    /// Whether it has failed [`SETTLED`] times in a row since then.
+    /// Whether it has failed [`Series::enough`] times in a row since then.
     pub fn is_silent_since(&self, since: Instant) -> bool {
-        self.series.silent(self.at(since), SETTLED)
+        self.series.silent(self.at(since), self.series.enough())
     }
 
     fn figures(&self, since: Instant) -> Figures {
         self.series.figures(self.at(since))
+    }
+
+    /// Whether so many losses in a row are more than a control may have.
+    fn is_failed_control(&self, in_a_row: u64) -> bool {
+        in_a_row > CONTROL_TOLERANCE || (in_a_row > 1 && in_a_row * self.series.interval() > CONTROL_SILENCE)
     }
 
     /// In words: `12 of 340 lost (timeout 12), outage 110 to 130 ms`.
@@ -118,11 +124,13 @@ impl Observed {
         self.tracks.iter().map(|track| track.series.lag).max().unwrap_or(0)
     }
 
-    /// Whether a stream has been good [`SETTLED`] times in a row since then (none: ever), by servers that fit.
+    /// Whether a stream has been good [`Series::enough`] times in a row since then (none: ever), by servers that fit.
     fn is_settled(track: &Track, since: Option<Instant>, fits: &impl Fn(Option<&Identity>) -> bool) -> bool {
         let from = since.map_or(0, |since| track.at(since));
         let judged = track.stream.tells_server() && !track.stream.is_control();
-        track.series.settled(from, SETTLED, |who| !judged || fits(who))
+        track
+            .series
+            .settled(from, track.series.enough(), |who| !judged || fits(who))
     }
 
     /// Whether all streams are settled.
@@ -197,7 +205,7 @@ impl Observed {
             let in_a_row = figures.longest.map_or(0, |outage| outage.losses);
             let not_tried = track.series.local_errors(from);
             let exempt = track.stream == Stream::OtherName || interrupted.contains(&track.stream);
-            if track.stream.is_control() && !exempt && in_a_row > CONTROL_TOLERANCE {
+            if track.stream.is_control() && !exempt && track.is_failed_control(in_a_row) {
                 return Some(format!(
                     "it failed although nothing was done to it: {}",
                     track.told(event.called)

@@ -13,8 +13,6 @@ use meshproof_contract::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Good probes in a row that make a stream settled.
-pub const SETTLED: usize = 20;
 /// How long streams may take to be settled before the event.
 const BASELINE: Duration = Duration::from_secs(10);
 /// How long the machine may take to be quiet enough to begin.

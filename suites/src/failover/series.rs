@@ -77,6 +77,13 @@ impl Series {
         self.interval
     }
 
+    /// Probes in a row, good or lost, that settle how a stream is: those of 200 ms, and 5 at least.
+    pub fn enough(&self) -> usize {
+        usize::try_from(200_000 / self.interval.max(1))
+            .unwrap_or(usize::MAX)
+            .clamp(5, 20)
+    }
+
     /// When a probe was due.
     fn due(&self, number: u64) -> u64 {
         self.start + number * self.interval

@@ -1,6 +1,6 @@
 //! What streams may lose.
 
-use super::{CONTROL_TOLERANCE, Event, Observed};
+use super::{Event, Observed};
 use crate::failover::stream::Stream;
 use meshproof_contract::{Tally, Thresholds};
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Observed {
     fn silent_dns(&self, event: &Event) -> Option<String> {
         let control = self.track(Stream::OtherName)?;
         let longest = control.figures(event.called).longest?;
-        (longest.losses > CONTROL_TOLERANCE).then(|| {
+        control.is_failed_control(longest.losses).then(|| {
             format!(
                 "{}: cluster DNS did not answer for a name that nothing happened to: {}",
                 control.stream,
