@@ -202,6 +202,10 @@ impl Maker<'_> {
             container["securityContext"]["capabilities"]["add"] = json!([CAPTURE_CAPABILITY]);
             security = json!({"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}});
         }
+        if workload.network == PodNetwork::Pod {
+            // Container runtimes leave the kernel's `1 0`, with which no group may ping. A kubelet admits this one unasked.
+            security["sysctls"] = json!([{"name": "net.ipv4.ping_group_range", "value": "65532 65532"}]);
+        }
         let mut pod = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
@@ -317,8 +321,9 @@ mod tests {
                 inner["capabilities"] == json!({"drop": ["ALL"]}),
             ),
             (
-                "no sysctls, SELinux or AppArmor of its own",
-                outer["sysctls"].is_null() && outer["seLinuxOptions"].is_null(),
+                "no sysctls but one of the safe ones, no SELinux or AppArmor of its own",
+                (outer["sysctls"].as_array().into_iter().flatten()).all(|s| s["name"] == "net.ipv4.ping_group_range")
+                    && outer["seLinuxOptions"].is_null(),
             ),
         ];
         rules
@@ -335,6 +340,20 @@ mod tests {
         assert_eq!(broken(0), [""; 0]);
         assert_eq!(broken(1), [""; 0]);
         assert_eq!(broken(2), ["no host namespaces"]);
+    }
+
+    #[test]
+    fn pods_of_the_pod_network_may_ping_and_sysctls_of_nodes_stay_as_they_are() {
+        let security = |n: usize| {
+            make(|m, s| m.workload(s, &s.workloads[n]))["spec"]["template"]["spec"]["securityContext"].clone()
+        };
+        let own = security(0);
+        let range = format!("{0} {0}", own["runAsGroup"]);
+        assert_eq!(
+            own["sysctls"],
+            json!([{"name": "net.ipv4.ping_group_range", "value": range}])
+        );
+        assert!(security(2)["sysctls"].is_null(), "hostNetwork");
     }
 
     #[test]
