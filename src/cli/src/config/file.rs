@@ -39,7 +39,7 @@ pub struct ConfigFile {
     pub image: Option<String>,
     /// When the nodes pull it. As `--pull-policy`.
     pub pull_policy: Option<PullPolicy>,
-    /// Longest time of one trial. As `--timeout`.
+    /// Longest time of one trial: 180 s unless told, 420 s for one that runs alone. As `--timeout`.
     pub timeout: Option<Span>,
     /// How long the probe agents may take to become ready; their image may have to be pulled.
     pub ready_timeout: Option<Span>,
