@@ -11,6 +11,7 @@ pub mod context;
 pub mod discover;
 mod environment;
 mod exec;
+mod kubelets;
 mod lease;
 mod leftover;
 pub mod member;
