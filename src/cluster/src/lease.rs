@@ -131,7 +131,13 @@ impl Lease {
 
     fn keep(member: &Member, held: LeaseObject, progress: &Progress) -> Self {
         let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
-        let renewal = tokio::spawn(renew(member.clone(), held, stop.clone(), lost.clone(), progress.clone()));
+        let renewal = tokio::spawn(renew(
+            member.clone(),
+            held,
+            stop.clone(),
+            lost.clone(),
+            progress.clone(),
+        ));
         Self {
             member: member.clone(),
             stop,
@@ -209,12 +215,16 @@ async fn renew(
                 renewed = Instant::now();
             }
             Err(error) if error.is_conflict() || error.is_not_found() => {
-                progress.warning(format!("the Lease is lost, another run or an operator took it: {error}"));
+                progress.warning(format!(
+                    "the Lease is lost, another run or an operator took it: {error}"
+                ));
                 lost.cancel();
                 return held;
             }
             Err(error) if renewed.elapsed() > limit => {
-                progress.warning(format!("the Lease is lost, it was not renewed for {DURATION} s: {error}"));
+                progress.warning(format!(
+                    "the Lease is lost, it was not renewed for {DURATION} s: {error}"
+                ));
                 lost.cancel();
                 return held;
             }
