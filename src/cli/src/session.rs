@@ -20,11 +20,8 @@ use meshproof_cluster::{ClusterEnvironment, Contexts, DeployOptions, Progress, R
 use meshproof_contract::{Environment, Event, Exit, RunId, event::Phase};
 use meshproof_scenario::Scenario;
 use place::Place;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-/// How long agents may take to become ready: an image may have to be pulled, nothing more.
-const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// Clusters with agents in them.
 pub struct Session {
@@ -63,7 +60,7 @@ impl Session {
             .map_err(started_badly)?;
         let options = DeployOptions {
             image: place.image.clone(),
-            ready_within: place.ready_within.unwrap_or(READY_WITHIN),
+            ready_within: place.ready_within,
             thresholds: place.stated.thresholds.clone(),
             outside: place.stated.outside.clone(),
             disruptive: place.disruptive.clone(),

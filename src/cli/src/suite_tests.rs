@@ -1,7 +1,7 @@
 //! The suites as tests on a lab: `cargo test` and `cargo nextest` list and run single trials.
 
 use crate::{
-    command::run::{JOBS, TRIAL_TIMEOUT, execute, lab_clusters, new_run_id, scenarios},
+    command::run::{JOBS, LIMITS, execute, lab_clusters, new_run_id, scenarios},
     command::{runtime, suites},
     fatal::Fatal,
     session::{Session, consumer::Events, lab},
@@ -62,9 +62,10 @@ async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, Fatal> {
         Ok(session) => {
             let options = RunOptions {
                 jobs: arguments.jobs().unwrap_or(JOBS.into()),
-                timeout: TRIAL_TIMEOUT,
+                limits: LIMITS,
                 fail_fast: false,
                 cancel,
+                lost: session.lost(),
                 handle: Handle::current(),
                 printer: Printer::Stdout(arguments.clone()),
             };

@@ -29,6 +29,13 @@ pub(crate) async fn connect_all(
     let mut done = Vec::with_capacity(total);
     progress.waiting(format!("connections to {total} agents"));
     while let Some(one) = connecting.next().await {
+        let member = one.0.member();
+        for reason in member.kubelets().news() {
+            progress.warning(format!(
+                "{}: {reason}; its agents cannot be used: is the port open from the control plane to the node?",
+                member.name()
+            ));
+        }
         done.push(one);
         progress.waiting(format!("{} of {total} agents connected", done.len()));
     }

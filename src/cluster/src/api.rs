@@ -274,6 +274,21 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// What passes by itself in a second or two, so that a call that may be made again is: a leader election of etcd, a webhook's pod
+    /// that is being replaced, an API server that shuts down behind its balancer, a kept connection that was dropped.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Cause::Refused { code: 500, message } => ["etcdserver", "timed out", "failed calling webhook"]
+                .iter()
+                .any(|word| message.contains(word)),
+            Cause::Refused { code, .. } => matches!(code, 429 | 502 | 503 | 504),
+            Cause::Unreachable(outage) => matches!(outage, Outage::Other(_)),
+            _ => false,
+        }
+    }
+}
+
 /// Words of kubelets and API servers for streams that did not come about (cilium-cli and Kubernetes retry the same).
 pub(crate) fn is_transient_text(message: &str) -> bool {
     [

@@ -9,6 +9,7 @@ mod proxy;
 use crate::{
     ApiError, Contexts, Progress,
     api::{Cause, Operation},
+    home::{Homes, is_ready},
     member::Member,
 };
 use futures::future::try_join_all;
@@ -26,6 +27,8 @@ pub struct Discovery {
     pub claims: Vec<Claim>,
     /// Where Cilium's own pods are.
     pub(crate) cilium_namespaces: BTreeMap<ClusterName, String>,
+    /// Where replicas may go.
+    pub(crate) homes: BTreeMap<ClusterName, Homes>,
 }
 
 /// Reads all clusters at once.
@@ -33,28 +36,41 @@ pub async fn discover(contexts: &Contexts, progress: &Progress) -> Result<Discov
     progress.waiting("nodes and Cilium of each cluster");
     let found = try_join_all(contexts.members().iter().map(|member| one(member, progress))).await?;
     let mut discovery = Discovery::default();
-    for (cluster, claims, cilium_namespace) in found {
-        let name = cluster.name.clone();
+    for one in found {
+        let name = one.facts.name.clone();
         discovery
             .cilium_namespaces
-            .extend(cilium_namespace.map(|ns| (name, ns)));
-        discovery.clusters.push(cluster);
-        discovery.claims.extend(claims);
+            .extend(one.cilium_namespace.map(|ns| (name.clone(), ns)));
+        discovery.homes.extend(one.homes.map(|homes| (name, homes)));
+        discovery.clusters.push(one.facts);
+        discovery.claims.extend(one.claims);
     }
     Ok(discovery)
 }
 
-async fn one(member: &Member, progress: &Progress) -> Result<(ClusterFacts, Vec<Claim>, Option<String>), ApiError> {
+struct Found {
+    facts: ClusterFacts,
+    claims: Vec<Claim>,
+    cilium_namespace: Option<String>,
+    homes: Option<Homes>,
+}
+
+async fn one(member: &Member, progress: &Progress) -> Result<Found, ApiError> {
     let client = member.client();
-    let version = member.call(Operation::on("get", "/version"), client.apiserver_version());
-    let (version, nodes, cilium) = tokio::join!(version, nodes(member), cilium::find(member, progress));
+    let version = member.call_again(Operation::on("get", "/version"), || client.apiserver_version());
+    let params = ListParams::default();
+    let nodes = member.list_global::<Node>(&params);
+    let (version, nodes, cilium) = tokio::join!(version, nodes, cilium::find(member, progress));
     let nodes = allowed(nodes, progress, "agents are expected where the DaemonSets put them")?.unwrap_or_default();
     let cilium = cilium?;
     let claims = match &cilium {
         Some(found) => claims::from_config(member.name(), found),
         None => Vec::new(),
     };
-    let namespace = cilium.as_ref().map(|found| found.namespace.clone());
+    let cilium_namespace = cilium.as_ref().map(|found| found.namespace.clone());
+    let homes = Homes::of(&nodes);
+    let mut nodes: Vec<_> = nodes.iter().map(node).collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let facts = ClusterFacts {
         name: member.name().clone(),
         context: member.endpoint().context.clone(),
@@ -63,20 +79,17 @@ async fn one(member: &Member, progress: &Progress) -> Result<(ClusterFacts, Vec<
         dns: None,
         cilium: cilium.map(|found| found.facts),
     };
-    Ok((facts, claims, namespace))
-}
-
-async fn nodes(member: &Member) -> Result<Vec<NodeFacts>, ApiError> {
-    let nodes = member.list_global::<Node>(&ListParams::default()).await?;
-    let mut facts: Vec<_> = nodes.iter().map(node).collect();
-    facts.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(facts)
+    Ok(Found {
+        facts,
+        claims,
+        cilium_namespace,
+        homes,
+    })
 }
 
 fn node(node: &Node) -> NodeFacts {
     let (spec, status) = (node.spec.as_ref(), node.status.as_ref());
     let addresses = status.and_then(|s| s.addresses.as_ref()).into_iter().flatten();
-    let conditions = status.and_then(|s| s.conditions.as_ref()).into_iter().flatten();
     let mut pod_cidrs = spec.and_then(|s| s.pod_cidrs.clone()).unwrap_or_default();
     if pod_cidrs.is_empty() {
         pod_cidrs.extend(spec.and_then(|s| s.pod_cidr.clone()));
@@ -88,7 +101,7 @@ fn node(node: &Node) -> NodeFacts {
             .filter_map(|a| a.address.parse().ok())
             .collect(),
         pod_cidrs,
-        ready: conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        ready: is_ready(node),
         kernel: status
             .and_then(|s| s.node_info.as_ref())
             .map(|i| i.kernel_version.clone())

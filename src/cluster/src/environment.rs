@@ -133,7 +133,7 @@ impl Environment for ClusterEnvironment {
             namespace: object.namespace.clone(),
             ..Operation::on("get", dynamic_name(&resource.plural, &resource.group)).named(&object.name)
         };
-        let found = member.call(operation, api.get_opt(&object.name)).await?;
+        let found = member.call_again(operation, || api.get_opt(&object.name)).await?;
         Ok(found.map(|o| with_kind(json!(o), &object.api_version, &object.kind)))
     }
 
@@ -150,7 +150,8 @@ impl Environment for ClusterEnvironment {
             namespace: namespace.map(str::to_owned),
             ..Operation::on("list", dynamic_name(&resource.plural, &resource.group))
         };
-        let found = member.call(operation, api.list(&ListParams::default())).await?;
+        let params = ListParams::default();
+        let found = member.call_again(operation, || api.list(&params)).await?;
         // Items of a list leave out what the list says.
         let objects = found
             .items

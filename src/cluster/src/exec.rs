@@ -2,12 +2,13 @@
 
 use crate::{
     api::{ApiError, Operation, STREAM_VERBS, is_transient_text, one_line},
+    kubelets::SLOW,
     member::Member,
 };
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::api::AttachParams;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, time::Instant};
 
 /// Pauses between tries after a transport error.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
@@ -43,7 +44,7 @@ pub(crate) enum ExecError {
     Transport(String),
 }
 
-/// Runs a command; transport errors, which say nothing about it, are tried again.
+/// Runs a command; transport errors, which say nothing about it, are tried again unless they took long.
 pub(crate) async fn run(
     member: &Member,
     container: &Container<'_>,
@@ -52,6 +53,7 @@ pub(crate) async fn run(
 ) -> Result<Vec<u8>, ExecError> {
     let mut pauses = BACKOFF.iter();
     loop {
+        let begun = Instant::now();
         let error = match tokio::time::timeout(deadline, once(member, container, command)).await {
             Ok(Ok(output)) => return Ok(output),
             Ok(Err(error)) => error,
@@ -63,7 +65,7 @@ pub(crate) async fn run(
             _ => false,
         };
         match pauses.next() {
-            Some(pause) if again => tokio::time::sleep(*pause).await,
+            Some(pause) if again && begun.elapsed() < SLOW => tokio::time::sleep(*pause).await,
             _ => return Err(error),
         }
     }

@@ -84,7 +84,7 @@ impl Lease {
                 let mine = record(holder, None, Timestamp::now());
                 let params = PostParams::default();
                 match member.call(on("create"), api.create(&params, &mine)).await {
-                    Ok(held) => return Ok((Self::keep(member, held), None)),
+                    Ok(held) => return Ok((Self::keep(member, held, progress), None)),
                     Err(error) if error.is_conflict() => continue,
                     Err(error) => return Err(error.into()),
                 }
@@ -122,16 +122,22 @@ impl Lease {
                 .call(on("update"), api.replace(LEASE, &PostParams::default(), &mine))
                 .await
             {
-                Ok(held) => return Ok((Self::keep(member, held), taken_over)),
+                Ok(held) => return Ok((Self::keep(member, held, progress), taken_over)),
                 Err(error) if error.is_conflict() || error.is_not_found() => continue,
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn keep(member: &Member, held: LeaseObject) -> Self {
+    fn keep(member: &Member, held: LeaseObject, progress: &Progress) -> Self {
         let (stop, lost) = (CancellationToken::new(), CancellationToken::new());
-        let renewal = tokio::spawn(renew(member.clone(), held, stop.clone(), lost.clone()));
+        let renewal = tokio::spawn(renew(
+            member.clone(),
+            held,
+            stop.clone(),
+            lost.clone(),
+            progress.clone(),
+        ));
         Self {
             member: member.clone(),
             stop,
@@ -177,8 +183,14 @@ impl Drop for Lease {
     }
 }
 
-/// Renews until stopped; gives the Lease as last seen.
-async fn renew(member: Member, mut held: LeaseObject, stop: CancellationToken, lost: CancellationToken) -> LeaseObject {
+/// Renews until stopped; gives the Lease as last seen, and says why it is lost.
+async fn renew(
+    member: Member,
+    mut held: LeaseObject,
+    stop: CancellationToken,
+    lost: CancellationToken,
+    progress: Progress,
+) -> LeaseObject {
     let api = member.within::<LeaseObject>(NAMESPACE);
     let mut ticks = tokio::time::interval(RENEW);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -203,11 +215,16 @@ async fn renew(member: Member, mut held: LeaseObject, stop: CancellationToken, l
                 renewed = Instant::now();
             }
             Err(error) if error.is_conflict() || error.is_not_found() => {
+                progress.warning(format!(
+                    "the Lease is lost, another run or an operator took it: {error}"
+                ));
                 lost.cancel();
                 return held;
             }
             Err(error) if renewed.elapsed() > limit => {
-                tracing::warn!(%error, "the Lease could not be renewed in time");
+                progress.warning(format!(
+                    "the Lease is lost, it was not renewed for {DURATION} s: {error}"
+                ));
                 lost.cancel();
                 return held;
             }

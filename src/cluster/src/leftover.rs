@@ -3,6 +3,7 @@
 use crate::{
     ApiError, Progress,
     api::{Cause, Operation},
+    dead,
     member::{Member, dynamic_name},
     name::{MANAGED_BY, MANAGED_BY_VALUE, NAMESPACES, RUN, label_value, ours},
 };
@@ -57,7 +58,7 @@ pub(crate) enum Of<'a> {
 }
 
 impl Of<'_> {
-    fn selector(self) -> String {
+    pub(crate) fn selector(self) -> String {
         match self {
             Of::All => ours(),
             Of::OthersThan(run) => format!("{},{RUN}!={}", ours(), label_value(run.as_str())),
@@ -95,7 +96,7 @@ pub(crate) async fn foreign(member: &Member, namespace: &str) -> Result<Vec<Stri
             continue;
         };
         let operation = Operation::on("list", dynamic_name(&resource.plural, &resource.group)).within(namespace);
-        match member.call(operation, api.list(&selection)).await {
+        match member.call_again(operation, || api.list(&selection)).await {
             Ok(objects) => found.extend(objects.into_iter().map(|o| format!("{kind} {}", o.name_any()))),
             Err(error) if error.is_forbidden() || error.is_not_found() => {}
             Err(error) => return Err(error),
@@ -125,7 +126,7 @@ async fn delete(
         None => Operation::on(verb, plural.clone()),
     };
     let selection = ListParams::default().labels(&of.selector());
-    let found = match member.call(on("list"), api.list(&selection)).await {
+    let found = match member.call_again(on("list"), || api.list(&selection)).await {
         Ok(found) => found,
         // What may not even be listed was not made by a run with these rights.
         Err(error) if error.is_forbidden() || error.is_not_found() => return Ok(Vec::new()),
@@ -158,45 +159,58 @@ fn is_unknown_kind(error: &ApiError) -> bool {
     matches!(&error.cause, Cause::Other(message) if message.contains("Missing Kind") || message.contains("Missing Api Group"))
 }
 
-/// Waits until no pod of those runs is left in our namespaces.
+/// Waits until no pod of those runs is left in our namespaces; those that no kubelet ends are removed by force.
 pub(crate) async fn wait_pods_gone(member: &Member, of: Of<'_>, progress: &Progress) -> Result<(), EnvironmentError> {
     let end = Instant::now() + PODS_GONE_WITHIN;
     for namespace in NAMESPACES {
-        let selection = watcher::Config::default().labels(&of.selector());
-        let mut changes = pin!(watcher(member.within::<Pod>(namespace), selection).default_backoff());
-        let mut left = BTreeSet::new();
-        loop {
-            let last = || {
-                let names: Vec<_> = left.iter().map(String::as_str).collect();
-                format!("{} pods in {namespace}: {}", names.len(), names.join(", "))
-            };
-            let change = match tokio::time::timeout_at(end, changes.next()).await {
-                Ok(Some(change)) => change,
-                Ok(None) | Err(_) => {
-                    return Err(EnvironmentError::Deadline {
-                        cluster: member.name().clone(),
-                        operation: "see the pods of an earlier run go".to_owned(),
-                        seconds: PODS_GONE_WITHIN.as_secs(),
-                        last: last(),
-                    });
-                }
-            };
-            match change {
-                Ok(watcher::Event::Init) => left.clear(),
-                Ok(watcher::Event::InitApply(pod) | watcher::Event::Apply(pod)) => {
-                    left.insert(pod.name_any());
-                }
-                Ok(watcher::Event::Delete(pod)) => {
-                    left.remove(&pod.name_any());
-                    if left.is_empty() {
-                        break;
-                    }
-                }
-                Ok(watcher::Event::InitDone) if left.is_empty() => break,
-                Ok(watcher::Event::InitDone) => progress.waiting(format!("{}: {} to go", member.name(), last())),
-                Err(error) => tracing::debug!(%error, "watch of pods failed, trying again"),
-            }
+        tokio::select! {
+            gone = see_pods_go(member, namespace, of, end, progress) => gone?,
+            never = dead::remove(member, namespace, of, progress) => match never {},
         }
     }
     Ok(())
+}
+
+async fn see_pods_go(
+    member: &Member,
+    namespace: &str,
+    of: Of<'_>,
+    end: Instant,
+    progress: &Progress,
+) -> Result<(), EnvironmentError> {
+    let selection = watcher::Config::default().labels(&of.selector());
+    let mut changes = pin!(watcher(member.within::<Pod>(namespace), selection).default_backoff());
+    let mut left = BTreeSet::new();
+    loop {
+        let last = || {
+            let names: Vec<_> = left.iter().map(String::as_str).collect();
+            format!("{} pods in {namespace}: {}", names.len(), names.join(", "))
+        };
+        let change = match tokio::time::timeout_at(end, changes.next()).await {
+            Ok(Some(change)) => change,
+            Ok(None) | Err(_) => {
+                return Err(EnvironmentError::Deadline {
+                    cluster: member.name().clone(),
+                    operation: "see the pods of an earlier run go".to_owned(),
+                    seconds: PODS_GONE_WITHIN.as_secs(),
+                    last: last(),
+                });
+            }
+        };
+        match change {
+            Ok(watcher::Event::Init) => left.clear(),
+            Ok(watcher::Event::InitApply(pod) | watcher::Event::Apply(pod)) => {
+                left.insert(pod.name_any());
+            }
+            Ok(watcher::Event::Delete(pod)) => {
+                left.remove(&pod.name_any());
+                if left.is_empty() {
+                    return Ok(());
+                }
+            }
+            Ok(watcher::Event::InitDone) if left.is_empty() => return Ok(()),
+            Ok(watcher::Event::InitDone) => progress.waiting(format!("{}: {} to go", member.name(), last())),
+            Err(error) => tracing::debug!(%error, "watch of pods failed, trying again"),
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use crate::{
     ApiError, Progress,
     api::Operation,
+    dead,
+    leftover::Of,
     member::Member,
     name::{FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE, RUN},
 };
@@ -136,14 +138,21 @@ pub(crate) async fn delete(member: &Member, name: &str) -> Result<(), NamespaceE
     }
 }
 
-/// Waits until a namespace is gone, telling what is left in it.
+/// Waits until a namespace is gone, telling what is left in it; pods of ours that no kubelet ends are removed by force.
 pub(crate) async fn wait_gone(member: &Member, name: &str, progress: &Progress) -> Result<(), NamespaceError> {
+    tokio::select! {
+        gone = see_go(member, name, progress) => gone,
+        never = dead::remove(member, name, Of::All, progress) => match never {},
+    }
+}
+
+async fn see_go(member: &Member, name: &str, progress: &Progress) -> Result<(), NamespaceError> {
     let api: Api<Namespace> = Api::all(member.client());
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = pin!(watcher(api, only).default_backoff());
     let end = Instant::now() + GONE_WITHIN;
     let mut last = "nothing".to_owned();
-    let mut is_there = false;
+    let (mut is_there, mut is_told) = (false, false);
     progress.waiting(format!("{}: namespace {name} to go", member.name()));
     loop {
         let change = match tokio::time::timeout_at(end, changes.next()).await {
@@ -162,6 +171,13 @@ pub(crate) async fn wait_gone(member: &Member, name: &str, progress: &Progress) 
             Ok(watcher::Event::InitApply(found) | watcher::Event::Apply(found)) => {
                 is_there = true;
                 last = what_is_left(&found);
+                if let Some(failing) = undiscovered(&found).filter(|_| !std::mem::replace(&mut is_told, true)) {
+                    progress.warning(format!(
+                        "{}: namespace {name} cannot go while an APIService does not answer: {failing}; see `kubectl --context {} get apiservices`",
+                        member.name(),
+                        member.endpoint().context
+                    ));
+                }
                 progress.waiting(format!("{}: namespace {name} to go: {last}", member.name()));
             }
             Ok(watcher::Event::InitDone) if is_there => {}
@@ -180,11 +196,22 @@ pub(crate) async fn wait_gone(member: &Member, name: &str, progress: &Progress) 
 async fn get(member: &Member, name: &str) -> Result<Option<Namespace>, ApiError> {
     let api: Api<Namespace> = Api::all(member.client());
     let operation = Operation::on("get", "namespaces").named(name);
-    member.call(operation, api.get_opt(name)).await
+    member.call_again(operation, || api.get_opt(name)).await
 }
 
 pub(crate) fn is_ours(namespace: &Namespace) -> bool {
     namespace.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGED_BY_VALUE)
+}
+
+/// Which API groups keep the namespace controller from knowing what is in the namespace, in its words.
+fn undiscovered(namespace: &Namespace) -> Option<String> {
+    let conditions = namespace.status.as_ref()?.conditions.as_ref()?;
+    let failing = conditions
+        .iter()
+        .find(|c| c.type_ == "NamespaceDeletionDiscoveryFailure" && c.status == "True")?;
+    Some(crate::api::one_line(
+        failing.message.as_deref().unwrap_or("no group is named"),
+    ))
 }
 
 fn what_is_left(namespace: &Namespace) -> String {
@@ -199,5 +226,27 @@ fn what_is_left(namespace: &Namespace) -> String {
     match told {
         Some(message) => format!("{phase}: {}", crate::api::one_line(message)),
         None => phase.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_api_service_that_does_not_answer_is_told() {
+        let with = |status: &str| -> Namespace {
+            serde_json::from_value(json!({"status": {"phase": "Terminating", "conditions": [{
+                "type": "NamespaceDeletionDiscoveryFailure", "status": status, "reason": "DiscoveryFailed",
+                "message": "Discovery failed for some groups, 1 failing:\n metrics.k8s.io/v1beta1: stale GroupVersion discovery",
+            }]}}))
+            .expect("a namespace")
+        };
+        assert_eq!(
+            undiscovered(&with("True")).as_deref(),
+            Some("Discovery failed for some groups, 1 failing: metrics.k8s.io/v1beta1: stale GroupVersion discovery")
+        );
+        assert_eq!(undiscovered(&with("False")), None);
     }
 }

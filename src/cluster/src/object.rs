@@ -1,5 +1,6 @@
 //! The objects that a run deploys, as they are applied. Pure: what goes in decides what comes out.
 
+use crate::home::Homes;
 use crate::name::{
     AGENT_COMMAND, CONTAINER, MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, PEER_NAMESPACE, RUN, SCENARIO, WORKLOAD,
     home_of, label_value, run_labels,
@@ -47,6 +48,8 @@ pub struct Maker<'a> {
     pub cluster: &'a ClusterName,
     /// The agents' image.
     pub image: &'a Image,
+    /// Where replicas may go; none: anywhere.
+    pub homes: Option<&'a Homes>,
 }
 
 /// Name of a workload's DaemonSet or Deployment.
@@ -202,6 +205,10 @@ impl Maker<'_> {
             container["securityContext"]["capabilities"]["add"] = json!([CAPTURE_CAPABILITY]);
             security = json!({"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}});
         }
+        if workload.network == PodNetwork::Pod {
+            // Container runtimes leave the kernel's `1 0`, with which no group may ping. A kubelet admits this one unasked.
+            security["sysctls"] = json!([{"name": "net.ipv4.ping_group_range", "value": "65532 65532"}]);
+        }
         let mut pod = json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
@@ -224,6 +231,10 @@ impl Maker<'_> {
                 "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": {"matchLabels": selector(&scenario.name, &workload.name)},
             }]);
+            if let Some(homes) = self.homes {
+                pod["affinity"] = homes.affinity();
+                pod["tolerations"] = homes.tolerations();
+            }
         }
         pod
     }
@@ -236,6 +247,7 @@ fn selector(scenario: &str, workload: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::home::tests::node;
     use k8s_openapi::api::{apps, core};
     use meshproof_scenario::parse;
 
@@ -251,6 +263,7 @@ mod tests {
             run: &"run-1".into(),
             cluster: &"infra".into(),
             image: &image,
+            homes: None,
         };
         f(maker, &scenario)
     }
@@ -317,8 +330,9 @@ mod tests {
                 inner["capabilities"] == json!({"drop": ["ALL"]}),
             ),
             (
-                "no sysctls, SELinux or AppArmor of its own",
-                outer["sysctls"].is_null() && outer["seLinuxOptions"].is_null(),
+                "no sysctls but one of the safe ones, no SELinux or AppArmor of its own",
+                (outer["sysctls"].as_array().into_iter().flatten()).all(|s| s["name"] == "net.ipv4.ping_group_range")
+                    && outer["seLinuxOptions"].is_null(),
             ),
         ];
         rules
@@ -335,6 +349,48 @@ mod tests {
         assert_eq!(broken(0), [""; 0]);
         assert_eq!(broken(1), [""; 0]);
         assert_eq!(broken(2), ["no host namespaces"]);
+    }
+
+    #[test]
+    fn replicas_go_to_homes_and_daemons_everywhere() {
+        let nodes = [node("apps-1", "True", json!({})), node("apps-2", "Unknown", json!({}))];
+        let homes = Homes::of(&nodes).expect("a home");
+        let pod = |n: usize| {
+            let homed = |m: Maker<'_>, s: &Scenario| {
+                Maker {
+                    homes: Some(&homes),
+                    ..m
+                }
+                .workload(s, &s.workloads[n])
+            };
+            make(homed)["spec"]["template"]["spec"].clone()
+        };
+        let everywhere = json!([{"operator": "Exists"}]);
+        assert_eq!(
+            (&pod(0)["tolerations"], &pod(0)["affinity"]),
+            (&everywhere, &Value::Null)
+        );
+        assert_eq!(pod(1)["affinity"], homes.affinity());
+        assert_ne!(pod(1)["tolerations"], everywhere);
+        let unknown = make(|m, s| m.workload(s, &s.workloads[1]))["spec"]["template"]["spec"].clone();
+        assert_eq!(
+            (&unknown["tolerations"], &unknown["affinity"]),
+            (&everywhere, &Value::Null)
+        );
+    }
+
+    #[test]
+    fn pods_of_the_pod_network_may_ping_and_sysctls_of_nodes_stay_as_they_are() {
+        let security = |n: usize| {
+            make(|m, s| m.workload(s, &s.workloads[n]))["spec"]["template"]["spec"]["securityContext"].clone()
+        };
+        let own = security(0);
+        let range = format!("{0} {0}", own["runAsGroup"]);
+        assert_eq!(
+            own["sysctls"],
+            json!([{"name": "net.ipv4.ping_group_range", "value": range}])
+        );
+        assert!(security(2)["sysctls"].is_null(), "hostNetwork");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod cause;
 mod census;
 pub(crate) mod endpoints;
+mod limit;
 
 pub(crate) use census::{Census, Expected, Number, ReadyPod, State, restarts, state};
 
@@ -15,8 +16,9 @@ use crate::{
 use futures::{StreamExt, stream::select_all};
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
 use kube::runtime::{WatchStreamExt, watcher};
+use limit::Limit;
 use meshproof_contract::{RunId, facts::MissingAgent};
-use std::{collections::BTreeSet, pin::pin, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 /// How long a state that does not look like progress (an image that cannot be pulled, no node that fits) may last
@@ -35,15 +37,15 @@ pub(crate) struct Readiness {
     pub missing: Vec<MissingAgent>,
 }
 
-/// Waits until all pods of a run are ready, or none of the others seems to come, or the deadline is over.
+/// Waits until all pods of a run are ready, or none of the others seems to come, or the time is over: that of the operators,
+/// or what [`Limit`] gives as long as pods get on.
 pub(crate) async fn wait(
     member: &Member,
     run: &RunId,
-    expected: Vec<Expected>,
-    deadline: Duration,
+    mut census: Census,
+    within: Option<Duration>,
     progress: &Progress,
 ) -> Result<Readiness, ApiError> {
-    let mut census = Census::new(member.name().clone(), expected);
     let namespaces: BTreeSet<&str> = NAMESPACES.into_iter().filter(|ns| census.uses(ns)).collect();
     let selection = watcher::Config::default().labels(&of_run(run));
     let mut changes = select_all(namespaces.iter().map(|ns| {
@@ -56,12 +58,13 @@ pub(crate) async fn wait(
             .boxed()
     }));
     let start = Instant::now();
-    let mut end = pin!(sleep_until(start + deadline));
+    let mut limit = Limit::new(start, within);
     let mut quiet_since = start;
     let (mut shape_before, mut told_before, mut told_at, mut ready_before) = (None, String::new(), start, usize::MAX);
     let mut ticks = tokio::time::interval(TELL_EVERY);
     loop {
         let pending = census.missing();
+        limit.take(census.steps(), Instant::now());
         if census.is_complete() && pending.is_empty() {
             break;
         }
@@ -80,10 +83,10 @@ pub(crate) async fn wait(
             progress.waiting(&told);
             (told_before, told_at, ready_before) = (told, Instant::now(), ready);
         }
-        // With somebody still on the way there is only the deadline.
+        // With somebody still on the way there is only the limit.
         let give_up = match census.is_complete() && census.is_hopeless() {
-            true => quiet_since + PATIENCE,
-            false => start + deadline,
+            true => limit.end().min(quiet_since + PATIENCE),
+            false => limit.end(),
         };
         tokio::select! {
             change = changes.next() => match change {
@@ -92,7 +95,6 @@ pub(crate) async fn wait(
             },
             _ = ticks.tick() => {}
             () = sleep_until(give_up) => break,
-            () = &mut end => break,
         }
     }
     let mut missing = Vec::new();

@@ -15,6 +15,11 @@ use std::{
 /// Clusters with agents in them. The harness implements it over the Kubernetes API; tests implement it in memory.
 #[async_trait]
 pub trait Environment: Send + Sync {
+    /// Tells the worlds of one process apart; what stands before an environment has its number.
+    fn world(&self) -> usize {
+        std::ptr::from_ref(self).cast::<()>() as usize
+    }
+
     /// What was found before the checks started.
     fn facts(&self) -> Arc<Facts>;
 
@@ -36,7 +41,8 @@ pub trait Environment: Send + Sync {
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, EnvironmentError>;
 
-    /// Applies an object (server-side) in a namespace of this run; the run's labels are added. Refused elsewhere.
+    /// Applies an object (server-side) in a namespace of this run; the run's labels are added. Refused elsewhere. The object is
+    /// the trial's own: it is deleted after a trial that could not end by itself.
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError>;
 
     /// Changes an object of this run (JSON merge patch: null removes a key); it must exist.
@@ -78,8 +84,8 @@ pub trait Environment: Send + Sync {
     /// Ends a capture; all that it has seen.
     async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError>;
 
-    /// Disturbs what is not this run's own, where the operators allow it. It is undone by [`Environment::restore`], and at
-    /// the end of the run if a check did not come to that.
+    /// Disturbs what is not this run's own, where the operators allow it. It is undone by [`Environment::restore`]; after the
+    /// trial, or at the end of the run, if a check did not come to that.
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError>;
 
     /// Undoes a disruption; one that is not in force is no error.

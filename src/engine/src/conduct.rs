@@ -1,9 +1,9 @@
-//! One trial from admission to verdict: preconditions, deadline, panic, cancellation.
+//! One trial from admission to verdict: preconditions, deadline, panic, cancellation, and what is left of it.
 //!
 //! Asynchronous and free of libtest-mimic, so that its timing is tested on a paused clock.
 
-use crate::{admission::Gate, plan::Trial, precondition::unmet, summary::Summary};
-use meshproof_contract::{CheckContext, Environment, Event, TrialName, Verdict, check::Notes};
+use crate::{admission::Gate, footprint::Footprint, plan::Trial, precondition::unmet, summary::Summary};
+use meshproof_contract::{Admission, CheckContext, Environment, Event, TrialName, Verdict, check::Notes};
 use std::{
     any::Any,
     collections::BTreeSet,
@@ -16,17 +16,41 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// How long a task that was aborted may take to end: one that awaits ends at once.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long undoing may take; a node that comes back is the longest.
+const UNDONE_WITHIN: Duration = Duration::from_secs(180);
+
 /// What all trials of a run share.
 pub(crate) struct Conductor {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) gate: Gate,
-    /// Longest time of one trial, from admission.
-    pub(crate) timeout: Duration,
+    pub(crate) limits: Limits,
     pub(crate) cancel: CancellationToken,
+    /// Cancelled when the clusters are not the run's own any more.
+    pub(crate) lost: CancellationToken,
     /// Whether the first failure ends the run.
     pub(crate) fail_fast: bool,
     pub(crate) state: Mutex<State>,
+}
+
+/// Longest times of one trial, from admission.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of one that runs beside others.
+    pub shared: Duration,
+    /// Of one that runs alone: it may wait for a node or a whole cluster to come back.
+    pub exclusive: Duration,
+}
+
+impl Limits {
+    fn of(self, admission: Admission) -> Duration {
+        match admission {
+            Admission::Shared => self.shared,
+            Admission::Exclusive => self.exclusive,
+        }
+    }
 }
 
 /// What the trials so far have led to.
@@ -43,19 +67,25 @@ impl Conductor {
         let permit = tokio::select! {
             biased;
             () = self.cancel.cancelled() => None,
+            () = self.lost.cancelled() => None,
             permit = self.gate.admit(trial.admission()) => Some(permit),
         };
         let started = Instant::now();
-        let (verdict, notes) = match (&permit, self.not_to_start()) {
-            (None, _) => (
-                self.interrupted("interrupted before it started".to_owned()),
-                Notes::default(),
-            ),
-            (_, Some(verdict)) => (verdict, Notes::default()),
-            (Some(_), None) => match unmet(trial.check.needs(), &trial.instance, &self.environment.facts()) {
-                Some(verdict) => (verdict, Notes::default()),
-                None => self.observe(trial).await,
-            },
+        let barred = match permit {
+            None => Some(self.ended("before it started")),
+            Some(_) => self.not_to_start(),
+        };
+        let barred = barred.or_else(|| unmet(trial.check.needs(), &trial.instance, &self.environment.facts()));
+        let (verdict, notes, micros) = match barred {
+            Some(verdict) => (verdict, Notes::default(), micros(started)),
+            None => {
+                let observed = self.observe(trial).await;
+                let micros = micros(started);
+                if let Some(footprint) = observed.left {
+                    self.undo(trial, &footprint).await;
+                }
+                (observed.verdict, observed.notes, micros)
+            }
         };
         let verdict = witnessed(verdict);
         self.with_state(|state| {
@@ -68,7 +98,7 @@ impl Conductor {
         self.tell(Event::TrialFinished {
             trial: trial.name.clone(),
             verdict: verdict.clone(),
-            micros: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            micros,
             measurements: notes.measurements,
             evidence: notes.evidence,
         });
@@ -86,40 +116,68 @@ impl Conductor {
 
     /// The check runs as a task of its own, so that one that panics, or that blocks its thread instead of awaiting,
     /// takes neither its trial nor the run along. A task that ignores its end is left behind, not waited for.
-    async fn observe(&self, trial: &Trial) -> (Verdict, Notes) {
+    async fn observe(&self, trial: &Trial) -> Observed {
         self.tell(Event::TrialStarted {
             trial: trial.name.clone(),
         });
-        let context = CheckContext::new(self.environment.clone(), trial.instance.clone());
+        let footprint = Arc::new(Footprint::new(self.environment.clone()));
+        let context = CheckContext::new(footprint.clone(), trial.instance.clone());
         let (check, own) = (trial.check, context.clone());
+        let limit = self.limits.of(trial.admission());
         let started = Instant::now();
         let mut task = tokio::spawn(async move { check.run(&own).await });
-        let verdict = tokio::select! {
-            ended = timeout(self.timeout, &mut task) => match ended {
-                Ok(Ok(verdict)) => verdict,
+        let (verdict, left) = tokio::select! {
+            ended = timeout(limit, &mut task) => match ended {
+                Ok(Ok(verdict)) => (verdict, None),
                 Ok(Err(error)) => match error.try_into_panic() {
-                    Ok(payload) => Verdict::inconclusive(format!(
+                    Ok(payload) => (Verdict::inconclusive(format!(
                         "the check itself panicked, which is a defect of meshproof: {}",
                         panic_message(payload.as_ref())
-                    )),
-                    Err(_) => self.interrupted("the runtime ended while it ran".to_owned()),
+                    )), Some(footprint)),
+                    Err(_) => (self.ended("when the runtime ended"), None),
                 },
-                Err(_) => Verdict::inconclusive(format!(
-                    "gave up after {}, the longest time for one check (--timeout)",
-                    seconds(self.timeout)
-                )),
+                Err(_) => {
+                    task.abort();
+                    // What it began is over before it is undone.
+                    let _ = timeout(LAST_WORDS, &mut task).await;
+                    (Verdict::inconclusive(format!(
+                        "gave up after {}, the longest time for one check (--timeout)",
+                        seconds(limit)
+                    )), Some(footprint))
+                }
             },
-            () = self.cancel.cancelled() => {
-                self.interrupted(format!("interrupted after {}", seconds(started.elapsed())))
-            }
+            // Whoever ends the run undoes everything.
+            () = self.cancel.cancelled() => (self.ended(&format!("after {}", seconds(started.elapsed()))), None),
+            () = self.lost.cancelled() => (self.ended(&format!("after {}", seconds(started.elapsed()))), None),
         };
         task.abort();
-        (verdict, context.take_notes())
+        Observed {
+            verdict,
+            notes: context.take_notes(),
+            left,
+        }
+    }
+
+    /// Undoes what a trial left that did not end by itself. Its permit is held meanwhile: no trial that must be alone sees it.
+    async fn undo(&self, trial: &Trial, footprint: &Footprint) {
+        let warn = |what: String| {
+            self.tell(Event::Warning {
+                message: format!("{}: what it left was not undone: {what}", trial.name),
+            });
+        };
+        tokio::select! {
+            undone = timeout(UNDONE_WITHIN, footprint.erase()) => match undone {
+                Ok(failures) => failures.into_iter().for_each(|failure| warn(failure.to_string())),
+                Err(_) => warn(format!("gave up after {}", seconds(UNDONE_WITHIN))),
+            },
+            () = self.cancel.cancelled() => {}
+            () = self.lost.cancelled() => {}
+        }
     }
 
     fn not_to_start(&self) -> Option<Verdict> {
-        if self.cancel.is_cancelled() {
-            return Some(self.interrupted("interrupted before it started".to_owned()));
+        if self.cancel.is_cancelled() || self.lost.is_cancelled() {
+            return Some(self.ended("before it started"));
         }
         if !self.fail_fast {
             return None;
@@ -130,9 +188,15 @@ impl Conductor {
         )))
     }
 
-    fn interrupted(&self, why: String) -> Verdict {
+    /// The run ends before the trial does: by somebody's wish, or because the clusters are not its own any more.
+    fn ended(&self, when: &str) -> Verdict {
+        if self.lost.is_cancelled() && !self.cancel.is_cancelled() {
+            return Verdict::inconclusive(format!(
+                "given up {when}, since the Lease of this run was lost: another run may be changing what is observed"
+            ));
+        }
         self.with_state(|state| state.summary.interrupted = true);
-        Verdict::Inconclusive { why }
+        Verdict::inconclusive(format!("interrupted {when}"))
     }
 
     /// A consumer that went away does not end the run: the summary still tells what happened.
@@ -145,6 +209,18 @@ impl Conductor {
     fn with_state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What came of a check.
+struct Observed {
+    verdict: Verdict,
+    notes: Notes,
+    /// Of a check that did not end by itself.
+    left: Option<Arc<Footprint>>,
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A pass without a witness is none, however a check came to it.
@@ -178,7 +254,7 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::fake::{FakeCheck, World, trial};
-    use meshproof_contract::{Admission, Witness};
+    use meshproof_contract::Witness;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     fn conductor(jobs: usize) -> (Conductor, UnboundedReceiver<Event>) {
@@ -187,8 +263,12 @@ mod tests {
             environment: Arc::new(World::default()),
             events,
             gate: Gate::new(jobs),
-            timeout: Duration::from_secs(30),
+            limits: Limits {
+                shared: Duration::from_secs(30),
+                exclusive: Duration::from_secs(70),
+            },
             cancel: CancellationToken::new(),
+            lost: CancellationToken::new(),
             fail_fast: false,
             state: Mutex::default(),
         };
@@ -239,6 +319,77 @@ mod tests {
             matches!(&told[1], Event::TrialFinished { micros: 30_000_000, evidence, .. } if evidence.len() == 1),
             "{told:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_runs_alone_has_a_limit_of_its_own() {
+        let (conductor, _events) = conductor(1);
+        let check = FakeCheck::passing("a::b")
+            .admission(Admission::Exclusive)
+            .lasting(Duration::from_secs(69));
+        assert_eq!(conductor.conduct(&trial(check)).await.word(), "pass");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_aborted_trial_left_is_undone_before_the_next_one_starts() {
+        for aborted in [
+            FakeCheck::passing("a::slow").lasting(Duration::from_secs(3600)),
+            FakeCheck::panicking("a::broken", "oh"),
+        ] {
+            let (mut conductor, mut events) = conductor(1);
+            let world = Arc::new(World::willing());
+            conductor.environment = world.clone();
+            let slow = trial(aborted.disrupting().admission(Admission::Exclusive));
+            let next = trial(
+                FakeCheck::passing("a::next")
+                    .disrupting()
+                    .admission(Admission::Exclusive),
+            );
+            let (first, second) = tokio::join!(conductor.conduct(&slow), conductor.conduct(&next));
+            assert_eq!((first.word(), second.word()), ("inconclusive", "pass"));
+            let what = "infra: scale clustermesh-apiserver to zero";
+            let calls = [
+                format!("disrupt {what}"),
+                format!("restore {what}"),
+                format!("disrupt {what}"),
+            ];
+            assert_eq!(world.calls(), calls, "and what ended by itself is left as it is");
+            assert!(!told(&mut events).iter().any(|e| matches!(e, Event::Warning { .. })));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_undone_is_a_warning_with_the_trials_name() {
+        let (conductor, mut events) = conductor(1);
+        let check = FakeCheck::panicking("a::broken", "oh").disrupting();
+        conductor.conduct(&trial(check)).await;
+        let warned = told(&mut events).into_iter().find_map(|e| match e {
+            Event::Warning { message } => Some(message),
+            _ => None,
+        });
+        let warned = warned.expect("a warning");
+        assert!(
+            warned.starts_with("a::broken[infra]: what it left was not undone"),
+            "{warned}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_lease_ends_the_run_as_one_that_cannot_tell() {
+        let (conductor, _events) = conductor(1);
+        let running = trial(FakeCheck::passing("a::long").lasting(Duration::from_secs(20)));
+        let waiting = trial(FakeCheck::passing("a::next").admission(Admission::Exclusive));
+        let (first, second, ()) = tokio::join!(conductor.conduct(&running), conductor.conduct(&waiting), async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            conductor.lost.cancel();
+        });
+        let (first, second) = (why(first), why(second));
+        assert!(first.starts_with("given up after 2 s, since the Lease"), "{first}");
+        assert!(
+            second.starts_with("given up before it started, since the Lease"),
+            "{second}"
+        );
+        assert_eq!(conductor.summary().exit().code(), 3);
     }
 
     #[tokio::test(start_paused = true)]

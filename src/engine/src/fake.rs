@@ -9,7 +9,10 @@ use meshproof_contract::{
     StreamReport, StreamSpec, Suite, Verdict, Witness, facts::PodNetwork,
 };
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 /// A check that does what it is told.
 pub(crate) struct FakeCheck {
@@ -18,6 +21,7 @@ pub(crate) struct FakeCheck {
     needs: Needs,
     lasts: Duration,
     note: Option<&'static str>,
+    disrupts: bool,
     end: End,
 }
 
@@ -34,6 +38,7 @@ impl FakeCheck {
             needs: Needs::default(),
             lasts: Duration::ZERO,
             note: None,
+            disrupts: false,
             end,
         }
     }
@@ -80,6 +85,10 @@ impl FakeCheck {
     pub(crate) fn lasting(self, lasts: Duration) -> Self {
         Self { lasts, ..self }
     }
+    /// Disturbs the world and does not undo it.
+    pub(crate) fn disrupting(self) -> Self {
+        Self { disrupts: true, ..self }
+    }
     pub(crate) fn noting(self, note: &'static str) -> Self {
         Self {
             note: Some(note),
@@ -114,6 +123,10 @@ impl Check for FakeCheck {
     async fn run(&self, context: &CheckContext) -> Verdict {
         if let Some(note) = self.note {
             context.evidence(note);
+        }
+        if self.disrupts {
+            let (cluster, what) = (context.instance.from(), Disruption::MeshApiServerDown);
+            let _ = context.environment.disrupt(cluster, &what).await;
         }
         tokio::time::sleep(self.lasts).await;
         match &self.end {
@@ -172,11 +185,37 @@ pub(crate) fn claim(cluster: &str, kind: ClaimKind) -> Claim {
     }
 }
 
-/// An environment that knows its facts and refuses everything else.
+/// An environment that knows its facts, and refuses everything else or takes down what is done to it.
 #[derive(Default)]
-pub(crate) struct World(Arc<Facts>);
+pub(crate) struct World {
+    facts: Arc<Facts>,
+    calls: Option<Mutex<Vec<String>>>,
+}
 
 impl World {
+    /// A world that can be changed.
+    pub(crate) fn willing() -> Self {
+        Self {
+            calls: Some(Mutex::default()),
+            ..Self::default()
+        }
+    }
+    /// What was done to it.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let calls = self.calls.as_ref().expect("a willing world");
+        calls.lock().expect("no panic").clone()
+    }
+    pub(crate) fn forget(&self) {
+        let calls = self.calls.as_ref().expect("a willing world");
+        calls.lock().expect("no panic").clear();
+    }
+    fn change<T>(&self, cluster: &ClusterName, call: String, answer: T) -> Result<T, EnvironmentError> {
+        let Some(calls) = &self.calls else {
+            return Self::refuse(cluster, &call);
+        };
+        calls.lock().expect("no panic").push(call);
+        Ok(answer)
+    }
     fn refuse<T>(cluster: &ClusterName, operation: &str) -> Result<T, EnvironmentError> {
         let (operation, reason) = (operation.to_owned(), "this world is a fake".to_owned());
         Err(EnvironmentError::Api {
@@ -190,7 +229,7 @@ impl World {
 #[async_trait]
 impl Environment for World {
     fn facts(&self) -> Arc<Facts> {
-        self.0.clone()
+        self.facts.clone()
     }
     async fn probe(&self, agent: &AgentId, _: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
         Self::refuse(&agent.cluster, "probe")
@@ -210,11 +249,11 @@ impl Environment for World {
     ) -> Result<Vec<Value>, EnvironmentError> {
         Self::refuse(cluster, "list")
     }
-    async fn apply(&self, cluster: &ClusterName, _: Value) -> Result<Value, EnvironmentError> {
-        Self::refuse(cluster, "apply")
+    async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
+        self.change(cluster, "apply".to_owned(), object)
     }
-    async fn delete(&self, cluster: &ClusterName, _: &ObjectRef) -> Result<(), EnvironmentError> {
-        Self::refuse(cluster, "delete")
+    async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        self.change(cluster, format!("delete {}", object.name), ())
     }
     async fn patch(&self, cluster: &ClusterName, _: &ObjectRef, _: Value) -> Result<Value, EnvironmentError> {
         Self::refuse(cluster, "patch")
@@ -246,10 +285,10 @@ impl Environment for World {
     async fn stop_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
         Self::refuse(&agent.cluster, "stop a capture")
     }
-    async fn disrupt(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
-        Self::refuse(cluster, "disrupt")
+    async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
+        self.change(cluster, format!("disrupt {cluster}: {disruption}"), ())
     }
-    async fn restore(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
-        Self::refuse(cluster, "restore")
+    async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
+        self.change(cluster, format!("restore {cluster}: {disruption}"), ())
     }
 }

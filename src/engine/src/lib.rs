@@ -6,6 +6,7 @@
 
 mod admission;
 mod conduct;
+mod footprint;
 mod harness;
 mod plan;
 mod precondition;
@@ -16,6 +17,7 @@ mod summary;
 #[cfg(test)]
 mod fake;
 
+pub use conduct::Limits;
 pub use harness::{TestArguments, ignore_all};
 pub use plan::{Plan, Trial};
 pub use run::{Printer, RunOptions, run};

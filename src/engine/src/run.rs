@@ -2,7 +2,7 @@
 
 use crate::{
     admission::Gate,
-    conduct::{Conductor, State},
+    conduct::{Conductor, Limits, State},
     harness::TestArguments,
     plan::Plan,
     summary::Summary,
@@ -14,7 +14,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 use tokio::{runtime::Handle, sync::mpsc::UnboundedSender};
 use tokio_util::sync::CancellationToken;
@@ -24,12 +23,14 @@ use tokio_util::sync::CancellationToken;
 pub struct RunOptions {
     /// Shared trials at once; at least one.
     pub jobs: usize,
-    /// Longest time of one trial, counted from its admission.
-    pub timeout: Duration,
+    /// Longest times of one trial, counted from its admission.
+    pub limits: Limits,
     /// Whether the first failure keeps the rest from starting.
     pub fail_fast: bool,
     /// Ends the run: nothing more starts, and what runs is given up.
     pub cancel: CancellationToken,
+    /// Ends the run in the same way, as one that could not tell: the clusters are not its own any more.
+    pub lost: CancellationToken,
     /// The runtime on which checks run.
     pub handle: Handle,
     /// Where libtest-mimic's own report goes.
@@ -70,8 +71,9 @@ pub fn run(
         environment,
         events: events.clone(),
         gate: Gate::new(options.jobs),
-        timeout: options.timeout,
+        limits: options.limits,
         cancel: options.cancel,
+        lost: options.lost,
         fail_fast: options.fail_fast,
         state: Mutex::new(State::default()),
     });
@@ -170,7 +172,7 @@ mod tests {
         selection::{Filter, select},
     };
     use meshproof_contract::Admission;
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, time::Duration};
     use tokio::sync::mpsc::unbounded_channel;
 
     fn run_all(checks: Vec<FakeCheck>, printer: Printer, jobs: usize) -> (Summary, Vec<Event>) {
@@ -188,9 +190,13 @@ mod tests {
         let (events, mut told) = unbounded_channel();
         let options = RunOptions {
             jobs,
-            timeout: Duration::from_secs(20),
+            limits: Limits {
+                shared: Duration::from_secs(20),
+                exclusive: Duration::from_secs(20),
+            },
             fail_fast: false,
             cancel: CancellationToken::new(),
+            lost: CancellationToken::new(),
             handle: runtime.handle().clone(),
             printer,
         };

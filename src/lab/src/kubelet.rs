@@ -31,6 +31,7 @@ mod runtime;
 mod sandbox;
 mod status;
 mod streams;
+mod sysctl;
 
 pub(crate) use runtime::{PodRuntime, Running};
 pub(crate) use streams::KubeletStreams;

@@ -53,7 +53,7 @@ pub struct RunArgs {
     /// Trials at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Running")]
     pub jobs: Option<u16>,
-    /// Longest time of one trial
+    /// Longest time of one trial (default: 180s, 420s for one that runs alone)
     #[arg(long, value_name = "TIME", value_parser = super::duration, help_heading = "Running")]
     pub timeout: Option<Duration>,
     /// Let checks disturb the clusters: delete probe pods, lose a node, restart Cilium agents, stop the

@@ -156,7 +156,7 @@ fn text(found: &Discovery) -> String {
          # Whether checks may disturb the clusters (as --disruptive): delete Cilium's agents, take nodes away, stop the clustermesh-apiserver.\n\
          disruptive: false\n# How a node is really cut off; without it a lost node is imitated.\n# nodePower:\n#   cut: [talosctl, --context, '{context}', -n, '{node}', shutdown]\n\
          #   restore: [./power-on, '{node}']\n\n\
-         # image: registry.example/meshproof:1   # the probe image that the nodes have\n# pullPolicy: IfNotPresent\n# readyTimeout: 120s                    # for the probe agents\n\
+         # image: registry.example/meshproof:1   # the probe image that the nodes have\n# pullPolicy: IfNotPresent\n# readyTimeout: 5m                      # for all probe agents; without it, as long as they come one after another\n\
          # timeout: 180s                         # of one trial\n# jobs: 6\n# reportDir: reports\n",
     );
     out

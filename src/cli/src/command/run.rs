@@ -18,7 +18,7 @@ use meshproof_contract::{
     ClusterName, Consent, Event, Exit, FaultName, RunId,
     event::{FaultChange, LOG_VERSION, Phase, Shortfall},
 };
-use meshproof_engine::{Filter, Plan, Printer, RunOptions, Summary, select};
+use meshproof_engine::{Filter, Limits, Plan, Printer, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
 use meshproof_report::RunFolder;
 use meshproof_scenario::Scenario;
@@ -31,8 +31,12 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time of one trial, unless told otherwise: waiting for a change to cross the mesh is the longest.
-pub const TRIAL_TIMEOUT: Duration = Duration::from_secs(180);
+/// Longest times of one trial, unless told otherwise: waiting for a change to cross the mesh is the longest of those that run
+/// beside others, waiting for what was lost to come back the longest of those that run alone.
+pub const LIMITS: Limits = Limits {
+    shared: Duration::from_secs(180),
+    exclusive: Duration::from_secs(420),
+};
 /// Trials at once, unless told otherwise: enough to hide waiting, few enough not to disturb each other's latencies.
 pub const JOBS: u16 = 6;
 
@@ -44,7 +48,7 @@ struct Intent {
     plan: Plan,
     scenarios: Vec<Scenario>,
     jobs: usize,
-    timeout: Duration,
+    limits: Limits,
     fail_fast: bool,
     report_dir: PathBuf,
 }
@@ -97,7 +101,10 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, Fatal> {
         scenarios: scenarios(&plan)?,
         plan,
         jobs: args.jobs.or(config.jobs).unwrap_or(JOBS).into(),
-        timeout: args.timeout.or(config.timeout).unwrap_or(TRIAL_TIMEOUT),
+        limits: args.timeout.or(config.timeout).map_or(LIMITS, |limit| Limits {
+            shared: limit,
+            exclusive: limit,
+        }),
         fail_fast: args.fail_fast,
         report_dir: args
             .report_dir
@@ -230,9 +237,10 @@ async fn check(
     events.phase(Phase::Checking);
     let options = RunOptions {
         jobs: intent.jobs,
-        timeout: intent.timeout,
+        limits: intent.limits,
         fail_fast: intent.fail_fast,
         cancel: cancel.child_token(),
+        lost: session.lost(),
         handle: Handle::current(),
         printer: Printer::Silent,
     };
@@ -251,27 +259,14 @@ async fn check(
     })
 }
 
-/// Runs the plan on a session; a lost Lease ends it, since another run may be changing what is observed.
+/// Runs the plan on a session.
 pub async fn execute(session: &Session, plan: &Plan, options: RunOptions, events: &Events) -> Result<Summary, Fatal> {
     let (environment, sender, plan) = (session.environment(), events.sender(), plan.clone());
-    let (cancel, lost) = (options.cancel.clone(), session.lost());
-    let watch = tokio::spawn({
-        let events = events.clone();
-        async move {
-            lost.cancelled().await;
-            events.warning(
-                "the Lease of this run was lost: another run took the clusters over, or the API does not answer",
-            );
-            cancel.cancel();
-        }
-    });
     let running = tokio::task::spawn_blocking(move || meshproof_engine::run(&plan, environment, sender, options));
-    let summary = running
+    running
         .await
         .context("the engine came to a bad end")
-        .map_err(Fatal::environment);
-    watch.abort();
-    summary
+        .map_err(Fatal::environment)
 }
 
 impl From<Format> for meshproof_progress::Format {

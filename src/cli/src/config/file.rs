@@ -39,9 +39,9 @@ pub struct ConfigFile {
     pub image: Option<String>,
     /// When the nodes pull it. As `--pull-policy`.
     pub pull_policy: Option<PullPolicy>,
-    /// Longest time of one trial. As `--timeout`.
+    /// Longest time of one trial: 180 s unless told, 420 s for one that runs alone. As `--timeout`.
     pub timeout: Option<Span>,
-    /// How long the probe agents may take to become ready; their image may have to be pulled.
+    /// How long the probe agents may take to become ready, in all. Without it they are waited for as long as one more starts or gets ready within 90 s, 10 minutes at most.
     pub ready_timeout: Option<Span>,
     /// Trials at once. As `--jobs`.
     #[schemars(with = "Option<u16>", range(min = 1))]

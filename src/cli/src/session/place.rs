@@ -21,7 +21,7 @@ pub struct Place {
     pub kubeconfig: Option<PathBuf>,
     /// The probe image.
     pub image: Image,
-    /// How long agents may take to become ready; none for the usual time.
+    /// How long agents may take to become ready, in all; none: as long as one after another gets on, 10 minutes at most.
     pub ready_within: Option<Duration>,
     /// What the operators claim and promise.
     pub stated: Stated,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     api::{ApiError, Cause},
+    kubelets::SLOW,
     member::Member,
     readiness::{ReadyPod, State, restarts, state},
 };
@@ -14,7 +15,7 @@ use kube::ResourceExt;
 use meshproof_contract::{AgentFacts, AgentId, EnvironmentError, Outcome, Probe};
 use meshproof_wire::{Answer, Command, Hello, PROTOCOL};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 /// Pauses between tries to open a stream; as many tries and one more.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
@@ -62,6 +63,9 @@ impl AgentLink {
         }
     }
 
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
     pub(crate) fn id(&self) -> &AgentId {
         &self.id
     }
@@ -164,6 +168,9 @@ impl AgentLink {
         if line.was_connected {
             self.check_pod(&mut line).await.map_err(|reason| self.gone(reason))?;
         }
+        if let Some(reason) = self.member.kubelets().unreached(&self.pod.node, Instant::now()) {
+            return Err(self.gone(reason));
+        }
         let first = line.route.unwrap_or(Route::PortForward);
         let second = match first {
             Route::PortForward => Route::Exec,
@@ -171,6 +178,11 @@ impl AgentLink {
         };
         let (connection, route) = match self.open(first).await {
             Ok(connection) => (connection, first),
+            // The other way is through the same kubelet.
+            Err(OpenError::Unanswered(reason)) => {
+                self.member.note_unreached(&self.pod.node, &reason).await;
+                return Err(self.gone(reason));
+            }
             Err(reason) => match self.open(second).await {
                 Ok(connection) => (connection, second),
                 Err(other) => return Err(self.unreachable((first, reason), (second, other))),
@@ -187,16 +199,20 @@ impl AgentLink {
     async fn open(&self, route: Route) -> Result<Connection, OpenError> {
         let mut pauses = BACKOFF.iter();
         loop {
+            let begun = Instant::now();
             let error = match route::open(&self.member, &self.pod, route).await {
                 Ok(stream) => match Connection::start(stream).await {
                     Ok(connection) => return Ok(connection),
                     Err(Closed(reason)) => OpenError::Stream(reason),
                 },
+                Err(error) if error.cause.is_transient() && begun.elapsed() >= SLOW => {
+                    return Err(OpenError::Unanswered(error.reason()));
+                }
                 Err(error) => OpenError::Api(error),
             };
             let lasting = matches!(&error, OpenError::Api(e) if !e.cause.is_transient());
             match pauses.next() {
-                Some(pause) if !lasting => tokio::time::sleep(*pause).await,
+                Some(pause) if !lasting && begun.elapsed() < SLOW => tokio::time::sleep(*pause).await,
                 _ => return Err(error),
             }
         }
@@ -274,6 +290,8 @@ impl AgentLink {
 enum OpenError {
     Api(ApiError),
     Stream(String),
+    /// Nobody between here and the kubelet answered in time.
+    Unanswered(String),
 }
 
 impl OpenError {
@@ -283,7 +301,7 @@ impl OpenError {
                 Cause::Forbidden(reason) => format!("not allowed to {}: {reason}", error.operation),
                 _ => error.reason(),
             },
-            OpenError::Stream(reason) => reason.clone(),
+            OpenError::Stream(reason) | OpenError::Unanswered(reason) => reason.clone(),
         }
     }
 }

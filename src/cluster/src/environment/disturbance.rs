@@ -170,6 +170,7 @@ impl Disturbances {
                     None => uncordon(member, node).await?,
                 }
                 self.lock().remove(&key);
+                member.kubelets().forget(node);
                 wait(member, disruption, || node_ready(member, node)).await
             }
             Disruption::ClusterLost { nodes } => {
@@ -179,6 +180,7 @@ impl Disturbances {
                 restored.map_err(|reason| failed(member, disruption, reason))?;
                 self.lock().remove(&key);
                 for node in nodes {
+                    member.kubelets().forget(node);
                     wait(member, disruption, || node_ready(member, node)).await?;
                 }
                 Ok(())

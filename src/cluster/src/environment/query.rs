@@ -3,6 +3,7 @@
 use crate::{
     discover::cilium::{AGENT_LABEL, MESH_LABEL, has_container},
     exec::{self, Container, ExecError},
+    kubelets::SLOW,
     member::Member,
 };
 use futures::future::join_all;
@@ -11,7 +12,7 @@ use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{CiliumAnswer, CiliumQuery, EnvironmentError, NodeName};
 use serde_json::Value;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 /// How long a command may take; `debuginfo` of a large agent is the slowest.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -94,7 +95,15 @@ pub(super) async fn ask(
 }
 
 async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -> Result<Value, EnvironmentError> {
-    let name = pod.name_any();
+    let (name, node) = (pod.name_any(), node_of(pod));
+    let not_asked = |reason: String| EnvironmentError::Api {
+        cluster: member.name().clone(),
+        operation: format!("ask Cilium in pod {namespace}/{name}"),
+        reason,
+    };
+    if let Some(reason) = member.kubelets().unreached(&node, Instant::now()) {
+        return Err(not_asked(reason));
+    }
     let container = Container {
         namespace,
         pod: &name,
@@ -107,6 +116,7 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
             operation: format!("run `{}` in pod {namespace}/{name}", command.join(" ")),
             reason,
         };
+        let begun = Instant::now();
         match exec::run(member, &container, command, DEADLINE).await {
             Ok(output) => return question.format.read(&output).map_err(failed),
             // A report of what fails is an answer, whatever the exit code says.
@@ -115,15 +125,16 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
             }
             Err(ExecError::NoSuchCommand(message)) => missing = message,
             Err(ExecError::Api(error)) if error.is_forbidden() => return Err(error.into()),
-            Err(ExecError::Api(error)) => return Err(failed(error.reason())),
+            Err(ExecError::Api(error)) => {
+                if error.cause.is_transient() && begun.elapsed() >= SLOW {
+                    member.note_unreached(&node, &error.reason()).await;
+                }
+                return Err(failed(error.reason()));
+            }
             Err(error) => return Err(failed(error.to_string())),
         }
     }
-    Err(EnvironmentError::Api {
-        cluster: member.name().clone(),
-        operation: format!("ask Cilium in pod {namespace}/{name}"),
-        reason: missing,
-    })
+    Err(not_asked(missing))
 }
 
 impl Format {

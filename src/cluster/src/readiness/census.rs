@@ -1,5 +1,6 @@
 //! Counting pods: who is expected, who is ready, and what keeps the others. Pure.
 
+use super::limit::Step;
 use crate::name::{SCENARIO, WORKLOAD};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -11,6 +12,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+
+const DEAD: &str = "the node is not Ready";
 
 /// Agents that should come.
 #[derive(Clone, Debug)]
@@ -88,6 +91,7 @@ impl State {
 pub(crate) struct Census {
     cluster: ClusterName,
     expected: Vec<Expected>,
+    dead: BTreeSet<NodeName>,
     pods: BTreeMap<(String, String), Pod>,
     /// Namespaces whose first list is under way, with what it brought so far.
     listing: BTreeMap<String, BTreeSet<String>>,
@@ -102,11 +106,17 @@ impl Census {
         Self {
             cluster,
             expected,
+            dead: BTreeSet::new(),
             pods: BTreeMap::new(),
             listing: BTreeMap::new(),
             listed: BTreeSet::new(),
             desired: BTreeMap::new(),
         }
+    }
+
+    /// Those nodes are not Ready: what is bound to them does not come.
+    pub(crate) fn without(self, dead: BTreeSet<NodeName>) -> Self {
+        Self { dead, ..self }
     }
 
     /// Whether agents are expected in that namespace.
@@ -181,6 +191,15 @@ impl Census {
         all.collect()
     }
 
+    /// What all pods have come to.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step> {
+        self.pods.values().flat_map(|pod| {
+            let uid = pod.uid().unwrap_or_default();
+            let ready = (state(pod) == State::Ready).then(|| Step::Ready { uid: uid.clone() });
+            ready.into_iter().chain(has_run(pod).then_some(Step::Started { uid }))
+        })
+    }
+
     /// `apps: 5 of 6 agents ready; node apps-2: ImagePullBackOff: …`.
     pub(crate) fn tell(&self) -> String {
         let (missing, ready) = (self.missing(), self.ready().len());
@@ -194,6 +213,15 @@ impl Census {
             }
         }
         text
+    }
+
+    fn state(&self, pod: &Pod) -> State {
+        match state(pod) {
+            State::Coming(_) if node_of(pod).is_some_and(|node| self.dead.contains(&node)) => {
+                State::Stuck(DEAD.to_owned())
+            }
+            state => state,
+        }
     }
 
     fn pods_of<'a>(&'a self, expected: &'a Expected) -> impl Iterator<Item = &'a Pod> {
@@ -230,7 +258,7 @@ impl Census {
                     let best = pods.iter().copied().min_by_key(|pod| rank(&state(pod)));
                     let state = match best.map(state) {
                         Some(State::Ready) => return None,
-                        _ if !node_ready => State::Stuck("the node is not Ready".to_owned()),
+                        _ if !node_ready => State::Stuck(DEAD.to_owned()),
                         Some(state) => state,
                         None if self.listed.is_empty() => State::Coming("not seen yet".to_owned()),
                         None => State::Stuck("no pod was created for it".to_owned()),
@@ -248,12 +276,12 @@ impl Census {
                 };
                 let (ready, mut rest): (Vec<&Pod>, Vec<&Pod>) =
                     self.pods_of(expected).partition(|pod| state(pod) == State::Ready);
-                rest.sort_by_key(|pod| rank(&state(pod)));
+                rest.sort_by_key(|pod| rank(&self.state(pod)));
                 let short = wanted.saturating_sub(ready.len());
                 let mut missing: Vec<_> = rest
                     .into_iter()
                     .take(short)
-                    .map(|pod| absent(node_of(pod), Some(pod), state(pod)))
+                    .map(|pod| absent(node_of(pod), Some(pod), self.state(pod)))
                     .collect();
                 while missing.len() < short {
                     missing.push(absent(None, None, State::Stuck("no pod was created for it".to_owned())));
@@ -284,10 +312,11 @@ fn node_of(pod: &Pod) -> Option<NodeName> {
             .as_ref()?
             .required_during_scheduling_ignored_during_execution
             .as_ref()?;
-        let fields = required
-            .node_selector_terms
-            .iter()
-            .flat_map(|t| t.match_fields.iter().flatten());
+        // Replicas have one for each node that will do.
+        let [term] = required.node_selector_terms.as_slice() else {
+            return None;
+        };
+        let fields = term.match_fields.iter().flatten();
         fields
             .filter(|f| f.key == "metadata.name")
             .find_map(|f| f.values.as_ref()?.first().map(String::as_str))
@@ -314,6 +343,13 @@ fn ready_pod(expected: &Expected, pod: &Pod) -> Option<ReadyPod> {
 pub(crate) fn restarts(pod: &Pod) -> i32 {
     let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
     statuses.into_iter().flatten().map(|c| c.restart_count).sum()
+}
+
+/// Whether its container has been started.
+fn has_run(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    let runs = |c: &ContainerStatus| c.state.as_ref().is_some_and(|s| s.running.is_some());
+    statuses.into_iter().flatten().any(|c| runs(c) || c.restart_count > 0)
 }
 
 /// How far a pod is, in the words of its status.

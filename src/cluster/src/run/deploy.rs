@@ -9,11 +9,12 @@ use crate::{
         dns::{self, ResolvConf},
     },
     environment::{ClusterEnvironment, disturbance::Disruptive},
+    home::Homes,
     member::{Member, dynamic_name},
     name::{FIELD_MANAGER, home_of},
     object::{Image, Maker, workload_name},
     readiness::{
-        self, Expected, Number, ReadyPod,
+        self, Census, Expected, Number, ReadyPod,
         endpoints::{self, Wanted},
     },
 };
@@ -33,8 +34,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 pub struct DeployOptions {
     /// The agents' image.
     pub image: Image,
-    /// How long agents may take to become ready.
-    pub ready_within: Duration,
+    /// How long agents may take to become ready, in all; none: as long as one after another gets on, 10 minutes at most.
+    pub ready_within: Option<Duration>,
     /// What the operators promise; checks find it in the facts.
     pub thresholds: Thresholds,
     /// What they name of the world outside.
@@ -64,7 +65,8 @@ impl Run {
         check(scenarios, members)?;
         let deployed = try_join_all(members.iter().map(|member| {
             let cluster = discovery.clusters.iter().find(|c| &c.name == member.name());
-            self.deploy_to(member, cluster, scenarios, options)
+            let homes = discovery.homes.get(member.name());
+            self.deploy_to(member, cluster, homes, scenarios, options)
         }))
         .await?;
 
@@ -126,6 +128,7 @@ impl Run {
         &self,
         member: &Member,
         cluster: Option<&ClusterFacts>,
+        homes: Option<&Homes>,
         scenarios: &[Scenario],
         options: &DeployOptions,
     ) -> Result<Deployed, DeployError> {
@@ -133,6 +136,7 @@ impl Run {
             run: &self.id,
             cluster: member.name(),
             image: &options.image,
+            homes,
         };
         let (mut objects, mut services, mut expected) = (Vec::new(), Vec::new(), Vec::new());
         let mut accounts = Vec::new();
@@ -169,7 +173,9 @@ impl Run {
         // Pods are not admitted without their account.
         try_join_all(accounts.into_iter().map(|account| apply(member, account))).await?;
         let (services, _) = tokio::try_join!(applied, try_join_all(objects.into_iter().map(|o| apply(member, o))))?;
-        let readiness = readiness::wait(member, &self.id, expected, options.ready_within, &self.progress).await?;
+        let dead = cluster.into_iter().flat_map(|c| &c.nodes).filter(|n| !n.ready);
+        let census = Census::new(member.name().clone(), expected).without(dead.map(|n| n.name.clone()).collect());
+        let readiness = readiness::wait(member, &self.id, census, options.ready_within, &self.progress).await?;
         let wanted = services.iter().map(|service| endpoints_of(service, &readiness.ready));
         endpoints::wait(member, &wanted.collect::<Vec<_>>(), &self.progress).await;
         Ok(Deployed {
@@ -246,10 +252,8 @@ pub(crate) async fn apply(member: &Member, object: Value) -> Result<DynamicObjec
         namespace: within.map(str::to_owned),
         ..Operation::on("patch", dynamic_name(&resource.plural, &resource.group)).named(&name)
     };
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    member
-        .call(operation, api.patch(&name, &params, &Patch::Apply(&object)))
-        .await
+    let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&object));
+    member.call_again(operation, || api.patch(&name, &params, &patch)).await
 }
 
 fn service_facts(

@@ -20,6 +20,8 @@ use tokio::{
 pub struct Knobs {
     /// Pods of this node never get their image.
     pub without_image: Option<String>,
+    /// This node's kubelet ends no pod.
+    pub dead: Option<String>,
     pub port_forward: Way,
     pub protocol: u32,
     /// The agent of this pod ends its stream after each answer.
@@ -48,6 +50,7 @@ impl Default for Knobs {
     fn default() -> Self {
         Self {
             without_image: None,
+            dead: None,
             port_forward: Way::Open,
             protocol: PROTOCOL,
             hangs_up: false,
@@ -89,6 +92,7 @@ impl Kubelet {
                 }
             }
         });
+        let own = knobs.clone();
         tasks.spawn(async move {
             let mut watch = store.watch(&PODS, None, WatchOptions::default()).expect("a watch");
             while let Some(event) = watch.next().await {
@@ -98,6 +102,7 @@ impl Kubelet {
                 if let Some(pod) = event
                     .object()
                     .filter(|p| p.is_terminating() && event.kind() == "MODIFIED")
+                    .filter(|p| own.lock().expect("knobs").dead.as_deref() != p["spec"]["nodeName"].as_str())
                 {
                     let _ = store.delete(&PODS, pod.namespace(), pod.name(), &DeleteOptions::now());
                 }

@@ -2,7 +2,7 @@
 
 use crate::world::{Told, World, options};
 use meshproof_apiserver::DeleteOptions;
-use meshproof_apiserver::resource::names::{DAEMON_SETS, LEASES, NAMESPACES, PODS, SERVICES};
+use meshproof_apiserver::resource::names::{DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS, SERVICES};
 use meshproof_cluster::{LeaseError, Live, Progress, Run, StartError, clean, discover};
 use meshproof_contract::{Environment, EnvironmentError, ObjectRef, Outcome, Probe, Target, probe::Action};
 use meshproof_scenario::builtin;
@@ -209,6 +209,23 @@ async fn the_next_run_takes_over_from_a_dead_one_and_removes_what_it_left() {
     let namespace = store.get(&NAMESPACES, None, "meshproof").expect("there");
     assert_eq!(namespace.label("meshproof.dev/run"), Some("run-2"));
     run.tear_down().await.expect("tears down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pods_of_a_dead_node_do_not_keep_the_namespaces() {
+    let world = World::start(&["infra"]);
+    abandon(&world).await;
+    let cluster = world.cluster("infra");
+    cluster.knobs.lock().expect("knobs").dead = Some("infra-2".into());
+    let died = cluster.store.modify_status(&NODES, None, "infra-2", |node| {
+        node["status"]["conditions"] = json!([{"type": "Ready", "status": "Unknown"}]);
+    });
+    died.expect("a dead node");
+    let contexts = world.connect().await.expect("connects");
+    let told = Told::default();
+    clean(&contexts, Live::Spare, &told.progress()).await.expect("cleans");
+    assert!(!cluster.has_namespace("meshproof") && !cluster.has_namespace("meshproof-node"));
+    assert!(told.all().contains("node infra-2 is not Ready"), "{}", told.all());
 }
 
 #[tokio::test(flavor = "multi_thread")]

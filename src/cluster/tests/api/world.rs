@@ -196,7 +196,7 @@ pub fn options() -> DeployOptions {
             reference: "registry.example/agent:1".into(),
             pull: PullPolicy::IfNotPresent,
         },
-        ready_within: Duration::from_secs(10),
+        ready_within: Some(Duration::from_secs(10)),
         disruptive: meshproof_cluster::Disruptive::default(),
     }
 }

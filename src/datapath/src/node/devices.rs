@@ -33,6 +33,8 @@ pub(super) fn make(config: &NodeConfig, mtu: u16, namespace: &Namespace) -> Resu
     for device in ["all", "default"] {
         try_sysctl(&format!("ipv4/conf/{device}/rp_filter"), "0");
     }
+    // As systemd leaves it on a node; a pod's network keeps the kernel's `1 0`, in which nobody may ping.
+    try_sysctl("ipv4/ping_group_range", "0 0");
     set_process_sysctls();
 
     netlink.bring_up("eth0")?;
@@ -95,9 +97,8 @@ pub(super) fn make(config: &NodeConfig, mtu: u16, namespace: &Namespace) -> Resu
     })
 }
 
-/// What a container runtime sets in every pod: no privilege needed for ping and for low ports. And no IPv6.
+/// What a container runtime sets in every pod: no privilege needed for low ports. And no IPv6.
 pub(super) fn set_process_sysctls() {
-    try_sysctl("ipv4/ping_group_range", "0 0");
     try_sysctl("ipv4/ip_unprivileged_port_start", "0");
     try_sysctl("ipv6/conf/all/disable_ipv6", "1");
     try_sysctl("ipv6/conf/default/disable_ipv6", "1");

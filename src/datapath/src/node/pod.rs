@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::worker::Attached;
 use super::{NodeHandle, devices, off_runtime};
 use crate::config::PodConfig;
-use crate::device::{DeviceError, End, Mac, Netlink, index_of};
+use crate::device::{DeviceError, End, Mac, Netlink, index_of, try_sysctl};
 use crate::fabric::mac;
 use crate::name::NodeName;
 use crate::netns::{Namespace, NamespaceError};
@@ -73,6 +73,15 @@ impl PodNet {
     /// Its address.
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Sets a network sysctl (`ipv4/ping_group_range`), if the machine lets it.
+    pub async fn set_sysctl(&self, name: &str, value: &str) {
+        let (namespace, name, value) = (self.namespace.clone(), name.to_owned(), value.to_owned());
+        let entered = off_runtime(move || namespace.within(|| try_sysctl(&name, &value))).await;
+        if let Err(error) = entered {
+            tracing::debug!(%error, address = %self.address, "no sysctl is set in a pod's network");
+        }
     }
 }
 

@@ -9,6 +9,10 @@ use crate::fixture::{INFRA_1, Lab, wait};
 
 pub const CASES: &[(&str, fn())] = &[
     ("namespaces::a_process_starts_inside", a_process_starts_inside),
+    (
+        "namespaces::pods_may_not_ping_unless_told",
+        pods_may_not_ping_unless_told,
+    ),
     ("namespaces::names_and_addresses_are_taken_once", taken_once),
     ("namespaces::a_node_that_shut_down_says_so", shut_down),
 ];
@@ -83,6 +87,21 @@ fn taken_once() {
     let address = lab.pod(INFRA_1, 0).address();
     let again = wait(lab.node(INFRA_1).add_pod(pod(address))).expect_err("the address is taken");
     assert!(matches!(again, PodError::AddressTaken { .. }), "{again}");
+}
+
+fn pods_may_not_ping_unless_told() {
+    const RANGE: &str = "/proc/sys/net/ipv4/ping_group_range";
+    let lab = Lab::new();
+    let pod = lab.pod(INFRA_1, 0);
+    let range = || {
+        let read = pod.namespace().within(|| std::fs::read_to_string(RANGE));
+        read.expect("inside").expect("a range").replace('\t', " ")
+    };
+    assert_eq!(range().trim(), "1 0", "the kernel's own: nobody");
+    wait(pod.set_sysctl("ipv4/ping_group_range", "0 0"));
+    // Containers mount `/proc/sys` read-only.
+    let writable = std::fs::OpenOptions::new().write(true).open(RANGE).is_ok();
+    assert_eq!(range().trim(), if writable { "0 0" } else { "1 0" });
 }
 
 fn pod(address: std::net::Ipv4Addr) -> PodConfig {

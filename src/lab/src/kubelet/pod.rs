@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use meshproof_apiserver::resource::names::PODS;
 use meshproof_apiserver::{DeleteOptions, Object};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -13,7 +13,7 @@ use super::board::Board;
 use super::container::{Container, Restart};
 use super::event::{Kind, record};
 use super::sandbox::{self, Sandbox};
-use super::{Kubelet, Order, Presence, status};
+use super::{Kubelet, Order, Presence, status, sysctl};
 
 /// After a sandbox could not be made.
 const SANDBOX_RETRY: Duration = Duration::from_secs(2);
@@ -25,7 +25,10 @@ pub(super) async fn run(kubelet: Arc<Kubelet>, mut orders: watch::Receiver<Order
     let pod = orders.borrow_and_update().pod.clone();
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     if !ended && !pod.is_terminating() {
-        live(&kubelet, &pod, &mut orders).await;
+        match sysctl::admit(&pod["spec"]) {
+            Ok(()) => live(&kubelet, &pod, &mut orders).await,
+            Err(why) => reject(&kubelet, &pod, sysctl::FORBIDDEN, &why),
+        }
     }
     // What is left to do is to let the API forget it.
     loop {
@@ -39,6 +42,24 @@ pub(super) async fn run(kubelet: Arc<Kubelet>, mut orders: watch::Receiver<Order
         if orders.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Fails a pod that the node does not take.
+fn reject(kubelet: &Kubelet, pod: &Object, reason: &str, why: &str) {
+    record(&kubelet.store, pod, Kind::Warning, reason, why, "kubelet");
+    let written = kubelet
+        .store
+        .modify_status(&PODS, pod.namespace(), pod.name(), |stored| {
+            if stored["metadata"]["uid"] == pod.uid() {
+                stored["status"]["phase"] = json!("Failed");
+                stored["status"]["reason"] = json!(reason);
+                stored["status"]["message"] = json!(format!("Pod was rejected: {why}"));
+            }
+        });
+    match written {
+        Err(error) if !error.is_not_found() => tracing::warn!(%error, pod = pod.name(), "failed to reject a pod"),
+        _ => {}
     }
 }
 

@@ -8,7 +8,7 @@ use meshproof_apiserver::Object;
 use meshproof_apiserver::resource::names::NAMESPACES;
 use meshproof_datapath::{EndpointName, Identity, PodConfig, PodError};
 
-use super::{Kubelet, PodRuntime};
+use super::{Kubelet, PodRuntime, sysctl};
 use crate::identity::security_labels;
 use crate::state::{PodNetwork, PodState};
 
@@ -50,6 +50,9 @@ pub(super) async fn make(kubelet: &Kubelet, pod: &Object) -> Result<Sandbox, San
             })
             .await;
         let net = net.inspect_err(|_| give_back(kubelet, address))?;
+        for (name, value) in sysctl::settings(&pod["spec"]) {
+            net.set_sysctl(&name, &value).await;
+        }
         let namespace = net.namespace().clone();
         (PodNetwork::Own { net, identity }, address, namespace)
     };

@@ -7,7 +7,7 @@ use super::{
     plan, these,
 };
 use crate::{
-    command::run::{JOBS, TRIAL_TIMEOUT, execute, new_run_id, scenarios},
+    command::run::{JOBS, LIMITS, execute, new_run_id, scenarios},
     fatal::Fatal,
     session::{Session, fault::FaultEntry, lab::Lab},
 };
@@ -200,14 +200,20 @@ impl Bench {
     async fn pass(&self, plan: &Plan) -> Result<Pass, Fatal> {
         let options = RunOptions {
             jobs: JOBS.into(),
-            timeout: TRIAL_TIMEOUT,
+            limits: LIMITS,
             fail_fast: false,
             cancel: self.cancel.child_token(),
+            lost: self.session.lost(),
             handle: Handle::current(),
             printer: Printer::Silent,
         };
         self.bystander.forget();
         let summary = execute(&self.session, plan, options, &self.bystander.events()).await?;
+        if self.session.lost().is_cancelled() {
+            return Err(Fatal::environment(anyhow!(
+                "the Lease of this run was lost; the matrix is not complete, and not written"
+            )));
+        }
         match summary.interrupted {
             true => Err(Fatal {
                 exit: Exit::Interrupted,

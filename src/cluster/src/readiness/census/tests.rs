@@ -156,3 +156,57 @@ fn a_crash_is_told_with_its_exit_code() {
     status["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 2, "reason": "Error"}});
     assert_eq!(state(&pod("a", "n", status)), State::Stuck("Error, exit code 2".into()));
 }
+
+#[test]
+fn a_pod_that_starts_or_gets_ready_is_progress_and_one_that_restarts_is_none() {
+    let running = |restarts: i32, state: Value| {
+        json!({"phase": "Running", "containerStatuses": [{
+            "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": restarts, "state": state,
+        }]})
+    };
+    let mut census = on_nodes(&[("apps-1", true)]);
+    list(&mut census, vec![pod("a", "apps-1", waiting("ContainerCreating", ""))]);
+    assert_eq!(census.steps().count(), 0);
+    let started = [Step::Started { uid: "uid-a".into() }];
+    for status in [
+        running(0, json!({"running": {}})),
+        running(1, json!({"waiting": {"reason": "CrashLoopBackOff"}})),
+        running(1, json!({"running": {}})),
+    ] {
+        census.pod("meshproof", Event::Apply(pod("a", "apps-1", status)));
+        assert!(census.steps().eq(started.clone()));
+    }
+    census.pod("meshproof", Event::Apply(pod("a", "apps-1", ready())));
+    assert!(census.steps().any(|step| step == Step::Ready { uid: "uid-a".into() }));
+}
+
+#[test]
+fn a_replica_on_a_dead_node_is_not_waited_for() {
+    let coming = || pod("a", "apps-2", waiting("ContainerCreating", ""));
+    let mut census = census(Number::Replicas(1));
+    list(&mut census, vec![coming()]);
+    assert!(!census.is_hopeless());
+    let mut census = census.without([NodeName::from("apps-2")].into());
+    assert!(census.is_hopeless());
+    assert_eq!(census.missing()[0].state.text(), "the node is not Ready");
+    census.pod("meshproof", Event::Apply(pod("a", "apps-2", ready())));
+    assert_eq!(census.missing(), [], "it was back after all");
+}
+
+#[test]
+fn a_replica_that_may_go_to_many_nodes_is_on_none_yet() {
+    let unscheduled = |nodes: &[&str]| {
+        let terms: Vec<_> = nodes
+            .iter()
+            .map(|n| json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [n]}]}))
+            .collect();
+        let mut pod = pod("a", "", json!({"phase": "Pending"}));
+        pod.spec.as_mut().expect("spec").affinity = serde_json::from_value(json!({"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms},
+        }}))
+        .expect("an affinity");
+        node_of(&pod)
+    };
+    assert_eq!(unscheduled(&["apps-1"]), Some("apps-1".into()));
+    assert_eq!(unscheduled(&["apps-1", "apps-2"]), None);
+}
