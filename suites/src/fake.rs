@@ -6,6 +6,7 @@ mod network;
 mod resolver;
 mod topology;
 
+pub use kube::mesh_pod;
 pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ use meshproof_contract::{
     ClockReading, ClusterName, Disruption, Environment, EnvironmentError, Facts, Instance, ObjectRef, Outcome, Probe,
     Readiness, StreamId, StreamReport, StreamSpec, Verdict,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -71,6 +72,7 @@ enum Cilium {
     Refused,
     Silent,
     ErrorOn(&'static str),
+    HangsOn(&'static str),
     NotOn(&'static str),
 }
 
@@ -195,7 +197,20 @@ impl Fake {
     }
     pub fn without_agent_pod(mut self, node: &'static str) -> Self {
         self.cilium = Cilium::NotOn(node);
+        let cluster = node.split('-').next().unwrap_or_default();
+        self.without_object(cluster, "Pod", &format!("cilium-{node}"))
+    }
+    /// The agent's command on the node never comes back.
+    pub fn cilium_hangs_on(mut self, node: &'static str) -> Self {
+        self.cilium = Cilium::HangsOn(node);
         self
+    }
+    pub fn agent_unready(self, node: &'static str) -> Self {
+        let cluster = node.split('-').next().unwrap_or_default();
+        let message = "containers with unready status: [cilium-agent]";
+        let pod = kube::agent_pod(node, &json!({"type": "Ready", "status": "False", "message": message}));
+        self.without_object(cluster, "Pod", &format!("cilium-{node}"))
+            .object(cluster, pod)
     }
     pub fn list_refused(mut self, kind: &'static str) -> Self {
         self.refused_kinds.insert(kind);

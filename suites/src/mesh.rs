@@ -1,5 +1,7 @@
 //! Are the clusters one mesh, by what Cilium says, and by what really happens when something changes?
 
+mod agent_state;
+mod pods;
 pub(crate) mod remotes;
 
 pub mod agents_ready;

@@ -32,6 +32,24 @@ impl Object {
     }
 }
 
+/// The pod of the Cilium agent on a node, with that condition.
+pub fn agent_pod(node: &str, condition: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("cilium-{node}"), "namespace": "kube-system", "labels": {"k8s-app": "cilium"}},
+        "spec": {"nodeName": node}, "status": {"conditions": [condition]},
+    })
+}
+
+/// A pod of clustermesh-apiserver whose condition Ready has that status.
+pub fn mesh_pod(ready: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "clustermesh-apiserver-x", "namespace": "kube-system", "labels": {"k8s-app": "clustermesh-apiserver"}},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    })
+}
+
 #[derive(Clone)]
 pub struct Objects(Arc<Mutex<Vec<Object>>>);
 
@@ -49,7 +67,12 @@ impl Objects {
             };
             for node in &cluster.nodes {
                 add(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}}));
+                add(agent_pod(
+                    node.name.as_str(),
+                    &json!({"type": "Ready", "status": "True"}),
+                ));
             }
+            add(mesh_pod("True"));
             for service in facts.services.iter().filter(|s| s.cluster == cluster.name) {
                 let ip = service.address.map_or("None".to_owned(), |a| a.to_string());
                 add(

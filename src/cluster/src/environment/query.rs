@@ -95,6 +95,14 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
             Err(ExecError::NoSuchCommand(message)) => missing = message,
             Err(ExecError::Api(error)) if error.is_forbidden() => return Err(error.into()),
             Err(ExecError::Api(error)) => return Err(failed(error.reason())),
+            Err(ExecError::Deadline(seconds)) => {
+                return Err(EnvironmentError::Deadline {
+                    cluster: member.name().clone(),
+                    operation: format!("run `{}` in pod {namespace}/{name}", command.join(" ")),
+                    seconds,
+                    last: "no output".to_owned(),
+                });
+            }
             Err(error) => return Err(failed(error.to_string())),
         }
     }

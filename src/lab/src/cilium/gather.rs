@@ -17,11 +17,11 @@ use super::module::CiliumModule;
 use super::object::{label_list, named_ports};
 use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES};
 use super::view::{
-    AddressView, AgentView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView, FlowView,
-    NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
+    AddressView, AgentView, ApiServerView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView,
+    FlowView, NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
 };
 use crate::fault::encryption;
-use crate::mesh::Kind;
+use crate::mesh::{Kind, MeshFault};
 use crate::state::{ClusterState, PodNetwork, PodState};
 use crate::system::SystemContainer;
 use crate::topology::EncryptionMode;
@@ -76,6 +76,7 @@ impl Gatherer<'_> {
             addresses: self.addresses(&nodes),
             remotes: self.remotes(),
             global_services: self.global_services(),
+            api_server: self.api_server(),
             health: self.agent.findings.report(),
             counters: node.handle.counters().await,
             flow_capacity: node.handle.config().flow_capacity,
@@ -90,6 +91,16 @@ impl Gatherer<'_> {
             },
             node: own,
             nodes,
+        }
+    }
+
+    fn api_server(&self) -> ApiServerView {
+        let (lab, cluster) = (&self.container.lab, &self.container.cluster);
+        let own = self.container.node.name();
+        let last = cluster.nodes().last().is_some_and(|node| node.name() == own);
+        match last && MeshFault::ApiServerLost.concerns_follower(lab, cluster.name()) {
+            true => ApiServerView::Lost,
+            false => ApiServerView::Reached,
         }
     }
 

@@ -20,6 +20,8 @@ pub enum MeshFault {
     AgentNotReady,
     /// One agent of the last cluster has not synchronised services.
     AgentNotSynced,
+    /// One agent of the last cluster has lost its own API server, and says so.
+    ApiServerLost,
     /// KVStoreMesh of the last cluster has lost the other clusters.
     KvstoremeshDisconnected,
     /// The agents of the last cluster know the others under a wrong cluster id.
@@ -46,7 +48,7 @@ pub enum MeshFault {
     HeadlessNotSynced,
 }
 
-const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 15] = [
+const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 16] = [
     (
         MeshFault::RemoteNotConnected,
         "mesh-remote-not-connected",
@@ -63,6 +65,12 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 15] = [
         MeshFault::AgentNotSynced,
         "mesh-agent-not-synced",
         "one agent has not synchronised the other cluster's services",
+        &["mesh"],
+    ),
+    (
+        MeshFault::ApiServerLost,
+        "agent-api-server-lost",
+        "one agent has lost its own API server: it goes on with what it knew, and its status says Failure",
         &["mesh"],
     ),
     (

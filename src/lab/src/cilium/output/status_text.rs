@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::super::view::{AgentView, EncryptionView};
+use super::super::view::{AgentView, ApiServerView, EncryptionView};
 use super::controller;
 use super::health::summary;
 use super::remote::{is_ready, not_ready_text};
-use super::status::{APIS, cpus, current_flows, ipam_text, kubernetes};
+use super::status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes};
 use crate::topology::{CILIUM_VERSION, RoutingMode};
 
 /// The status.
@@ -20,7 +20,10 @@ pub fn text(view: &AgentView) -> String {
     apis.sort_unstable();
     let (address, cidr) = (view.node.address, view.node.pod_cidr);
     line("KVStore", "Disabled   ");
-    line("Kubernetes", &format!("Ok         {}", kubernetes()));
+    match view.api_server {
+        ApiServerView::Reached => line("Kubernetes", &format!("Ok         {}", kubernetes())),
+        ApiServerView::Lost => line("Kubernetes", &format!("Failure    {LOST}")),
+    }
     line(
         "Kubernetes APIs",
         &format!("[{}]", apis.map(|api| format!("\"{api}\"")).join(", ")),
@@ -36,7 +39,10 @@ pub fn text(view: &AgentView) -> String {
         "CNI Config file",
         "successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist",
     );
-    line("Cilium", &format!("Ok   {CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"));
+    match view.api_server {
+        ApiServerView::Reached => line("Cilium", &format!("Ok   {CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)")),
+        ApiServerView::Lost => line("Cilium", &format!("Failure   Kubernetes service is not ready: {LOST}")),
+    }
     line(
         "NodeMonitor",
         &format!("Listening for events on {} CPUs with 64x4096 of shared memory", cpus()),
