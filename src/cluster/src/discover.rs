@@ -41,6 +41,7 @@ pub async fn discover(contexts: &Contexts, progress: &Progress) -> Result<Discov
         discovery.clusters.push(cluster);
         discovery.claims.extend(claims);
     }
+    claims::agree(&discovery.clusters, &mut discovery.claims);
     Ok(discovery)
 }
 
