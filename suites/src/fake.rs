@@ -6,7 +6,7 @@ mod network;
 mod resolver;
 mod topology;
 
-pub use kube::mesh_pod;
+pub use kube::{NODE_PORT, mesh_pod};
 pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 
 use async_trait::async_trait;
@@ -51,6 +51,7 @@ pub struct Fake {
     mesh: Follows,
     status: Vec<Tamper>,
     kvstoremesh: Vec<Tamper>,
+    nodes: Vec<Tamper>,
     cilium: Cilium,
     refused_kinds: BTreeSet<&'static str>,
     apply_refused: bool,
@@ -104,6 +105,7 @@ impl Fake {
             mesh: AT_ONCE,
             status: Vec::new(),
             kvstoremesh: Vec::new(),
+            nodes: Vec::new(),
             cilium: Cilium::Answers,
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
@@ -181,6 +183,11 @@ impl Fake {
     pub fn kvstoremesh(mut self, tamper: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Self {
         self.kvstoremesh
             .push(Arc::new(move |cluster, _, value| tamper(cluster, value)));
+        self
+    }
+    /// Tampers with `cilium-dbg node list` of (cluster, node).
+    pub fn nodes(mut self, tamper: impl Fn(&str, &str, &mut Value) + Send + Sync + 'static) -> Self {
+        self.nodes.push(Arc::new(tamper));
         self
     }
     pub fn cilium_refused(mut self) -> Self {

@@ -65,6 +65,15 @@ impl Fake {
                 .take(1)
                 .map(|node| answer(&node.name, "clustermesh-apiserver-x".to_owned(), json!([remote(other)]), &self.kvstoremesh))
                 .collect(),
+            CiliumQuery::Nodes => {
+                let others = self.facts.cluster(&other.into()).into_iter().flat_map(|c| &c.nodes);
+                let known: Vec<Value> = others
+                    .map(|node| json!({"name": format!("{other}/{}", node.name), "source": "clustermesh"}))
+                    .collect();
+                nodes
+                    .map(|node| answer(&node.name, format!("cilium-{}", node.name), json!(known), &self.nodes))
+                    .collect()
+            }
             _ => Vec::new(),
         })
     }

@@ -28,6 +28,8 @@ pub enum MeshFault {
     WrongClusterId,
     /// The first cluster does not publish its last node.
     NodeCountShort,
+    /// The first cluster publishes the address of a pod that has gone.
+    EndpointStale,
     /// Changes in the first cluster are no longer sent, while the connection stays healthy.
     PropagationStopped,
     /// Changes in the first cluster are sent late.
@@ -48,7 +50,7 @@ pub enum MeshFault {
     HeadlessNotSynced,
 }
 
-const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 16] = [
+const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 17] = [
     (
         MeshFault::RemoteNotConnected,
         "mesh-remote-not-connected",
@@ -89,6 +91,12 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 16] = [
         MeshFault::NodeCountShort,
         "mesh-node-count-short",
         "one cluster sees a node less of the other than there are",
+        &["mesh"],
+    ),
+    (
+        MeshFault::EndpointStale,
+        "mesh-endpoint-stale",
+        "one cluster goes on announcing the address of a pod that has gone",
         &["mesh"],
     ),
     (
