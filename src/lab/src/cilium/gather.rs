@@ -2,7 +2,7 @@
 
 mod remote;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
@@ -22,6 +22,7 @@ use super::view::{
 };
 use crate::fault::encryption;
 use crate::mesh::{Kind, MeshFault};
+use crate::service::fault::{self, ServiceFault};
 use crate::state::{ClusterState, PodNetwork, PodState};
 use crate::system::SystemContainer;
 use crate::topology::EncryptionMode;
@@ -50,7 +51,9 @@ pub(super) struct Gatherer<'a> {
 impl Gatherer<'_> {
     pub(super) async fn view(&self) -> AgentView {
         let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
-        let nodes = known_nodes(lab, cluster.name(), node.name());
+        let announced: BTreeSet<String> = self.of_remotes(Kind::Node).into_iter().map(|(name, _)| name).collect();
+        let mut nodes = known_nodes(lab, cluster.name(), node.name());
+        nodes.retain(|node| node.source != NodeSource::ClusterMesh || announced.contains(&node.full_name()));
         let own = nodes
             .iter()
             .find(|n| n.source == NodeSource::Local)
@@ -76,6 +79,7 @@ impl Gatherer<'_> {
             addresses: self.addresses(&nodes),
             remotes: self.remotes(),
             global_services: self.global_services(),
+            replaces_kube_proxy: !fault::in_force(lab, cluster.name()).contains(&ServiceFault::ReplacementOff),
             api_server: self.api_server(),
             health: self.agent.findings.report(),
             counters: node.handle.counters().await,

@@ -28,6 +28,8 @@ pub struct AgentView {
     pub encryption: EncryptionView,
     /// Whether identities can authenticate each other.
     pub mutual_authentication: bool,
+    /// Whether it serves services in place of kube-proxy.
+    pub replaces_kube_proxy: bool,
     /// Its endpoints, by id.
     pub endpoints: Vec<EndpointView>,
     /// The services that it serves.

@@ -219,7 +219,7 @@ fn kube_proxy_replacement(view: &AgentView) -> Value {
             "socketLB": {"enabled": true},
             "socketLBTracing": {"enabled": true},
         },
-        "mode": "True",
+        "mode": if view.replaces_kube_proxy { "True" } else { "False" },
     })
 }
 

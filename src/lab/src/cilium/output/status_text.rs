@@ -30,7 +30,10 @@ pub fn text(view: &AgentView) -> String {
     );
     line(
         "KubeProxyReplacement",
-        &format!("True   [eth0   {address} (Direct Routing)]"),
+        &match view.replaces_kube_proxy {
+            true => format!("True   [eth0   {address} (Direct Routing)]"),
+            false => "False".to_owned(),
+        },
     );
     line("Host firewall", "Disabled");
     line("SRv6", "Disabled");
