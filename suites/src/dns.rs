@@ -1,6 +1,7 @@
 //! Does cluster DNS tell pods the truth, from every node and out of every replica?
 
 pub(crate) mod ask;
+mod endpoints;
 pub(crate) mod zone;
 
 pub mod absent_name;

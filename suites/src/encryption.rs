@@ -12,7 +12,7 @@ pub mod traffic;
 mod claim;
 mod flows;
 mod judge;
-mod nodes;
+pub(crate) mod nodes;
 mod peers;
 mod stage;
 mod window;

@@ -6,6 +6,7 @@ mod network;
 mod resolver;
 mod topology;
 
+pub use kube::{NODE_PORT, mesh_pod};
 pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ use meshproof_contract::{
     ClockReading, ClusterName, Disruption, Environment, EnvironmentError, Facts, Instance, ObjectRef, Outcome, Probe,
     Readiness, StreamId, StreamReport, StreamSpec, Verdict,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub struct Fake {
     status: Vec<Tamper>,
     kvstoremesh: Vec<Tamper>,
     troubleshoot: Vec<Tamper>,
+    nodes: Vec<Tamper>,
     cilium: Cilium,
     refused_kinds: BTreeSet<&'static str>,
     apply_refused: bool,
@@ -72,6 +74,7 @@ enum Cilium {
     Refused,
     Silent,
     ErrorOn(&'static str),
+    HangsOn(&'static str),
     NotOn(&'static str),
 }
 
@@ -104,6 +107,7 @@ impl Fake {
             status: Vec::new(),
             kvstoremesh: Vec::new(),
             troubleshoot: Vec::new(),
+            nodes: Vec::new(),
             cilium: Cilium::Answers,
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
@@ -190,6 +194,11 @@ impl Fake {
             .push(Arc::new(move |cluster, _, value| tamper(cluster, value)));
         self
     }
+    /// Tampers with `cilium-dbg node list` of (cluster, node).
+    pub fn nodes(mut self, tamper: impl Fn(&str, &str, &mut Value) + Send + Sync + 'static) -> Self {
+        self.nodes.push(Arc::new(tamper));
+        self
+    }
     pub fn cilium_refused(mut self) -> Self {
         self.cilium = Cilium::Refused;
         self
@@ -204,7 +213,20 @@ impl Fake {
     }
     pub fn without_agent_pod(mut self, node: &'static str) -> Self {
         self.cilium = Cilium::NotOn(node);
+        let cluster = node.split('-').next().unwrap_or_default();
+        self.without_object(cluster, "Pod", &format!("cilium-{node}"))
+    }
+    /// The agent's command on the node never comes back.
+    pub fn cilium_hangs_on(mut self, node: &'static str) -> Self {
+        self.cilium = Cilium::HangsOn(node);
         self
+    }
+    pub fn agent_unready(self, node: &'static str) -> Self {
+        let cluster = node.split('-').next().unwrap_or_default();
+        let message = "containers with unready status: [cilium-agent]";
+        let pod = kube::agent_pod(node, &json!({"type": "Ready", "status": "False", "message": message}));
+        self.without_object(cluster, "Pod", &format!("cilium-{node}"))
+            .object(cluster, pod)
     }
     pub fn list_refused(mut self, kind: &'static str) -> Self {
         self.refused_kinds.insert(kind);

@@ -12,9 +12,11 @@ pub mod global;
 pub mod headless;
 pub mod merging;
 pub mod names;
+pub mod node_port;
 pub mod plain;
 pub mod ports;
 pub mod remote_only;
+pub mod replacement;
 pub mod sticky;
 pub mod unready;
 
@@ -30,6 +32,8 @@ pub const SUITE: Suite = Suite {
         &plain::Plain,
         &ports::TCP,
         &ports::UDP,
+        &node_port::NodePort,
+        &replacement::ReplacementInForce,
         &sticky::Sticky,
         &global::CURRENT,
         &global::LEGACY,

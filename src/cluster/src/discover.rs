@@ -45,6 +45,7 @@ pub async fn discover(contexts: &Contexts, progress: &Progress) -> Result<Discov
         discovery.clusters.push(one.facts);
         discovery.claims.extend(one.claims);
     }
+    claims::agree(&discovery.clusters, &mut discovery.claims);
     Ok(discovery)
 }
 

@@ -111,7 +111,8 @@ pub struct CiliumFacts {
     /// Remote clusters that this one is configured to join: keys of Secret `cilium-clustermesh` that hold an etcd
     /// configuration, less the cluster's own name; none when the Secret may not be read or is absent.
     pub remotes: Option<Vec<String>>,
-    /// Whether KVStoreMesh runs (a container `kvstoremesh` in `clustermesh-apiserver`).
+    /// Whether KVStoreMesh is part of the installation: agents are configured to read its copy (an entry of Secret
+    /// `cilium-clustermesh` leads to the cluster's own `clustermesh-apiserver`), or a container `kvstoremesh` is there.
     pub kvstoremesh: bool,
 }
 

@@ -150,7 +150,11 @@ pub fn frontends(
                     backend.address.set_port(backend.address.port() ^ 0x4000);
                 }
             }
-            for frontend in frontends_of_port(service, port, protocol) {
+            let mut frontends = frontends_of_port(service, port, protocol);
+            if has(ServiceFault::NodePortMissing) {
+                frontends.retain(|frontend| !matches!(frontend, Frontend::NodePort { .. }));
+            }
+            for frontend in frontends {
                 found.push(Service {
                     affinity: match has(ServiceFault::SessionAffinityIgnored) {
                         true => Affinity::None,

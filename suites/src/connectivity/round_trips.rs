@@ -8,7 +8,7 @@ use super::ALONE;
 use crate::matrix::{self, Cell, Class, Ends, Judged, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Thresholds, Verdict};
-use series::{Judgement, judge};
+use series::{Judgement, judge, outliers};
 use std::time::Duration;
 
 /// Loss and latency over one class of paths.
@@ -73,10 +73,10 @@ impl Check for RoundTrips {
                 "A thousand round trips between the clusters: none lost, p99 under 500 ms",
             ),
             proves: "The paths meet the service levels: success of at least 99.9 % and the 99th percentile of the round trip within its limit.",
-            how: "1,000 datagrams of 64 B a pair, 2 ms apart whatever happened to the ones before, over a set of pairs in which every node asks and is asked. \
+            how: "1,000 datagrams of 64 B a pair, 2 ms apart whatever happened to the ones before, over all pairs where there are no more than 12, else a set in which every node asks and is asked; no two pairs with a common end at once. \
                   A round trip is lost when nothing is back after 1 s. Expected loss is 0; more than 5 of 1,000 (0.5 %) is a finding. \
                   That is a one-sided binomial test: a path that loses 0.1 %, the service level, exceeds it in 6 of 10,000 measurements; one that \
-                  loses 2 % stays below in 1 of 10,000, one that loses 5 % never (2 in 10^16). What is not right is measured once more at half the pace before it counts, unless nothing at all came back. p50, p99, loss and the generator's own lag are recorded per pair.",
+                  loses 2 % stays below in 1 of 10,000, one that loses 5 % never (2 in 10^16). What is not right is measured once more at half the pace before it counts, unless nothing at all came back. Where there are three pairs or more, one whose quickest round trip takes more than 20 ms and more than ten times the median of the pairs is a finding too: something holds up every packet there. p50, p99, loss and the generator's own lag are recorded per pair.",
             control: "Every answer carries the server's identity. If the agent fell behind its own schedule by more than 50 ms, loss in bursts is inconclusive (losses that stand singly are the path's), and so is a p99 over the \
                       limit by no more than that lag, or, beside a quickest packet within it, while tasks of the agent's machine waited for a CPU most of the time: then the machine is busy, not the network slow.",
             when_red: "Loss: `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg metrics list | grep drop_count` before and after on both nodes, \
@@ -105,7 +105,8 @@ impl Check for RoundTrips {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
-        let covering = paths.covering();
+        let rounds = paths.rounds();
+        let chosen = rounds.concat();
         let (environment, limit) = (context.environment.as_ref(), self.limit(&facts.thresholds));
         let measure = async |paths: &[Path], spacing: Duration| -> Vec<Judgement> {
             let seen = matrix::observe(environment, paths, |path| vec![series(path, SAMPLES, spacing)]).await;
@@ -115,27 +116,37 @@ impl Check for RoundTrips {
                 .map(|(path, seen)| self.judge(path, seen, limit))
                 .collect()
         };
-        let mut judgements = measure(&covering, SPACING).await;
-        let doubtful: Vec<usize> = (0..covering.len()).filter(|i| judgements[*i].may_be_chance).collect();
+        let mut judgements = Vec::new();
+        for round in &rounds {
+            judgements.extend(measure(round, SPACING).await);
+        }
+        let apart = |judgements: &[Judgement]| outliers(&judgements.iter().map(|j| j.quickest).collect::<Vec<_>>());
+        let outlying = apart(&judgements);
+        let is_doubtful = |at: &usize| judgements[*at].may_be_chance || outlying[*at].is_some();
+        let doubtful: Vec<usize> = (0..chosen.len()).filter(is_doubtful).collect();
         if !doubtful.is_empty() {
-            let again: Vec<Path> = doubtful.iter().map(|i| covering[*i].clone()).collect();
+            let again: Vec<Path> = doubtful.iter().map(|i| chosen[*i].clone()).collect();
             let second = measure(&again, SLOW_SPACING).await;
             for (index, judgement) in doubtful.into_iter().zip(second) {
-                let path = &covering[index];
+                let path = &chosen[index];
                 context.evidence(format!("{path}: measured again at half the pace"));
                 judgements[index] = judgement;
             }
         }
-        let judged: Vec<Judged> = covering
+        let outlying = apart(&judgements);
+        let judged: Vec<Judged> = chosen
             .iter()
-            .zip(judgements)
-            .map(|(path, judgement)| {
+            .zip(judgements.into_iter().zip(outlying))
+            .map(|(path, (judgement, outlying))| {
                 for (figure, value, unit) in judgement.figures {
                     context.measure(figure, path.to_string(), value, unit);
                 }
                 Judged {
                     path: path.clone(),
-                    cell: judgement.cell,
+                    cell: match (judgement.cell, outlying) {
+                        (Cell::Right(_), Some(deviation)) => Cell::Deviates(deviation),
+                        (cell, _) => cell,
+                    },
                 }
             })
             .collect();
@@ -240,6 +251,27 @@ mod tests {
                 .lag(5000)
                 .expect(&check, instance, "inconclusive")
                 .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pair_that_is_slow_unlike_the_others_is_red() {
+        for (check, instance) in all() {
+            let slow_at = |micros: u64| {
+                let from = instance.to().to_string() + "-2";
+                Fake::healthy().rule(move |p| {
+                    let is_there = p.to.is_some_and(|to| to.node.as_str() == from);
+                    is_there.then(|| p.answered_after(micros))
+                })
+            };
+            let text = slow_at(80_000).expect(&check, instance.clone(), "fail").await;
+            assert!(
+                text.contains("every packet is held up") && text.contains("80.0 ms"),
+                "{text}"
+            );
+            slow_at(18_000).expect(&check, instance.clone(), "pass").await;
+            let all_far = Fake::healthy().latency(60_000).mesh_latency(60_000);
+            all_far.expect(&check, instance, "pass").await;
         }
     }
 

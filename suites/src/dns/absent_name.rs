@@ -23,8 +23,8 @@ impl Check for AbsentName {
             how: "The client on every node asks, over UDP and TCP, for a service name drawn at random for this run in a namespace that exists; the answer must be NXDOMAIN. \
                   Silence and SERVFAIL are asked again three times before they count.",
             control: "In the same batch the name of the service that exists must resolve to its address: a server that says NXDOMAIN to everything is red.",
-            when_red: "An address: a wildcard or rewrite, `kubectl --context CONTEXT -n kube-system get cm coredns -o yaml`. SERVFAIL: CoreDNS does not reach its API server or an upstream: \
-                       `kubectl --context CONTEXT -n kube-system logs -l k8s-app=kube-dns --tail=50`. REFUSED: an FQDN policy's DNS proxy stands between.",
+            when_red: "An address: a wildcard or rewrite in the DNS server's configuration. SERVFAIL: the DNS server does not reach its API server or an upstream: \
+                       `kubectl --context CONTEXT -n NAMESPACE logs POD --tail=50` for the pods that the evidence names. REFUSED: an FQDN policy's DNS proxy stands between.",
         }
     }
 

@@ -173,7 +173,14 @@ pub async fn ask(context: &CheckContext, zone: &Zone, questions: &[Question], ta
         }
     }
     if tally.has_findings() {
-        let (namespace, _) = &zone.dns.service;
+        let (namespace, name) = &zone.dns.service;
+        if !name.is_empty() {
+            let command = format!("-n {namespace} get endpointslices -l kubernetes.io/service-name={name} -o wide");
+            context.evidence(format!(
+                "next: {}",
+                next::kubectl(&zone.facts, context.instance.from(), &command)
+            ));
+        }
         for replica in &zone.dns.replicas {
             let command = format!("-n {namespace} logs {} --tail=50", replica.pod);
             context.evidence(format!(

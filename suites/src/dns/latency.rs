@@ -36,7 +36,7 @@ impl Check for Latency {
             how: "The client on every node asks for the service's absolute name over UDP 200 times, 5 ms apart whatever happened to the ones before, through its own nameserver. The 99th percentile must be within `dnsLatency` of the thresholds (100 ms by default). \
                   Lost lookups are recorded; more than one in five is a finding here too (a path that loses one in ten passes in all but one of a million runs), less is judged by connectivity::round_trips.",
             control: "The lookups that were answered: without any the result is a finding for silence, and inconclusive if the agent could not ask. What is not right is measured once more at half the pace before it counts. An excess that is no more than the agent's own lag is inconclusive, and so is loss with a lag above 50 ms.",
-            when_red: "`kubectl --context CONTEXT -n kube-system top pods -l k8s-app=kube-dns` (CPU limit reached?), conntrack and drops on the node named; one node only: its path to the replicas, see dns::replica_answers.",
+            when_red: "`kubectl --context CONTEXT -n NAMESPACE top pods` for the pods behind the DNS Service (CPU limit reached?), conntrack and drops on the node named; one node only: its path to the replicas, see dns::replica_answers.",
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::NEEDS;
 use super::ask::{Expected, Question, ask};
+use super::endpoints;
 use super::zone::{self, Zone, address_record};
 use crate::{fresh, probes};
 use async_trait::async_trait;
@@ -24,10 +25,10 @@ impl Check for ReplicaAnswers {
             title: "Every DNS replica answers rightly by itself, to every node",
             proves: "No broken replica hides behind the DNS service's address, where it would spoil a share of all lookups; and every node reaches every replica.",
             how: "The client on every node asks each DNS pod at its own address and target port: the service's name over UDP and TCP, an absent name, and the cluster IP's PTR record. \
-                  Each answer must be what the API says. Silence is asked again three times before it counts.",
-            control: "The replicas are those in the EndpointSlices of the DNS service; without any the result is inconclusive.",
-            when_red: "The finding names the pod: `kubectl --context CONTEXT -n kube-system logs POD --tail=50` and `describe pod POD`; all nodes but the pod's own red: the path to it, see connectivity::udp_other_node; \
-                       refused: its port, `kubectl --context CONTEXT -n kube-system get endpointslices -l k8s-app=kube-dns -o yaml`.",
+                  Each answer must be what the API says. Silence is asked again three times before it counts. An endpoint of the DNS service that is not ready, and not going, now and ten seconds later is red.",
+            control: "The replicas are the ready ones in the EndpointSlices of the DNS service; without any endpoint the result is inconclusive.",
+            when_red: "The finding names the pod: `kubectl --context CONTEXT -n NAMESPACE logs POD --tail=50` and `describe pod POD`; all nodes but the pod's own red: the path to it, see connectivity::udp_other_node; \
+                       refused: its port, `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l kubernetes.io/service-name=SERVICE -o yaml`.",
         }
     }
 
@@ -50,11 +51,14 @@ impl Check for ReplicaAnswers {
             Ok(found) => found,
             Err(verdict) => return verdict,
         };
+        let mut tally = Tally::new();
+        endpoints::tell_unready(context, &zone.dns, &mut tally).await;
         if zone.dns.replicas.is_empty() {
             let (namespace, name) = &zone.dns.service;
-            return Verdict::inconclusive(format!(
-                "service {namespace}/{name} has no endpoints that could be read, so no replica can be asked"
+            tally.unknown(format!(
+                "service {namespace}/{name} has no ready endpoints that could be read, so no replica can be asked"
             ));
+            return tally.verdict();
         }
         let name = zone.absolute(&service.namespace, &service.name);
         let absent = zone.absolute(&service.namespace, &fresh::name("absent"));
@@ -91,7 +95,6 @@ impl Check for ReplicaAnswers {
                 Expected::Name(name.clone()),
             );
         }
-        let mut tally = Tally::new();
         ask(context, &zone, &questions, &mut tally).await;
         tally.verdict()
     }
@@ -102,6 +105,7 @@ mod tests {
     use super::*;
     use crate::fake::{Fake, dns_code, infra, timeout};
     use meshproof_contract::{Action, DnsCode};
+    use serde_json::json;
 
     fn asked(action: &Action, replica: &str) -> bool {
         matches!(action, Action::Dns { server: Some(server), .. } if server.ip().to_string() == replica)
@@ -129,6 +133,33 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_stays_unready_is_red_and_one_that_goes_is_not() {
+        let slice = |conditions: serde_json::Value| {
+            json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"name": "kube-dns-x", "labels": {"kubernetes.io/service-name": "kube-dns"}},
+                "endpoints": [
+                    {"addresses": ["10.244.1.3"], "conditions": {"ready": true}, "targetRef": {"name": "coredns-1"}},
+                    {"addresses": ["10.244.3.3"], "conditions": conditions, "targetRef": {"name": "coredns-3"}},
+                ],
+            })
+        };
+        let unready = Fake::healthy().object("infra", slice(json!({"ready": false, "terminating": false})));
+        let text = unready.expect(&ReplicaAnswers, infra(), "fail").await;
+        assert!(text.contains("coredns-3 (10.244.3.3)"), "{text}");
+        for conditions in [
+            json!({"ready": false, "terminating": true}),
+            json!({"ready": true}),
+            json!({}),
+        ] {
+            let fake = Fake::healthy().object("infra", slice(conditions));
+            fake.expect(&ReplicaAnswers, infra(), "pass").await;
+        }
+        let refused = Fake::healthy().list_refused("EndpointSlice");
+        refused.expect(&ReplicaAnswers, infra(), "pass").await;
     }
 
     #[tokio::test]

@@ -96,8 +96,8 @@ impl Check for ReplicaLearns {
             how: "A service with a name drawn at random is created in the run's own namespace; each DNS pod is asked for it at its own address until it answers with exactly the new cluster IP, within 15 s. Then the \
                   service is deleted and each replica asked until it says NXDOMAIN, within 45 s (caches may keep the answer for 30 s). An answer must hold for two reads. Both times are recorded per replica.",
             control: "The name was never used before, so the answer can come from nowhere but the change; a sibling name that is never created must be NXDOMAIN on the same replica.",
-            when_red: "The finding names the pod: `kubectl --context CONTEXT -n kube-system logs POD --tail=50` (look for watch or list errors), then delete that pod; all replicas: CoreDNS may not list services any more, \
-                       `kubectl --context CONTEXT auth can-i list services --as system:serviceaccount:kube-system:coredns`.",
+            when_red: "The finding names the pod: `kubectl --context CONTEXT -n NAMESPACE logs POD --tail=50` (look for watch or list errors), then delete that pod; all replicas: the DNS server may not list services any more, \
+                       `kubectl --context CONTEXT auth can-i list services --as system:serviceaccount:NAMESPACE:ACCOUNT` with the account of its pods.",
         }
     }
 

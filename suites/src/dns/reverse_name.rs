@@ -25,7 +25,7 @@ impl Check for ReverseName {
             how: "The client on every node asks for the PTR record of the service's cluster IP over UDP; the answer must be exactly the absolute name of the service. \
                   Silence is asked again three times before it counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "NXDOMAIN: the `kubernetes` plugin does not list `in-addr.arpa ip6.arpa`: `kubectl --context CONTEXT -n kube-system get cm coredns -o yaml`. Another name: two services with one address, \
+            when_red: "NXDOMAIN: the DNS server's configuration does not serve `in-addr.arpa ip6.arpa` (with CoreDNS, plugin `kubernetes` of its ConfigMap). Another name: two services with one address, \
                        `kubectl --context CONTEXT get svc -A -o wide | grep ADDRESS`.",
         }
     }

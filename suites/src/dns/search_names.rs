@@ -24,7 +24,7 @@ impl Check for SearchNames {
                   with exactly the service's cluster IP. Silence is asked again three times before it counts.",
             control: "The answer itself, compared with the API.",
             when_red: "dns::service_name_udp green and this red: the pod's resolv.conf; `kubectl --context CONTEXT -n meshproof get pod POD -o jsonpath='{.spec.dnsPolicy}{.spec.dnsConfig}'`, \
-                       and the kubelet's clusterDomain, which must be the domain that CoreDNS serves.",
+                       and the kubelet's clusterDomain, which must be the domain that cluster DNS serves.",
         }
     }
 

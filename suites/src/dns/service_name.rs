@@ -40,7 +40,7 @@ impl Check for ServiceName {
             how: "The client on every node asks its own nameserver for the absolute name `server.<namespace>.svc.<domain>.`; the answer must be NOERROR \
                   with exactly the cluster IP that this cluster's API shows. Silence and SERVFAIL are asked again three times before they count.",
             control: "The answer itself: a silent server is a finding, not an absence.",
-            when_red: "No answer: `kubectl --context CONTEXT -n kube-system get pods -l k8s-app=kube-dns -o wide` and `-n kube-system get endpointslices -l k8s-app=kube-dns`, then dns::replica_answers tells which replica. \
+            when_red: "No answer: the evidence names the DNS Service and its pods, `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l kubernetes.io/service-name=SERVICE -o wide`; then dns::replica_answers tells which replica. \
                        Another address: whose it is stands in the finding; the other cluster's cluster IP means that names are forwarded or merged across the mesh, where only backends should be.",
         }
     }

@@ -25,7 +25,7 @@ impl Check for ServiceRecord {
             how: "The client on every node asks for `_http._tcp.server.<namespace>.svc.<domain>.` over UDP; the answer must be exactly the service's absolute name with the port that \
                   the API shows. Silence is asked again three times before it counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "`kubectl --context CONTEXT -n meshproof get svc server -o yaml` (is the port named?) and `kubectl --context CONTEXT -n kube-system get cm coredns -o yaml`.",
+            when_red: "`kubectl --context CONTEXT -n meshproof get svc server -o yaml` (is the port named?) and the DNS server's configuration.",
         }
     }
 

@@ -111,7 +111,7 @@ fn dns_of(facts: &Facts, context: &CheckContext) -> Result<DnsFacts, Verdict> {
     let cluster = context.instance.from();
     facts.cluster(cluster).and_then(|c| c.dns.clone()).ok_or_else(|| {
         Verdict::inconclusive(format!(
-            "cluster DNS of {cluster} was not found (no Service with label k8s-app=kube-dns in kube-system could be read), so there is nobody to ask"
+            "cluster DNS of {cluster} was not found (the pods' resolv.conf names no server, or no pod told), so there is nobody to ask"
         ))
     })
 }

@@ -1,7 +1,7 @@
 //! What the operators say about encryption, and whether a check applies because of it.
 
 use crate::mesh::remotes;
-use meshproof_contract::{Claim, ClaimKind, ClusterName, Facts, Instance, Verdict};
+use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName, Facts, Instance, Verdict};
 
 /// What is claimed of the traffic between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,15 +60,41 @@ pub fn of(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
         )));
     };
     match Mode::of(claim) {
-        Some(mode) => Ok(Claimed {
+        Some(mode) => Ok(overruled_by(facts, claim, mode).unwrap_or_else(|| Claimed {
             mode,
             by: format!("encryption: {} ({})", mode.word(), claim.source),
-        }),
+        })),
         None => Err(Verdict::inconclusive(format!(
             "{cluster} claims encryption {:?} ({}), of which this meshproof knows nothing: wireguard, ipsec or none",
             claim.value, claim.source
         ))),
     }
+}
+
+/// The claim of a cluster of the same mesh that encrypts, where nobody but the live configuration says that this one does not: Cilium
+/// does not support mixed encryption in one mesh, so such a configuration is what must be looked at, no claim.
+fn overruled_by(facts: &Facts, claim: &Claim, mode: Mode) -> Option<Claimed> {
+    let ClaimSource::Live { object } = &claim.source else {
+        return None;
+    };
+    if mode != Mode::None {
+        return None;
+    }
+    let others = facts.clusters.iter().map(|c| &c.name);
+    let mut others = others.filter(|other| **other != claim.cluster && remotes::joined(facts, &claim.cluster, other));
+    others.find_map(|other| {
+        let stricter = facts.claim(other, ClaimKind::Encryption)?;
+        let mode = Mode::of(stricter).filter(|mode| *mode != Mode::None)?;
+        Some(Claimed {
+            mode,
+            by: format!(
+                "encryption: {} ({other}: {}; mixed encryption in one mesh is not supported by Cilium, and {} has it off: {object})",
+                mode.word(),
+                stricter.source,
+                claim.cluster
+            ),
+        })
+    })
 }
 
 /// What is claimed of the traffic of an instance. Between clusters it is encrypted if either side says so: a claim that only
@@ -131,6 +157,31 @@ mod tests {
         assert_eq!(between(&facts, &direction).expect("one claims").mode, Mode::None);
         facts.claims.push(claim("apps", "wireguard"));
         assert_eq!(between(&facts, &direction).expect("both claim").mode, Mode::WireGuard);
-        assert_eq!(wireguard(&facts, &"infra".into()).expect_err("none").word(), "skipped");
+    }
+
+    #[test]
+    fn a_live_configuration_without_encryption_is_no_claim_beside_a_cluster_that_encrypts() {
+        let infra = "infra".into();
+        let mut facts = fixture::facts();
+        let own = |facts: &mut Facts| {
+            let is_own = |c: &&mut Claim| c.kind == ClaimKind::Encryption && c.cluster == infra;
+            facts
+                .claims
+                .iter_mut()
+                .find(is_own)
+                .map(|c| c.value = "none".to_owned())
+        };
+        own(&mut facts).expect("claimed");
+        let claimed = wireguard(&facts, &infra).expect("overruled");
+        assert!(claimed.by.contains("mixed encryption"), "{}", claimed.by);
+        let mut alone = facts.clone();
+        alone.claims.retain(|c| c.kind != ClaimKind::ClusterMesh);
+        assert_eq!(of(&alone, &infra).expect("claimed").mode, Mode::None);
+        for claim in facts.claims.iter_mut().filter(|c| c.cluster == infra) {
+            let (path, line) = ("meshproof.yaml".to_owned(), 7);
+            claim.source = ClaimSource::File { path, line };
+        }
+        assert_eq!(of(&facts, &infra).expect("claimed").mode, Mode::None);
+        assert_eq!(wireguard(&facts, &infra).expect_err("none").word(), "skipped");
     }
 }

@@ -94,6 +94,7 @@ pub struct World {
     status: Tamper,
     report: Arc<dyn Fn(&mut DeviceCapture) + Send + Sync>,
     lost: bool,
+    pings: bool,
     sent: Arc<Mutex<Vec<Sent>>>,
     captures: Arc<Mutex<BTreeMap<u64, CaptureSpec>>>,
 }
@@ -111,6 +112,7 @@ impl World {
             status: Arc::new(|_, _| {}),
             report: Arc::new(|_| {}),
             lost: false,
+            pings: true,
             sent: Arc::default(),
             captures: Arc::default(),
         }
@@ -143,6 +145,11 @@ impl World {
         self
     }
     /// Nothing that pods send arrives.
+    /// Agents may not ping.
+    pub fn without_pings(mut self) -> Self {
+        self.pings = false;
+        self
+    }
     pub fn lost(mut self) -> Self {
         self.lost = true;
         self
@@ -241,6 +248,7 @@ impl World {
                 return Outcome::Refused { timing };
             }
             Action::TcpConnect { to } => (to.host.clone(), None, 40),
+            Action::IcmpEcho { .. } if !self.pings => return crate::fake::local_error(),
             Action::IcmpEcho { to, .. } => (to.to_string(), None, 84),
             _ => {
                 return Outcome::Dns {

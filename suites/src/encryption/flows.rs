@@ -87,7 +87,7 @@ impl Class {
                 "As encryption::pod_traffic, but the marker is a name of 32 hexadecimal digits, asked over UDP and TCP by a pod on every node of every replica of cluster DNS on another node, and of the Service; any answer will do."
             }
             Class::Headers => {
-                "As encryption::pod_traffic, but a pod on every node opens connections to a port with a listener and to one without, and pings, a pod on every other node of the cluster; looked for are packets that show these pods' addresses."
+                "As encryption::pod_traffic, but a pod on every node opens connections to a port with a listener and to one without, and pings, a pod on every other node of the cluster; looked for are packets that show these pods' addresses. Pings that an agent may not send are left out, and the evidence says so."
             }
         }
     }

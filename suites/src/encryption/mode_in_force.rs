@@ -19,7 +19,7 @@ impl Check for ModeInForce {
         CheckText {
             title: "Every Cilium agent runs the encryption that is claimed",
             proves: "The configuration has reached every agent: none was left with encryption off, or on, by a rollout that did not reach it.",
-            how: "`cilium-dbg status -o json` of every agent: `.encryption.mode` must be that of the claim (Wireguard, IPsec, Disabled).",
+            how: "`cilium-dbg status -o json` of every agent: `.encryption.mode` must be that of the claim (Wireguard, IPsec, Disabled). A live configuration without encryption is no claim where another cluster of the mesh encrypts: mixed encryption in one mesh is not supported by Cilium.",
             control: "Every node must have an agent that answered and that says its mode; a missing key is inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E 'wireguard|ipsec'`, and when the agents were restarted: a changed ConfigMap acts only then.",
         }

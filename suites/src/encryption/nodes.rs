@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, Facts, NodeName, Tally};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// A node.
@@ -108,6 +109,21 @@ fn addresses(object: &Value, kind: &str) -> Vec<IpAddr> {
     all.filter(|address| address["type"] == kind)
         .filter_map(|address| address["ip"].as_str()?.parse().ok())
         .collect()
+}
+
+/// The addresses of all nodes that these clusters announce now, by their CiliumNodes; none where one's cannot be read.
+pub async fn announced(context: &CheckContext, clusters: &[ClusterName]) -> Option<BTreeSet<IpAddr>> {
+    let mut all = BTreeSet::new();
+    for cluster in clusters {
+        let listed = context
+            .environment
+            .list(cluster, "cilium.io/v2", "CiliumNode", None)
+            .await;
+        let objects = listed.ok().filter(|objects| !objects.is_empty())?;
+        let of_kind = |object: &Value| [addresses(object, "InternalIP"), addresses(object, "ExternalIP")].concat();
+        all.extend(objects.iter().flat_map(of_kind));
+    }
+    Some(all)
 }
 
 /// What the agent on one node answered.

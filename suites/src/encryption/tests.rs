@@ -28,6 +28,15 @@ async fn everything_as_claimed_is_green() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ping_that_may_not_be_sent_is_left_out() {
+    let said = World::healthy().without_pings().expect(&HEADERS, infra(), "pass").await;
+    assert!(
+        said.contains("12 flows of pods of infra"),
+        "without the six pings: {said}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_marker_or_a_header_between_two_nodes_is_red_with_the_packet() {
     let udp = |_: &str, _: &str, action: &Action| match action {
         Action::MarkedEcho {
@@ -115,7 +124,22 @@ async fn every_deviation_of_a_peer_is_red_in_its_own_check() {
             }
         })
     };
-    let cases: [(&dyn Check, World); 7] = [
+    let cases: [(&dyn Check, World); 9] = [
+        (
+            &peers_complete::PeersComplete,
+            on(|peers| {
+                let mut more = peers[0].clone();
+                more["endpoint"] = json!("10.25.11.99:51871");
+                peers.as_array_mut().expect("peers").push(more);
+            }),
+        ),
+        (
+            &peers_complete::PeersComplete,
+            on(|peers| {
+                let more = peers[0].clone();
+                peers.as_array_mut().expect("peers").push(more);
+            }),
+        ),
         (
             &peers_complete::PeersComplete,
             on(|peers| drop(peers.as_array_mut().map(Vec::pop))),

@@ -36,15 +36,20 @@ impl Fake {
             for tamper in tampers {
                 tamper(cluster.as_str(), node.as_str(), &mut value);
             }
-            let broken = matches!(self.cilium, Cilium::ErrorOn(at) if at == node.as_str());
+            let output = match self.cilium {
+                Cilium::ErrorOn(at) if at == node.as_str() => Err(api_error("i/o timeout")),
+                Cilium::HangsOn(at) if at == node.as_str() => Err(EnvironmentError::Deadline {
+                    cluster: cluster.clone(),
+                    operation: "run `cilium-dbg status -o json`".to_owned(),
+                    seconds: 30,
+                    last: "no output".to_owned(),
+                }),
+                _ => Ok(value),
+            };
             CiliumAnswer {
                 pod,
                 node: node.clone(),
-                output: if broken {
-                    Err(api_error("i/o timeout"))
-                } else {
-                    Ok(value)
-                },
+                output,
             }
         };
         let nodes = self.facts.cluster(cluster).into_iter().flat_map(|c| &c.nodes);
@@ -73,6 +78,15 @@ impl Fake {
                     answer(&node.name, "clustermesh-apiserver-x".to_owned(), text, &self.troubleshoot)
                 })
                 .collect(),
+            CiliumQuery::Nodes => {
+                let others = self.facts.cluster(&other.into()).into_iter().flat_map(|c| &c.nodes);
+                let known: Vec<Value> = others
+                    .map(|node| json!({"name": format!("{other}/{}", node.name), "source": "clustermesh"}))
+                    .collect();
+                nodes
+                    .map(|node| answer(&node.name, format!("cilium-{}", node.name), json!(known), &self.nodes))
+                    .collect()
+            }
             _ => Vec::new(),
         })
     }

@@ -32,6 +32,27 @@ impl Object {
     }
 }
 
+/// The port that every Service of type NodePort gets.
+pub const NODE_PORT: u16 = 30080;
+
+/// The pod of the Cilium agent on a node, with that condition.
+pub fn agent_pod(node: &str, condition: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("cilium-{node}"), "namespace": "kube-system", "labels": {"k8s-app": "cilium"}},
+        "spec": {"nodeName": node}, "status": {"conditions": [condition]},
+    })
+}
+
+/// A pod of clustermesh-apiserver whose condition Ready has that status.
+pub fn mesh_pod(ready: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "clustermesh-apiserver-x", "namespace": "kube-system", "labels": {"k8s-app": "clustermesh-apiserver"}},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    })
+}
+
 #[derive(Clone)]
 pub struct Objects(Arc<Mutex<Vec<Object>>>);
 
@@ -49,6 +70,20 @@ impl Objects {
             };
             for node in &cluster.nodes {
                 add(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name}}));
+                add(agent_pod(
+                    node.name.as_str(),
+                    &json!({"type": "Ready", "status": "True"}),
+                ));
+            }
+            add(mesh_pod("True"));
+            // As many as the other cluster says to know.
+            for n in 1..=11 {
+                let metadata = json!({"name": format!("{n}")});
+                add(json!({"apiVersion": "cilium.io/v2", "kind": "CiliumIdentity", "metadata": metadata}));
+                let networking = json!({"addressing": [{"ipv4": format!("10.9.9.{n}")}]});
+                add(
+                    json!({"apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": metadata, "status": {"networking": networking}}),
+                );
             }
             for service in facts.services.iter().filter(|s| s.cluster == cluster.name) {
                 let ip = service.address.map_or("None".to_owned(), |a| a.to_string());
@@ -84,6 +119,9 @@ impl Objects {
             if value["kind"] == "Service" {
                 let net = if cluster.as_str() == "infra" { 96 } else { 97 };
                 value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
+                if value["spec"]["type"] == "NodePort" {
+                    value["spec"]["ports"][0]["nodePort"] = json!(NODE_PORT);
+                }
             }
             objects.push(Object {
                 cluster: cluster.clone(),

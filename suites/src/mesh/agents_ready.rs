@@ -1,7 +1,8 @@
-//! Every Cilium agent reports every expected remote cluster connected, ready and synchronised.
+//! Every Cilium agent is well, and reports every expected remote cluster connected, ready and synchronised.
 
 use super::STATUS_NEEDS;
-use super::remotes::{self, reports};
+use super::agent_state;
+use super::remotes;
 use crate::next;
 use async_trait::async_trait;
 use meshproof_contract::cilium::RemoteCluster;
@@ -19,12 +20,13 @@ impl Check for AgentsReady {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every Cilium agent has every remote cluster connected, ready and synchronised",
-            proves: "No agent says that a remote is away. With KVStoreMesh an agent goes on saying so for ever while the other cluster is away, so this is necessary and not enough: mesh::change_propagates proves the rest.",
+            title: "Every Cilium agent is well and has every remote cluster connected, ready and synchronised",
+            proves: "On every node an agent runs, answers and reaches its API server, and none says that a remote is away. With KVStoreMesh an agent goes on saying so for ever while the other cluster is away, so this is necessary and not enough: mesh::change_propagates proves the rest.",
             how: "`cilium-dbg status -o json` of every agent. Expected are the clusters that Secret cilium-clustermesh configures and the other clusters of the run that claim a mesh, by their name in the mesh. \
-                  Each must be connected, have its configuration, every kind of object synchronised, and be ready, judged in Cilium's own order.",
-            control: "Every node of the cluster must have an agent that answered: one that did not is inconclusive, as is an answer without `.cilium`.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg troubleshoot clustermesh` on a node named; all agents of a cluster: its clustermesh-apiserver, \
+                  Each must be connected, have its configuration, every kind of object synchronised, and be ready, judged in Cilium's own order. \
+                  Of the agents themselves: a pod on every node that is not unready, a status whose `.cilium.state` and `.kubernetes.state` are no Failure, and a command that does not run into its deadline while others answer, each seen twice ten seconds apart.",
+            control: "Every node of the cluster must have an agent that answered: one that did not, for a reason that the pods do not tell, is inconclusive, as is an answer without `.cilium`.",
+            when_red: "An agent that is not well: `kubectl --context CONTEXT -n kube-system get pods -l k8s-app=cilium -o wide`, then `logs` and `describe` of the pod. Else `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg troubleshoot clustermesh` on a node named; all agents of a cluster: its clustermesh-apiserver, \
                        `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`, and the certificates.",
         }
     }
@@ -40,6 +42,7 @@ impl Check for AgentsReady {
             "mesh-remote-not-connected",
             "mesh-agent-not-ready",
             "mesh-agent-not-synced",
+            "agent-api-server-lost",
         ]
     }
 
@@ -55,7 +58,9 @@ impl Check for AgentsReady {
             return remotes::nobody(cluster, cilium);
         }
         let mut tally = Tally::new();
-        let reports = reports(context, cluster, CiliumQuery::Status, &mut tally).await;
+        let agents = agent_state::observe(context, cluster).await;
+        agents.tell(cluster, &mut tally);
+        let reports = remotes::read(agents.answers, cluster, CiliumQuery::Status, &mut tally);
         let answered: BTreeSet<&str> = reports.iter().map(|r| r.node.as_str()).collect();
         for node in facts.cluster(cluster).iter().flat_map(|c| &c.nodes) {
             if !answered.contains(node.name.as_str()) {
@@ -182,12 +187,51 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_gone_unready_or_hangs_is_red() {
+        let ways = [
+            (Fake::healthy().without_agent_pod("infra-2"), "no pod of the agent"),
+            (
+                Fake::healthy().agent_unready("infra-2"),
+                "is not Ready: containers with",
+            ),
+            (Fake::healthy().cilium_hangs_on("infra-2"), "while other agents answer"),
+        ];
+        for (fake, expected) in ways {
+            let text = fake.expect(&AgentsReady, infra(), "fail").await;
+            assert!(
+                text.contains("Cilium agent on infra-2") && text.contains(expected),
+                "{text}"
+            );
+        }
+        Fake::healthy()
+            .agent_unready("apps-1")
+            .expect(&AgentsReady, infra(), "pass")
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_by_its_own_word_is_red_and_a_warning_is_not() {
+        let says = |key: &'static str, state: &'static str| {
+            Fake::healthy().status(move |_, node, status| {
+                if node == "infra-2" {
+                    status[key] = json!({"state": state, "msg": "i/o timeout"});
+                }
+            })
+        };
+        for key in ["cilium", "kubernetes"] {
+            let text = says(key, "Failure").expect(&AgentsReady, infra(), "fail").await;
+            assert!(text.contains("says Failure") && text.contains("i/o timeout"), "{text}");
+            says(key, "Warning").expect(&AgentsReady, infra(), "pass").await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_cannot_be_read_is_inconclusive() {
         let fakes = [
             Fake::healthy().cilium_refused(),
             Fake::healthy().cilium_error_on("infra-2"),
-            Fake::healthy().without_agent_pod("infra-2"),
+            Fake::healthy().without_agent_pod("infra-2").list_refused("Pod"),
             Fake::healthy().status(|_, _, status| *status = json!({})),
             Fake::healthy().status(|_, _, status| status["cluster-mesh"]["clusters"] = json!("garbage")),
         ];

@@ -1,10 +1,14 @@
-//! Cluster names and ids differ, and each side knows the other by its own.
+//! Cluster names, ids and pods' ranges differ, and each side knows the other by its own.
 
 use super::STATUS_NEEDS;
 use super::remotes::{self, reports};
 use crate::next;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Verdict};
+use ipnet::IpNet;
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, Scope, Tally, Verdict,
+};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Names and ids of the two clusters.
@@ -18,11 +22,11 @@ impl Check for Identities {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "The clusters' names and ids differ, and each is known to the other by its own",
-            proves: "Security identities of the two clusters cannot be confused: they carry the cluster's id, and two clusters with one id, or an id that the other side has wrong, would share them.",
+            title: "The clusters' names, ids and pod ranges differ, and each is known to the other by its own",
+            proves: "Pods' addresses mean one pod in the whole mesh, and security identities of the two clusters cannot be confused: they carry the cluster's id, and two clusters with one id, or an id that the other side has wrong, would share them.",
             how: "`cluster-name` and `cluster-id` of both ConfigMaps cilium-config must differ, the id be within 1 to 255 (511 with max-connected-clusters=511, which must be equal on both sides), and every agent's status (and KVStoreMesh's) of this cluster \
-                  must show the other under its own name with its own id.",
-            control: "Both sides are read; a key that is missing is unknown, and the result inconclusive.",
+                  must show the other under its own name with its own id. No range of pods that a CiliumNode of one cluster has (`spec.ipam.podCIDRs`) may overlap one of the other.",
+            control: "Both sides are read; a key that is missing is unknown, and the result inconclusive. CiliumNodes without ranges, as IPAM modes of clouds leave them, have nothing to compare.",
             when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E 'cluster-(name|id)|max-connected'` on both sides. Changing a cluster's id needs a restart of all its workloads.",
         }
     }
@@ -93,6 +97,21 @@ impl Check for Identities {
                 far_id.to_string(),
             );
         }
+        let (near_ranges, far_ranges) = tokio::join!(ranges(context, from), ranges(context, to));
+        match (near_ranges, far_ranges) {
+            (Ok(near), Ok(far)) => {
+                for (node, range) in &near {
+                    for (other, _) in far.iter().filter(|(_, other)| overlap(range, other)) {
+                        tally.finding(
+                            format!("pods' ranges of {from} and {to}"),
+                            "no address in both",
+                            format!("{range} of {node} overlaps that of {other}"),
+                        );
+                    }
+                }
+            }
+            (Err(why), _) | (_, Err(why)) => tally.unknown(why),
+        }
         let expected = BTreeSet::from([far_name]);
         let what = format!("has cluster id {far_id}, as its own configuration says");
         let mut queries = vec![CiliumQuery::Status];
@@ -139,6 +158,26 @@ impl Check for Identities {
     }
 }
 
+/// The ranges of a cluster's pods, each with its node.
+async fn ranges(context: &CheckContext, cluster: &ClusterName) -> Result<Vec<(String, IpNet)>, String> {
+    let listed = context
+        .environment
+        .list(cluster, "cilium.io/v2", "CiliumNode", None)
+        .await;
+    let nodes = listed.map_err(|error| format!("the CiliumNodes of {cluster} could not be read: {error}"))?;
+    let of_node = |node: &Value| -> Vec<(String, IpNet)> {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let ranges = node["spec"]["ipam"]["podCIDRs"].as_array().into_iter().flatten();
+        let ranges = ranges.filter_map(|range| range.as_str()?.parse().ok());
+        ranges.map(|range| (name.clone(), range)).collect()
+    };
+    Ok(nodes.iter().flat_map(of_node).collect())
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +219,21 @@ mod tests {
         });
         let text = fake.expect(&Identities, infra_to_apps(), "fail").await;
         assert!(text.contains("knows it as id 7"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn overlapping_ranges_of_pods_are_red() {
+        let node = |name: &str, range: &str| json!({"kind": "CiliumNode", "metadata": {"name": name}, "spec": {"ipam": {"podCIDRs": [range]}}});
+        let both = |far: &str| {
+            let near = Fake::healthy().object("infra", node("infra-1", "10.244.1.0/24"));
+            near.object("apps", node("apps-1", far))
+        };
+        both("10.246.1.0/24").expect(&Identities, infra_to_apps(), "pass").await;
+        let text = both("10.244.0.0/16").expect(&Identities, infra_to_apps(), "fail").await;
+        assert!(
+            text.contains("10.244.1.0/24 of infra-1 overlaps that of apps-1"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

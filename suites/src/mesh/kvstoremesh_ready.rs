@@ -1,11 +1,15 @@
 //! KVStoreMesh, which really talks to the other cluster, says that it is connected.
 
 use super::STATUS_NEEDS;
+use super::agent_state::AGAIN;
+use super::pods::{self, Pods};
 use super::remotes::{self, reports};
 use crate::next;
 use async_trait::async_trait;
 use meshproof_contract::cilium::RemoteCluster;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, Scope, Tally, Verdict,
+};
 
 /// The mesh by the word of KVStoreMesh.
 pub struct KvstoreMeshReady;
@@ -20,9 +24,10 @@ impl Check for KvstoreMeshReady {
         CheckText {
             title: "KVStoreMesh is connected to every remote cluster, ready and synchronised",
             proves: "The component that copies the other cluster's state into this one is connected to it. Agents only read its copy and do not notice when it stops.",
-            how: "`clustermesh-apiserver kvstoremesh-dbg status -o json` in container kvstoremesh of every clustermesh-apiserver pod, judged as Cilium judges it. It notices a cut after about two minutes.",
-            control: "Every replica must answer with a list; none at all is inconclusive. Where KVStoreMesh does not run the check is skipped.",
-            when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`; then, from there, the other cluster's clustermesh-apiserver Service and port 2379, \
+            how: "`clustermesh-apiserver kvstoremesh-dbg status -o json` in container kvstoremesh of every clustermesh-apiserver pod, judged as Cilium judges it. It notices a cut after about two minutes. Where agents are configured to read its copy (Secret cilium-clustermesh) \
+                  and no pod of clustermesh-apiserver is there, or none is ready, twice ten seconds apart, it is red.",
+            control: "Every replica must answer with a list; none at all, while pods are ready, is inconclusive. Where KVStoreMesh is neither configured nor there the check is skipped.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get deploy,pods -l k8s-app=clustermesh-apiserver`, `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`; then, from there, the other cluster's clustermesh-apiserver Service and port 2379, \
                        and `openssl x509 -enddate` of Secret clustermesh-apiserver-remote-cert.",
         }
     }
@@ -46,7 +51,7 @@ impl Check for KvstoreMeshReady {
         };
         if !cilium.kvstoremesh {
             return Verdict::skipped(format!(
-                "KVStoreMesh does not run in {cluster}: its agents talk to the other clusters themselves"
+                "KVStoreMesh is not configured in {cluster}: its agents talk to the other clusters themselves"
             ));
         }
         let expected = remotes::expected(&facts, cluster, cilium);
@@ -54,6 +59,13 @@ impl Check for KvstoreMeshReady {
             return remotes::nobody(cluster, cilium);
         }
         let mut tally = Tally::new();
+        if let Some(problem) = not_served(context, cluster).await {
+            tally.finding(
+                cluster.to_string(),
+                "a ready pod of clustermesh-apiserver, from which the agents are configured to read other clusters' state",
+                problem,
+            );
+        }
         let reports = reports(context, cluster, CiliumQuery::KvstoreMesh, &mut tally).await;
         remotes::judge(
             context,
@@ -70,6 +82,29 @@ impl Check for KvstoreMeshReady {
         }
         tally.verdict()
     }
+}
+
+/// Why no pod serves the agents, if it is so now and still [`AGAIN`] later.
+async fn not_served(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
+    look(context, cluster).await?;
+    tokio::time::sleep(AGAIN).await;
+    look(context, cluster).await
+}
+
+async fn look(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
+    let pods = match Pods::read(context, cluster).await {
+        Ok(pods) => pods,
+        Err(error) => {
+            context.evidence(format!("the pods could not be looked at: {error}"));
+            return None;
+        }
+    };
+    let servers = pods.of(pods::MESH_SERVER)?;
+    if servers.is_empty() {
+        return Some("no pod of clustermesh-apiserver is there".to_owned());
+    }
+    let problems: Option<Vec<String>> = servers.into_iter().map(pods::unready).collect();
+    problems.map(|problems| problems.join("; "))
 }
 
 #[cfg(test)]
@@ -96,6 +131,19 @@ mod tests {
             .kvstoremesh(|_, status| *status = json!([]))
             .expect(&KvstoreMeshReady, infra(), "fail")
             .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn configured_and_not_there_is_red() {
+        let gone = || Fake::healthy().cilium_silent();
+        let without = gone().without_object("infra", "Pod", "clustermesh-apiserver-x");
+        let text = without.expect(&KvstoreMeshReady, infra(), "fail").await;
+        assert!(text.contains("no pod of clustermesh-apiserver"), "{text}");
+        let unready = gone()
+            .without_object("infra", "Pod", "clustermesh-apiserver-x")
+            .object("infra", crate::fake::mesh_pod("False"));
+        let text = unready.expect(&KvstoreMeshReady, infra(), "fail").await;
+        assert!(text.contains("is not Ready"), "{text}");
     }
 
     #[tokio::test]

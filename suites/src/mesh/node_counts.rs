@@ -1,10 +1,15 @@
 //! A cluster knows exactly the nodes that the other one has.
 
 use super::STATUS_NEEDS;
+use super::agent_state::AGAIN;
 use super::remotes::{self, reports};
+use crate::encryption::nodes::place;
 use crate::next;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Unit, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Unit, Verdict,
+};
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Node counts across the mesh, in one direction.
@@ -18,9 +23,9 @@ impl Check for NodeCounts {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every agent knows as many nodes of the other cluster as it has",
+            title: "Every agent knows the nodes of the other cluster, all of them and no others",
             proves: "No node of the other cluster is missing for any agent of this one, and none that is gone is still known: pods behind a missing node are out of reach, and a leftover one attracts traffic.",
-            how: "`num-nodes` of the remote in `cilium-dbg status -o json` of every agent, and in KVStoreMesh's status where it runs, against the Node objects that the other cluster's API lists now. \
+            how: "`num-nodes` of the remote in `cilium-dbg status -o json` of every agent, and in KVStoreMesh's status where it runs, against the Node objects that the other cluster's API lists now; and by name, where `cilium-dbg node list -o json` has names, if they differ twice ten seconds apart. \
                   The instance in the other direction compares the other way round.",
             control: "Both numbers are read for this run, one from either side; if either cannot be read the result is inconclusive, and a count of 0 Nodes is one that could not be read.",
             when_red: "`kubectl --context CONTEXT get nodes` and `get ciliumnodes` in the other cluster (a Node without CiliumNode has no agent yet), `kubectl --context CONTEXT -n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg node list` in this one.",
@@ -45,15 +50,11 @@ impl Check for NodeCounts {
             Err(verdict) => return verdict,
         };
         let mut tally = Tally::new();
-        let nodes = match context.environment.list(to, "v1", "Node", None).await {
-            Ok(nodes) if !nodes.is_empty() => nodes.len() as u64,
-            Ok(_) => {
-                return Verdict::inconclusive(format!(
-                    "the API of {to} lists no Node at all, so there is nothing to compare with"
-                ));
-            }
-            Err(error) => return Verdict::inconclusive(format!("the nodes of {to} could not be read: {error}")),
+        let names = match names(context, to).await {
+            Ok(names) => names,
+            Err(why) => return Verdict::inconclusive(why),
         };
+        let nodes = names.len() as u64;
         context.measure("nodes", to.to_string(), nodes as f64, Unit::Count);
         let expected = BTreeSet::from([remotes::mesh_name(&facts, to)]);
         let what = format!("has {nodes} nodes, as its API says");
@@ -81,6 +82,21 @@ impl Check for NodeCounts {
                 &mut tally,
             );
         }
+        let first = misnamed(context, &names).await;
+        if !first.is_empty() {
+            tokio::time::sleep(AGAIN).await;
+            let second = match self::names(context, to).await {
+                Ok(names) => misnamed(context, &names).await,
+                Err(_) => BTreeSet::new(),
+            };
+            for (node, problem) in first.intersection(&second) {
+                tally.finding(
+                    format!("Cilium agent on {}", place(from, node)),
+                    format!("the nodes of {to}, by their names"),
+                    problem,
+                );
+            }
+        }
         if tally.has_findings() {
             context.evidence(format!(
                 "next: {}",
@@ -93,6 +109,53 @@ impl Check for NodeCounts {
         }
         tally.verdict()
     }
+}
+
+/// The names of a cluster's nodes, as its API lists them now.
+async fn names(context: &CheckContext, cluster: &ClusterName) -> Result<BTreeSet<String>, String> {
+    let nodes = context.environment.list(cluster, "v1", "Node", None).await;
+    let nodes = nodes.map_err(|error| format!("the nodes of {cluster} could not be read: {error}"))?;
+    if nodes.is_empty() {
+        return Err(format!(
+            "the API of {cluster} lists no Node at all, so there is nothing to compare with"
+        ));
+    }
+    let name = |node: &Value| Some(node["metadata"]["name"].as_str()?.to_owned());
+    Ok(nodes.iter().filter_map(name).collect())
+}
+
+/// The agents that know other nodes of the far cluster than these, with how they differ. An agent that does not tell names is left out:
+/// its count is judged all the same.
+async fn misnamed(context: &CheckContext, expected: &BTreeSet<String>) -> BTreeSet<(NodeName, String)> {
+    let facts = context.environment.facts();
+    let (from, to) = (context.instance.from(), context.instance.to());
+    let prefix = format!("{}/", remotes::mesh_name(&facts, to));
+    let answers = context
+        .environment
+        .cilium(from, CiliumQuery::Nodes)
+        .await
+        .unwrap_or_default();
+    let mut differ = BTreeSet::new();
+    for answer in answers {
+        let Some(listed) = answer.output.ok().and_then(|output| output.as_array().cloned()) else {
+            continue;
+        };
+        let known: BTreeSet<String> = listed
+            .iter()
+            .filter_map(|node| Some(node["name"].as_str()?.strip_prefix(&prefix)?.to_owned()))
+            .collect();
+        let list = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(", ");
+        let missing = list(expected.difference(&known).collect());
+        let strange = list(known.difference(expected).collect());
+        let problem = match (missing.as_str(), strange.as_str()) {
+            ("", "") => continue,
+            (missing, "") => format!("does not know {missing}"),
+            ("", strange) => format!("knows {strange}, which is not there"),
+            (missing, strange) => format!("does not know {missing}, and knows {strange}, which is not there"),
+        };
+        differ.insert((answer.node, problem));
+    }
+    differ
 }
 
 #[cfg(test)]
@@ -125,6 +188,22 @@ mod tests {
         }
         let gone = Fake::healthy().without_object("apps", "Node", "apps-3");
         gone.expect(&NodeCounts, infra_to_apps(), "fail").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_missing_and_one_that_is_gone_are_red_although_the_count_is_right() {
+        let fake = Fake::healthy().nodes(|_, node, list| {
+            if node == "infra-2" {
+                list[2]["name"] = json!("apps/apps-9");
+            }
+        });
+        let text = fake.expect(&NodeCounts, infra_to_apps(), "fail").await;
+        assert!(
+            text.contains("Cilium agent on infra-2") && text.contains("does not know apps-3, and knows apps-9"),
+            "{text}"
+        );
+        let untold = Fake::healthy().nodes(|_, _, list| *list = json!(null));
+        untold.expect(&NodeCounts, infra_to_apps(), "pass").await;
     }
 
     #[tokio::test]

@@ -2,7 +2,9 @@
 
 use meshproof_contract::cilium::RemoteCluster;
 use meshproof_contract::facts::CiliumFacts;
-use meshproof_contract::{CheckContext, CiliumQuery, ClaimKind, ClusterName, Facts, NodeName, Tally, Verdict};
+use meshproof_contract::{
+    CheckContext, CiliumAnswer, CiliumQuery, ClaimKind, ClusterName, EnvironmentError, Facts, NodeName, Tally, Verdict,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,7 +106,17 @@ pub async fn reports(
     query: CiliumQuery,
     tally: &mut Tally,
 ) -> Vec<Report> {
-    let answers = match context.environment.cilium(cluster, query).await {
+    read(context.environment.cilium(cluster, query).await, cluster, query, tally)
+}
+
+/// What these answers say; what could not be read goes to the tally.
+pub fn read(
+    answers: Result<Vec<CiliumAnswer>, EnvironmentError>,
+    cluster: &ClusterName,
+    query: CiliumQuery,
+    tally: &mut Tally,
+) -> Vec<Report> {
+    let answers = match answers {
         Ok(answers) => answers,
         Err(error) => {
             tally.unknown(error.to_string());

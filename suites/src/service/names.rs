@@ -30,7 +30,7 @@ impl Check for GlobalName {
             proves: "Applications reach a global service by its plain name, and what they get is this cluster's own address for it, which is the only one that this cluster's nodes translate: the merging happens behind the address, not in DNS.",
             how: "The client on every node asks cluster DNS for the absolute names of four global services: exactly the cluster IP that this cluster's API tells must come back. Then it sends 12 GETs to the name of `svc-global`, as an application does: each must have gone to that address and be answered by a pod.",
             control: "A joined cluster has a service of the same name with another cluster IP, so the two can be told apart; services with equal addresses are left out, and if all are, the check is inconclusive.",
-            when_red: "The finding says whose address came back. The other cluster's: who writes into this zone? `kubectl -n kube-system get configmap coredns -o yaml` (plugins besides `kubernetes`), and external DNS servers asked first. No answer: suite dns.",
+            when_red: "The finding says whose address came back. The other cluster's: who writes into this zone? The DNS server's configuration (with CoreDNS, plugins besides `kubernetes`), and external DNS servers asked first. No answer: suite dns.",
         }
     }
     fn scope(&self) -> Scope {

@@ -1,9 +1,10 @@
 //! The suite's checks against two clusters in memory. What changes objects or readiness is tried on the lab only.
 
-use super::{global, headless, merging, names, plain, ports, sticky};
-use crate::fake::{Ask, Fake, dns_records, infra};
+use super::{global, headless, merging, names, node_port, plain, ports, sticky};
+use crate::fake::{Ask, Fake, NODE_PORT, dns_records, infra, infra_to_apps, timeout};
 use meshproof_contract::facts::PodNetwork;
-use meshproof_contract::{Action, AgentFacts, AgentId, DnsAnswer, Identity, Outcome, ServiceFacts};
+use meshproof_contract::{Action, AgentFacts, AgentId, ClaimKind, DnsAnswer, Identity, Outcome, ServiceFacts, Timing};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -247,4 +248,88 @@ async fn what_nobody_could_observe_is_inconclusive_and_what_nobody_claims_skippe
         .facts(|facts| facts.claims.clear())
         .expect(&names::GlobalName, infra(), "skipped")
         .await;
+}
+
+/// Apps serves NodePorts as `served` says: by the address of the node that is asked, and by the right answer.
+fn node_ports(served: impl Fn(&str, Outcome) -> Outcome + Send + Sync + 'static) -> Fake {
+    let plain = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "svc-plain", "namespace": "meshproof"},
+        "spec": {"selector": {"meshproof.dev/workload": "backend"}},
+    });
+    let fake = Fake::healthy().object("apps", plain).rule(move |probe| {
+        let Action::Http { to, .. } = probe.action else {
+            return None;
+        };
+        let pod = &backends()[2 + probe.number as usize % 2];
+        let right = probe.answered_as(Identity {
+            cluster: pod.id.cluster.to_string(),
+            node: pod.node.to_string(),
+            namespace: pod.namespace.clone(),
+            pod: pod.id.pod.clone(),
+        });
+        (to.port == NODE_PORT).then(|| served(&to.host, right))
+    });
+    fake.facts(|facts| {
+        facts.agents.extend(world(right).facts.agents);
+        facts.services = world(right).facts.services;
+        let claim = facts.claims[0].clone();
+        facts.claims.push(meshproof_contract::Claim {
+            kind: ClaimKind::KubeProxyReplacement,
+            ..claim
+        });
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_ports_of_every_node_are_green_and_of_all_but_one_red() {
+    let check = node_port::NodePort;
+    let text = node_ports(|_, right| right)
+        .expect(&check, infra_to_apps(), "pass")
+        .await;
+    assert!(text.contains("10.25.11.16:30080 of apps-3"), "{text}");
+    let refused = Outcome::Refused {
+        timing: Timing::default(),
+    };
+    let one = node_ports(move |node, right| match node {
+        "10.25.11.15" => refused.clone(),
+        _ => right,
+    });
+    let text = one.expect(&check, infra_to_apps(), "fail").await;
+    assert!(
+        text.contains("NodePort 10.25.11.15:30080 of apps-2 from infra-1") && !text.contains("of apps-3 from"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_port_that_strangers_answer_is_red_and_a_silent_way_no_proof() {
+    let check = node_port::NodePort;
+    let strangers = node_ports(|_, right| match right {
+        Outcome::Answered {
+            served_by: Some(mut identity),
+            source,
+            address,
+            status,
+            bytes,
+            timing,
+        } => {
+            identity.cluster = "infra".to_owned();
+            Outcome::Answered {
+                served_by: Some(identity),
+                source,
+                address,
+                status,
+                bytes,
+                timing,
+            }
+        }
+        other => other,
+    });
+    let text = strangers.expect(&check, infra_to_apps(), "fail").await;
+    assert!(text.contains("others answer"), "{text}");
+    let silent = node_ports(|_, _| timeout());
+    let text = silent.expect(&check, infra_to_apps(), "inconclusive").await;
+    assert!(text.contains("a firewall may stand between"), "{text}");
+    let refused = node_ports(|_, right| right).apply_refused();
+    refused.expect(&check, infra_to_apps(), "inconclusive").await;
 }

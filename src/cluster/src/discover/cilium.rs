@@ -52,13 +52,15 @@ pub(crate) async fn find(member: &Member, progress: &Progress) -> Result<Option<
         progress,
         "which clusters this one is to join is not known, so none can be missed",
     )?;
+    let secret = secret.flatten();
     let remotes = secret
-        .flatten()
-        .map(|secret| remotes(&secret, config.get("cluster-name")));
+        .as_ref()
+        .map(|secret| remotes(secret, config.get("cluster-name")));
+    let reads_a_copy = secret.as_ref().is_some_and(|secret| reads_a_copy(secret, &namespace));
     let facts = CiliumFacts {
         version: agents.iter().find_map(version).unwrap_or_default(),
         agents: agents.iter().filter_map(agent).collect(),
-        kvstoremesh: mesh.iter().any(|pod| has_container(pod, "kvstoremesh")),
+        kvstoremesh: reads_a_copy || mesh.iter().any(|pod| has_container(pod, "kvstoremesh")),
         remotes,
         config,
     };
@@ -128,6 +130,13 @@ fn remotes(secret: &Secret, own: Option<&String>) -> Vec<String> {
         .collect()
 }
 
+/// Whether agents read other clusters' state from the cluster's own `clustermesh-apiserver`, into which KVStoreMesh copies it.
+fn reads_a_copy(secret: &Secret, namespace: &str) -> bool {
+    let own = format!("://clustermesh-apiserver.{namespace}.svc");
+    let mut values = secret.data.iter().flatten().map(|(_, value)| value);
+    values.any(|value| String::from_utf8_lossy(&value.0).contains(&own))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +170,26 @@ mod tests {
         let mut other = pod("x");
         other.spec.as_mut().expect("spec").containers[0].name = "other".into();
         assert_eq!(agent(&other), None);
+    }
+
+    #[test]
+    fn kvstoremesh_is_configured_where_agents_read_the_clusters_own_copy() {
+        let secret = |endpoint: &str| Secret {
+            data: Some(
+                [(
+                    "apps".to_owned(),
+                    ByteString(format!("endpoints:\n- {endpoint}\n").into_bytes()),
+                )]
+                .into(),
+            ),
+            ..Secret::default()
+        };
+        let own = secret("https://clustermesh-apiserver.kube-system.svc:2379");
+        assert!(reads_a_copy(&own, "kube-system") && !reads_a_copy(&own, "cilium"));
+        assert!(!reads_a_copy(
+            &secret("https://apps.mesh.cilium.io:32379"),
+            "kube-system"
+        ));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Claims of a cluster whose operators gave no file: what the live configuration shows, with where it shows it.
 
 use super::{cilium::Found, proxy::Proxy};
-use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName};
+use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterFacts, ClusterName};
 
 /// What `cilium-config` and its neighbours claim. A missing key claims nothing, except where the agent's default is known to be on.
 pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
@@ -25,8 +25,8 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
             &remotes.join(","),
             format!("Secret {namespace}/cilium-clustermesh: keys {}", remotes.join(", ")),
         ),
-        // The Secret may not be read; an API server for the mesh says that there is one.
-        None if found.mesh_server => claim(
+        // The Secret may not be read, or was emptied; an API server for the mesh says that there is one.
+        None | Some(_) if found.mesh_server => claim(
             ClaimKind::ClusterMesh,
             "true",
             format!("pods of {namespace}/clustermesh-apiserver"),
@@ -52,7 +52,12 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
     }
     // cilium-agent --enable-policy is "default" by default.
     match config("enable-policy") {
-        Some("never") => {}
+        // Nobody who runs Kubernetes means that NetworkPolicy, a contract of its API, is not to be kept, unless a file says so.
+        Some("never") => claim(
+            ClaimKind::Policy,
+            "default",
+            key_of("enable-policy is never, and NetworkPolicy is a part of Kubernetes all the same"),
+        ),
         Some(mode) => claim(ClaimKind::Policy, mode, key_of("enable-policy")),
         None if facts.config.is_empty() => {}
         None => claim(
@@ -86,6 +91,27 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
         claim(ClaimKind::KubeProxyReplacement, mode, key_of("kube-proxy-replacement"));
     }
     claims
+}
+
+/// What one cluster of a run claims and the others, configured alike, must claim too: a proxy for DNS that was turned off in one of them
+/// would otherwise be nobody's claim there. A cluster whose configuration is not known is left alone.
+pub(super) fn agree(clusters: &[ClusterFacts], claims: &mut Vec<Claim>) {
+    let kind = ClaimKind::FqdnPolicy;
+    let Some(first) = claims.iter().find(|claim| claim.kind == kind).cloned() else {
+        return;
+    };
+    for cluster in clusters {
+        let is_known = cluster.cilium.as_ref().is_some_and(|cilium| !cilium.config.is_empty());
+        let has = claims.iter().any(|c| c.cluster == cluster.name && c.kind == kind);
+        if is_known && !has {
+            let object = format!("as {} has it: {}", first.cluster, first.source);
+            claims.push(Claim {
+                cluster: cluster.name.clone(),
+                source: ClaimSource::Live { object },
+                ..first.clone()
+            });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -143,13 +169,9 @@ mod tests {
     #[test]
     fn http_rules_are_claimed_where_an_envoy_answers_and_nowhere_else() {
         let kinds = |proxy| {
-            let config = [
-                ("enable-l7-proxy", "true"),
-                ("enable-policy", "never"),
-                ("enable-wireguard", "true"),
-            ];
+            let config = [("enable-l7-proxy", "true"), ("enable-wireguard", "true")];
             let all = claims_with(&config, None, false, proxy);
-            all.into_iter().skip(1).collect::<Vec<_>>()
+            all.into_iter().skip(2).collect::<Vec<_>>()
         };
         let fqdn = (ClaimKind::FqdnPolicy, "true".to_owned());
         let l7 = |mode: &str| (ClaimKind::L7Policy, mode.to_owned());
@@ -170,25 +192,72 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_secret_beside_a_mesh_server_claims_a_mesh() {
+    fn an_unreadable_or_empty_secret_beside_a_mesh_server_claims_a_mesh() {
         assert_eq!(claims(&[], None, true), [(ClaimKind::ClusterMesh, "true".to_owned())]);
-        assert_eq!(claims(&[], Some(vec![]), true), []);
+        let emptied = claims(&[], Some(vec![]), true);
+        assert_eq!(emptied, [(ClaimKind::ClusterMesh, "true".to_owned())]);
+        assert_eq!(claims(&[], Some(vec![]), false), []);
     }
 
     #[test]
     fn strict_mode_is_claimed_by_either_name() {
         for key in ["enable-encryption-strict-mode", "enable-encryption-strict-mode-egress"] {
-            let config = [("enable-policy", "never"), ("enable-wireguard", "true"), (key, "true")];
-            let found = claims(&config, None, false);
-            assert_eq!(found[1..], [(ClaimKind::StrictEncryption, "true".to_owned())]);
-            let config = [("enable-policy", "never"), ("enable-wireguard", "true"), (key, "false")];
-            assert_eq!(claims(&config, None, false).len(), 1);
+            let strict = (ClaimKind::StrictEncryption, "true".to_owned());
+            let found = |on: &str| claims(&[("enable-wireguard", "true"), (key, on)], None, false);
+            assert!(found("true").contains(&strict) && !found("false").contains(&strict));
         }
     }
 
     #[test]
     fn wireguard_goes_before_the_absence_of_ipsec() {
-        let found = claims(&[("enable-wireguard", "true"), ("enable-policy", "never")], None, false);
-        assert_eq!(found, [(ClaimKind::Encryption, "wireguard".to_owned())]);
+        let found = claims(&[("enable-wireguard", "true")], None, false);
+        assert_eq!(found[0], (ClaimKind::Encryption, "wireguard".to_owned()));
+    }
+
+    #[test]
+    fn policies_that_are_turned_off_are_claimed_all_the_same() {
+        let found = claims(&[("enable-policy", "never")], None, false);
+        assert!(found.contains(&(ClaimKind::Policy, "default".to_owned())), "{found:?}");
+    }
+
+    #[test]
+    fn what_one_cluster_has_of_fqdn_policies_the_others_claim_too() {
+        let cluster = |name: &str, config: &[(&str, &str)]| ClusterFacts {
+            name: name.into(),
+            context: name.to_owned(),
+            version: String::new(),
+            nodes: Vec::new(),
+            dns: None,
+            cilium: Some(CiliumFacts {
+                version: String::new(),
+                config: config.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+                agents: Default::default(),
+                remotes: None,
+                kvstoremesh: false,
+            }),
+        };
+        let clusters = [
+            cluster("infra", &[("enable-l7-proxy", "false")]),
+            cluster("apps", &[("enable-l7-proxy", "true")]),
+            cluster("edge", &[]),
+        ];
+        let mut claims = Vec::new();
+        agree(&clusters, &mut claims);
+        assert_eq!(claims, []);
+        claims.push(Claim {
+            cluster: "apps".into(),
+            kind: ClaimKind::FqdnPolicy,
+            value: "true".to_owned(),
+            source: ClaimSource::Live {
+                object: "ConfigMap kube-system/cilium-config: enable-l7-proxy".to_owned(),
+            },
+        });
+        agree(&clusters, &mut claims);
+        let said: Vec<_> = claims.iter().map(|c| format!("{} {}", c.cluster, c.source)).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[1].starts_with("infra live, as apps has it: live, ConfigMap"),
+            "{said:?}"
+        );
     }
 }

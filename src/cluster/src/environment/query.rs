@@ -131,6 +131,14 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
                 }
                 return Err(failed(error.reason()));
             }
+            Err(ExecError::Deadline(seconds)) => {
+                return Err(EnvironmentError::Deadline {
+                    cluster: member.name().clone(),
+                    operation: format!("run `{}` in pod {namespace}/{name}", command.join(" ")),
+                    seconds,
+                    last: "no output".to_owned(),
+                });
+            }
             Err(error) => return Err(failed(error.to_string())),
         }
     }

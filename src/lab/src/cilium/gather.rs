@@ -2,7 +2,7 @@
 
 mod remote;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
@@ -17,11 +17,12 @@ use super::module::CiliumModule;
 use super::object::{label_list, named_ports};
 use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES};
 use super::view::{
-    AddressView, AgentView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView, FlowView,
-    NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
+    AddressView, AgentView, ApiServerView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView,
+    FlowView, NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
 };
 use crate::fault::encryption;
-use crate::mesh::Kind;
+use crate::mesh::{Kind, MeshFault};
+use crate::service::fault::{self, ServiceFault};
 use crate::state::{ClusterState, PodNetwork, PodState};
 use crate::system::SystemContainer;
 use crate::topology::EncryptionMode;
@@ -50,7 +51,9 @@ pub(super) struct Gatherer<'a> {
 impl Gatherer<'_> {
     pub(super) async fn view(&self) -> AgentView {
         let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
-        let nodes = known_nodes(lab, cluster.name(), node.name());
+        let announced: BTreeSet<String> = self.of_remotes(Kind::Node).into_iter().map(|(name, _)| name).collect();
+        let mut nodes = known_nodes(lab, cluster.name(), node.name());
+        nodes.retain(|node| node.source != NodeSource::ClusterMesh || announced.contains(&node.full_name()));
         let own = nodes
             .iter()
             .find(|n| n.source == NodeSource::Local)
@@ -76,6 +79,8 @@ impl Gatherer<'_> {
             addresses: self.addresses(&nodes),
             remotes: self.remotes(),
             global_services: self.global_services(),
+            replaces_kube_proxy: !fault::in_force(lab, cluster.name()).contains(&ServiceFault::ReplacementOff),
+            api_server: self.api_server(),
             health: self.agent.findings.report(),
             counters: node.handle.counters().await,
             flow_capacity: node.handle.config().flow_capacity,
@@ -90,6 +95,16 @@ impl Gatherer<'_> {
             },
             node: own,
             nodes,
+        }
+    }
+
+    fn api_server(&self) -> ApiServerView {
+        let (lab, cluster) = (&self.container.lab, &self.container.cluster);
+        let own = self.container.node.name();
+        let last = cluster.nodes().last().is_some_and(|node| node.name() == own);
+        match last && MeshFault::ApiServerLost.concerns_follower(lab, cluster.name()) {
+            true => ApiServerView::Lost,
+            false => ApiServerView::Reached,
         }
     }
 

@@ -28,6 +28,8 @@ pub struct AgentView {
     pub encryption: EncryptionView,
     /// Whether identities can authenticate each other.
     pub mutual_authentication: bool,
+    /// Whether it serves services in place of kube-proxy.
+    pub replaces_kube_proxy: bool,
     /// Its endpoints, by id.
     pub endpoints: Vec<EndpointView>,
     /// The services that it serves.
@@ -40,6 +42,8 @@ pub struct AgentView {
     pub remotes: Vec<RemoteView>,
     /// How many of its services are merged with others'.
     pub global_services: usize,
+    /// Whether it reaches the API server of its cluster.
+    pub api_server: ApiServerView,
     /// What it last found out about the other nodes.
     pub health: HealthReport,
     /// What the data path counted.
@@ -48,6 +52,15 @@ pub struct AgentView {
     pub flow_capacity: usize,
     /// The policies in force.
     pub policy: PolicyView,
+}
+
+/// Whether an agent reaches the API server of its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiServerView {
+    /// It does.
+    Reached,
+    /// It does not.
+    Lost,
 }
 
 /// Where a node became known.

@@ -20,12 +20,16 @@ pub enum MeshFault {
     AgentNotReady,
     /// One agent of the last cluster has not synchronised services.
     AgentNotSynced,
+    /// One agent of the last cluster has lost its own API server, and says so.
+    ApiServerLost,
     /// KVStoreMesh of the last cluster has lost the other clusters.
     KvstoremeshDisconnected,
     /// The agents of the last cluster know the others under a wrong cluster id.
     WrongClusterId,
     /// The first cluster does not publish its last node.
     NodeCountShort,
+    /// The first cluster publishes the address of a pod that has gone.
+    EndpointStale,
     /// Changes in the first cluster are no longer sent, while the connection stays healthy.
     PropagationStopped,
     /// Changes in the first cluster are sent late.
@@ -50,7 +54,7 @@ pub enum MeshFault {
     CertificateUntrusted,
 }
 
-const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 17] = [
+const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 19] = [
     (
         MeshFault::RemoteNotConnected,
         "mesh-remote-not-connected",
@@ -70,6 +74,12 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 17] = [
         &["mesh"],
     ),
     (
+        MeshFault::ApiServerLost,
+        "agent-api-server-lost",
+        "one agent has lost its own API server: it goes on with what it knew, and its status says Failure",
+        &["mesh"],
+    ),
+    (
         MeshFault::KvstoremeshDisconnected,
         "mesh-kvstoremesh-disconnected",
         "KVStoreMesh of one cluster has lost the other, while its agents say that all is well",
@@ -85,6 +95,12 @@ const CATALOGUE: [(MeshFault, &str, &str, &[&str]); 17] = [
         MeshFault::NodeCountShort,
         "mesh-node-count-short",
         "one cluster sees a node less of the other than there are",
+        &["mesh"],
+    ),
+    (
+        MeshFault::EndpointStale,
+        "mesh-endpoint-stale",
+        "one cluster goes on announcing the address of a pod that has gone",
         &["mesh"],
     ),
     (

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::etcd::{Gate, Propagation, serve};
 use super::fault::{MeshFault, SLOW};
-use super::keyspace::{Keyspace, Snapshot};
+use super::keyspace::{Keyspace, Kind, Snapshot, of_kind};
 use super::link::{Link, LinkPhase, LinkStatus, Route, Timing};
 use super::publish::Published;
 use super::wire::Line;
@@ -352,12 +352,27 @@ fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snap
         MeshFault::AnnotationIgnored.is_active(lab),
         MeshFault::SharedIgnored.is_active(lab),
     );
-    published.snapshot(|service| {
+    let mut snapshot = published.snapshot(|service| {
         let system = service
             .namespace()
             .is_some_and(|namespace| namespace.starts_with("kube-") || namespace == "default");
         (super::is_global(service) || any && !system) && (super::is_shared(service) || unshared)
-    })
+    });
+    if MeshFault::EndpointStale.concerns_publisher(lab, cluster.name()) {
+        publish_departed(cluster, &mut snapshot);
+    }
+    snapshot
+}
+
+/// Publishes a pod that has gone, with the identity of one that is there.
+fn publish_departed(cluster: &ClusterState, snapshot: &mut Snapshot) {
+    let present = of_kind(snapshot, Kind::Endpoint).next().map(|(_, value)| value.clone());
+    if let (Some(mut endpoint), Some(node)) = (present, cluster.spec.nodes.first()) {
+        let address = node.unused_address().to_string();
+        endpoint["IP"] = address.as_str().into();
+        endpoint["K8sPodName"] = "departed".into();
+        snapshot.insert(Kind::Endpoint.key(&address), Arc::new(endpoint));
+    }
 }
 
 struct Publisher {

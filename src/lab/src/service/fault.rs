@@ -27,6 +27,10 @@ pub enum ServiceFault {
     NoFallback,
     /// Backends of other clusters are taken only beside own ones.
     NeedsLocalBackends,
+    /// NodePorts are not served.
+    NodePortMissing,
+    /// The agents do not replace kube-proxy, and say so.
+    ReplacementOff,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +39,7 @@ enum Concern {
     Last,
 }
 
-const CATALOGUE: [(ServiceFault, &str, &str, Concern); 7] = [
+const CATALOGUE: [(ServiceFault, &str, &str, Concern); 9] = [
     (
         ServiceFault::PortBroken,
         "service-port-broken",
@@ -78,6 +82,18 @@ const CATALOGUE: [(ServiceFault, &str, &str, Concern); 7] = [
         "one cluster merges global services only where it has backends of its own",
         Concern::Last,
     ),
+    (
+        ServiceFault::NodePortMissing,
+        "node-port-missing",
+        "the nodes of one cluster serve no NodePorts",
+        Concern::Last,
+    ),
+    (
+        ServiceFault::ReplacementOff,
+        "kube-proxy-replacement-off",
+        "the agents of one cluster say that they do not replace kube-proxy",
+        Concern::Last,
+    ),
 ];
 
 /// The catalogue's entries of this module.
@@ -92,7 +108,7 @@ pub(crate) fn faults() -> Vec<FaultSpec> {
 }
 
 /// The faults in force in this cluster.
-pub(super) fn in_force(lab: &LabState, cluster: &str) -> BTreeSet<ServiceFault> {
+pub(crate) fn in_force(lab: &LabState, cluster: &str) -> BTreeSet<ServiceFault> {
     let is = |found: Option<&std::sync::Arc<crate::state::ClusterState>>| found.is_some_and(|c| c.name() == cluster);
     let concerned = |concern: Concern| match concern {
         Concern::First => is(lab.clusters.first()),

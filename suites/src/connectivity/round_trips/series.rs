@@ -30,6 +30,8 @@ pub struct Judgement {
     pub cell: Cell,
     /// Its figures.
     pub figures: Vec<(&'static str, f64, Unit)>,
+    /// The quickest round trip, in microseconds.
+    pub quickest: Option<u64>,
     /// Whether a burst or a busy machine can make it, so that it is measured again before it counts.
     pub may_be_chance: bool,
 }
@@ -41,6 +43,7 @@ impl Judgement {
             may_be_chance: matches!(cell, Cell::Unknown(_) | Cell::Silent(_)),
             cell,
             figures: Vec::new(),
+            quickest: None,
         }
     }
 }
@@ -90,6 +93,7 @@ pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
         figures.push(("round_trip_p50", times.p50 as f64, Unit::Microseconds));
         figures.push(("round_trip_p99", times.p99 as f64, Unit::Microseconds));
     }
+    let quickest = times.as_ref().map(|times| times.min);
     let cell = match times {
         Some(times) if failures.len() <= ALLOWED_LOSS => judge_latency(&times, *lag, *starved, limit),
         times => judge_loss(failures, sent, *lag, times.is_none()),
@@ -98,7 +102,37 @@ pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
         may_be_chance: !matches!(cell, Cell::Right(_)) && !latencies.is_empty(),
         cell,
         figures,
+        quickest,
     }
+}
+
+/// A pair whose quickest round trip is within this is no outlier, whatever the others take.
+const OUTLIER: Duration = Duration::from_millis(20);
+/// How many times the median of its class an outlier's quickest round trip takes.
+const OUTLIER_FACTOR: u64 = 10;
+/// Fewer pairs have no median that one slow node could not make.
+const OUTLIER_PAIRS: usize = 3;
+
+/// For each pair, by its quickest round trip: how it differs from its class, if it is an outlier there. The lower of two medians
+/// counts, since one node of two is slow in half of the pairs.
+pub fn outliers(quickest: &[Option<u64>]) -> Vec<Option<Deviation>> {
+    let mut known: Vec<u64> = quickest.iter().copied().flatten().collect();
+    known.sort_unstable();
+    if known.len() < OUTLIER_PAIRS {
+        return vec![None; quickest.len()];
+    }
+    let median = known[(known.len() - 1) / 2];
+    let limit = (OUTLIER.as_micros() as u64).max(OUTLIER_FACTOR * median);
+    let deviation = |time: u64| {
+        let ms = |us: u64| us as f64 / 1000.0;
+        let expected = "a quickest round trip of no more than 20 ms, or 10 times the median of the pairs of its class";
+        let detail = format!("quickest {:.1} ms, median of the pairs {:.1} ms", ms(time), ms(median));
+        Deviation::new(expected, "every packet is held up, unlike those of other pairs").with_detail(detail)
+    };
+    quickest
+        .iter()
+        .map(|time| time.filter(|time| *time > limit).map(deviation))
+        .collect()
 }
 
 fn judge_loss(failures: &[(u32, Outcome)], sent: usize, lag: u64, everything: bool) -> Cell {

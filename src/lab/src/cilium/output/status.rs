@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::super::time::duration;
-use super::super::view::{AgentView, EndpointKind};
+use super::super::view::{AgentView, ApiServerView, EndpointKind};
 use super::remote::{Observer, cluster};
 use super::{controller, encryption};
 use crate::topology::{CILIUM_VERSION, KUBERNETES_VERSION, RoutingMode};
@@ -47,6 +47,9 @@ pub(super) const APIS: [&str; 8] = [
     "core/v1::Pods",
 ];
 
+/// What an agent says that cannot reach its API server.
+pub(super) const LOST: &str = "Get \"https://kubernetes.default:443/version\": dial tcp: i/o timeout";
+
 /// The whole status.
 pub fn status(view: &AgentView) -> Value {
     json!({
@@ -57,7 +60,7 @@ pub fn status(view: &AgentView) -> Value {
             "dynamic-size-ratio": 0.0025,
             "maps": MAPS.iter().map(|(name, size)| json!({"name": name, "size": size})).collect::<Vec<_>>(),
         },
-        "cilium": {"msg": format!("{CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"), "state": "Ok"},
+        "cilium": agent(view),
         "clock-source": {"mode": "ktime"},
         "cluster": {"ciliumHealth": {"state": "Ok"}, "nodes": null, "self": view.node.full_name()},
         "cluster-mesh": cluster_mesh(view),
@@ -77,7 +80,10 @@ pub fn status(view: &AgentView) -> Value {
         "ipv4-big-tcp": {"maxGRO": 65_536, "maxGSO": 65_536},
         "ipv6-big-tcp": {"maxGRO": 65_536, "maxGSO": 65_536},
         "kube-proxy-replacement": kube_proxy_replacement(view),
-        "kubernetes": {"k8s-api-versions": APIS, "msg": kubernetes(), "state": "Ok"},
+        "kubernetes": match view.api_server {
+            ApiServerView::Reached => json!({"k8s-api-versions": APIS, "msg": kubernetes(), "state": "Ok"}),
+            ApiServerView::Lost => json!({"msg": LOST, "state": "Failure"}),
+        },
         "kvstore": {"state": "Disabled"},
         "masquerading": {
             "enabled": true,
@@ -92,6 +98,16 @@ pub fn status(view: &AgentView) -> Value {
         "routing": routing(view.routing),
         "srv6": {"srv6EncapMode": "reduced"},
     })
+}
+
+/// The agent as a whole, which fails with its API server (`getStatus` in Cilium's `daemon/cmd/status.go`).
+fn agent(view: &AgentView) -> Value {
+    match view.api_server {
+        ApiServerView::Reached => {
+            json!({"msg": format!("{CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"), "state": "Ok"})
+        }
+        ApiServerView::Lost => json!({"msg": format!("Kubernetes service is not ready: {LOST}"), "state": "Failure"}),
+    }
 }
 
 pub(super) fn kubernetes() -> String {
@@ -203,7 +219,7 @@ fn kube_proxy_replacement(view: &AgentView) -> Value {
             "socketLB": {"enabled": true},
             "socketLBTracing": {"enabled": true},
         },
-        "mode": "True",
+        "mode": if view.replaces_kube_proxy { "True" } else { "False" },
     })
 }
 

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::super::view::{AgentView, EncryptionView};
+use super::super::view::{AgentView, ApiServerView, EncryptionView};
 use super::controller;
 use super::health::summary;
 use super::remote::{is_ready, not_ready_text};
-use super::status::{APIS, cpus, current_flows, ipam_text, kubernetes};
+use super::status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes};
 use crate::topology::{CILIUM_VERSION, RoutingMode};
 
 /// The status.
@@ -20,14 +20,20 @@ pub fn text(view: &AgentView) -> String {
     apis.sort_unstable();
     let (address, cidr) = (view.node.address, view.node.pod_cidr);
     line("KVStore", "Disabled   ");
-    line("Kubernetes", &format!("Ok         {}", kubernetes()));
+    match view.api_server {
+        ApiServerView::Reached => line("Kubernetes", &format!("Ok         {}", kubernetes())),
+        ApiServerView::Lost => line("Kubernetes", &format!("Failure    {LOST}")),
+    }
     line(
         "Kubernetes APIs",
         &format!("[{}]", apis.map(|api| format!("\"{api}\"")).join(", ")),
     );
     line(
         "KubeProxyReplacement",
-        &format!("True   [eth0   {address} (Direct Routing)]"),
+        &match view.replaces_kube_proxy {
+            true => format!("True   [eth0   {address} (Direct Routing)]"),
+            false => "False".to_owned(),
+        },
     );
     line("Host firewall", "Disabled");
     line("SRv6", "Disabled");
@@ -36,7 +42,10 @@ pub fn text(view: &AgentView) -> String {
         "CNI Config file",
         "successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist",
     );
-    line("Cilium", &format!("Ok   {CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"));
+    match view.api_server {
+        ApiServerView::Reached => line("Cilium", &format!("Ok   {CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)")),
+        ApiServerView::Lost => line("Cilium", &format!("Failure   Kubernetes service is not ready: {LOST}")),
+    }
     line(
         "NodeMonitor",
         &format!("Listening for events on {} CPUs with 64x4096 of shared memory", cpus()),

@@ -143,6 +143,8 @@ pub(super) fn agent() -> AgentView {
         routing: RoutingMode::Tunnel,
         encryption: encryption(now),
         mutual_authentication: false,
+        replaces_kube_proxy: true,
+        api_server: ApiServerView::Reached,
         endpoints: vec![
             endpoint(46, pod("dns"), PolicyEnabled::None, started),
             endpoint(47, pod("client"), PolicyEnabled::Egress, started),

@@ -1,0 +1,116 @@
+//! Every agent replaces kube-proxy where that is claimed.
+
+use crate::encryption::nodes::{self, place};
+use async_trait::async_trait;
+use meshproof_contract::{
+    Admission, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict,
+};
+
+/// The replacement of kube-proxy by the word of the agents.
+pub struct ReplacementInForce;
+
+#[async_trait]
+impl Check for ReplacementInForce {
+    fn id(&self) -> CheckId {
+        CheckId::from("service::replacement_in_force")
+    }
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "Every Cilium agent replaces kube-proxy, as is claimed",
+            proves: "The configuration has reached every agent: none was left without service load balancing, where services would work by a kube-proxy that is left over, or not at all.",
+            how: "`cilium-dbg status -o json` of every agent: `.[\"kube-proxy-replacement\"].mode` must be True.",
+            control: "Every node must have an agent that answered and that says its mode; a missing key is inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep kube-proxy-replacement`, and when the agent on the node named was restarted: a changed ConfigMap acts only then. Its log says which features its kernel lacks.",
+        }
+    }
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        Needs {
+            scenario: None,
+            claim: Some(ClaimKind::KubeProxyReplacement),
+            admission: Admission::Shared,
+            alters: false,
+        }
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["kube-proxy-replacement-off"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let cluster = context.instance.from();
+        let Some(claim) = facts.claim(cluster, ClaimKind::KubeProxyReplacement) else {
+            return Verdict::skipped(format!(
+                "not claimed: nothing says that Cilium replaces kube-proxy in {cluster}"
+            ));
+        };
+        let mut tally = Tally::new();
+        let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, &mut tally).await;
+        let mut agree = 0;
+        for answer in &answers {
+            let at = place(cluster, &answer.node);
+            match answer.output["kube-proxy-replacement"]["mode"].as_str() {
+                // "Strict" is the word of older versions.
+                Some("True" | "Strict") => agree += 1,
+                Some(mode) => tally.finding(at, format!("mode True ({})", claim.source), format!("mode {mode}")),
+                None => tally.unknown(format!(
+                    "{at}: `cilium-dbg status` does not say whether it replaces kube-proxy"
+                )),
+            }
+        }
+        if agree > 0 {
+            tally.witness(format!(
+                "{agree} of {} agents of {cluster} replace kube-proxy",
+                answers.len()
+            ));
+        }
+        tally.verdict()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, infra};
+    use meshproof_contract::{Claim, ClaimSource};
+    use serde_json::json;
+
+    fn claimed() -> Fake {
+        Fake::healthy().facts(|facts| {
+            facts.claims.push(Claim {
+                cluster: "infra".into(),
+                kind: ClaimKind::KubeProxyReplacement,
+                value: "true".to_owned(),
+                source: ClaimSource::Live {
+                    object: "ConfigMap kube-system/cilium-config: kube-proxy-replacement".to_owned(),
+                },
+            });
+        })
+    }
+
+    fn says(mode: &'static str) -> Fake {
+        claimed().status(move |_, node, status| {
+            let mode = if node == "infra-2" { mode } else { "True" };
+            status["kube-proxy-replacement"] = json!({"mode": mode});
+        })
+    }
+
+    #[tokio::test]
+    async fn one_agent_without_it_is_red() {
+        says("True").expect(&ReplacementInForce, infra(), "pass").await;
+        let text = says("False").expect(&ReplacementInForce, infra(), "fail").await;
+        assert!(text.contains("infra-2") && text.contains("mode False"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn unsaid_is_inconclusive_and_unclaimed_is_skipped() {
+        claimed().expect(&ReplacementInForce, infra(), "inconclusive").await;
+        claimed()
+            .cilium_refused()
+            .expect(&ReplacementInForce, infra(), "inconclusive")
+            .await;
+        Fake::healthy().expect(&ReplacementInForce, infra(), "skipped").await;
+    }
+}
