@@ -90,7 +90,8 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     };
     let settled = recording
         .until(limit + MARGIN, |seen| {
-            seen.all_settled(Some(since), &other) && (seen.covers(since, limit) || shown != Ok(Some(since)))
+            let whole = !matches!(shown, Ok(Some(_))) || seen.covers(since, limit);
+            whole && seen.all_settled(Some(since), &other)
         })
         .await?;
     let old: Vec<&str> = cast.backends.iter().map(|b| b.id.pod.as_str()).collect();

@@ -175,7 +175,10 @@ async fn rejoined(
         tokio::time::sleep(LOOK).await;
     }
     match witness {
-        Some(witness) => witness.sees_news(context, recording, JOINED_WITHIN).await,
+        Some(witness) => {
+            let left = JOINED_WITHIN.saturating_sub(now() - begun);
+            witness.sees_news(context, recording, left).await
+        }
         None => Ok(None),
     }
 }

@@ -7,7 +7,7 @@ use super::recording::{Recording, unknown};
 use crate::fresh;
 use crate::mesh::remotes::mesh_name;
 use meshproof_contract::cilium::{AgentStatus, RemoteCluster};
-use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, ObjectRef, Verdict};
+use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, ObjectRef, Verdict, port};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ async fn news(context: &CheckContext, cluster: &ClusterName) -> Result<ObjectRef
             "name": service.name, "namespace": known.namespace,
             "annotations": {"service.cilium.io/global": "true"},
         },
-        "spec": {"selector": like["spec"]["selector"], "ports": [{"name": "http", "port": 8080}]},
+        "spec": {"selector": like["spec"]["selector"], "ports": [{"name": "http", "port": port::HTTP, "targetPort": port::HTTP, "protocol": "TCP"}]},
     });
     context.environment.apply(cluster, object).await.map_err(unknown)?;
     Ok(service)
