@@ -23,6 +23,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 type Rule = Arc<dyn Fn(&Ask<'_>) -> Option<Outcome> + Send + Sync>;
+/// What the agent on a node says of its policies and endpoints.
+type Policies = Arc<dyn Fn(&str, CiliumQuery) -> Value + Send + Sync>;
 type Tamper = Arc<dyn Fn(&str, &str, &mut Value) + Send + Sync>;
 
 /// When a follower of the API learns of a new object, and forgets a deleted one; none is never.
@@ -53,6 +55,7 @@ pub struct Fake {
     kvstoremesh: Vec<Tamper>,
     troubleshoot: Vec<Tamper>,
     nodes: Vec<Tamper>,
+    policies: Option<Policies>,
     cilium: Cilium,
     refused_kinds: BTreeSet<&'static str>,
     apply_refused: bool,
@@ -108,6 +111,7 @@ impl Fake {
             kvstoremesh: Vec::new(),
             troubleshoot: Vec::new(),
             nodes: Vec::new(),
+            policies: None,
             cilium: Cilium::Answers,
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
@@ -197,6 +201,11 @@ impl Fake {
     /// Tampers with `cilium-dbg node list` of (cluster, node).
     pub fn nodes(mut self, tamper: impl Fn(&str, &str, &mut Value) + Send + Sync + 'static) -> Self {
         self.nodes.push(Arc::new(tamper));
+        self
+    }
+    /// What the agents say of their policies and endpoints; nothing unless told.
+    pub fn policies(mut self, say: impl Fn(&str, CiliumQuery) -> Value + Send + Sync + 'static) -> Self {
+        self.policies = Some(Arc::new(say));
         self
     }
     pub fn cilium_refused(mut self) -> Self {

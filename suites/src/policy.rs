@@ -4,6 +4,7 @@
 //! `meshproof-policy`, never by looking at what happens.
 
 mod actor;
+mod agents_agree;
 mod case;
 mod cases;
 mod cell;
@@ -67,10 +68,11 @@ pub const SUITE: Suite = Suite {
         &authentication::REQUIRED,
         &authentication::ALWAYS_FAILS,
         &takes_effect::TakesEffect,
+        &agents_agree::AgentsAgree,
         &generated::Generated,
     ],
 };
 
 /// Checks whose tests stand beside them and not among those of all families.
 #[cfg(test)]
-const OWN_TESTS: &[&str] = &["policy::takes_effect", "policy::generated"];
+const OWN_TESTS: &[&str] = &["policy::takes_effect", "policy::agents_agree", "policy::generated"];

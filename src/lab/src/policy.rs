@@ -7,7 +7,7 @@ mod board;
 mod cilium;
 mod condition;
 mod decide;
-mod fault;
+pub(crate) mod fault;
 mod kubernetes;
 mod layer7;
 mod names;

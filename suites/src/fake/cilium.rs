@@ -87,7 +87,12 @@ impl Fake {
                     .map(|node| answer(&node.name, format!("cilium-{}", node.name), json!(known), &self.nodes))
                     .collect()
             }
-            _ => Vec::new(),
+            query => nodes
+                .filter_map(|node| {
+                    let value = self.policies.as_ref()?(node.name.as_str(), query);
+                    Some(answer(&node.name, format!("cilium-{}", node.name), value, &[]))
+                })
+                .collect(),
         })
     }
 }

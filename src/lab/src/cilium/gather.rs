@@ -22,6 +22,7 @@ use super::view::{
 };
 use crate::fault::encryption;
 use crate::mesh::{Kind, MeshFault};
+use crate::policy::fault::ENDPOINTS_BEHIND;
 use crate::service::fault::{self, ServiceFault};
 use crate::state::{ClusterState, PodNetwork, PodState};
 use crate::system::SystemContainer;
@@ -164,7 +165,10 @@ impl Gatherer<'_> {
         let policy = |identity: Identity| {
             let enforces = |direction| board.enforces(identity, direction);
             EndpointPolicy {
-                revision: board.realized(),
+                revision: match self.container.lab.faults.is_active(ENDPOINTS_BEHIND) {
+                    true => 0,
+                    false => board.realized(),
+                },
                 enabled: match (enforces(Direction::Ingress), enforces(Direction::Egress)) {
                     (true, true) => PolicyEnabled::Both,
                     (true, false) => PolicyEnabled::Ingress,

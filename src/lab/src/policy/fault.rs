@@ -154,10 +154,20 @@ const CATALOGUE: [(PolicyFault, &str, &str); 26] = [
     (Is::IcmpIgnored, "policy-icmp-ignored", "rules for ICMP match nothing"),
 ];
 
+/// The agents' words only: their endpoints never show that they have realized a policy.
+pub(crate) const ENDPOINTS_BEHIND: FaultName = FaultName::new("policy-endpoints-behind");
+
 /// The catalogue's entries.
 pub(super) fn faults() -> Vec<FaultSpec> {
-    let specs = CATALOGUE.iter().map(|(_, name, summary)| FaultSpec {
-        name: FaultName::new(name),
+    let told = (
+        ENDPOINTS_BEHIND,
+        "no agent's endpoints show that they have realized their policies, although they have",
+    );
+    let bent = CATALOGUE
+        .iter()
+        .map(|(_, name, summary)| (FaultName::new(name), *summary));
+    let specs = bent.chain([told]).map(|(name, summary)| FaultSpec {
+        name,
         summary,
         suites: &["policy"],
         effect: Effect::Flag,

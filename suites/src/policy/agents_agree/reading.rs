@@ -1,0 +1,207 @@
+//! One reading of the API's policies and of what every agent says, and what of it does not fit.
+
+use meshproof_contract::{
+    CheckContext, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, NodeName,
+};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Kinds, each with the key of `cilium-config` by which it can be switched off.
+const KINDS: [(&str, &str, &str); 3] = [
+    (
+        "cilium.io/v2",
+        "CiliumClusterwideNetworkPolicy",
+        "enable-cilium-clusterwide-network-policy",
+    ),
+    ("cilium.io/v2", "CiliumNetworkPolicy", "enable-cilium-network-policy"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "enable-k8s-networkpolicy"),
+];
+
+/// Kind, namespace and name of a policy.
+type Policy = (String, String, String);
+
+struct Endpoint {
+    name: String,
+    state: String,
+    audits: bool,
+    revision: u64,
+}
+
+struct Agent {
+    revision: u64,
+    policies: BTreeSet<Policy>,
+    endpoints: Vec<Endpoint>,
+}
+
+/// What was said at one time.
+pub struct Reading {
+    agents: BTreeMap<NodeName, Agent>,
+    /// Policies that the API had both before and after the agents were asked, and those that it had at either time.
+    lasting: BTreeSet<Policy>,
+    known: BTreeSet<Policy>,
+    /// Agents that could not be read, in words.
+    pub silent: Vec<String>,
+}
+
+impl Reading {
+    /// Asks everybody; the error is for people.
+    pub async fn of(context: &CheckContext, cluster: &ClusterName) -> Result<Self, String> {
+        let environment = context.environment.as_ref();
+        let facts = environment.facts();
+        let before = listed(environment, cluster).await?;
+        let (policies, endpoints) = futures::join!(
+            environment.cilium(cluster, CiliumQuery::Policy),
+            environment.cilium(cluster, CiliumQuery::Endpoints),
+        );
+        let after = listed(environment, cluster).await?;
+        let (mut policies, mut endpoints) = (by_node(policies)?, by_node(endpoints)?);
+        let (mut agents, mut silent) = (BTreeMap::new(), Vec::new());
+        for node in facts.cluster(cluster).map_or(&[][..], |cluster| &cluster.nodes) {
+            let read = policies.remove(&node.name).zip(endpoints.remove(&node.name));
+            match read.and_then(|(policy, list)| agent(&policy, &list)) {
+                Some(agent) => {
+                    agents.insert(node.name.clone(), agent);
+                }
+                None => silent.push(format!(
+                    "node {}: its agent's policies and endpoints could not be read",
+                    node.name
+                )),
+            }
+        }
+        Ok(Self {
+            agents,
+            lasting: before.intersection(&after).cloned().collect(),
+            known: before.union(&after).cloned().collect(),
+            silent,
+        })
+    }
+
+    /// What does not fit, each with what is expected and what was seen; `first` is an earlier reading.
+    pub fn deviations(&self, first: &Self) -> BTreeMap<String, (String, String)> {
+        let mut found = BTreeMap::new();
+        let mut add = |subject: String, expected: &str, seen: &str| {
+            found.insert(subject, (expected.to_owned(), seen.to_owned()));
+        };
+        for (node, agent) in &self.agents {
+            for endpoint in &agent.endpoints {
+                let who = format!("endpoint {} on {node}", endpoint.name);
+                if endpoint.state != "ready" {
+                    add(format!("state of {who}"), "ready", &endpoint.state);
+                }
+                if endpoint.audits {
+                    add(format!("PolicyAuditMode of {who}"), "Disabled", "Enabled");
+                }
+                let due = first.agents.get(node).map_or(0, |agent| agent.revision);
+                if endpoint.revision < due {
+                    let expected = format!("at least the agent's of the first reading, {due}");
+                    add(
+                        format!("realized revision of {who}"),
+                        &expected,
+                        &endpoint.revision.to_string(),
+                    );
+                }
+            }
+            let told = |(kind, namespace, name): &Policy| match namespace.as_str() {
+                "" => format!("{kind} {name} on {node}"),
+                namespace => format!("{kind} {namespace}/{name} on {node}"),
+            };
+            for missed in self.lasting.difference(&agent.policies) {
+                add(
+                    told(missed),
+                    "known to the agent, since the API has it",
+                    "not in `policy get`",
+                );
+            }
+            for kept in agent.policies.difference(&self.known) {
+                let expected = "forgotten by the agent, since the API does not have it";
+                add(told(kept), expected, "in `policy get`");
+            }
+        }
+        found
+    }
+
+    /// How many endpoints were read.
+    pub fn endpoints(&self) -> usize {
+        self.agents.values().map(|agent| agent.endpoints.len()).sum()
+    }
+    /// How many agents were read.
+    pub fn agents(&self) -> usize {
+        self.agents.len()
+    }
+    /// How many policies the API has.
+    pub fn policies(&self) -> usize {
+        self.lasting.len()
+    }
+}
+
+fn by_node(answers: Result<Vec<CiliumAnswer>, EnvironmentError>) -> Result<BTreeMap<NodeName, Value>, String> {
+    let answers = answers.map_err(|error| error.to_string())?.into_iter();
+    Ok(answers.filter_map(|a| Some((a.node, a.output.ok()?))).collect())
+}
+
+/// The policies of the API that agents should have: those about pods that Cilium did not refuse.
+async fn listed(environment: &dyn Environment, cluster: &ClusterName) -> Result<BTreeSet<Policy>, String> {
+    let facts = environment.facts();
+    let cilium = facts.cluster(cluster).and_then(|cluster| cluster.cilium.as_ref());
+    let is_on = |key: &str| cilium.and_then(|cilium| cilium.flag(key)) != Some(false);
+    let mut found = BTreeSet::new();
+    for (version, kind, _) in KINDS.into_iter().filter(|(.., key)| is_on(key)) {
+        let objects = environment.list(cluster, version, kind, None).await;
+        let objects = objects.map_err(|error| error.to_string())?;
+        let objects = objects.iter().filter(|object| is_for_pods(object));
+        found.extend(objects.map(|object| {
+            let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
+            (kind.to_owned(), text("namespace"), text("name"))
+        }));
+    }
+    Ok(found)
+}
+
+fn is_for_pods(object: &Value) -> bool {
+    let specs = object["specs"].as_array().into_iter().flatten();
+    let mut specs = specs.chain(object.get("spec"));
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let refused = conditions
+        .into_iter()
+        .any(|c| c["type"] == "Valid" && c["status"] == "False");
+    !refused && specs.any(|spec| spec["nodeSelector"].is_null())
+}
+
+fn agent(policy: &Value, list: &Value) -> Option<Agent> {
+    let rules: Value = serde_json::from_str(policy["policy"].as_str()?).ok()?;
+    let named = rules.as_array().into_iter().flatten().filter_map(|rule| {
+        let labels = rule["labels"].as_array()?;
+        let label = |key: &str| {
+            let mut labels = labels.iter();
+            let label = labels.find(|label| label["key"] == format!("io.cilium.k8s.policy.{key}").as_str());
+            label
+                .and_then(|label| label["value"].as_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let kind = label("derived-from");
+        let ours = KINDS.iter().any(|(_, known, _)| *known == kind) && rule["nodeSelector"].is_null();
+        ours.then(|| (kind, label("namespace"), label("name")))
+    });
+    let endpoints = list.as_array()?.iter().map(|endpoint| {
+        let status = &endpoint["status"];
+        Endpoint {
+            name: format!("{} ({})", endpoint["id"], pod(&status["external-identifiers"])),
+            state: status["state"].as_str().unwrap_or("not told").to_owned(),
+            audits: endpoint["spec"]["options"]["PolicyAuditMode"] == "Enabled",
+            revision: status["policy"]["realized"]["policy-revision"].as_u64().unwrap_or(0),
+        }
+    });
+    Some(Agent {
+        revision: policy["revision"].as_u64()?,
+        policies: named.collect(),
+        endpoints: endpoints.collect(),
+    })
+}
+
+fn pod(identifiers: &Value) -> &str {
+    let name = identifiers["container-name"]
+        .as_str()
+        .or(identifiers["pod-name"].as_str());
+    name.filter(|name| *name != "/").unwrap_or("host")
+}
