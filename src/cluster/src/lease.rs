@@ -1,4 +1,4 @@
-//! The Lease that keeps two runs from disturbing each other: taken before anything is deployed, renewed until everything is gone.
+//! The Lease that keeps two runs from disturbing each other: taken before anything is deployed, renewed until everything is to go.
 
 mod process;
 mod standing;
@@ -153,6 +153,11 @@ impl Lease {
 
     pub(crate) fn member(&self) -> &Member {
         &self.member
+    }
+
+    /// Renews it no more: it goes with its namespace, and whoever comes next waits for that.
+    pub(crate) fn let_go(&self) {
+        self.stop.cancel();
     }
 
     /// Gives the Lease up; one that was lost stays with whoever has it.

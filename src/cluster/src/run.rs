@@ -191,6 +191,7 @@ impl Run {
         }
         self.progress.waiting(format!("{}: everything to go", member.name()));
         leftover::delete_cluster_wide(&member, Of::All).await?;
+        lease.let_go();
         let mut kept = Vec::new();
         for name in NAMESPACES {
             match namespace::delete(&member, name).await {

@@ -19,7 +19,7 @@ pub struct Certificates;
 /// life, Cilium's own jobs every four months.
 const LEAST_DAYS: i64 = 7;
 /// A failed connection is looked at once more: an etcd that is starting refuses for some seconds.
-const AGAIN: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(3);
 const LOOKS: usize = 3;
 const SECONDS_A_DAY: i64 = 86_400;
 
@@ -33,7 +33,7 @@ impl Check for Certificates {
         CheckText {
             title: "Agents and KVStoreMesh could connect to the mesh afresh, with certificates that last",
             proves: "The connections that stand would stand again after a restart: the name resolves, TLS is accepted on both sides and etcd answers; and no certificate in use ends within a week. A connection that was made yesterday says nothing of that.",
-            how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg troubleshoot` in every KVStoreMesh make a connection of their own to every remote and print the certificates that they use. Nothing in it may have failed three times, 5 s apart, and every `Not after` must be more than 7 days away.",
+            how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg troubleshoot` in every KVStoreMesh make a connection of their own to every remote and print the certificates that they use. Nothing in it may have failed three times, 3 s apart, and every `Not after` must be more than 7 days away.",
             control: "For every expected remote there must be a TLS connection that was made and certificates that were read; where a command or a part of its output is missing, it is inconclusive.",
             when_red: "The line with ❌ says which step failed. `kubectl --context CONTEXT -n kube-system get secrets | grep clustermesh`: with Helm's own certificates `helm upgrade` or the job clustermesh-apiserver-generate-certs renews them; \"unknown authority\" means that the clusters do not share, or do not exchange, their CA.",
         }
