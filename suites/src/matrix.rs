@@ -188,7 +188,7 @@ impl Paths {
         })
     }
 
-    /// What is too heavy for all pairs at once: every pair where there are no more than [`ALL_PAIRS`], else a subset in which every
+    /// What is too heavy for all pairs at once: every pair where there are no more than 12, else a subset in which every
     /// node that asks and every node that is asked occurs, about as many pairs as nodes. In rounds, in each of which no agent asks
     /// twice or is asked twice, so that pairs do not load each other's ends.
     pub fn rounds(&self) -> Vec<Vec<Path>> {
