@@ -228,6 +228,7 @@ fn daemon_set(cluster: &str, namespace: &str, app: &str) -> Value {
             "selector": {"matchLabels": {"app": app}},
             "template": {"metadata": {"labels": {"app": app}}, "spec": {
                 "terminationGracePeriodSeconds": 1,
+                "securityContext": {"sysctls": [{"name": "net.ipv4.ping_group_range", "value": "0 2147483647"}]},
                 "containers": [{
                     "name": "agent", "image": AGENT_IMAGE, "command": ["meshproof-agent"],
                     "ports": [port("http", 8080, "TCP"), port("echo", 8081, "TCP")],

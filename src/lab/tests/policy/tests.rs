@@ -320,9 +320,9 @@ fn rarer_rules() -> Result<()> {
                 false,
             ),
             (
-                "auth-works",
+                "auth-in-vain",
                 json!([{"fromEntities": ["cluster"], "authentication": {"mode": "required"}}]),
-                true,
+                false,
             ),
             ("of-nobody", json!([{"fromEndpoints": []}]), false),
             ("empty", json!([{}]), false),
@@ -343,6 +343,16 @@ fn rarer_rules() -> Result<()> {
             delete(&place.infra, &policy).await?;
             near.eventually("open again", &port, &[true]).await?;
         }
+        // Where identities can authenticate each other; the other cluster's client shows that the rule is in force.
+        let there = place.first("apps", "test", "server").await?.address();
+        let theirs = place.first("apps", "test", "client").await?;
+        let rule = json!([{"fromEntities": ["cluster"], "authentication": {"mode": "required"}}]);
+        let policy = for_servers("auth-works", json!({"ingress": rule}));
+        create(&place.apps, &policy).await?;
+        near.eventually("not of this cluster", &[tcp(&there, 8080)], &[false])
+            .await?;
+        theirs.eventually("auth-works", &[tcp(&there, 8080)], &[true]).await?;
+        delete(&place.apps, &policy).await?;
         let mut nodes = for_servers("to-nodes", json!({"egress": [{"toEntities": ["host"]}]}));
         nodes["spec"]["endpointSelector"]["matchLabels"]["app"] = json!("client");
         create(&place.infra, &nodes).await?;
