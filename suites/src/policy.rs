@@ -21,11 +21,11 @@ mod ward;
 #[cfg(test)]
 mod tests;
 
-use cases::outside::{self, NeedsOutside};
+use cases::outside::{self, needs_outside};
 use cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
 use meshproof_contract::{CheckContext, Suite};
-use pinged::Pinged;
-use proxied::Proxied;
+use pinged::pinged;
+use proxied::proxied;
 use std::time::Duration;
 
 /// How long a change of policy may take to come through on every node.
@@ -55,16 +55,16 @@ pub const SUITE: Suite = Suite {
         &ports::PORT_RANGES,
         &ports::NAMED_PORTS,
         &ports::PROTOCOLS,
-        &Pinged(&ports::ICMP),
+        &pinged(&ports::ICMP),
         &empty::EMPTY,
         &kinds::CLUSTER_WIDE,
         &kinds::KUBERNETES,
-        &Proxied(&http::METHOD_AND_PATH),
-        &Proxied(&http::HEADERS),
+        &proxied(&http::METHOD_AND_PATH),
+        &proxied(&http::HEADERS),
         &names::NAMES,
         &names::NAMES_AND_PODS,
-        &NeedsOutside(&outside::FQDN),
-        &NeedsOutside(&outside::ADDRESSES),
+        &needs_outside(&outside::FQDN),
+        &needs_outside(&outside::ADDRESSES),
         &authentication::REQUIRED,
         &authentication::ALWAYS_FAILS,
         &takes_effect::TakesEffect,

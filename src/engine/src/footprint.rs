@@ -118,16 +118,6 @@ fn merge(into: &mut Value, change: &Value) {
     }
 }
 
-fn reference(object: &Value) -> ObjectRef {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    ObjectRef {
-        api_version: text(&object["apiVersion"]),
-        kind: text(&object["kind"]),
-        namespace: object["metadata"]["namespace"].as_str().map(str::to_owned),
-        name: text(&object["metadata"]["name"]),
-    }
-}
-
 #[async_trait]
 impl Environment for Footprint {
     fn world(&self) -> usize {
@@ -155,7 +145,7 @@ impl Environment for Footprint {
         self.world.list(cluster, api_version, kind, namespace).await
     }
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
-        let target = reference(&object);
+        let target = ObjectRef::of(&object);
         // Remembered first: a call that is given up may have acted.
         if self.is_untouched(cluster, &target) {
             self.left().applied.push((cluster.clone(), target));
@@ -274,7 +264,7 @@ mod tests {
         let footprint = Footprint::new(world.clone());
         footprint.apply(&infra(), policy()).await.expect("applied");
         footprint
-            .delete(&infra(), &reference(&policy()))
+            .delete(&infra(), &ObjectRef::of(&policy()))
             .await
             .expect("deleted");
         let disruption = Disruption::MeshApiServerDown;

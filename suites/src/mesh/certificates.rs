@@ -52,14 +52,10 @@ impl Check for Certificates {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         let cluster = context.instance.from();
-        let cilium = match remotes::member(&facts, cluster) {
-            Ok(cilium) => cilium,
+        let (cilium, expected) = match remotes::joins(&facts, cluster) {
+            Ok(found) => found,
             Err(verdict) => return verdict,
         };
-        let expected = remotes::expected(&facts, cluster, cilium);
-        if expected.is_empty() {
-            return remotes::nobody(cluster, cilium);
-        }
         let mut tally = Tally::new();
         look(context, cluster, CiliumQuery::Troubleshoot, &expected, &mut tally).await;
         if cilium.kvstoremesh {

@@ -89,6 +89,16 @@ pub fn expected(facts: &Facts, cluster: &ClusterName, cilium: &CiliumFacts) -> B
     configured.chain(others.map(|name| mesh_name(facts, name))).collect()
 }
 
+/// Cilium of a cluster that is to be joined to others, with their mesh names; else as [`member`] and [`nobody`] conclude.
+pub fn joins<'a>(facts: &'a Facts, cluster: &ClusterName) -> Result<(&'a CiliumFacts, BTreeSet<String>), Verdict> {
+    let cilium = member(facts, cluster)?;
+    let expected = expected(facts, cluster, cilium);
+    match expected.is_empty() {
+        true => Err(nobody(cluster, cilium)),
+        false => Ok((cilium, expected)),
+    }
+}
+
 /// What one pod says about its remotes; none if it has no list at all.
 pub struct Report {
     /// The pod.

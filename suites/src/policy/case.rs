@@ -6,6 +6,7 @@ use super::play::{Row, play};
 use super::scene::Scene;
 use super::ward::GROUPS;
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict};
 use serde_json::Value;
 use std::sync::Arc;
@@ -79,5 +80,39 @@ impl Check for Family {
             case.play(context, &scene, &mut tally).await;
         }
         tally.verdict()
+    }
+}
+
+/// A family that is tried only where what it takes is there.
+pub struct Provided {
+    /// The family.
+    pub family: &'static Family,
+    /// The verdict where something is lacking.
+    pub lacking: for<'a> fn(&'a CheckContext) -> BoxFuture<'a, Option<Verdict>>,
+}
+
+#[async_trait]
+impl Check for Provided {
+    fn id(&self) -> CheckId {
+        self.family.id()
+    }
+    fn text(&self) -> CheckText {
+        self.family.text()
+    }
+    fn scope(&self) -> Scope {
+        self.family.scope()
+    }
+    fn needs(&self) -> Needs {
+        self.family.needs()
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        self.family.faults()
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        match (self.lacking)(context).await {
+            Some(verdict) => verdict,
+            None => self.family.run(context).await,
+        }
     }
 }

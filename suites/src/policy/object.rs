@@ -1,7 +1,6 @@
 //! Policy objects as they are applied: a kind around a spec, and a name that nothing else has.
 
 use crate::fresh;
-use meshproof_contract::ObjectRef;
 use serde_json::{Value, json};
 
 /// A CiliumNetworkPolicy with this spec.
@@ -32,15 +31,4 @@ pub fn named(mut object: Value, namespace: &str) -> Value {
     }
     object["metadata"] = metadata;
     object
-}
-
-/// The reference to a named object.
-pub fn reference(object: &Value) -> ObjectRef {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    ObjectRef {
-        api_version: text(&object["apiVersion"]),
-        kind: text(&object["kind"]),
-        namespace: object["metadata"]["namespace"].as_str().map(str::to_owned),
-        name: text(&object["metadata"]["name"]),
-    }
 }

@@ -18,7 +18,7 @@ use super::scene::Scene;
 use conclude::conclude;
 pub(super) use look::Pace;
 use look::look;
-use meshproof_contract::{CheckContext, EnvironmentError, Tally, Unit};
+use meshproof_contract::{CheckContext, EnvironmentError, ObjectRef, Tally, Unit};
 use meshproof_policy::{Decision, Expected, decide, parse};
 pub(super) use pings::are_forbidden as pings_are_forbidden;
 use serde_json::Value;
@@ -173,10 +173,7 @@ async fn apply(context: &CheckContext, scene: &Scene, policies: &[Value]) -> Res
 async fn remove(context: &CheckContext, scene: &Scene, policies: &[Value]) -> Result<(), EnvironmentError> {
     let mut result = Ok(());
     for policy in policies {
-        let removed = context
-            .environment
-            .delete(&scene.cluster, &object::reference(policy))
-            .await;
+        let removed = context.environment.delete(&scene.cluster, &ObjectRef::of(policy)).await;
         result = result.and(removed);
     }
     result

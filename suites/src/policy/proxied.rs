@@ -3,19 +3,21 @@
 //! `enable-l7-proxy` is on by default, the DNS proxy needs it too, and an agent shows `embedded` for Envoy even when its
 //! image has none. So without words of the operators the claim is only believed once a proxy has answered something.
 
-use super::case::{Case, Family};
+use super::case::{Case, Family, Provided};
 use super::cell::{Ask, Compared};
 use super::scene::Scene;
 use super::ward::GROUPS;
-use async_trait::async_trait;
 use meshproof_contract::claim::ClaimSource;
-use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict,
-};
+use meshproof_contract::{CheckContext, CiliumQuery, ClaimKind, Tally, Verdict};
 use serde_json::json;
 
 /// A family about HTTP rules.
-pub struct Proxied(pub &'static Family);
+pub const fn proxied(family: &'static Family) -> Provided {
+    Provided {
+        family,
+        lacking: |context| Box::pin(async { no_proxy(context).await.map(Verdict::skipped) }),
+    }
+}
 
 /// Every request is admitted, by a rule that only a proxy can judge.
 const ANY_REQUEST: Case = Case {
@@ -28,32 +30,6 @@ const ANY_REQUEST: Case = Case {
     },
     cells: super::cases::inbound,
 };
-
-#[async_trait]
-impl Check for Proxied {
-    fn id(&self) -> CheckId {
-        self.0.id()
-    }
-    fn text(&self) -> CheckText {
-        self.0.text()
-    }
-    fn scope(&self) -> Scope {
-        self.0.scope()
-    }
-    fn needs(&self) -> Needs {
-        self.0.needs()
-    }
-    fn faults(&self) -> &'static [&'static str] {
-        self.0.faults()
-    }
-
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        match no_proxy(context).await {
-            Some(why) => Verdict::skipped(why),
-            None => self.0.run(context).await,
-        }
-    }
-}
 
 /// Why there is no proxy to be tried, where only the live configuration says that there is one.
 async fn no_proxy(context: &CheckContext) -> Option<String> {

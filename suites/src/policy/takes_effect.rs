@@ -13,8 +13,8 @@ use crate::busy;
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
-    Action, Check, CheckContext, CheckId, CheckText, ClaimKind, ClockReading, EnvironmentError, Needs, Scope, StreamId,
-    StreamKind, StreamReport, StreamSpec, Tally, Target, Unit, Verdict, port,
+    Action, Check, CheckContext, CheckId, CheckText, ClaimKind, ClockReading, EnvironmentError, Needs, ObjectRef,
+    Scope, StreamId, StreamKind, StreamReport, StreamSpec, Tally, Target, Unit, Verdict, port,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -197,7 +197,7 @@ async fn change_twice(context: &CheckContext, scene: &Scene, watches: &mut [Watc
     mark(watches, Change::Deleted);
     context
         .environment
-        .delete(&scene.cluster, &object::reference(&policy))
+        .delete(&scene.cluster, &ObjectRef::of(&policy))
         .await
         .map_err(|error| format!("the policy could not be deleted again: {error}"))?;
     applied.map_err(|error| format!("the policy could not be applied: {error}"))?;

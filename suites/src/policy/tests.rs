@@ -2,9 +2,9 @@
 
 use super::actor::endpoint;
 use super::case::Family;
-use super::cases::outside::{self, NeedsOutside};
+use super::cases::outside::{self, needs_outside};
 use super::cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
-use super::pinged::Pinged;
+use super::pinged::pinged;
 use crate::fake::{Fake, dns_answer, dns_code, identity_of, infra, infra_to_apps, local_error, timeout};
 use async_trait::async_trait;
 use meshproof_contract::claim::{Claim, ClaimKind, ClaimSource};
@@ -672,10 +672,10 @@ async fn generated_policies_are_green_and_shrunk_when_they_deviate() {
 async fn without_a_machine_outside_nothing_is_said_of_it() {
     let mut world = World::new();
     world.facts.outside.clear();
-    let text = world.expect(&NeedsOutside(&outside::FQDN), infra(), "skipped").await;
+    let text = world.expect(&needs_outside(&outside::FQDN), infra(), "skipped").await;
     assert!(text.contains("meshproof.yaml"), "{text}");
     World::new()
-        .expect(&NeedsOutside(&outside::FQDN), infra(), "pass")
+        .expect(&needs_outside(&outside::FQDN), infra(), "pass")
         .await;
 }
 
@@ -703,9 +703,9 @@ async fn where_pods_may_not_ping_the_rest_is_judged_and_the_check_of_icmp_is_ski
         .meddling(|_, _, _| Expected::Allowed)
         .expect(&deny::DEFAULT_DENY_INGRESS, infra(), "fail")
         .await;
-    let text = quiet().expect(&Pinged(&ports::ICMP), infra(), "skipped").await;
+    let text = quiet().expect(&pinged(&ports::ICMP), infra(), "skipped").await;
     assert!(text.contains("ping_group_range"), "{text}");
-    World::new().expect(&Pinged(&ports::ICMP), infra(), "pass").await;
+    World::new().expect(&pinged(&ports::ICMP), infra(), "pass").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,16 +3,25 @@
 
 use super::names::asking;
 use crate::policy::actor::Actor;
-use crate::policy::case::{Case, Family};
+use crate::policy::case::{Case, Family, Provided};
 use crate::policy::cell::{Cell, GET};
 use crate::policy::scene::{Outside, Scene};
-use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Verdict};
+use meshproof_contract::{CheckContext, CheckText, ClaimKind, Scope, Verdict};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A family about machines outside, skipped where nobody names any.
-pub struct NeedsOutside(pub &'static Family);
+pub const fn needs_outside(family: &'static Family) -> Provided {
+    Provided {
+        family,
+        lacking: |context| Box::pin(async { nobody_named(context) }),
+    }
+}
+
+fn nobody_named(context: &CheckContext) -> Option<Verdict> {
+    let named = !context.environment.facts().outside.is_empty();
+    (!named).then(|| Verdict::skipped("nobody names a machine outside of the clusters (`outside` in meshproof.yaml)"))
+}
 
 const CONTROL: &str = "Every machine outside is reached before the policy and after it; under it, those that it opens are reached by the same pods that others stay closed for.";
 
@@ -109,29 +118,3 @@ pub const ADDRESSES: Family = Family {
         },
     ],
 };
-
-#[async_trait]
-impl Check for NeedsOutside {
-    fn id(&self) -> CheckId {
-        self.0.id()
-    }
-    fn text(&self) -> CheckText {
-        self.0.text()
-    }
-    fn scope(&self) -> Scope {
-        self.0.scope()
-    }
-    fn needs(&self) -> Needs {
-        self.0.needs()
-    }
-    fn faults(&self) -> &'static [&'static str] {
-        self.0.faults()
-    }
-
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        match context.environment.facts().outside.is_empty() {
-            true => Verdict::skipped("nobody names a machine outside of the clusters (`outside` in meshproof.yaml)"),
-            false => self.0.run(context).await,
-        }
-    }
-}

@@ -1,12 +1,12 @@
 //! Waits until a change of policy has come through in every cell, and measures how long that takes.
 
+use super::Row;
 use super::look::{Pace, look};
 use super::realized::{Realized, realized_in_time};
-use super::{Row, object};
 use crate::policy::cell::Compared;
 use crate::policy::enforced_within;
 use crate::policy::scene::Scene;
-use meshproof_contract::CheckContext;
+use meshproof_contract::{CheckContext, ObjectRef};
 use meshproof_policy::Expected;
 use serde_json::Value;
 use std::time::Duration;
@@ -100,7 +100,7 @@ pub async fn settle(
         let (changed_since, seen) = (begun - start, rights(&round.compared));
         let steady = before.as_deref().map(rights).as_ref() == Some(&seen);
         if changed_since >= REALIZED_GRACE && steady && told != Some(Realized::Everywhere) {
-            let names = policies.iter().map(|p| object::reference(p).name).collect::<Vec<_>>();
+            let names = policies.iter().map(|p| ObjectRef::of(p).name).collect::<Vec<_>>();
             told = Some(realized_in_time(environment, scene, &names, goal).await);
         }
         if told == Some(Realized::Everywhere) && heard.as_ref().is_none_or(|(_, then)| *then != seen) {
