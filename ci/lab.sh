@@ -7,4 +7,4 @@ test -s reports/latest/junit.xml
 test -s reports/latest/report.json
 test -s reports/latest/events.ndjson
 if command -v xmllint > /dev/null; then xmllint --noout reports/latest/junit.xml; fi
-cargo run --release --quiet -- prove --labs 4
+cargo run --release --quiet -- prove

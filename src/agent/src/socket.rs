@@ -27,6 +27,9 @@ pub(crate) enum Fragmentation {
     Forbidden,
 }
 
+/// Where nothing is sent to (RFC 863).
+const DISCARD: u16 = 9;
+
 /// Sets `IP_MTU_DISCOVER` of an IPv4 socket.
 pub(crate) fn set_fragmentation(socket: &impl AsRawFd, fragmentation: Fragmentation) -> io::Result<()> {
     let value: libc::c_int = match fragmentation {
@@ -50,6 +53,26 @@ pub(crate) fn set_fragmentation(socket: &impl AsRawFd, fragmentation: Fragmentat
 /// The MTU of a connected IPv4 socket's path as the kernel knows it.
 pub(crate) fn path_mtu(socket: &impl AsFd) -> io::Result<u32> {
     Ok(u32::try_from(getsockopt(socket, sockopt::IpMtu)?).unwrap_or(0))
+}
+
+/// The MTU of the route towards an IPv4 address, whatever ICMP has told of that address before (which Linux believes for ten
+/// minutes): the largest that the kernel knows towards it and towards the addresses beside it. Sends nothing.
+pub(crate) fn route_mtu(to: Ipv4Addr) -> io::Result<u32> {
+    let connected = |address: Ipv4Addr| -> io::Result<std::net::UdpSocket> {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((address, DISCARD))?;
+        Ok(socket)
+    };
+    let mut largest = path_mtu(&connected(to)?)?;
+    for bit in 0..u8::BITS {
+        let beside = Ipv4Addr::from(u32::from(to) ^ (1 << bit));
+        let Ok(socket) = connected(beside) else { continue };
+        // One's own address is reached by the loopback device, whatever its neighbours are reached by.
+        if socket.local_addr()?.ip() != beside {
+            largest = largest.max(path_mtu(&socket)?);
+        }
+    }
+    Ok(largest)
 }
 
 /// One entry of the error queue.

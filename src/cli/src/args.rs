@@ -3,6 +3,7 @@
 mod run;
 
 pub use meshproof_contract::thresholds::parse_duration as duration;
+use meshproof_lab::NODES;
 pub use run::{Format, PullPolicy, RunArgs, TargetArgs};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -95,6 +96,9 @@ pub enum LabCommand {
         /// Leave it running in the background
         #[arg(long)]
         detach: bool,
+        /// Nodes of each cluster
+        #[arg(long, value_name = "N", default_value_t = NODES, value_parser = clap::value_parser!(u8).range(1..=80))]
+        nodes: u8,
         /// Start with this fault injected (repeatable)
         #[arg(long = "fault", value_name = "FAULT")]
         faults: Vec<String>,
@@ -126,9 +130,12 @@ pub struct ProveArgs {
     /// Run every check against every fault, instead of the suites that the fault concerns
     #[arg(long)]
     pub full: bool,
-    /// Labs that share the faults; each wants about a third of a core
-    #[arg(long, value_name = "N", default_value = "6")]
+    /// Labs that share the faults; each wants about a quarter of a core
+    #[arg(long, value_name = "N", default_value = "8")]
     pub labs: NonZeroU8,
+    /// Nodes of each cluster of these labs
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u8).range(2..=80))]
+    pub nodes: u8,
     /// Folder for the reports
     #[arg(long, value_name = "DIR", default_value = "reports", value_hint = ValueHint::DirPath)]
     pub report_dir: PathBuf,

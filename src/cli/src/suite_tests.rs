@@ -56,7 +56,7 @@ async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, Fatal> {
         }
     });
     let cancel = CancellationToken::new();
-    let lab = lab::Lab::start(&[]).await?;
+    let lab = lab::Lab::start(lab::LabNodes::default(), &[]).await?;
     let opened = Session::open(&lab.place(), new_run_id(), &scenarios(plan)?, &events, &cancel).await;
     let summary = match opened {
         Ok(session) => {

@@ -78,7 +78,7 @@ pub enum Outcome {
     PathMtu {
         /// Bytes of the largest IP packet that came back; 0 if not even the smallest did.
         largest: u32,
-        /// MTU of the route as the pod's kernel knew it before probing.
+        /// MTU of the route as the pod's kernel knows it, without what ICMP told of this destination.
         route: u32,
         /// MTU of the pod's device.
         device: u32,

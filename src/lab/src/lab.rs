@@ -277,7 +277,7 @@ fn cluster(spec: &ClusterSpec) -> ClusterState {
     let store = Store::builder()
         .admission(Services::new(spec.service_cidr))
         .admission(Pods)
-        .history(4096)
+        .history(1000)
         .build();
     ClusterState::new(spec.clone(), store)
 }

@@ -46,6 +46,6 @@ pub use service::{RemoteBackend, RemoteBackends, ServiceKey};
 pub use state::{ClusterState, LabState, NodeState, PodNetwork, PodState};
 pub use system::{SystemContainer, SystemImage, SystemModule};
 pub use topology::{
-    AGENT_IMAGE, CILIUM_VERSION, CLUSTER_DOMAIN, ClusterSpec, EncryptionMode, KUBERNETES_VERSION, NodeSpec,
+    AGENT_IMAGE, CILIUM_VERSION, CLUSTER_DOMAIN, ClusterSpec, EncryptionMode, KUBERNETES_VERSION, NODES, NodeSpec,
     RoutingMode, Topology,
 };

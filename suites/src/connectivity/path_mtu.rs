@@ -121,8 +121,8 @@ impl Check for PathMtu {
             proves: "A pod may send packets as large as its own route says, and they arrive whole: the tunnel's and WireGuard's overhead is \
                      taken off at the source, and nothing on the way is smaller.",
             how: "Every client sends datagrams with the don't-fragment bit to every server and searches the largest that comes back. \
-                  It is compared with the largest route MTU that the client's kernel knows towards any of the destinations, so that a \
-                  value learnt from an earlier ICMP message does not become the expectation. A smaller result is measured once more before it counts.",
+                  It is compared with the largest route MTU that the client's kernel knows towards any of the destinations and the addresses \
+                  beside them, so that a value learnt from an earlier ICMP message does not become the expectation. A smaller result is measured once more before it counts.",
             control: "A small packet on the same path: if it does not come back either, the result is inconclusive, not an MTU.",
             when_red: "Blackhole: a device drops without telling; `ip -d link show` along the path, `cilium-dbg status --verbose | grep -i mtu`, and compare \
                        underlay MTU minus 50 (VXLAN) or 60 to 80 (WireGuard) with the route's: set `MTU` in the Helm values. Told by ICMP: the same, less urgent. \

@@ -14,7 +14,11 @@ use crate::{
 };
 use meshproof_contract::Outcome;
 use search::{MtuSearch, Trial};
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use tokio::{
     net::UdpSocket,
     time::{Instant, timeout_at},
@@ -30,12 +34,12 @@ const ROUNDS: u32 = 6;
 const REACH: Duration = Duration::from_secs(3);
 
 pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Outcome, Failure> {
-    if to.is_ipv6() {
+    let IpAddr::V4(address) = to.ip() else {
         return Err(Failure::Local("path MTU is measured over IPv4 only".to_owned()));
-    }
+    };
     let socket = socket::connected_udp(to).await?;
     socket::set_fragmentation(&socket, Fragmentation::Forbidden)?;
-    let route = socket::path_mtu(&socket)?;
+    let route = socket::route_mtu(address)?;
     let device = socket::device_mtu(socket.local_addr()?.ip(), &socket).unwrap_or(0);
     let mut path = Path {
         socket,

@@ -1,6 +1,7 @@
 //! `meshproof run` and the arguments that name clusters.
 
 use clap::{Args, ValueEnum, ValueHint};
+use meshproof_lab::NODES;
 use std::{path::PathBuf, time::Duration};
 
 pub const EXAMPLES: &str = "\
@@ -26,6 +27,10 @@ pub struct RunArgs {
     /// Run on two emulated clusters on this machine (Linux)
     #[arg(long, conflicts_with_all = ["infra_context", "apps_context", "context"], help_heading = "Clusters")]
     pub lab: bool,
+    /// Nodes of each of the lab's clusters
+    #[arg(long, value_name = "N", default_value_t = NODES, value_parser = clap::value_parser!(u8).range(1..=80),
+          requires = "lab", help_heading = "Clusters")]
+    pub lab_nodes: u8,
     /// Start the lab with this fault injected (repeatable); `meshproof prove --list` names them
     #[arg(long, value_name = "FAULT", requires = "lab", help_heading = "Clusters")]
     pub lab_fault: Vec<String>,

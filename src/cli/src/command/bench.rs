@@ -5,7 +5,13 @@ use crate::{
     args::BenchArgs,
     config::Config,
     fatal::Fatal,
-    session::{Session, consumer::Events, lab::Lab, place::Place, signal::cancelled_by_signals},
+    session::{
+        Session,
+        consumer::Events,
+        lab::{Lab, LabNodes},
+        place::Place,
+        signal::cancelled_by_signals,
+    },
 };
 use anyhow::{Context, anyhow};
 use futures::{StreamExt, future::try_join_all, stream};
@@ -39,7 +45,7 @@ impl Figure {
 pub fn bench(args: &BenchArgs) -> Result<Exit, Fatal> {
     super::runtime()?.block_on(async {
         if args.lab {
-            let lab = Lab::start(&[]).await?;
+            let lab = Lab::start(LabNodes::default(), &[]).await?;
             let measured = measure(&lab.place(), args.rounds.into()).await;
             lab.stop().await;
             return measured;

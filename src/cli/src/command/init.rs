@@ -4,7 +4,10 @@ use crate::{
     args::InitArgs,
     config::{Config, DEFAULT_FILE, schema},
     fatal::Fatal,
-    session::{lab::Lab, place::Place},
+    session::{
+        lab::{Lab, LabNodes},
+        place::Place,
+    },
 };
 use anyhow::{Context, anyhow};
 use meshproof_cluster::{Contexts, Discovery, Progress, discover};
@@ -48,7 +51,7 @@ pub fn init(args: &InitArgs) -> Result<Exit, Fatal> {
 
 async fn find(args: &InitArgs) -> Result<Discovery, Fatal> {
     if args.lab {
-        let lab = Lab::start(&[]).await?;
+        let lab = Lab::start(LabNodes::default(), &[]).await?;
         let found = ask(&lab.place()).await;
         lab.stop().await;
         return found;

@@ -10,19 +10,20 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use meshproof_contract::Exit;
-use meshproof_lab::{Control, ControlError, LabOptions, LabStatus, Lifetime, Registration, launch};
+use meshproof_lab::{Control, ControlError, LabOptions, LabStatus, Lifetime, Registration, Topology, launch};
 use std::fmt::Write as _;
 
 /// Carries out `meshproof lab …`.
 pub fn lab(command: &LabCommand) -> Result<Exit, Fatal> {
     super::runtime()?.block_on(async {
-        if let LabCommand::Up { detach, faults } = command {
+        if let LabCommand::Up { detach, nodes, faults } = command {
             return up(
                 if *detach {
                     Lifetime::Detached
                 } else {
                     Lifetime::Launcher
                 },
+                *nodes,
                 faults,
             )
             .await;
@@ -45,7 +46,7 @@ pub fn lab(command: &LabCommand) -> Result<Exit, Fatal> {
     })
 }
 
-async fn up(lifetime: Lifetime, faults: &[String]) -> Result<Exit, Fatal> {
+async fn up(lifetime: Lifetime, nodes: u8, faults: &[String]) -> Result<Exit, Fatal> {
     for fault in faults {
         known(fault)?;
     }
@@ -53,11 +54,12 @@ async fn up(lifetime: Lifetime, faults: &[String]) -> Result<Exit, Fatal> {
         .context("failed to watch for signals")
         .map_err(Fatal::environment)?;
     eprintln!("booting two clusters");
-    let options = LabOptions {
+    let mut options = LabOptions {
         registration: Registration::WellKnown,
         lifetime,
         ..LabOptions::default()
     };
+    options.lab.topology = Topology::with_nodes(nodes);
     let lab = launch(options).await.map_err(launched_badly)?;
     for fault in faults {
         lab.control().inject(fault).await.map_err(Fatal::environment)?;

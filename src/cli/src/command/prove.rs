@@ -11,7 +11,11 @@ use crate::{
     args::ProveArgs,
     command::run::{lab_clusters, new_run_id},
     fatal::Fatal,
-    session::{fault::FaultEntry, lab::Lab, signal::cancelled_by_signals},
+    session::{
+        fault::FaultEntry,
+        lab::{Lab, LabNodes},
+        signal::cancelled_by_signals,
+    },
 };
 use anyhow::{Context, anyhow};
 use bench::{Bench, Queue};
@@ -72,7 +76,7 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
 
     let labs = usize::from(args.labs.get()).min(faults.len());
     eprintln!("booting {labs} labs");
-    let benches = open(labs, &everything, &cancel).await?;
+    let benches = open(labs, LabNodes(args.nodes), &everything, &cancel).await?;
     eprintln!("the healthy labs: {} trials", everything.trials().len());
     let parts = shares(&everything, labs)?;
     let healthy = join_all(benches.iter().zip(&parts).map(|(bench, part)| bench.healthy(part))).await;
@@ -108,8 +112,13 @@ async fn conduct(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, Fatal>
 }
 
 /// As many labs with agents in them, or none: where one does not come up, the others go.
-async fn open(labs: usize, everything: &Plan, cancel: &CancellationToken) -> Result<Vec<Bench>, Fatal> {
-    let opened = join_all((0..labs).map(|_| Bench::open(everything, cancel))).await;
+async fn open(
+    labs: usize,
+    nodes: LabNodes,
+    everything: &Plan,
+    cancel: &CancellationToken,
+) -> Result<Vec<Bench>, Fatal> {
+    let opened = join_all((0..labs).map(|_| Bench::open(everything, nodes, cancel))).await;
     let (mut benches, mut failure) = (Vec::new(), None);
     for opened in opened {
         match opened {

@@ -7,7 +7,7 @@ use crate::{
     session::{
         Session,
         consumer::{Consumer, Events},
-        lab::Lab,
+        lab::{Lab, LabNodes},
         place::Place,
         signal::cancelled_by_signals,
         tap::tap,
@@ -212,7 +212,7 @@ async fn observe(
 ) -> Result<Outcome, Fatal> {
     let Some(place) = &intent.place else {
         events.phase(Phase::Booting);
-        let lab = Lab::start(&args.lab_fault).await?;
+        let lab = Lab::start(LabNodes(args.lab_nodes), &args.lab_fault).await?;
         for fault in &args.lab_fault {
             events.send(Event::Fault {
                 fault: FaultName::from(fault.as_str()),

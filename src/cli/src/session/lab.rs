@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
 use meshproof_contract::{ClusterName, Consent, Exit, NodeName, OutsideFacts, Thresholds};
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NodeGrace, OUTSIDE_NAMES,
-    RunningLab, fault_catalogue, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NODES, NodeGrace,
+    OUTSIDE_NAMES, RunningLab, Topology, fault_catalogue, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -29,16 +29,27 @@ pub fn hidden_role() -> Option<ExitCode> {
 /// How long a silent node is believed in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
 const NODE_GRACE: Duration = Duration::from_secs(4);
 
+/// How many nodes each of the lab's clusters has.
+#[derive(Clone, Copy, Debug)]
+pub struct LabNodes(pub u8);
+
+impl Default for LabNodes {
+    fn default() -> Self {
+        Self(NODES)
+    }
+}
+
 /// A lab that ends with this process at the latest.
 pub struct Lab(RunningLab);
 
 impl Lab {
-    /// Boots a lab with these faults in force.
-    pub async fn start(faults: &[String]) -> Result<Self, Fatal> {
+    /// Boots a lab of so many nodes a cluster with these faults in force.
+    pub async fn start(nodes: LabNodes, faults: &[String]) -> Result<Self, Fatal> {
         for fault in faults {
             known(fault)?;
         }
         let mut options = LabOptions::default();
+        options.lab.topology = Topology::with_nodes(nodes.0);
         options.lab.node_grace = NodeGrace(NODE_GRACE);
         let lab = Self(launch(options).await.map_err(launched_badly)?);
         for fault in faults {

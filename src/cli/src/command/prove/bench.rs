@@ -9,7 +9,11 @@ use super::{
 use crate::{
     command::run::{JOBS, LIMITS, execute, new_run_id, scenarios},
     fatal::Fatal,
-    session::{Session, fault::FaultEntry, lab::Lab},
+    session::{
+        Session,
+        fault::FaultEntry,
+        lab::{Lab, LabNodes},
+    },
 };
 use anyhow::anyhow;
 use meshproof_contract::{CheckId, Exit, FaultName};
@@ -70,10 +74,10 @@ pub(super) struct Bench {
 
 impl Bench {
     /// Boots a lab and deploys what the plan needs.
-    pub(super) async fn open(plan: &Plan, cancel: &CancellationToken) -> Result<Self, Fatal> {
+    pub(super) async fn open(plan: &Plan, nodes: LabNodes, cancel: &CancellationToken) -> Result<Self, Fatal> {
         let scenarios = scenarios(plan)?;
         let bystander = Bystander::start();
-        let lab = Lab::start(&[]).await?;
+        let lab = Lab::start(nodes, &[]).await?;
         let mut place = lab.place();
         // Labs share the machine: streams as dense as in a run would tell of its being busy only.
         place.disruptive.stream_spacing_ms = Some(STREAM_SPACING_MS);
