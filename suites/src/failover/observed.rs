@@ -203,7 +203,7 @@ impl Observed {
             let from = track.at(event.called);
             let figures = track.series.figures(from);
             let in_a_row = figures.longest.map_or(0, |outage| outage.losses);
-            let not_tried = track.series.local_errors(from);
+            let untried = track.series.untried(from);
             let exempt = track.stream == Stream::OtherName || interrupted.contains(&track.stream);
             if track.stream.is_control() && !exempt && track.is_failed_control(in_a_row) {
                 return Some(format!(
@@ -217,8 +217,8 @@ impl Observed {
                     track.series.overwritten
                 ));
             }
-            if not_tried > 0 {
-                return Some(format!("the agent could not try {not_tried} probes"));
+            if let [reason, ..] = untried[..] {
+                return Some(format!("the agent could not try {} probes: {reason}", untried.len()));
             }
             (figures.sent == 0).then(|| "nothing is known of it".to_owned())
         };

@@ -4,7 +4,7 @@
 //! An outage is known as an interval: n losses in a row at spacing dt mean that it lasted longer than (n-1) dt and shorter than
 //! (n+1) dt, since it began after the last good probe was sent and ended before the next good one.
 
-use meshproof_contract::{Identity, StreamReport, StreamResult, StreamSample};
+use meshproof_contract::{Identity, Outcome, StreamReport, StreamResult, StreamSample};
 use std::collections::BTreeMap;
 
 /// Everything known of one stream.
@@ -189,11 +189,16 @@ impl Series {
         kinds
     }
 
-    /// Whether an agent could not try some probe since `from`: its own trouble, not the network's.
-    pub fn local_errors(&self, from: u64) -> u64 {
+    /// Why the agent could not try probes since `from`, one entry each: its own trouble, not the network's.
+    pub fn untried(&self, from: u64) -> Vec<&str> {
         self.since(from)
-            .filter(|(_, result)| matches!(result, StreamResult::Bad { outcome } if outcome.is_local_error()))
-            .count() as u64
+            .filter_map(|(_, result)| match result {
+                StreamResult::Bad {
+                    outcome: Outcome::LocalError { reason },
+                } => Some(reason.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// When the first answer since `from` came by a server that fits.

@@ -241,10 +241,10 @@ fn judge(context: &CheckContext, watch: &Watch, tally: &mut Tally) {
     if !timeline.holds(Change::Before, HELD) {
         return tally.unknown(format!("{subject}: connections did not stand before the policy"));
     }
-    if timeline.untried() > 0 {
+    if let [reason, ..] = timeline.untried() {
         tally.unknown(format!(
-            "{subject}: the agent could not try {} connections",
-            timeline.untried()
+            "{subject}: the agent could not try {} connections: {reason}",
+            timeline.untried().len()
         ));
     }
     let within = |micros: u64| Duration::from_micros(micros).as_millis();

@@ -65,7 +65,7 @@ impl SystemImage for CoreDns {
             container.log.line(format!("[FATAL] plugin/ready: {error}"));
             return 1;
         }
-        replica.serve().await;
+        replica.ended().await;
         0
     }
 }

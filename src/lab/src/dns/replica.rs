@@ -1,4 +1,5 @@
-//! One DNS server: follows its cluster's objects and listens in its pod's network namespace.
+//! One DNS server: follows its cluster's objects and listens in its pod's network namespace. Like the process that it would be
+//! in a cluster, it has a thread of its own: whatever else the lab's engine is busy with, questions are answered.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -10,6 +11,7 @@ use meshproof_apiserver::Store;
 use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, NAMESPACES, SERVICES};
 use meshproof_datapath::netns::{Namespace, NamespaceError};
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::{Concern, DnsFault, Transport, in_force};
@@ -48,12 +50,21 @@ pub enum DnsError {
         #[source]
         source: io::Error,
     },
+    /// No thread for it.
+    #[error("failed to start the thread of DNS pod {pod}")]
+    Thread {
+        /// The pod.
+        pod: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// A server that listens. Dropping it closes its sockets.
 pub struct Replica {
-    server: Server<Handler<InLab>>,
     stop: CancellationToken,
+    ended: oneshot::Receiver<()>,
 }
 
 /// Where a replica lives.
@@ -85,18 +96,11 @@ impl Replica {
             pod: place.pod.clone(),
             source,
         })?;
-        let (udp, tcp) = sockets
-            .and_then(|(udp, tcp)| {
-                Ok((
-                    tokio::net::UdpSocket::from_std(udp)?,
-                    tokio::net::TcpListener::from_std(tcp)?,
-                ))
-            })
-            .map_err(|source| DnsError::Listen {
-                pod: place.pod.clone(),
-                port,
-                source,
-            })?;
+        let sockets = sockets.map_err(|source| DnsError::Listen {
+            pod: place.pod.clone(),
+            port,
+            source,
+        })?;
 
         let surroundings = InLab {
             lab: place.lab,
@@ -117,29 +121,57 @@ impl Replica {
                 }
             }
         });
-        let mut server = Server::new(Handler {
+        let pod = surroundings.pod.clone();
+        let handler = Handler {
             zone: current,
             surroundings,
-        });
-        server.register_socket(udp);
-        server.register_listener(tcp, TCP_IDLE, TCP_BUFFER);
-        Ok(Self { server, stop })
+        };
+        let ended = serve(handler, sockets, stop.clone()).map_err(|source| DnsError::Thread { pod, source })?;
+        Ok(Self { stop, ended })
     }
 
-    /// Serves until the token that it was started with is cancelled.
-    pub async fn serve(mut self) {
-        self.stop.cancelled().await;
-        if let Err(error) = self.server.shutdown_gracefully().await {
-            tracing::debug!(%error, "a DNS server did not end cleanly");
-        }
+    /// Waits until the token that it was started with is cancelled and the server has ended.
+    pub async fn ended(mut self) {
+        // The sender goes with its thread, whatever ends that.
+        let _ = (&mut self.ended).await;
     }
 }
 
 impl Drop for Replica {
     fn drop(&mut self) {
         self.stop.cancel();
-        self.server.shutdown_token().cancel();
     }
+}
+
+/// Serves in a thread of its own until it is told to stop; the receiver learns of the end.
+fn serve(
+    handler: Handler<InLab>,
+    (udp, tcp): (std::net::UdpSocket, std::net::TcpListener),
+    stop: CancellationToken,
+) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (udp, tcp) = {
+        let _inside = runtime.enter();
+        (
+            tokio::net::UdpSocket::from_std(udp)?,
+            tokio::net::TcpListener::from_std(tcp)?,
+        )
+    };
+    let (end, ended) = oneshot::channel();
+    let serving = async move {
+        let mut server = Server::new(handler);
+        server.register_socket(udp);
+        server.register_listener(tcp, TCP_IDLE, TCP_BUFFER);
+        stop.cancelled().await;
+        if let Err(error) = server.shutdown_gracefully().await {
+            tracing::debug!(%error, "a DNS server did not end cleanly");
+        }
+    };
+    std::thread::Builder::new().name("dns".into()).spawn(move || {
+        runtime.block_on(serving);
+        drop(end);
+    })?;
+    Ok(ended)
 }
 
 fn listen(port: u16) -> io::Result<(std::net::UdpSocket, std::net::TcpListener)> {

@@ -29,7 +29,7 @@ pub struct Timeline {
     marks: BTreeMap<Change, u64>,
     interval: u64,
     lag: u64,
-    untried: usize,
+    untried: Vec<String>,
 }
 
 /// How the paths were closed.
@@ -48,12 +48,14 @@ impl Timeline {
     pub fn add(&mut self, report: StreamReport) {
         (self.interval, self.lag) = (report.interval, self.lag.max(report.lag));
         for sample in report.samples {
-            if matches!(&sample.result, StreamResult::Bad { outcome } if outcome.is_local_error()) {
-                self.untried += 1;
-                continue;
-            }
             let due = report.start + sample.number * report.interval;
             let seen = match sample.result {
+                StreamResult::Bad {
+                    outcome: Outcome::LocalError { reason },
+                } => {
+                    self.untried.push(reason);
+                    continue;
+                }
                 StreamResult::Good { .. } => Sample::Stood,
                 StreamResult::Bad {
                     outcome: Outcome::Timeout { .. },
@@ -69,9 +71,9 @@ impl Timeline {
         self.marks.insert(change, micros);
     }
 
-    /// Connections that the agent could not even try, which say nothing.
-    pub fn untried(&self) -> usize {
-        self.untried
+    /// Why the agent could not even try connections, one entry each: they say nothing.
+    pub fn untried(&self) -> &[String] {
+        &self.untried
     }
 
     /// Largest lag of the generator, in microseconds.
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn what_was_not_tried_is_counted_apart() {
         let t = timeline("oooxxexxxoooo", 30_000, 90_000);
-        assert_eq!(t.untried(), 1);
+        assert_eq!(t.untried().len(), 1);
         assert_eq!(t.closed().expect("closed").other, None);
         assert!(t.holds(Change::Applied, 5), "the others tell enough");
     }
