@@ -5,6 +5,7 @@ mod judge;
 mod namesakes;
 mod side;
 mod spread;
+mod steady;
 
 pub mod annotation;
 pub mod fallback;

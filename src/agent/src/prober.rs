@@ -84,7 +84,8 @@ impl Prober {
                 }
             } else {
                 Outcome::LocalError {
-                    reason: "too many exchanges are under way in this agent".to_owned(),
+                    reason: "it was due for longer than its deadline before it could begin: the agent's machine is busy, or too many exchanges are under way"
+                        .to_owned(),
                 }
             };
         }

@@ -3,6 +3,7 @@
 use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::{Expected, judge};
 use super::side::{Side, pods};
+use super::steady::while_steady;
 use super::{MESH_NEEDS, POLL, SAMPLE, settles, spread};
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -79,9 +80,7 @@ impl Check for Global {
             Annotation::Current => "svc-global",
             Annotation::Legacy => "svc-legacy",
         };
-        match observe(context, service).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context, service)).await
     }
 }
 

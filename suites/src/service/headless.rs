@@ -3,6 +3,7 @@
 use super::MESH_NEEDS;
 use super::settles;
 use super::side::{Side, pods};
+use super::steady::while_steady;
 use crate::dns::ask::{Answer, Expected, Question, ask, judge};
 use crate::dns::zone::{Zone, address_record};
 use crate::{probes, wait};
@@ -44,9 +45,7 @@ impl Check for GlobalHeadless {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        match observe(context).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context)).await
     }
 }
 

@@ -4,6 +4,7 @@
 use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::{Expected, judge};
 use super::side::Side;
+use super::steady::while_steady;
 use super::{MESH_NEEDS, POLL, SAMPLE, settles};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Unit, Verdict};
@@ -77,9 +78,7 @@ impl Check for Merging {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        match observe(context, self.0).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context, self.0)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::ask::{Answers, ask_until, is_pod};
 use super::side::Side;
+use super::steady::while_steady;
 use super::{NEEDS, POLL, changed_within};
 use crate::encryption::nodes::place;
 use crate::{fresh, next};
@@ -47,9 +48,7 @@ impl Check for NodePort {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        match observe(context).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context)).await
     }
 }
 

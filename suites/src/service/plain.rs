@@ -3,6 +3,7 @@
 use super::ask::{Exchange, ask};
 use super::judge::{Expected, judge};
 use super::side::Side;
+use super::steady::while_steady;
 use super::{NEEDS, SAMPLE};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
@@ -35,9 +36,7 @@ impl Check for Plain {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        match observe(context).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context)).await
     }
 }
 

@@ -3,6 +3,7 @@
 use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::{Expected, judge};
 use super::side::Side;
+use super::steady::while_steady;
 use super::{NEEDS, POLL, settles};
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -69,9 +70,7 @@ impl Check for Ports {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        match observe(context, self.0).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context, self.0)).await
     }
 }
 

@@ -5,6 +5,7 @@ use super::judge::{Expected, judge, suggest};
 use super::merging::merges;
 use super::namesakes::{Behind, GLOBAL, Namesakes, SHARED};
 use super::side::{Side, pods};
+use super::steady::while_steady;
 use super::{MESH_NEEDS, POLL, SAMPLE, changed_within};
 use crate::mesh::remotes;
 use async_trait::async_trait;
@@ -69,9 +70,7 @@ impl Check for OtherSide {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        match observe(context, self.0).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context, self.0)).await
     }
 }
 

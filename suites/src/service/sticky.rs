@@ -2,6 +2,7 @@
 
 use super::ask::{Answers, Exchange, ask, is_pod};
 use super::side::Side;
+use super::steady::while_steady;
 use super::{NEEDS, SAMPLE};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
@@ -34,9 +35,7 @@ impl Check for Sticky {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        match observe(context).await {
-            Ok(verdict) | Err(verdict) => verdict,
-        }
+        while_steady(context, observe(context)).await
     }
 }
 

@@ -53,7 +53,7 @@ fn agent(cluster: &str, node: u8, workload: &str, last: u8) -> AgentFacts {
     }
 }
 
-fn backends() -> Vec<AgentFacts> {
+pub(super) fn backends() -> Vec<AgentFacts> {
     let of = |cluster| (1..=2).map(move |node| agent(cluster, node, "backend", 60));
     of("infra").chain(of("apps")).collect()
 }
@@ -119,6 +119,38 @@ fn world(turns: Turns) -> Fake {
         facts.agents.extend(backends());
     });
     fake.rule(move |probe| answer(probe, turns))
+}
+
+/// The world in which the first pod of infra is ready or not, by the API.
+fn first_pod(fake: Fake, status: &str) -> Fake {
+    let pod = &backends()[0];
+    fake.object(
+        "infra",
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": pod.id.pod, "namespace": pod.namespace},
+            "status": {"conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        }),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_not_ready_may_be_spared() {
+    let spared: Turns = |service, client, number| match right(service, client, number) {
+        0 => 1,
+        other => other,
+    };
+    first_pod(world(spared), "True")
+        .expect(&plain::Plain, infra(), "fail")
+        .await;
+    let text = first_pod(world(spared), "False")
+        .expect(&plain::Plain, infra(), "inconclusive")
+        .await;
+    assert!(
+        text.contains("pod infra/service-backend-infra-1 is not ready since") && text.contains("evidence: svc-plain"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
