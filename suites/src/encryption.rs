@@ -14,6 +14,7 @@ mod flows;
 mod judge;
 pub(crate) mod nodes;
 mod peers;
+mod proxied;
 mod stage;
 mod window;
 
@@ -41,6 +42,8 @@ pub const SUITE: Suite = Suite {
         &traffic::GLOBAL_SERVICE,
         &traffic::DNS,
         &traffic::HEADERS,
+        &traffic::PROXIED_DNS,
+        &traffic::PROXIED_HTTP,
         &strict_mode::StrictMode,
     ],
 };

@@ -10,7 +10,7 @@ mod cases;
 mod cell;
 pub mod generate;
 mod generated;
-mod object;
+pub(crate) mod object;
 mod pinged;
 mod play;
 mod proxied;

@@ -199,6 +199,8 @@ pub enum Traffic {
     BareSegments,
     /// Packets that a service's translation sends to a backend; known to the switch only, which no other place asks.
     Translated,
+    /// What a proxy in the node's namespace sends on a client's behalf; known to the switch only, too.
+    Proxied,
 }
 
 /// What an impairment does.

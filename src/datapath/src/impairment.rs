@@ -87,7 +87,7 @@ pub(crate) fn concerns(traffic: &Traffic, bytes: &[u8], headers: &Headers) -> bo
         Traffic::Handshake => is_handshake(bytes, headers),
         Traffic::BareSegments => is_bare(bytes, headers),
         // Headers do not show it.
-        Traffic::Translated => false,
+        Traffic::Translated | Traffic::Proxied => false,
         Traffic::Address(address) => headers.source() == *address || headers.destination() == *address,
     }
 }

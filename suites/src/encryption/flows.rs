@@ -1,6 +1,7 @@
 //! The classes of traffic, and the flows that represent each of them.
 
 use super::peers::agents;
+use super::proxied::{Via, marked_request};
 use super::window::{Arrived, Flow, marker};
 use super::{LISTENER, TALKER};
 use meshproof_contract::{
@@ -20,6 +21,8 @@ pub enum Class {
     GlobalService,
     Dns,
     Headers,
+    ProxiedDns,
+    ProxiedHttp,
 }
 
 /// Several segments over TCP, and the most that an unfragmented datagram carries anywhere.
@@ -45,6 +48,8 @@ impl Class {
             Class::GlobalService => "encryption::global_service_traffic",
             Class::Dns => "encryption::dns_traffic",
             Class::Headers => "encryption::headers",
+            Class::ProxiedDns => "encryption::proxied_dns_traffic",
+            Class::ProxiedHttp => "encryption::proxied_http_traffic",
         }
     }
     pub(super) const fn title(self) -> &'static str {
@@ -55,6 +60,8 @@ impl Class {
             Class::GlobalService => "What pods send to a global Service is not readable between the clusters",
             Class::Dns => "The names that pods ask cluster DNS for are not readable between the nodes",
             Class::Headers => "Not even the headers of packets between pods are readable between the nodes",
+            Class::ProxiedDns => "Names asked through Cilium's DNS proxy are not readable between the nodes",
+            Class::ProxiedHttp => "Requests that pass through Cilium's HTTP proxy are not readable between the nodes",
         }
     }
     pub(super) const fn proves(self) -> &'static str {
@@ -73,6 +80,9 @@ impl Class {
             Class::Headers => {
                 "SYN, RST and ICMP, which carry no marker, are encrypted too: nobody between the nodes learns which pods speak with each other."
             }
+            Class::ProxiedDns | Class::ProxiedHttp => {
+                "What a policy hands to a proxy leaves its node from the proxy and no longer from the pod; it is encrypted like all the rest."
+            }
         }
     }
     pub(super) const fn how(self) -> &'static str {
@@ -85,6 +95,12 @@ impl Class {
             }
             Class::Dns => {
                 "As encryption::pod_traffic, but the marker is a name of 32 hexadecimal digits, asked over UDP and TCP by a pod on every node of every replica of cluster DNS on another node, and of the Service; any answer will do."
+            }
+            Class::ProxiedDns => {
+                "As encryption::dns_traffic, under a policy that closes nothing and hands the pods' questions to the DNS proxy; the flows are sent once every pod was refused a name that exists and that the policy does not have."
+            }
+            Class::ProxiedHttp => {
+                "As encryption::pod_traffic, but the marker is a header of a GET to a pod on every other node of the cluster, under a policy that closes nothing and hands these requests to the HTTP proxy; they are sent once every pod got a 403 for a PUT. Where only the live configuration says that there is such a proxy, and none answers, the check is skipped."
             }
             Class::Headers => {
                 "As encryption::pod_traffic, but a pod on every node opens connections to a port with a listener and to one without, and pings, a pod on every other node of the cluster; looked for are packets that show these pods' addresses. Pings that an agent may not send are left out, and the evidence says so."
@@ -105,6 +121,7 @@ impl Class {
             Class::GlobalService => &["plaintext-service", "plaintext-mesh"],
             Class::Dns => &["plaintext-dns"],
             Class::Headers => &["plaintext-headers", "plaintext-icmp"],
+            Class::ProxiedDns | Class::ProxiedHttp => &["plaintext-proxied"],
         }
     }
     pub(super) const fn scope(self) -> Scope {
@@ -121,6 +138,16 @@ impl Class {
             Class::GlobalService => format!("a global Service, {instance}"),
             Class::Dns => format!("cluster DNS of {instance}"),
             Class::Headers => format!("pods of {instance}, headers only"),
+            Class::ProxiedDns => format!("cluster DNS of {instance}, through the DNS proxy"),
+            Class::ProxiedHttp => format!("pods of {instance}, through the HTTP proxy"),
+        }
+    }
+    /// The proxy that the class goes through.
+    pub(super) const fn via(self) -> Option<Via> {
+        match self {
+            Class::ProxiedDns => Some(Via::Dns),
+            Class::ProxiedHttp => Some(Via::Http),
+            _ => None,
         }
     }
 }
@@ -144,7 +171,11 @@ pub fn of(class: Class, facts: &Facts, instance: &Instance) -> Result<Vec<Flow>,
             let all: Vec<&AgentFacts> = agents(facts, from, LISTENER).chain(listeners.iter().copied()).collect();
             to_service(facts, from, "listener-global", &talkers, &all)?
         }
-        Class::Dns => to_dns(facts, from, &talkers)?,
+        Class::Dns | Class::ProxiedDns => to_dns(facts, from, &talkers)?,
+        Class::ProxiedHttp => pairs(&talkers, &listeners)
+            .into_iter()
+            .map(|(a, b)| request(a, b))
+            .collect(),
     };
     match flows.is_empty() {
         false => Ok(flows),
@@ -200,6 +231,9 @@ fn whole(outcome: &Outcome) -> bool {
 }
 fn answered(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Answered { .. })
+}
+fn identified(outcome: &Outcome) -> bool {
+    outcome.served_by().is_some()
 }
 fn refused(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused { .. })
@@ -257,6 +291,23 @@ fn marked(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
     [(Transport::Tcp, port::TCP), (Transport::Udp, port::UDP)]
         .map(flow)
         .into()
+}
+
+/// A GET with a marker.
+fn request(a: &AgentFacts, b: &AgentFacts) -> Flow {
+    let marker = marker();
+    Flow {
+        what: format!("{} -> {}, HTTP", node(a), node(b)),
+        from: a.clone(),
+        to: Some(end(b)),
+        others: vec![b.address],
+        probe: Probe::once(marked_request(b, marker), DEADLINE),
+        needle: Some(Needle::text(marker)),
+        // The marker, and an answer that says who gave it.
+        bytes: 32,
+        arrived: identified,
+        withheld: false,
+    }
 }
 
 /// SYN, RST and ICMP.

@@ -1,10 +1,12 @@
 //! One class of traffic on the wire: nothing of it may be readable between nodes, on any device, in any packet.
 
-use super::TRAFFIC_NEEDS;
 use super::claim;
 use super::flows::{self, Class};
 use super::judge::Reading;
+use super::peers::agents;
+use super::proxied::{Ends, Redirect};
 use super::stage::Stage;
+use super::{LISTENER, TALKER, TRAFFIC_NEEDS};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Instance, Needs, Scope, Tally, Verdict,
@@ -32,6 +34,15 @@ pub const DNS: Traffic = Traffic { class: Class::Dns };
 /// Packets that carry nothing but headers.
 pub const HEADERS: Traffic = Traffic { class: Class::Headers };
 
+/// Names asked through the DNS proxy.
+pub const PROXIED_DNS: Traffic = Traffic {
+    class: Class::ProxiedDns,
+};
+/// Requests through the HTTP proxy.
+pub const PROXIED_HTTP: Traffic = Traffic {
+    class: Class::ProxiedHttp,
+};
+
 /// Packets kept as evidence.
 const KEPT: usize = 24;
 
@@ -53,14 +64,20 @@ impl Check for Traffic {
         self.class.scope()
     }
     fn needs(&self) -> Needs {
-        TRAFFIC_NEEDS
+        Needs {
+            alters: self.class.via().is_some(),
+            ..TRAFFIC_NEEDS
+        }
     }
     fn faults(&self) -> &'static [&'static str] {
         self.class.faults()
     }
 
     fn blinded_by(&self) -> &'static [&'static str] {
-        &["capture-wrong-device"]
+        match self.class.via() {
+            None => &["capture-wrong-device"],
+            Some(_) => &[],
+        }
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
@@ -74,8 +91,16 @@ impl Check for Traffic {
         let Some(stage) = Stage::of(context, &clusters, &mut tally).await else {
             return tally.verdict();
         };
+        let redirect = match self.redirect(context).await {
+            Ok(redirect) => redirect,
+            Err(verdict) => return verdict,
+        };
         let flows = || flows::of(self.class, &facts, &context.instance);
-        let window = match stage.watch(context, flows).await {
+        let window = stage.watch(context, flows).await;
+        if let Some(redirect) = redirect {
+            redirect.lift(context).await;
+        }
+        let window = match window {
             Ok(window) => window,
             Err(verdict) => return verdict,
         };
@@ -89,6 +114,28 @@ impl Check for Traffic {
             context.evidence(packet);
         }
         tally.verdict()
+    }
+}
+
+impl Traffic {
+    /// Sends the class through its proxy, if it has one.
+    async fn redirect(&self, context: &CheckContext) -> Result<Option<Redirect>, Verdict> {
+        let Some(via) = self.class.via() else { return Ok(None) };
+        let facts = context.environment.facts();
+        let cluster = context.instance.from();
+        let talkers: Vec<_> = agents(&facts, cluster, TALKER).collect();
+        if talkers.is_empty() {
+            return Err(Verdict::inconclusive(format!(
+                "no pod that talks is ready in {cluster}"
+            )));
+        }
+        let ends = Ends {
+            cluster,
+            talkers: &talkers,
+            listeners: &agents(&facts, cluster, LISTENER).collect::<Vec<_>>(),
+            dns: facts.cluster(cluster).and_then(|c| c.dns.as_ref()),
+        };
+        Redirect::apply(context, via, &ends).await.map(Some)
     }
 }
 

@@ -210,6 +210,8 @@ impl Switch {
         let stripped = self.faults.plaintext.get(peer.0).is_some_and(|traffic| {
             traffic.iter().any(|kind| match kind {
                 Traffic::Translated => translated,
+                // Only what a proxy sends carries the identity of somebody else.
+                Traffic::Proxied => !is_reply && transit.identity.is_some(),
                 kind => concerns(kind, transit.packet.bytes(), &transit.headers),
             })
         });

@@ -23,7 +23,7 @@ const STALE: Duration = Duration::from_secs(600);
 
 /// The catalogue's entries.
 pub(super) fn faults() -> Vec<FaultSpec> {
-    let entries: [Entry; 15] = [
+    let entries: [Entry; 16] = [
         (
             OFF.as_str(),
             "encryption is off on every node although it is claimed",
@@ -74,6 +74,11 @@ pub(super) fn faults() -> Vec<FaultSpec> {
             "plaintext-service",
             "what is sent to a service's backend leaves in clear",
             |_| Ok(vec![everywhere(Traffic::Translated)]),
+        ),
+        (
+            "plaintext-proxied",
+            "what proxies send on behalf of pods leaves in clear",
+            |_| Ok(vec![everywhere(Traffic::Proxied)]),
         ),
         ("plaintext-dns", "questions to cluster DNS leave in clear", |_| {
             Ok(vec![
