@@ -172,7 +172,7 @@ pub fn of(class: Class, facts: &Facts, instance: &Instance) -> Result<Vec<Flow>,
             to_service(facts, from, "listener-global", &talkers, &all)?
         }
         Class::Dns | Class::ProxiedDns => to_dns(facts, from, &talkers)?,
-        Class::ProxiedHttp => pairs(&talkers, &listeners)
+        Class::ProxiedHttp => pairs(&listeners, &talkers)
             .into_iter()
             .map(|(a, b)| request(a, b))
             .collect(),

@@ -1,7 +1,7 @@
 //! Policies that send traffic through Cilium's proxies: it leaves the node from the proxy then, and no longer from the pod.
 
-use super::TALKER;
 use super::nodes::place;
+use super::{LISTENER, TALKER};
 use crate::policy::object;
 use crate::wait::{self, Waited};
 use futures::future::join_all;
@@ -28,7 +28,7 @@ pub enum Via {
 const DEADLINE: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// A policy under which the talkers of a cluster speak through a proxy.
+/// A policy under which pods of a cluster speak through a proxy.
 pub struct Redirect {
     cluster: ClusterName,
     policy: ObjectRef,
@@ -36,12 +36,12 @@ pub struct Redirect {
 
 /// Who speaks, and to whom.
 pub struct Ends<'a> {
-    /// The cluster of the talkers.
+    /// The cluster of both.
     pub cluster: &'a ClusterName,
     /// Who speaks; never empty.
-    pub talkers: &'a [&'a AgentFacts],
+    pub speakers: &'a [&'a AgentFacts],
     /// The pods that are asked over HTTP.
-    pub listeners: &'a [&'a AgentFacts],
+    pub servers: &'a [&'a AgentFacts],
     /// Cluster DNS.
     pub dns: Option<&'a DnsFacts>,
 }
@@ -55,6 +55,23 @@ impl Via {
         }
     }
 
+    /// The workload that speaks through it. Not the same for both: where Envoy is promised and absent, agents wait for it before they
+    /// go on with a pod's policies.
+    pub fn speaker(self) -> &'static str {
+        match self {
+            Via::Dns => TALKER,
+            Via::Http => LISTENER,
+        }
+    }
+
+    /// The workload that is asked.
+    pub fn server(self) -> &'static str {
+        match self {
+            Via::Dns => LISTENER,
+            Via::Http => TALKER,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Via::Dns => "the DNS proxy",
@@ -64,14 +81,14 @@ impl Via {
 }
 
 impl Redirect {
-    /// Applies the policy, and waits until the proxy shows itself to every talker by refusing what the policy does not admit.
+    /// Applies the policy, and waits until the proxy shows itself to every speaker by refusing what the policy does not admit.
     pub async fn apply(context: &CheckContext, via: Via, ends: &Ends<'_>) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         let Some(claim) = facts.claim(ends.cluster, via.claim()) else {
             return Err(Verdict::skipped(format!("not claimed: {}", via.claim())));
         };
         let controls = ends.controls(via)?;
-        let policy = object::named(object::cilium(ends.spec(via)), &ends.talkers[0].namespace);
+        let policy = object::named(object::cilium(ends.spec(via)), &ends.speakers[0].namespace);
         let redirect = Self {
             cluster: ends.cluster.clone(),
             policy: ObjectRef::of(&policy),
@@ -126,7 +143,7 @@ impl Ends<'_> {
             Via::Dns => {
                 let replicas = self.dns.into_iter().flat_map(|dns| &dns.replicas);
                 let domain = self.dns.map_or("", |dns| dns.domain.as_str());
-                let pattern = format!("*.{}.svc.{domain}", self.talkers[0].namespace);
+                let pattern = format!("*.{}.svc.{domain}", self.speakers[0].namespace);
                 (
                     ports(replicas.map(|replica| replica.port).chain([53]).collect(), "ANY"),
                     json!({"dns": [{"matchPattern": pattern}]}),
@@ -134,23 +151,20 @@ impl Ends<'_> {
             }
             Via::Http => (
                 ports(
-                    self.listeners
-                        .iter()
-                        .map(|listener| listener.port(port::HTTP))
-                        .collect(),
+                    self.servers.iter().map(|server| server.port(port::HTTP)).collect(),
                     "TCP",
                 ),
                 json!({"http": [{"method": "GET"}]}),
             ),
         };
         json!({
-            "endpointSelector": {"matchLabels": {"role": TALKER}},
+            "endpointSelector": {"matchLabels": {"role": via.speaker()}},
             "enableDefaultDeny": {"egress": false, "ingress": false},
             "egress": [{"toEntities": ["all"], "toPorts": [{"ports": ports, "rules": rules}]}],
         })
     }
 
-    /// What the proxy refuses to each talker, and whoever else answers does not.
+    /// What the proxy refuses to each speaker, and whoever else answers does not.
     fn controls(&self, via: Via) -> Result<Vec<(AgentFacts, Probe)>, Verdict> {
         let missing = |what: &str| Verdict::inconclusive(format!("{what} in {}", self.cluster));
         let control = match via {
@@ -169,16 +183,16 @@ impl Ends<'_> {
                 }
             }
             Via::Http => {
-                let listener = self
-                    .listeners
+                let server = self
+                    .servers
                     .first()
-                    .ok_or_else(|| missing("no pod that listens is ready"))?;
-                http(listener, "PUT", Vec::new())
+                    .ok_or_else(|| missing("no pod that answers is ready"))?;
+                http(server, "PUT", Vec::new())
             }
         };
-        let talkers = self.talkers.iter();
-        Ok(talkers
-            .map(|talker| ((*talker).clone(), Probe::once(control.clone(), DEADLINE)))
+        let speakers = self.speakers.iter();
+        Ok(speakers
+            .map(|speaker| ((*speaker).clone(), Probe::once(control.clone(), DEADLINE)))
             .collect())
     }
 }
@@ -199,10 +213,10 @@ fn http(to: &AgentFacts, method: &str, headers: Vec<(String, String)>) -> Action
     }
 }
 
-/// Whether every talker's control is refused by the proxy; else what the others saw.
+/// Whether every speaker's control is refused by the proxy; else what the others saw.
 async fn refused(context: &CheckContext, via: Via, controls: &[(AgentFacts, Probe)]) -> Result<(), Vec<String>> {
-    let asked = controls.iter().map(|(talker, probe)| async move {
-        let seen = match context.environment.probe(&talker.id, vec![probe.clone()]).await {
+    let asked = controls.iter().map(|(speaker, probe)| async move {
+        let seen = match context.environment.probe(&speaker.id, vec![probe.clone()]).await {
             Ok(outcomes) => match outcomes.first() {
                 Some(outcome) if by_proxy(via, outcome) => return None,
                 Some(outcome) => outcome.to_string(),
@@ -210,7 +224,7 @@ async fn refused(context: &CheckContext, via: Via, controls: &[(AgentFacts, Prob
             },
             Err(error) => error.to_string(),
         };
-        Some(format!("{}: {seen}", place(&talker.id.cluster, &talker.node)))
+        Some(format!("{}: {seen}", place(&speaker.id.cluster, &speaker.node)))
     });
     let missing: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
     match missing.is_empty() {
@@ -244,5 +258,25 @@ mod tests {
         assert!(by_proxy(Via::Dns, &dns(DnsCode::Refused)) && by_proxy(Via::Dns, &dns(DnsCode::NxDomain)));
         assert!(!by_proxy(Via::Dns, &dns(DnsCode::NoError)) && !by_proxy(Via::Http, &dns(DnsCode::Refused)));
         assert!(!by_proxy(Via::Dns, &Outcome::Timeout { timing }));
+    }
+    #[test]
+    fn a_proxy_that_only_the_live_configuration_promises_may_be_absent() {
+        let claim = |source| Claim {
+            cluster: "infra".into(),
+            kind: ClaimKind::L7Policy,
+            value: "true".to_owned(),
+            source,
+        };
+        let live = claim(ClaimSource::Live {
+            object: "ConfigMap kube-system/cilium-config: enable-l7-proxy".to_owned(),
+        });
+        let stated = claim(ClaimSource::File {
+            path: "meshproof.yaml".to_owned(),
+            line: 7,
+        });
+        let word = |via, claim: &Claim| never_shown(via, claim, "nothing came".to_owned()).word();
+        assert_eq!(word(Via::Http, &live), "skipped");
+        assert_eq!(word(Via::Http, &stated), "inconclusive");
+        assert_eq!(word(Via::Dns, &live), "inconclusive");
     }
 }

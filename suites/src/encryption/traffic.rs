@@ -1,12 +1,12 @@
 //! One class of traffic on the wire: nothing of it may be readable between nodes, on any device, in any packet.
 
+use super::TRAFFIC_NEEDS;
 use super::claim;
 use super::flows::{self, Class};
 use super::judge::Reading;
 use super::peers::agents;
 use super::proxied::{Ends, Redirect};
 use super::stage::Stage;
-use super::{LISTENER, TALKER, TRAFFIC_NEEDS};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Instance, Needs, Scope, Tally, Verdict,
@@ -123,16 +123,17 @@ impl Traffic {
         let Some(via) = self.class.via() else { return Ok(None) };
         let facts = context.environment.facts();
         let cluster = context.instance.from();
-        let talkers: Vec<_> = agents(&facts, cluster, TALKER).collect();
-        if talkers.is_empty() {
+        let speakers: Vec<_> = agents(&facts, cluster, via.speaker()).collect();
+        if speakers.is_empty() {
             return Err(Verdict::inconclusive(format!(
-                "no pod that talks is ready in {cluster}"
+                "no pod `{}` is ready in {cluster}",
+                via.speaker()
             )));
         }
         let ends = Ends {
             cluster,
-            talkers: &talkers,
-            listeners: &agents(&facts, cluster, LISTENER).collect::<Vec<_>>(),
+            speakers: &speakers,
+            servers: &agents(&facts, cluster, via.server()).collect::<Vec<_>>(),
             dns: facts.cluster(cluster).and_then(|c| c.dns.as_ref()),
         };
         Redirect::apply(context, via, &ends).await.map(Some)
