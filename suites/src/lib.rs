@@ -16,6 +16,7 @@ pub mod service;
 mod busy;
 mod fresh;
 mod next;
+mod pod;
 mod probes;
 mod wait;
 

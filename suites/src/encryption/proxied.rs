@@ -1,6 +1,7 @@
 //! Policies that send traffic through Cilium's proxies: it leaves the node from the proxy then, and no longer from the pod.
 
 use super::nodes::place;
+use super::peers::agents;
 use super::{LISTENER, TALKER};
 use crate::policy::object;
 use crate::wait::{self, Waited};
@@ -8,8 +9,8 @@ use futures::future::join_all;
 use meshproof_contract::claim::ClaimSource;
 use meshproof_contract::probe::Connection;
 use meshproof_contract::{
-    Action, AgentFacts, CheckContext, Claim, ClaimKind, ClusterName, DnsCode, DnsFacts, ObjectRef, Outcome, Probe,
-    RecordType, Search, Target, Transport, Verdict, port,
+    Action, AgentFacts, CheckContext, Claim, ClaimKind, ClusterName, DnsCode, DnsFacts, Facts, ObjectRef, Outcome,
+    Probe, RecordType, Search, Target, Transport, Verdict, port,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -35,15 +36,15 @@ pub struct Redirect {
 }
 
 /// Who speaks, and to whom.
-pub struct Ends<'a> {
+struct Ends<'a> {
     /// The cluster of both.
-    pub cluster: &'a ClusterName,
+    cluster: &'a ClusterName,
     /// Who speaks; never empty.
-    pub speakers: &'a [&'a AgentFacts],
+    speakers: Vec<&'a AgentFacts>,
     /// The pods that are asked over HTTP.
-    pub servers: &'a [&'a AgentFacts],
+    servers: Vec<&'a AgentFacts>,
     /// Cluster DNS.
-    pub dns: Option<&'a DnsFacts>,
+    dns: Option<&'a DnsFacts>,
 }
 
 impl Via {
@@ -57,18 +58,10 @@ impl Via {
 
     /// The workload that speaks through it. Not the same for both: where Envoy is promised and absent, agents wait for it before they
     /// go on with a pod's policies.
-    pub fn speaker(self) -> &'static str {
+    fn speaker(self) -> &'static str {
         match self {
             Via::Dns => TALKER,
             Via::Http => LISTENER,
-        }
-    }
-
-    /// The workload that is asked.
-    pub fn server(self) -> &'static str {
-        match self {
-            Via::Dns => LISTENER,
-            Via::Http => TALKER,
         }
     }
 
@@ -82,8 +75,9 @@ impl Via {
 
 impl Redirect {
     /// Applies the policy, and waits until the proxy shows itself to every speaker by refusing what the policy does not admit.
-    pub async fn apply(context: &CheckContext, via: Via, ends: &Ends<'_>) -> Result<Self, Verdict> {
+    pub async fn apply(context: &CheckContext, via: Via) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
+        let ends = Ends::of(&facts, context.instance.from(), via)?;
         let Some(claim) = facts.claim(ends.cluster, via.claim()) else {
             return Err(Verdict::skipped(format!("not claimed: {}", via.claim())));
         };
@@ -132,7 +126,23 @@ fn never_shown(via: Via, claim: &Claim, seen: String) -> Verdict {
     }
 }
 
-impl Ends<'_> {
+impl<'a> Ends<'a> {
+    fn of(facts: &'a Facts, cluster: &'a ClusterName, via: Via) -> Result<Self, Verdict> {
+        let speakers: Vec<_> = agents(facts, cluster, via.speaker()).collect();
+        if speakers.is_empty() {
+            return Err(Verdict::inconclusive(format!(
+                "no pod `{}` is ready in {cluster}",
+                via.speaker()
+            )));
+        }
+        Ok(Self {
+            cluster,
+            speakers,
+            servers: agents(facts, cluster, TALKER).collect(),
+            dns: facts.cluster(cluster).and_then(|c| c.dns.as_ref()),
+        })
+    }
+
     /// The policy closes nothing, and admits through the proxy what the flows send.
     fn spec(&self, via: Via) -> Value {
         let ports = |ports: BTreeSet<u16>, protocol: &str| -> Vec<Value> {

@@ -4,8 +4,7 @@ use super::TRAFFIC_NEEDS;
 use super::claim;
 use super::flows::{self, Class};
 use super::judge::Reading;
-use super::peers::agents;
-use super::proxied::{Ends, Redirect};
+use super::proxied::Redirect;
 use super::stage::Stage;
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -91,9 +90,12 @@ impl Check for Traffic {
         let Some(stage) = Stage::of(context, &clusters, &mut tally).await else {
             return tally.verdict();
         };
-        let redirect = match self.redirect(context).await {
-            Ok(redirect) => redirect,
-            Err(verdict) => return verdict,
+        let redirect = match self.class.via() {
+            None => None,
+            Some(via) => match Redirect::apply(context, via).await {
+                Ok(redirect) => Some(redirect),
+                Err(verdict) => return verdict,
+            },
         };
         let flows = || flows::of(self.class, &facts, &context.instance);
         let window = stage.watch(context, flows).await;
@@ -114,29 +116,6 @@ impl Check for Traffic {
             context.evidence(packet);
         }
         tally.verdict()
-    }
-}
-
-impl Traffic {
-    /// Sends the class through its proxy, if it has one.
-    async fn redirect(&self, context: &CheckContext) -> Result<Option<Redirect>, Verdict> {
-        let Some(via) = self.class.via() else { return Ok(None) };
-        let facts = context.environment.facts();
-        let cluster = context.instance.from();
-        let speakers: Vec<_> = agents(&facts, cluster, via.speaker()).collect();
-        if speakers.is_empty() {
-            return Err(Verdict::inconclusive(format!(
-                "no pod `{}` is ready in {cluster}",
-                via.speaker()
-            )));
-        }
-        let ends = Ends {
-            cluster,
-            speakers: &speakers,
-            servers: &agents(&facts, cluster, via.server()).collect::<Vec<_>>(),
-            dns: facts.cluster(cluster).and_then(|c| c.dns.as_ref()),
-        };
-        Redirect::apply(context, via, &ends).await.map(Some)
     }
 }
 

@@ -7,6 +7,7 @@ use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
 use super::stream::Stream;
+use crate::pod;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Scope, Tally, Unit, Verdict};
 use std::time::Duration;
@@ -74,7 +75,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     context.evidence(format!("deleting {}", victim.id));
     context
         .environment
-        .delete(cluster, &cast::pod(victim))
+        .delete(cluster, &pod::of(victim))
         .await
         .map_err(unknown)?;
     let event = event.end();

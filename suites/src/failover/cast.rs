@@ -1,6 +1,7 @@
 //! Who plays: the client that carries the streams, the backends, the neighbours, and the scenario's services.
 
 use super::now;
+use crate::pod;
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Tally, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -154,7 +155,7 @@ pub async fn spread(context: &CheckContext, crowded: Vec<AgentFacts>) -> Result<
             "all agents `{}` are on {}: deleting {} to spread them",
             one.workload, one.node, one.id
         ));
-        let deleted = context.environment.delete(&one.id.cluster, &pod(&one)).await;
+        let deleted = context.environment.delete(&one.id.cluster, &pod::of(&one)).await;
         deleted.map_err(|error| Verdict::inconclusive(error.to_string()))?;
         agents = without(context, &one, agents.len()).await?;
     }
@@ -193,12 +194,8 @@ fn takes_pods(node: &Value) -> bool {
 pub async fn ready_since(context: &CheckContext, agents: &[AgentFacts]) -> Option<BTreeMap<String, Value>> {
     let mut since = BTreeMap::new();
     for agent in agents {
-        let object = context.environment.get(&agent.id.cluster, &pod(agent)).await.ok()?;
-        let conditions = object.as_ref().and_then(|pod| pod["status"]["conditions"].as_array());
-        let ready = conditions
-            .into_iter()
-            .flatten()
-            .find(|condition| condition["type"] == "Ready");
+        let object = context.environment.get(&agent.id.cluster, &pod::of(agent)).await.ok()?;
+        let ready = object.as_ref().and_then(pod::ready);
         since.insert(agent.id.to_string(), ready.cloned().unwrap_or_default());
     }
     Some(since)
@@ -208,16 +205,6 @@ pub async fn ready_since(context: &CheckContext, agents: &[AgentFacts]) -> Optio
 pub fn leave_open<T>(tally: &mut Tally, done: &Result<T, Verdict>) {
     if let Err(Verdict::Inconclusive { why } | Verdict::Skipped { why }) = done {
         tally.unknown(why);
-    }
-}
-
-/// An agent's pod.
-pub fn pod(agent: &AgentFacts) -> ObjectRef {
-    ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        namespace: Some(agent.namespace.clone()),
-        name: agent.id.pod.clone(),
     }
 }
 

@@ -30,8 +30,7 @@ impl Pods {
 
 /// Why a pod is not ready; none if it is, or if it cannot be told.
 pub fn unready(pod: &Value) -> Option<String> {
-    let conditions = pod["status"]["conditions"].as_array()?;
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+    let ready = crate::pod::ready(pod)?;
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let message = ready["message"].as_str().unwrap_or_default();
     (ready["status"] == "False").then(|| format!("pod {name} is not Ready: {message}"))

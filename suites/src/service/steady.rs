@@ -2,9 +2,9 @@
 //! spared by every node, so what is expected of it cannot be judged.
 
 use super::side::pods;
+use crate::pod;
 use futures::future::join_all;
-use meshproof_contract::{AgentFacts, CheckContext, ObjectRef, Verdict};
-use serde_json::Value;
+use meshproof_contract::{AgentFacts, CheckContext, Verdict};
 
 /// The workload behind the services that nothing is done to.
 const WORKLOAD: &str = "backend";
@@ -46,15 +46,8 @@ pub async fn while_steady(context: &CheckContext, observe: impl Future<Output = 
 
 /// The pod's readiness as the API shows it; none if it cannot be read, or is not there.
 async fn read(context: &CheckContext, pod: &AgentFacts) -> Option<Readiness> {
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        namespace: Some(pod.namespace.clone()),
-        name: pod.id.pod.clone(),
-    };
-    let found = context.environment.get(&pod.id.cluster, &object).await.ok()??;
-    let conditions = found.pointer("/status/conditions").and_then(Value::as_array)?;
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+    let found = context.environment.get(&pod.id.cluster, &pod::of(pod)).await.ok()??;
+    let ready = pod::ready(&found)?;
     Some(Readiness {
         is_ready: ready["status"] == "True",
         since: ready["lastTransitionTime"].as_str().unwrap_or_default().to_owned(),

@@ -2,9 +2,9 @@
 
 use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::suggest;
-use super::namesakes::reference;
 use super::side::{SCENARIO, Side};
 use super::{NEEDS, POLL, SAMPLE, changed_within};
+use crate::pod;
 use crate::wait::{self, Waited};
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -172,7 +172,7 @@ impl Drain<'_> {
     }
 
     async fn shown_unready(&self) -> Result<(), Verdict> {
-        let object = reference("Pod", "v1", &self.pod.namespace, &self.pod.id.pod);
+        let object = pod::of(self.pod);
         let cluster = &self.pod.id.cluster;
         let waited = wait::until(KUBELET, Duration::from_millis(100), || async {
             match self.context.environment.get(cluster, &object).await {
@@ -286,7 +286,5 @@ impl Drain<'_> {
 
 /// Whether the pod's condition Ready is False.
 fn is_unready(pod: &Value) -> bool {
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    let ready = conditions.and_then(|all| all.iter().find(|c| c["type"] == "Ready"));
-    ready.is_some_and(|condition| condition["status"] == "False")
+    pod::ready(pod).is_some_and(|condition| condition["status"] == "False")
 }

@@ -12,7 +12,7 @@ use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, NAMESPACES, SERVICES
 use meshproof_datapath::netns::{Namespace, NamespaceError};
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fault::{Concern, DnsFault, Transport, in_force};
 use super::server::{CurrentZone, Handler, Surroundings};
@@ -63,7 +63,7 @@ pub enum DnsError {
 
 /// A server that listens. Dropping it closes its sockets.
 pub struct Replica {
-    stop: CancellationToken,
+    _stop: DropGuard,
     ended: oneshot::Receiver<()>,
 }
 
@@ -127,19 +127,16 @@ impl Replica {
             surroundings,
         };
         let ended = serve(handler, sockets, stop.clone()).map_err(|source| DnsError::Thread { pod, source })?;
-        Ok(Self { stop, ended })
+        Ok(Self {
+            _stop: stop.drop_guard(),
+            ended,
+        })
     }
 
     /// Waits until the token that it was started with is cancelled and the server has ended.
-    pub async fn ended(mut self) {
+    pub async fn ended(self) {
         // The sender goes with its thread, whatever ends that.
-        let _ = (&mut self.ended).await;
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        self.stop.cancel();
+        let _ = self.ended.await;
     }
 }
 
