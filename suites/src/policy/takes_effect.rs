@@ -147,7 +147,7 @@ impl Check for TakesEffect {
         let Some((cells, pace)) = opened(context, cells, &mut tally).await else {
             return tally.verdict();
         };
-        for tries_left in (0..TRIES).rev() {
+        for round in 1..=TRIES {
             let watches = match watch(context, &scene, &cells, pace.glance, &mut tally).await {
                 Ok(watches) => watches,
                 Err(why) => {
@@ -156,9 +156,9 @@ impl Check for TakesEffect {
                 }
             };
             let busy: Vec<String> = watches.iter().filter_map(too_busy).collect();
-            if busy.is_empty() || tries_left == 0 {
+            if busy.is_empty() || round == TRIES {
                 for watch in &watches {
-                    judge(context, watch, &mut tally);
+                    judge(context, watch, round, &mut tally);
                 }
                 break;
             }
@@ -272,9 +272,13 @@ async fn until(context: &CheckContext, watches: &mut [Watch], change: Change) ->
     }
 }
 
-fn judge(context: &CheckContext, watch: &Watch, tally: &mut Tally) {
+fn judge(context: &CheckContext, watch: &Watch, round: usize, tally: &mut Tally) {
     let subject = format!("node {}", watch.to.agent.node);
     let timeline = &watch.timeline;
+    let within_time = format!(
+        "new connections stand again within {} s of the policy's deletion",
+        enforced_within(context).as_secs()
+    );
     if let Some(why) = too_busy(watch) {
         tally.unknown(why);
     }
@@ -282,7 +286,18 @@ fn judge(context: &CheckContext, watch: &Watch, tally: &mut Tally) {
         return;
     }
     if !timeline.holds(Change::Before, HELD) {
-        return tally.unknown(format!("{subject}: connections did not stand before the policy"));
+        // Connections stood when the check began, and the round before ended with the policy deleted and as long a wait.
+        return match round {
+            1 => tally.unknown(format!("{subject}: connections did not stand before the policy")),
+            _ => tally.finding(
+                &subject,
+                within_time,
+                format!(
+                    "connections were still dropped when it was to be measured again; {}",
+                    timeline.tell(Change::Before)
+                ),
+            ),
+        };
     }
     let within = |micros: u64| Duration::from_micros(micros).as_millis();
     match timeline.closed() {
@@ -322,10 +337,7 @@ fn judge(context: &CheckContext, watch: &Watch, tally: &mut Tally) {
         }
         _ => tally.finding(
             &subject,
-            format!(
-                "new connections stand again within {} s of the policy's deletion",
-                enforced_within(context).as_secs()
-            ),
+            within_time,
             format!(
                 "connections were still dropped at the end; {}",
                 timeline.tell(Change::Deleted)

@@ -29,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 /// How long the lab may take to be green again after a fault was healed; checks are asked again and again till then.
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
+/// How often checks that could not tell are asked again: labs share the machine, and whoever sees that it was too busy says so.
+const ASKED_AGAIN: usize = 2;
+
 const STREAM_SPACING_MS: u32 = 50;
 
 /// The faults to try, each taken by one bench.
@@ -111,7 +114,7 @@ impl Bench {
             let blinding = trial.check.blinded_by().iter().map(|fault| FaultName::from(*fault));
             matrix.blinded.insert(trial.check.id(), blinding.collect());
         }
-        let healthy = self.pass(checks).await?;
+        let healthy = self.insist(checks, |_| true).await?;
         matrix.unhealthy = healthy.not_green();
         for (check, said) in &matrix.unhealthy {
             println!("FALSE ALARM  {check}: {said}");
@@ -130,7 +133,7 @@ impl Bench {
         let mut rows = Vec::new();
         let mut end = Ok(());
         while let Some(fault) = queue.take() {
-            match self.meet(fault, queue.full).await {
+            match self.meet(fault, queue).await {
                 Ok(row) => {
                     queue.tell(&row);
                     rows.push(row);
@@ -147,20 +150,29 @@ impl Bench {
         end.map(|()| rows)
     }
 
-    async fn meet(&self, fault: &FaultEntry, full: bool) -> Result<Row, Fatal> {
+    async fn meet(&self, fault: &FaultEntry, queue: &Queue<'_>) -> Result<Row, Fatal> {
         let concerned = concerned(fault);
-        let filter = match full || concerned.is_empty() {
+        let filter = match queue.full || concerned.is_empty() {
             true => Filter::default(),
             false => these(concerned),
         };
         let plan = plan(&filter)?;
         let started = Instant::now();
         self.lab.inject(&fault.name).await?;
-        let pass = self.pass(&plan).await;
+        let name = FaultName::from(fault.name.as_str());
+        let promised = |check: &CheckId| {
+            queue
+                .healthy
+                .checks
+                .get(check)
+                .is_some_and(|named| named.contains(&name))
+        };
+        let pass = self.insist(&plan, promised).await;
         self.lab.heal(&fault.name).await?;
         let pass = pass?;
         let caught = pass.failed();
-        let affected: BTreeSet<CheckId> = pass.not_green().into_keys().collect();
+        let inconclusive = pass.inconclusive();
+        let affected: BTreeSet<CheckId> = caught.keys().chain(inconclusive.keys()).cloned().collect();
         let met = Instant::now();
         let unhealed = self.see_green(&affected).await?;
         tracing::info!(
@@ -172,16 +184,12 @@ impl Bench {
             met.elapsed().as_secs_f64()
         );
         Ok(Row {
-            fault: FaultName::from(fault.name.as_str()),
+            fault: name,
             summary: fault.summary.clone(),
             ran: pass.ran(),
-            inconclusive: affected
-                .iter()
-                .filter(|check| !caught.contains_key(*check))
-                .cloned()
-                .collect(),
-            unhealed,
             caught,
+            inconclusive,
+            unhealed,
         })
     }
 
@@ -199,6 +207,19 @@ impl Bench {
             }
         }
         Ok(said)
+    }
+
+    /// A pass in which those who should be able to tell are asked again if they could not.
+    async fn insist(&self, checks: &Plan, should_tell: impl Fn(&CheckId) -> bool) -> Result<Pass, Fatal> {
+        let mut pass = self.pass(checks).await?;
+        for _ in 0..ASKED_AGAIN {
+            let unsure: Vec<CheckId> = pass.inconclusive().into_keys().filter(&should_tell).collect();
+            if unsure.is_empty() {
+                break;
+            }
+            pass.renew(self.pass(&plan(&these(unsure))?).await?);
+        }
+        Ok(pass)
     }
 
     async fn pass(&self, plan: &Plan) -> Result<Pass, Fatal> {

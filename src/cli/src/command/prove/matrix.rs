@@ -29,8 +29,8 @@ pub struct Row {
     pub ran: BTreeSet<CheckId>,
     /// Checks that turned red, with their first finding.
     pub caught: BTreeMap<CheckId, String>,
-    /// Checks that could not tell.
-    pub inconclusive: BTreeSet<CheckId>,
+    /// Checks that could not tell, with their reason.
+    pub inconclusive: BTreeMap<CheckId, String>,
     /// Checks that were not green after healing, with what they said.
     pub unhealed: BTreeMap<CheckId, String>,
 }
@@ -57,6 +57,8 @@ pub enum Defect {
         fault: FaultName,
         /// Who missed it.
         check: CheckId,
+        /// Why it could not tell; none if it was green.
+        unsure: Option<String>,
     },
     /// The fault takes away what a check observes with, and it was green all the same.
     GreenBlind {
@@ -131,10 +133,11 @@ impl Matrix {
                     .map(|check| Defect::Missed {
                         fault: row.fault.clone(),
                         check: check.clone(),
+                        unsure: row.inconclusive.get(check).cloned(),
                     }),
             );
             let seeing = self.blinded_by(&row.fault).filter(|check| {
-                row.ran.contains(*check) && !row.caught.contains_key(*check) && !row.inconclusive.contains(*check)
+                row.ran.contains(*check) && !row.caught.contains_key(*check) && !row.inconclusive.contains_key(*check)
             });
             defects.extend(seeing.map(|check| Defect::GreenBlind {
                 fault: row.fault.clone(),
@@ -167,7 +170,7 @@ impl Matrix {
         !row.caught.is_empty()
             || self
                 .blinded_by(&row.fault)
-                .any(|check| row.inconclusive.contains(check))
+                .any(|check| row.inconclusive.contains_key(check))
     }
 
     fn blinded_by(&self, fault: &FaultName) -> impl Iterator<Item = &CheckId> {
@@ -204,7 +207,7 @@ impl Matrix {
                 for check in &checks {
                     let cell = match () {
                         () if row.caught.contains_key(*check) => "**red**",
-                        () if row.inconclusive.contains(*check) => "?",
+                        () if row.inconclusive.contains_key(*check) => "?",
                         () if row.ran.contains(*check) => "·",
                         () => "",
                     };
@@ -233,7 +236,10 @@ impl std::fmt::Display for Defect {
                 write!(f, "false alarm: {check} is not green in the healthy lab: {said}")
             }
             Defect::Survivor { fault } => write!(f, "survivor: no check caught {fault}"),
-            Defect::Missed { fault, check } => write!(f, "missed: {check} names {fault} and did not turn red"),
+            Defect::Missed { fault, check, unsure } => match unsure {
+                None => write!(f, "missed: {check} names {fault} and was green"),
+                Some(why) => write!(f, "missed: {check} names {fault} and could not tell: {why}"),
+            },
             Defect::GreenBlind { fault, check } => {
                 write!(
                     f,
@@ -268,7 +274,7 @@ mod tests {
             summary: "UDP is dropped".into(),
             ran: [check("a::udp"), check("a::tcp")].into(),
             caught: [(check("a::udp"), "no answer".to_owned())].into(),
-            inconclusive: BTreeSet::new(),
+            inconclusive: BTreeMap::new(),
             unhealed: BTreeMap::new(),
         };
         let checks = [
@@ -303,10 +309,19 @@ mod tests {
             [
                 Defect::Survivor { fault: fault.clone() },
                 Defect::Missed {
-                    fault,
-                    check: check("a::udp")
+                    fault: fault.clone(),
+                    check: check("a::udp"),
+                    unsure: None
                 }
             ]
+        );
+        matrix.rows[0]
+            .inconclusive
+            .insert(check("a::udp"), "nothing was sent".to_owned());
+        let unsure = &matrix.defects(Coverage::SomeFaults)[1];
+        assert_eq!(
+            unsure.to_string(),
+            "missed: a::udp names udp-dropped and could not tell: nothing was sent"
         );
     }
 
@@ -326,7 +341,9 @@ mod tests {
             "{green:?}"
         );
         assert!(green.contains(&Defect::Survivor { fault }), "{green:?}");
-        matrix.rows[0].inconclusive.insert(check("a::udp"));
+        matrix.rows[0]
+            .inconclusive
+            .insert(check("a::udp"), "nothing was seen".to_owned());
         assert_eq!(matrix.defects(Coverage::SomeFaults), []);
     }
 

@@ -83,6 +83,19 @@ impl Pass {
         self.those(|verdict| matches!(verdict, Verdict::Fail { .. }))
     }
 
+    /// Checks of which no trial failed and one could not tell, with its reason.
+    pub fn inconclusive(&self) -> BTreeMap<CheckId, String> {
+        let failed = self.failed();
+        let mut unsure = self.those(|verdict| matches!(verdict, Verdict::Inconclusive { .. }));
+        unsure.retain(|check, _| !failed.contains_key(check));
+        unsure
+    }
+
+    /// What a later pass saw replaces what this one did.
+    pub fn renew(&mut self, later: Self) {
+        self.0.extend(later.0);
+    }
+
     /// Checks of which a trial failed or could not tell, with what it said.
     pub fn not_green(&self) -> BTreeMap<CheckId, String> {
         self.those(is_trouble)
