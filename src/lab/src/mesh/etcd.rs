@@ -56,7 +56,10 @@ async fn feed(mut stream: TcpStream, config: Line, published: &Keyspace, gate: &
     stream.set_nodelay(true)?;
     let mut changes = published.subscribe();
     let mut faults = gate.subscribe();
-    let mut sent = changes.borrow_and_update().clone();
+    // Until `apiserver` has written there is nothing, which must not be taken for everything: followers would drop what they know
+    // and learn it again key by key (Cilium's followers wait for the keys below `cilium/synced`).
+    let written = changes.wait_for(|published| !published.is_empty()).await;
+    let mut sent = written.map_err(std::io::Error::other)?.clone();
     let mut lines = vec![config];
     lines.extend(difference(&Snapshot::new(), &sent));
     lines.push(Line::Synced);

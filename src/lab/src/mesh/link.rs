@@ -328,4 +328,30 @@ mod tests {
             .unwrap();
         link.abort();
     }
+
+    #[tokio::test]
+    async fn an_etcd_that_is_not_written_yet_is_not_taken_for_an_empty_one() {
+        let published = Keyspace::default();
+        let address = serve_at("127.0.0.1:0", &published, &CancellationToken::new()).await;
+        let cache = Keyspace::default();
+        let status = watch::Sender::new(LinkStatus::default());
+        let mut phases = status.subscribe();
+        let blocked = watch::Sender::new(false);
+        let route = Straight {
+            address,
+            blocked: blocked.subscribe(),
+        };
+        let link = Link::new(route, cache.clone(), status, Timing::default());
+        let link = tokio::spawn(async move { link.run().await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let value = |value: u8| Arc::new(json!(value));
+        published.replace(Snapshot::from([("a".into(), value(1)), ("b".into(), value(2))]));
+        let connected = LinkPhase::Connected { cluster_id: 2 };
+        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(cache.snapshot().len(), 2, "everything is there once it is connected");
+        link.abort();
+    }
 }
