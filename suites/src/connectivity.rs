@@ -52,10 +52,10 @@ pub const SUITE: Suite = Suite {
 
 /// What every check of the suite needs.
 const NEEDS: Needs = Needs {
-    scenario: Some(crate::matrix::SCENARIO),
+    scenario: Some(crate::kit::matrix::SCENARIO),
     claim: None,
     admission: meshproof_contract::Admission::Shared,
-    alters: false,
+    mutates: false,
 };
 
 /// What measures time needs: nothing else of ours on the path meanwhile, or it would measure its neighbours.

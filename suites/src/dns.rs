@@ -1,8 +1,6 @@
 //! Does cluster DNS tell pods the truth, from every node and out of every replica?
 
-pub(crate) mod ask;
 mod endpoints;
-pub(crate) mod zone;
 
 pub mod absent_name;
 pub mod headless_service;
@@ -36,10 +34,10 @@ pub const SUITE: Suite = Suite {
 
 /// What every check of the suite needs.
 const NEEDS: Needs = Needs {
-    scenario: Some(crate::matrix::SCENARIO),
+    scenario: Some(crate::kit::matrix::SCENARIO),
     claim: None,
     admission: Admission::Shared,
-    alters: false,
+    mutates: false,
 };
 
 /// What measures time needs: nothing else of ours on the path meanwhile.

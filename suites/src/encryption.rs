@@ -12,7 +12,6 @@ pub mod traffic;
 mod claim;
 mod flows;
 mod judge;
-pub(crate) mod nodes;
 mod peers;
 mod proxied;
 mod stage;
@@ -59,7 +58,7 @@ const STATUS_NEEDS: Needs = Needs {
     scenario: None,
     claim: Some(ClaimKind::Encryption),
     admission: Admission::Shared,
-    alters: false,
+    mutates: false,
 };
 
 /// What the checks need that send traffic.

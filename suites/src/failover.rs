@@ -43,7 +43,7 @@ const NEEDS: Needs = Needs {
     scenario: Some(cast::SCENARIO),
     claim: None,
     admission: Admission::Exclusive,
-    alters: true,
+    mutates: true,
 };
 
 const MESH_NEEDS: Needs = Needs {

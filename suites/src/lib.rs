@@ -4,24 +4,17 @@
 //! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab.
 
 pub mod connectivity;
+pub mod docs;
 pub mod dns;
 pub mod encryption;
 pub mod failover;
-pub mod matrix;
+pub mod kit;
 pub mod mesh;
-pub mod pages;
 pub mod policy;
 pub mod service;
 
-mod busy;
-mod fresh;
-mod next;
-mod pod;
-mod probes;
-mod wait;
-
 #[cfg(test)]
-mod fake;
+mod testing;
 #[cfg(test)]
 mod tests;
 

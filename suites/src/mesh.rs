@@ -1,8 +1,6 @@
 //! Are the clusters one mesh, by what Cilium says, and by what really happens when something changes?
 
 mod agent_state;
-mod pods;
-pub(crate) mod remotes;
 
 pub mod agents_ready;
 pub mod certificates;
@@ -34,5 +32,5 @@ const STATUS_NEEDS: Needs = Needs {
     scenario: None,
     claim: Some(ClaimKind::ClusterMesh),
     admission: Admission::Shared,
-    alters: false,
+    mutates: false,
 };

@@ -1,7 +1,7 @@
 //! Suite `policy`: what policies say is what happens, cell by cell, with the right kind of refusal, and how long it takes.
 //!
 //! Policies select only groups of this suite's own pods; what must happen in each cell is computed from the policies' text by
-//! `meshproof-policy`, never by looking at what happens.
+//! `meshproof-oracle`, never by looking at what happens.
 
 mod actor;
 mod agents_agree;
@@ -10,7 +10,6 @@ mod cases;
 mod cell;
 pub mod generate;
 mod generated;
-pub(crate) mod object;
 mod pinged;
 mod play;
 mod proxied;

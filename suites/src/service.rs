@@ -56,7 +56,7 @@ const NEEDS: Needs = Needs {
     scenario: Some(side::SCENARIO),
     claim: None,
     admission: Admission::Shared,
-    alters: false,
+    mutates: false,
 };
 
 /// What checks of merging need.
@@ -78,10 +78,14 @@ fn changed_within(context: &CheckContext) -> Duration {
     context.environment.facts().thresholds.propagation
 }
 
+/// When a trial of this run first looked at a service.
+#[derive(Default)]
+struct FirstLook(OnceLock<Instant>);
+
 /// How much of [`SETTLES`] is left: what was deployed long ago and is still otherwise will not come right by waiting.
-fn settles() -> Duration {
-    static FIRST: OnceLock<Instant> = OnceLock::new();
-    let since = FIRST.get_or_init(Instant::now).elapsed();
+fn settles(context: &CheckContext) -> Duration {
+    let first = context.shared.of::<FirstLook>();
+    let since = first.0.get_or_init(Instant::now).elapsed();
     SETTLES.saturating_sub(since).max(SETTLES_AT_LEAST)
 }
 

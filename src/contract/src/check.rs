@@ -1,6 +1,8 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
-use crate::{CheckId, ClaimKind, ClusterName, Environment, Measurement, TrialName, Unit, Verdict};
+use crate::{
+    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, TrialName, Unit, Verdict,
+};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -137,7 +139,7 @@ pub struct Needs {
     /// Whether others may run beside it.
     pub admission: Admission,
     /// Whether it changes objects of the run (services, workloads, policies) and waits for the change to come through.
-    pub alters: bool,
+    pub mutates: bool,
 }
 
 /// Whether a check bears company.
@@ -157,6 +159,8 @@ pub struct CheckContext {
     pub environment: Arc<dyn Environment>,
     /// Which instance this is.
     pub instance: Instance,
+    /// What the trials of this run share.
+    pub shared: Arc<RunShared>,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -165,37 +169,53 @@ pub struct CheckContext {
 pub struct Notes {
     /// Figures.
     pub measurements: Vec<Measurement>,
-    /// Lines of evidence, such as a row of a matrix.
-    pub evidence: Vec<String>,
+    /// What was seen.
+    pub evidence: Vec<Evidence>,
 }
 
 impl CheckContext {
-    /// Tells the environments of one process apart, for checks that must take turns in each.
-    pub fn world(&self) -> usize {
-        self.environment.world()
-    }
     /// A context with empty notes.
     pub fn new(environment: Arc<dyn Environment>, instance: Instance) -> Self {
         Self {
             environment,
             instance,
+            shared: Arc::default(),
             notes: Arc::default(),
         }
     }
+    /// The same context as one trial of a run.
+    pub fn sharing(self, shared: Arc<RunShared>) -> Self {
+        Self { shared, ..self }
+    }
     /// Records a figure.
     pub fn measure(&self, name: &str, subject: impl Into<String>, value: f64, unit: Unit) {
-        self.with_notes(|n| {
-            n.measurements.push(Measurement {
-                name: name.to_owned(),
-                subject: subject.into(),
-                value,
-                unit,
-            })
+        self.record(Measurement {
+            name: name.to_owned(),
+            subject: subject.into(),
+            value,
+            unit,
+            distribution: None,
         });
     }
-    /// Records a line of evidence.
-    pub fn evidence(&self, line: impl Into<String>) {
-        self.with_notes(|n| n.evidence.push(line.into()));
+    /// Records latencies as one figure: its value is the 99th percentile, in microseconds.
+    pub fn measure_latencies(&self, name: &str, subject: impl Into<String>, latencies: Distribution) {
+        self.record(Measurement::of_latencies(name, subject, latencies));
+    }
+    /// Records a figure.
+    pub fn record(&self, measurement: Measurement) {
+        self.with_notes(|n| n.measurements.push(measurement));
+    }
+    /// Records a piece of evidence.
+    pub fn evidence(&self, evidence: Evidence) {
+        self.with_notes(|n| n.evidence.push(evidence));
+    }
+    /// Records a sentence for people as evidence.
+    pub fn note(&self, text: impl Into<String>) {
+        self.evidence(Evidence::note(text));
+    }
+    /// Records a command to run next as evidence.
+    pub fn suggest(&self, command: impl Into<String>) {
+        self.evidence(Evidence::command(command));
     }
     /// Takes the notes out, leaving none.
     pub fn take_notes(&self) -> Notes {

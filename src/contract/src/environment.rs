@@ -15,11 +15,6 @@ use std::{
 /// Clusters with agents in them. The harness implements it over the Kubernetes API; tests implement it in memory.
 #[async_trait]
 pub trait Environment: Send + Sync {
-    /// Tells the worlds of one process apart; what stands before an environment has its number.
-    fn world(&self) -> usize {
-        std::ptr::from_ref(self).cast::<()>() as usize
-    }
-
     /// What was found before the checks started.
     fn facts(&self) -> Arc<Facts>;
 

@@ -1,12 +1,13 @@
 //! The events of a run: one stream, of which the terminal, the log and every report are projections.
 
-use crate::{CheckId, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict};
+use crate::{CheckId, Evidence, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Version of the event log; raised when a reader of the older one would misread it.
-pub const LOG_VERSION: u32 = 1;
+pub const LOG_VERSION: u32 = 2;
 
 /// An event with its time: one line of `events.ndjson`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,8 +32,11 @@ pub enum Event {
         run: RunId,
         /// Version of meshproof.
         version: String,
-        /// The command line, for reproducing.
+        /// The command line as it was typed.
         command: Vec<String>,
+        /// The command line that repeats the run for one trial: append the trial's name. The command line's parser made it, so
+        /// that it says where and under which conditions, and nothing of what selects or prints.
+        again: Vec<String>,
     },
     /// A phase began; it ends when the next begins.
     Phase {
@@ -76,7 +80,7 @@ pub enum Event {
         /// Its figures.
         measurements: Vec<Measurement>,
         /// Its evidence.
-        evidence: Vec<String>,
+        evidence: Vec<Evidence>,
     },
     /// A fault was injected or healed (`meshproof prove`, `--lab-fault`).
     Fault {
@@ -144,6 +148,18 @@ pub enum Phase {
     Checking,
     /// Everything of the run is removed.
     CleaningUp,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Booting => "booting the lab",
+            Phase::Discovering => "discovering",
+            Phase::Deploying => "deploying",
+            Phase::Checking => "checking",
+            Phase::CleaningUp => "cleaning up",
+        })
+    }
 }
 
 /// What happened to a fault.

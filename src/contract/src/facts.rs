@@ -25,11 +25,30 @@ pub struct Facts {
     /// Time between two probes of the streams that watch a disturbance, in milliseconds; 10 where nobody wants it otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_spacing_ms: Option<u32>,
+    /// How `policy::generated` makes its policies.
+    #[serde(default)]
+    pub generation: Generation,
     /// What the operators name of the world outside the clusters, for policies to be about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<OutsideFacts>,
     /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
     pub missing_agents: Vec<MissingAgent>,
+}
+
+/// How many random policies are made, and from which seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Generation {
+    /// Number of policies for each trial.
+    pub count: u32,
+    /// Seed of the random numbers: the same seed gives the same policies.
+    pub seed: u64,
+}
+
+impl Default for Generation {
+    /// A few, the same each time, so that a nightly run can be compared with the one before.
+    fn default() -> Self {
+        Self { count: 3, seed: 1 }
+    }
 }
 
 /// A machine outside of the clusters that pods reach while no policy keeps them from it.

@@ -4,6 +4,7 @@
 //! runtime, no Kubernetes client. Suites see the world through [`Environment`] only, so a check cannot
 //! reach around what the harness can account for.
 
+pub mod again;
 pub mod capture;
 pub mod check;
 pub mod cilium;
@@ -11,18 +12,21 @@ pub mod claim;
 pub mod disruption;
 pub mod environment;
 pub mod event;
+pub mod evidence;
 pub mod exit;
 pub mod facts;
 pub mod measure;
 pub mod name;
 pub mod outcome;
 pub mod probe;
-pub mod reproduce;
+pub mod shared;
 pub mod stream;
 pub mod tally;
+pub mod text;
 pub mod thresholds;
 pub mod verdict;
 
+pub use again::again;
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
@@ -31,13 +35,16 @@ pub use environment::{
     CaptureId, CiliumAnswer, CiliumQuery, ClockReading, Environment, EnvironmentError, ObjectRef, Readiness, StreamId,
 };
 pub use event::{Event, EventRecord};
+pub use evidence::{Evidence, NodeLabel};
 pub use exit::Exit;
-pub use facts::{AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, NodeFacts, OutsideFacts, ServiceFacts};
+pub use facts::{
+    AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, Generation, NodeFacts, OutsideFacts, ServiceFacts,
+};
 pub use measure::{Distribution, Measurement, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
 pub use probe::{Action, Probe, RecordType, Search, Target, Transport};
-pub use reproduce::reproduce;
+pub use shared::RunShared;
 pub use stream::{StreamKind, StreamReport, StreamResult, StreamSample, StreamSpec};
 pub use tally::Tally;
 pub use thresholds::{Percent, Thresholds};

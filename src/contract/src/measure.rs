@@ -1,5 +1,6 @@
 //! Measured figures that a check leaves beside its verdict.
 
+use crate::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,22 @@ pub struct Measurement {
     pub value: f64,
     /// Its unit.
     pub unit: Unit,
+    /// The distribution that the figure is taken from, in microseconds, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+}
+
+impl Measurement {
+    /// Latencies as one figure: its value is the 99th percentile, in microseconds.
+    pub fn of_latencies(name: &str, subject: impl Into<String>, latencies: Distribution) -> Self {
+        Self {
+            name: name.to_owned(),
+            subject: subject.into(),
+            value: latencies.p99 as f64,
+            unit: Unit::Microseconds,
+            distribution: Some(latencies),
+        }
+    }
 }
 
 /// Units of figures.
@@ -30,6 +47,24 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// A value of this unit for people, in the largest unit that keeps it readable: `412 µs`, `2.35 ms`, `1420 B`, `0.97`.
+    pub fn quantity(self, value: f64) -> String {
+        let micros = match self {
+            Unit::Microseconds => value,
+            Unit::Milliseconds => value * 1e3,
+            Unit::Seconds => value * 1e6,
+            Unit::Bytes => return format!("{value:.0} B"),
+            Unit::Count => return text::significant(value),
+            Unit::Ratio => return format!("{value:.3}"),
+        };
+        if micros.abs() < 1e3 {
+            format!("{micros:.0} µs")
+        } else if micros.abs() < 1e6 {
+            format!("{} ms", text::significant(micros / 1e3))
+        } else {
+            format!("{} s", text::significant(micros / 1e6))
+        }
+    }
     /// The customary abbreviation; empty for counts and ratios.
     pub fn symbol(self) -> &'static str {
         match self {
@@ -75,6 +110,15 @@ impl Distribution {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quantities_are_readable() {
+        assert_eq!(Unit::Microseconds.quantity(412.0), "412 µs");
+        assert_eq!(Unit::Microseconds.quantity(2350.0), "2.35 ms");
+        assert_eq!(Unit::Seconds.quantity(0.4), "400 ms");
+        assert_eq!(Unit::Bytes.quantity(1420.0), "1420 B");
+        assert_eq!(Unit::Count.quantity(1000.0), "1000");
+    }
 
     #[test]
     fn quantiles_are_nearest_rank() {

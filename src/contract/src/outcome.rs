@@ -84,8 +84,8 @@ pub enum Outcome {
         device: u32,
         /// A size between `largest` and `route` was lost without any ICMP message: a blackhole.
         blackhole: Option<u32>,
-        /// MTU that an ICMP "fragmentation needed" told, if one came.
-        told: Option<u32>,
+        /// MTU that an ICMP "fragmentation needed" reported, if one came.
+        reported: Option<u32>,
     },
     /// A series of one action.
     Series {

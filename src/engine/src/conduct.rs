@@ -3,7 +3,7 @@
 //! Asynchronous and free of libtest-mimic, so that its timing is tested on a paused clock.
 
 use crate::{admission::Gate, footprint::Footprint, plan::Trial, precondition::unmet, summary::Summary};
-use meshproof_contract::{Admission, CheckContext, Environment, Event, TrialName, Verdict, check::Notes};
+use meshproof_contract::{Admission, CheckContext, Environment, Event, RunShared, TrialName, Verdict, check::Notes};
 use std::{
     any::Any,
     collections::BTreeSet,
@@ -24,6 +24,7 @@ const UNDONE_WITHIN: Duration = Duration::from_secs(180);
 /// What all trials of a run share.
 pub(crate) struct Conductor {
     pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) shared: Arc<RunShared>,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) gate: Gate,
     pub(crate) limits: Limits,
@@ -121,7 +122,8 @@ impl Conductor {
             trial: trial.name.clone(),
         });
         let footprint = Arc::new(Footprint::new(self.environment.clone()));
-        let context = CheckContext::new(footprint.clone(), trial.instance.clone());
+        let context =
+            CheckContext::new(footprint.clone(), trial.instance.clone()).sharing(self.shared.clone());
         let (check, own) = (trial.check, context.clone());
         let limit = self.limits.of(trial.admission());
         let started = Instant::now();
@@ -254,13 +256,14 @@ fn seconds(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::fake::{FakeCheck, World, trial};
-    use meshproof_contract::Witness;
+    use meshproof_contract::{Evidence, Witness};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     fn conductor(jobs: usize) -> (Conductor, UnboundedReceiver<Event>) {
         let (events, told) = unbounded_channel();
         let conductor = Conductor {
             environment: Arc::new(World::default()),
+            shared: Arc::default(),
             events,
             gate: Gate::new(jobs),
             limits: Limits {
@@ -298,7 +301,7 @@ mod tests {
         };
         assert_eq!(
             (*micros, evidence.as_slice()),
-            (1_500_000, ["36 of 36 pairs".to_owned()].as_slice())
+            (1_500_000, [Evidence::note("36 of 36 pairs")].as_slice())
         );
         assert_eq!(conductor.summary().passed, 1);
     }

@@ -122,7 +122,7 @@ impl Check for FakeCheck {
     }
     async fn run(&self, context: &CheckContext) -> Verdict {
         if let Some(note) = self.note {
-            context.evidence(note);
+            context.note(note);
         }
         if self.disrupts {
             let (cluster, what) = (context.instance.from(), Disruption::MeshApiServerDown);

@@ -120,9 +120,6 @@ fn merge(into: &mut Value, change: &Value) {
 
 #[async_trait]
 impl Environment for Footprint {
-    fn world(&self) -> usize {
-        self.world.world()
-    }
     fn facts(&self) -> Arc<Facts> {
         self.world.facts()
     }
@@ -283,13 +280,6 @@ mod tests {
             .await
             .expect_err("a world that refuses");
         assert_eq!(footprint.erase().await.len(), 1, "it may have acted all the same");
-    }
-
-    #[tokio::test]
-    async fn turns_are_taken_in_the_world_behind_it() {
-        let world: Arc<dyn Environment> = Arc::new(World::default());
-        let (one, other) = (Footprint::new(world.clone()), Footprint::new(world.clone()));
-        assert_eq!((one.world(), other.world()), (world.world(), world.world()));
     }
 
     #[test]

@@ -56,7 +56,7 @@ mod tests {
         scenario: Some("connectivity"),
         claim: Some(ClaimKind::ClusterMesh),
         admission: meshproof_contract::Admission::Shared,
-        alters: false,
+        mutates: false,
     };
 
     fn direction() -> Instance {

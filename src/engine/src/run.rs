@@ -8,7 +8,7 @@ use crate::{
     summary::Summary,
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial as MimicTrial};
-use meshproof_contract::{Environment, Event, Finding, Verdict};
+use meshproof_contract::{Environment, Event, Finding, RunShared, Verdict};
 use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// What trials share: runs on the same deployment share one, other runs do not.
+    pub shared: Arc<RunShared>,
     /// Shared trials at once; at least one.
     pub jobs: usize,
     /// Longest times of one trial, counted from its admission.
@@ -69,6 +71,7 @@ pub fn run(
     let mut arguments = arguments(&options, plan.trials().len(), &warn);
     let conductor = Arc::new(Conductor {
         environment,
+        shared: options.shared,
         events: events.clone(),
         gate: Gate::new(options.jobs),
         limits: options.limits,
@@ -189,6 +192,7 @@ mod tests {
         .unwrap();
         let (events, mut told) = unbounded_channel();
         let options = RunOptions {
+            shared: Arc::default(),
             jobs,
             limits: Limits {
                 shared: Duration::from_secs(20),

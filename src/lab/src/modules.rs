@@ -10,6 +10,6 @@ pub(crate) fn all() -> Vec<Arc<dyn SystemModule>> {
     vec![
         Arc::new(crate::cilium::CiliumModule::default()),
         Arc::new(crate::dns::DnsModule),
-        Arc::new(crate::policy::PolicyModule),
+        Arc::new(crate::enforcement::PolicyModule),
     ]
 }

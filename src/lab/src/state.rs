@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::fault::ActiveFaults;
 use crate::identity::IdentityBook;
-use crate::policy::PolicyBoard;
+use crate::enforcement::PolicyBoard;
 use crate::service::RemoteBackends;
 use crate::topology::{ClusterSpec, NodeSpec, Topology};
 

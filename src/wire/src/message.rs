@@ -4,7 +4,7 @@ use meshproof_contract::{CaptureReport, CaptureSpec, Identity, Outcome, Probe, S
 use serde::{Deserialize, Serialize};
 
 /// The protocol's number: raised by every change that an older side would misunderstand.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The agent's first frame. Its first two fields keep their names and types for ever, so that any two versions can tell that they differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

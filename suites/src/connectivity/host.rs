@@ -1,8 +1,8 @@
 //! Pods reach nodes and nodes reach pods: what kubelets, host-network pods and node-local services live on.
 
 use super::NEEDS;
-use crate::matrix::{self, Cell, Class, Deviation, Ends, Path, Paths, Wording};
-use crate::probes;
+use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Path, Paths, Wording};
+use crate::kit::probes;
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Needs, NodeName, Outcome, Scope, Tally, Verdict,
@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-/// One direction between pods and hosts over one class of paths.
+/// One direction between pods and hosts over one locality of paths.
 pub struct Host {
     way: Way,
-    class: Class,
+    locality: Locality,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,20 +25,20 @@ enum Way {
 }
 
 /// A pod to its own node.
-pub const TO_OWN_HOST: Host = host(Way::ToHost, Class::SameNode);
+pub const TO_OWN_HOST: Host = host(Way::ToHost, Locality::SameNode);
 /// A pod to the other nodes of its cluster.
-pub const TO_OTHER_HOST: Host = host(Way::ToHost, Class::OtherNode);
+pub const TO_OTHER_HOST: Host = host(Way::ToHost, Locality::OtherNode);
 /// A pod to the nodes of the other cluster.
-pub const TO_OTHER_CLUSTER_HOST: Host = host(Way::ToHost, Class::OtherCluster);
+pub const TO_OTHER_CLUSTER_HOST: Host = host(Way::ToHost, Locality::OtherCluster);
 /// A node to its own pods.
-pub const FROM_OWN_HOST: Host = host(Way::FromHost, Class::SameNode);
+pub const FROM_OWN_HOST: Host = host(Way::FromHost, Locality::SameNode);
 /// A node to the pods on other nodes of its cluster.
-pub const FROM_OTHER_HOST: Host = host(Way::FromHost, Class::OtherNode);
+pub const FROM_OTHER_HOST: Host = host(Way::FromHost, Locality::OtherNode);
 /// A node to the pods of the other cluster.
-pub const FROM_OTHER_CLUSTER_HOST: Host = host(Way::FromHost, Class::OtherCluster);
+pub const FROM_OTHER_CLUSTER_HOST: Host = host(Way::FromHost, Locality::OtherCluster);
 
-const fn host(way: Way, class: Class) -> Host {
-    Host { way, class }
+const fn host(way: Way, locality: Locality) -> Host {
+    Host { way, locality }
 }
 
 const ANSWER: &str = "an answer from exactly the agent asked, within 1000 ms, at the second look at the latest";
@@ -103,7 +103,7 @@ impl NodeAddresses {
         let owner = owner
             .map(|(node, _)| format!(", an address of node {node}"))
             .unwrap_or_default();
-        Cell::Deviates(
+        Cell::Mismatch(
             Deviation::new(SOURCE, "the source is no address of the asking node")
                 .with_detail(format!("the pod saw {source}{owner}")),
         )
@@ -114,12 +114,12 @@ impl NodeAddresses {
 impl Check for Host {
     fn id(&self) -> CheckId {
         CheckId::from(match self.way {
-            Way::ToHost => self.class.pick(
+            Way::ToHost => self.locality.by(
                 "connectivity::pod_to_own_host",
                 "connectivity::pod_to_other_host",
                 "connectivity::pod_to_other_cluster_host",
             ),
-            Way::FromHost => self.class.pick(
+            Way::FromHost => self.locality.by(
                 "connectivity::host_to_own_pod",
                 "connectivity::host_to_other_pod",
                 "connectivity::host_to_other_cluster_pod",
@@ -130,12 +130,12 @@ impl Check for Host {
     fn text(&self) -> CheckText {
         CheckText {
             title: match self.way {
-                Way::ToHost => self.class.pick(
+                Way::ToHost => self.locality.by(
                     "Pods reach their own node",
                     "Pods reach the other nodes of their cluster",
                     "Pods reach the nodes of the other cluster",
                 ),
-                Way::FromHost => self.class.pick(
+                Way::FromHost => self.locality.by(
                     "Nodes reach their own pods",
                     "Nodes reach pods on other nodes",
                     "Nodes reach pods of the other cluster",
@@ -151,12 +151,12 @@ impl Check for Host {
             },
             how: match self.way {
                 Way::ToHost => {
-                    "Every client pod sends GET and three datagrams to the host-network agent on every node of the class, which answers with its \
+                    "Every client pod sends GET and three datagrams to the host-network agent on every node of the locality, which answers with its \
                      identity. The source address that the node saw is left as evidence and not judged, since whether a pod's address is kept \
                      towards nodes depends on routing and masquerading. A silent pair is asked again, five times at once."
                 }
                 Way::FromHost => {
-                    "The host-network agent of every node sends GET and three datagrams to every server pod of the class, which answers with its \
+                    "The host-network agent of every node sends GET and three datagrams to every server pod of the locality, which answers with its \
                      identity and the source address that it saw: it must be an address of that node, an InternalIP or one that its CiliumNode \
                      lists (cilium_host). A silent pair is asked again, five times at once."
                 }
@@ -169,19 +169,19 @@ impl Check for Host {
     }
 
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.locality.scope()
     }
     fn needs(&self) -> Needs {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.way {
-            Way::ToHost => self.class.pick(
+            Way::ToHost => self.locality.by(
                 &["pod-to-host-dropped", "host-unreachable"],
                 &["pod-to-host-dropped", "host-unreachable"],
                 &["pod-to-host-dropped", "host-unreachable-mesh"],
             ),
-            Way::FromHost => self.class.pick(
+            Way::FromHost => self.locality.by(
                 &["host-to-pod-dropped"],
                 &["node-pair-blackhole"],
                 &["one-way-blackhole", "other-cluster-blackhole"],
@@ -191,15 +191,15 @@ impl Check for Host {
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
-        let (ends, what, right) = match self.way {
-            Way::ToHost => (Ends::POD_TO_HOST, "pod to host", "answered, each by the node asked"),
+        let (workloads, what, right) = match self.way {
+            Way::ToHost => (WorkloadPair::POD_TO_HOST, "pod to host", "answered, each by the node asked"),
             Way::FromHost => (
-                Ends::HOST_TO_POD,
+                WorkloadPair::HOST_TO_POD,
                 "host to pod",
                 "answered, each by the pod asked, with the node as source",
             ),
         };
-        let paths = match Paths::of(&facts, &context.instance, self.class, ends) {
+        let paths = match Paths::of(&facts, &context.instance, self.locality, workloads) {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
@@ -214,12 +214,12 @@ impl Check for Host {
         let one = |path: &Path, outcome: &Outcome| -> Cell {
             let cell = matrix::answered_by(path, outcome, ANSWER);
             match (self.way, &cell, outcome) {
-                (Way::FromHost, Cell::Right(_), Outcome::Answered { source, .. }) => {
+                (Way::FromHost, Cell::Ok(_), Outcome::Answered { source, .. }) => {
                     addresses.judge(path, *source, cell)
                 }
                 (
                     Way::ToHost,
-                    Cell::Right(_),
+                    Cell::Ok(_),
                     Outcome::Answered {
                         source: Some(source), ..
                     },
@@ -234,7 +234,7 @@ impl Check for Host {
                 _ => cell,
             }
         };
-        let judged = matrix::look(
+        let judged = matrix::probe_with_retry(
             context,
             &paths.list,
             |path| probes(path, 1, 3),
@@ -243,8 +243,8 @@ impl Check for Host {
                 let http = if outcomes.len() > 4 { 5 } else { 1 };
                 let (http, udp) = outcomes.split_at(http.min(outcomes.len()));
                 match matrix::judge_tries(http, |o| one(path, o)) {
-                    right @ Cell::Right(_) => match matrix::judge_tries(udp, |o| one(path, o)) {
-                        Cell::Right(_) => right,
+                    right @ Cell::Ok(_) => match matrix::judge_tries(udp, |o| one(path, o)) {
+                        Cell::Ok(_) => right,
                         other => other,
                     },
                     other => other,
@@ -253,7 +253,7 @@ impl Check for Host {
         )
         .await;
         for line in translated.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            context.evidence(line);
+            context.note(line);
         }
         let mut tally = Tally::new();
         let wording = Wording {
@@ -269,7 +269,7 @@ impl Check for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, identity_of, infra, infra_to_apps, timeout};
+    use crate::testing::{Fake, identity_of, infra, infra_to_apps, timeout};
     use meshproof_contract::{Action, Instance};
 
     fn all() -> [(Host, Instance); 6] {

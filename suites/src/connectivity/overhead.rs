@@ -1,8 +1,8 @@
 //! What crossing the clusters costs, against what crossing a node costs.
 
 use super::{ALONE, round_trips::series};
-use crate::busy;
-use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Path, Paths, Seen, Wording};
+use crate::kit::cpu_pressure;
+use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Judged, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, Distribution, Environment, Instance, Needs, Outcome, Scope, Tally, Unit,
@@ -116,7 +116,7 @@ impl Comparison {
     }
 
     fn is_right(&self) -> bool {
-        self.unknown.is_empty() && self.across.iter().all(|j| matches!(j.cell, Cell::Right(_)))
+        self.unknown.is_empty() && self.across.iter().all(|j| matches!(j.cell, Cell::Ok(_)))
     }
 }
 
@@ -131,7 +131,7 @@ fn judge(times: Times, inside: u64, spacing: Duration, limit: Duration) -> (Cell
     let (median, overhead) = (times.p50, times.p50.saturating_sub(inside));
     let figure = Some(median as f64 - inside as f64);
     if overhead < limit_micros {
-        return (Cell::Right(Some(median)), figure);
+        return (Cell::Ok(Some(median)), figure);
     }
     // A long way is long for the quickest packet too; a busy machine delays some.
     if times.min.saturating_sub(inside) < limit_micros {
@@ -139,7 +139,7 @@ fn judge(times: Times, inside: u64, spacing: Duration, limit: Duration) -> (Cell
             let why = format!("the agent fell behind its own schedule by up to {:.0} ms", ms(lag));
             return (Cell::Unknown(why), figure);
         }
-        if let Some(why) = busy::starved(starved, spacing * SAMPLES) {
+        if let Some(why) = cpu_pressure::starved(starved, spacing * SAMPLES) {
             return (Cell::Unknown(why), figure);
         }
     }
@@ -154,7 +154,7 @@ fn judge(times: Times, inside: u64, spacing: Duration, limit: Duration) -> (Cell
         limit.as_millis()
     );
     let deviation = Deviation::new(expected, "crossing the clusters takes too long");
-    (Cell::Deviates(deviation.with_detail(detail)), figure)
+    (Cell::Mismatch(deviation.with_detail(detail)), figure)
 }
 
 #[async_trait]
@@ -190,9 +190,9 @@ impl Check for CrossClusterOverhead {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         let inside = Instance::Cluster(context.instance.from().clone());
-        let reference = Paths::of(&facts, &inside, Class::OtherNode, Ends::PODS)
-            .or_else(|_| Paths::of(&facts, &inside, Class::SameNode, Ends::PODS));
-        let across = Paths::of(&facts, &context.instance, Class::OtherCluster, Ends::PODS);
+        let reference = Paths::of(&facts, &inside, Locality::OtherNode, WorkloadPair::PODS)
+            .or_else(|_| Paths::of(&facts, &inside, Locality::SameNode, WorkloadPair::PODS));
+        let across = Paths::of(&facts, &context.instance, Locality::OtherCluster, WorkloadPair::PODS);
         let (reference, across) = match (reference, across) {
             (Ok(reference), Ok(across)) => (reference, across),
             (Err(verdict), _) | (_, Err(verdict)) => return verdict,
@@ -202,7 +202,7 @@ impl Check for CrossClusterOverhead {
         let limit = facts.thresholds.cross_cluster_overhead;
         let mut comparison = Comparison::measure(environment, &near, &far, SPACING, limit).await;
         if !comparison.is_right() {
-            context.evidence("measured again at half the pace");
+            context.note("measured again at half the pace");
             comparison = Comparison::measure(environment, &near, &far, 2 * SPACING, limit).await;
         }
         let mut tally = Tally::new();
@@ -228,7 +228,7 @@ impl Check for CrossClusterOverhead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra_to_apps, timeout};
+    use crate::testing::{Fake, infra_to_apps, timeout};
 
     #[tokio::test]
     async fn a_short_way_is_green_and_a_long_one_red() {

@@ -1,8 +1,8 @@
 //! The largest packet that passes unfragmented is the one that the pod's kernel believes in.
 
 use super::NEEDS;
-use crate::matrix::Judged;
-use crate::matrix::{self, Cell, Class, Deviation, Ends, Path, Paths, Seen, Wording};
+use crate::kit::matrix::Judged;
+use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
 use meshproof_contract::{
     Action, Check, CheckContext, CheckId, CheckText, Needs, Outcome, Probe, Scope, Tally, Unit, Verdict, port,
@@ -10,20 +10,20 @@ use meshproof_contract::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Path MTU over one class of paths.
+/// Path MTU over one locality of paths.
 pub struct PathMtu {
-    class: Class,
+    locality: Locality,
 }
 
 /// On one node.
-pub const SAME_NODE: PathMtu = PathMtu { class: Class::SameNode };
+pub const SAME_NODE: PathMtu = PathMtu { locality: Locality::SameNode };
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: PathMtu = PathMtu {
-    class: Class::OtherNode,
+    locality: Locality::OtherNode,
 };
 /// Between clusters.
 pub const OTHER_CLUSTER: PathMtu = PathMtu {
-    class: Class::OtherCluster,
+    locality: Locality::OtherCluster,
 };
 
 /// The search takes several rounds, some of which wait for what never comes.
@@ -39,12 +39,12 @@ fn judge(path: &Path, outcome: &Outcome, expected_mtu: u32) -> Cell {
         largest,
         route,
         blackhole,
-        told,
+        reported,
         ..
     } = outcome
     else {
         return match matrix::silence(outcome, "a path MTU") {
-            Cell::Silent(d) => Cell::Unknown(format!(
+            Cell::NoAnswer(d) => Cell::Unknown(format!(
                 "not even a small packet came back ({}), so there is no path to measure",
                 d.symptom
             )),
@@ -60,7 +60,7 @@ fn judge(path: &Path, outcome: &Outcome, expected_mtu: u32) -> Cell {
         return Cell::Unknown("the agent could not read the route's MTU".to_owned());
     }
     if *largest >= expected_mtu {
-        return Cell::Right(None);
+        return Cell::Ok(None);
     }
     let deviation = if let Some(size) = blackhole {
         Deviation::new(
@@ -68,12 +68,12 @@ fn judge(path: &Path, outcome: &Outcome, expected_mtu: u32) -> Cell {
             "a path MTU blackhole: larger packets vanish and no ICMP message tells",
         )
         .with_detail(format!("{size} bytes vanish, {largest} pass"))
-    } else if let Some(told) = told {
+    } else if let Some(reported) = reported {
         Deviation::new(
             expected,
             "the path carries less than the route says; ICMP tells, so connections work after a loss",
         )
-        .with_detail(format!("{largest} pass, ICMP \"fragmentation needed\" told {told}"))
+        .with_detail(format!("{largest} pass, ICMP \"fragmentation needed\" reported {reported}"))
     } else if *route < expected_mtu {
         Deviation::new(
             expected,
@@ -83,7 +83,7 @@ fn judge(path: &Path, outcome: &Outcome, expected_mtu: u32) -> Cell {
     } else {
         Deviation::new(expected, "the path carries less than the route says").with_detail(format!("{largest} pass"))
     };
-    Cell::Deviates(deviation)
+    Cell::Mismatch(deviation)
 }
 
 /// The largest route MTU that each client knows towards any destination seen: a path MTU learnt from ICMP lowers only the
@@ -104,7 +104,7 @@ fn expected(paths: &[Path], seen: &[Seen]) -> BTreeMap<String, u32> {
 #[async_trait]
 impl Check for PathMtu {
     fn id(&self) -> CheckId {
-        CheckId::from(self.class.pick(
+        CheckId::from(self.locality.by(
             "connectivity::path_mtu_same_node",
             "connectivity::path_mtu_other_node",
             "connectivity::path_mtu_other_cluster",
@@ -113,7 +113,7 @@ impl Check for PathMtu {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: self.class.pick(
+            title: self.locality.by(
                 "The path MTU on a node is the one that its pods believe in",
                 "The path MTU between nodes is the one that pods believe in",
                 "The path MTU between the clusters is the one that pods believe in",
@@ -131,13 +131,13 @@ impl Check for PathMtu {
     }
 
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.locality.scope()
     }
     fn needs(&self) -> Needs {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        self.class.pick(
+        self.locality.by(
             &["mtu-blackhole-same-node"],
             &["mtu-blackhole", "mtu-too-small"],
             &["mtu-blackhole-mesh"],
@@ -146,7 +146,7 @@ impl Check for PathMtu {
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
-        let paths = match Paths::of(&facts, &context.instance, self.class, Ends::PODS) {
+        let paths = match Paths::of(&facts, &context.instance, self.locality, WorkloadPair::PODS) {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
@@ -180,7 +180,7 @@ impl Check for PathMtu {
         let doubtful: Vec<Path> = cells
             .iter()
             .zip(&first)
-            .filter(|(judged, seen)| !matches!(judged.cell, Cell::Right(_)) && !is_silent(seen))
+            .filter(|(judged, seen)| !matches!(judged.cell, Cell::Ok(_)) && !is_silent(seen))
             .map(|(judged, _)| judged.path.clone())
             .collect();
         let second = matrix::observe(environment, &doubtful, search).await;
@@ -205,7 +205,7 @@ impl Check for PathMtu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra, infra_to_apps, timeout};
+    use crate::testing::{Fake, infra, infra_to_apps, timeout};
     use meshproof_contract::Instance;
 
     fn all() -> [(PathMtu, Instance); 3] {
@@ -215,13 +215,13 @@ mod tests {
             (OTHER_CLUSTER, infra_to_apps()),
         ]
     }
-    fn found(largest: u32, route: u32, blackhole: Option<u32>, told: Option<u32>) -> Outcome {
+    fn found(largest: u32, route: u32, blackhole: Option<u32>, reported: Option<u32>) -> Outcome {
         Outcome::PathMtu {
             largest,
             route,
             device: 1500,
             blackhole,
-            told,
+            reported,
         }
     }
 

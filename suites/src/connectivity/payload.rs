@@ -1,28 +1,28 @@
 //! Payloads of every size come back unchanged: from one byte to 1 MiB.
 
 use super::NEEDS;
-use crate::matrix::{self, Cell, Class, Deviation, Ends, Judged, Path, Paths, Wording};
-use crate::probes::{self, DEADLINE};
+use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Judged, Path, Paths, Wording};
+use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Outcome, Probe, Scope, Tally, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Payloads over one class of paths.
+/// Payloads over one locality of paths.
 pub struct Payload {
-    class: Class,
+    locality: Locality,
 }
 
 /// On one node.
-pub const SAME_NODE: Payload = Payload { class: Class::SameNode };
+pub const SAME_NODE: Payload = Payload { locality: Locality::SameNode };
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: Payload = Payload {
-    class: Class::OtherNode,
+    locality: Locality::OtherNode,
 };
 /// Between clusters.
 pub const OTHER_CLUSTER: Payload = Payload {
-    class: Class::OtherCluster,
+    locality: Locality::OtherCluster,
 };
 
 #[derive(Clone, Copy)]
@@ -81,7 +81,7 @@ impl Load {
     fn judge(&self, path: &Path, outcome: &Outcome) -> Cell {
         let cell = matrix::answered_by(path, outcome, EXPECTED);
         match (&cell, outcome) {
-            (Cell::Right(_), Outcome::Answered { bytes, .. }) if *bytes < u64::from(self.bytes) => Cell::Deviates(
+            (Cell::Ok(_), Outcome::Answered { bytes, .. }) if *bytes < u64::from(self.bytes) => Cell::Mismatch(
                 Deviation::new(EXPECTED, "fewer bytes came back than were sent")
                     .with_detail(format!("{bytes} of {}", self.bytes)),
             ),
@@ -98,7 +98,7 @@ impl Load {
         let probes = |path: &Path| self.probes(path, deadline(path));
         let mut judged = Vec::new();
         for paths in rounds {
-            let seen = matrix::look(context, paths, probes, probes, |path, outcomes| {
+            let seen = matrix::probe_with_retry(context, paths, probes, probes, |path, outcomes| {
                 matrix::judge_tries(outcomes, |outcome| self.judge(path, outcome))
             });
             judged.extend(seen.await);
@@ -106,8 +106,8 @@ impl Load {
         // Smaller payloads passed here, so the silence is about the size and not about the path.
         if self.bytes > 1 {
             for j in &mut judged {
-                if let Cell::Silent(deviation) = &j.cell {
-                    j.cell = Cell::Deviates(deviation.clone());
+                if let Cell::NoAnswer(deviation) = &j.cell {
+                    j.cell = Cell::Mismatch(deviation.clone());
                 }
             }
         }
@@ -131,11 +131,11 @@ async fn carry(
         for j in judged {
             let path = j.path.to_string();
             match j.cell {
-                Cell::Right(Some(micros)) if load.bytes == 1 => {
+                Cell::Ok(Some(micros)) if load.bytes == 1 => {
                     let known = round_trips.entry(path).or_default();
                     *known = (*known).max(Duration::from_micros(micros));
                 }
-                Cell::Right(_) => {}
+                Cell::Ok(_) => {}
                 _ => {
                     carried.remove(&path);
                 }
@@ -154,7 +154,7 @@ async fn carry(
 #[async_trait]
 impl Check for Payload {
     fn id(&self) -> CheckId {
-        CheckId::from(self.class.pick(
+        CheckId::from(self.locality.by(
             "connectivity::payload_same_node",
             "connectivity::payload_other_node",
             "connectivity::payload_other_cluster",
@@ -163,7 +163,7 @@ impl Check for Payload {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: self.class.pick(
+            title: self.locality.by(
                 "Payloads of every size come back between pods on the same node",
                 "Payloads of every size come back between pods on different nodes",
                 "Payloads of every size come back between pods of the two clusters",
@@ -183,13 +183,13 @@ impl Check for Payload {
     }
 
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.locality.scope()
     }
     fn needs(&self) -> Needs {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        self.class.pick(
+        self.locality.by(
             &["corrupted-payload-same-node", "mtu-blackhole-same-node"],
             &["corrupted-payload", "mtu-blackhole"],
             &["corrupted-payload-mesh", "mtu-blackhole-mesh"],
@@ -198,7 +198,7 @@ impl Check for Payload {
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
-        let paths = match Paths::of(&facts, &context.instance, self.class, Ends::PODS) {
+        let paths = match Paths::of(&facts, &context.instance, self.locality, WorkloadPair::PODS) {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
@@ -226,7 +226,7 @@ impl Check for Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra, infra_to_apps, timeout};
+    use crate::testing::{Fake, infra, infra_to_apps, timeout};
     use meshproof_contract::{Action, Instance, outcome::Timing};
 
     fn all() -> [(Payload, Instance); 3] {

@@ -1,27 +1,27 @@
 //! Pods answer each other's ICMP echo requests: what operators try first, and what path MTU discovery rides on.
 
 use super::NEEDS;
-use crate::matrix::{self, Cell, Class, Ends, Judged, Path, Paths, Wording};
-use crate::probes::{self, DEADLINE};
+use crate::kit::matrix::{self, Cell, Locality, WorkloadPair, Judged, Path, Paths, Wording};
+use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use meshproof_contract::{
     Action, Check, CheckContext, CheckId, CheckText, Needs, Outcome, Probe, Scope, Tally, Verdict,
 };
 
-/// ICMP echo over one class of paths.
+/// ICMP echo over one locality of paths.
 pub struct Ping {
-    class: Class,
+    locality: Locality,
 }
 
 /// On one node.
-pub const SAME_NODE: Ping = Ping { class: Class::SameNode };
+pub const SAME_NODE: Ping = Ping { locality: Locality::SameNode };
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: Ping = Ping {
-    class: Class::OtherNode,
+    locality: Locality::OtherNode,
 };
 /// Between clusters.
 pub const OTHER_CLUSTER: Ping = Ping {
-    class: Class::OtherCluster,
+    locality: Locality::OtherCluster,
 };
 
 const EXPECTED: &str = "an echo reply from the pod's address within 1000 ms, at the second look at the latest";
@@ -43,7 +43,7 @@ fn ping(path: &Path) -> Probe {
 
 fn judge(outcome: &Outcome) -> Cell {
     match outcome {
-        Outcome::Answered { timing, .. } => Cell::Right(Some(timing.total)),
+        Outcome::Answered { timing, .. } => Cell::Ok(Some(timing.total)),
         other => matrix::silence(other, EXPECTED),
     }
 }
@@ -68,7 +68,7 @@ async fn pings_are_forbidden(context: &CheckContext, paths: &Paths) -> bool {
 #[async_trait]
 impl Check for Ping {
     fn id(&self) -> CheckId {
-        CheckId::from(self.class.pick(
+        CheckId::from(self.locality.by(
             "connectivity::icmp_same_node",
             "connectivity::icmp_other_node",
             "connectivity::icmp_other_cluster",
@@ -77,7 +77,7 @@ impl Check for Ping {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: self.class.pick(
+            title: self.locality.by(
                 "Pods on the same node answer each other's pings",
                 "Pods on other nodes answer pings",
                 "Pods of the other cluster answer pings",
@@ -92,13 +92,13 @@ impl Check for Ping {
     }
 
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.locality.scope()
     }
     fn needs(&self) -> Needs {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        self.class.pick(
+        self.locality.by(
             &["same-node-dropped"],
             &["icmp-dropped", "node-pair-blackhole"],
             &["icmp-dropped", "other-cluster-blackhole"],
@@ -107,11 +107,11 @@ impl Check for Ping {
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
-        let paths = match Paths::of(&facts, &context.instance, self.class, Ends::PODS) {
+        let paths = match Paths::of(&facts, &context.instance, self.locality, WorkloadPair::PODS) {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
-        let judged: Vec<Judged> = matrix::look(
+        let judged: Vec<Judged> = matrix::probe_with_retry(
             context,
             &paths.list,
             |path| vec![ping(path)],
@@ -134,7 +134,7 @@ impl Check for Ping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra, infra_to_apps, local_error, timeout};
+    use crate::testing::{Fake, infra, infra_to_apps, local_error, timeout};
     use meshproof_contract::Instance;
 
     fn all() -> [(Ping, Instance); 3] {

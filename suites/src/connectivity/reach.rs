@@ -1,15 +1,15 @@
-//! Every client reaches every server of a class over HTTP, TCP and UDP, and exactly the pod asked answers.
+//! Every client reaches every server of a locality over HTTP, TCP and UDP, and exactly the pod asked answers.
 
 use super::NEEDS;
-use crate::matrix::{self, Class, Ends, Path, Paths, Wording};
-use crate::probes::{self, DEADLINE};
+use crate::kit::matrix::{self, Locality, WorkloadPair, Path, Paths, Wording};
+use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Probe, Scope, Tally, Verdict};
 
-/// One protocol over one class of paths.
+/// One protocol over one locality of paths.
 pub struct Reach {
     protocol: Protocol,
-    class: Class,
+    locality: Locality,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,8 +20,8 @@ enum Protocol {
 }
 
 macro_rules! reach {
-    ($($(#[$doc:meta])* $name:ident = $protocol:ident, $class:ident;)*) => {
-        $($(#[$doc])* pub const $name: Reach = Reach { protocol: Protocol::$protocol, class: Class::$class };)*
+    ($($(#[$doc:meta])* $name:ident = $protocol:ident, $locality:ident;)*) => {
+        $($(#[$doc])* pub const $name: Reach = Reach { protocol: Protocol::$protocol, locality: Locality::$locality };)*
     };
 }
 
@@ -49,7 +49,7 @@ reach! {
 /// Datagrams sent at the first look; one that comes back is enough.
 const DATAGRAMS: usize = 3;
 /// Tries at the second look.
-const SECOND_LOOK: usize = 5;
+const RETRIES: usize = 5;
 /// Bytes echoed over TCP and UDP.
 const PAYLOAD: u32 = 64;
 const EXPECTED: &str = "an answer from exactly the pod asked, within 1000 ms, at the second look at the latest";
@@ -80,17 +80,17 @@ impl Reach {
 impl Check for Reach {
     fn id(&self) -> CheckId {
         CheckId::from(match self.protocol {
-            Protocol::Http => self.class.pick(
+            Protocol::Http => self.locality.by(
                 "connectivity::http_same_node",
                 "connectivity::http_other_node",
                 "connectivity::http_other_cluster",
             ),
-            Protocol::Tcp => self.class.pick(
+            Protocol::Tcp => self.locality.by(
                 "connectivity::tcp_same_node",
                 "connectivity::tcp_other_node",
                 "connectivity::tcp_other_cluster",
             ),
-            Protocol::Udp => self.class.pick(
+            Protocol::Udp => self.locality.by(
                 "connectivity::udp_same_node",
                 "connectivity::udp_other_node",
                 "connectivity::udp_other_cluster",
@@ -101,23 +101,23 @@ impl Check for Reach {
     fn text(&self) -> CheckText {
         CheckText {
             title: match self.protocol {
-                Protocol::Http => self.class.pick(
+                Protocol::Http => self.locality.by(
                     "Pods reach pods on their own node over HTTP",
                     "Pods reach pods on other nodes over HTTP",
                     "Pods reach pods of the other cluster over HTTP",
                 ),
-                Protocol::Tcp => self.class.pick(
+                Protocol::Tcp => self.locality.by(
                     "Pods reach pods on their own node over TCP",
                     "Pods reach pods on other nodes over TCP",
                     "Pods reach pods of the other cluster over TCP",
                 ),
-                Protocol::Udp => self.class.pick(
+                Protocol::Udp => self.locality.by(
                     "Pods reach pods on their own node over UDP",
                     "Pods reach pods on other nodes over UDP",
                     "Pods reach pods of the other cluster over UDP",
                 ),
             },
-            proves: self.class.pick(
+            proves: self.locality.by(
                 "On every node the pod network delivers between two pods of that node.",
                 "Every node of the cluster delivers to every other one, in both directions of the pair.",
                 "Every node of this cluster reaches the pods on every node of the other one by their own addresses.",
@@ -141,7 +141,7 @@ impl Check for Reach {
             },
             control: "Only an answer with the right identity counts as a pass. When every pair is silent, the same pairs are asked over HTTP and the same-node pairs of both \
                       sides too, so that the finding says which part fails.",
-            when_red: self.class.pick(
+            when_red: self.locality.by(
                 "On the node named: `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg endpoint list` \
                  (is the endpoint ready?) and `hubble observe --last 200 --to-ip ADDRESS`. A refusal means that the packet arrived.",
                 "On both nodes: `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-health status` and \
@@ -155,7 +155,7 @@ impl Check for Reach {
     }
 
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.locality.scope()
     }
     fn needs(&self) -> Needs {
         NEEDS
@@ -163,17 +163,17 @@ impl Check for Reach {
 
     fn faults(&self) -> &'static [&'static str] {
         match self.protocol {
-            Protocol::Http => self.class.pick(
+            Protocol::Http => self.locality.by(
                 &["endpoint-blackhole", "same-node-dropped"],
                 &["node-pair-blackhole", "tunnel-down", "http-reset"],
                 &["one-way-blackhole", "other-cluster-blackhole", "tunnel-down-mesh"],
             ),
-            Protocol::Tcp => self.class.pick(
+            Protocol::Tcp => self.locality.by(
                 &["endpoint-blackhole", "same-node-dropped"],
                 &["tcp-dropped", "node-pair-blackhole", "tunnel-down"],
                 &["tcp-dropped", "one-way-blackhole", "other-cluster-blackhole"],
             ),
-            Protocol::Udp => self.class.pick(
+            Protocol::Udp => self.locality.by(
                 &["endpoint-blackhole", "same-node-dropped"],
                 &["udp-dropped", "node-pair-blackhole"],
                 &["udp-dropped", "other-cluster-blackhole"],
@@ -183,16 +183,16 @@ impl Check for Reach {
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
-        let paths = match Paths::of(&facts, &context.instance, self.class, Ends::PODS) {
+        let paths = match Paths::of(&facts, &context.instance, self.locality, WorkloadPair::PODS) {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
         let tries = if self.protocol == Protocol::Udp { DATAGRAMS } else { 1 };
-        let judged = matrix::look(
+        let judged = matrix::probe_with_retry(
             context,
             &paths.list,
             |path| vec![self.probe(path); tries],
-            |path| vec![self.probe(path); SECOND_LOOK],
+            |path| vec![self.probe(path); RETRIES],
             |path, outcomes| matrix::judge_tries(outcomes, |outcome| matrix::answered_by(path, outcome, EXPECTED)),
         )
         .await;
@@ -205,7 +205,7 @@ impl Check for Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, identity_of, infra, infra_to_apps, timeout};
+    use crate::testing::{Fake, identity_of, infra, infra_to_apps, timeout};
     use meshproof_contract::{Action, Instance, Outcome};
 
     const ALL: [(&Reach, &str); 9] = [
@@ -220,9 +220,9 @@ mod tests {
         (&UDP_OTHER_CLUSTER, "udp"),
     ];
     fn instance(check: &Reach) -> Instance {
-        match check.class {
-            Class::OtherCluster => infra_to_apps(),
-            Class::SameNode | Class::OtherNode => infra(),
+        match check.locality {
+            Locality::OtherCluster => infra_to_apps(),
+            Locality::SameNode | Locality::OtherNode => infra(),
         }
     }
     fn protocol(action: &Action) -> &'static str {

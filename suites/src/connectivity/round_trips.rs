@@ -5,26 +5,26 @@ mod series;
 pub use series::series;
 
 use super::ALONE;
-use crate::matrix::{self, Cell, Class, Ends, Judged, Path, Paths, Seen, Wording};
+use crate::kit::matrix::{self, Cell, Locality, WorkloadPair, Judged, Path, Paths, Seen, Wording};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Thresholds, Verdict};
 use series::{Judgement, judge, outliers};
 use std::time::Duration;
 
-/// Loss and latency over one class of paths.
+/// Loss and latency over one locality of paths.
 pub struct RoundTrips {
-    class: Class,
+    locality: Locality,
 }
 
 /// On one node.
-pub const SAME_NODE: RoundTrips = RoundTrips { class: Class::SameNode };
+pub const SAME_NODE: RoundTrips = RoundTrips { locality: Locality::SameNode };
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: RoundTrips = RoundTrips {
-    class: Class::OtherNode,
+    locality: Locality::OtherNode,
 };
 /// Between clusters.
 pub const OTHER_CLUSTER: RoundTrips = RoundTrips {
-    class: Class::OtherCluster,
+    locality: Locality::OtherCluster,
 };
 
 /// Round trips a pair.
@@ -37,7 +37,7 @@ const SLOW_SPACING: Duration = Duration::from_millis(4);
 impl RoundTrips {
     /// The 99th percentile that the service levels allow.
     fn limit(&self, promised: &Thresholds) -> Duration {
-        self.class.pick(
+        self.locality.by(
             promised.local_latency,
             promised.local_latency,
             promised.cross_cluster_latency,
@@ -58,7 +58,7 @@ impl RoundTrips {
 #[async_trait]
 impl Check for RoundTrips {
     fn id(&self) -> CheckId {
-        CheckId::from(self.class.pick(
+        CheckId::from(self.locality.by(
             "connectivity::round_trips_same_node",
             "connectivity::round_trips_other_node",
             "connectivity::round_trips_other_cluster",
@@ -67,7 +67,7 @@ impl Check for RoundTrips {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: self.class.pick(
+            title: self.locality.by(
                 "A thousand round trips on a node: none lost, p99 under 100 ms",
                 "A thousand round trips between nodes: none lost, p99 under 100 ms",
                 "A thousand round trips between the clusters: none lost, p99 under 500 ms",
@@ -86,13 +86,13 @@ impl Check for RoundTrips {
     }
 
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.locality.scope()
     }
     fn needs(&self) -> Needs {
         ALONE
     }
     fn faults(&self) -> &'static [&'static str] {
-        self.class.pick(
+        self.locality.by(
             &["loss-same-node"],
             &["loss-cluster", "latency-cluster"],
             &["loss-mesh"],
@@ -101,7 +101,7 @@ impl Check for RoundTrips {
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
-        let paths = match Paths::of(&facts, &context.instance, self.class, Ends::PODS) {
+        let paths = match Paths::of(&facts, &context.instance, self.locality, WorkloadPair::PODS) {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
@@ -129,7 +129,7 @@ impl Check for RoundTrips {
             let second = measure(&again, SLOW_SPACING).await;
             for (index, judgement) in doubtful.into_iter().zip(second) {
                 let path = &chosen[index];
-                context.evidence(format!("{path}: measured again at half the pace"));
+                context.note(format!("{path}: measured again at half the pace"));
                 judgements[index] = judgement;
             }
         }
@@ -144,7 +144,7 @@ impl Check for RoundTrips {
                 Judged {
                     path: path.clone(),
                     cell: match (judgement.cell, outlying) {
-                        (Cell::Right(_), Some(deviation)) => Cell::Deviates(deviation),
+                        (Cell::Ok(_), Some(deviation)) => Cell::Mismatch(deviation),
                         (cell, _) => cell,
                     },
                 }
@@ -165,7 +165,7 @@ impl Check for RoundTrips {
 mod tests {
     use super::series::ALLOWED_LOSS;
     use super::*;
-    use crate::fake::{Fake, identity_of, infra, infra_to_apps, timeout};
+    use crate::testing::{Fake, identity_of, infra, infra_to_apps, timeout};
     use meshproof_contract::Instance;
 
     fn all() -> [(RoundTrips, Instance); 3] {
@@ -298,7 +298,7 @@ mod tests {
             let spikes = |every: u32| {
                 let slow = check.limit(&Thresholds::default()).as_micros() as u64 + 60_000;
                 let spiky =
-                    move |p: &crate::fake::Ask<'_>| p.number.is_multiple_of(every).then(|| p.answered_after(slow));
+                    move |p: &crate::testing::Ask<'_>| p.number.is_multiple_of(every).then(|| p.answered_after(slow));
                 Fake::healthy().starved(1_900_000).rule(spiky)
             };
             spikes(20).expect(&check, instance.clone(), "inconclusive").await;

@@ -1,26 +1,26 @@
 //! The server sees the client's own pod address: nothing on the way translates it.
 
 use super::NEEDS;
-use crate::matrix::{self, Cell, Class, Deviation, Ends, Path, Paths, Wording};
-use crate::probes::{self, DEADLINE};
+use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Path, Paths, Wording};
+use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Facts, Needs, Outcome, Scope, Tally, Verdict};
 use std::net::IpAddr;
 
-/// The source address over one class of paths.
+/// The source address over one locality of paths.
 pub struct SourceAddress {
-    class: Class,
+    locality: Locality,
 }
 
 /// On one node.
-pub const SAME_NODE: SourceAddress = SourceAddress { class: Class::SameNode };
+pub const SAME_NODE: SourceAddress = SourceAddress { locality: Locality::SameNode };
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: SourceAddress = SourceAddress {
-    class: Class::OtherNode,
+    locality: Locality::OtherNode,
 };
 /// Between clusters.
 pub const OTHER_CLUSTER: SourceAddress = SourceAddress {
-    class: Class::OtherCluster,
+    locality: Locality::OtherCluster,
 };
 
 const WORDING: Wording = Wording {
@@ -34,8 +34,8 @@ const EXPECTED: &str = "the server sees the client's pod address as the source";
 fn judge(facts: &Facts, path: &Path, tcp: &[Outcome], udp: &[Outcome]) -> Cell {
     let one = |outcome: &Outcome| judge_source(facts, path, outcome);
     match matrix::judge_tries(tcp, one) {
-        Cell::Right(_) => match matrix::judge_tries(udp, one) {
-            Cell::Right(_) => Cell::Right(None),
+        Cell::Ok(_) => match matrix::judge_tries(udp, one) {
+            Cell::Ok(_) => Cell::Ok(None),
             other => other,
         },
         other => other,
@@ -48,13 +48,13 @@ fn judge_source(facts: &Facts, path: &Path, outcome: &Outcome) -> Cell {
         outcome,
         "an answer that tells which source address the server saw",
     );
-    let (Cell::Right(_), Outcome::Answered { source, .. }) = (&cell, outcome) else {
+    let (Cell::Ok(_), Outcome::Answered { source, .. }) = (&cell, outcome) else {
         return cell;
     };
     match source {
         None => Cell::Unknown("the server did not tell which source address it saw".to_owned()),
-        Some(source) if source.to_canonical() == path.from.address.to_canonical() => Cell::Right(None),
-        Some(source) => Cell::Deviates(
+        Some(source) if source.to_canonical() == path.from.address.to_canonical() => Cell::Ok(None),
+        Some(source) => Cell::Mismatch(
             Deviation::new(EXPECTED, "the source address was translated on the way").with_detail(format!(
                 "expected {}, the server saw {}",
                 path.from.address,
@@ -85,7 +85,7 @@ fn owner(facts: &Facts, address: IpAddr) -> String {
 #[async_trait]
 impl Check for SourceAddress {
     fn id(&self) -> CheckId {
-        CheckId::from(self.class.pick(
+        CheckId::from(self.locality.by(
             "connectivity::source_address_same_node",
             "connectivity::source_address_other_node",
             "connectivity::source_address_other_cluster",
@@ -94,12 +94,12 @@ impl Check for SourceAddress {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: self.class.pick(
+            title: self.locality.by(
                 "Pods on the same node see each other's own address",
                 "Pods on other nodes see the client's own address",
                 "Pods of the other cluster see the client's own address",
             ),
-            proves: self.class.pick(
+            proves: self.locality.by(
                 "Traffic that stays on a node is not translated.",
                 "Traffic between the nodes is not masqueraded, so that policies by identity and logs by address hold.",
                 "Traffic between the clusters is not masqueraded: the other side can tell the pod, so identities, policies and logs \
@@ -115,19 +115,19 @@ impl Check for SourceAddress {
     }
 
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.locality.scope()
     }
     fn needs(&self) -> Needs {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        self.class
-            .pick(&["masquerade-same-node"], &["masquerade-cluster"], &["masquerade-mesh"])
+        self.locality
+            .by(&["masquerade-same-node"], &["masquerade-cluster"], &["masquerade-mesh"])
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
-        let paths = match Paths::of(&facts, &context.instance, self.class, Ends::PODS) {
+        let paths = match Paths::of(&facts, &context.instance, self.locality, WorkloadPair::PODS) {
             Ok(paths) => paths,
             Err(verdict) => return verdict,
         };
@@ -136,7 +136,7 @@ impl Check for SourceAddress {
             probes.extend(vec![probes::udp_echo(path, 64); udp]);
             probes
         };
-        let judged = matrix::look(
+        let judged = matrix::probe_with_retry(
             context,
             &paths.list,
             |path| probes(path, 1, 3),
@@ -157,7 +157,7 @@ impl Check for SourceAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra, infra_to_apps, timeout};
+    use crate::testing::{Fake, infra, infra_to_apps, timeout};
     use meshproof_contract::{Action, Instance};
 
     fn all() -> [(SourceAddress, Instance); 3] {

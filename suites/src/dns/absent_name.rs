@@ -1,9 +1,9 @@
 //! A name that nobody has gets NXDOMAIN, and not silence, a failure or somebody's address.
 
 use super::NEEDS;
-use super::ask::{Expected, Question, ask};
-use super::zone::{Zone, address_record};
-use crate::{fresh, probes};
+use crate::kit::dns::question::{Expected, Question, ask};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::{probes, unique_name};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
 
@@ -47,7 +47,7 @@ impl Check for AbsentName {
             Ok(found) => found,
             Err(verdict) => return verdict,
         };
-        let absent = zone.absolute(&service.namespace, &fresh::name("absent"));
+        let absent = zone.absolute(&service.namespace, &unique_name::label("absent"));
         let present = zone.absolute(&service.namespace, &service.name);
         let record = address_record(address);
         let mut questions = Vec::new();
@@ -65,7 +65,7 @@ impl Check for AbsentName {
         }
         let mut tally = Tally::new();
         ask(context, &zone, &questions, &mut tally).await;
-        context.evidence(format!("the absent name was {absent}"));
+        context.note(format!("the absent name was {absent}"));
         tally.verdict()
     }
 }
@@ -73,7 +73,7 @@ impl Check for AbsentName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_answer, dns_code, infra, timeout};
+    use crate::testing::{Fake, dns_answer, dns_code, infra, timeout};
     use meshproof_contract::{Action, DnsCode};
 
     fn absent(action: &Action) -> bool {

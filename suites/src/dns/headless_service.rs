@@ -1,9 +1,9 @@
 //! A headless service resolves to exactly its ready pods.
 
 use super::NEEDS;
-use super::ask::{Expected, Question, ask};
-use super::zone::{Zone, address_record};
-use crate::{matrix, probes};
+use crate::kit::dns::question::{Expected, Question, ask};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::{matrix, probes};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
 use serde_json::Value;
@@ -142,7 +142,7 @@ impl Check for HeadlessService {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_code, dns_records, infra, timeout};
+    use crate::testing::{Fake, dns_code, dns_records, infra, timeout};
     use meshproof_contract::{DnsAnswer, DnsCode};
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! How long lookups take, from every node.
 
 use super::ALONE;
-use super::zone::{Zone, address_record};
-use crate::busy;
-use crate::matrix::place;
-use crate::probes::{self, DEADLINE};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::cpu_pressure;
+use crate::kit::matrix::place;
+use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
@@ -80,7 +80,7 @@ impl Check for Latency {
             .collect();
         let again: Vec<AgentFacts> = doubtful.iter().map(|i| zone.askers[*i].clone()).collect();
         for (index, row) in doubtful.into_iter().zip(measure(&again, SLOW_SPACING).await) {
-            context.evidence(format!("{}: measured again at half the pace", row.from));
+            context.note(format!("{}: measured again at half the pace", row.from));
             rows[index] = row;
         }
         for row in rows {
@@ -168,7 +168,7 @@ fn judge(
     let times = Distribution::of(latencies.iter().map(|t| u64::from(*t)));
     let Some(times) = times.filter(|times| times.count as f64 >= ANSWERED * asked as f64) else {
         // When the machine is busy datagrams are lost in its own queues; not all of them, though.
-        if lag > busy::LAG && !latencies.is_empty() {
+        if lag > cpu_pressure::LAG && !latencies.is_empty() {
             return lagged();
         }
         let first = failures
@@ -212,13 +212,13 @@ fn excuse(times: &Distribution, lag: u64, starved: Option<u64>, limit: Duration)
         let lag = lag as f64 / 1000.0;
         return Some(format!("the agent fell behind its own schedule by up to {lag:.0} ms"));
     }
-    busy::starved(starved, SPACING * LOOKUPS)
+    cpu_pressure::starved(starved, SPACING * LOOKUPS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra, timeout};
+    use crate::testing::{Fake, infra, timeout};
 
     #[tokio::test]
     async fn the_promised_service_level_is_what_counts() {

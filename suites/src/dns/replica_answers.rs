@@ -1,10 +1,10 @@
 //! Every DNS replica, asked by itself, gives the same right answers.
 
 use super::NEEDS;
-use super::ask::{Expected, Question, ask};
+use crate::kit::dns::question::{Expected, Question, ask};
 use super::endpoints;
-use super::zone::{self, Zone, address_record};
-use crate::{fresh, probes};
+use crate::kit::dns::zone::{self, Zone, address_record};
+use crate::kit::{probes, unique_name};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, Needs, RecordType, Scope, Tally, Transport, Verdict,
@@ -61,7 +61,7 @@ impl Check for ReplicaAnswers {
             return tally.verdict();
         }
         let name = zone.absolute(&service.namespace, &service.name);
-        let absent = zone.absolute(&service.namespace, &fresh::name("absent"));
+        let absent = zone.absolute(&service.namespace, &unique_name::label("absent"));
         let record = address_record(address);
         let mut questions = Vec::new();
         for replica in &zone.dns.replicas {
@@ -103,7 +103,7 @@ impl Check for ReplicaAnswers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_code, infra, timeout};
+    use crate::testing::{Fake, dns_code, infra, timeout};
     use meshproof_contract::{Action, DnsCode};
     use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! Every DNS replica learns of a new service, and forgets it again: its view of the cluster is alive.
 
 use super::NEEDS;
-use super::ask::{Answer, Expected, judge};
-use super::zone::{Zone, address_record};
-use crate::{fresh, probes, wait};
+use crate::kit::dns::question::{Answer, Expected, judge};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::{probes, unique_name, wait};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
@@ -105,7 +105,7 @@ impl Check for ReplicaLearns {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        Needs { alters: true, ..NEEDS }
+        Needs { mutates: true, ..NEEDS }
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-replica-stale"]
@@ -127,7 +127,7 @@ impl Check for ReplicaLearns {
                 "service {namespace}/{name} has no endpoints that could be read, so no replica can be asked"
             ));
         }
-        let name = fresh::name("learn");
+        let name = unique_name::label("learn");
         let object = ObjectRef {
             api_version: "v1".to_owned(),
             kind: "Service".to_owned(),
@@ -145,7 +145,7 @@ impl Check for ReplicaLearns {
             .and_then(Value::as_str)
             .and_then(|ip| ip.parse().ok());
         let absolute = zone.absolute(&namespace, &name);
-        let sibling = zone.absolute(&namespace, &fresh::name("never"));
+        let sibling = zone.absolute(&namespace, &unique_name::label("never"));
         let learnt = match address {
             Some(address) => learn(context, &zone, (&absolute, &sibling), address, &mut tally).await,
             None => {
@@ -275,7 +275,7 @@ fn seen(answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_answer, infra, timeout};
+    use crate::testing::{Fake, dns_answer, infra, timeout};
     use meshproof_contract::Action;
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
 //! The cluster IP of a service has the service's name.
 
 use super::NEEDS;
-use super::ask::{Expected, Question, ask};
-use super::zone::{self, Zone};
-use crate::probes;
+use crate::kit::dns::question::{Expected, Question, ask};
+use crate::kit::dns::zone::{self, Zone};
+use crate::kit::probes;
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, Needs, RecordType, Scope, Tally, Transport, Verdict,
@@ -63,7 +63,7 @@ impl Check for ReverseName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_code, dns_records, infra, timeout};
+    use crate::testing::{Fake, dns_code, dns_records, infra, timeout};
     use meshproof_contract::{DnsAnswer, DnsCode};
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! Short names resolve through the search domains of the pod.
 
 use super::NEEDS;
-use super::ask::{Expected, Question, ask};
-use super::zone::{Zone, address_record};
-use crate::probes;
+use crate::kit::dns::question::{Expected, Question, ask};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::probes;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
 
@@ -69,7 +69,7 @@ impl Check for SearchNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_code, infra, timeout};
+    use crate::testing::{Fake, dns_code, infra, timeout};
     use meshproof_contract::{Action, DnsCode};
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! The absolute name of a service resolves to exactly its cluster IP.
 
 use super::NEEDS;
-use super::ask::{Expected, Question, ask};
-use super::zone::{Zone, address_record};
-use crate::probes;
+use crate::kit::dns::question::{Expected, Question, ask};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::probes;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
 
@@ -81,7 +81,7 @@ impl Check for ServiceName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_answer, dns_code, infra, timeout};
+    use crate::testing::{Fake, dns_answer, dns_code, infra, timeout};
     use meshproof_contract::{Action, DnsCode};
 
     fn of(transport: Transport, action: &Action) -> bool {

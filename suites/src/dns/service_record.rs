@@ -1,9 +1,9 @@
 //! A named port of a service has an SRV record.
 
 use super::NEEDS;
-use super::ask::{Expected, Question, ask};
-use super::zone::Zone;
-use crate::probes;
+use crate::kit::dns::question::{Expected, Question, ask};
+use crate::kit::dns::zone::Zone;
+use crate::kit::probes;
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, Needs, RecordType, Scope, Tally, Transport, Verdict,
@@ -69,7 +69,7 @@ impl Check for ServiceRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, dns_code, dns_records, infra, timeout};
+    use crate::testing::{Fake, dns_code, dns_records, infra, timeout};
     use meshproof_contract::{DnsAnswer, DnsCode};
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! What may come out of each peer's tunnel, and is sent into it, is what belongs to that node.
 
 use super::STATUS_NEEDS;
-use super::nodes::MeshNode;
+use crate::kit::cilium::nodes::MeshNode;
 use super::peers::{Device, Mesh};
 use async_trait::async_trait;
 use ipnet::IpNet;

@@ -1,6 +1,6 @@
 //! What the operators say about encryption, and whether a check applies because of it.
 
-use crate::mesh::remotes;
+use crate::kit::cilium::remotes;
 use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName, Facts, Instance, Verdict};
 
 /// What is claimed of the traffic between nodes.

@@ -2,7 +2,7 @@
 //! Cilium's words, each of which can be broken.
 
 use super::window::WIREGUARD_PORT;
-use crate::fake::Fake;
+use crate::testing::Fake;
 use async_trait::async_trait;
 use meshproof_contract::capture::{CaptureReport, ClearFlow, DeviceCapture, NeedleHit, Sighting, WireguardFlow};
 use meshproof_contract::facts::PodNetwork;
@@ -248,7 +248,7 @@ impl World {
                 return Outcome::Refused { timing };
             }
             Action::TcpConnect { to } => (to.host.clone(), None, 40),
-            Action::IcmpEcho { .. } if !self.pings => return crate::fake::local_error(),
+            Action::IcmpEcho { .. } if !self.pings => return crate::testing::local_error(),
             Action::IcmpEcho { to, .. } => (to.to_string(), None, 84),
             _ => {
                 return Outcome::Dns {
@@ -402,7 +402,7 @@ impl Environment for World {
         Ok(nodes
             .map(|node| {
                 json!({
-                    "metadata": {"name": node.name, "annotations": {super::nodes::PUBLIC_KEY[0]: key(node.name.as_str())}},
+                    "metadata": {"name": node.name, "annotations": {crate::kit::cilium::nodes::PUBLIC_KEY[0]: key(node.name.as_str())}},
                     "spec": {"addresses": [{"type": "InternalIP", "ip": node.addresses[0]}], "ipam": {"podCIDRs": node.pod_cidrs}},
                 })
             })

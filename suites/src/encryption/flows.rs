@@ -223,7 +223,7 @@ pub fn withheld(from: &AgentFacts, to: IpAddr) -> [Flow; 2] {
 }
 
 fn node(agent: &AgentFacts) -> String {
-    super::nodes::place(&agent.id.cluster, &agent.node)
+    crate::kit::cilium::nodes::place(&agent.id.cluster, &agent.node)
 }
 
 fn whole(outcome: &Outcome) -> bool {

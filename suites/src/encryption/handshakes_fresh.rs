@@ -1,9 +1,9 @@
 //! Under traffic, every pair of nodes has completed a handshake less than three minutes ago.
 
 use super::TRAFFIC_NEEDS;
-use super::nodes::{MeshNode, meshed};
+use crate::kit::cilium::nodes::{MeshNode, meshed};
 use super::peers::{Mesh, exchange, missing};
-use crate::wait::{self, Waited};
+use crate::kit::wait::{self, Waited};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use meshproof_contract::cilium::{NEVER, WireGuardPeer};

@@ -2,7 +2,7 @@
 //! Pure.
 
 use super::claim::{Claimed, Mode};
-use super::nodes::{MeshNode, place};
+use crate::kit::cilium::nodes::{MeshNode, place};
 use super::window::{Flow, Watch, Window};
 use meshproof_contract::capture::{CaptureReport, ClearFlow, DeviceCapture, NeedleHit, Sighting, WireguardFlow};
 use meshproof_contract::{ClusterName, Outcome, Tally};

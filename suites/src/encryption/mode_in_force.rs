@@ -1,6 +1,7 @@
 //! Every agent runs the encryption that is claimed.
 
-use super::{claim, nodes};
+use super::claim;
+use crate::kit::cilium::nodes;
 use async_trait::async_trait;
 use meshproof_contract::cilium::AgentStatus;
 use meshproof_contract::{

@@ -1,9 +1,9 @@
 //! WireGuard's peers as every node's agent shows them, and the traffic that must leave its mark on them.
 
 use super::claim::{self, Claimed};
-use super::nodes::{self, MeshNode};
+use crate::kit::cilium::nodes::{self, MeshNode};
 use super::{CAPTURE, LISTENER, SCENARIO, TALKER};
-use crate::probes::DEADLINE;
+use crate::kit::probes::DEADLINE;
 use futures::future::join_all;
 use meshproof_contract::cilium::{Debuginfo, WireGuardInterface, WireGuardPeer};
 use meshproof_contract::{

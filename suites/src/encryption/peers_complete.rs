@@ -1,9 +1,10 @@
 //! Every node knows every other node of its mesh as a WireGuard peer, once, and nobody else.
 
 use super::peers::{self, Device, Mesh};
-use super::{STATUS_NEEDS, nodes};
-use crate::mesh::remotes;
-use crate::next;
+use super::STATUS_NEEDS;
+use crate::kit::cilium::nodes;
+use crate::kit::cilium::remotes;
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Facts, Needs, Scope, Tally, Verdict};
 use std::collections::BTreeSet;
@@ -73,12 +74,12 @@ impl Check for PeersComplete {
                             ),
                         );
                         let facts = context.environment.facts();
-                        let command = next::kubectl(
+                        let command = next_steps::kubectl(
                             &facts,
                             &other.cluster,
                             &format!("get ciliumnode {} -o yaml", other.name),
                         );
-                        context.evidence(format!("next: {command}"));
+                        context.suggest(command);
                     }
                 }
             }

@@ -1,10 +1,10 @@
 //! Policies that send traffic through Cilium's proxies: it leaves the node from the proxy then, and no longer from the pod.
 
-use super::nodes::place;
+use crate::kit::cilium::nodes::place;
 use super::peers::agents;
 use super::{LISTENER, TALKER};
-use crate::policy::object;
-use crate::wait::{self, Waited};
+use crate::kit::object::policy;
+use crate::kit::wait::{self, Waited};
 use futures::future::join_all;
 use meshproof_contract::claim::ClaimSource;
 use meshproof_contract::probe::Connection;
@@ -82,7 +82,7 @@ impl Redirect {
             return Err(Verdict::skipped(format!("not claimed: {}", via.claim())));
         };
         let controls = ends.controls(via)?;
-        let policy = object::named(object::cilium(ends.spec(via)), &ends.speakers[0].namespace);
+        let policy = policy::named(policy::cilium(ends.spec(via)), &ends.speakers[0].namespace);
         let redirect = Self {
             cluster: ends.cluster.clone(),
             policy: ObjectRef::of(&policy),
@@ -107,7 +107,7 @@ impl Redirect {
     /// Deletes the policy.
     pub async fn lift(&self, context: &CheckContext) {
         if let Err(error) = context.environment.delete(&self.cluster, &self.policy).await {
-            context.evidence(format!(
+            context.note(format!(
                 "policy {} is left until the run's end: {error}",
                 self.policy.name
             ));
@@ -216,7 +216,7 @@ fn http(to: &AgentFacts, method: &str, headers: Vec<(String, String)>) -> Action
     Action::Http {
         to: Target::new(to.address.to_string(), to.port(port::HTTP)),
         method: method.to_owned(),
-        path: crate::probes::IDENTITY_PAGE.to_owned(),
+        path: crate::kit::probes::IDENTITY_PAGE.to_owned(),
         headers,
         body: 0,
         connection: Connection::New,

@@ -2,7 +2,7 @@
 
 use super::claim::{Claimed, Mode};
 use super::judge::Reading;
-use super::nodes::{MeshNode, place};
+use crate::kit::cilium::nodes::{MeshNode, place};
 use super::peers::agents;
 use super::stage::Stage;
 use super::window::Flow;
@@ -100,7 +100,7 @@ impl Check for StrictMode {
         };
         let packets = Reading::of(&window).conclude(&strict.claimed, &format!("pods of {cluster}"), &mut tally);
         for packet in packets.iter().take(KEPT) {
-            context.evidence(packet);
+            context.note(packet);
         }
         tally.verdict()
     }
@@ -203,7 +203,7 @@ impl Strict {
 mod tests {
     use super::*;
     use crate::encryption::fixture::{Shown, World};
-    use crate::fake::infra;
+    use crate::testing::infra;
     use meshproof_contract::{Action, Claim, ClaimSource};
 
     fn strict(range: &str) -> World {

@@ -3,7 +3,7 @@
 use super::fixture::{Shown, World};
 use super::traffic::{HEADERS, PODS, PODS_ACROSS};
 use super::{allowed_ips, counters_rise, handshakes_fresh, keys_agree, mode_in_force, peers_complete};
-use crate::fake::{infra, infra_to_apps};
+use crate::testing::{infra, infra_to_apps};
 use meshproof_contract::{Action, Check, Transport};
 use serde_json::json;
 

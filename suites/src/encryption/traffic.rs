@@ -64,7 +64,7 @@ impl Check for Traffic {
     }
     fn needs(&self) -> Needs {
         Needs {
-            alters: self.class.via().is_some(),
+            mutates: self.class.via().is_some(),
             ..TRAFFIC_NEEDS
         }
     }
@@ -113,7 +113,7 @@ impl Check for Traffic {
         }
         let packets = reading.conclude(&claimed, self.class.subject(&context.instance).as_str(), &mut tally);
         for packet in packets.iter().take(KEPT) {
-            context.evidence(packet);
+            context.note(packet);
         }
         tally.verdict()
     }

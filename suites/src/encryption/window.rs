@@ -1,7 +1,7 @@
 //! A window of time in which every node's devices are watched while marked traffic goes over them, the instrument's own
 //! control among it. It says what was seen and judges nothing.
 
-use super::nodes::{Answer, MeshNode};
+use crate::kit::cilium::nodes::{Answer, MeshNode};
 use futures::future::join_all;
 use ipnet::IpNet;
 use meshproof_contract::{

@@ -91,7 +91,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
     let seen = recording.stop().await?;
     seen.tell(context, &event);
     if restored.is_ok() {
-        context.evidence(format!(
+        context.note(format!(
             "the agent on {} was ready again {} ms after its pod was deleted",
             client.node,
             (back.called - event.returned).as_millis()
@@ -123,7 +123,7 @@ async fn are_ready(context: &CheckContext, node: &NodeName) -> bool {
 mod tests {
     use super::*;
     use crate::failover::stage::Stage;
-    use crate::fake::infra;
+    use crate::testing::infra;
 
     /// The agent is ready after half a second, and the endpoints two seconds later.
     fn slow() -> Stage {

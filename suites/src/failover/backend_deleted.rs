@@ -7,7 +7,7 @@ use super::observed::Event;
 use super::patience::{Halt, patiently};
 use super::recording::{Plan, Recording, unknown};
 use super::stream::Stream;
-use crate::pod;
+use crate::kit::object::pod;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Scope, Tally, Unit, Verdict};
 use std::time::Duration;
@@ -72,7 +72,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         recording.stop().await?;
         return Err(Verdict::inconclusive("who answers the long-lived connection is not one of the backends").into());
     };
-    context.evidence(format!("deleting {}", victim.id));
+    context.note(format!("deleting {}", victim.id));
     context
         .environment
         .delete(cluster, &pod::of(victim))
@@ -168,7 +168,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
 mod tests {
     use super::*;
     use crate::failover::stage::Stage;
-    use crate::fake::infra;
+    use crate::testing::infra;
 
     #[tokio::test(start_paused = true)]
     async fn a_backend_that_is_forgotten_in_time_is_green_and_one_that_is_kept_is_red() {

@@ -67,7 +67,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         recording.stop().await?;
         return Err(Verdict::inconclusive("who answers the long-lived connection is not one of the backends").into());
     };
-    context.evidence(format!("{} turns unready", victim.id));
+    context.note(format!("{} turns unready", victim.id));
     let environment = &context.environment;
     environment
         .set_ready(&victim.id, Readiness::Unready)

@@ -1,7 +1,7 @@
 //! Who plays: the client that carries the streams, the backends, the neighbours, and the scenario's services.
 
 use super::now;
-use crate::pod;
+use crate::kit::object::pod;
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, ObjectRef, Tally, Verdict};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -151,7 +151,7 @@ pub async fn spread(context: &CheckContext, crowded: Vec<AgentFacts>) -> Result<
         {
             break;
         }
-        context.evidence(format!(
+        context.note(format!(
             "all agents `{}` are on {}: deleting {} to spread them",
             one.workload, one.node, one.id
         ));

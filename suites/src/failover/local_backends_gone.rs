@@ -144,7 +144,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
 mod tests {
     use super::*;
     use crate::failover::stage::Stage;
-    use crate::fake::infra_to_apps;
+    use crate::testing::infra_to_apps;
 
     #[tokio::test(start_paused = true)]
     async fn a_fail_over_that_never_came_is_red_even_if_the_pods_never_return() {

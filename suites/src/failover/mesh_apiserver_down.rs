@@ -137,7 +137,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
             ),
             "not so",
         ),
-        (_, None) => context.evidence(format!(
+        (_, None) => context.note(format!(
             "nobody in {from} counts the Services of {to}: watched for {} s after the return",
             UNTOLD.as_secs()
         )),
@@ -187,7 +187,7 @@ async fn rejoined(
 mod tests {
     use super::*;
     use crate::failover::stage::Stage;
-    use crate::fake::infra_to_apps;
+    use crate::testing::infra_to_apps;
 
     fn joins_after(seconds: Option<u64>) -> Stage {
         Stage::with(|stage| stage.joins = seconds.map(Duration::from_secs))

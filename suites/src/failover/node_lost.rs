@@ -101,9 +101,9 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         Err(_) => restored,
     };
 
-    context.evidence(format!("{} was lost, with {} on it", backend.node, backend.id));
+    context.note(format!("{} was lost, with {} on it", backend.node, backend.id));
     if only_cordoned {
-        context.evidence(format!(
+        context.note(format!(
             "only the API was used: {} was cordoned and this run's pods on it were deleted, so its other pods, cluster DNS among them, and its own loss were not exercised (nodePower in meshproof.yaml)",
             backend.node
         ));
@@ -147,7 +147,7 @@ async fn is_cordoned(context: &CheckContext, node: &NodeName) -> bool {
 mod tests {
     use super::*;
     use crate::failover::stage::Stage;
-    use crate::fake::infra;
+    use crate::testing::infra;
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_does_not_come_back_hides_no_finding() {

@@ -228,7 +228,7 @@ impl Observed {
 
     /// Leaves every figure in the report.
     pub fn tell(&self, context: &CheckContext, event: &Event) {
-        context.evidence(format!(
+        context.note(format!(
             "one probe of each stream every {}; generators late by up to {:.1} ms; the event took {} ms to call",
             ms(self.tracks.first().map_or(0, |track| track.series.interval())),
             self.lag() as f64 / 1000.0,
@@ -236,7 +236,7 @@ impl Observed {
         ));
         for track in &self.tracks {
             let (subject, figures) = (track.stream.to_string(), track.figures(event.called));
-            context.evidence(format!("{subject}: {}", track.told(event.called)));
+            context.note(format!("{subject}: {}", track.told(event.called)));
             let milliseconds = |name: &str, micros: u64| {
                 context.measure(name, subject.clone(), micros as f64 / 1000.0, Unit::Milliseconds);
             };

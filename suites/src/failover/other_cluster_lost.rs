@@ -108,7 +108,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
         Err(_) => restored,
     };
 
-    context.evidence(format!("all nodes of {to} were away"));
+    context.note(format!("all nodes of {to} were away"));
     seen.tell(context, &event);
     if !away {
         return Err(Verdict::inconclusive(format!(
@@ -219,7 +219,7 @@ impl Beside<'_> {
 impl Withdrawn {
     fn judge(&self, context: &CheckContext, tally: &mut Tally) {
         match self {
-            Withdrawn::Never { lost } => context.evidence(format!(
+            Withdrawn::Never { lost } => context.note(format!(
                 "failover-remote, which prefers the lost cluster: {lost} of {QUESTIONS} requests lost; without clustermesh-cache-ttl its backends stay"
             )),
             Withdrawn::After { limit, took: Some(took) } => {

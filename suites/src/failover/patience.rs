@@ -76,7 +76,7 @@ where
                     return Halt::Lagged { lag, spacing }.verdict();
                 };
                 context.take_notes();
-                context.evidence(format!(
+                context.note(format!(
                     "repeated with one probe every {} ms: at {} ms the generator was up to {} ms late",
                     next.as_millis(),
                     spacing.as_millis(),

@@ -4,8 +4,8 @@
 use super::cast::SCENARIO;
 use super::now;
 use super::recording::{Recording, unknown};
-use crate::fresh;
-use crate::mesh::remotes::mesh_name;
+use crate::kit::unique_name;
+use crate::kit::cilium::remotes::mesh_name;
 use meshproof_contract::cilium::{AgentStatus, RemoteCluster};
 use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, ObjectRef, Verdict, port};
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ async fn news(context: &CheckContext, cluster: &ClusterName) -> Result<ObjectRef
     };
     let like = context.environment.get(cluster, &service).await.map_err(unknown)?;
     let like = like.ok_or_else(|| Verdict::inconclusive(format!("{cluster}: service failover-remote is gone")))?;
-    service.name = fresh::name(&format!("{SCENARIO}-news"));
+    service.name = unique_name::label(&format!("{SCENARIO}-news"));
     let object = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {

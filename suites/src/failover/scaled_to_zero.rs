@@ -125,7 +125,7 @@ async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt>
 mod tests {
     use super::*;
     use crate::failover::stage::Stage;
-    use crate::fake::infra;
+    use crate::testing::infra;
 
     #[tokio::test(start_paused = true)]
     async fn pods_that_never_return_hide_no_finding() {

@@ -3,7 +3,7 @@
 
 use super::cast::SCENARIO;
 use super::now;
-use crate::fake::{Fake, timeout};
+use crate::testing::{Fake, timeout};
 use async_trait::async_trait;
 use meshproof_contract::facts::PodNetwork;
 use meshproof_contract::*;

@@ -1,8 +1,8 @@
 //! Whether the Cilium agents are well: by their pods, by whether their command comes back, and by their own word. Knows nothing of
 //! other clusters.
 
-use super::pods::{self, Pods};
-use crate::encryption::nodes::place;
+use crate::kit::cilium::pods::{self, Pods};
+use crate::kit::cilium::nodes::place;
 use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ async fn look(context: &CheckContext, cluster: &ClusterName) -> Agents {
         Pods::read(context, cluster)
     );
     if let Err(error) = &pods {
-        context.evidence(format!("the agents' pods could not be looked at: {error}"));
+        context.note(format!("the agents' pods could not be looked at: {error}"));
     }
     let told = answers.as_deref().unwrap_or_default();
     let somebody_answers = told.iter().any(|answer| answer.output.is_ok());

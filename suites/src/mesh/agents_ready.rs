@@ -2,8 +2,8 @@
 
 use super::STATUS_NEEDS;
 use super::agent_state;
-use super::remotes;
-use crate::next;
+use crate::kit::cilium::remotes;
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_contract::cilium::RemoteCluster;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Verdict};
@@ -76,8 +76,8 @@ impl Check for AgentsReady {
             &mut tally,
         );
         if tally.has_findings() {
-            let command = next::in_agent(&facts, cluster, None, "cilium-dbg troubleshoot clustermesh");
-            context.evidence(format!("next: {command}"));
+            let command = next_steps::in_agent(&facts, cluster, None, "cilium-dbg troubleshoot clustermesh");
+            context.suggest(command);
         }
         tally.verdict()
     }
@@ -86,7 +86,7 @@ impl Check for AgentsReady {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra};
+    use crate::testing::{Fake, infra};
     use serde_json::json;
 
     #[tokio::test]

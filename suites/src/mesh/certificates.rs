@@ -1,8 +1,8 @@
 //! The connections into the mesh could be made again now, with certificates that last.
 
 use super::STATUS_NEEDS;
-use super::remotes;
-use crate::next;
+use crate::kit::cilium::remotes;
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use meshproof_contract::cilium::troubleshoot::{Section, sections};
@@ -69,8 +69,8 @@ impl Check for Certificates {
             .await;
         }
         if tally.has_findings() {
-            let command = next::in_agent(&facts, cluster, None, "cilium-dbg troubleshoot clustermesh");
-            context.evidence(format!("next: {command}"));
+            let command = next_steps::in_agent(&facts, cluster, None, "cilium-dbg troubleshoot clustermesh");
+            context.suggest(command);
         }
         tally.verdict()
     }
@@ -192,7 +192,7 @@ fn judge_section(section: &Section, subject: &str, now: Timestamp, tally: &mut T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra};
+    use crate::testing::{Fake, infra};
 
     fn troubled(change: impl Fn(&str, String) -> String + Send + Sync + 'static) -> Fake {
         Fake::healthy().troubleshoot(change)

@@ -2,13 +2,13 @@
 
 mod watch;
 
-use super::remotes;
-use crate::matrix::{self, SCENARIO};
-use crate::{fresh, next};
+use crate::kit::cilium::remotes;
+use crate::kit::cilium::namespace;
+use crate::kit::matrix::{self, SCENARIO};
+use crate::kit::{next_steps, unique_name};
 use async_trait::async_trait;
-use meshproof_contract::facts::CiliumFacts;
 use meshproof_contract::{
-    Admission, AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, ClusterName, Needs,
+    Admission, AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs,
     ObjectRef, Scope, Tally, Target, Unit, Verdict, port,
 };
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ impl Check for ChangePropagates {
         Needs {
             scenario: Some(SCENARIO),
             claim: Some(ClaimKind::ClusterMesh),
-            alters: true,
+            mutates: true,
             admission: Admission::Shared,
         }
     }
@@ -108,11 +108,11 @@ impl Check for ChangePropagates {
             ));
         };
         for (cluster, cilium) in [(from, near), (to, far)] {
-            if let Err(verdict) = namespace_is_global(context, cluster, cilium, &namespace).await {
+            if let Err(verdict) = namespace::is_global(context, cluster, cilium, &namespace).await {
                 return verdict;
             }
         }
-        let name = fresh::name("change");
+        let name = unique_name::label("change");
         let mut tally = Tally::new();
         for missing in facts
             .missing_agents
@@ -128,49 +128,18 @@ impl Check for ChangePropagates {
         observe(context, &clients, (&namespace, &name), &selector, &mut tally).await;
         for cluster in [from, to] {
             if let Err(error) = context.environment.delete(cluster, &service(&namespace, &name)).await {
-                context.evidence(format!(
+                context.note(format!(
                     "service {name} is left in {cluster} until the run's end: {error}"
                 ));
             }
         }
         if tally.has_findings() {
             let logs = "-n kube-system logs deploy/clustermesh-apiserver --all-containers --tail=50";
-            context.evidence(format!("next: {}", next::kubectl(&facts, from, logs)));
-            context.evidence(format!("next: {}", next::kubectl(&facts, to, logs)));
-            context.evidence(format!(
-                "next: {}",
-                next::in_agent(&facts, from, None, "cilium-dbg service list")
-            ));
+            context.suggest(next_steps::kubectl(&facts, from, logs));
+            context.suggest(next_steps::kubectl(&facts, to, logs));
+            context.suggest(next_steps::in_agent(&facts, from, None, "cilium-dbg service list"));
         }
         tally.verdict()
-    }
-}
-
-/// Since 1.19 a cluster can leave out every namespace that is not annotated (`clustermesh-default-global-namespace: false`):
-/// there a service of ours is not shared, whatever the mesh does.
-pub(crate) async fn namespace_is_global(
-    context: &CheckContext,
-    cluster: &ClusterName,
-    cilium: &CiliumFacts,
-    namespace: &str,
-) -> Result<(), Verdict> {
-    if cilium.flag("clustermesh-default-global-namespace") != Some(false) {
-        return Ok(());
-    }
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Namespace".to_owned(),
-        namespace: None,
-        name: namespace.to_owned(),
-    };
-    let found = context.environment.get(cluster, &object).await;
-    let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
-    let annotation = "/metadata/annotations/clustermesh.cilium.io~1global";
-    match found.as_ref().and_then(|n| n.pointer(annotation)?.as_str()) {
-        Some("true") => Ok(()),
-        _ => Err(Verdict::inconclusive(format!(
-            "{cluster} shares only namespaces annotated clustermesh.cilium.io/global=\"true\", and {namespace} is not: annotate it, and run again"
-        ))),
     }
 }
 
@@ -304,7 +273,7 @@ async fn shared_services(context: &CheckContext) {
     for report in remotes::reports(context, context.instance.from(), CiliumQuery::Status, &mut unread).await {
         for remote in report.remotes.iter().flatten().filter(|r| r.name == name) {
             let count = remote.num_shared_services;
-            context.evidence(format!(
+            context.note(format!(
                 "{} on {} counts {count} shared services of {name}",
                 report.pod, report.node
             ));
@@ -319,7 +288,7 @@ fn millis(after: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra_to_apps, timeout};
+    use crate::testing::{Fake, infra_to_apps, timeout};
     use meshproof_contract::Action;
 
     fn http_to_service(action: &Action) -> bool {

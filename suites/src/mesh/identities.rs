@@ -1,8 +1,8 @@
 //! Cluster names, ids and pods' ranges differ, and each side knows the other by its own.
 
 use super::STATUS_NEEDS;
-use super::remotes::{self, reports};
-use crate::next;
+use crate::kit::cilium::remotes::{self, reports};
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use ipnet::IpNet;
 use meshproof_contract::{
@@ -148,10 +148,7 @@ impl Check for Identities {
         }
         if tally.has_findings() {
             for cluster in [from, to] {
-                context.evidence(format!(
-                    "next: {}",
-                    next::kubectl(&facts, cluster, "-n kube-system get cm cilium-config -o yaml")
-                ));
+                context.suggest(next_steps::kubectl(&facts, cluster, "-n kube-system get cm cilium-config -o yaml"));
             }
         }
         tally.verdict()
@@ -181,7 +178,7 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra_to_apps};
+    use crate::testing::{Fake, infra_to_apps};
     use serde_json::json;
 
     fn configured(key: &'static str, value: Option<&'static str>) -> Fake {

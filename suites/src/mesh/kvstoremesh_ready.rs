@@ -2,9 +2,9 @@
 
 use super::STATUS_NEEDS;
 use super::agent_state::AGAIN;
-use super::pods::{self, Pods};
-use super::remotes::{self, reports};
-use crate::next;
+use crate::kit::cilium::pods::{self, Pods};
+use crate::kit::cilium::remotes::{self, reports};
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_contract::cilium::RemoteCluster;
 use meshproof_contract::{
@@ -78,7 +78,7 @@ impl Check for KvstoreMeshReady {
         );
         if tally.has_findings() {
             let command = "-n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50";
-            context.evidence(format!("next: {}", next::kubectl(&facts, cluster, command)));
+            context.suggest(next_steps::kubectl(&facts, cluster, command));
         }
         tally.verdict()
     }
@@ -95,7 +95,7 @@ async fn look(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
     let pods = match Pods::read(context, cluster).await {
         Ok(pods) => pods,
         Err(error) => {
-            context.evidence(format!("the pods could not be looked at: {error}"));
+            context.note(format!("the pods could not be looked at: {error}"));
             return None;
         }
     };
@@ -110,7 +110,7 @@ async fn look(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra};
+    use crate::testing::{Fake, infra};
     use serde_json::json;
 
     #[tokio::test]
@@ -141,7 +141,7 @@ mod tests {
         assert!(text.contains("no pod of clustermesh-apiserver"), "{text}");
         let unready = gone()
             .without_object("infra", "Pod", "clustermesh-apiserver-x")
-            .object("infra", crate::fake::mesh_pod("False"));
+            .object("infra", crate::testing::mesh_pod("False"));
         let text = unready.expect(&KvstoreMeshReady, infra(), "fail").await;
         assert!(text.contains("is not Ready"), "{text}");
     }

@@ -2,9 +2,9 @@
 
 use super::STATUS_NEEDS;
 use super::agent_state::AGAIN;
-use super::remotes::{self, reports};
-use crate::encryption::nodes::place;
-use crate::next;
+use crate::kit::cilium::remotes::{self, reports};
+use crate::kit::cilium::nodes::place;
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Unit, Verdict,
@@ -98,14 +98,8 @@ impl Check for NodeCounts {
             }
         }
         if tally.has_findings() {
-            context.evidence(format!(
-                "next: {}",
-                next::kubectl(&facts, to, "get nodes,ciliumnodes -o wide")
-            ));
-            context.evidence(format!(
-                "next: {}",
-                next::in_agent(&facts, from, None, "cilium-dbg node list")
-            ));
+            context.suggest(next_steps::kubectl(&facts, to, "get nodes,ciliumnodes -o wide"));
+            context.suggest(next_steps::in_agent(&facts, from, None, "cilium-dbg node list"));
         }
         tally.verdict()
     }
@@ -161,7 +155,7 @@ async fn misnamed(context: &CheckContext, expected: &BTreeSet<String>) -> BTreeS
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra_to_apps};
+    use crate::testing::{Fake, infra_to_apps};
     use serde_json::json;
 
     #[tokio::test]

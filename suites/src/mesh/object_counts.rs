@@ -1,9 +1,9 @@
 //! A cluster knows as many identities and pods of the other one as that has.
 
 use super::STATUS_NEEDS;
-use super::remotes::{self, Report, reports};
-use crate::encryption::nodes::place;
-use crate::next;
+use crate::kit::cilium::remotes::{self, Report, reports};
+use crate::kit::cilium::nodes::place;
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Verdict,
@@ -128,9 +128,9 @@ impl Check for ObjectCounts {
             }
             if tally.has_findings() {
                 let command = "get ciliumendpoints,ciliumidentities -A";
-                context.evidence(format!("next: {}", next::kubectl(&facts, to, command)));
-                let command = next::in_agent(&facts, from, None, "cilium-dbg ip list");
-                context.evidence(format!("next: {command}"));
+                context.suggest(next_steps::kubectl(&facts, to, command));
+                let command = next_steps::in_agent(&facts, from, None, "cilium-dbg ip list");
+                context.suggest(command);
             }
             return tally.verdict();
         }
@@ -181,7 +181,7 @@ async fn count(context: &CheckContext, cluster: &ClusterName) -> Result<Counts, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra_to_apps};
+    use crate::testing::{Fake, infra_to_apps};
     use serde_json::json;
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 
 use meshproof_contract::facts::PodNetwork;
 use meshproof_contract::{AgentFacts, ClusterName, Environment, EnvironmentError, Facts, ObjectRef};
-use meshproof_policy::{Endpoint, Party};
+use meshproof_oracle::{Endpoint, Party};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

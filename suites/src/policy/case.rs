@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct Case {
     /// A few words, for findings and reports.
     pub name: &'static str,
-    /// The objects, without name and namespace: see [`super::object`].
+    /// The objects, without name and namespace: see [`crate::kit::object::policy`].
     pub policies: fn(&Scene) -> Vec<Value>,
     /// The cells, given the neighbours that take part.
     pub cells: fn(&Scene, &[Arc<Actor>]) -> Vec<Cell>,
@@ -61,7 +61,7 @@ impl Check for Family {
         Needs {
             scenario: Some(super::actor::SCENARIO),
             claim: Some(self.claim),
-            alters: true,
+            mutates: true,
             ..Needs::default()
         }
     }

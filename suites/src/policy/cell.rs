@@ -3,7 +3,7 @@
 use super::actor::Actor;
 use meshproof_contract::probe::{Connection, Search};
 use meshproof_contract::{Action, DnsCode, Outcome, Probe, RecordType, Target, Transport, port};
-use meshproof_policy::{Expected, Flow, HttpRequest, Party, Protocol, Request};
+use meshproof_oracle::{Expected, Flow, HttpRequest, Party, Protocol, Request};
 use std::{fmt, sync::Arc, time::Duration};
 
 /// What is asked of the other side.

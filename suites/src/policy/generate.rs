@@ -1,38 +1,9 @@
 //! Small policies drawn at random: seeded, so that each can be drawn again, and shrunk to the least that still deviates.
 
-use super::object::{cilium, cluster_wide, kubernetes};
+use crate::kit::object::policy::{cilium, cluster_wide, kubernetes};
 use super::scene::Scene;
 use super::ward::LABEL;
 use serde_json::{Value, json};
-use std::sync::OnceLock;
-
-/// How many policies are drawn, from which seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation {
-    /// Policies for each trial.
-    pub count: u32,
-    /// Where the drawing begins: the same seed gives the same policies.
-    pub seed: u64,
-}
-
-impl Default for Generation {
-    /// A few, the same each time, so that a nightly run can be compared with the one before.
-    fn default() -> Self {
-        Self { count: 3, seed: 1 }
-    }
-}
-
-static ASKED: OnceLock<Generation> = OnceLock::new();
-
-/// Sets what this process draws (`--generate N --seed S`); the first call counts.
-pub fn configure(generation: Generation) {
-    let _ = ASKED.set(generation);
-}
-
-/// What this process draws.
-pub fn asked() -> Generation {
-    ASKED.get().copied().unwrap_or_default()
-}
 
 /// A sequence of numbers that look drawn (Vigna, SplitMix64).
 #[derive(Clone, Debug)]

@@ -2,13 +2,13 @@
 
 use super::actor::SCENARIO;
 use super::cases::both_ways;
-use super::generate::{Draw, Sketch, asked};
+use super::generate::{Draw, Sketch};
 use super::play::{expectations, play};
 use super::scene::Scene;
 use super::ward::GROUPS;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict};
-use meshproof_policy::Expected;
+use meshproof_oracle::Expected;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ impl Check for Generated {
         Needs {
             scenario: Some(SCENARIO),
             claim: Some(ClaimKind::Policy),
-            alters: true,
+            mutates: true,
             ..Needs::default()
         }
     }
@@ -56,7 +56,7 @@ impl Check for Generated {
             Ok(scene) => scene,
             Err(verdict) => return verdict,
         };
-        let asked = asked();
+        let asked = context.environment.facts().generation;
         let mut draw = Draw::new(asked.seed);
         let mut tally = Tally::new();
         let (mut played, mut drawn) = (0, 0);
@@ -72,7 +72,7 @@ impl Check for Generated {
                 }
             }
         }
-        context.evidence(format!(
+        context.note(format!(
             "seed {}: {played} of {drawn} policies drawn were played",
             asked.seed
         ));
@@ -82,14 +82,14 @@ impl Check for Generated {
 
 fn closes_something(context: &CheckContext, scene: &Scene, sketch: &Sketch) -> bool {
     let cells = both_ways(scene, &scene.neighbours(&context.instance));
-    let policy = super::object::named(sketch.object(scene), &scene.namespace);
+    let policy = crate::kit::object::policy::named(sketch.object(scene), &scene.namespace);
     expectations(scene, &[policy], cells)
         .is_ok_and(|rows| rows.iter().any(|row| row.decision.expected != Expected::Allowed))
 }
 
 /// Plays one; where it deviates, the simplest that does is what is told.
 async fn compare(context: &CheckContext, scene: &Scene, sketch: &Sketch, number: u32, tally: &mut Tally) {
-    let seed = asked().seed;
+    let seed = context.environment.facts().generation.seed;
     let name = format!("policy {number} of seed {seed}");
     let mut found = attempt(context, scene, sketch, &name).await;
     let mut smallest = sketch.clone();

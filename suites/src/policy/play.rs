@@ -13,13 +13,13 @@ mod settle;
 
 use super::cell::{Cell, Compared};
 use super::enforced_within;
-use super::object;
+use crate::kit::object::policy as object;
 use super::scene::Scene;
 use conclude::conclude;
 pub(super) use look::Pace;
 use look::look;
 use meshproof_contract::{CheckContext, EnvironmentError, ObjectRef, Tally, Unit};
-use meshproof_policy::{Decision, Expected, decide, parse};
+use meshproof_oracle::{Decision, Expected, decide, parse};
 pub(super) use pings::are_forbidden as pings_are_forbidden;
 use serde_json::Value;
 use settle::{Goal, Settled, settle};
@@ -128,7 +128,7 @@ async fn open_before(
         let pace = Pace::of(&round.latencies);
         let pings = forbidden.iter().filter(|forbidden| **forbidden).count();
         if pings > 0 {
-            context.evidence(format!(
+            context.note(format!(
                 "{name}: {pings} pings are left out, since their pods may not send any (net.ipv4.ping_group_range)"
             ));
         }
@@ -200,7 +200,7 @@ fn note(context: &CheckContext, name: &str, rows: &[Row], under: &Settled, after
         Some(after) => format!("as expected {} ms later", after.as_millis()),
         None => "not as expected in the end".to_owned(),
     };
-    context.evidence(format!(
+    context.note(format!(
         "{name}: of {} cells {}; applied, {}; deleted, {}",
         rows.len(),
         kinds.join(", "),

@@ -24,7 +24,7 @@ const ANY_REQUEST: Case = Case {
     name: "any request through the proxy",
     policies: |scene| {
         let ports = json!([{"ports": [{"port": "8080", "protocol": "TCP"}], "rules": {"http": [{}]}}]);
-        vec![super::object::cilium(
+        vec![crate::kit::object::policy::cilium(
             json!({"endpointSelector": scene.selector(), "ingress": [{"toPorts": ports}]}),
         )]
     },

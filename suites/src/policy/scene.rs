@@ -3,14 +3,14 @@
 use super::actor::{Actor, SCENARIO, cast, endpoint, mesh_name, namespace_labels};
 use super::cell::{Ask, Cell};
 use super::ward::{LABEL, Ward};
-use crate::probes;
+use crate::kit::probes;
 use meshproof_contract::facts::PodNetwork;
 use meshproof_contract::probe::Search;
 use meshproof_contract::{
     Action, AgentFacts, AgentId, CheckContext, ClusterName, DnsAnswer, Environment, Facts, Instance, ObjectRef,
     Outcome, Probe, RecordType, Transport, Verdict,
 };
-use meshproof_policy::{CidrMatch, DnsRefusal, EgressDenial, Party, Semantics, UnnamedCluster};
+use meshproof_oracle::{CidrMatch, DnsRefusal, EgressDenial, Party, Semantics, UnnamedCluster};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Scene {
     pub async fn set(context: &CheckContext, groups: &[&'static str]) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         let cluster = context.instance.to().clone();
-        let ward = Ward::borrow(context.world(), &cluster, groups).await;
+        let ward = Ward::borrow(&context.shared, &cluster, groups).await;
         let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
         let clusters: Vec<ClusterName> = clusters.into_iter().collect();
         let actors = cast(context.environment.as_ref(), &clusters).await;
@@ -138,7 +138,7 @@ impl Scene {
             .filter(|node| node.ready && !self.wards.iter().any(|ward| ward.agent.node == node.name));
         let without: Vec<&str> = without.map(|node| node.name.as_str()).collect();
         if !without.is_empty() {
-            context.evidence(format!(
+            context.note(format!(
                 "no pod of group {} is on {}: policies were not tried there",
                 self.ward.group(),
                 without.join(", ")
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn the_kinds_of_refusal_are_those_of_the_live_settings() {
         let of = |key: &str, value: &str| {
-            let fake = crate::fake::Fake::healthy().facts(|facts| {
+            let fake = crate::testing::Fake::healthy().facts(|facts| {
                 let cilium = facts.clusters[0].cilium.as_mut().expect("cilium");
                 cilium.config.insert(key.to_owned(), value.to_owned());
             });

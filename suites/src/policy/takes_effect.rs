@@ -5,11 +5,11 @@ mod timeline;
 use super::actor::{Actor, SCENARIO};
 use super::cell::{Ask, Cell};
 use super::enforced_within;
-use super::object;
+use crate::kit::object::policy as object;
 use super::play::opened;
 use super::scene::Scene;
 use super::ward::EVERYWHERE;
-use crate::busy;
+use crate::kit::cpu_pressure;
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
@@ -108,7 +108,7 @@ impl Check for TakesEffect {
         Needs {
             scenario: Some(SCENARIO),
             claim: Some(ClaimKind::Policy),
-            alters: true,
+            mutates: true,
             ..Needs::default()
         }
     }
@@ -162,7 +162,7 @@ impl Check for TakesEffect {
                 }
                 break;
             }
-            context.evidence(format!("measured again, since {}", busy.join("; ")));
+            context.note(format!("measured again, since {}", busy.join("; ")));
         }
         tally.verdict()
     }
@@ -194,7 +194,7 @@ async fn watch(
 /// Why the stream's times say nothing.
 fn too_busy(watch: &Watch) -> Option<String> {
     let (node, lag) = (&watch.to.agent.node, watch.timeline.lag());
-    if lag > busy::LAG {
+    if lag > cpu_pressure::LAG {
         return Some(format!(
             "node {node}: the stream's generator was {} ms behind its schedule, so its times say nothing",
             lag / 1000
@@ -282,7 +282,7 @@ fn judge(context: &CheckContext, watch: &Watch, round: usize, tally: &mut Tally)
     if let Some(why) = too_busy(watch) {
         tally.unknown(why);
     }
-    if timeline.lag() > busy::LAG {
+    if timeline.lag() > cpu_pressure::LAG {
         return;
     }
     if !timeline.holds(Change::Before, HELD) {

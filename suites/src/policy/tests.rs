@@ -5,12 +5,12 @@ use super::case::Family;
 use super::cases::outside::{self, needs_outside};
 use super::cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
 use super::pinged::pinged;
-use crate::fake::{Fake, dns_answer, dns_code, identity_of, infra, infra_to_apps, local_error, timeout};
+use crate::testing::{Fake, dns_answer, dns_code, identity_of, infra, infra_to_apps, local_error, timeout};
 use async_trait::async_trait;
 use meshproof_contract::claim::{Claim, ClaimKind, ClaimSource};
 use meshproof_contract::facts::PodNetwork;
 use meshproof_contract::*;
-use meshproof_policy::{
+use meshproof_oracle::{
     CidrMatch, DnsRefusal, EgressDenial, Endpoint, Expected, Flow, HttpRequest, Party, Protocol, Request, Semantics,
     UnnamedCluster, decide, parse,
 };
@@ -787,7 +787,7 @@ async fn each_node_of_the_other_cluster_takes_part() {
 #[tokio::test(start_paused = true)]
 async fn a_policy_of_others_is_named_where_it_disturbs() {
     let foreign = |label: &str| {
-        let mut policy = super::object::cluster_wide(
+        let mut policy = crate::kit::object::policy::cluster_wide(
             json!({"endpointSelector": {"matchLabels": {"role": label}}, "ingress": [{"toPorts": [{"ports": [{"port": "1"}]}]}]}),
         );
         policy["metadata"] = json!({"name": "lockdown"});

@@ -3,9 +3,9 @@
 //! Two policies on the same pods add up, so two checks may never hold the same group of one cluster at once. The groups are
 //! named after the workloads of the scenario.
 
-use meshproof_contract::ClusterName;
+use meshproof_contract::{ClusterName, RunShared};
 use std::collections::BTreeSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Label of a ward's pods, with the group's name as its value.
@@ -17,53 +17,66 @@ pub const GROUPS: [&str; 3] = ["a", "b", "c"];
 /// The group with a pod on every node.
 pub const EVERYWHERE: &str = "all";
 
-/// An environment, its cluster and a group.
-type Key = (usize, ClusterName, &'static str);
+/// A cluster and a group.
+type Key = (ClusterName, &'static str);
 
-/// Groups that are lent, in every environment of this process.
-static LENT: LazyLock<Mutex<BTreeSet<Key>>> = LazyLock::new(Mutex::default);
-static RETURNED: Notify = Notify::const_new();
+/// Groups that are lent in this run.
+#[derive(Debug, Default)]
+struct Lent {
+    groups: Mutex<BTreeSet<Key>>,
+    returned: Notify,
+}
 
 /// A group on loan; given back when dropped.
 #[derive(Debug)]
 pub struct Ward {
     key: Key,
+    lent: Arc<Lent>,
+}
+
+impl Lent {
+    /// Marks the first group that is free as lent.
+    fn take(&self, cluster: &ClusterName, groups: &[&'static str]) -> Option<Key> {
+        let mut lent = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = |group: &&'static str| (cluster.clone(), *group);
+        let free = groups.iter().map(key).find(|key| !lent.contains(key))?;
+        lent.insert(free.clone());
+        Some(free)
+    }
 }
 
 impl Ward {
-    /// Borrows one of the groups in a cluster of the environment `world`, waiting while all are lent.
-    pub async fn borrow(world: usize, cluster: &ClusterName, groups: &[&'static str]) -> Self {
+    /// Borrows one of the groups in a cluster, waiting while all are lent.
+    pub async fn borrow(shared: &RunShared, cluster: &ClusterName, groups: &[&'static str]) -> Self {
+        let lent = shared.of::<Lent>();
         loop {
-            let mut returned = std::pin::pin!(RETURNED.notified());
-            returned.as_mut().enable();
             let free = {
-                let mut lent = LENT.lock().unwrap_or_else(PoisonError::into_inner);
-                let key = |group: &&'static str| (world, cluster.clone(), *group);
-                let free = groups.iter().map(key).find(|key| !lent.contains(key));
-                if let Some(key) = &free {
-                    lent.insert(key.clone());
+                let mut returned = std::pin::pin!(lent.returned.notified());
+                returned.as_mut().enable();
+                let free = lent.take(cluster, groups);
+                if free.is_none() {
+                    returned.await;
                 }
                 free
             };
-            match free {
-                Some(key) => return Self { key },
-                None => returned.await,
+            if let Some(key) = free {
+                return Self { key, lent };
             }
         }
     }
 
     /// The group's name.
     pub fn group(&self) -> &'static str {
-        self.key.2
+        self.key.1
     }
 }
 
 impl Drop for Ward {
     fn drop(&mut self) {
-        let mut lent = LENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lent = self.lent.groups.lock().unwrap_or_else(PoisonError::into_inner);
         lent.remove(&self.key);
         drop(lent);
-        RETURNED.notify_waiters();
+        self.lent.returned.notify_waiters();
     }
 }
 
@@ -74,12 +87,13 @@ mod tests {
     #[tokio::test]
     async fn a_group_is_lent_once_and_again_when_it_came_back() {
         let cluster = ClusterName::from("infra");
-        let first = Ward::borrow(1, &cluster, &["a", "b"]).await;
-        let second = Ward::borrow(1, &cluster, &["a", "b"]).await;
+        let (run, other) = (RunShared::default(), RunShared::default());
+        let first = Ward::borrow(&run, &cluster, &["a", "b"]).await;
+        let second = Ward::borrow(&run, &cluster, &["a", "b"]).await;
         assert_eq!((first.group(), second.group()), ("a", "b"));
-        let elsewhere = Ward::borrow(2, &cluster, &["a"]).await;
-        assert_eq!(elsewhere.group(), "a", "another world's groups are other pods");
-        let waiting = Ward::borrow(1, &cluster, &["a", "b"]);
+        let elsewhere = Ward::borrow(&other, &cluster, &["a"]).await;
+        assert_eq!(elsewhere.group(), "a", "another run's groups are other pods");
+        let waiting = Ward::borrow(&run, &cluster, &["a", "b"]);
         let returning = async { drop(second) };
         let (third, ()) = futures::join!(waiting, returning);
         assert_eq!(third.group(), "b");

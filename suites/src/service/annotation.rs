@@ -5,7 +5,7 @@ use super::judge::{Expected, judge, suggest};
 use super::namesakes::{Behind, GLOBAL, Namesakes};
 use super::side::Side;
 use super::{MESH_NEEDS, POLL, changed_within};
-use crate::mesh::remotes;
+use crate::kit::cilium::remotes;
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Target, Unit, Verdict,
@@ -33,7 +33,7 @@ impl Check for AnnotationChange {
     }
     fn needs(&self) -> Needs {
         Needs {
-            alters: true,
+            mutates: true,
             ..MESH_NEEDS
         }
     }

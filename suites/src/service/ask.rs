@@ -2,7 +2,7 @@
 //!
 //! It knows agents and probes, and nothing of what a check wants to prove.
 
-use crate::{busy, probes, wait};
+use crate::kit::{cpu_pressure, probes, wait};
 use futures::future::join_all;
 use meshproof_contract::probe::Connection;
 use meshproof_contract::{Action, AgentFacts, CheckContext, ClusterName, Identity, Outcome, Probe, Target};
@@ -114,7 +114,7 @@ pub async fn ask(
         }
         let mut second = once(context, client, to, exchange, count).await;
         if second.failures.is_empty() {
-            context.evidence(format!(
+            context.note(format!(
                 "{}: {}; asked again, all were answered",
                 client.node,
                 first.describe()
@@ -212,7 +212,7 @@ impl Answers {
                 for (server, times) in served_by {
                     add(&mut self.servers, server, times);
                 }
-                if !failures.is_empty() && lag > busy::LAG {
+                if !failures.is_empty() && lag > cpu_pressure::LAG {
                     self.unknown.get_or_insert_with(|| {
                         format!(
                             "requests failed while the agent was {} ms behind its schedule",

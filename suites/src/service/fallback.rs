@@ -12,8 +12,6 @@ use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Needs, ObjectRef, Scope, Tally, Target, Unit, Verdict,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -21,13 +19,9 @@ use tokio::sync::Mutex;
 const WORKLOAD: &str = "mover";
 /// How long a pod may take to go, or to come; that everybody notices takes a while more.
 const MOVES: Duration = Duration::from_secs(5);
-/// One cluster of an environment at a time may be without: with both empty nobody could take over.
-static TURNS: LazyLock<std::sync::Mutex<BTreeMap<usize, Arc<Mutex<()>>>>> = LazyLock::new(Default::default);
-
-fn turns(context: &CheckContext) -> Arc<Mutex<()>> {
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(turns.entry(context.world()).or_default())
-}
+/// One cluster of a run at a time may be without: with both empty nobody could take over.
+#[derive(Default)]
+struct Turns(Mutex<()>);
 
 /// Falling over and back.
 pub struct FallsOver;
@@ -52,7 +46,7 @@ impl Check for FallsOver {
     }
     fn needs(&self) -> Needs {
         Needs {
-            alters: true,
+            mutates: true,
             ..MESH_NEEDS
         }
     }
@@ -61,8 +55,8 @@ impl Check for FallsOver {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let turns = turns(context);
-        let _turn = turns.lock().await;
+        let turns = context.shared.of::<Turns>();
+        let _turn = turns.0.lock().await;
         match observe(context).await {
             Ok(verdict) | Err(verdict) => verdict,
         }

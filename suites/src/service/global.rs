@@ -92,7 +92,7 @@ async fn observe(context: &CheckContext, service: &str) -> Result<Verdict, Verdi
     let mut tally = Tally::new();
     side.note_missing(&mut tally);
     let content = |answers: &Answers| answers.by_each(&clusters);
-    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(), content).await {
+    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(context), content).await {
         context.measure(
             "merged_after",
             service,

@@ -4,9 +4,9 @@ use super::MESH_NEEDS;
 use super::settles;
 use super::side::{Side, pods};
 use super::steady::while_steady;
-use crate::dns::ask::{Answer, Expected, Question, ask, judge};
-use crate::dns::zone::{Zone, address_record};
-use crate::{probes, wait};
+use crate::kit::dns::question::{Answer, Expected, Question, ask, judge};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::{probes, wait};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Unit, Verdict};
@@ -79,7 +79,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     };
     let mut tally = Tally::new();
     side.note_missing(&mut tally);
-    let settled = wait::until(settles(), Duration::from_millis(250), || async {
+    let settled = wait::until(settles(context), Duration::from_millis(250), || async {
         let looks = side.askers.iter().map(|asker| {
             let batch = vec![question.probe.clone()];
             async move { context.environment.probe(&asker.id, batch).await }

@@ -2,7 +2,7 @@
 
 use super::ask::{Answers, is_pod};
 use super::side::Side;
-use crate::next;
+use crate::kit::next_steps;
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Tally};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,7 +100,7 @@ pub fn judge(
     let mut groups: BTreeMap<String, Vec<&Answers>> = BTreeMap::new();
     let (mut right, mut requests) = (0, 0);
     for one in answers {
-        context.evidence(format!("{what} from {}: {}", one.client.node, one.describe()));
+        context.note(format!("{what} from {}: {}", one.client.node, one.describe()));
         if let Some(why) = &one.unknown {
             tally.unknown(format!("{what} from {}: {why}", one.client.node));
             continue;
@@ -141,9 +141,6 @@ pub fn judge(
 /// Leaves the commands to run next.
 pub fn suggest(context: &CheckContext, side: &Side) {
     for command in ["cilium-dbg service list", "cilium-dbg bpf lb list"] {
-        context.evidence(format!(
-            "next: {}",
-            next::in_agent(&side.facts, &side.cluster, None, command)
-        ));
+        context.suggest(next_steps::in_agent(&side.facts, &side.cluster, None, command));
     }
 }

@@ -95,7 +95,7 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     let mut tally = Tally::new();
     side.note_missing(&mut tally);
     let content = |answers: &Answers| answers.only_by(&may);
-    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(), content).await {
+    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(context), content).await {
         context.measure(
             "settled_after",
             service,
@@ -113,10 +113,10 @@ pub async fn merges(context: &CheckContext, side: &Side) -> Result<Vec<ClusterNa
     let clusters = side.mesh()?;
     let target = side.target("svc-global", "http")?;
     let content = |answers: &Answers| answers.by_each(&clusters);
-    let within = settles();
+    let within = settles(context);
     match ask_until(context, &side.askers, &target, 2 * POLL, within, content).await {
         Ok(_) => {
-            context.evidence(format!(
+            context.note(format!(
                 "control: svc-global is answered by every cluster, on every node of {}",
                 side.cluster
             ));

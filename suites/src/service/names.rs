@@ -2,9 +2,9 @@
 
 use super::side::Side;
 use super::{MESH_NEEDS, POLL};
-use crate::dns::ask::{Expected, Question, ask};
-use crate::dns::zone::{Zone, address_record};
-use crate::probes;
+use crate::kit::dns::question::{Expected, Question, ask};
+use crate::kit::dns::zone::{Zone, address_record};
+use crate::kit::probes;
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
@@ -65,7 +65,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             .filter_map(|other| side.facts.service(other, name)?.address)
             .collect::<Vec<IpAddr>>();
         if elsewhere.is_empty() || elsewhere.contains(&address) {
-            context.evidence(format!(
+            context.note(format!(
                 "{name} is left out: its addresses cannot be told apart ({address})"
             ));
             continue;

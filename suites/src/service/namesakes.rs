@@ -1,8 +1,8 @@
 //! Services of one name drawn at random in several clusters, made and taken away by a check: what others observe stays as it is.
 
 use super::side::Side;
-use crate::fresh;
-use crate::mesh::change_propagates::namespace_is_global;
+use crate::kit::unique_name;
+use crate::kit::cilium::namespace;
 use meshproof_contract::{CheckContext, ClusterName, EnvironmentError, ObjectRef, Target, Verdict, port};
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ impl<'a> Namesakes<'a> {
         let namespace = service.namespace.clone();
         for cluster in clusters {
             if let Some(cilium) = side.facts.cluster(cluster).and_then(|c| c.cilium.as_ref()) {
-                namespace_is_global(context, cluster, cilium, &namespace).await?;
+                namespace::is_global(context, cluster, cilium, &namespace).await?;
             }
         }
         let object = reference("Service", "v1", &namespace, &service.name);
@@ -46,7 +46,7 @@ impl<'a> Namesakes<'a> {
             Some(selector) => Ok(Self {
                 context,
                 namespace,
-                name: fresh::name("svc"),
+                name: unique_name::label("svc"),
                 selector,
             }),
             None => Err(Verdict::inconclusive(format!(
@@ -102,7 +102,7 @@ impl<'a> Namesakes<'a> {
         for cluster in clusters {
             let object = reference("Service", "v1", &self.namespace, &self.name);
             if let Err(error) = self.context.environment.delete(cluster, &object).await {
-                self.context.evidence(format!(
+                self.context.note(format!(
                     "service {} is left in {cluster} until the run's end: {error}",
                     self.name
                 ));

@@ -4,8 +4,8 @@ use super::ask::{Answers, ask_until, is_pod};
 use super::side::Side;
 use super::steady::while_steady;
 use super::{NEEDS, POLL, changed_within};
-use crate::encryption::nodes::place;
-use crate::{fresh, next};
+use crate::kit::cilium::nodes::place;
+use crate::kit::{next_steps, unique_name};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::facts::NodeFacts;
@@ -39,7 +39,7 @@ impl Check for NodePort {
     fn needs(&self) -> Needs {
         Needs {
             claim: Some(ClaimKind::KubeProxyReplacement),
-            alters: true,
+            mutates: true,
             ..NEEDS
         }
     }
@@ -71,7 +71,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             "service `svc-plain` in {to} has no selector, so its pods cannot be put behind another service"
         )));
     };
-    let name = fresh::name("node-port");
+    let name = unique_name::label("node-port");
     let created = context.environment.apply(to, manifest(plain, &name, &selector)).await;
     let created = created.map_err(|error| {
         Verdict::inconclusive(format!(
@@ -83,7 +83,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
         None => Verdict::inconclusive(format!("the API of {to} gave the service no NodePort")),
     };
     if let Err(error) = context.environment.delete(to, &reference(&name)).await {
-        context.evidence(format!("service {name} is left in {to} until the run's end: {error}"));
+        context.note(format!("service {name} is left in {to} until the run's end: {error}"));
     }
     Ok(verdict)
 }
@@ -158,8 +158,8 @@ async fn look(context: &CheckContext, (near, far): (&Side, &Side), backends: &[A
         }
     }
     if tally.has_findings() {
-        let command = next::in_agent(&far.facts, &far.cluster, None, "cilium-dbg bpf lb list");
-        context.evidence(format!("next: {command}"));
+        let command = next_steps::in_agent(&far.facts, &far.cluster, None, "cilium-dbg bpf lb list");
+        context.suggest(command);
     }
     tally.verdict()
 }

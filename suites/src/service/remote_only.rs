@@ -7,7 +7,7 @@ use super::namesakes::{Behind, GLOBAL, Namesakes, SHARED};
 use super::side::{Side, pods};
 use super::steady::while_steady;
 use super::{MESH_NEEDS, POLL, SAMPLE, changed_within};
-use crate::mesh::remotes;
+use crate::kit::cilium::remotes;
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Target, Unit, Verdict,
@@ -58,7 +58,7 @@ impl Check for OtherSide {
     }
     fn needs(&self) -> Needs {
         Needs {
-            alters: true,
+            mutates: true,
             ..MESH_NEEDS
         }
     }

@@ -1,6 +1,6 @@
 //! Every agent replaces kube-proxy where that is claimed.
 
-use crate::encryption::nodes::{self, place};
+use crate::kit::cilium::nodes::{self, place};
 use async_trait::async_trait;
 use meshproof_contract::{
     Admission, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict,
@@ -31,7 +31,7 @@ impl Check for ReplacementInForce {
             scenario: None,
             claim: Some(ClaimKind::KubeProxyReplacement),
             admission: Admission::Shared,
-            alters: false,
+            mutates: false,
         }
     }
     fn faults(&self) -> &'static [&'static str] {
@@ -73,7 +73,7 @@ impl Check for ReplacementInForce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Fake, infra};
+    use crate::testing::{Fake, infra};
     use meshproof_contract::{Claim, ClaimSource};
     use serde_json::json;
 

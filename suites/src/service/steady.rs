@@ -2,7 +2,7 @@
 //! spared by every node, so what is expected of it cannot be judged.
 
 use super::side::pods;
-use crate::pod;
+use crate::kit::object::pod;
 use futures::future::join_all;
 use meshproof_contract::{AgentFacts, CheckContext, Verdict};
 
@@ -36,7 +36,7 @@ pub async fn while_steady(context: &CheckContext, observe: impl Future<Output = 
         return verdict;
     }
     for finding in findings {
-        context.evidence(format!("{}: {}", finding.subject, finding.observed));
+        context.note(format!("{}: {}", finding.subject, finding.observed));
     }
     Verdict::inconclusive(format!(
         "{}, so nodes may rightly have spared it: what was seen says nothing",

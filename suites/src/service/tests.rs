@@ -1,7 +1,7 @@
 //! The suite's checks against two clusters in memory. What changes objects or readiness is tried on the lab only.
 
 use super::{global, headless, merging, names, node_port, plain, ports, sticky};
-use crate::fake::{Ask, Fake, NODE_PORT, dns_records, infra, infra_to_apps, timeout};
+use crate::testing::{Ask, Fake, NODE_PORT, dns_records, infra, infra_to_apps, timeout};
 use meshproof_contract::facts::PodNetwork;
 use meshproof_contract::{Action, AgentFacts, AgentId, ClaimKind, DnsAnswer, Identity, Outcome, ServiceFacts, Timing};
 use serde_json::json;

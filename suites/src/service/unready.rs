@@ -4,8 +4,8 @@ use super::ask::{Answers, Exchange, ask, ask_until};
 use super::judge::suggest;
 use super::side::{SCENARIO, Side};
 use super::{NEEDS, POLL, SAMPLE, changed_within};
-use crate::pod;
-use crate::wait::{self, Waited};
+use crate::kit::object::pod;
+use crate::kit::wait::{self, Waited};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
@@ -44,7 +44,7 @@ impl Check for Unready {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        Needs { alters: true, ..NEEDS }
+        Needs { mutates: true, ..NEEDS }
     }
     fn faults(&self) -> &'static [&'static str] {
         &[
@@ -127,7 +127,7 @@ impl Drain<'_> {
     async fn conduct(&self, tally: &mut Tally) -> Result<(), Verdict> {
         let context = self.context;
         let meets = |answers: &Answers| answers.is_complete() && answers.by_pod(self.pod) > 0;
-        for (view, met) in self.look(meets, super::settles()).await {
+        for (view, met) in self.look(meets, super::settles(context)).await {
             if let Err(last) = met {
                 let seen = last
                     .iter()

@@ -71,7 +71,7 @@ pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Out
         route,
         device,
         blackhole: search.blackhole(),
-        told: search.told(),
+        reported: search.told(),
     })
 }
 

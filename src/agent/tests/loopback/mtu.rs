@@ -25,7 +25,7 @@ fn a_healthy_path_carries_the_largest_packet() {
         route: 65_535,
         device: 65_536,
         blackhole: None,
-        told: None,
+        reported: None,
     };
     assert_eq!(outcome, expected);
 }
@@ -45,13 +45,13 @@ fn a_silent_limit_is_a_blackhole_in_either_direction() {
         let Outcome::PathMtu {
             largest,
             blackhole,
-            told,
+            reported,
             ..
         } = outcome
         else {
             panic!("{outcome:?}")
         };
-        assert_eq!((largest, blackhole, told), (1380, Some(1381), None));
+        assert_eq!((largest, blackhole, reported), (1380, Some(1381), None));
     }
 }
 
@@ -101,11 +101,11 @@ fn a_limit_that_a_router_tells_is_no_blackhole() {
     let Outcome::PathMtu {
         largest,
         blackhole,
-        told,
+        reported,
         ..
     } = outcome
     else {
         panic!("{outcome:?}")
     };
-    assert_eq!((largest, blackhole, told), (1380, None, Some(1380)));
+    assert_eq!((largest, blackhole, reported), (1380, None, Some(1380)));
 }

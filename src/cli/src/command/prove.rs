@@ -214,7 +214,7 @@ fn concerned(fault: &FaultEntry) -> Vec<CheckId> {
 /// Whether the check runs alone, or changes something and waits for it.
 fn is_slow(check: &dyn Check) -> bool {
     let needs = check.needs();
-    needs.admission == Admission::Exclusive || needs.alters
+    needs.admission == Admission::Exclusive || needs.mutates
 }
 
 /// Whether the check says that the fault turns it red, or blinds it.

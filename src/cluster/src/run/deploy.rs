@@ -21,7 +21,7 @@ use crate::{
 use futures::future::try_join_all;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, OutsideFacts, ServiceFacts, Thresholds,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, Generation, OutsideFacts, ServiceFacts, Thresholds,
     facts::{MissingAgent, PodNetwork},
 };
 use meshproof_scenario::{Placement, Scenario};
@@ -40,6 +40,8 @@ pub struct DeployOptions {
     pub thresholds: Thresholds,
     /// What they name of the world outside.
     pub outside: Vec<OutsideFacts>,
+    /// How random policies are made; checks find it in the facts.
+    pub generation: Generation,
     /// What checks may disturb.
     pub disruptive: Disruptive,
 }
@@ -79,6 +81,7 @@ impl Run {
             claims: discovery.claims,
             thresholds: options.thresholds.clone(),
             outside: options.outside.clone(),
+            generation: options.generation,
             consent: options.disruptive.consent,
             stream_spacing_ms: options.disruptive.stream_spacing_ms,
             ..Facts::default()

@@ -22,7 +22,7 @@ use super::view::{
 };
 use crate::fault::encryption;
 use crate::mesh::{Kind, MeshFault};
-use crate::policy::fault::ENDPOINTS_BEHIND;
+use crate::enforcement::fault::ENDPOINTS_BEHIND;
 use crate::service::fault::{self, ServiceFault};
 use crate::state::{ClusterState, PodNetwork, PodState};
 use crate::system::SystemContainer;

@@ -175,7 +175,7 @@ impl Definition {
             .enumerate()
             .map(|(place, version)| {
                 let schema = match self.kind {
-                    "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" => crate::policy::schema(),
+                    "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" => crate::enforcement::schema(),
                     _ => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
                 };
                 let mut value = json!({

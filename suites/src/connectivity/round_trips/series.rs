@@ -1,9 +1,9 @@
 //! One series of datagrams on one path, judged.
 
 use super::{SAMPLES, SPACING};
-use crate::busy;
-use crate::matrix::{self, Cell, Deviation, Path};
-use crate::probes::DEADLINE;
+use crate::kit::cpu_pressure;
+use crate::kit::matrix::{self, Cell, Deviation, Path};
+use crate::kit::probes::DEADLINE;
 use meshproof_contract::{Action, Distribution, Outcome, Probe, Unit, port};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Judgement {
     /// A judgement without figures.
     pub fn of(cell: Cell) -> Self {
         Self {
-            may_be_chance: matches!(cell, Cell::Unknown(_) | Cell::Silent(_)),
+            may_be_chance: matches!(cell, Cell::Unknown(_) | Cell::NoAnswer(_)),
             cell,
             figures: Vec::new(),
             quickest: None,
@@ -73,7 +73,7 @@ pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
             "every answer from exactly the pod asked",
             "answered by another pod than the one asked",
         );
-        return Judgement::of(Cell::Deviates(
+        return Judgement::of(Cell::Mismatch(
             deviation.with_detail(format!("{times} times by {identity}")),
         ));
     }
@@ -99,7 +99,7 @@ pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
         times => judge_loss(failures, sent, *lag, times.is_none()),
     };
     Judgement {
-        may_be_chance: !matches!(cell, Cell::Right(_)) && !latencies.is_empty(),
+        may_be_chance: !matches!(cell, Cell::Ok(_)) && !latencies.is_empty(),
         cell,
         figures,
         quickest,
@@ -108,12 +108,12 @@ pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
 
 /// A pair whose quickest round trip is within this is no outlier, whatever the others take.
 const OUTLIER: Duration = Duration::from_millis(20);
-/// How many times the median of its class an outlier's quickest round trip takes.
+/// How many times the median of its locality an outlier's quickest round trip takes.
 const OUTLIER_FACTOR: u64 = 10;
 /// Fewer pairs have no median that one slow node could not make.
 const OUTLIER_PAIRS: usize = 3;
 
-/// For each pair, by its quickest round trip: how it differs from its class, if it is an outlier there. The lower of two medians
+/// For each pair, by its quickest round trip: how it differs from its locality, if it is an outlier there. The lower of two medians
 /// counts, since one node of two is slow in half of the pairs.
 pub fn outliers(quickest: &[Option<u64>]) -> Vec<Option<Deviation>> {
     let mut known: Vec<u64> = quickest.iter().copied().flatten().collect();
@@ -125,7 +125,7 @@ pub fn outliers(quickest: &[Option<u64>]) -> Vec<Option<Deviation>> {
     let limit = (OUTLIER.as_micros() as u64).max(OUTLIER_FACTOR * median);
     let deviation = |time: u64| {
         let ms = |us: u64| us as f64 / 1000.0;
-        let expected = "a quickest round trip of no more than 20 ms, or 10 times the median of the pairs of its class";
+        let expected = "a quickest round trip of no more than 20 ms, or 10 times the median of the pairs of its locality";
         let detail = format!("quickest {:.1} ms, median of the pairs {:.1} ms", ms(time), ms(median));
         Deviation::new(expected, "every packet is held up, unlike those of other pairs").with_detail(detail)
     };
@@ -137,7 +137,7 @@ pub fn outliers(quickest: &[Option<u64>]) -> Vec<Option<Deviation>> {
 
 fn judge_loss(failures: &[(u32, Outcome)], sent: usize, lag: u64, everything: bool) -> Cell {
     let lost = failures.len();
-    if lag > busy::LAG && !everything && !is_scattered(failures) {
+    if lag > cpu_pressure::LAG && !everything && !is_scattered(failures) {
         return Cell::Unknown(format!(
             "the agent fell behind its own schedule by up to {:.0} ms, so {lost} of {sent} lost say nothing about the network",
             lag as f64 / 1000.0
@@ -149,7 +149,7 @@ fn judge_loss(failures: &[(u32, Outcome)], sent: usize, lag: u64, everything: bo
         .unwrap_or_default();
     let share = 100.0 * lost as f64 / sent as f64;
     let deviation = Deviation::new(LOSS, "packets are lost");
-    Cell::Deviates(deviation.with_detail(format!("{lost} of {sent} lost, {share:.1} %{first}")))
+    Cell::Mismatch(deviation.with_detail(format!("{lost} of {sent} lost, {share:.1} %{first}")))
 }
 
 /// Whether losses stand singly, as a lossy path makes them: a queue that overflowed on a busy machine loses in bursts.
@@ -170,7 +170,7 @@ fn judge_latency(times: &Distribution, lag: u64, starved: Option<u64>, limit: Du
     let limit_micros = limit.as_micros() as u64;
     let ms = |us: u64| us as f64 / 1000.0;
     if times.p99 <= limit_micros {
-        return Cell::Right(Some(times.p50));
+        return Cell::Ok(Some(times.p50));
     }
     // A slow path is slow for the quickest packet too; a busy machine delays some.
     if times.min <= limit_micros {
@@ -181,7 +181,7 @@ fn judge_latency(times: &Distribution, lag: u64, starved: Option<u64>, limit: Du
                 "the agent fell behind its own schedule by up to {lag:.0} ms, {nothing}"
             ));
         }
-        if let Some(why) = busy::starved(starved, SPACING * SAMPLES) {
+        if let Some(why) = cpu_pressure::starved(starved, SPACING * SAMPLES) {
             return Cell::Unknown(format!("{why}, {nothing}"));
         }
     }
@@ -190,5 +190,5 @@ fn judge_latency(times: &Distribution, lag: u64, starved: Option<u64>, limit: Du
         limit.as_millis()
     );
     let deviation = Deviation::new(expected, "round trips take too long");
-    Cell::Deviates(deviation.with_detail(format!("p50 {:.1} ms, p99 {:.1} ms", ms(times.p50), ms(times.p99))))
+    Cell::Mismatch(deviation.with_detail(format!("p50 {:.1} ms, p99 {:.1} ms", ms(times.p50), ms(times.p99))))
 }

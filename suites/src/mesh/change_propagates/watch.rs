@@ -1,7 +1,7 @@
 //! How the pods of the near cluster feel a service: who answers them, and until when.
 
-use crate::matrix::place;
-use crate::{probes, wait};
+use crate::kit::matrix::place;
+use crate::kit::{probes, wait};
 use futures::future::join_all;
 use meshproof_contract::{AgentFacts, CheckContext, Outcome, Tally, Target};
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ pub fn tell(
             Seen::Nothing(_) => late.entry("nothing answers".to_owned()).or_default().push(node),
             other => late.entry(describe(other)).or_default().push(node),
         }
-        context.evidence(format!("last seen on {node}: {}", describe(seen)));
+        context.note(format!("last seen on {node}: {}", describe(seen)));
     }
     let seen = last.values().filter(|seen| wanted(seen)).count();
     for (what, nodes) in late {

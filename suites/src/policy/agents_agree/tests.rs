@@ -1,7 +1,7 @@
 //! Agents that agree, and each way in which they do not.
 
 use super::AgentsAgree;
-use crate::fake::{Fake, infra};
+use crate::testing::{Fake, infra};
 use meshproof_contract::CiliumQuery;
 use serde_json::{Value, json};
 

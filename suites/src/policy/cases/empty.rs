@@ -2,7 +2,7 @@
 
 use super::{both_ways, inbound};
 use crate::policy::case::{Case, Family};
-use crate::policy::object::{cilium, cilium_specs};
+use crate::kit::object::policy::{cilium, cilium_specs};
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::json;
 

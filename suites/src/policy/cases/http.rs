@@ -3,7 +3,7 @@
 use crate::policy::actor::Actor;
 use crate::policy::case::{Case, Family};
 use crate::policy::cell::{Ask, Cell, GET};
-use crate::policy::object::cilium;
+use crate::kit::object::policy::cilium;
 use crate::policy::scene::Scene;
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};

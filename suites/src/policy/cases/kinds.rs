@@ -2,7 +2,7 @@
 
 use super::{both_ways, inbound, other_namespace};
 use crate::policy::case::{Case, Family};
-use crate::policy::object::{cluster_wide, kubernetes};
+use crate::kit::object::policy::{cluster_wide, kubernetes};
 use crate::policy::scene::Scene;
 use crate::policy::ward::LABEL;
 use meshproof_contract::{CheckText, ClaimKind, Scope};

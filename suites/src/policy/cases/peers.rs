@@ -2,7 +2,7 @@
 
 use super::{both_ways, inbound, other_namespace, outbound};
 use crate::policy::case::{Case, Family};
-use crate::policy::object::cilium;
+use crate::kit::object::policy::cilium;
 use crate::policy::scene::Scene;
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};

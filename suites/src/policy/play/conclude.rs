@@ -35,7 +35,7 @@ pub fn conclude(
             }
             // Closed by the policy as it should be, and closed for ever after.
             (Compared::Right, Compared::Wrong(seen))
-                if row.decision.expected != meshproof_policy::Expected::Allowed =>
+                if row.decision.expected != meshproof_oracle::Expected::Allowed =>
             {
                 let expected = format!("open again within {} s of the policy's deletion", limit.as_secs());
                 groups

@@ -3,7 +3,7 @@
 use super::Row;
 use crate::policy::actor::{Actor, mesh_name};
 use meshproof_contract::{ClusterName, Environment};
-use meshproof_policy::{Endpoint, Party, parse};
+use meshproof_oracle::{Endpoint, Party, parse};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

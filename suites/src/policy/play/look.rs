@@ -2,10 +2,10 @@
 
 use super::Row;
 use crate::policy::cell::Compared;
-use crate::probes;
+use crate::kit::probes;
 use futures::future::join_all;
 use meshproof_contract::{AgentId, Distribution, Environment, Outcome};
-use meshproof_policy::Expected;
+use meshproof_oracle::Expected;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

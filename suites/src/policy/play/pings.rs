@@ -5,7 +5,7 @@ use super::Row;
 use super::look::{Pace, Round, look};
 use crate::policy::cell::{Ask, Cell, Compared};
 use meshproof_contract::{AgentId, CheckContext};
-use meshproof_policy::{Decision, Expected};
+use meshproof_oracle::{Decision, Expected};
 use std::collections::BTreeSet;
 
 /// For each row whether it is a ping of an agent that could try none of its pings, while all else that it asked was answered.

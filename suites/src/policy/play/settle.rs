@@ -7,7 +7,7 @@ use crate::policy::cell::Compared;
 use crate::policy::enforced_within;
 use crate::policy::scene::Scene;
 use meshproof_contract::{CheckContext, ObjectRef};
-use meshproof_policy::Expected;
+use meshproof_oracle::Expected;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};

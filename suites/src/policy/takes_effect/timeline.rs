@@ -164,7 +164,7 @@ mod tests {
                 outcome: Outcome::Timeout { timing },
             },
             'e' => StreamResult::Bad {
-                outcome: crate::fake::local_error(),
+                outcome: crate::testing::local_error(),
             },
             _ => StreamResult::Bad {
                 outcome: Outcome::Refused { timing },

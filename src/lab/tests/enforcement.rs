@@ -1,0 +1,39 @@
+//! Policies as a user of the lab meets them: objects over the API, and packets of pods that pass or do not.
+//! `harness = false`, since this very executable is also the engine and the agents.
+
+#![cfg(target_os = "linux")]
+
+#[path = "lab/client.rs"]
+#[allow(dead_code)]
+mod client;
+#[path = "enforcement/place.rs"]
+mod place;
+#[path = "enforcement/tests.rs"]
+mod tests;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use meshproof_lab::{AGENT_SUBCOMMAND, ENGINE_SUBCOMMAND, LabIsolation};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_deref().and_then(|word| word.to_str()) {
+        Some(ENGINE_SUBCOMMAND) => return meshproof_lab::engine_main(arguments),
+        Some(AGENT_SUBCOMMAND) => return meshproof_agent::run(arguments),
+        _ => {}
+    }
+    let mut arguments = Arguments::from_args();
+    // Two cores, and each test boots two clusters.
+    arguments.test_threads = Some(1);
+    let possible = meshproof_lab::probe(LabIsolation::Auto);
+    let required = std::env::var_os("MESHPROOF_REQUIRE_LAB").is_some_and(|value| value == "1");
+    if let (Err(why), false) = (&possible, required) {
+        eprintln!("the lab's tests are ignored: {why}");
+    }
+    let ignored = possible.is_err() && !required;
+    let trials = tests::ALL
+        .iter()
+        .map(|(name, test)| Trial::test(*name, move || test().map_err(Into::into)).with_ignored_flag(ignored));
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}

@@ -1,0 +1,13 @@
+//! What suites are made of: matrices of probes, waiting, commands to run next, and Cilium's, DNS's and the API's views.
+//!
+//! The kit knows the contract and no suite.
+
+pub mod cilium;
+pub mod cpu_pressure;
+pub mod dns;
+pub mod matrix;
+pub mod next_steps;
+pub mod object;
+pub mod probes;
+pub mod unique_name;
+pub mod wait;

@@ -1,0 +1,4 @@
+//! Questions to cluster DNS, and what its zone must hold.
+
+pub mod question;
+pub mod zone;

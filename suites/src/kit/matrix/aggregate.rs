@@ -1,0 +1,276 @@
+//! Turns the cells of a matrix into as few findings as tell the whole truth: all pairs, a node's pairs, then single ones.
+
+use super::control::broken_part;
+use super::{Cell, Deviation, Judged, Path, Paths, place};
+use crate::kit::next_steps;
+use meshproof_contract::evidence::{self, CellOutcome, Row};
+use meshproof_contract::{CheckContext, Evidence, NodeLabel, Tally, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a matrix is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Wording {
+    /// What went over the paths: `HTTP`.
+    pub what: &'static str,
+    /// What the right cells showed, after "n of m pairs": `answered, each by the pod asked`.
+    pub right: &'static str,
+    /// Name under which each right cell's time is recorded.
+    pub figure: Option<&'static str>,
+}
+
+/// Single pairs listed one by one; more are counted.
+const LISTED: usize = 12;
+
+/// Tallies every cell, leaves the matrix as evidence and the times as figures.
+pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, judged: &[Judged], tally: &mut Tally) {
+    let hint = broken_part(context, paths, judged).await;
+    let facts = context.environment.facts();
+    for why in &paths.missing {
+        tally.unknown(why.clone());
+    }
+    leave_rows(context, wording, judged);
+
+    let right = judged.iter().filter(|j| matches!(j.cell, Cell::Ok(_))).count();
+    if right > 0 {
+        let (what, how, all) = (wording.what, wording.right, judged.len());
+        tally.witness(format!("{what}, {}: {right} of {all} pairs {how}", paths.describe()));
+    }
+    if let Some(figure) = wording.figure {
+        for j in judged {
+            if let Cell::Ok(Some(micros)) = j.cell {
+                context.measure(figure, j.path.to_string(), micros as f64, Unit::Microseconds);
+            }
+        }
+    }
+    for (why, at) in unknowns(judged) {
+        tally.unknown(match at.as_slice() {
+            [one] => format!("{one}: {why}"),
+            [first, rest @ ..] => format!("{first} and {} more pairs: {why}", rest.len()),
+            [] => why,
+        });
+    }
+    for group in groups(judged) {
+        let mut left: Vec<&Judged> = group.cells.clone();
+        let total = left.len() == judged.len() && judged.len() > 1;
+        let tell = |subject: String, cells: &[&Judged], tally: &mut Tally| {
+            tally.finding(
+                subject,
+                group.deviation.expected.clone(),
+                observed(
+                    group.deviation,
+                    cells,
+                    judged.len() - group.cells.len(),
+                    hint.as_deref(),
+                ),
+            );
+            if let Some(first) = cells.first() {
+                for command in next_steps::for_path(&facts, &first.path) {
+                    context.suggest(command);
+                }
+            }
+        };
+        if total {
+            tell(
+                format!("{}: all {} pairs {}", wording.what, left.len(), paths.describe()),
+                &left,
+                tally,
+            );
+            continue;
+        }
+        for (side, word) in [(source as fn(&Path) -> String, "from"), (target, "to")] {
+            for node in left.iter().map(|j| side(&j.path)).collect::<BTreeSet<_>>() {
+                let of_node = judged.iter().filter(|j| side(&j.path) == node).count();
+                let (here, rest): (Vec<&Judged>, Vec<&Judged>) = left.iter().partition(|j| side(&j.path) == node);
+                if here.len() == of_node && of_node > 1 {
+                    tell(
+                        format!(
+                            "{}: all {of_node} pairs {word} {node} ({})",
+                            wording.what,
+                            paths.describe()
+                        ),
+                        &here,
+                        tally,
+                    );
+                    left = rest;
+                }
+            }
+        }
+        for one in left.iter().take(LISTED) {
+            tell(format!("{}: {}", wording.what, one.path), &[one], tally);
+        }
+        if left.len() > LISTED {
+            let more = &left[LISTED..];
+            tell(format!("{}: {} more pairs", wording.what, more.len()), more, tally);
+        }
+    }
+}
+
+fn source(path: &Path) -> String {
+    place(&path.from)
+}
+fn target(path: &Path) -> String {
+    place(&path.to)
+}
+
+fn observed(deviation: &Deviation, cells: &[&Judged], others: usize, hint: Option<&str>) -> String {
+    let mut text = deviation.symptom.clone();
+    if let Some(first) = cells.first()
+        && let Cell::NoAnswer(d) | Cell::Mismatch(d) = &first.cell
+        && let Some(detail) = &d.detail
+    {
+        match cells.len() {
+            1 => text.push_str(&format!(" ({detail})")),
+            _ => text.push_str(&format!(" ({}: {detail})", first.path)),
+        }
+    }
+    if let Some(hint) = hint {
+        text.push_str(&format!("; {hint}"));
+    }
+    if others > 0 {
+        text.push_str(&format!("; {others} other pairs do not show this"));
+    }
+    text
+}
+
+struct Group<'a> {
+    deviation: &'a Deviation,
+    cells: Vec<&'a Judged>,
+}
+
+fn groups(judged: &[Judged]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for j in judged {
+        let (Cell::NoAnswer(d) | Cell::Mismatch(d)) = &j.cell else {
+            continue;
+        };
+        match groups
+            .iter_mut()
+            .find(|g| g.deviation.expected == d.expected && g.deviation.symptom == d.symptom)
+        {
+            Some(group) => group.cells.push(j),
+            None => groups.push(Group {
+                deviation: d,
+                cells: vec![j],
+            }),
+        }
+    }
+    groups
+}
+
+fn unknowns(judged: &[Judged]) -> BTreeMap<String, Vec<String>> {
+    let mut reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for j in judged {
+        if let Cell::Unknown(why) = &j.cell {
+            reasons.entry(why.clone()).or_default().push(j.path.to_string());
+        }
+    }
+    reasons
+}
+
+/// One row of evidence for each node that asks.
+fn leave_rows(context: &CheckContext, wording: Wording, judged: &[Judged]) {
+    let mut rows: BTreeMap<NodeLabel, Vec<evidence::Cell>> = BTreeMap::new();
+    for j in judged {
+        rows.entry(NodeLabel::from(&j.path.from)).or_default().push(evidence_of(j));
+    }
+    for (from, cells) in rows {
+        context.evidence(Evidence::Row(Row {
+            what: wording.what.to_owned(),
+            from,
+            cells,
+        }));
+    }
+}
+
+fn evidence_of(judged: &Judged) -> evidence::Cell {
+    let seen = |d: &Deviation| Some(d.detail.clone().unwrap_or_else(|| d.symptom.clone()));
+    let (outcome, micros, detail) = match &judged.cell {
+        Cell::Ok(micros) => (CellOutcome::Ok, *micros, None),
+        Cell::NoAnswer(d) => (CellOutcome::NoAnswer, None, seen(d)),
+        Cell::Mismatch(d) => (CellOutcome::Mismatch, None, seen(d)),
+        Cell::Unknown(why) => (CellOutcome::Unknown, None, Some(why.clone())),
+    };
+    evidence::Cell {
+        to: NodeLabel::from(&judged.path.to),
+        outcome,
+        value: micros.map(|micros| micros as f64),
+        unit: micros.map(|_| Unit::Microseconds),
+        detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fake;
+    use crate::kit::matrix::{Locality, WorkloadPair};
+    use meshproof_contract::{Instance, Verdict, verdict::Finding};
+    use std::sync::Arc;
+
+    const WORDING: Wording = Wording {
+        what: "HTTP",
+        right: "answered",
+        figure: None,
+    };
+
+    async fn findings(broken: impl Fn(&Path) -> bool) -> Vec<Finding> {
+        let fake = Arc::new(Fake::healthy());
+        let instance = Instance::Direction {
+            from: "infra".into(),
+            to: "apps".into(),
+        };
+        let paths = Paths::of(&fake.facts, &instance, Locality::OtherCluster, WorkloadPair::PODS).expect("paths");
+        let judged: Vec<Judged> = paths
+            .list
+            .iter()
+            .map(|path| Judged {
+                path: path.clone(),
+                cell: if broken(path) {
+                    Cell::NoAnswer(Deviation::new("an answer", "no answer"))
+                } else {
+                    Cell::Ok(Some(900))
+                },
+            })
+            .collect();
+        let mut tally = Tally::new();
+        conclude(&CheckContext::new(fake, instance), &paths, WORDING, &judged, &mut tally).await;
+        match tally.verdict() {
+            Verdict::Fail { findings } => findings,
+            other => panic!("expected findings, got {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn nine_broken_pairs_are_one_finding() {
+        let found = findings(|_| true).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].subject, "HTTP: all 9 pairs infra -> apps");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_all_failures_share_is_named() {
+        let found = findings(|p| p.from.node.as_str() == "infra-2").await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].subject, "HTTP: all 3 pairs from infra-2 (infra -> apps)");
+        assert!(found[0].observed.contains("6 other pairs"), "{}", found[0].observed);
+        let found = findings(|p| p.to.node.as_str() == "apps-3").await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].subject, "HTTP: all 3 pairs to apps-3 (infra -> apps)");
+    }
+
+    #[tokio::test]
+    async fn an_odd_pair_is_told_singly_beside_a_broken_node() {
+        let found = findings(|p| {
+            p.from.node.as_str() == "infra-2" || (p.from.node.as_str() == "infra-1" && p.to.node.as_str() == "apps-1")
+        })
+        .await;
+        let subjects: Vec<&str> = found.iter().map(|f| f.subject.as_str()).collect();
+        assert_eq!(
+            subjects,
+            [
+                "HTTP: all 3 pairs from infra-2 (infra -> apps)",
+                "HTTP: infra-1 -> apps-1"
+            ]
+        );
+    }
+}

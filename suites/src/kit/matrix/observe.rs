@@ -1,0 +1,96 @@
+//! Sends the probes of a matrix: one batch for each agent that asks, all agents at once.
+
+use super::{Cell, Judged, Path};
+use futures::future::join_all;
+use meshproof_contract::{AgentId, CheckContext, Environment, EnvironmentError, Outcome, Probe, Unit};
+use std::collections::BTreeMap;
+
+/// What one path showed: an outcome for each of its probes, or why there is none.
+pub type Seen = Result<Vec<Outcome>, EnvironmentError>;
+
+/// The outcomes for each path, in their order.
+pub async fn observe(environment: &dyn Environment, paths: &[Path], probes: impl Fn(&Path) -> Vec<Probe>) -> Vec<Seen> {
+    let mut rows: BTreeMap<&AgentId, Vec<(usize, Vec<Probe>)>> = BTreeMap::new();
+    for (index, path) in paths.iter().enumerate() {
+        rows.entry(&path.from.id).or_default().push((index, probes(path)));
+    }
+    let answers = join_all(rows.into_iter().map(|(agent, row)| async move {
+        let batch: Vec<Probe> = row.iter().flat_map(|(_, probes)| probes.iter().cloned()).collect();
+        let asked = batch.len();
+        let outcomes = environment.probe(agent, batch).await.and_then(|outcomes| {
+            if outcomes.len() == asked {
+                Ok(outcomes)
+            } else {
+                Err(EnvironmentError::AgentGone {
+                    agent: agent.clone(),
+                    reason: format!("it answered {} of {asked} probes of a batch", outcomes.len()),
+                })
+            }
+        });
+        (row, outcomes)
+    }))
+    .await;
+
+    let mut seen: Vec<Option<Seen>> = paths.iter().map(|_| None).collect();
+    for (row, outcomes) in answers {
+        match outcomes {
+            Ok(outcomes) => {
+                let mut rest = outcomes.into_iter();
+                for (index, probes) in row {
+                    seen[index] = Some(Ok(rest.by_ref().take(probes.len()).collect()));
+                }
+            }
+            Err(error) => {
+                for (index, _) in row {
+                    seen[index] = Some(Err(error.clone()));
+                }
+            }
+        }
+    }
+    seen.into_iter()
+        .map(|s| s.expect("every path belongs to the row of its own agent"))
+        .collect()
+}
+
+/// Observes and judges every path; those that were silent are looked at once more, with other probes, before that counts.
+///
+/// A single lost packet must not turn a functional check red, since loss has a check of its own. How many paths needed the
+/// second look is left as a figure, so that it is measured and not hidden.
+pub async fn probe_with_retry(
+    context: &CheckContext,
+    paths: &[Path],
+    first: impl Fn(&Path) -> Vec<Probe>,
+    again: impl Fn(&Path) -> Vec<Probe>,
+    judge: impl Fn(&Path, &[Outcome]) -> Cell,
+) -> Vec<Judged> {
+    let judged = |path: &Path, seen: &Seen| Judged {
+        path: path.clone(),
+        cell: match seen {
+            Ok(outcomes) => judge(path, outcomes),
+            Err(error) => Cell::Unknown(error.to_string()),
+        },
+    };
+    let environment = context.environment.as_ref();
+    let seen = observe(environment, paths, first).await;
+    let mut cells: Vec<Judged> = paths.iter().zip(&seen).map(|(path, seen)| judged(path, seen)).collect();
+
+    let silent: Vec<usize> = (0..cells.len())
+        .filter(|i| matches!(cells[*i].cell, Cell::NoAnswer(_)))
+        .collect();
+    if !silent.is_empty() {
+        let paths: Vec<Path> = silent.iter().map(|i| cells[*i].path.clone()).collect();
+        let seen = observe(environment, &paths, again).await;
+        let mut recovered = 0;
+        for (index, (path, seen)) in silent.iter().zip(paths.iter().zip(&seen)) {
+            let second = judged(path, seen);
+            if matches!(second.cell, Cell::Ok(_)) {
+                recovered += 1;
+                context.note(format!("{path}: silent at the first look, right at the second"));
+            }
+            cells[*index] = second;
+        }
+        context.measure("second_looks", "", silent.len() as f64, Unit::Count);
+        context.measure("second_looks_recovered", "", f64::from(recovered), Unit::Count);
+    }
+    cells
+}

@@ -1,0 +1,4 @@
+//! Objects of the API: those that are read, and those that checks apply.
+
+pub mod pod;
+pub mod policy;

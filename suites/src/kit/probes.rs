@@ -1,0 +1,104 @@
+//! The probes that several checks send, with their deadlines.
+
+use crate::kit::matrix::Path;
+use meshproof_contract::probe::{Connection, Search};
+use meshproof_contract::{Action, Probe, RecordType, Target, Transport, port};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Deadline of a connection or a datagram's echo. The slowest mesh that meets the service levels answers in half of it, and
+/// it leaves time for one retransmission of anything but the first packet.
+pub const DEADLINE: Duration = Duration::from_millis(1000);
+
+/// Deadline of a DNS question: shorter than the five seconds after which resolvers ask again, longer than a slow server needs.
+const QUESTION: Duration = Duration::from_secs(2);
+/// Deadline of a question that walks the search domains, each of which is a question.
+const SEARCHED_QUESTION: Duration = Duration::from_secs(5);
+
+/// The page of an agent that says who it is.
+pub const IDENTITY_PAGE: &str = "/";
+/// The page of an agent that sends back the body.
+pub const ECHO_PAGE: &str = "/echo";
+
+/// One GET that the agent answers with its identity.
+pub fn http_get(path: &Path) -> Probe {
+    http_get_from(path.target(port::HTTP))
+}
+
+/// One GET to an address or a name.
+pub fn http_get_from(to: Target) -> Probe {
+    Probe::once(
+        Action::Http {
+            to,
+            method: "GET".to_owned(),
+            path: IDENTITY_PAGE.to_owned(),
+            headers: Vec::new(),
+            body: 0,
+            connection: Connection::New,
+        },
+        DEADLINE,
+    )
+}
+
+/// One POST of `body` bytes that must come back.
+pub fn http_echo(path: &Path, body: u32, deadline: Duration) -> Probe {
+    Probe::once(
+        Action::Http {
+            to: path.target(port::HTTP),
+            method: "POST".to_owned(),
+            path: ECHO_PAGE.to_owned(),
+            headers: Vec::new(),
+            body,
+            connection: Connection::New,
+        },
+        deadline,
+    )
+}
+
+/// One TCP connection over which `payload` bytes must come back.
+pub fn tcp_echo(path: &Path, payload: u32, deadline: Duration) -> Probe {
+    Probe::once(
+        Action::TcpEcho {
+            to: path.target(port::TCP),
+            payload,
+        },
+        deadline,
+    )
+}
+
+/// One datagram that must come back.
+pub fn udp_echo(path: &Path, payload: u32) -> Probe {
+    Probe::once(
+        Action::UdpEcho {
+            to: path.target(port::UDP),
+            payload,
+        },
+        DEADLINE,
+    )
+}
+
+/// One DNS question for the name as it stands.
+pub fn dns(name: &str, record: RecordType, server: Option<SocketAddr>, transport: Transport) -> Probe {
+    question(name, record, server, transport, Search::Absolute)
+}
+
+/// One DNS question as an application asks it: search domains and `ndots` of the pod apply.
+pub fn dns_search(name: &str, record: RecordType, transport: Transport) -> Probe {
+    question(name, record, None, transport, Search::ResolvConf)
+}
+
+fn question(name: &str, record: RecordType, server: Option<SocketAddr>, transport: Transport, search: Search) -> Probe {
+    Probe::once(
+        Action::Dns {
+            name: name.to_owned(),
+            record,
+            server,
+            transport,
+            search,
+        },
+        match search {
+            Search::Absolute => QUESTION,
+            Search::ResolvConf => SEARCHED_QUESTION,
+        },
+    )
+}

@@ -1,0 +1,240 @@
+//! What a probe meets: a rule, or else a network that delivers everything to exactly the agent asked.
+
+use super::{Fake, topology};
+use meshproof_contract::outcome::Timing;
+use meshproof_contract::{Action, AgentFacts, DnsAnswer, DnsCode, Identity, Outcome, Probe, facts::PodNetwork, port};
+use std::net::IpAddr;
+
+/// One try of a probe, as rules see it.
+pub struct Ask<'a> {
+    fake: &'a Fake,
+    pub from: &'a AgentFacts,
+    /// The agent at the target's address; none for services and DNS.
+    pub to: Option<&'a AgentFacts>,
+    pub action: &'a Action,
+    /// Number in its series.
+    pub number: u32,
+    /// Number of the batch that the asking agent was sent.
+    pub batch: u32,
+}
+
+fn timing(total: u64) -> Timing {
+    Timing {
+        total,
+        ..Timing::default()
+    }
+}
+pub fn timeout() -> Outcome {
+    Outcome::Timeout {
+        timing: timing(1_000_000),
+    }
+}
+pub fn local_error() -> Outcome {
+    Outcome::LocalError {
+        reason: "no sockets left".to_owned(),
+    }
+}
+pub fn dns_records(answers: Vec<DnsAnswer>) -> Outcome {
+    dns(DnsCode::NoError, answers, 300)
+}
+pub fn dns_answer(address: IpAddr) -> Outcome {
+    dns_records(vec![DnsAnswer::Address(address)])
+}
+pub fn dns_code(code: DnsCode) -> Outcome {
+    dns(code, Vec::new(), 300)
+}
+pub(super) fn dns(code: DnsCode, answers: Vec<DnsAnswer>, total: u64) -> Outcome {
+    Outcome::Dns {
+        code,
+        answers,
+        server: IpAddr::from([10, 96, 0, 10]),
+        timing: timing(total),
+    }
+}
+pub fn identity_of(cluster: &str, node: &str, workload: &str) -> Identity {
+    Identity {
+        cluster: cluster.to_owned(),
+        node: node.to_owned(),
+        namespace: "meshproof".to_owned(),
+        pod: format!("{workload}-{node}"),
+    }
+}
+fn identity(agent: &AgentFacts) -> Identity {
+    Identity {
+        namespace: agent.namespace.clone(),
+        ..identity_of(agent.id.cluster.as_str(), agent.node.as_str(), &agent.workload)
+    }
+}
+
+impl Ask<'_> {
+    pub fn to_node(&self) -> Option<&str> {
+        self.to.map(|to| to.node.as_str())
+    }
+    pub fn node_address(&self, agent: &AgentFacts) -> IpAddr {
+        let nodes = self.fake.facts.clusters.iter().flat_map(|c| &c.nodes);
+        nodes
+            .into_iter()
+            .find(|n| n.name == agent.node)
+            .expect("the agent's node")
+            .addresses[0]
+    }
+    /// The healthy answer.
+    pub fn answered(&self) -> Outcome {
+        let served_by = self.to.map(identity);
+        let crosses = self.to.is_some_and(|to| to.id.cluster != self.from.id.cluster);
+        let total = if crosses {
+            self.fake.mesh_latency
+        } else {
+            self.fake.latency
+        };
+        let (status, bytes) = match self.action {
+            Action::Http { body, .. } => (Some(200), *body),
+            Action::TcpEcho { payload, .. } | Action::UdpEcho { payload, .. } => (None, *payload),
+            _ => (None, 0),
+        };
+        Outcome::Answered {
+            served_by,
+            source: Some(self.from.address),
+            address: None,
+            status,
+            bytes: u64::from(bytes),
+            timing: timing(u64::from(total)),
+        }
+    }
+    /// The healthy answer, so many microseconds late.
+    pub fn answered_after(&self, micros: u64) -> Outcome {
+        let mut outcome = self.answered();
+        if let Outcome::Answered { timing, .. } = &mut outcome {
+            timing.total = micros;
+        }
+        outcome
+    }
+    /// Some DNS answer, after so many microseconds.
+    pub fn resolved_after(&self, micros: u64) -> Outcome {
+        dns(DnsCode::NoError, vec![DnsAnswer::Address(self.from.address)], micros)
+    }
+    fn changed(&self, change: impl FnOnce(&mut Option<Identity>, &mut Option<IpAddr>, &mut u64)) -> Outcome {
+        let mut outcome = self.answered();
+        if let Outcome::Answered {
+            served_by,
+            source,
+            bytes,
+            ..
+        } = &mut outcome
+        {
+            change(served_by, source, bytes);
+        }
+        outcome
+    }
+    pub fn answered_as(&self, who: Identity) -> Outcome {
+        self.changed(|served_by, _, _| *served_by = Some(who))
+    }
+    pub fn answered_by_cluster(&self, cluster: &str) -> Outcome {
+        self.answered_as(identity_of(cluster, &format!("{cluster}-1"), "server"))
+    }
+    pub fn answered_from(&self, address: IpAddr) -> Outcome {
+        self.changed(|_, source, _| *source = Some(address))
+    }
+    pub fn answered_without_source(&self) -> Outcome {
+        self.changed(|_, source, _| *source = None)
+    }
+    pub fn answered_with_bytes(&self, count: u64) -> Outcome {
+        self.changed(|_, _, bytes| *bytes = count)
+    }
+}
+
+impl Fake {
+    pub(super) fn outcome(&self, from: &AgentFacts, probe: &Probe, batch: u32) -> Outcome {
+        if probe.count == 1 {
+            return self.one(from, &probe.action, 0, batch);
+        }
+        let (mut latencies, mut failures, mut served_by) = (Vec::new(), Vec::new(), Vec::<(Identity, u32)>::new());
+        for number in 0..probe.count {
+            let outcome = self.one(from, &probe.action, number, batch);
+            if !outcome.is_success() {
+                failures.push((number, outcome));
+                continue;
+            }
+            latencies.push(outcome.total().unwrap_or_default() as u32);
+            if let Some(who) = outcome.served_by() {
+                match served_by.iter_mut().find(|(known, _)| known == who) {
+                    Some((_, times)) => *times += 1,
+                    None => served_by.push((who.clone(), 1)),
+                }
+            }
+        }
+        Outcome::Series {
+            latencies,
+            failures,
+            served_by,
+            lag: self.lag,
+            starved: self.starved,
+        }
+    }
+
+    fn one(&self, from: &AgentFacts, action: &Action, number: u32, batch: u32) -> Outcome {
+        let host = match action {
+            Action::TcpConnect { to }
+            | Action::TcpEcho { to, .. }
+            | Action::Http { to, .. }
+            | Action::UdpEcho { to, .. }
+            | Action::PathMtu { to } => to.clone(),
+            _ => meshproof_contract::Target::new("", 0),
+        };
+        let to = self.facts.agents.iter().find(|a| {
+            let shift = if a.network == PodNetwork::Host {
+                port::HOST_OFFSET
+            } else {
+                0
+            };
+            a.address.to_string() == host.host && (port::HTTP..=port::UDP).contains(&host.port.wrapping_sub(shift))
+        });
+        let ask = Ask {
+            fake: self,
+            from,
+            to,
+            action,
+            number,
+            batch,
+        };
+        if let Some(outcome) = self.rules.iter().find_map(|rule| rule(&ask)) {
+            return outcome;
+        }
+        match action {
+            Action::Dns {
+                name,
+                record,
+                server,
+                search,
+                ..
+            } => self.resolve(from, name, *record, *server, *search),
+            Action::PathMtu { .. } if to.is_some() => Outcome::PathMtu {
+                largest: 1420,
+                route: 1420,
+                device: 1500,
+                blackhole: None,
+                reported: None,
+            },
+            Action::IcmpEcho { to, .. } if self.facts.agents.iter().any(|a| &a.address == to) => ask.answered(),
+            _ if to.is_some() => ask.answered(),
+            _ => self.service(&ask, &host.host),
+        }
+    }
+
+    /// A global service: backends here by its selector, and those of the other cluster once the mesh has learnt of them.
+    fn service(&self, ask: &Ask<'_>, address: &str) -> Outcome {
+        let refused = Outcome::Refused { timing: timing(300) };
+        let cluster = ask.from.id.cluster.as_str();
+        let Some(name) = self.objects.service_at(cluster, address) else {
+            return refused;
+        };
+        if self.objects.has_backends(cluster, &name, super::AT_ONCE) {
+            return ask.answered_by_cluster(cluster);
+        }
+        let other = topology::other(cluster);
+        if self.objects.has_backends(other, &name, self.mesh) {
+            return ask.answered_by_cluster(other);
+        }
+        refused
+    }
+}
