@@ -8,22 +8,19 @@ use std::{collections::BTreeMap, fmt::Write};
 /// The report as metrics.
 pub fn metrics(report: &RunReport) -> String {
     let mut out = Exposition::default();
-    out.family("meshproof_run_info", "Which run this is; always 1.");
+    out.family("meshproof_run_info", "The run; the value is always 1.");
     let run = [
         ("run", report.run.to_string()),
         ("version", report.version.clone()),
         ("verdict", report.verdict.clone()),
     ];
     out.sample("meshproof_run_info", &run, 1.0);
-    out.family(
-        "meshproof_run_exit_code",
-        "Exit code of the run: 0 is green, and nothing else is.",
-    );
+    out.family("meshproof_run_exit_code", "Exit code of the run; only 0 means success.");
     out.sample("meshproof_run_exit_code", &[], f64::from(report.exit_code));
     if let Some(started) = report.started {
         out.family(
             "meshproof_run_start_timestamp_seconds",
-            "When the run started, in seconds since 1970.",
+            "Start of the run as a Unix timestamp.",
         );
         out.sample(
             "meshproof_run_start_timestamp_seconds",
@@ -31,10 +28,13 @@ pub fn metrics(report: &RunReport) -> String {
             started.as_millisecond() as f64 / 1e3,
         );
     }
-    out.family("meshproof_run_duration_seconds", "From the first to the last event.");
+    out.family(
+        "meshproof_run_duration_seconds",
+        "Time from the first to the last event of the run.",
+    );
     out.sample("meshproof_run_duration_seconds", &[], report.seconds);
 
-    out.family("meshproof_trials", "Trials by suite and verdict.");
+    out.family("meshproof_trials", "Number of trials by suite and verdict.");
     for suite in &report.suites {
         let c = suite.counts;
         for (verdict, number) in [
@@ -52,7 +52,7 @@ pub fn metrics(report: &RunReport) -> String {
     }
     out.family(
         "meshproof_trial_verdict",
-        "Verdict of a trial: 1 pass, 0 fail, NaN inconclusive; skipped ones are absent.",
+        "Verdict of a trial: 1 pass, 0 fail, NaN inconclusive; skipped trials are absent.",
     );
     for trial in report.trials() {
         let value = match trial.verdict {
@@ -63,7 +63,7 @@ pub fn metrics(report: &RunReport) -> String {
         };
         out.sample("meshproof_trial_verdict", &labels(trial), value);
     }
-    out.family("meshproof_trial_duration_seconds", "How long a trial took.");
+    out.family("meshproof_trial_duration_seconds", "Duration of a trial.");
     for trial in report
         .trials()
         .filter(|trial| !matches!(trial.verdict, Verdict::Skipped { .. }))

@@ -7,12 +7,13 @@ use crate::{
         matrix::{Matrix, matrices},
         statistics::statistics,
     },
-    model::{Counts, RunReport, SuiteReport, TrialReport},
+    model::{RunReport, SuiteReport, TrialReport},
 };
 use askama::Template;
 use meshproof_contract::{
     Evidence, Exit, Finding, Verdict,
     evidence::Command,
+    run_state::Counts,
     text::{capitalized, counted, duration},
 };
 
@@ -20,6 +21,8 @@ use meshproof_contract::{
 #[template(path = "report.html")]
 pub(super) struct Page<'a> {
     pub(super) report: &'a RunReport,
+    /// Whose claims were not the operators' own.
+    notice: Option<String>,
     /// `good`, `bad` or `unsure`.
     class: &'static str,
     mark: &'static str,
@@ -28,9 +31,9 @@ pub(super) struct Page<'a> {
     when: String,
     took: String,
     share: Vec<Share>,
-    failed: Vec<Red<'a>>,
+    failed: Vec<RedTrial<'a>>,
     /// Of the same reason each.
-    inconclusive: Vec<Vec<Red<'a>>>,
+    inconclusive: Vec<Vec<RedTrial<'a>>>,
     matrices: Vec<Figure>,
     plots: Vec<Figure>,
     statistics: Vec<[String; 6]>,
@@ -46,19 +49,19 @@ struct Share {
     word: &'static str,
 }
 
-/// A trial that is told in full.
-struct Red<'a> {
+/// A red trial, shown in full.
+struct RedTrial<'a> {
     trial: &'a TrialReport,
     class: &'static str,
     took: String,
     why: String,
-    deviations: Vec<Deviation<'a>>,
+    findings: Vec<SameFindings<'a>>,
     commands: Vec<&'a Command>,
     evidence: Vec<&'a Evidence>,
 }
 
-/// Deviations that differ in their subject only.
-struct Deviation<'a> {
+/// Findings that differ in their subject only.
+struct SameFindings<'a> {
     subjects: Vec<String>,
     expected: &'a str,
     observed: &'a str,
@@ -77,10 +80,10 @@ struct Suite<'a> {
     tally: String,
     took: String,
     open: bool,
-    trials: Vec<Line<'a>>,
+    trials: Vec<TrialLine<'a>>,
 }
 
-struct Line<'a> {
+struct TrialLine<'a> {
     class: &'static str,
     mark: &'static str,
     word: &'static str,
@@ -100,6 +103,7 @@ impl<'a> Page<'a> {
         let axis = Axis::of(report.facts.as_ref());
         Self {
             report,
+            notice: report.live_claims_notice().map(|notice| capitalized(&notice)),
             class,
             mark,
             title: capitalized(&report.verdict),
@@ -110,7 +114,7 @@ impl<'a> Page<'a> {
             took: duration(report.seconds),
             share: share(report.counts),
             failed: report.failed().into_iter().map(red).collect(),
-            inconclusive: unsure(report),
+            inconclusive: by_reason(report),
             matrices: figures(report, &axis),
             plots: plots(report, &axis)
                 .into_iter()
@@ -152,7 +156,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The matrices, those with something wrong first.
+/// The matrices, those with failures first.
 fn figures(report: &RunReport, axis: &Axis) -> Vec<Figure> {
     let mut found: Vec<Matrix<'_>> = report.suites.iter().flat_map(|suite| matrices(suite, axis)).collect();
     found.sort_by_key(|matrix| (matrix.wrong() == 0, matrix.unknown() == 0));
@@ -172,8 +176,8 @@ fn share(counts: Counts) -> Vec<Share> {
     .collect()
 }
 
-fn red(trial: &TrialReport) -> Red<'_> {
-    let mut deviations: Vec<Deviation<'_>> = Vec::new();
+fn red(trial: &TrialReport) -> RedTrial<'_> {
+    let mut same: Vec<SameFindings<'_>> = Vec::new();
     if let Verdict::Fail { findings } = &trial.verdict {
         for Finding {
             subject,
@@ -182,12 +186,12 @@ fn red(trial: &TrialReport) -> Red<'_> {
         } in findings
         {
             let subject = subject.replace(" -> ", " → ");
-            match deviations
+            match same
                 .iter_mut()
-                .find(|d| d.expected == expected && d.observed == observed)
+                .find(|s| s.expected == expected && s.observed == observed)
             {
                 Some(same) => same.subjects.push(subject),
-                None => deviations.push(Deviation {
+                None => same.push(SameFindings {
                     subjects: vec![subject],
                     expected,
                     observed,
@@ -195,7 +199,7 @@ fn red(trial: &TrialReport) -> Red<'_> {
             }
         }
     }
-    Red {
+    RedTrial {
         trial,
         class: class(&trial.verdict),
         took: duration(trial.seconds),
@@ -203,7 +207,7 @@ fn red(trial: &TrialReport) -> Red<'_> {
             Verdict::Inconclusive { why } => why.clone(),
             _ => String::new(),
         },
-        deviations,
+        findings: same,
         commands: trial.commands().collect(),
         evidence: trial.observations().collect(),
     }
@@ -215,8 +219,8 @@ fn heading(name: &str) -> String {
 }
 
 /// Inconclusive trials by their reason: one agent that is away is one thing to look at, however many checks need it.
-fn unsure(report: &RunReport) -> Vec<Vec<Red<'_>>> {
-    let mut groups: Vec<Vec<Red<'_>>> = Vec::new();
+fn by_reason(report: &RunReport) -> Vec<Vec<RedTrial<'_>>> {
+    let mut groups: Vec<Vec<RedTrial<'_>>> = Vec::new();
     for item in report.inconclusive().into_iter().map(red) {
         match groups.iter_mut().find(|group| group[0].why == item.why) {
             Some(group) => group.push(item),
@@ -229,9 +233,9 @@ fn unsure(report: &RunReport) -> Vec<Vec<Red<'_>>> {
 fn matrix(matrix: &Matrix<'_>) -> Figure {
     let (wrong, unknown, pairs) = (matrix.wrong(), matrix.unknown(), matrix.pairs());
     let (class, seen) = match (wrong, unknown) {
-        (0, 0) => ("good", format!("all {pairs} pairs right")),
-        (0, n) => ("unsure", format!("{n} of {pairs} could not be told")),
-        (n, _) => ("bad", format!("{n} of {pairs} wrong")),
+        (0, 0) => ("good", format!("all {pairs} pairs ok")),
+        (0, n) => ("unsure", format!("{n} of {pairs} pairs unknown")),
+        (n, _) => ("bad", format!("{n} of {pairs} pairs failed")),
     };
     let unit = match matrix.scale() {
         Some(scale) if !scale.symbol.is_empty() => format!(", in {}", scale.symbol),
@@ -270,7 +274,7 @@ fn suite(suite: &SuiteReport) -> Suite<'_> {
     }
 }
 
-fn line(trial: &TrialReport) -> Line<'_> {
+fn line(trial: &TrialReport) -> TrialLine<'_> {
     let (mark, word) = match trial.verdict {
         Verdict::Pass { .. } => ("✓", "passed"),
         Verdict::Fail { .. } => ("✕", "failed"),
@@ -279,14 +283,14 @@ fn line(trial: &TrialReport) -> Line<'_> {
     };
     let seen = match &trial.verdict {
         Verdict::Pass { witnesses } => witnesses.iter().map(|w| w.what.as_str()).collect::<Vec<_>>().join("; "),
-        _ => trial.headline(),
+        _ => trial.verdict.headline(),
     };
-    Line {
+    TrialLine {
         class: class(&trial.verdict),
         mark,
         word,
         title: &trial.title,
-        name: trial.short_name(),
+        name: trial.trial.short(),
         seen: seen.replace(" -> ", " → "),
         took: duration(trial.seconds),
     }
