@@ -230,14 +230,16 @@ mod tests {
             assert!(families.contains(name), "sample without its family: {line}");
             assert!(samples.insert(series), "sample twice: {line}");
         }
+        let pair = "from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"";
+        let latency = format!("{{check=\"connectivity::latency\",{pair}");
         for expected in [
-            "meshproof_run_exit_code 1",
-            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1",
-            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0",
-            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN",
-            "meshproof_round_trip_seconds{check=\"connectivity::latency\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\",quantile=\"0.99\"} 0.004164",
-            "meshproof_round_trip_samples{check=\"connectivity::latency\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"} 1000",
-            "meshproof_path_mtu_bytes{check=\"connectivity::path_mtu\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"} 1420",
+            "meshproof_run_exit_code 1".to_owned(),
+            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1".to_owned(),
+            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0".to_owned(),
+            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN".to_owned(),
+            format!("meshproof_round_trip_seconds{latency},quantile=\"0.99\"}} 0.004164"),
+            format!("meshproof_round_trip_samples{latency}}} 1000"),
+            format!("meshproof_path_mtu_bytes{{check=\"connectivity::path_mtu\",{pair}}} 1420"),
         ] {
             assert!(text.lines().any(|line| line == expected), "missing: {expected}\n{text}");
         }
