@@ -1,11 +1,13 @@
 //! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's words, each of which can be broken.
 
+mod captures;
 mod cilium;
 mod kube;
 mod network;
 mod resolver;
 mod topology;
 
+pub use captures::Captures;
 pub use kube::{NODE_PORT, mesh_pod};
 pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 
@@ -60,6 +62,7 @@ pub struct Fake {
     refused_kinds: BTreeSet<&'static str>,
     apply_refused: bool,
     objects: Objects,
+    captures: captures::Running,
     /// Batches that each agent was sent in this run of a check.
     batches: Arc<Mutex<BTreeMap<AgentId, u32>>>,
 }
@@ -116,6 +119,7 @@ impl Fake {
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
             objects,
+            captures: captures::Running::default(),
             batches: Arc::default(),
         }
     }
@@ -243,6 +247,11 @@ impl Fake {
     }
     pub fn apply_refused(mut self) -> Self {
         self.apply_refused = true;
+        self
+    }
+    /// Agents can capture on this network.
+    pub fn captures(mut self, network: Arc<dyn Captures>) -> Self {
+        self.captures = captures::Running::on(network);
         self
     }
     pub fn object(self, cluster: &str, object: Value) -> Self {
@@ -384,14 +393,16 @@ impl Environment for Fake {
     async fn stop_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
         unknown_here(&agent.cluster, "stop a stream")
     }
-    async fn start_capture(&self, agent: &AgentId, _: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
-        unknown_here(&agent.cluster, "start a capture")
+    async fn start_capture(&self, agent: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        let started = self.captures.start(spec);
+        started.map_or_else(|| unknown_here(&agent.cluster, "start a capture"), Ok)
     }
     async fn collect_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
         unknown_here(&agent.cluster, "collect a capture")
     }
-    async fn stop_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
-        unknown_here(&agent.cluster, "stop a capture")
+    async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        let report = self.captures.stop(agent, capture);
+        report.map_or_else(|| unknown_here(&agent.cluster, "stop a capture"), Ok)
     }
     async fn disrupt(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
         unknown_here(cluster, "disrupt")
