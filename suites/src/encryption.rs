@@ -69,3 +69,9 @@ const TRAFFIC_NEEDS: Needs = Needs {
     scenario: Some(SCENARIO),
     ..STATUS_NEEDS
 };
+
+/// The healthy world of the suite's tests.
+#[cfg(test)]
+pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    tests::world::World::healthy().environment()
+}

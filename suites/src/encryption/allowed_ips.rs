@@ -71,7 +71,7 @@ impl Check for AllowedIps {
                   node. Any address that is neither the node's nor in its pod CIDRs is a finding.",
             control: "Every node must have an agent that shows its peers; otherwise the check is inconclusive. \
                       A peer without allowed IPs is a finding; encryption::peers_complete reports missing peers.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg bpf ipcache \
+            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache \
                        list` on the node in the finding: allowed IPs follow the ipcache. Too few drop traffic; too \
                        many let a node use addresses of others.",
         }

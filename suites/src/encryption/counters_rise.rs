@@ -30,7 +30,7 @@ impl Check for CountersRise {
             control: "Only delivered exchanges count; an undelivered one is inconclusive. So is a counter that fell, \
                       which means that an agent or device restarted.",
             when_red: "The traffic bypassed the tunnel; encryption::pod_traffic shows the packets. Run `kubectl \
-                       --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg encrypt status` on both \
+                       --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` on both \
                        nodes.",
         }
     }

@@ -36,7 +36,7 @@ impl Check for PeersComplete {
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT get ciliumnode NODE -o yaml` of the missing node (annotation \
                        network.cilium.io/wg-pub-key), then the agent's log on the node in the finding: `kubectl \
-                       --context CONTEXT -n kube-system logs POD -c cilium-agent | grep -i wireguard`.",
+                       --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent | grep -i wireguard`.",
         }
     }
     fn scope(&self) -> Scope {

@@ -46,7 +46,7 @@ impl Check for StrictMode {
             control: "The controls of encryption::pod_traffic in the same window: markers sent in plaintext on purpose \
                       must be seen, and what the same pods send to pods of other nodes must arrive as ciphertext. \
                       Without an unannounced address the check is inconclusive.",
-            when_red: "The evidence shows the packet. Run `kubectl --context CONTEXT -n kube-system exec POD \
+            when_red: "The evidence shows the packet. Run `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
                        -c cilium-agent -- cilium-dbg config -a | grep -i strict` on that node: the ConfigMap takes \
                        effect only after the agents restart; packets with the node's address as source were \
                        masqueraded first (`enable-bpf-masquerade`).",

@@ -8,8 +8,8 @@ use crate::{
     testing::{Ask, Fake, local_error},
 };
 use meshproof_contract::{
-    Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, DnsCode, Evidence,
-    Facts, Identity, Instance, Outcome, Timing, capture::DeviceCapture, evidence::Packet, facts::PodNetwork,
+    Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, DnsCode, Environment,
+    Evidence, Facts, Identity, Instance, Outcome, Timing, capture::DeviceCapture, evidence::Packet, facts::PodNetwork,
 };
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
@@ -134,7 +134,7 @@ impl World {
 
     /// Runs the check; the packets that it leaves as evidence.
     pub async fn packets(self, check: &dyn Check, instance: Instance) -> Vec<Packet> {
-        let context = CheckContext::new(Arc::new(self.fake()), instance);
+        let context = CheckContext::new(self.environment(), instance);
         check.run(&context).await;
         let evidence = context.take_notes().evidence.into_iter();
         let packets = evidence.filter_map(|one| match one {
@@ -142,6 +142,11 @@ impl World {
             _ => None,
         });
         packets.collect()
+    }
+
+    /// The world as checks see it.
+    pub fn environment(self) -> Arc<dyn Environment> {
+        Arc::new(self.fake())
     }
 
     /// The test world of all suites with this one's wire in it.
