@@ -1,24 +1,4 @@
-//! What the catalogue says of a fault.
-
-use super::{CATALOGUE, Fault};
-use std::fmt;
-
-/// One entry of the catalogue.
-#[derive(Clone, Copy, Debug)]
-pub struct FaultSpec {
-    /// The fault.
-    pub fault: Fault,
-    /// Its name, in kebab case, as checks and `meshproof prove` use it.
-    pub name: &'static str,
-    /// What is wrong while it is in force, in one line.
-    pub what: &'static str,
-    /// The layer of the lab that is wrong.
-    pub layer: Layer,
-    /// The suites that it concerns.
-    pub suites: &'static [&'static str],
-    /// Where it acts.
-    pub scope: Scope,
-}
+//! Where in the lab a fault acts.
 
 /// A layer of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,28 +49,4 @@ pub enum Scope {
     Mesh,
     /// The first DNS replica, by name, of the first cluster.
     FirstDnsReplica,
-}
-
-impl Fault {
-    /// The fault of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        CATALOGUE.iter().find(|spec| spec.name == name).map(|spec| spec.fault)
-    }
-
-    /// Its entry in the catalogue.
-    pub fn spec(self) -> &'static FaultSpec {
-        // The catalogue is made from the same list as the enum, in the same order.
-        &CATALOGUE[self as usize]
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        self.spec().name
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
