@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
 use meshproof_contract::{ClusterName, Consent, Exit, NodeName, OutsideFacts, Thresholds};
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NODES, NodeGrace,
-    OUTSIDE_NAMES, RunningLab, Topology, fault_catalogue, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, LAB_SUBCOMMAND, LabOptions, LaunchError, NODES, NodeGrace,
+    EXTERNAL_HOSTS, RunningLab, Topology, fault_catalogue, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 pub fn hidden_role() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     match args.next()?.to_str()? {
-        ENGINE_SUBCOMMAND => Some(meshproof_lab::engine_main(args)),
+        LAB_SUBCOMMAND => Some(meshproof_lab::lab_main(args)),
         AGENT_SUBCOMMAND => Some(meshproof_agent::run(args)),
         _ => None,
     }
@@ -132,7 +132,7 @@ fn outside() -> Vec<OutsideFacts> {
         name: name.to_owned(),
         port: 80,
     };
-    OUTSIDE_NAMES.into_iter().map(facts).collect()
+    EXTERNAL_HOSTS.into_iter().map(facts).collect()
 }
 
 /// The lab's switches, used as an operator uses a hypervisor's.
