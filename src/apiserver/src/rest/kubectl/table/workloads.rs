@@ -1,11 +1,9 @@
 //! The columns of workload controllers.
 
+use super::{Column, Printer, age, columns, count, created, items, or_none, selector, text};
+use crate::{object::Object, resource::ResourceDef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::{Column, Printer, age, columns, count, created, items, or_none, selector, text};
-use crate::object::Object;
-use crate::resource::ResourceDef;
 
 pub(super) fn printer(def: &ResourceDef) -> Option<Printer> {
     let numbers = |mut columns: Vec<Column>, which: std::ops::Range<usize>| {

@@ -1,19 +1,18 @@
 //! SPDY/3.1 as far as `kubectl` and client-go need it for exec and port-forward: a connection that carries streams with
 //! headers. Flow control is left out, as it is by their library (moby/spdystream).
 
-use std::collections::BTreeMap;
-
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf};
-use tokio::sync::mpsc;
-
-use crate::streams::Duplex;
-
 mod frame;
 mod headers;
 
+use crate::streams::Duplex;
+use bytes::{Bytes, BytesMut};
 use frame::Frame;
 use headers::Compression;
+use std::collections::BTreeMap;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf},
+    sync::mpsc,
+};
 
 /// Frames on their way before a sender waits.
 const QUEUE: usize = 32;
@@ -162,12 +161,12 @@ async fn read(mut reader: ReadHalf<Duplex>, frames: mpsc::Sender<Frame>, opened:
 
 #[cfg(test)]
 mod tests {
+    use super::{frame::Frame, headers::Compression};
     use bytes::{Bytes, BytesMut};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::mpsc;
-
-    use super::frame::Frame;
-    use super::headers::Compression;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::mpsc,
+    };
 
     /// Reads frames as a client does.
     async fn next(io: &mut tokio::io::DuplexStream, buffer: &mut BytesMut, compression: &mut Compression) -> Frame {

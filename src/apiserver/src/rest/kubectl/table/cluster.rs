@@ -1,11 +1,9 @@
 //! The columns of nodes, namespaces, configuration, rights and events.
 
+use super::{Column, Printer, age, columns, count, created, items, or_none, text};
+use crate::{object::Object, resource::ResourceDef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::{Column, Printer, age, columns, count, created, items, or_none, text};
-use crate::object::Object;
-use crate::resource::ResourceDef;
 
 pub(super) fn printer(def: &ResourceDef) -> Option<Printer> {
     let plain = |names: &str, cells: fn(&Object) -> Vec<Value>| {

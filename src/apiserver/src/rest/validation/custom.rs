@@ -1,12 +1,12 @@
-//! Whether a body is an object of its custom resource, by the schema of the definition: unknown fields are taken out, values
-//! of the wrong type are refused, as `k8s.io/apiextensions-apiserver` does. Of a schema it reads types, properties, items
-//! and enumerations; `required` and the combinations (`anyOf`) are not checked.
+//! Bodies of custom resources, by the schema of the definition, as `k8s.io/apiextensions-apiserver` does. Of a schema
+//! it reads types, properties, items and enumerations; `required` and the combinations (`anyOf`) are not checked.
 
+use crate::{
+    error::{ApiError, Cause, CauseKind},
+    resource::ResourceDef,
+    rest::query::FieldValidation,
+};
 use serde_json::Value;
-
-use crate::error::{ApiError, Cause, CauseKind};
-use crate::resource::ResourceDef;
-use crate::rest::query::FieldValidation;
 
 const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
@@ -115,13 +115,13 @@ fn mismatch(schema: &Value, expected: &str, value: &Value) -> Option<&'static st
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     fn visited(value: Value) -> (Value, Vec<String>, Vec<String>) {
         let text = json!({"type": "string"});
-        let port = json!({"type": "object", "properties": {"port": text, "protocol": {"type": "string", "enum": ["TCP", "UDP"]}}});
+        let protocol = json!({"type": "string", "enum": ["TCP", "UDP"]});
+        let port = json!({"type": "object", "properties": {"port": text, "protocol": protocol}});
         let schema = json!({"type": "object", "properties": {
             "ports": {"type": "array", "items": port},
             "labels": {"type": "object", "additionalProperties": text},
@@ -149,10 +149,13 @@ mod tests {
         );
         let (_, _, causes) = visited(json!({"ports": [{"port": 80, "protocol": "XYZ"}], "labels": {"a": true}}));
         assert_eq!(causes.len(), 3, "{causes:?}");
-        assert!(causes.contains(
-            &"spec.ports[0].port: Invalid value: \"integer\": spec.ports[0].port in body must be of type string: \"integer\""
-                .to_owned()
-        ));
+        assert!(
+            causes.contains(
+                &"spec.ports[0].port: Invalid value: \"integer\": spec.ports[0].port in body must be of type string: \
+              \"integer\""
+                    .to_owned()
+            )
+        );
         assert!(causes.contains(
             &"spec.ports[0].protocol: Unsupported value: \"XYZ\": supported values: \"TCP\", \"UDP\"".to_owned()
         ));

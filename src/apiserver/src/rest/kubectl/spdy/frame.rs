@@ -1,10 +1,8 @@
 //! Frames of SPDY/3.1, to and from bytes. Source: SPDY Protocol, Draft 3.1, sections 2.2 and 2.6.
 
-use std::collections::BTreeMap;
-
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-
 use super::headers::Compression;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::collections::BTreeMap;
 
 const VERSION: u16 = 3;
 const CONTROL: u32 = 0x8000_0000;
@@ -13,7 +11,7 @@ const FLAG_END: u8 = 1;
 /// The longest frame taken. Clients send a few kilobytes at a time.
 const LONGEST: usize = 4 * 1024 * 1024;
 
-/// What a frame says, as far as it matters here.
+/// The content of a frame, as far as it matters here.
 #[derive(Debug)]
 pub(super) enum Frame {
     /// SYN_STREAM.
@@ -43,9 +41,9 @@ pub(super) enum Frame {
     Ignored,
 }
 
-/// Why bytes are no frames.
+/// Why bytes cannot be read as frames.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::rest::stream) enum FrameError {
+pub(super) enum FrameError {
     /// Longer than any client sends.
     #[error("a frame of {0} bytes is too long")]
     TooLong(usize),
@@ -180,15 +178,15 @@ fn put_length(bytes: &mut BytesMut, end: bool, length: usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::{Compression, Frame};
     use bytes::{Bytes, BytesMut};
     use proptest::prelude::*;
-
-    use super::{Compression, Frame};
 
     proptest! {
         #[test]
         fn frames_survive_any_cut(
-            payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..6), cut in 1..20usize,
+            payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..6),
+            cut in 1..20usize,
         ) {
             let (mut out, mut into) = (Compression::new(), Compression::new());
             let mut wire = Vec::new();

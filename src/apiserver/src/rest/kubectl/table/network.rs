@@ -1,11 +1,9 @@
 //! The columns of services and what stands around them.
 
+use super::{Printer, columns, created, items, labels, or_none, selector, text};
+use crate::{object::Object, resource::ResourceDef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::{Printer, columns, created, items, labels, or_none, selector, text};
-use crate::object::Object;
-use crate::resource::ResourceDef;
 
 /// How many addresses a cell shows before it says how many more there are.
 const SHOWN: usize = 3;

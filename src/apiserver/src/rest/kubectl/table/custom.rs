@@ -1,9 +1,8 @@
 //! The columns of custom resources, from their definitions' `additionalPrinterColumns` and JSON paths.
 
-use serde_json::{Value, json};
-
 use super::{Column, Printer, age, created};
 use crate::resource::ResourceDef;
+use serde_json::{Value, json};
 
 pub(super) fn printer(def: &ResourceDef) -> Printer {
     let mut columns = vec![Column::name()];
@@ -172,10 +171,9 @@ fn unescaped_name(text: &str) -> (String, usize) {
 
 #[cfg(test)]
 mod tests {
+    use super::{find, plain};
     use proptest::prelude::*;
     use serde_json::json;
-
-    use super::{find, plain};
 
     #[test]
     fn paths_of_printer_columns() {

@@ -1,19 +1,18 @@
 //! OpenAPI, as much as clients need: which parameters writes take (so that `kubectl` leaves validation to the server),
 //! and schemas down to spec and status, for custom resources the ones of their definitions.
 
-use std::sync::Arc;
-
+use crate::{
+    error::ApiError,
+    resource::{ResourceDef, Verbs, api_version, names::CUSTOM_RESOURCE_DEFINITIONS},
+    rest::{call::Call, render},
+    store::Store,
+};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-use super::{Call, render};
-use crate::error::ApiError;
-use crate::resource::names::CUSTOM_RESOURCE_DEFINITIONS;
-use crate::resource::{ResourceDef, Verbs, api_version};
-use crate::store::Store;
-
-/// A gnostic `openapi.v2.Document` with `swagger: "2.0"` and nothing else. kubectl up to 1.26 parses it for validation and
-/// skips what it does not find there.
+/// A gnostic `openapi.v2.Document` with `swagger: "2.0"` and nothing else. kubectl up to 1.26 parses it for validation
+/// and skips what it does not find there.
 const GNOSTIC: &[u8] = &[0x0a, 3, b'2', b'.', b'0'];
 
 pub(crate) fn answer(call: &Call, definitions: &[Arc<ResourceDef>], parts: &[&str]) -> Result<Response, ApiError> {
@@ -31,7 +30,8 @@ pub(crate) fn answer(call: &Call, definitions: &[Arc<ResourceDef>], parts: &[&st
             ))
         }
         ["v3"] => {
-            // Clients keep a document as long as its hash is the same: it changes with the definitions, not with objects.
+            // Clients keep a document as long as its hash is the same: it changes with the definitions, not with
+            // objects.
             let definitions_at = call.api.store.all(&CUSTOM_RESOURCE_DEFINITIONS, None);
             let hash = definitions_at
                 .iter()

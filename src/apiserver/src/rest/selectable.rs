@@ -1,8 +1,10 @@
 //! Which fields of which kinds can be selected by. Kubernetes knows a few per kind and refuses the others.
 
-use crate::error::ApiError;
-use crate::resource::ResourceDef;
-use crate::selector::{FieldSelector, LabelSelector};
+use crate::{
+    error::ApiError,
+    resource::ResourceDef,
+    selector::{FieldSelector, LabelSelector},
+};
 
 const POD: &[&str] = &[
     "spec.nodeName",
@@ -46,8 +48,8 @@ pub(super) fn check(def: &ResourceDef, labels: &LabelSelector, fields: &FieldSel
     match fields.fields().find(|field| !common(field) && !known.contains(field)) {
         None => Ok(()),
         Some(field) => Err(ApiError::bad_request(format!(
-            "Unable to find \"{}, Resource={}\" that match label selector \"{labels}\", field selector naming \"{field}\": \
-             field label not supported: {field}",
+            "Unable to find \"{}, Resource={}\" that match label selector \"{labels}\", field selector naming \
+             \"{field}\": field label not supported: {field}",
             def.api_version(),
             def.plural,
         ))),

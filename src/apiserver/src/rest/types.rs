@@ -1,12 +1,11 @@
 //! The built-in types: which fields they have, of which type and with which protobuf number.
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::{collections::HashMap, sync::OnceLock};
 
 const SCHEMA: &str = include_str!("types.schema");
 
 /// A field of a message.
-pub(super) struct Field {
+pub(in crate::rest) struct Field {
     /// Its JSON name; empty when the fields of its message are inlined.
     pub name: &'static str,
     pub repeated: Repeated,
@@ -15,7 +14,7 @@ pub(super) struct Field {
 
 /// Whether a field is a list or a map from strings.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeated {
+pub(in crate::rest) enum Repeated {
     No,
     List,
     Map,
@@ -23,7 +22,7 @@ pub(super) enum Repeated {
 
 /// The type of a field's values.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(in crate::rest) enum Kind {
     Text,
     Integer,
     Boolean,
@@ -35,7 +34,7 @@ pub(super) enum Kind {
 type Messages = HashMap<&'static str, HashMap<u64, Field>>;
 
 /// Every message by name, such as `core.Pod`, with its fields by number.
-pub(super) fn messages() -> &'static Messages {
+pub(in crate::rest) fn messages() -> &'static Messages {
     static MESSAGES: OnceLock<Messages> = OnceLock::new();
     MESSAGES.get_or_init(|| {
         let lines = SCHEMA.lines().filter(|line| !line.starts_with('#'));
@@ -68,7 +67,7 @@ fn field(text: &'static str) -> Option<(u64, Field)> {
 }
 
 /// The name of the message of a kind.
-pub(super) fn message_of(api_version: &str, kind: &str) -> String {
+pub(in crate::rest) fn message_of(api_version: &str, kind: &str) -> String {
     if kind == "DeleteOptions" {
         return "meta.DeleteOptions".to_owned();
     }
@@ -82,7 +81,7 @@ pub(super) fn message_of(api_version: &str, kind: &str) -> String {
 }
 
 /// Types whose JSON is not an object of their fields.
-pub(super) const SPECIAL: [&str; 9] = [
+pub(in crate::rest) const SPECIAL: [&str; 9] = [
     "meta.Time",
     "meta.MicroTime",
     "meta.Duration",

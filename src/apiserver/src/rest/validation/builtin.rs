@@ -1,16 +1,15 @@
-//! Whether a body is an object of its built-in type: unknown fields and values of the wrong type. Unknown fields are taken
-//! out, for Kubernetes does not store them either.
+//! Bodies of built-in types, by the table of types.
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
-
+use crate::{
+    error::ApiError,
+    resource::ResourceDef,
+    rest::{
+        query::FieldValidation,
+        types::{Kind, Repeated, SPECIAL, message_of, messages},
+    },
+};
 use serde_json::{Map, Value};
-
-use super::custom;
-use super::types::{Kind, Repeated, SPECIAL, message_of, messages};
-use crate::error::ApiError;
-use crate::resource::ResourceDef;
-use crate::rest::query::FieldValidation;
+use std::{collections::HashMap, sync::OnceLock};
 
 type Names = HashMap<&'static str, HashMap<&'static str, (Repeated, Kind)>>;
 
@@ -33,18 +32,14 @@ fn flattened(message: &str) -> HashMap<&'static str, (Repeated, Kind)> {
     fields
 }
 
-/// Checks a body, and takes out what its type does not have. The warnings to be sent; 400 for a wrong type, and in strict
-/// validation for unknown fields.
-pub(crate) fn check(
+/// Checks a body; 400 for a wrong type, and in strict validation for unknown fields.
+pub(super) fn check(
     def: &ResourceDef,
     object: &mut Value,
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
-    if def.is_custom() {
-        return custom::check(def, object, validation);
-    }
     let message = message_of(&def.api_version(), &def.kind);
-    let Some((message, _)) = names().get_key_value(message.as_str()).filter(|_| !def.is_custom()) else {
+    let Some((message, _)) = names().get_key_value(message.as_str()) else {
         return Ok(Vec::new());
     };
     let refuse = |why: String| {
@@ -192,12 +187,13 @@ fn shown(kind: Kind) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::check;
-    use crate::resource::names::{CONFIG_MAPS, DEPLOYMENTS, PODS};
-    use crate::rest::query::FieldValidation::{self, Strict, Warn};
-    use crate::store::Store;
+    use crate::{
+        resource::names::{CONFIG_MAPS, DEPLOYMENTS, PODS},
+        rest::query::FieldValidation::{self, Strict, Warn},
+        store::Store,
+    };
+    use serde_json::{Value, json};
 
     fn checked(object: Value, validation: FieldValidation) -> Result<(Value, Vec<String>), String> {
         let store = Store::new();
@@ -213,8 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_told_and_taken_out() {
-        let pod = json!({"kind": "Pod", "spec": {"containers": [{"name": "c", "imag": "x"}], "volumes": [{"name": "v", "emptyDir": {}}]}});
+    fn unknown_fields_are_reported_and_taken_out() {
+        let pod = json!({"kind": "Pod", "spec": {
+            "containers": [{"name": "c", "imag": "x"}], "volumes": [{"name": "v", "emptyDir": {}}],
+        }});
         let (kept, warnings) = checked(pod.clone(), Warn).expect("only a warning");
         assert_eq!(warnings, ["unknown field \"spec.containers[0].imag\""]);
         assert_eq!(
@@ -224,7 +222,8 @@ mod tests {
         let error = checked(pod, Strict).expect_err("strict");
         assert_eq!(
             error,
-            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \"spec.containers[0].imag\""
+            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: unknown field \
+             \"spec.containers[0].imag\""
         );
     }
 

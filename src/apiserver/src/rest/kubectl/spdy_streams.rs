@@ -1,24 +1,30 @@
-//! Exec and port-forward on the streams of a SPDY connection, be it the upgraded connection itself (`Upgrade: SPDY/3.1`,
-//! what client-go's SPDY executor and dialer speak) or one tunnelled through a WebSocket (kubectl since 1.31).
-
-use std::collections::HashMap;
-
-use axum::extract::ws::{Message, WebSocket};
-use axum::response::Response;
-use bytes::{Bytes, BytesMut};
-use futures::stream::FuturesUnordered;
-use futures::{SinkExt, StreamExt};
-use http_body_util::BodyExt;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::mpsc;
+//! Exec and port-forward on the streams of a SPDY connection, be it the upgraded connection itself (`Upgrade:
+//! SPDY/3.1`, what client-go's SPDY executor and dialer speak) or one tunnelled through a WebSocket (kubectl since
+//! 1.31).
 
 use super::spdy::{self, Output, Stream};
-use super::{failure, farewell};
-use crate::error::ApiError;
-use crate::object::Object;
-use crate::rest::{Api, Call};
-use crate::streams::{Duplex, Exec};
+use crate::{
+    error::ApiError,
+    object::Object,
+    rest::{
+        call::{Api, Call},
+        websocket::farewell,
+    },
+    streams::{Duplex, Exec},
+};
+use axum::{
+    extract::ws::{Message, WebSocket},
+    response::Response,
+};
+use bytes::{Bytes, BytesMut};
+use futures::{SinkExt, StreamExt, stream::FuturesUnordered};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use std::collections::HashMap;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    sync::mpsc,
+};
 
 /// Bytes that a pipe holds before its writer waits.
 const PIPE: usize = 64 * 1024;
@@ -28,7 +34,7 @@ const OPENED: usize = 8;
 const OPENING: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// True when the request asks for a SPDY connection rather than a WebSocket.
-pub(super) fn is_wanted(call: &Call) -> bool {
+pub(in crate::rest) fn is_wanted(call: &Call) -> bool {
     let header = call
         .request
         .headers()
@@ -38,7 +44,7 @@ pub(super) fn is_wanted(call: &Call) -> bool {
 }
 
 /// Answers 101 and hands the connection to `serve`. 403 when the client does not speak `protocol`.
-pub(super) fn upgrade<F>(
+pub(in crate::rest) fn upgrade<F>(
     call: &mut Call,
     protocol: &'static str,
     serve: impl FnOnce(Duplex) -> F + Send + 'static,
@@ -79,7 +85,7 @@ where
 }
 
 /// The bytes inside the messages of a WebSocket, as a connection for `serve`.
-pub(super) async fn tunnel<F: Future<Output = ()>>(socket: WebSocket, serve: impl FnOnce(Duplex) -> F) {
+pub(in crate::rest) async fn tunnel<F: Future<Output = ()>>(socket: WebSocket, serve: impl FnOnce(Duplex) -> F) {
     let (here, there) = tokio::io::duplex(PIPE);
     let (mut reader, mut writer) = tokio::io::split(here);
     let (mut sink, mut source) = socket.split();
@@ -115,7 +121,7 @@ pub(super) async fn tunnel<F: Future<Output = ()>>(socket: WebSocket, serve: imp
 }
 
 /// Port-forward: for every connection of the client an error stream and a data stream with the same `requestid`.
-pub(super) async fn forward(io: Duplex, api: &Api, pod: &Object) {
+pub(in crate::rest) async fn forward(io: Duplex, api: &Api, pod: &Object) {
     let (opened, mut streams) = mpsc::channel(OPENED);
     let mut errors: HashMap<String, Stream> = HashMap::new();
     let mut connections = FuturesUnordered::new();
@@ -182,7 +188,7 @@ async fn copy_out(reader: &mut (impl tokio::io::AsyncRead + Unpin), output: &Out
 }
 
 /// Exec: one stream for each of error, stdin, stdout and stderr that was asked for (`v4.channel.k8s.io`).
-pub(super) async fn exec(
+pub(in crate::rest) async fn exec(
     io: Duplex,
     api: &Api,
     exec: Exec,
@@ -229,8 +235,8 @@ pub(super) async fn exec(
             () = feed => return,
         };
         let status = match status {
-            Ok(status) => super::exec::rendered(&status),
-            Err(error) => failure(&error),
+            Ok(status) => status.to_status(),
+            Err(error) => error.to_status(),
         };
         let _ = errors.output.send(Bytes::from(status.to_string())).await;
         errors.output.finish().await;

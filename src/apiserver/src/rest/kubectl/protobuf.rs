@@ -1,19 +1,20 @@
-//! Protobuf bodies into JSON. `kubectl` since 1.32 sends what it makes itself (`create configmap`, `auth can-i`) in this
-//! form. Answers are always JSON, which every client takes as well.
+//! Protobuf bodies into JSON. `kubectl` since 1.32 sends what it makes itself (`create configmap`, `auth can-i`) in
+//! this form. Answers are always JSON, which every client takes as well.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::{
+    error::ApiError,
+    rest::types::{Field, Kind, Repeated, message_of, messages},
+    time,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-
-use super::types::{Field, Kind, Repeated, message_of, messages};
-use crate::error::ApiError;
 
 /// What `k8s.io/apimachinery` puts before its messages.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// Integers and booleans of which zero and false mean something else than absence (pointers in Go). Others are sent even
-/// when they are not set, and are left out as Go's JSON does.
+/// Integers and booleans of which zero and false mean something else than absence (pointers in Go). Others are sent
+/// even when they are not set, and are left out as Go's JSON does.
 const MEANT: &[&str] = &[
     "activeDeadlineSeconds",
     "allocateLoadBalancerNodePorts",
@@ -59,7 +60,7 @@ const MEANT: &[&str] = &[
 ];
 
 /// The object in a protobuf body; 400 when it is none, 415 when its kind is not known in this form.
-pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
+pub(in crate::rest) fn decode(body: &[u8]) -> Result<Value, ApiError> {
     let wrong = |why: &str| ApiError::bad_request(format!("failed to decode the protobuf body: {why}"));
     let envelope = body
         .strip_prefix(MAGIC)
@@ -82,7 +83,10 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
     }
     let name = message_of(&api_version, &kind);
     let Some((name, _)) = messages().get_key_value(name.as_str()) else {
-        return Err(super::unsupported(&["application/json", "application/yaml"]));
+        return Err(ApiError::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+        ]));
     };
     let mut object = message(name, raw, 0).ok_or_else(|| wrong("a message is truncated or malformed"))?;
     object.insert("apiVersion".to_owned(), json!(api_version));
@@ -198,12 +202,8 @@ fn special(name: &str, bytes: &[u8]) -> Option<Option<Value>> {
                 return Some(Some(Value::Null));
             }
             let time = Timestamp::new(seconds, i32::try_from(nanos).unwrap_or_default()).ok();
-            let format = if name == "meta.Time" {
-                "%Y-%m-%dT%H:%M:%SZ"
-            } else {
-                "%Y-%m-%dT%H:%M:%S.%6fZ"
-            };
-            time.map(|time| json!(time.strftime(format).to_string()))
+            let printed = if name == "meta.Time" { time::at } else { time::at_micros };
+            time.map(|time| json!(printed(time)))
         }
         "quantity.Quantity" => Some(json!(text(1).unwrap_or_else(|| "0".to_owned()))),
         "intstr.IntOrString" => Some(match numbers(1).unwrap_or_default() {
@@ -290,13 +290,13 @@ impl<'a> Wire<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::{MAGIC, decode};
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{MAGIC, decode};
-
     /// `kubectl create configmap a --from-literal=x=1`, as recorded from kubectl 1.33.
-    const CONFIG_MAP: &[u8] = b"k8s\x00\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x1b\x0a\x11\x0a\x01a\x12\x00\x1a\x00\x22\x00\x2a\x002\x008\x00B\x00\x12\x06\x0a\x01x\x12\x011\x1a\x00\x22\x00";
+    const CONFIG_MAP: &[u8] = b"k8s\x00\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x1b\x0a\x11\x0a\x01a\x12\x00\x1a\x00\
+        \x22\x00\x2a\x002\x008\x00B\x00\x12\x06\x0a\x01x\x12\x011\x1a\x00\x22\x00";
 
     #[test]
     fn a_recorded_body_becomes_json() {

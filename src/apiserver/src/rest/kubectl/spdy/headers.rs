@@ -1,10 +1,9 @@
 //! Header blocks: names and values with their lengths, deflated as one stream a direction, with a preset dictionary.
 //! Source: SPDY Protocol, Draft 3.1, section 2.6.10.
 
-use std::collections::BTreeMap;
-
 use bytes::{Buf, BufMut, BytesMut};
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
+use std::collections::BTreeMap;
 
 /// The words at the beginning of the dictionary, each with its length before it.
 const WORDS: &[&str] = &[
@@ -97,7 +96,7 @@ fn dictionary() -> Vec<u8> {
 }
 
 /// The compression of one direction of a connection: reads or writes, not both.
-pub(in crate::rest::stream) struct Compression {
+pub(super) struct Compression {
     inflate: Decompress,
     deflate: Option<Compress>,
 }
@@ -189,9 +188,8 @@ fn text(plain: &mut &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::{Compression, dictionary};
+    use std::collections::BTreeMap;
 
     #[test]
     fn the_dictionary_is_that_of_the_standard() {

@@ -1,19 +1,20 @@
 //! Objects as rows for people (`meta.k8s.io/v1` Table), with the columns that `kubectl get` shows for each kind.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
-use super::render::View;
-use crate::error::ApiError;
-use crate::object::Object;
-use crate::resource::ResourceDef;
-
 mod age;
 mod cluster;
 mod custom;
 mod network;
 mod pods;
 mod workloads;
+
+use crate::{
+    error::ApiError,
+    object::{Object, text},
+    resource::ResourceDef,
+    rest::render::View,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// How much of each object goes with its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,10 +158,6 @@ pub(crate) fn table(view: &View<'_>, include: Include, objects: &[Object], metad
 /// `<none>` where there is nothing to show.
 fn or_none(text: &str) -> Value {
     json!(if text.is_empty() { "<none>" } else { text })
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 fn count(value: &Value) -> i64 {

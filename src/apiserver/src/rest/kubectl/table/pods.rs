@@ -1,12 +1,10 @@
 //! The columns of pods, with the state that `kubectl get pods` derives
 //! (`k8s.io/kubernetes/pkg/printers/internalversion.printPod`).
 
+use super::{Printer, age, columns, count, created, items, or_none, text};
+use crate::{object::Object, resource::ResourceDef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::{Printer, age, columns, count, created, items, or_none, text};
-use crate::object::Object;
-use crate::resource::ResourceDef;
 
 pub(super) fn printer(def: &ResourceDef) -> Option<Printer> {
     (def.group.is_empty() && def.kind == "Pod").then(|| {
@@ -128,10 +126,9 @@ fn initializing(pod: &Object) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::reason;
     use crate::object::Object;
+    use serde_json::{Value, json};
 
     fn shown(status: Value, metadata: Value) -> String {
         reason(&Object::new(json!({"metadata": metadata, "status": status})))
