@@ -1,7 +1,9 @@
 //! The command line: what users type, typed. What it means is decided in `command`.
 
+mod again;
 mod run;
 
+pub use again::{again, again_with};
 pub use meshproof_contract::thresholds::parse_duration as duration;
 use meshproof_lab::NODES;
 pub use run::{Format, PullPolicy, RunArgs, TargetArgs};

@@ -13,11 +13,11 @@ mod report;
 pub mod run;
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, again},
     fatal::Fatal,
 };
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use meshproof_cluster::Live;
 use meshproof_contract::{Consent, Exit, Suite};
 use meshproof_progress::{Progress, Screen};
@@ -34,9 +34,10 @@ pub fn main() -> ExitCode {
     if let Some(code) = crate::session::lab::hidden_role() {
         return code;
     }
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     start_logging(cli.verbose);
-    match dispatch(cli.command) {
+    match dispatch(cli.command, &matches) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(fatal) => {
             eprintln!("meshproof: {fatal}");
@@ -45,9 +46,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<Exit, Fatal> {
+fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, Fatal> {
     match command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(&args, again(matches)),
         #[cfg(target_os = "linux")]
         Command::Lab { command } => lab::lab(&command),
         #[cfg(not(target_os = "linux"))]

@@ -17,7 +17,7 @@ use crate::fatal::Fatal;
 use anyhow::anyhow;
 use consumer::Events;
 use meshproof_cluster::{ClusterEnvironment, Contexts, DeployOptions, Progress, Run, StartError, discover};
-use meshproof_contract::{Environment, Event, Exit, RunId, event::Phase};
+use meshproof_contract::{Environment, Event, Exit, RunId, RunShared, event::Phase};
 use meshproof_scenario::Scenario;
 use place::Place;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Session {
     run: Run,
     environment: Arc<ClusterEnvironment>,
+    shared: Arc<RunShared>,
     events: Events,
 }
 
@@ -63,6 +64,7 @@ impl Session {
             ready_within: place.ready_within,
             thresholds: place.stated.thresholds.clone(),
             outside: place.stated.outside.clone(),
+            generation: place.stated.generation,
             disruptive: place.disruptive.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {
@@ -78,6 +80,7 @@ impl Session {
                 Ok(Self {
                     run,
                     environment,
+                    shared: Arc::default(),
                     events: events.clone(),
                 })
             }
@@ -91,6 +94,11 @@ impl Session {
     /// What checks see.
     pub fn environment(&self) -> Arc<dyn Environment> {
         self.environment.clone()
+    }
+
+    /// What trials on this deployment share, whichever of its runs they belong to.
+    pub fn shared(&self) -> Arc<RunShared> {
+        self.shared.clone()
     }
 
     /// The same with what only the benchmark needs.

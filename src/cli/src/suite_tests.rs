@@ -61,6 +61,7 @@ async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, Fatal> {
     let summary = match opened {
         Ok(session) => {
             let options = RunOptions {
+                shared: session.shared(),
                 jobs: arguments.jobs().unwrap_or(JOBS.into()),
                 limits: LIMITS,
                 fail_fast: false,

@@ -15,7 +15,7 @@ Examples:
   meshproof run --lab --lab-fault udp-dropped               see what red looks like";
 
 /// `meshproof run`
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Eq, Args)]
 pub struct RunArgs {
     /// Only trials whose name contains one of these
     pub filters: Vec<String>,
@@ -84,7 +84,7 @@ pub struct RunArgs {
 }
 
 /// Which clusters.
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Clusters")]
 pub struct TargetArgs {
     /// kubeconfig context of the infra cluster

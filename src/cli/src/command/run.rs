@@ -15,14 +15,13 @@ use crate::{
 };
 use anyhow::Context;
 use meshproof_contract::{
-    ClusterName, Consent, Event, Exit, FaultName, RunId,
+    ClusterName, Consent, Event, Exit, FaultName, Generation, RunId,
     event::{FaultChange, LOG_VERSION, Phase, Shortfall},
 };
 use meshproof_engine::{Filter, Limits, Plan, Printer, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
 use meshproof_report::RunFolder;
 use meshproof_scenario::Scenario;
-use meshproof_suites::policy::generate::Generation;
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -42,6 +41,7 @@ pub const JOBS: u16 = 6;
 
 /// Where and what, decided before anything is touched.
 struct Intent {
+    generation: Generation,
     place: Option<Place>,
     config: Config,
     clusters: Vec<ClusterName>,
@@ -54,20 +54,15 @@ struct Intent {
 }
 
 /// Carries out `meshproof run`.
-pub fn run(args: &RunArgs) -> Result<Exit, Fatal> {
+pub fn run(args: &RunArgs, again: Vec<String>) -> Result<Exit, Fatal> {
     let config = Config::read(args.target.config.as_deref()).map_err(Fatal::usage)?;
     let intent = intent(args, config)?;
-    let usual = Generation::default();
-    meshproof_suites::policy::generate::configure(Generation {
-        count: args.generate.unwrap_or(usual.count),
-        seed: args.seed.unwrap_or(usual.seed),
-    });
     if args.list {
         // A reader that has seen enough (`| head`) is no failure.
         let _ = io::stdout().write_all(intent.plan.list().as_bytes());
         return Ok(Exit::Passed);
     }
-    super::runtime()?.block_on(conduct(args, intent))
+    super::runtime()?.block_on(conduct(args, intent, again))
 }
 
 fn intent(args: &RunArgs, config: Config) -> Result<Intent, Fatal> {
@@ -96,7 +91,12 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, Fatal> {
         exit: error.exit(),
         error: error.into(),
     })?;
+    let usual = Generation::default();
     Ok(Intent {
+        generation: Generation {
+            count: args.generate.unwrap_or(usual.count),
+            seed: args.seed.unwrap_or(usual.seed),
+        },
         place,
         scenarios: scenarios(&plan)?,
         plan,
@@ -137,7 +137,7 @@ pub fn new_run_id() -> RunId {
     RunId::new(format!("{now}-{random:04x}"))
 }
 
-async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
+async fn conduct(args: &RunArgs, intent: Intent, again: Vec<String>) -> Result<Exit, Fatal> {
     let id = new_run_id();
     let folder = RunFolder::create(&intent.report_dir, &id).map_err(Fatal::usage)?;
     let log = folder.event_log().map_err(Fatal::usage)?;
@@ -149,7 +149,7 @@ async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
     let progress = Progress::new(args.format.into(), Surface::detect());
     super::log_above(&progress);
     let (events, consumer) = Consumer::start(progress, Some(log));
-    events.send(started(&id));
+    events.send(started(&id, again));
 
     let outcome = observe(args, &intent, &id, &events, &cancel).await;
     let exit = match outcome {
@@ -176,7 +176,7 @@ async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
 }
 
 /// The first event of a run.
-pub fn started(id: &RunId) -> Event {
+pub fn started(id: &RunId, again: Vec<String>) -> Event {
     Event::RunStarted {
         log_version: LOG_VERSION,
         run: id.clone(),
@@ -184,6 +184,7 @@ pub fn started(id: &RunId) -> Event {
         command: std::iter::once("meshproof".to_owned())
             .chain(std::env::args().skip(1))
             .collect(),
+        again,
     }
 }
 
@@ -233,9 +234,12 @@ async fn check(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Outcome, Fatal> {
-    let session = Session::open(place, id.clone(), &intent.scenarios, events, cancel).await?;
+    let mut place = place.clone();
+    place.stated.generation = intent.generation;
+    let session = Session::open(&place, id.clone(), &intent.scenarios, events, cancel).await?;
     events.phase(Phase::Checking);
     let options = RunOptions {
+        shared: session.shared(),
         jobs: intent.jobs,
         limits: intent.limits,
         fail_fast: intent.fail_fast,

@@ -94,6 +94,7 @@ impl Place {
                 true => self.stated.outside,
                 false => config.outside.clone(),
             },
+            generation: self.stated.generation,
         };
         self
     }

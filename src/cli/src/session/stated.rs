@@ -3,7 +3,7 @@
 use super::consumer::Events;
 use crate::config::Declared;
 use meshproof_cluster::Discovery;
-use meshproof_contract::{OutsideFacts, Thresholds};
+use meshproof_contract::{Generation, OutsideFacts, Thresholds};
 
 /// What the operators say about the clusters of a run.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +14,8 @@ pub struct Stated {
     pub thresholds: Thresholds,
     /// What they name of the world outside the clusters.
     pub outside: Vec<OutsideFacts>,
+    /// How random policies are made.
+    pub generation: Generation,
 }
 
 impl Stated {
@@ -83,7 +85,7 @@ mod tests {
         let stated = Stated {
             claims: config.claims,
             thresholds: Thresholds::default(),
-            outside: Vec::new(),
+            ..Stated::default()
         };
         let mut discovery = Discovery::default();
         discovery.clusters = ["infra", "apps"].map(cluster).into();

@@ -224,6 +224,7 @@ impl Bench {
 
     async fn pass(&self, plan: &Plan) -> Result<Pass, Fatal> {
         let options = RunOptions {
+            shared: self.session.shared(),
             jobs: JOBS.into(),
             limits: LIMITS,
             fail_fast: false,
