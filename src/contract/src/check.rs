@@ -1,7 +1,8 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
 use crate::{
-    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, TrialName, Unit, Verdict,
+    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, Subject, TrialName,
+    Unit, Verdict,
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -188,7 +189,7 @@ impl CheckContext {
         Self { shared, ..self }
     }
     /// Records a figure.
-    pub fn measure(&self, name: &str, subject: impl Into<String>, value: f64, unit: Unit) {
+    pub fn measure(&self, name: &str, subject: impl Into<Subject>, value: f64, unit: Unit) {
         self.record(Measurement {
             name: name.to_owned(),
             subject: subject.into(),
@@ -198,7 +199,7 @@ impl CheckContext {
         });
     }
     /// Records latencies as one figure: its value is the 99th percentile, in microseconds.
-    pub fn measure_latencies(&self, name: &str, subject: impl Into<String>, latencies: Distribution) {
+    pub fn measure_latencies(&self, name: &str, subject: impl Into<Subject>, latencies: Distribution) {
         self.record(Measurement::of_latencies(name, subject, latencies));
     }
     /// Records a figure.

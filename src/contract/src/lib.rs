@@ -40,7 +40,7 @@ pub use exit::Exit;
 pub use facts::{
     AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, Generation, NodeFacts, OutsideFacts, ServiceFacts,
 };
-pub use measure::{Distribution, Measurement, Unit};
+pub use measure::{Distribution, Measurement, Subject, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
 pub use probe::{Action, Probe, RecordType, Search, Target, Transport};

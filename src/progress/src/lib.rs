@@ -9,7 +9,7 @@ mod palette;
 mod progress;
 mod result;
 mod screen;
-mod text;
+mod terminal;
 pub mod view;
 
 pub use palette::Palette;

@@ -1,12 +1,13 @@
 //! Plain lines for pipes and CI logs: one for each event worth telling, with the seconds since the start.
 
 use crate::{
-    text::{duration, phase, tame},
+    terminal::printable,
     view::{View, headline},
 };
 use meshproof_contract::{
     ClusterName, Event, EventRecord, Facts, Verdict,
     event::{FaultChange, Shortfall},
+    text::duration,
 };
 use std::collections::BTreeSet;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 pub(crate) fn lines(record: &EventRecord, view: &View) -> Vec<String> {
     let texts = match &record.event {
         Event::RunStarted { run, version, .. } => vec![format!("meshproof {version}, run {run}")],
-        Event::Phase { phase: began } => vec![phase(*began).to_owned()],
+        Event::Phase { phase } => vec![phase.to_string()],
         Event::Waiting { what } => vec![format!("  {what}")],
         Event::Warning { message } => vec![format!("warning: {message}")],
         Event::FactsFound { facts } => found(facts, &view.live_claims),
@@ -44,7 +45,10 @@ pub(crate) fn lines(record: &EventRecord, view: &View) -> Vec<String> {
         Event::Aborted { reason, .. } => vec![format!("aborted: {reason}")],
     };
     let since = format!("{:>7.1}s  ", view.elapsed(record.at));
-    texts.into_iter().map(|text| since.clone() + &tame(&text)).collect()
+    texts
+        .into_iter()
+        .map(|text| since.clone() + &printable(&text))
+        .collect()
 }
 
 /// Whose claims were not taken from files, as one line; none when all were.

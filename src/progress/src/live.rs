@@ -2,7 +2,7 @@
 
 use crate::{
     palette::Palette,
-    text::{clip, clock, phase, tame},
+    terminal::{clip, clock, printable},
     view::{Stage, Trial, View, headline},
 };
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ pub(crate) fn live(view: &View, now: Timestamp, width: usize, palette: Palette) 
     let width = width.max(20);
     let mut lines = vec![head(view, now, width, palette)];
     if let Some(what) = &view.waiting {
-        lines.push(palette.faint(clip(&format!("  {}", tame(what)), width)));
+        lines.push(palette.faint(clip(&format!("  {}", printable(what)), width)));
     }
     if !view.faults.is_empty() {
         let names: Vec<&str> = view.faults.iter().map(|fault| fault.as_str()).collect();
@@ -38,13 +38,13 @@ pub(crate) fn live(view: &View, now: Timestamp, width: usize, palette: Palette) 
 fn head(view: &View, now: Timestamp, width: usize, palette: Palette) -> String {
     let elapsed = view.elapsed(now);
     let spinner = SPINNER[(elapsed * 10.0) as usize % SPINNER.len()];
-    let phase = view.phase.map_or("starting", phase);
+    let phase = view.phase.map_or("starting".to_owned(), |phase| phase.to_string());
     let clock = clock(elapsed);
     if view.trials.is_empty() {
         return format!(
             "{} {}  {}",
             palette.strong(spinner),
-            palette.strong(phase),
+            palette.strong(&phase),
             palette.faint(clock)
         );
     }
@@ -63,7 +63,7 @@ fn head(view: &View, now: Timestamp, width: usize, palette: Palette) -> String {
     }
     let fixed = 2 + phase.chars().count() + 2 + progress.chars().count() + 2 + clock.chars().count();
     let tally_width: usize = tally.iter().map(|(text, _)| text.chars().count() + 2).sum();
-    let mut line = format!("{} {}  {progress}", palette.strong(spinner), palette.strong(phase));
+    let mut line = format!("{} {}  {progress}", palette.strong(spinner), palette.strong(&phase));
     let bar_width = width.saturating_sub(fixed + tally_width + 2).min(30);
     if bar_width >= 8 {
         line += &format!("  {}", bar(counts.finished(), view.trials.len(), bar_width, palette));
@@ -103,7 +103,7 @@ fn running(view: &View, now: Timestamp, width: usize) -> Vec<String> {
         .take(RUNNING)
         .map(|(since, trial)| {
             let time = format!("{:>6.1} s", now.duration_since(*since).as_secs_f64().max(0.0));
-            clip(&format!("{time}  {}", tame(trial.name.as_str())), width)
+            clip(&format!("{time}  {}", printable(trial.name.as_str())), width)
         })
         .collect();
     if more > 0 {
@@ -128,7 +128,7 @@ fn red(view: &View, width: usize, palette: Palette) -> Vec<String> {
         .take(RED)
         .map(|(_, trial, verdict)| {
             let text = clip(
-                &tame(&format!("{}  {}", trial.name, headline(verdict))),
+                &printable(&format!("{}  {}", trial.name, headline(verdict))),
                 width.saturating_sub(4),
             );
             match verdict {

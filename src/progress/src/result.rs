@@ -3,10 +3,10 @@
 use crate::{
     line::claims_line,
     palette::Palette,
-    text::{duration, tame},
+    terminal::printable,
     view::{Counts, Finished, Trial, View},
 };
-use meshproof_contract::{Exit, Verdict, reproduce};
+use meshproof_contract::{Exit, Verdict, again, text::duration};
 use std::{fmt::Write, path::Path};
 
 /// Findings told of one trial; the reports have all.
@@ -44,7 +44,7 @@ pub(crate) fn result(view: &View, reports: Option<&Path>, detail: Detail, palett
             ));
         }
         for warning in &view.warnings {
-            out.line(format_args!("{} {}", palette.unsure("warning:"), tame(warning)));
+            out.line(format_args!("{} {}", palette.unsure("warning:"), printable(warning)));
         }
         suites(&mut out, view);
     }
@@ -63,7 +63,7 @@ pub(crate) fn result(view: &View, reports: Option<&Path>, detail: Detail, palett
             rest.len()
         ));
         rest.iter()
-            .for_each(|trial| out.line(format_args!("  {}", tame(trial.name.as_str()))));
+            .for_each(|trial| out.line(format_args!("  {}", printable(trial.name.as_str()))));
     }
     shortfalls(&mut out, view);
     if detail == Detail::Full {
@@ -155,10 +155,10 @@ fn unsure_trials(out: &mut Sheet, view: &View, trials: &[&Trial]) {
     let word = out.palette.unsure("INCONCLUSIVE");
     let number = out.palette.strong(format!("{} checks", trials.len()));
     out.gap();
-    out.line(format_args!("{word}  {number}: {}", tame(why)));
+    out.line(format_args!("{word}  {number}: {}", printable(why)));
     let names: Vec<&str> = trials.iter().map(|trial| trial.name.as_str()).collect();
     out.names(&names);
-    out.field("again", &reproduce(&view.command, &first.name));
+    out.field("again", &again(&view.again, &first.name));
 }
 
 fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
@@ -178,17 +178,17 @@ fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
     out.gap();
     out.line(format_args!(
         "{word}  {}  {}",
-        palette.strong(tame(trial.name.as_str())),
+        palette.strong(printable(trial.name.as_str())),
         palette.faint(duration(*seconds))
     ));
-    out.line(format_args!("  {}", tame(&trial.title)));
+    out.line(format_args!("  {}", printable(&trial.title)));
     match verdict {
         Verdict::Fail { findings } => {
             let shown = &findings[..findings.len().min(FINDINGS)];
             // What differs in its subject only is told once.
             for same in shown.chunk_by(|a, b| (&a.expected, &a.observed) == (&b.expected, &b.observed)) {
                 for finding in same {
-                    out.line(format_args!("  {}", palette.strong(tame(&finding.subject))));
+                    out.line(format_args!("  {}", palette.strong(printable(&finding.subject))));
                 }
                 out.field("  expected", &same[0].expected);
                 out.field("  observed", &same[0].observed);
@@ -207,7 +207,7 @@ fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
         .iter()
         .take(COMMANDS)
         .for_each(|command| out.field("look", command));
-    out.field("again", &reproduce(&view.command, &trial.name));
+    out.field("again", &again(&view.again, &trial.name));
 }
 
 /// What had to run and did not, by what required it.
@@ -215,10 +215,10 @@ fn shortfalls(out: &mut Sheet, view: &View) {
     for same in view.shortfalls.chunk_by(|a, b| a.required == b.required) {
         let word = out.palette.unsure("REQUIRED AND NOT RUN");
         out.gap();
-        let required = out.palette.strong(tame(&same[0].required));
+        let required = out.palette.strong(printable(&same[0].required));
         out.line(format_args!("{word}  {required}"));
         same.iter()
-            .for_each(|shortfall| out.line(format_args!("  {}", tame(&shortfall.why))));
+            .for_each(|shortfall| out.line(format_args!("  {}", printable(&shortfall.why))));
     }
 }
 
@@ -237,7 +237,7 @@ fn skipped(out: &mut Sheet, view: &View) {
         out.gap();
     }
     for (why, names) in groups {
-        out.line(format_args!("skipped {}: {}", names.len(), tame(why)));
+        out.line(format_args!("skipped {}: {}", names.len(), printable(why)));
         out.names(&names);
     }
 }
@@ -272,7 +272,7 @@ fn verdict(out: &mut Sheet, view: &View) {
     };
     let seconds = view.last.map_or(0.0, |last| view.elapsed(last));
     let meaning = match &view.aborted {
-        Some(reason) => tame(reason),
+        Some(reason) => printable(reason),
         None => exit.map_or("", Exit::meaning).to_owned(),
     };
     if !out.text.is_empty() {
@@ -305,11 +305,11 @@ impl Sheet {
             more => format!(" and {more} more"),
         };
         let text = names.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ") + &more;
-        self.line(format_args!("  {}", self.palette.faint(tame(&text))));
+        self.line(format_args!("  {}", self.palette.faint(printable(&text))));
     }
     fn field(&mut self, name: &str, value: &str) {
         let name = self.palette.faint(format!("{name:<10}"));
-        self.line(format_args!("  {name}  {}", tame(value)));
+        self.line(format_args!("  {name}  {}", printable(value)));
     }
 }
 
@@ -371,7 +371,7 @@ mod tests {
                 commands: Vec::new(),
             });
         }
-        view.command.truncate(2);
+        view.again = ["meshproof", "run", "--exact"].map(str::to_owned).to_vec();
         view.exit_code = Some(3);
         insta::assert_snapshot!(result(&view, None, Detail::Red, Palette::Plain), @r"
         INCONCLUSIVE  26 checks: agent `server` on infra-1 does not run

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use meshproof_contract::{
-    ClaimSource, ClusterName, Event, EventRecord, Facts, FaultName, RunId, TrialName, Verdict,
+    ClaimSource, ClusterName, Event, EventRecord, Evidence, Facts, FaultName, RunId, TrialName, Verdict,
     event::{FaultChange, Phase, Shortfall},
 };
 use std::collections::{BTreeSet, HashMap};
@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Clone, Debug, Default)]
 pub struct View {
     pub(crate) run: Option<(RunId, String)>,
-    pub(crate) command: Vec<String>,
+    pub(crate) again: Vec<String>,
     pub(crate) first: Option<Timestamp>,
     pub(crate) last: Option<Timestamp>,
     pub(crate) phase: Option<Phase>,
@@ -113,10 +113,10 @@ impl View {
         self.last = Some(record.at);
         match &record.event {
             Event::RunStarted {
-                run, version, command, ..
+                run, version, again, ..
             } => {
                 self.run = Some((run.clone(), version.clone()));
-                self.command = command.clone();
+                self.again = again.clone();
             }
             Event::Phase { phase } => {
                 self.phase = Some(*phase);
@@ -144,10 +144,10 @@ impl View {
                 ..
             } => {
                 let at = self.position_of(trial);
-                let commands = evidence
-                    .iter()
-                    .filter_map(|line| line.strip_prefix("next: "))
-                    .map(str::to_owned);
+                let commands = evidence.iter().filter_map(|evidence| match evidence {
+                    Evidence::Command(command) => Some(command.command.clone()),
+                    _ => None,
+                });
                 self.trials[at].stage = Stage::Finished(Finished {
                     verdict: verdict.clone(),
                     seconds: *micros as f64 / 1e6,

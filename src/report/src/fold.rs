@@ -5,16 +5,15 @@ use crate::model::{
 };
 use jiff::Timestamp;
 use meshproof_contract::{
-    CheckId, Event, EventRecord, Exit, Facts, Instance, Measurement, RunId, TrialName, Verdict,
+    CheckId, Event, EventRecord, Evidence, Exit, Facts, Instance, Measurement, RunId, TrialName, Verdict, again,
     event::{FaultChange, Phase, PlannedTrial, Shortfall},
-    reproduce,
 };
 use std::collections::HashMap;
 
 /// The events so far.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
-    run: Option<(RunId, String, Vec<String>)>,
+    run: Option<RunHead>,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     phases: Vec<(Phase, Timestamp)>,
@@ -26,6 +25,14 @@ pub struct Fold {
     position: HashMap<TrialName, usize>,
     aborted: Option<(String, u8)>,
     exit_code: Option<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct RunHead {
+    run: RunId,
+    version: String,
+    command: Vec<String>,
+    again: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +48,7 @@ struct Finished {
     verdict: Verdict,
     micros: u64,
     measurements: Vec<Measurement>,
-    evidence: Vec<String>,
+    evidence: Vec<Evidence>,
 }
 
 impl RunReport {
@@ -60,9 +67,18 @@ impl Fold {
         self.last = Some(record.at);
         match &record.event {
             Event::RunStarted {
-                run, version, command, ..
+                run,
+                version,
+                command,
+                again,
+                ..
             } => {
-                self.run = Some((run.clone(), version.clone(), command.clone()));
+                self.run = Some(RunHead {
+                    run: run.clone(),
+                    version: version.clone(),
+                    command: command.clone(),
+                    again: again.clone(),
+                });
             }
             Event::Phase { phase } => self.phases.push((*phase, record.at)),
             Event::Waiting { .. } => {}
@@ -110,10 +126,17 @@ impl Fold {
 
     /// The report of what has been taken so far.
     pub fn report(&self) -> RunReport {
-        let (run, version, command) = self
-            .run
-            .clone()
-            .unwrap_or_else(|| (RunId::new("unknown"), "unknown".to_owned(), Vec::new()));
+        let RunHead {
+            run,
+            version,
+            command,
+            again,
+        } = self.run.clone().unwrap_or_else(|| RunHead {
+            run: RunId::new("unknown"),
+            version: "unknown".to_owned(),
+            command: Vec::new(),
+            again: Vec::new(),
+        });
         let ending = match (&self.aborted, self.exit_code) {
             (Some((reason, _)), _) => Ending::Aborted { reason: reason.clone() },
             (None, Some(_)) => Ending::Complete,
@@ -121,7 +144,7 @@ impl Fold {
         };
         let mut suites: Vec<SuiteReport> = Vec::new();
         for progress in &self.trials {
-            let trial = trial_report(progress, &command, &ending);
+            let trial = trial_report(progress, &again, &ending);
             let name = trial.check.suite().to_owned();
             match suites.iter_mut().find(|suite| suite.name == name) {
                 Some(suite) => suite.trials.push(trial),
@@ -230,7 +253,7 @@ impl Fold {
     }
 }
 
-fn trial_report(progress: &Progress, command: &[String], ending: &Ending) -> TrialReport {
+fn trial_report(progress: &Progress, words: &[String], ending: &Ending) -> TrialReport {
     let PlannedTrial {
         trial,
         check,
@@ -246,7 +269,7 @@ fn trial_report(progress: &Progress, command: &[String], ending: &Ending) -> Tri
         evidence: Vec::new(),
     });
     TrialReport {
-        reproduce: reproduce(command, &trial),
+        again: again(words, &trial),
         trial,
         check,
         instance: progress.instance.clone(),
@@ -333,11 +356,9 @@ mod tests {
             "infra-1 -> apps-2: no answer within 1500 ms (and 2 more)"
         );
         assert!(
-            failed[0]
-                .reproduce
-                .ends_with("--exact 'connectivity::udp[infra->apps]'"),
+            failed[0].again.ends_with("--exact 'connectivity::udp[infra->apps]'"),
             "{}",
-            failed[0].reproduce
+            failed[0].again
         );
         assert_eq!(report.skipped()[0].0, "not claimed: encryption");
         let phases: f64 = report.phases.iter().map(|p| p.seconds).sum();

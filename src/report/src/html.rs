@@ -17,6 +17,7 @@ pub fn html(report: &RunReport) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
+    use meshproof_contract::Evidence;
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere_and_no_script() {
@@ -56,7 +57,16 @@ mod tests {
         let attack = "<script>alert(1)</script>\"'><b>";
         for trial in report.suites.iter_mut().flat_map(|suite| &mut suite.trials) {
             trial.title = attack.into();
-            trial.evidence.push(format!("HTTP: infra-1 -> apps-1 {attack}"));
+            trial.evidence.push(Evidence::note(attack));
+            trial.evidence.push(Evidence::command(attack));
+            for evidence in &mut trial.evidence {
+                if let Evidence::Row(row) = evidence {
+                    row.what = attack.to_owned();
+                    row.cells
+                        .iter_mut()
+                        .for_each(|cell| cell.detail = Some(attack.to_owned()));
+                }
+            }
             trial.measurements.iter_mut().for_each(|m| m.subject = attack.into());
             trial.verdict = meshproof_contract::Verdict::inconclusive(attack);
         }

@@ -137,15 +137,16 @@ fn body(message: &str, trial: &TrialReport) -> String {
         }
         lines.push(String::new());
     }
-    if !trial.evidence.is_empty() {
+    if trial.observations().next().is_some() {
         lines.push("evidence:".to_owned());
-        lines.extend(trial.evidence.iter().map(|line| format!("  {line}")));
+        lines.extend(trial.observations().map(|evidence| format!("  {evidence}")));
         lines.push(String::new());
     }
     if !trial.when_red.is_empty() {
         lines.push(format!("next: {}", trial.when_red));
     }
-    lines.push(format!("reproduce: {}", trial.reproduce));
+    lines.extend(trial.commands().map(|look| format!("look: {}", look.command)));
+    lines.push(format!("again: {}", trial.again));
     lines.join("\n")
 }
 
@@ -165,12 +166,8 @@ fn system_out(report: &RunReport, trial: &TrialReport) -> String {
     if let Verdict::Pass { witnesses } = &trial.verdict {
         lines.extend(witnesses.iter().map(|witness| format!("seen: {}", witness.what)));
     }
-    let figures = trial.measurements.iter().filter(|m| m.subject.is_empty());
-    lines.extend(figures.map(|m| {
-        format!("{}: {} {}", m.name, m.value, m.unit.symbol())
-            .trim_end()
-            .to_owned()
-    }));
+    let figures = trial.measurements.iter().filter(|m| m.subject.is_check());
+    lines.extend(figures.map(|m| format!("{}: {}", m.name, m.unit.quantity(m.value))));
     if let Some(path) = attachment::path_of(trial) {
         lines.push(format!("[[ATTACHMENT|{path}]]"));
     }
@@ -200,7 +197,7 @@ fn run_case(report: &RunReport) -> TestCase {
             .set_description(description);
         status
     };
-    let mut case = TestCase::new("came_to_its_end_and_observed_something", status);
+    let mut case = TestCase::new("run_completed", status);
     case.set_classname(format!("meshproof.{RUN_SUITE}"));
     case.set_time(duration(report.seconds));
     case

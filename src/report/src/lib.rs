@@ -16,7 +16,6 @@ mod metrics;
 pub mod model;
 mod schema;
 mod svg;
-mod text;
 
 pub use fold::Fold;
 pub use folder::{FolderError, RunFolder};

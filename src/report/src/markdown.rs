@@ -1,11 +1,11 @@
 //! `summary.md`: the run for a step summary of GitHub or a merge request's comment. Failures first, and never longer
 //! than such places take.
 
-use crate::{
-    model::{RunReport, TrialReport},
-    text::{counted, duration, sentence},
+use crate::model::{RunReport, TrialReport};
+use meshproof_contract::{
+    Exit, Verdict,
+    text::{capitalized, counted, duration},
 };
-use meshproof_contract::{Exit, Verdict};
 use std::fmt::Write;
 
 /// Characters that GitHub takes at most is 65,535; bytes are never fewer than characters, and the rest is for the end.
@@ -55,7 +55,7 @@ fn head(out: &mut String, report: &RunReport) {
         out,
         format_args!(
             "{} (exit code {}), {}.\n\n",
-            escape(&sentence(&report.meaning())),
+            escape(&capitalized(&report.meaning())),
             report.exit_code,
             duration(report.seconds)
         ),
@@ -120,7 +120,7 @@ fn red_section(trial: &TrialReport) -> String {
     }
     push(
         &mut out,
-        format_args!("\n```sh\n{}\n```\n\n", clip(&trial.reproduce, 1_000)),
+        format_args!("\n```sh\n{}\n```\n\n", clip(&trial.again, 1_000)),
     );
     out
 }

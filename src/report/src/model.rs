@@ -2,14 +2,16 @@
 
 use jiff::Timestamp;
 use meshproof_contract::{
-    CheckId, ClaimSource, ClusterName, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    CheckId, ClaimSource, ClusterName, Evidence, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName,
+    Verdict,
     event::{Phase, Shortfall},
+    evidence::{Command, Row},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of `report.json`; raised when a reader of the older one would misread it.
-pub const REPORT_VERSION: u32 = 1;
+pub const REPORT_VERSION: u32 = 2;
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -155,8 +157,8 @@ pub struct TrialReport {
     pub when_red: String,
     /// The positive control.
     pub control: String,
-    /// The command that runs it alone.
-    pub reproduce: String,
+    /// The command that runs it again, alone.
+    pub again: String,
     /// When it started; none when it never did.
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
@@ -167,11 +169,31 @@ pub struct TrialReport {
     pub verdict: Verdict,
     /// Its figures.
     pub measurements: Vec<Measurement>,
-    /// Its evidence, line by line.
-    pub evidence: Vec<String>,
+    /// What it saw: rows of matrices, packets, commands to run next, notes.
+    pub evidence: Vec<Evidence>,
 }
 
 impl TrialReport {
+    /// The rows of matrices in its evidence.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.evidence.iter().filter_map(|evidence| match evidence {
+            Evidence::Row(row) => Some(row),
+            _ => None,
+        })
+    }
+    /// The commands in its evidence.
+    pub fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.evidence.iter().filter_map(|evidence| match evidence {
+            Evidence::Command(command) => Some(command),
+            _ => None,
+        })
+    }
+    /// What it saw: its evidence without the commands.
+    pub fn observations(&self) -> impl Iterator<Item = &Evidence> {
+        self.evidence
+            .iter()
+            .filter(|evidence| !matches!(evidence, Evidence::Command(_)))
+    }
     /// The name within its suite: `check[infra->apps]`.
     pub fn short_name(&self) -> &str {
         self.trial

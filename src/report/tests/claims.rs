@@ -54,6 +54,7 @@ fn report(shortfalls: Vec<Shortfall>, exit_code: u8) -> RunReport {
             run: "r".into(),
             version: "0.1.0".to_owned(),
             command: vec!["meshproof".to_owned(), "run".to_owned()],
+            again: vec!["meshproof".to_owned(), "run".to_owned(), "--exact".to_owned()],
         },
         Event::FactsFound { facts: Box::new(facts) },
         Event::Planned { trials: vec![planned] },

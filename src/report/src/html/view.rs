@@ -2,15 +2,19 @@
 
 use crate::{
     figure::{
+        axis::Axis,
         distribution::plots,
-        matrix::{Matrix, Place, matrices, places},
+        matrix::{Matrix, matrices},
         statistics::statistics,
     },
     model::{Counts, RunReport, SuiteReport, TrialReport},
-    text::{counted, duration, phase, sentence, words},
 };
 use askama::Template;
-use meshproof_contract::{Exit, Finding, Verdict};
+use meshproof_contract::{
+    Evidence, Exit, Finding, Verdict,
+    evidence::Command,
+    text::{capitalized, counted, duration},
+};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -31,7 +35,7 @@ pub(super) struct Page<'a> {
     plots: Vec<Figure>,
     statistics: Vec<[String; 6]>,
     suites: Vec<Suite<'a>>,
-    phases: Vec<(&'static str, String)>,
+    phases: Vec<(String, String)>,
     command: String,
 }
 
@@ -49,8 +53,8 @@ struct Red<'a> {
     took: String,
     why: String,
     deviations: Vec<Deviation<'a>>,
-    commands: Vec<&'a str>,
-    evidence: Vec<&'a str>,
+    commands: Vec<&'a Command>,
+    evidence: Vec<&'a Evidence>,
 }
 
 /// Deviations that differ in their subject only.
@@ -93,13 +97,13 @@ impl<'a> Page<'a> {
             Some(Exit::Failed) => ("bad", "✕"),
             _ => ("unsure", "?"),
         };
-        let places = report.facts.as_ref().map(places).unwrap_or_default();
+        let axis = Axis::of(report.facts.as_ref());
         Self {
             report,
             class,
             mark,
-            title: sentence(&report.verdict),
-            meaning: sentence(&report.meaning()),
+            title: capitalized(&report.verdict),
+            meaning: capitalized(&report.meaning()),
             when: report.started.map_or("unknown time".to_owned(), |at| {
                 at.strftime("%-d %B %Y, %H:%M UTC").to_string()
             }),
@@ -107,11 +111,11 @@ impl<'a> Page<'a> {
             share: share(report.counts),
             failed: report.failed().into_iter().map(red).collect(),
             inconclusive: unsure(report),
-            matrices: figures(report, &places),
-            plots: plots(report, &places)
+            matrices: figures(report, &axis),
+            plots: plots(report, &axis)
                 .into_iter()
                 .map(|plot| Figure {
-                    caption: sentence(&words(&plot.name)),
+                    caption: heading(plot.name),
                     note: match plot.left_out {
                         0 => String::new(),
                         n => format!(
@@ -128,7 +132,7 @@ impl<'a> Page<'a> {
                 .map(|s| {
                     let [low, middle, high] = s.spread();
                     [
-                        sentence(&words(&s.name)),
+                        heading(&s.name),
                         s.check.clone(),
                         s.count().to_string(),
                         low,
@@ -141,7 +145,7 @@ impl<'a> Page<'a> {
             phases: report
                 .phases
                 .iter()
-                .map(|p| (phase(p.phase), duration(p.seconds)))
+                .map(|p| (p.phase.to_string(), duration(p.seconds)))
                 .collect(),
             command: report.command.join(" "),
         }
@@ -149,8 +153,8 @@ impl<'a> Page<'a> {
 }
 
 /// The matrices, those with something wrong first.
-fn figures(report: &RunReport, places: &[Place]) -> Vec<Figure> {
-    let mut found: Vec<Matrix> = report.suites.iter().flat_map(|suite| matrices(suite, places)).collect();
+fn figures(report: &RunReport, axis: &Axis) -> Vec<Figure> {
+    let mut found: Vec<Matrix<'_>> = report.suites.iter().flat_map(|suite| matrices(suite, axis)).collect();
     found.sort_by_key(|matrix| (matrix.wrong() == 0, matrix.unknown() == 0));
     found.iter().map(matrix).collect()
 }
@@ -191,7 +195,6 @@ fn red(trial: &TrialReport) -> Red<'_> {
             }
         }
     }
-    let command = |line: &'_ &String| line.starts_with("next: ");
     Red {
         trial,
         class: class(&trial.verdict),
@@ -201,19 +204,14 @@ fn red(trial: &TrialReport) -> Red<'_> {
             _ => String::new(),
         },
         deviations,
-        commands: trial
-            .evidence
-            .iter()
-            .filter(command)
-            .map(|line| &line["next: ".len()..])
-            .collect(),
-        evidence: trial
-            .evidence
-            .iter()
-            .filter(|line| !command(line))
-            .map(String::as_str)
-            .collect(),
+        commands: trial.commands().collect(),
+        evidence: trial.observations().collect(),
     }
+}
+
+/// A measurement's name as a heading: `Cross cluster overhead`.
+fn heading(name: &str) -> String {
+    capitalized(&name.replace('_', " "))
 }
 
 /// Inconclusive trials by their reason: one agent that is away is one thing to look at, however many checks need it.
@@ -228,16 +226,19 @@ fn unsure(report: &RunReport) -> Vec<Vec<Red<'_>>> {
     groups
 }
 
-fn matrix(matrix: &Matrix) -> Figure {
+fn matrix(matrix: &Matrix<'_>) -> Figure {
     let (wrong, unknown, pairs) = (matrix.wrong(), matrix.unknown(), matrix.pairs());
     let (class, seen) = match (wrong, unknown) {
         (0, 0) => ("good", format!("all {pairs} pairs right")),
         (0, n) => ("unsure", format!("{n} of {pairs} could not be told")),
         (n, _) => ("bad", format!("{n} of {pairs} wrong")),
     };
-    let unit = matrix.unit().map_or(String::new(), |unit| format!(", in {unit}"));
+    let unit = match matrix.scale() {
+        Some(scale) if !scale.symbol.is_empty() => format!(", in {}", scale.symbol),
+        _ => String::new(),
+    };
     Figure {
-        caption: sentence(&matrix.what),
+        caption: capitalized(matrix.what),
         note: seen + &unit,
         class,
         svg: matrix.svg(),
