@@ -1,8 +1,13 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
 use crate::{
+<<<<<<< HEAD
     CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, Subject, TrialName,
     Unit, Verdict,
+=======
+    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, TrialName, Unit,
+    Verdict,
+>>>>>>> integ
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -19,7 +24,7 @@ pub struct Suite {
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// Its checks in the order in which they are told.
+    /// Its checks in the order in which they are listed.
     pub checks: &'static [&'static dyn Check],
 }
 
@@ -46,7 +51,7 @@ pub trait Check: Send + Sync {
     async fn run(&self, context: &CheckContext) -> Verdict;
 }
 
-/// What a check says about itself; `explain`, docs and reports show it.
+/// The texts of a check; `explain`, docs and reports show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckText {
     /// One line, no full stop.
@@ -143,7 +148,7 @@ pub struct Needs {
     pub mutates: bool,
 }
 
-/// Whether a check bears company.
+/// Whether other checks may run beside a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Admission {
     /// Others run at the same time.
