@@ -8,17 +8,15 @@ mod page;
 mod required;
 mod resolve;
 pub mod schema;
-mod thresholds;
 pub mod value;
 
 pub use claims::Declared;
 pub use error::ConfigError;
 pub use file::NodePowerEntry;
 pub use required::{Ran, Required};
-pub use thresholds::ThresholdsEntry;
 
 use crate::args::PullPolicy;
-use meshproof_contract::OutsideFacts;
+use meshproof_contract::{OutsideFacts, thresholds::ThresholdOverrides};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -37,7 +35,7 @@ pub struct Config {
     /// What the operators claim, cluster by cluster.
     pub claims: Declared,
     /// The service levels that they promise.
-    pub thresholds: ThresholdsEntry,
+    pub thresholds: ThresholdOverrides,
     /// Hosts outside the clusters.
     pub outside: Vec<OutsideFacts>,
     /// What must run at least.

@@ -1,13 +1,8 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
 use crate::{
-<<<<<<< HEAD
     CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, Subject, TrialName,
     Unit, Verdict,
-=======
-    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, TrialName, Unit,
-    Verdict,
->>>>>>> integ
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;

@@ -15,7 +15,6 @@ mod module;
 mod object;
 mod operator;
 mod output;
-pub mod resource;
 #[cfg(test)]
 mod shape;
 pub mod time;
@@ -23,4 +22,3 @@ mod troubleshoot;
 pub mod view;
 
 pub use module::CiliumModule;
-pub(crate) use object::named_ports;

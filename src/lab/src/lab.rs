@@ -1,32 +1,39 @@
 //! A running lab inside its own process: brings everything up in order, and down again.
 
-use std::net::{Ipv4Addr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
-
-use meshproof_apiserver::resource::names::PODS;
-use meshproof_apiserver::{ApiError, KubeContext, Resource, Server, ServerOptions, Store, User, kubeconfig};
-use meshproof_datapath::netns::NamespaceError;
-use meshproof_datapath::{Fabric, FabricConfig, FabricError, HostNet, LinkProfile, Node, NodeConfig, NodeError};
+use crate::{
+    addons,
+    admission::{Pods, Services, create_api_service},
+    controller, external_hosts,
+    injection::FaultInjector,
+    ipcache,
+    kubelet::{Kubelet, KubeletStreams},
+    node_grace::NodeGrace,
+    object,
+    power::Power,
+    service,
+    state::{ClusterState, LabState, NodeState},
+    system::SystemModule,
+    topology::{ClusterSpec, KUBERNETES_VERSION, NODE_PORTS, NODE_PREFIX_LEN, Topology},
+};
+use meshproof_apiserver::{
+    ApiError, KubeContext, Resource, Server, ServerOptions, Store, User, kubeconfig, resource::names::PODS,
+};
+use meshproof_datapath::{
+    Fabric, FabricConfig, FabricError, HostNet, LinkProfile, Node, NodeConfig, NodeError, netns::NamespaceError,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-use crate::admission::{Pods, Services, create_api_service};
-use crate::controller::{self, NodeGrace, object};
-use crate::fault::Faults;
-use crate::kubelet::{Kubelet, KubeletStreams};
-use crate::power::Power;
-use crate::state::{ClusterState, LabState, NodeState};
-use crate::system::SystemModule;
-use crate::topology::{ClusterSpec, KUBERNETES_VERSION, NODE_PORTS, NODE_PREFIX_LEN, Topology};
-use crate::{ipcache, modules, outside, service};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long system pods may take to become ready.
 const BOOT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a shutdown waits for what does not end by itself: everything left dies with the process.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What to start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -88,10 +95,10 @@ pub enum StartError {
 /// Two clusters, running. Dropping it stops it without waiting; [`Lab::shutdown`] waits.
 pub struct Lab {
     state: Arc<LabState>,
-    faults: Arc<Faults>,
+    faults: Arc<FaultInjector>,
     power: Power,
     servers: Vec<Server>,
-    _outside: Vec<HostNet>,
+    _external: Vec<HostNet>,
     kubeconfig: String,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -119,8 +126,8 @@ impl Lab {
         introduce_nodes(&state);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let outside = outside::start(&state.fabric, &stop).await?;
-        let modules = modules::all();
+        let external = external_hosts::start(&state.fabric, &stop).await?;
+        let modules = addons::all();
         let mut servers = Vec::new();
         for cluster in &state.clusters {
             servers.push(start_cluster(
@@ -143,7 +150,7 @@ impl Lab {
             .zip(&servers)
             .map(|(cluster, server)| context(cluster, server))
             .collect();
-        let faults = Arc::new(Faults::new(Arc::clone(&state), &modules));
+        let faults = Arc::new(FaultInjector::new(Arc::clone(&state)));
         let (follower, cancelled) = (Arc::clone(&faults), stop.clone());
         tasks.spawn(async move { cancelled.run_until_cancelled(follower.follow()).await });
         let lab = Self {
@@ -152,7 +159,7 @@ impl Lab {
             kubeconfig: kubeconfig(&contexts),
             state,
             servers,
-            _outside: outside,
+            _external: external,
             stop,
             tasks,
         };
@@ -166,7 +173,7 @@ impl Lab {
     }
 
     /// Its faults.
-    pub fn faults(&self) -> &Faults {
+    pub fn faults(&self) -> &FaultInjector {
         &self.faults
     }
 
@@ -193,8 +200,8 @@ impl Lab {
             self.tasks.wait().await;
             futures::future::join_all(self.state.nodes().map(|(_, node)| node.handle.shutdown())).await;
         };
-        if tokio::time::timeout(SHUTDOWN_PATIENCE, ends).await.is_err() {
-            tracing::warn!("the lab did not end by itself within {} s", SHUTDOWN_PATIENCE.as_secs());
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, ends).await.is_err() {
+            tracing::warn!("the lab did not end by itself within {} s", SHUTDOWN_TIMEOUT.as_secs());
         }
     }
 

@@ -1,16 +1,18 @@
 //! Starts an engine as a child process and holds on to it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::Duration;
-
+use crate::{
+    control::{Control, ControlError, well_known_name},
+    lab::LabConfig,
+    lab_process::{LAB_SUBCOMMAND, Order, Report},
+};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    time::Duration,
+};
 use tokio::sync::{oneshot, watch};
-
-use crate::control::{Control, ControlError, well_known_name};
-use crate::engine::{ENGINE_SUBCOMMAND, Order, Report};
-use crate::lab::LabConfig;
 
 /// How long an engine may take to report.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
@@ -274,7 +276,7 @@ fn start(executable: Option<PathBuf>, lifetime: Lifetime) -> std::io::Result<(Ch
     // The file itself, so that an engine can be started although the file was replaced meanwhile.
     let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let mut command = Command::new(executable);
-    command.arg0("meshproof").arg(ENGINE_SUBCOMMAND);
+    command.arg0("meshproof").arg(LAB_SUBCOMMAND);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // What the terminal sends (Ctrl-C) is for the launcher, which then ends the lab in order.
     command.process_group(0).current_dir("/");

@@ -8,7 +8,6 @@
 
 pub(crate) mod agents;
 mod etcd;
-mod fault;
 mod global;
 mod keyspace;
 mod link;
@@ -17,7 +16,6 @@ mod publish;
 mod slices;
 mod wire;
 
-pub use fault::{MeshFault, faults};
 pub use global::{is_global, is_shared};
 pub use keyspace::{Counts, Kind};
 pub use link::LinkPhase;

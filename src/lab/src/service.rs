@@ -1,20 +1,21 @@
 //! Kubernetes Services and EndpointSlices turned into services of the data path. A pure function of objects and of what
 //! the mesh adds; who watches the objects and who tells the nodes is in [`program`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
-
 use meshproof_apiserver::Object;
 use meshproof_datapath::{Affinity, Backend, BackendState, Frontend, Protocol, Service};
 use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::watch;
 
-pub(crate) mod fault;
-pub(crate) mod memory;
 pub(crate) mod program;
+mod stale_backends;
 
-use fault::ServiceFault;
+use crate::{fault::Fault, state::ClusterState};
 
 /// A service's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,11 +54,19 @@ pub struct RemoteBackend {
 pub struct RemoteBackends(watch::Sender<BTreeMap<ServiceKey, Vec<RemoteBackend>>>);
 
 impl RemoteBackends {
+    /// Those of this cluster.
+    pub(crate) fn of(cluster: &ClusterState) -> Arc<Self> {
+        cluster.extension()
+    }
+
     /// Replaces the backends of one service; none removes them. Only for services that both clusters call global.
     pub fn set(&self, service: ServiceKey, backends: Vec<RemoteBackend>) {
-        self.0.send_if_modified(|all| match backends.is_empty() {
-            true => all.remove(&service).is_some(),
-            false => all.insert(service, backends.clone()).as_ref() != Some(&backends),
+        self.0.send_if_modified(|all| {
+            if backends.is_empty() {
+                all.remove(&service).is_some()
+            } else {
+                all.insert(service, backends.clone()).as_ref() != Some(&backends)
+            }
         });
     }
 
@@ -81,6 +90,12 @@ impl RemoteBackends {
     }
 }
 
+/// Whether a service is the cluster's own, which faults leave alone.
+fn is_system(service: &Object) -> bool {
+    let namespace = service.namespace().unwrap_or_default();
+    namespace.starts_with("kube-") || namespace == "default"
+}
+
 /// Which side of a global service is preferred (`service.cilium.io/affinity`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Preference {
@@ -99,7 +114,7 @@ pub fn frontends(
     services: &[Object],
     slices: &[Object],
     remote: &BTreeMap<ServiceKey, Vec<RemoteBackend>>,
-    faults: &BTreeSet<ServiceFault>,
+    faults: &BTreeSet<Fault>,
 ) -> Vec<Service> {
     let mut by_service: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
     let foreign = |slice: &&Object| slice.label("endpointslice.kubernetes.io/managed-by") == Some(MESH_SLICES);
@@ -119,7 +134,8 @@ pub fn frontends(
         let remote = remote
             .get(&ServiceKey::new(namespace, service.name()))
             .map_or(&[][..], Vec::as_slice);
-        let has = |fault: ServiceFault| faults.contains(&fault) && !fault::is_system(service);
+        let has = |fault| faults.contains(&fault) && !is_system(service);
+        let keeps_unready = has(Fault::UnreadyBackendKept) || has(Fault::UnreadyKeepsTraffic);
         for port in service["spec"]["ports"].as_array().into_iter().flatten() {
             let Some(protocol) = protocol(&port["protocol"]) else {
                 continue;
@@ -127,38 +143,40 @@ pub fn frontends(
             let name = port["name"].as_str().unwrap_or_default();
             let local: Vec<_> = slices
                 .iter()
-                .flat_map(|slice| local_backends(slice, name, protocol, has(ServiceFault::UnreadyKept)))
+                .flat_map(|slice| local_backends(slice, name, protocol, keeps_unready))
                 .collect();
             let mut remote = remote_backends(remote, name, protocol);
-            if has(ServiceFault::NeedsLocalBackends) && local.is_empty() {
+            if has(Fault::GlobalNeedsLocalBackends) && local.is_empty() {
                 remote.clear();
             }
-            let preference = match has(ServiceFault::AffinityIgnored) {
-                true => Preference::None,
-                false => preference(service),
+            let preference = if has(Fault::GlobalAffinityIgnored) {
+                Preference::None
+            } else {
+                preference(service)
             };
             let mut backends = match preference {
-                Preference::Local if has(ServiceFault::NoFallback) => local,
-                Preference::Remote if has(ServiceFault::NoFallback) => remote,
+                Preference::Local if has(Fault::GlobalAffinityNoFallback) => local,
+                Preference::Remote if has(Fault::GlobalAffinityNoFallback) => remote,
                 preference => preferred(preference, local, remote),
             };
-            if has(ServiceFault::UdpBroken) && protocol == Protocol::Udp {
+            if has(Fault::ServiceUdpBroken) && protocol == Protocol::Udp {
                 backends.clear();
             }
-            if has(ServiceFault::PortBroken) && is_last_of_several(service, port) {
+            if has(Fault::ServicePortBroken) && is_last_of_several(service, port) {
                 for backend in &mut backends {
                     backend.address.set_port(backend.address.port() ^ 0x4000);
                 }
             }
             let mut frontends = frontends_of_port(service, port, protocol);
-            if has(ServiceFault::NodePortMissing) {
+            if has(Fault::NodePortMissing) {
                 frontends.retain(|frontend| !matches!(frontend, Frontend::NodePort { .. }));
             }
             for frontend in frontends {
                 found.push(Service {
-                    affinity: match has(ServiceFault::SessionAffinityIgnored) {
-                        true => Affinity::None,
-                        false => affinity(service),
+                    affinity: if has(Fault::SessionAffinityIgnored) {
+                        Affinity::None
+                    } else {
+                        affinity(service)
                     },
                     ..Service::new(format!("{namespace}/{}", service.name()), frontend, backends.clone())
                 });
@@ -213,9 +231,12 @@ fn local_backends(slice: &Object, port_name: &str, protocol: Protocol, keep_unre
         return Vec::new();
     };
     let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-    let state = |endpoint: &Value| match keep_unready {
-        true => Some(BackendState::Active),
-        false => self::state(&endpoint["conditions"]),
+    let state = |endpoint: &Value| {
+        if keep_unready {
+            Some(BackendState::Active)
+        } else {
+            self::state(&endpoint["conditions"])
+        }
     };
     let backends = endpoints.filter_map(|endpoint| Some((endpoint, state(endpoint)?)));
     backends
@@ -306,11 +327,12 @@ fn port_number(value: &Value) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use meshproof_apiserver::Store;
-    use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
-    use serde_json::json;
-
     use super::*;
+    use meshproof_apiserver::{
+        Store,
+        resource::names::{ENDPOINT_SLICES, SERVICES},
+    };
+    use serde_json::json;
 
     /// A service with one ready, one terminating and one unready endpoint, and one remote backend.
     fn backends(annotations: Value, remote: BackendState) -> Vec<(String, BackendState)> {

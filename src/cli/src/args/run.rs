@@ -125,9 +125,10 @@ fn role_and_context(text: &str) -> Result<(String, String), String> {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !role.starts_with('-');
     if !valid || context.is_empty() {
-        return Err(format!(
+        return Err(
             "expected ROLE=CONTEXT: a role has lower-case letters, digits and '-' only, and the context is not empty"
-        ));
+                .to_owned(),
+        );
     }
     Ok((role.to_owned(), context.to_owned()))
 }

@@ -48,8 +48,7 @@ pub fn prove(args: &ProveArgs) -> Result<Exit, CliError> {
 /// The faults that concern a suite and whose name contains one of these; all without any.
 fn faults(parts: &[String]) -> Result<Vec<FaultEntry>, CliError> {
     let suites = suites();
-    let concerns_a_suite =
-        |fault: &FaultEntry| fault.suites.iter().any(|name| suites.iter().any(|suite| suite.name == *name));
+    let concerns_a_suite = |fault: &FaultEntry| suites.iter().any(|suite| fault.suites.contains(&suite.name));
     let wanted =
         |fault: &FaultEntry| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part.as_str()));
     let faults: Vec<FaultEntry> = Lab::faults()?

@@ -1,11 +1,9 @@
 //! `meshproof.yaml` exactly as written: every value that can be wrong later remembers its position. The documentation
 //! of the keys is made of the comments here (docs/configuration.md, the JSON Schema and `meshproof init`).
 
-use super::{
-    thresholds::ThresholdsEntry,
-    value::{Encryption, Mode, Span, YesNo},
-};
+use super::value::{Encryption, Mode, YesNo};
 use crate::args::PullPolicy;
+use meshproof_contract::thresholds::{Span, ThresholdOverrides};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
@@ -26,7 +24,7 @@ pub struct ConfigFile {
     #[schemars(with = "BTreeMap<String, Option<ClaimsEntry>>")]
     pub claims: ByRole,
     /// Promised service levels.
-    pub thresholds: ThresholdsEntry,
+    pub thresholds: ThresholdOverrides,
     /// Hosts outside the clusters that pods can reach, for policies about external traffic; without any, these checks
     /// are skipped. Two or more hosts with different addresses prove the most.
     pub outside: Vec<OutsideEntry>,

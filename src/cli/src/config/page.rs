@@ -27,14 +27,14 @@ pub fn page() -> String {
     section(&mut out, "Keys", &schema, "");
     for (title, name) in [
         ("`claims`, for each role name", "ClaimsEntry"),
-        ("`thresholds`", "ThresholdsEntry"),
+        ("`thresholds`", "ThresholdOverrides"),
         ("`outside`, a list", "OutsideEntry"),
         ("`required`", "RequiredEntry"),
         ("`nodePower`", "NodePowerEntry"),
     ] {
         let part = &schema["$defs"][name];
         section(&mut out, title, part, &schema::description(part));
-        if name == "ThresholdsEntry" {
+        if name == "ThresholdOverrides" {
             let _ = writeln!(out, "\n{}", defaults());
         }
     }
@@ -43,9 +43,8 @@ pub fn page() -> String {
 
 /// The default of each threshold.
 fn defaults() -> String {
-    let thresholds = Thresholds::default();
-    let default = |(key, _): (String, String)| format!("`{key}: {}`", schema::threshold(&thresholds, &key));
-    let defaults: Vec<_> = schema::thresholds().into_iter().map(default).collect();
+    let rows = Thresholds::default().rows();
+    let defaults: Vec<_> = rows.iter().map(|row| format!("`{}: {}`", row.key, row.value)).collect();
     format!(
         "Defaults: {}. The lab promises more: it has its own defaults for\nrecovery, fail-back, propagation and policy \
          enforcement.",

@@ -8,9 +8,10 @@ use anyhow::anyhow;
 use async_trait::async_trait;
 use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
 use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Thresholds};
+use meshproof_engine::nearest;
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, ENGINE_SUBCOMMAND, LabOptions, LaunchError, NodeGrace, OUTSIDE_NAMES,
-    RunningLab, Topology, fault_catalogue, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, LAB_SUBCOMMAND, LabOptions, LaunchError, NodeGrace,
+    RunningLab, Topology, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -19,7 +20,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 pub fn hidden_role() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     match args.next()?.to_str()? {
-        ENGINE_SUBCOMMAND => Some(meshproof_lab::engine_main(args)),
+        LAB_SUBCOMMAND => Some(meshproof_lab::lab_main(args)),
         AGENT_SUBCOMMAND => Some(meshproof_agent::run(args)),
         _ => None,
     }
@@ -75,14 +76,14 @@ impl Lab {
         }
     }
 
-    /// Every fault that the lab knows, in the order of its catalogue.
+    /// Every fault that the lab knows, in the order of their names.
     pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
-        let entry = |spec: meshproof_lab::FaultSpec| FaultEntry {
-            name: spec.name.to_string(),
-            summary: spec.summary.to_owned(),
-            suites: spec.suites.iter().map(|suite| (*suite).to_owned()).collect(),
+        let entry = |spec: &meshproof_lab::FaultSpec| FaultEntry {
+            name: spec.name,
+            summary: spec.what,
+            suites: spec.suites,
         };
-        Ok(fault_catalogue().into_iter().map(entry).collect())
+        Ok(FAULTS.iter().map(entry).collect())
     }
 
     /// Injects a fault.
@@ -118,7 +119,7 @@ fn overrides() -> Overrides {
             policy_enforcement: Duration::from_secs(6),
             ..Thresholds::default()
         },
-        outside: OUTSIDE_NAMES.into_iter().map(outside).collect(),
+        outside: EXTERNAL_HOSTS.into_iter().map(outside).collect(),
         ..Overrides::default()
     }
 }
@@ -146,11 +147,13 @@ pub fn is_forbidden(error: &CliError) -> bool {
 
 /// That the lab knows the fault.
 pub fn known(fault: &str) -> Result<(), CliError> {
-    if fault_catalogue().iter().any(|spec| spec.name.as_str() == fault) {
+    if FAULTS.iter().any(|spec| spec.name == fault) {
         return Ok(());
     }
+    let near = nearest(fault, FAULTS.iter().map(|spec| spec.name.to_owned()));
+    let near = near.first().map_or_else(String::new, |near| format!("did you mean {near}? "));
     Err(CliError::usage(anyhow!(
-        "unknown fault '{fault}'; `meshproof prove --list` lists the faults"
+        "unknown fault '{fault}'; {near}`meshproof prove --list` lists the faults"
     )))
 }
 
@@ -164,7 +167,7 @@ mod tests {
         let overrides = overrides().with(&Config::default());
         assert_eq!(overrides.thresholds.recovery, Duration::from_secs(12));
         assert_eq!(overrides.thresholds.policy_enforcement, Duration::from_secs(6));
-        assert_eq!(overrides.outside.len(), OUTSIDE_NAMES.len());
+        assert_eq!(overrides.outside.len(), EXTERNAL_HOSTS.len());
     }
 
     #[test]

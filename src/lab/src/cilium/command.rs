@@ -9,13 +9,13 @@ use std::sync::Arc;
 pub(super) use answer::Answer;
 pub(super) use line::{Format, Line, UsageError};
 
-use super::agent::Agent;
-use super::gather::Gatherer;
-use super::module::CiliumModule;
-use super::output::{
-    VERSION, address, encryption, endpoint, health, metrics, node, policy, service, status, status_text,
+use super::{
+    agent::Agent,
+    gather::Gatherer,
+    module::CiliumModule,
+    output::{VERSION, address, encryption, endpoint, health, metrics, node, policy, service, status, status_text},
+    troubleshoot,
 };
-use super::troubleshoot;
 use crate::system::SystemContainer;
 use serde_json::json;
 

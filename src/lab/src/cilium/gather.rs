@@ -2,31 +2,37 @@
 
 mod remote;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-use std::time::SystemTime;
-
+use super::{
+    agent::{Agent, HEALTH_IDENTITY, known_nodes},
+    module::CiliumModule,
+    object::label_list,
+    view::{
+        AddressView, AgentView, ApiServerView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView,
+        FlowView, NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
+    },
+};
+use crate::{
+    crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
+    enforcement::PolicyState,
+    fault::Fault,
+    mesh::Kind,
+    object::named_ports,
+    state::{ClusterState, PodNetwork, PodState},
+    system::SystemContainer,
+    topology::EncryptionMode,
+};
 use ipnet::Ipv4Net;
-use meshproof_apiserver::resource::names::{NODES, PODS, REPLICA_SETS, SERVICES};
-use meshproof_apiserver::{ListOptions, Object, Resource};
+use meshproof_apiserver::{
+    ListOptions, Object, Resource,
+    resource::names::{NODES, PODS, REPLICA_SETS, SERVICES},
+};
 use meshproof_datapath::{Direction, Encryption, Frontend, Identity, Service};
 use serde_json::Value;
-
-use super::agent::{Agent, HEALTH_IDENTITY, known_nodes};
-use super::module::CiliumModule;
-use super::object::{label_list, named_ports};
-use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES};
-use super::view::{
-    AddressView, AgentView, ApiServerView, BackendView, EncryptionView, EndpointKind, EndpointPolicy, EndpointView,
-    FlowView, NameView, NodeSource, NodeView, PolicyEnabled, PolicyView, ServiceView,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    time::SystemTime,
 };
-use crate::fault::encryption;
-use crate::mesh::{Kind, MeshFault};
-use crate::enforcement::fault::ENDPOINTS_BEHIND;
-use crate::service::fault::{self, ServiceFault};
-use crate::state::{ClusterState, PodNetwork, PodState};
-use crate::system::SystemContainer;
-use crate::topology::EncryptionMode;
 
 /// The reserved identities and their labels (`pkg/identity/reserved.go`).
 const RESERVED: [(u32, &[&str]); 10] = [
@@ -68,6 +74,7 @@ impl Gatherer<'_> {
                 pod_cidr: node.spec.pod_cidr,
                 source: NodeSource::Local,
             });
+        let policy = PolicyState::of(node);
         AgentView {
             now: SystemTime::now(),
             started: self.agent.started,
@@ -80,19 +87,20 @@ impl Gatherer<'_> {
             addresses: self.addresses(&nodes),
             remotes: self.remotes(),
             global_services: self.global_services(),
-            replaces_kube_proxy: !fault::in_force(lab, cluster.name()).contains(&ServiceFault::ReplacementOff),
+            replaces_kube_proxy: !self.acts(Fault::KubeProxyReplacementOff),
             api_server: self.api_server(),
             health: self.agent.findings.report(),
             counters: node.handle.counters().await,
             flow_capacity: node.handle.config().flow_capacity,
             policy: PolicyView {
-                revision: node.policy.revision(),
-                rules: node.policy.shown(),
+                revision: policy.revision(),
+                rules: policy.shown(),
                 names: self.names(),
             },
-            device: match lab.faults.is_active(encryption::WRONG_DEVICE) {
-                true => "lo",
-                false => "eth0",
+            device: if self.acts(Fault::CaptureWrongDevice) {
+                "lo"
+            } else {
+                "eth0"
             },
             node: own,
             nodes,
@@ -100,13 +108,17 @@ impl Gatherer<'_> {
     }
 
     fn api_server(&self) -> ApiServerView {
-        let (lab, cluster) = (&self.container.lab, &self.container.cluster);
-        let own = self.container.node.name();
-        let last = cluster.nodes().last().is_some_and(|node| node.name() == own);
-        match last && MeshFault::ApiServerLost.concerns_follower(lab, cluster.name()) {
-            true => ApiServerView::Lost,
-            false => ApiServerView::Reached,
+        if self.acts(Fault::AgentApiServerLost) {
+            ApiServerView::Lost
+        } else {
+            ApiServerView::Reached
         }
+    }
+
+    /// Whether a fault is in force and acts on this agent.
+    fn acts(&self, fault: Fault) -> bool {
+        let container = self.container;
+        container.lab.acts_on(fault, &container.cluster, container.node.name())
     }
 
     pub(super) async fn flows(&self) -> FlowView {
@@ -148,7 +160,7 @@ impl Gatherer<'_> {
 
     async fn encryption(&self) -> EncryptionView {
         let handle = &self.container.node.handle;
-        let is_off = self.container.lab.faults.is_active(encryption::OFF);
+        let is_off = self.acts(Fault::EncryptionOff);
         match handle.config().encryption {
             Encryption::WireGuard { .. } if is_off => EncryptionView::Disabled,
             Encryption::None => EncryptionView::Disabled,
@@ -161,13 +173,14 @@ impl Gatherer<'_> {
     }
 
     fn endpoints(&self, own: &NodeView) -> Vec<EndpointView> {
-        let board = &self.container.node.policy;
+        let known = PolicyState::of(&self.container.node);
         let policy = |identity: Identity| {
-            let enforces = |direction| board.enforces(identity, direction);
+            let enforces = |direction| known.enforces(identity, direction);
             EndpointPolicy {
-                revision: match self.container.lab.faults.is_active(ENDPOINTS_BEHIND) {
-                    true => 0,
-                    false => board.realized(),
+                revision: if self.acts(Fault::PolicyEndpointsBehind) {
+                    0
+                } else {
+                    known.realized()
                 },
                 enabled: match (enforces(Direction::Ingress), enforces(Direction::Egress)) {
                     (true, true) => PolicyEnabled::Both,
@@ -238,10 +251,7 @@ impl Gatherer<'_> {
 
     fn names(&self) -> Vec<NameView> {
         let pods = self.container.node.pods();
-        let known = self
-            .container
-            .node
-            .policy
+        let known = PolicyState::of(&self.container.node)
             .names()
             .all()
             .into_iter()

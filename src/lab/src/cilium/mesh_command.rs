@@ -1,17 +1,21 @@
 //! Commands in the containers of the clustermesh-apiserver pod.
 
-use std::time::SystemTime;
-
+use super::{
+    command::{Answer, Format, Line, UsageError},
+    module::CiliumModule,
+    output::{
+        VERSION,
+        remote::{Observer, cluster, kvstoremesh_text},
+    },
+    troubleshoot,
+    view::{RemotePhase, RemoteView},
+};
+use crate::{
+    mesh::{LinkPhase, MeshPod},
+    system::SystemContainer,
+};
 use serde_json::Value;
-
-use super::command::{Answer, Format, Line, UsageError};
-use super::module::CiliumModule;
-use super::output::VERSION;
-use super::output::remote::{Observer, cluster, kvstoremesh_text};
-use super::troubleshoot;
-use super::view::{RemotePhase, RemoteView};
-use crate::mesh::{LinkPhase, MeshPod};
-use crate::system::SystemContainer;
+use std::time::SystemTime;
 
 /// Runs a command; none if the image has no such executable.
 pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {

@@ -1,18 +1,16 @@
-//! Cilium as a part of the lab: its objects, images, background work and faults.
+//! Cilium as a part of the lab: its objects, images, and background work.
 
-use std::sync::Arc;
-
+use super::{agent::Agents, command, install, mesh_command, operator};
+use crate::{
+    mesh::{self, MeshPods},
+    state::{ClusterState, LabState},
+    system::{SystemContainer, SystemImage, SystemModule},
+};
 use async_trait::async_trait;
 use meshproof_apiserver::{Exec, ExitStatus};
 use serde_json::Value;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-use super::agent::Agents;
-use super::{command, install, mesh_command, operator};
-use crate::fault::FaultSpec;
-use crate::mesh::{self, MeshPods};
-use crate::state::{ClusterState, LabState};
-use crate::system::{SystemContainer, SystemImage, SystemModule};
 
 /// Cilium and the cluster mesh in every cluster.
 #[derive(Clone, Default)]
@@ -51,10 +49,6 @@ impl SystemModule for CiliumModule {
             mesh::agents::follow(Arc::clone(&lab), Arc::clone(cluster), self.mesh.clone(), stop.clone())
         });
         futures::future::join_all(follow).await;
-    }
-
-    fn faults(&self) -> Vec<FaultSpec> {
-        mesh::faults()
     }
 }
 
@@ -110,7 +104,7 @@ impl SystemImage for Image {
         };
         match answer {
             Some(answer) => answer.deliver(exec).await,
-            None => crate::kubelet::exec::not_found(exec).await,
+            None => crate::system::not_found(exec).await,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What an agent knows, as plain data: the only input of everything that its commands print.
 
-use std::net::Ipv4Addr;
-use std::time::{Duration, SystemTime};
-
+use crate::topology::RoutingMode;
 use ipnet::Ipv4Net;
 use meshproof_datapath::{BackendState, Counters, FlowEvent, PeerStatus, Protocol};
 use serde_json::Value;
-
-use crate::topology::RoutingMode;
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, SystemTime},
+};
 
 /// Everything that one agent knows.
 #[derive(Clone, Debug)]

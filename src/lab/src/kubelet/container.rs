@@ -1,27 +1,36 @@
 //! The life of one container: pull, start, probe, end, start again.
 
-use std::net::Ipv4Addr;
-use std::process::ExitStatus;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
+use super::{
+    Kubelet, PodRuntime, Running,
+    container_states::{Board, Ended, Phase},
+    env_vars, name_service,
+    probe::Probes,
+    process::{ProcessSpec, Streams},
+};
+use crate::{
+    container_log::LogWriter,
+    event::{Kind, record},
+    object::now,
+    system::{SystemContainer, SystemImage},
+    topology::AGENT_IMAGE,
+};
 use meshproof_apiserver::Object;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::sync::{Notify, watch};
+use std::{
+    net::Ipv4Addr,
+    process::ExitStatus,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    sync::{Notify, watch},
+};
 use tokio_util::sync::CancellationToken;
-
-use super::board::{Board, Ended, Phase};
-use super::event::{Kind, record};
-use super::log::LogWriter;
-use super::probe::Probes;
-use super::process::{ProcessSpec, Streams};
-use super::{Kubelet, PodRuntime, Running, environment, name_service};
-use crate::controller::object::now;
-use crate::system::{SystemContainer, SystemImage};
-use crate::topology::AGENT_IMAGE;
 
 /// The first and the longest pause before a container that keeps ending is started again.
 const BACK_OFF: Duration = Duration::from_secs(10);
@@ -166,9 +175,9 @@ impl Container {
     /// Starts the container and waits for its end.
     async fn run(&mut self, image: Image) -> Result<Exit, (&'static str, String)> {
         let pod = self.newest_pod();
-        let variables = environment::variables(&self.kubelet.store, &pod, &self.spec)
+        let variables = env_vars::variables(&self.kubelet.store, &pod, &self.spec)
             .map_err(|message| ("CreateContainerConfigError", message))?;
-        let (command, arguments) = environment::argv(&self.spec, &variables);
+        let (command, arguments) = env_vars::argv(&self.spec, &variables);
         let log = self.runtime.begin(&self.name);
         let (started, id) = (now(), format!("lab://{}", uuid::Uuid::new_v4().simple()));
         let unhealthy = Arc::new(Notify::new());
@@ -241,7 +250,7 @@ impl Container {
 
     fn process(&self, pod: &Object, environment: Vec<(String, String)>) -> ProcessSpec {
         let namespace = pod.namespace().unwrap_or_default();
-        let hostname = environment::hostname(pod);
+        let hostname = env_vars::hostname(pod);
         ProcessSpec {
             namespace: self.runtime.namespace.clone(),
             title: format!(

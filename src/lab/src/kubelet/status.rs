@@ -1,17 +1,14 @@
 //! A pod's status: phase, conditions and container statuses, from what the containers do.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-
-use meshproof_apiserver::Object;
-use meshproof_apiserver::resource::names::PODS;
+use super::{
+    Kubelet,
+    container_states::{Board, ContainerState, Ended, Phase},
+    pod::Outcome,
+};
+use crate::object::{now, set_condition};
+use meshproof_apiserver::{Object, resource::names::PODS};
 use serde_json::{Value, json};
-
-use super::Kubelet;
-use super::board::{Board, ContainerState, Ended, Phase};
-use super::pod::Outcome;
-use crate::controller::object::{now, set_condition};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 /// The containers of a kind (`containers`, `initContainers`) in a pod's specification.
 pub(super) fn containers<'a>(pod: &'a Value, kind: &str) -> impl Iterator<Item = &'a Value> {

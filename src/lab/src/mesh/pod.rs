@@ -1,27 +1,31 @@
 //! The clustermesh-apiserver pods of the lab: what their three containers share, and what runs in each.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
-
+use super::{
+    etcd::{Gate, Propagation, serve},
+    keyspace::{Keyspace, Kind, Snapshot, of_kind},
+    link::{Link, LinkPhase, LinkStatus, Route, Timing},
+    publish::Published,
+    wire::Line,
+};
+use crate::{
+    crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
+    fault::Fault,
+    health::ready_endpoint,
+    informer::Informer,
+    state::{ClusterState, LabState},
+    sync::lock,
+    system::SystemContainer,
+};
 use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
 use meshproof_datapath::netns::Namespace;
-use tokio::net::TcpSocket;
-use tokio::sync::watch;
-
-use super::etcd::{Gate, Propagation, serve};
-use super::fault::{MeshFault, SLOW};
-use super::keyspace::{Keyspace, Kind, Snapshot, of_kind};
-use super::link::{Link, LinkPhase, LinkStatus, Route, Timing};
-use super::publish::Published;
-use super::wire::Line;
-use crate::cilium::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
-use crate::health::ready_endpoint;
-use crate::informer::Informer;
-use crate::state::{ClusterState, LabState};
-use crate::system::SystemContainer;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{net::TcpSocket, sync::watch};
 
 /// Where etcd listens in the pod.
 pub const ETCD_PORT: u16 = 2379;
@@ -29,6 +33,8 @@ pub const ETCD_PORT: u16 = 2379;
 const APISERVER_HEALTH_PORT: u16 = 9880;
 /// Where `kvstoremesh` says that it is ready.
 const KVSTOREMESH_HEALTH_PORT: u16 = 9881;
+/// How late changes are with [`Fault::MeshPropagationSlow`].
+const SLOW: Duration = Duration::from_secs(12);
 /// The beginning of the pods' names.
 const POD_PREFIX: &str = "clustermesh-apiserver-";
 
@@ -103,7 +109,7 @@ impl MeshPods {
     /// The pod of a container, known from its first container on.
     fn of_container(&self, container: &SystemContainer) -> Arc<MeshPod> {
         let cluster = container.cluster.name().to_owned();
-        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pods = lock(&self.pods);
         let uid = container.pod.uid().to_owned();
         let known = pods.entry((cluster.clone(), uid.clone())).or_insert_with(|| {
             let others = container.lab.others(&cluster);
@@ -134,7 +140,7 @@ impl MeshPods {
 
     /// The pods of a cluster whose etcd runs, by name.
     pub fn serving(&self, cluster: &str) -> Vec<Arc<MeshPod>> {
-        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = lock(&self.pods);
         let mut serving: Vec<_> = pods
             .values()
             .filter(|pod| pod.cluster == cluster && pod.is_serving())
@@ -146,7 +152,7 @@ impl MeshPods {
 
     /// The pod of that name, whether or not its etcd runs.
     pub fn pod(&self, cluster: &str, name: &str) -> Option<Arc<MeshPod>> {
-        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = lock(&self.pods);
         pods.values()
             .find(|pod| pod.cluster == cluster && pod.name == name)
             .map(Arc::clone)
@@ -154,18 +160,13 @@ impl MeshPods {
 
     /// What a cluster's agents follow.
     pub fn agents(&self, cluster: &str) -> AgentsLink {
-        self.agents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(cluster)
-            .cloned()
-            .unwrap_or_default()
+        lock(&self.agents).get(cluster).cloned().unwrap_or_default()
     }
 
     /// Lets a cluster's agents keep the pod that they follow, or choose another if it has gone.
     pub(super) fn choose(&self, cluster: &str) -> Option<Arc<MeshPod>> {
         let serving = self.serving(cluster);
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = lock(&self.agents);
         let link = agents.entry(cluster.to_owned()).or_default();
         if link.pod.as_ref().is_some_and(|pod| pod.is_serving()) {
             return link.pod.clone();
@@ -224,7 +225,7 @@ impl MeshPods {
             remote.cache.replace(Snapshot::new());
         }
         let key = (pod.cluster.clone(), pod.uid.clone());
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        lock(&self.pods).remove(&key);
         self.announce();
         0
     }
@@ -335,7 +336,7 @@ fn listen() -> io::Result<std::net::TcpListener> {
 
 fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snapshot {
     let mut nodes = informer.all(&CILIUM_NODES);
-    if MeshFault::NodeCountShort.concerns_publisher(lab, cluster.name()) {
+    if lab.acts_in(Fault::MeshNodeCountShort, cluster.name()) {
         nodes.pop();
     }
     let published = Published {
@@ -346,11 +347,12 @@ fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snap
         endpoints: &informer.all(&CILIUM_ENDPOINTS),
         services: &informer.all(&SERVICES),
         slices: &informer.all(&ENDPOINT_SLICES),
-        unready: MeshFault::UnreadyPublished.concerns_publisher(lab, cluster.name()),
+        unready: lab.acts_in(Fault::GlobalUnreadyBackendPublished, cluster.name()),
     };
+    // The publisher has to publish what the cluster where these faults act then merges.
     let (any, unshared) = (
-        MeshFault::AnnotationIgnored.is_active(lab),
-        MeshFault::SharedIgnored.is_active(lab),
+        lab.faults.is_active(Fault::GlobalAnnotationIgnored),
+        lab.faults.is_active(Fault::GlobalSharedIgnored),
     );
     let mut snapshot = published.snapshot(|service| {
         let system = service
@@ -358,7 +360,7 @@ fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snap
             .is_some_and(|namespace| namespace.starts_with("kube-") || namespace == "default");
         (super::is_global(service) || any && !system) && (super::is_shared(service) || unshared)
     });
-    if MeshFault::EndpointStale.concerns_publisher(lab, cluster.name()) {
+    if lab.acts_in(Fault::MeshEndpointStale, cluster.name()) {
         publish_departed(cluster, &mut snapshot);
     }
     snapshot
@@ -382,17 +384,16 @@ struct Publisher {
 
 impl Gate for Publisher {
     fn propagation(&self) -> Propagation {
-        let concerned = |fault: MeshFault| fault.concerns_publisher(&self.lab, &self.cluster);
-        if concerned(MeshFault::PropagationStopped) {
+        if self.lab.acts_in(Fault::MeshPropagationStopped, &self.cluster) {
             Propagation::Stopped
-        } else if concerned(MeshFault::PropagationSlow) {
+        } else if self.lab.acts_in(Fault::MeshPropagationSlow, &self.cluster) {
             Propagation::Late(SLOW)
         } else {
             Propagation::Prompt
         }
     }
 
-    fn subscribe(&self) -> watch::Receiver<std::collections::BTreeSet<crate::fault::FaultName>> {
+    fn subscribe(&self) -> watch::Receiver<BTreeSet<Fault>> {
         self.lab.faults.subscribe()
     }
 }
@@ -442,7 +443,7 @@ impl Route for OverDatapath {
 impl OverDatapath {
     async fn until(&self, wanted: impl Fn(bool) -> bool) {
         let mut faults = self.lab.faults.subscribe();
-        while !wanted(MeshFault::KvstoremeshDisconnected.concerns_follower(&self.lab, &self.own)) {
+        while !wanted(self.lab.acts_in(Fault::MeshKvstoremeshDisconnected, &self.own)) {
             if faults.changed().await.is_err() {
                 return;
             }

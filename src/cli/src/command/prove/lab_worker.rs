@@ -164,11 +164,11 @@ impl LabWorker {
 
     async fn inject_and_check(&self, fault: &FaultEntry, queue: &FaultQueue<'_>) -> Result<Row, CliError> {
         let plan = queue.plan(fault)?;
-        let name = FaultName::from(fault.name.as_str());
+        let name = FaultName::from(fault.name);
         let injected = Instant::now();
-        self.lab.inject(&fault.name).await?;
+        self.lab.inject(fault.name).await?;
         let verdicts = self.pass_with_retries(&plan, |check| queue.names(&name, check)).await;
-        self.lab.heal(&fault.name).await?;
+        self.lab.heal(fault.name).await?;
         let verdicts = verdicts?;
         let (caught, inconclusive) = (verdicts.failed(), verdicts.inconclusive());
         let affected: BTreeSet<CheckId> = caught.keys().chain(inconclusive.keys()).cloned().collect();
@@ -184,7 +184,7 @@ impl LabWorker {
         );
         Ok(Row {
             fault: name,
-            summary: fault.summary.clone(),
+            summary: fault.summary.to_owned(),
             ran: verdicts.ran(),
             caught,
             inconclusive,

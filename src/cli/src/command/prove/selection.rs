@@ -47,9 +47,7 @@ pub fn plan(filter: &Filter) -> Result<Plan, CliError> {
 pub fn checks_concerned(fault: &FaultEntry) -> Vec<CheckId> {
     let meets = |check: &&&dyn Check| !is_slow(**check) || names(**check, fault);
     let suites = suites();
-    let concerned = suites
-        .iter()
-        .filter(|suite| fault.suites.iter().any(|name| name == suite.name));
+    let concerned = suites.iter().filter(|suite| fault.suites.contains(&suite.name));
     concerned
         .flat_map(|suite| suite.checks.iter().filter(meets))
         .map(|check| check.id())
@@ -64,8 +62,7 @@ fn is_slow(check: &dyn Check) -> bool {
 
 /// Whether the check says that the fault turns it red, or makes it inconclusive.
 fn names(check: &dyn Check, fault: &FaultEntry) -> bool {
-    let name = fault.name.as_str();
-    check.faults().contains(&name) || check.blinded_by().contains(&name)
+    check.faults().contains(&fault.name) || check.blinded_by().contains(&fault.name)
 }
 
 #[cfg(all(test, feature = "lab", target_os = "linux"))]
@@ -86,9 +83,8 @@ mod tests {
                 for name in check.faults() {
                     let fault = faults.iter().find(|fault| fault.name == *name);
                     let fault = fault.unwrap_or_else(|| panic!("{} names {name}, which does not exist", check.id()));
-                    let concerned = fault.suites.iter().any(|concerned| concerned == suite.name);
                     assert!(
-                        concerned,
+                        fault.suites.contains(&suite.name),
                         "{name} is named by {} but does not concern its suite",
                         check.id()
                     );
@@ -104,16 +100,11 @@ mod tests {
         let named: BTreeSet<&str> = checks
             .flat_map(|check| check.faults().iter().chain(check.blinded_by()).copied())
             .collect();
-        let concerns_a_suite = |fault: &FaultEntry| {
-            fault
-                .suites
-                .iter()
-                .any(|name| suites.iter().any(|suite| suite.name == *name))
-        };
+        let concerns_a_suite = |fault: &FaultEntry| suites.iter().any(|suite| fault.suites.contains(&suite.name));
         let unnamed: Vec<_> = Lab::faults()
             .expect("a build with the lab")
             .into_iter()
-            .filter(|fault| concerns_a_suite(fault) && !named.contains(fault.name.as_str()))
+            .filter(|fault| concerns_a_suite(fault) && !named.contains(fault.name))
             .map(|fault| fault.name)
             .collect();
         assert!(

@@ -1,10 +1,8 @@
 //! Events about objects, as `kubectl describe` shows them. Repeated ones count up.
 
-use meshproof_apiserver::resource::names::EVENTS;
-use meshproof_apiserver::{Object, Store};
+use crate::object::{now, random_suffix};
+use meshproof_apiserver::{Object, Store, resource::names::EVENTS};
 use serde_json::json;
-
-use crate::controller::object::{now, random_suffix};
 
 /// `type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! `toServices`: a service with a selector stands for the pods that it selects, one without for the addresses of its
 //! endpoints.
 
-use std::net::Ipv4Addr;
-
+use super::{
+    rule::{Peer, Peers, Rule, ServiceReference},
+    selector::{NAMESPACE, Operator, Selector},
+};
+use crate::identity::SecurityLabels;
 use meshproof_apiserver::Object;
 use serde_json::json;
-
-use super::rule::{Peer, Peers, Rule, ServiceReference};
-use super::selector::{NAMESPACE, Operator, Selector};
-use crate::identity::SecurityLabels;
+use std::net::Ipv4Addr;
 
 /// The rule with what its services stand for now.
 pub(super) fn resolve(mut rule: Rule, services: &[Object], slices: &[Object]) -> Rule {

@@ -1,28 +1,36 @@
 //! Follows the policies of all clusters and puts them in force, node by node: reads the objects, says whether they are
 //! valid, and gives each node its rules after the short time that an agent needs to regenerate its endpoints.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::Duration;
-
-use meshproof_apiserver::resource::names::{CONFIG_MAPS, ENDPOINT_SLICES, NETWORK_POLICIES, PODS, SERVICES};
-use meshproof_apiserver::{Object, Resource};
+use super::{
+    cilium::{self, Reading},
+    condition,
+    decide::{NamedPorts, NodePolicy, NodeRules, RuleSet},
+    kubernetes,
+    mutation::{self, mutated},
+    policy_state::PolicyState,
+    rule::{Kind, Rule},
+    to_services,
+};
+use crate::{
+    fault::Fault,
+    informer::Informer,
+    state::{ClusterState, LabState, NodeState},
+};
+use meshproof_apiserver::{
+    Object, Resource,
+    resource::names::{CONFIG_MAPS, ENDPOINT_SLICES, NETWORK_POLICIES, PODS, SERVICES},
+};
 use meshproof_datapath::{AllowAll, Protocol};
 use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher, Hasher, RandomState},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use super::cilium::{self, Reading};
-use super::condition;
-use super::decide::{NamedPorts, NodePolicy, NodeRules, RuleSet};
-use super::fault::{self, PolicyFault};
-use super::kubernetes;
-use super::rule::{Kind, Rule};
-use super::service;
-use crate::informer::Informer;
-use crate::state::{ClusterState, LabState, NodeState};
 
 pub(crate) const CILIUM_NETWORK_POLICIES: Resource = Resource::of("cilium.io", "ciliumnetworkpolicies");
 pub(crate) const CLUSTERWIDE_POLICIES: Resource = Resource::of("cilium.io", "ciliumclusterwidenetworkpolicies");
@@ -31,7 +39,7 @@ pub(crate) const CLUSTERWIDE_POLICIES: Resource = Resource::of("cilium.io", "cil
 const SETTLE: Duration = Duration::from_millis(2);
 /// How long an agent takes to put a change in force, between these.
 const REGENERATION: std::ops::Range<u64> = 4..24;
-/// How late one node is with [`PolicyFault::EnforcedLate`].
+/// How late one node is with [`Fault::PolicyEnforcedLate`].
 const LATE: Duration = Duration::from_secs(8);
 
 /// What a cluster's agents are to have in force.
@@ -41,7 +49,7 @@ struct Wanted {
     set: RuleSet,
     /// Of all pods of the cluster, by address.
     ports: BTreeMap<Ipv4Addr, NamedPorts>,
-    faults: Vec<PolicyFault>,
+    faults: Vec<Fault>,
 }
 
 /// Runs until stopped.
@@ -66,8 +74,9 @@ pub(super) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
     for cluster in &lab.clusters {
         let wanted = watch::Sender::new(Arc::new(Wanted::default()));
         for node in cluster.nodes() {
-            let (lab, node, wanted, stop) = (Arc::clone(&lab), Arc::clone(node), wanted.subscribe(), stop.clone());
-            tokio::spawn(async move { stop.run_until_cancelled(apply(lab, node, wanted)).await });
+            let (wanted, stop) = (wanted.subscribe(), stop.clone());
+            let (lab, cluster, node) = (Arc::clone(&lab), Arc::clone(cluster), Arc::clone(node));
+            tokio::spawn(async move { stop.run_until_cancelled(apply(lab, cluster, node, wanted)).await });
         }
         clusters.push(Follower {
             cluster: Arc::clone(cluster),
@@ -80,7 +89,7 @@ pub(super) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
     let mut faults = lab.faults.subscribe();
     let mut changes: Vec<_> = informers.iter().map(Informer::changes).collect();
     loop {
-        let active = fault::active(&lab.faults);
+        let active = mutation::active(&lab.faults);
         let all_ports = || informers.iter().flat_map(|informer| pod_ports(&informer.all(&PODS)));
         let any = informers.iter().any(|informer| {
             [CILIUM_NETWORK_POLICIES, CLUSTERWIDE_POLICIES, NETWORK_POLICIES]
@@ -113,12 +122,12 @@ struct Follower {
     /// Generations of policies that have been read, by uid.
     revisions: BTreeMap<String, i64>,
     revision: u64,
-    /// Rules that are kept by [`PolicyFault::NotRemoved`], by uid.
+    /// Rules that are kept by [`Fault::PolicyNotRemoved`], by uid.
     removed: BTreeMap<String, Vec<Arc<Rule>>>,
 }
 
 impl Follower {
-    fn reconcile(&mut self, informer: &Informer, named: &NamedPorts, faults: &[PolicyFault]) {
+    fn reconcile(&mut self, informer: &Informer, named: &NamedPorts, faults: &[Fault]) {
         let config = self
             .cluster
             .store
@@ -159,7 +168,7 @@ impl Follower {
         let services = (informer.all(&SERVICES), informer.all(&ENDPOINT_SLICES));
         let rules = rules
             .into_iter()
-            .map(|rule| Arc::new(service::resolve(rule, &services.0, &services.1)))
+            .map(|rule| Arc::new(to_services::resolve(rule, &services.0, &services.1)))
             .collect();
         self.count_changes(&present);
         let rules = self.with_removed(rules, faults);
@@ -205,8 +214,8 @@ impl Follower {
         self.revisions.clone_from(present);
     }
 
-    fn with_removed(&mut self, mut rules: Vec<Arc<Rule>>, faults: &[PolicyFault]) -> Vec<Arc<Rule>> {
-        if !faults.contains(&PolicyFault::NotRemoved) {
+    fn with_removed(&mut self, mut rules: Vec<Arc<Rule>>, faults: &[Fault]) -> Vec<Arc<Rule>> {
+        if !faults.contains(&Fault::PolicyNotRemoved) {
             self.removed.clear();
             return rules;
         }
@@ -224,23 +233,26 @@ impl Follower {
 }
 
 /// Puts in force at one node what its cluster wants.
-async fn apply(lab: Arc<LabState>, node: Arc<NodeState>, mut wanted: watch::Receiver<Arc<Wanted>>) {
+async fn apply(
+    lab: Arc<LabState>,
+    cluster: Arc<ClusterState>,
+    node: Arc<NodeState>,
+    mut wanted: watch::Receiver<Arc<Wanted>>,
+) {
+    let policy = PolicyState::of(&node);
     let spread = RandomState::new();
     let mut in_force: Option<RuleSet> = None;
     let mut faults = lab.faults.subscribe();
     while wanted.changed().await.is_ok() {
         let next = Arc::clone(&wanted.borrow_and_update());
         let shown = next.set.rules.iter().map(|rule| rule.shown.clone()).collect();
-        node.policy.take_in(next.revision, shown);
-        if next.revision != node.policy.realized() {
+        policy.take_in(next.revision, shown);
+        if next.revision != policy.realized() {
             let mut hasher = spread.build_hasher();
             hasher.write_u64(next.revision);
             let span = REGENERATION.end - REGENERATION.start;
             tokio::time::sleep(Duration::from_millis(REGENERATION.start + hasher.finish() % span)).await;
-            let late = || {
-                let active = fault::active(&lab.faults);
-                active.contains(&PolicyFault::EnforcedLate) && PolicyFault::EnforcedLate.is_at(&lab, &node)
-            };
+            let late = || lab.acts_on(Fault::PolicyEnforcedLate, &cluster, node.name());
             faults.mark_unchanged();
             if late() {
                 let healed = async { while late() && faults.changed().await.is_ok() {} };
@@ -251,7 +263,7 @@ async fn apply(lab: Arc<LabState>, node: Arc<NodeState>, mut wanted: watch::Rece
             .faults
             .iter()
             .copied()
-            .filter(|fault| fault.is_at(&lab, &node))
+            .filter(|fault| lab.concerns(*fault, &cluster, node.name()))
             .collect();
         let mut set = next.set.clone();
         set.own_ports = next
@@ -260,18 +272,18 @@ async fn apply(lab: Arc<LabState>, node: Arc<NodeState>, mut wanted: watch::Rece
             .filter(|(address, _)| node.spec.pod_cidr.contains(*address))
             .map(|(a, p)| (*a, p.clone()))
             .collect();
-        let set = fault::bend(set, &acting);
+        let set = mutated(set, &acting);
         let set = (!set.rules.is_empty()).then_some(set);
         if set != in_force {
             match &set {
                 None => {
                     node.handle.set_policy(Box::new(AllowAll));
-                    node.policy.set_rules(None);
+                    policy.set_rules(None);
                 }
                 Some(set) => {
-                    let rules = NodeRules::new(set.clone(), Arc::clone(&node.policy.names), Arc::downgrade(&lab));
+                    let rules = NodeRules::new(set.clone(), Arc::clone(&policy.names), Arc::downgrade(&lab));
                     let rules = Arc::new(rules);
-                    node.policy.set_rules(Some(Arc::clone(&rules)));
+                    policy.set_rules(Some(Arc::clone(&rules)));
                     node.handle.set_policy(Box::new(NodePolicy(rules)));
                 }
             }
@@ -279,7 +291,7 @@ async fn apply(lab: Arc<LabState>, node: Arc<NodeState>, mut wanted: watch::Rece
         }
         // Answers after the policy has been set.
         node.handle.counters().await;
-        node.policy.put_in_force(next.revision);
+        policy.put_in_force(next.revision);
     }
 }
 
@@ -293,7 +305,7 @@ fn pod_ports(pods: &[Object]) -> Vec<(Ipv4Addr, NamedPorts)> {
 
 fn named_ports(pod: &Value) -> NamedPorts {
     let mut found = NamedPorts::new();
-    for (name, protocol, number) in crate::cilium::named_ports(pod) {
+    for (name, protocol, number) in crate::object::named_ports(pod) {
         let protocol = match protocol.as_str() {
             "TCP" => Protocol::Tcp,
             "UDP" => Protocol::Udp,

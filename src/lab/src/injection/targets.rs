@@ -1,20 +1,30 @@
-//! Where faults act in a lab: the nodes and pods that the catalogue speaks of, found in its state.
-//!
-//! "The pair" is the first two nodes of the first cluster, "the mesh" lies between the first cluster and the last. A
-//! lab with one node or one cluster lacks some places, and the fault says so.
+//! What faults act on in a lab: the nodes and pods that a [`Scope`] stands for, found in the lab's state. A lab with one
+//! node or one cluster lacks some of them, and the fault is refused with what is missing.
 
-use std::net::Ipv4Addr;
-
+use crate::{
+    fault::Scope,
+    state::{ClusterState, LabState, NodeState, PodNetwork, PodState},
+};
 use meshproof_apiserver::resource::names::ENDPOINT_SLICES;
 use meshproof_datapath::Nodes;
+use std::{net::Ipv4Addr, sync::Arc};
 
-use crate::state::{ClusterState, LabState, NodeState, PodNetwork, PodState};
-
-/// Why a place does not exist.
+/// What is missing for a fault, in words.
 pub(super) type Missing = String;
 
 /// Namespaces whose pods are the cluster's own.
 const SYSTEM: [&str; 1] = ["kube-system"];
+
+/// The nodes on the two sides of a scope between nodes; of a scope of one node that node on both.
+pub(super) fn sides(lab: &LabState, scope: Scope) -> Result<(Nodes, Nodes), Missing> {
+    match scope {
+        Scope::NodePair => pair(lab).map(|(a, b)| (one(a), one(b))),
+        Scope::MeshPair => Ok((one(last_of(first(lab)?)?), one(last_of(last(lab)?)?))),
+        Scope::Mesh => Ok((nodes(first(lab)?), nodes(last(lab)?))),
+        Scope::FirstNode => first_node(lab).map(|node| (one(node), one(node))),
+        other => Err(format!("a fault of scope {other:?} has no two sides")),
+    }
+}
 
 /// The first cluster.
 pub(super) fn first(lab: &LabState) -> Result<&ClusterState, Missing> {
@@ -36,29 +46,12 @@ pub(super) fn nodes(cluster: &ClusterState) -> Nodes {
     cluster.nodes().iter().map(|node| node.handle.name().clone()).collect()
 }
 
-/// The two nodes of the pair.
-pub(super) fn pair(lab: &LabState) -> Result<(Nodes, Nodes), Missing> {
+/// The first two nodes of the first cluster.
+pub(super) fn pair(lab: &LabState) -> Result<(&NodeState, &NodeState), Missing> {
     match first(lab)?.nodes() {
-        [a, b, ..] => Ok((one(a), one(b))),
+        [a, b, ..] => Ok((a, b)),
         _ => Err("the first cluster has fewer than two nodes".to_owned()),
     }
-}
-
-/// One node of the first cluster and one of the last.
-pub(super) fn mesh_pair(lab: &LabState) -> Result<(Nodes, Nodes), Missing> {
-    let node = |cluster: &ClusterState| {
-        cluster
-            .nodes()
-            .last()
-            .map(|node| one(node))
-            .ok_or("a cluster has no nodes")
-    };
-    Ok((node(first(lab)?)?, node(last(lab)?)?))
-}
-
-/// Both sides of the mesh.
-pub(super) fn mesh(lab: &LabState) -> Result<(Nodes, Nodes), Missing> {
-    Ok((nodes(first(lab)?), nodes(last(lab)?)))
 }
 
 /// The first node of the first cluster.
@@ -68,7 +61,21 @@ pub(super) fn first_node(lab: &LabState) -> Result<&NodeState, Missing> {
         .ok_or_else(|| "the first cluster has no node".to_owned())
 }
 
-fn one(node: &NodeState) -> Nodes {
+/// The last node of the last cluster, be it the only one.
+pub(super) fn last_node(lab: &LabState) -> Result<&Arc<NodeState>, Missing> {
+    let last = lab.clusters.last().ok_or("the lab has no cluster")?;
+    last_of(last)
+}
+
+fn last_of(cluster: &ClusterState) -> Result<&Arc<NodeState>, Missing> {
+    cluster
+        .nodes()
+        .last()
+        .ok_or_else(|| format!("cluster {} has no node", cluster.name()))
+}
+
+/// This node alone.
+pub(super) fn one(node: &NodeState) -> Nodes {
     Nodes::one(node.handle.name().clone())
 }
 

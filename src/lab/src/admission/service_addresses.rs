@@ -1,13 +1,9 @@
 //! Cluster IPs and node ports of services.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
+use std::{collections::BTreeSet, net::Ipv4Addr};
 use ipnet::Ipv4Net;
-use meshproof_apiserver::resource::names::SERVICES;
-use meshproof_apiserver::{Admission, AdmissionRequest, ApiError, Cause, Operation, Store};
+use meshproof_apiserver::{resource::names::SERVICES, Admission, AdmissionRequest, ApiError, Cause, Operation, Store};
 use serde_json::{Value, json};
-
 use crate::topology::NODE_PORTS;
 
 /// The first addresses are left to those who ask for one by name (KEP-3070: at most 256).

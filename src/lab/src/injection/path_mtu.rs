@@ -1,15 +1,13 @@
-//! Senders that were told of a smaller MTU remember it for ten minutes: healing has to make them forget.
-
-use meshproof_datapath::netns::Namespace;
-use meshproof_datapath::{Effect, Fault, MtuSignal};
+//! Senders that learnt of a smaller path MTU by ICMP remember it for ten minutes: healing has to make them forget.
 
 use crate::state::{LabState, PodNetwork};
+use meshproof_datapath::{Effect, Fault, MtuSignal, netns::Namespace};
 
 /// Writing here makes a namespace forget what it learnt about routes, path MTUs included.
 const FLUSH: &str = "/proc/sys/net/ipv4/route/flush";
 
-/// Whether senders hear of this fault's MTU.
-pub(super) fn is_told(fault: &Fault) -> bool {
+/// Whether ICMP reports this fault's MTU to senders.
+pub(super) fn is_signalled(fault: &Fault) -> bool {
     let (Fault::Underlay { impairment, .. } | Fault::Path { impairment, .. } | Fault::Endpoint { impairment, .. }) =
         fault
     else {
@@ -24,7 +22,7 @@ pub(super) fn is_told(fault: &Fault) -> bool {
     )
 }
 
-/// Makes every node and every pod forget the path MTUs that it was told.
+/// Makes every node and every pod forget the path MTUs that it learnt.
 pub(super) fn forget(lab: &LabState) {
     for (_, node) in lab.nodes() {
         flush(node.handle.namespace());
@@ -43,5 +41,5 @@ fn flush(namespace: &Namespace) {
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    tracing::warn!(failed, "a namespace keeps the path MTUs that it was told");
+    tracing::warn!(failed, "failed to flush the path MTUs of a namespace");
 }

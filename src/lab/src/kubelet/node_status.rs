@@ -1,15 +1,17 @@
 //! What a kubelet says about its node: the Node object, its conditions, and the Lease that shows it alive.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-use meshproof_apiserver::ApiError;
-use meshproof_apiserver::resource::names::{LEASES, NODES};
-use serde_json::{Value, json};
-
 use super::Kubelet;
-use crate::controller::object::{now, set_condition};
-use crate::topology::{AGENT_IMAGE, KUBERNETES_VERSION};
+use crate::{
+    object::{now, set_condition},
+    topology::{AGENT_IMAGE, KUBERNETES_VERSION},
+};
+use jiff::Timestamp;
+use meshproof_apiserver::{
+    ApiError,
+    resource::names::{LEASES, NODES},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
 
 /// How many renewals of the Lease fit into the time for which a silent node is believed (`nodeLeaseDurationSeconds` / 4).
 const RENEWALS: u32 = 4;

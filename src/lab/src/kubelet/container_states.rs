@@ -1,8 +1,7 @@
 //! What the containers of a pod are doing, written by their supervisors and probes, read by the pod's worker.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
+use crate::sync::lock;
+use std::{collections::BTreeMap, sync::Mutex};
 use tokio::sync::watch;
 
 /// A container as its supervisor sees it.
@@ -80,7 +79,7 @@ impl Board {
 
     /// Changes one container's state and tells readers if something became different.
     pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut ContainerState)) {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = lock(&self.states);
         let Some(state) = states.get_mut(name) else { return };
         let before = state.clone();
         change(state);
@@ -102,7 +101,7 @@ impl Board {
     }
 
     pub(super) fn all(&self) -> BTreeMap<String, ContainerState> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.states).clone()
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {

@@ -1,20 +1,21 @@
 //! What one node's agent knows of policies, for those who show it: the revision it has taken in, the one in force, and the
 //! rules.
 
-use std::sync::{Arc, PoisonError, RwLock};
-
+use super::{decide::NodeRules, names::Names};
+use crate::{
+    state::NodeState,
+    sync::{read, write},
+};
 use meshproof_datapath::{Direction, Identity};
 use serde_json::Value;
-
-use super::decide::NodeRules;
-use super::names::Names;
+use std::sync::{Arc, RwLock};
 
 /// The revision of an agent without policies.
 pub(crate) const FIRST_REVISION: u64 = 1;
 
-/// A node's board.
+/// What one node's agent knows of policies.
 #[derive(Default)]
-pub struct PolicyBoard {
+pub struct PolicyState {
     known: RwLock<Known>,
     pub(super) names: Arc<Names>,
 }
@@ -27,7 +28,12 @@ struct Known {
     rules: Option<Arc<NodeRules>>,
 }
 
-impl PolicyBoard {
+impl PolicyState {
+    /// That of this node.
+    pub(crate) fn of(node: &NodeState) -> Arc<Self> {
+        node.extension()
+    }
+
     /// The revision that the agent has taken in.
     pub(crate) fn revision(&self) -> u64 {
         self.known().taken_in.max(FIRST_REVISION)
@@ -59,19 +65,19 @@ impl PolicyBoard {
     }
 
     pub(super) fn take_in(&self, revision: u64, shown: Vec<Value>) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = write(&self.known);
         (known.taken_in, known.shown) = (revision, shown);
     }
 
     pub(super) fn put_in_force(&self, revision: u64) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).in_force = revision;
+        write(&self.known).in_force = revision;
     }
 
     pub(super) fn set_rules(&self, rules: Option<Arc<NodeRules>>) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).rules = rules;
+        write(&self.known).rules = rules;
     }
 
     fn known(&self) -> Known {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.known).clone()
     }
 }

@@ -1,7 +1,9 @@
 //! A container's environment and arguments: values, references to fields and to ConfigMaps, `$(VAR)`.
 
-use meshproof_apiserver::resource::names::{CONFIG_MAPS, SECRETS};
-use meshproof_apiserver::{Object, Store};
+use meshproof_apiserver::{
+    Object, Store,
+    resource::names::{CONFIG_MAPS, SECRETS},
+};
 use serde_json::Value;
 
 /// The variables of a container, in order. The error is the message of `CreateContainerConfigError`.

@@ -1,12 +1,13 @@
 //! A container's log: the last lines in memory, and readers that follow it. It does not know who writes.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-
+use crate::sync::lock;
 use jiff::Timestamp;
 use meshproof_apiserver::{LogOptions, Reader};
-use tokio::io::AsyncWriteExt;
-use tokio::sync::watch;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+use tokio::{io::AsyncWriteExt, sync::watch};
 
 /// How many lines of a container are kept.
 const LINES: usize = 2000;
@@ -63,7 +64,7 @@ impl LogWriter {
             time: Timestamp::now(),
             text: text[..end].into(),
         };
-        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = lock(&self.0.lines);
         lines.kept.push_back(line);
         if lines.kept.len() > LINES {
             lines.kept.pop_front();
@@ -138,7 +139,7 @@ impl Log {
     }
 
     fn from(&self, next: u64) -> Vec<Line> {
-        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = lock(&self.lines);
         let skipped = next.saturating_sub(lines.first) as usize;
         lines.kept.iter().skip(skipped).cloned().collect()
     }
@@ -153,9 +154,8 @@ async fn gone(writer: &mut tokio::io::DuplexStream) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
-
     use super::*;
+    use tokio::io::AsyncReadExt;
 
     async fn read(log: &LogWriter, options: LogOptions) -> String {
         let mut text = String::new();

@@ -1,8 +1,7 @@
 //! What controllers have in common about objects: owners, pods of a template, readiness, conditions.
 
 use jiff::{SignedDuration, Timestamp};
-use meshproof_apiserver::resource::names::PODS;
-use meshproof_apiserver::{ApiError, DeleteOptions, Object, Store};
+use meshproof_apiserver::{ApiError, DeleteOptions, Object, Store, resource::names::PODS};
 use serde_json::{Value, json};
 
 /// Letters that make no words (`k8s.io/apimachinery/pkg/util/rand`).
@@ -166,6 +165,18 @@ pub(crate) enum Rounding {
     Up,
     /// `maxUnavailable`.
     Down,
+}
+
+/// Named container ports: name, protocol, number.
+pub(crate) fn named_ports(pod: &Value) -> Vec<(String, String, u16)> {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let ports = containers.flat_map(|container| container["ports"].as_array().into_iter().flatten());
+    let named = ports.filter_map(|port| {
+        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
+        let number = port["containerPort"].as_u64()?.try_into().ok()?;
+        Some((port["name"].as_str()?.to_owned(), protocol, number))
+    });
+    named.collect()
 }
 
 #[cfg(test)]

@@ -1,25 +1,29 @@
 //! The engine: the process that holds a lab. It enters its namespaces while it has one thread, starts the lab, reports
 //! on stdout, and ends when it is told to, when its launcher ends, or with any of its own.
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{BufRead, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::ExitCode;
-use std::sync::Arc;
-
+use crate::{
+    control::server::{self, Surroundings},
+    lab::{Lab, LabConfig},
+};
 use meshproof_datapath::netns::{self, Isolation};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    prctl,
+    signal::Signal,
+};
 use serde::{Deserialize, Serialize};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{BufRead, Read, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    process::ExitCode,
+    sync::Arc,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::server::{self, Surroundings};
-use crate::lab::{Lab, LabConfig};
-
-/// The hidden subcommand under which the embedding executable must call [`engine_main`], before it starts any thread.
-pub const ENGINE_SUBCOMMAND: &str = "lab-engine";
+/// The hidden subcommand under which the embedding executable must call [`lab_main`], before it starts any thread.
+pub const LAB_SUBCOMMAND: &str = "lab-process";
 /// The hidden subcommand under which the embedding executable must run the agent: pods are started with it.
 pub const AGENT_SUBCOMMAND: &str = "agent";
 
@@ -56,7 +60,7 @@ pub(crate) enum Report {
 /// Runs the engine to its end. Call it first thing in `main`, when the process has no thread but the first.
 ///
 /// Ends with 0 after an orderly shutdown and 3 when the lab could not be had.
-pub fn engine_main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn lab_main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match prepare() {
         Ok(order) => run(order),
         Err(report) => {

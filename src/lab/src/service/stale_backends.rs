@@ -1,76 +1,31 @@
 //! Faults of fail-over: what a cluster's agents go on believing about backends that came or went. They concern every cluster, and
 //! applications' services only. Pure but for the clock that is handed in.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
-use std::time::{Duration, Instant};
-
+use crate::fault::{ActiveFaults, Fault};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Backend, BackendState, Frontend, Protocol, Service};
-
-use crate::fault::{ActiveFaults, Effect, FaultName, FaultSpec};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddrV4,
+    time::{Duration, Instant},
+};
 
 /// How late removed backends go.
 const LATE: Duration = Duration::from_secs(3);
 
-const REMOVAL_LATE: FaultName = FaultName::new("endpoint-removal-late");
-const STALE_KEPT: FaultName = FaultName::new("stale-backend-kept");
-const UDP_STALE: FaultName = FaultName::new("udp-backend-stale");
-const NEVER_RETURN: FaultName = FaultName::new("endpoints-never-return");
-const FAIL_OVER_NEVER: FaultName = FaultName::new("fail-over-never");
-const FAIL_BACK_NEVER: FaultName = FaultName::new("fail-back-never");
-const LOSS_DROPS: FaultName = FaultName::new("cluster-loss-drops-backends");
 /// How often is looked whether another cluster is away.
 const LOOK: Duration = Duration::from_millis(100);
-/// Established connections to backends are reset when backends change.
-pub(super) const RESET_ON_CHANGE: FaultName = FaultName::new("connections-reset-on-change");
-
-/// The catalogue's entries of this module.
-pub(crate) fn faults() -> Vec<FaultSpec> {
-    let entries = [
-        (REMOVAL_LATE, "backends that go are known to every node 3 s longer"),
-        (STALE_KEPT, "backends that go are known to every node for ever"),
-        (UDP_STALE, "UDP datagrams go on being sent to backends that have gone"),
-        (
-            NEVER_RETURN,
-            "a service that has lost all its backends never has any again",
-        ),
-        (
-            FAIL_OVER_NEVER,
-            "a global service that had local backends never uses the other cluster's",
-        ),
-        (
-            FAIL_BACK_NEVER,
-            "a global service that has gone over to the other cluster never comes back",
-        ),
-        (
-            LOSS_DROPS,
-            "while every node of another cluster is away, services have no backends",
-        ),
-        (
-            RESET_ON_CHANGE,
-            "connections to backends that stay are reset when others come or go",
-        ),
-    ];
-    let spec = |(name, summary)| FaultSpec {
-        name,
-        summary,
-        suites: &["failover"],
-        effect: Effect::Flag,
-    };
-    entries.into_iter().map(spec).collect()
-}
 
 /// Whether some other cluster is away with every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mesh {
-    Whole,
-    Broken,
+pub(super) enum OtherClusters {
+    Up,
+    OneIsDown,
 }
 
 /// What agents remember of services, while a fault makes it matter.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct StaleBackends {
     /// Backends that were wanted, with since when they no longer are.
     seen: BTreeMap<String, BTreeMap<SocketAddrV4, (Backend, Option<Instant>)>>,
     /// Frontends that have had local backends since a fault came into force.
@@ -81,20 +36,28 @@ pub(super) struct Memory {
     away: BTreeMap<String, Vec<Backend>>,
 }
 
-impl Memory {
+impl StaleBackends {
     /// What agents do with what they should do; and when to look again.
-    pub(super) fn bend(
+    pub(super) fn apply(
         &mut self,
         mut services: Vec<Service>,
         own: Ipv4Net,
         faults: &ActiveFaults,
-        mesh: Mesh,
+        others: OtherClusters,
         now: Instant,
     ) -> (Vec<Service>, Option<Instant>) {
-        let is = |name| faults.is_active(name);
-        let (late, kept, udp) = (is(REMOVAL_LATE), is(STALE_KEPT), is(UDP_STALE));
-        let (no_return, no_over, no_back) = (is(NEVER_RETURN), is(FAIL_OVER_NEVER), is(FAIL_BACK_NEVER));
-        let drops = is(LOSS_DROPS);
+        let is = |fault| faults.is_active(fault);
+        let (late, kept, udp) = (
+            is(Fault::EndpointRemovalLate),
+            is(Fault::StaleBackendKept),
+            is(Fault::UdpBackendStale),
+        );
+        let (no_return, no_over, no_back) = (
+            is(Fault::EndpointsNeverReturn),
+            is(Fault::FailOverNever),
+            is(Fault::FailBackNever),
+        );
+        let drops = is(Fault::ClusterLossDropsBackends);
         if !(late || kept || udp || no_return || no_over || no_back || drops) {
             *self = Self::default();
             return (services, None);
@@ -103,7 +66,7 @@ impl Memory {
         for service in services.iter_mut().filter(|service| is_application(service)) {
             let key = format!("{:?}", service.frontend);
             let is_local = |backend: &Backend| own.contains(backend.address.ip());
-            if drops && mesh == Mesh::Broken {
+            if drops && others == OtherClusters::OneIsDown {
                 service.backends.clear();
             }
             let local = service.backends.iter().any(is_local);
@@ -182,10 +145,9 @@ pub(super) fn backends(services: &[Service]) -> std::collections::BTreeSet<std::
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::fault::FaultState;
+    use std::net::Ipv4Addr;
 
     fn service(backends: &[(u8, u8)]) -> Vec<Service> {
         let backends = backends
@@ -195,9 +157,9 @@ mod tests {
         vec![Service::new("meshproof/x", frontend, backends.collect())]
     }
 
-    fn in_force(name: FaultName) -> ActiveFaults {
+    fn in_force(fault: Fault) -> ActiveFaults {
         let faults = ActiveFaults::default();
-        faults.set(name, FaultState::InForce);
+        faults.set(fault, FaultState::InForce);
         faults
     }
 
@@ -207,63 +169,83 @@ mod tests {
 
     #[test]
     fn a_late_removal_ends_and_says_when() {
-        let (faults, mut memory, start) = (in_force(REMOVAL_LATE), Memory::default(), Instant::now());
-        memory.bend(service(&[(244, 1), (244, 2)]), own(), &faults, Mesh::Whole, start);
+        let (faults, mut memory, start) = (
+            in_force(Fault::EndpointRemovalLate),
+            StaleBackends::default(),
+            Instant::now(),
+        );
+        memory.apply(service(&[(244, 1), (244, 2)]), own(), &faults, OtherClusters::Up, start);
         // However long nothing has changed before.
         let gone = start + 10 * LATE;
-        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, gone);
+        let (bent, again) = memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone);
         assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
         let soon = gone + Duration::from_secs(1);
-        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, soon);
+        let (bent, again) = memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, soon);
         assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
-        let (bent, again) = memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, gone + LATE);
+        let (bent, again) = memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone + LATE);
         assert_eq!((bent[0].backends.len(), again), (1, None));
     }
 
     #[test]
     fn what_went_over_does_not_come_back() {
-        let (faults, mut memory, now) = (in_force(FAIL_BACK_NEVER), Memory::default(), Instant::now());
+        let (faults, mut memory, now) = (in_force(Fault::FailBackNever), StaleBackends::default(), Instant::now());
         for wanted in [&[(244, 1)][..], &[(246, 1)]] {
             assert_eq!(
-                memory.bend(service(wanted), own(), &faults, Mesh::Whole, now).0,
+                memory.apply(service(wanted), own(), &faults, OtherClusters::Up, now).0,
                 service(wanted)
             );
         }
-        let (bent, _) = memory.bend(service(&[(244, 3)]), own(), &faults, Mesh::Whole, now);
+        let (bent, _) = memory.apply(service(&[(244, 3)]), own(), &faults, OtherClusters::Up, now);
         assert_eq!(bent, service(&[(246, 1)]));
-        let (healed, _) = memory.bend(service(&[(244, 3)]), own(), &ActiveFaults::default(), Mesh::Whole, now);
+        let (healed, _) = memory.apply(
+            service(&[(244, 3)]),
+            own(),
+            &ActiveFaults::default(),
+            OtherClusters::Up,
+            now,
+        );
         assert_eq!(healed, service(&[(244, 3)]));
     }
 
     #[test]
     fn fail_over_and_return_can_be_denied() {
         let now = Instant::now();
-        let (faults, mut memory) = (in_force(FAIL_OVER_NEVER), Memory::default());
+        let (faults, mut memory) = (in_force(Fault::FailOverNever), StaleBackends::default());
         assert_eq!(
-            memory.bend(service(&[(246, 1)]), own(), &faults, Mesh::Whole, now).0,
+            memory
+                .apply(service(&[(246, 1)]), own(), &faults, OtherClusters::Up, now)
+                .0,
             service(&[(246, 1)])
         );
-        memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, now);
+        memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, now);
         assert_eq!(
-            memory.bend(service(&[(246, 1)]), own(), &faults, Mesh::Whole, now).0,
+            memory
+                .apply(service(&[(246, 1)]), own(), &faults, OtherClusters::Up, now)
+                .0,
             service(&[])
         );
-        let (faults, mut memory) = (in_force(NEVER_RETURN), Memory::default());
-        memory.bend(service(&[(244, 1)]), own(), &faults, Mesh::Whole, now);
-        memory.bend(service(&[]), own(), &faults, Mesh::Whole, now);
+        let (faults, mut memory) = (in_force(Fault::EndpointsNeverReturn), StaleBackends::default());
+        memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, now);
+        memory.apply(service(&[]), own(), &faults, OtherClusters::Up, now);
         assert_eq!(
-            memory.bend(service(&[(244, 2)]), own(), &faults, Mesh::Whole, now).0,
+            memory
+                .apply(service(&[(244, 2)]), own(), &faults, OtherClusters::Up, now)
+                .0,
             service(&[])
         );
     }
 
     #[test]
     fn the_loss_of_another_cluster_can_take_everything_along() {
-        let (faults, mut memory, now) = (in_force(LOSS_DROPS), Memory::default(), Instant::now());
+        let (faults, mut memory, now) = (
+            in_force(Fault::ClusterLossDropsBackends),
+            StaleBackends::default(),
+            Instant::now(),
+        );
         let wanted = service(&[(244, 1)]);
-        let (whole, again) = memory.bend(wanted.clone(), own(), &faults, Mesh::Whole, now);
+        let (whole, again) = memory.apply(wanted.clone(), own(), &faults, OtherClusters::Up, now);
         assert_eq!((whole, again), (wanted.clone(), Some(now + LOOK)));
-        let (broken, _) = memory.bend(wanted, own(), &faults, Mesh::Broken, now);
+        let (broken, _) = memory.apply(wanted, own(), &faults, OtherClusters::OneIsDown, now);
         assert!(broken[0].backends.is_empty());
     }
 }

@@ -4,6 +4,8 @@
 use meshproof_apiserver::Resource;
 use serde_json::{Value, json};
 
+mod policy_schema;
+
 /// CiliumNodes.
 pub const CILIUM_NODES: Resource = Resource::of("cilium.io", "ciliumnodes");
 /// CiliumEndpoints.
@@ -175,7 +177,7 @@ impl Definition {
             .enumerate()
             .map(|(place, version)| {
                 let schema = match self.kind {
-                    "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" => crate::enforcement::schema(),
+                    "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" => policy_schema::schema(),
                     _ => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
                 };
                 let mut value = json!({
@@ -221,10 +223,8 @@ impl Definition {
 
 #[cfg(test)]
 mod tests {
-    use meshproof_apiserver::Store;
-    use meshproof_apiserver::resource::names::CUSTOM_RESOURCE_DEFINITIONS;
-
     use super::*;
+    use meshproof_apiserver::{Store, resource::names::CUSTOM_RESOURCE_DEFINITIONS};
 
     #[test]
     fn the_api_server_takes_and_serves_every_definition() {

@@ -1,12 +1,10 @@
-//! What is outside the clusters: two machines on the network between the nodes that answer HTTP, and their names, which
+//! Hosts outside the clusters: two machines on the network between the nodes that answer HTTP, and their names, which
 //! cluster DNS serves as CoreDNS's plugin `hosts` does. Addresses for documentation (RFC 5737), names as in the recordings.
 
-use std::net::Ipv4Addr;
-
-use meshproof_datapath::{Fabric, FabricError, HostConfig, HostNet};
-use tokio_util::sync::CancellationToken;
-
 use crate::health::http_endpoint;
+use meshproof_datapath::{Fabric, FabricError, HostConfig, HostNet};
+use std::net::Ipv4Addr;
+use tokio_util::sync::CancellationToken;
 
 /// Ports on which they answer every request.
 const PORTS: [u16; 3] = [80, 8080, 8081];
@@ -22,10 +20,10 @@ pub(crate) const NAMES: [(&str, Ipv4Addr); 4] = [
     ("two.outside.example", SECOND),
 ];
 
-/// A name of each machine.
-pub const OUTSIDE_NAMES: [&str; 2] = ["one.outside.example", "two.outside.example"];
+/// A name of each host.
+pub const EXTERNAL_HOSTS: [&str; 2] = ["one.outside.example", "two.outside.example"];
 
-/// Starts the machines; they stop when dropped.
+/// Starts the hosts; they stop when dropped.
 pub(crate) async fn start(fabric: &Fabric, stop: &CancellationToken) -> Result<Vec<HostNet>, FabricError> {
     let mut machines = Vec::new();
     for (name, address) in [("outside-1", FIRST), ("outside-2", SECOND)] {
@@ -37,7 +35,7 @@ pub(crate) async fn start(fabric: &Fabric, stop: &CancellationToken) -> Result<V
         let machine = fabric.add_host(config).await?;
         for port in PORTS {
             if let Err(error) = http_endpoint(machine.namespace(), port, stop.clone()) {
-                tracing::warn!(%error, name, port, "a machine outside cannot listen");
+                tracing::warn!(%error, name, port, "an external host cannot listen");
             }
         }
         machines.push(machine);
