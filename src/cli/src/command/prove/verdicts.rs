@@ -1,23 +1,22 @@
-//! One pass of checks over the lab, and the bystander who notes what they say.
+//! The verdicts of one pass of checks over the lab, and who collects them.
 
-use super::is_trouble;
-use crate::session::consumer::Events;
+use crate::session::consumer::{Events, warn_on_stderr};
 use meshproof_contract::{CheckId, Event, TrialName, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::watch, time::timeout};
 
-/// Takes the events of every pass; tells warnings on stderr and keeps the verdicts.
-pub struct Bystander {
+/// Takes the events of every pass; shows warnings on stderr and keeps the verdicts.
+pub struct VerdictCollector {
     events: Events,
     verdicts: Arc<Mutex<BTreeMap<TrialName, Verdict>>>,
     count: watch::Sender<usize>,
 }
 
-impl Bystander {
+impl VerdictCollector {
     /// Starts listening.
     pub fn start() -> Self {
         let (events, mut incoming) = Events::channel();
@@ -26,17 +25,15 @@ impl Bystander {
         let (kept, counter) = (verdicts.clone(), count.clone());
         tokio::spawn(async move {
             while let Some(event) = incoming.recv().await {
-                match event {
-                    Event::TrialFinished {
-                        trial, verdict, micros, ..
-                    } => {
-                        tracing::debug!("{trial}: {} in {} ms", verdict.word(), micros / 1000);
-                        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                        kept.insert(trial, verdict);
-                        counter.send_replace(kept.len());
-                    }
-                    Event::Warning { message } => eprintln!("meshproof: {message}"),
-                    _ => {}
+                warn_on_stderr(&event);
+                if let Event::TrialFinished {
+                    trial, verdict, micros, ..
+                } = event
+                {
+                    tracing::debug!("{trial}: {} in {} ms", verdict.word(), micros / 1000);
+                    let mut kept = lock(&kept);
+                    kept.insert(trial, verdict);
+                    counter.send_replace(kept.len());
                 }
             }
         });
@@ -53,26 +50,29 @@ impl Bystander {
     }
 
     /// Forgets the pass before.
-    pub fn forget(&self) {
-        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        verdicts.clear();
+    pub fn clear(&self) {
+        lock(&self.verdicts).clear();
         self.count.send_replace(0);
     }
 
-    /// What was seen, once `trials` verdicts have arrived: the engine has sent them all by the time it returns, so
-    /// this waits for the channel only.
-    pub async fn seen(&self, trials: usize) -> Pass {
+    /// The verdicts, once so many have arrived: the engine has sent them all by the time it returns, so this waits for
+    /// the channel only.
+    pub async fn collected(&self, trials: usize) -> Verdicts {
         let mut count = self.count.subscribe();
         // A verdict that never comes is a trial missing from the pass, which shows as a check that did not run.
         let _ = timeout(Duration::from_secs(5), count.wait_for(|seen| *seen >= trials)).await;
-        Pass(self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        Verdicts(lock(&self.verdicts).clone())
     }
 }
 
-/// The verdicts of one pass.
-pub struct Pass(BTreeMap<TrialName, Verdict>);
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-impl Pass {
+/// The verdicts of one pass.
+pub struct Verdicts(BTreeMap<TrialName, Verdict>);
+
+impl Verdicts {
     /// Checks that ran.
     pub fn ran(&self) -> BTreeSet<CheckId> {
         self.0.keys().map(check).collect()
@@ -80,25 +80,25 @@ impl Pass {
 
     /// Checks of which a trial failed, with its first finding.
     pub fn failed(&self) -> BTreeMap<CheckId, String> {
-        self.those(|verdict| matches!(verdict, Verdict::Fail { .. }))
+        self.matching(|verdict| matches!(verdict, Verdict::Fail { .. }))
     }
 
-    /// Checks of which no trial failed and one could not tell, with its reason.
+    /// Checks of which no trial failed and one was inconclusive, with its reason.
     pub fn inconclusive(&self) -> BTreeMap<CheckId, String> {
         let failed = self.failed();
-        let mut unsure = self.those(|verdict| matches!(verdict, Verdict::Inconclusive { .. }));
+        let mut unsure = self.matching(|verdict| matches!(verdict, Verdict::Inconclusive { .. }));
         unsure.retain(|check, _| !failed.contains_key(check));
         unsure
     }
 
-    /// What a later pass saw replaces what this one did.
-    pub fn renew(&mut self, later: Self) {
+    /// The verdicts of a later pass replace those of this one.
+    pub fn merge(&mut self, later: Self) {
         self.0.extend(later.0);
     }
 
-    /// Checks of which a trial failed or could not tell, with what it said.
+    /// Checks of which a trial failed or was inconclusive, with its reason.
     pub fn not_green(&self) -> BTreeMap<CheckId, String> {
-        self.those(is_trouble)
+        self.matching(|verdict| matches!(verdict, Verdict::Fail { .. } | Verdict::Inconclusive { .. }))
     }
 
     /// Checks that were skipped in every instance.
@@ -112,12 +112,12 @@ impl Pass {
         self.ran().difference(&applied).cloned().collect()
     }
 
-    fn those(&self, wanted: impl Fn(&Verdict) -> bool) -> BTreeMap<CheckId, String> {
+    fn matching(&self, wanted: impl Fn(&Verdict) -> bool) -> BTreeMap<CheckId, String> {
         let mut found = BTreeMap::new();
         for (trial, verdict) in self.0.iter().filter(|(_, verdict)| wanted(verdict)) {
             found
                 .entry(check(trial))
-                .or_insert_with(|| format!("{trial}: {}", said(verdict)));
+                .or_insert_with(|| format!("{trial}: {}", reason(verdict)));
         }
         found
     }
@@ -128,7 +128,7 @@ fn check(trial: &TrialName) -> CheckId {
     CheckId::from(name.split('[').next().unwrap_or(name))
 }
 
-fn said(verdict: &Verdict) -> String {
+fn reason(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Fail { findings } => findings
             .first()
