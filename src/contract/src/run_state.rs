@@ -286,3 +286,6 @@ fn severity(verdict: &Verdict) -> u8 {
         Verdict::Fail { .. } => 3,
     }
 }
+
+#[cfg(test)]
+mod tests;
