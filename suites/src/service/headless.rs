@@ -109,7 +109,7 @@ fn addresses(side: &Side, clusters: &[ClusterName]) -> Result<BTreeSet<IpAddr>, 
 /// Waits until every client gets the expected answer; the time until then.
 async fn converge(context: &CheckContext, side: &Side, zone: &Zone, question: &Question) -> Option<Duration> {
     let is_expected = |seen: &Result<Vec<Outcome>, _>| match seen.as_deref() {
-        Ok([outcome]) => matches!(judge(zone, &question.expected, outcome), Answer::Right(_)),
+        Ok([outcome]) => matches!(judge(zone, &question.expected, outcome), Answer::Ok(_)),
         _ => false,
     };
     let waited = wait::until(converges_within(context), Duration::from_millis(250), || async {

@@ -1,9 +1,9 @@
 //! Every agent replaces kube-proxy where that is claimed.
 
-use crate::kit::cilium::nodes::{self, place};
+use crate::kit::cilium::nodes;
 use async_trait::async_trait;
 use meshproof_contract::{
-    Admission, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict,
+    Admission, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, NodeLabel, Scope, Tally, Verdict,
 };
 
 /// kube-proxy replacement as the agents report it.
@@ -54,7 +54,7 @@ impl Check for ReplacementInForce {
         let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, &mut tally).await;
         let mut agree = 0;
         for answer in &answers {
-            let at = place(cluster, &answer.node);
+            let at = NodeLabel::pod(cluster, &answer.node).to_string();
             match answer.output["kube-proxy-replacement"]["mode"].as_str() {
                 // Older versions report "Strict".
                 Some("True" | "Strict") => agree += 1,

@@ -36,7 +36,7 @@ impl Check for NodePort {
                   be answered by those pods, twice in a row, within `thresholds.propagation` (default 10 s).",
             control: "Each answer names the pod that gave it. If no request to any node is answered or refused, a \
                       firewall between the clusters is possible, and the check is inconclusive.",
-            when_red: "One node: does KubeProxyReplacement in `kubectl --context OTHER_CONTEXT -n kube-system exec \
+            when_red: "One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \
                        AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` list the device with the node's \
                        address? One client: see connectivity::pod_to_host_other_cluster.",
         }

@@ -52,7 +52,7 @@ impl Check for RemoteBackends {
                           request is answered.",
                 when_red: "No answers: mesh::change_propagates, then `kubectl --context CONTEXT -n kube-system exec \
                            AGENT_POD -c cilium-agent -- cilium-dbg service list`. Some pods never answer: `kubectl \
-                           --context OTHER_CONTEXT -n NAMESPACE get endpointslices`.",
+                           --context CONTEXT -n NAMESPACE get endpointslices`, in both clusters.",
             },
             Case::Unshared => CheckText {
                 title: "Pods of a global Service with shared: false answer only in their own cluster",

@@ -1,7 +1,9 @@
 //! One cluster's side of the scenario: its clients, the pods behind each Service, and the clusters joined to it.
 
-use crate::kit::{cilium::remotes, matrix::place};
-use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Facts, ServiceFacts, Tally, Target, Verdict};
+use crate::kit::cilium::remotes;
+use meshproof_contract::{
+    AgentFacts, CheckContext, ClusterName, Facts, NodeLabel, ServiceFacts, Tally, Target, Verdict,
+};
 use std::sync::Arc;
 
 /// The scenario whose Services are observed.
@@ -118,7 +120,10 @@ impl Side {
         if clients.len() == self.clients.len() && clients.len() > 1 {
             return format!("clients on all {} nodes of {}", clients.len(), self.cluster);
         }
-        let nodes: Vec<String> = clients.iter().map(|client| place(client)).collect();
+        let nodes: Vec<String> = clients
+            .iter()
+            .map(|client| NodeLabel::from(*client).to_string())
+            .collect();
         format!("clients on {}", nodes.join(", "))
     }
 }
