@@ -1,27 +1,34 @@
 //! Session affinity: a client stays with the pod that answered it first.
 
-use super::ask::{Answers, Exchange, ask, is_pod};
-use super::side::Side;
-use super::steady::while_steady;
-use super::{NEEDS, SAMPLE};
+use super::{
+    NEEDS, SAMPLE,
+    ask::{Answers, Exchange, ask, is_pod},
+    side::Side,
+    steady::while_steady,
+};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
 
 /// `sessionAffinity: ClientIP`.
-pub struct Sticky;
+pub struct SessionAffinity;
 
 #[async_trait]
-impl Check for Sticky {
+impl Check for SessionAffinity {
     fn id(&self) -> CheckId {
         CheckId::from("service::session_affinity")
     }
     fn text(&self) -> CheckText {
         CheckText {
             title: "With session affinity a client stays with its pod",
-            proves: "`sessionAffinity: ClientIP` is heeded on every node: all connections of a client reach the pod that answered its first one.",
-            how: "The client on every node sends one GET to `svc-sticky`, and then 120 more, each over a new connection: the pod that answered the first must answer all.",
-            control: "The same client meets at least two pods at `svc-plain`, which has the same pods behind it without session affinity: so it is not merely that there is only one to meet.",
-            when_red: "`kubectl -n meshproof get service svc-sticky -o yaml` (sessionAffinity), then `cilium-dbg status --verbose` (Session Affinity) and `cilium-dbg service list` on the node named.",
+            proves: "Every node applies `sessionAffinity: ClientIP`: all connections of a client reach the pod that \
+                     answered its first one.",
+            how: "The client on every node sends one GET to `svc-sticky` and then 120 more, each over a new connection. \
+                  The pod that answered the first must answer all.",
+            control: "At `svc-plain`, which has the same backends without session affinity, at least two pods answer \
+                      the same client; otherwise the check is inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n NAMESPACE get service svc-sticky -o yaml` (sessionAffinity), then \
+                       `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status \
+                       --verbose` (Session Affinity).",
         }
     }
     fn scope(&self) -> Scope {
@@ -45,15 +52,15 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let pods = side.pods("backend")?;
     if pods.len() < 2 {
         return Err(Verdict::inconclusive(format!(
-            "{} has only one pod behind the service, so a client cannot but stay with it",
+            "{} has fewer than two backends, so session affinity cannot be observed",
             side.cluster
         )));
     }
     let mut tally = Tally::new();
-    side.note_missing(&mut tally);
-    let control = ask(context, &side.askers, &plain, Exchange::Http, SAMPLE).await;
-    let first = ask(context, &side.askers, &sticky, Exchange::Http, 1).await;
-    let more = ask(context, &side.askers, &sticky, Exchange::Http, SAMPLE).await;
+    side.report_missing(&mut tally);
+    let control = ask(context, &side.clients, &plain, Exchange::Http, SAMPLE).await;
+    let first = ask(context, &side.clients, &sticky, Exchange::Http, 1).await;
+    let more = ask(context, &side.clients, &sticky, Exchange::Http, SAMPLE).await;
     let mut kept = 0;
     for ((control, first), more) in control.iter().zip(&first).zip(&more) {
         let node = &control.client.node;
@@ -63,7 +70,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
         }
         if control.servers.len() < 2 {
             tally.unknown(format!(
-                "control, from {node}: svc-plain does not show two pods either: {}",
+                "control, from {node}: fewer than two pods answered at svc-plain: {}",
                 control.describe()
             ));
             continue;
@@ -79,21 +86,22 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
         for (server, _) in more.servers.iter().filter(|(s, _)| !pods.iter().any(|p| is_pod(s, p))) {
             tally.finding(
                 format!("svc-sticky from the client on {node}"),
-                "answers by the pods behind the service only",
+                "answers from the backends of the Service only",
                 format!("answered by {server}"),
             );
         }
     }
     if kept > 0 {
         tally.witness(format!(
-            "{kept} requests of the clients on the nodes of {} went to the pod of the client's first one, while svc-plain showed the same clients several pods",
+            "{kept} requests of the clients of {} were answered by the pod of the client's first one, while several pods \
+             answered the same clients at svc-plain",
             side.cluster
         ));
     }
     Ok(tally.verdict())
 }
 
-/// What a client saw that it must not.
+/// How a client was answered otherwise than it must be.
 fn wrong(first: &Answers, more: &Answers) -> Option<String> {
     let Some((chosen, _)) = first.servers.first() else {
         return Some(format!("the first request was not answered: {}", first.describe()));
@@ -101,10 +109,10 @@ fn wrong(first: &Answers, more: &Answers) -> Option<String> {
     if !more.failures.is_empty() {
         return Some(more.describe());
     }
-    let astray: u32 = more.servers.iter().filter(|(s, _)| s != chosen).map(|(_, n)| n).sum();
-    (astray > 0).then(|| {
+    let others: u32 = more.servers.iter().filter(|(s, _)| s != chosen).map(|(_, n)| n).sum();
+    (others > 0).then(|| {
         format!(
-            "{astray} of {} requests were answered by another pod than {}",
+            "{others} of {} requests were answered by another pod than {}",
             more.answered(),
             chosen.pod
         )

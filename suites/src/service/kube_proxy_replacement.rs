@@ -1,12 +1,12 @@
 //! Every agent replaces kube-proxy where that is claimed.
 
-use crate::kit::cilium::nodes::{self, place};
+use crate::kit::cilium::nodes;
 use async_trait::async_trait;
 use meshproof_contract::{
-    Admission, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict,
+    Admission, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, NodeLabel, Scope, Tally, Verdict,
 };
 
-/// The replacement of kube-proxy by the word of the agents.
+/// kube-proxy replacement as the agents report it.
 pub struct ReplacementInForce;
 
 #[async_trait]
@@ -16,11 +16,15 @@ impl Check for ReplacementInForce {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every Cilium agent replaces kube-proxy, as is claimed",
-            proves: "The configuration has reached every agent: none was left without service load balancing, where services would work by a kube-proxy that is left over, or not at all.",
-            how: "`cilium-dbg status -o json` of every agent: `.[\"kube-proxy-replacement\"].mode` must be True.",
-            control: "Every node must have an agent that answered and that says its mode; a missing key is inconclusive.",
-            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep kube-proxy-replacement`, and when the agent on the node named was restarted: a changed ConfigMap acts only then. Its log says which features its kernel lacks.",
+            title: "Every Cilium agent replaces kube-proxy, as claimed",
+            proves: "The configuration has reached every agent. On a node without it, Services work only through a \
+                     leftover kube-proxy, or not at all.",
+            how: "`.[\"kube-proxy-replacement\"].mode` in `cilium-dbg status -o json` of every agent must be True.",
+            control: "Every node must have an agent that answers and reports its mode; otherwise the check is \
+                      inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep \
+                       kube-proxy-replacement`. A changed ConfigMap takes effect only after the agent restarts; its log \
+                       names features that the kernel lacks.",
         }
     }
     fn scope(&self) -> Scope {
@@ -43,20 +47,24 @@ impl Check for ReplacementInForce {
         let cluster = context.instance.from();
         let Some(claim) = facts.claim(cluster, ClaimKind::KubeProxyReplacement) else {
             return Verdict::skipped(format!(
-                "not claimed: nothing says that Cilium replaces kube-proxy in {cluster}"
+                "not claimed: there is no claim that Cilium replaces kube-proxy in {cluster}"
             ));
         };
         let mut tally = Tally::new();
         let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, &mut tally).await;
         let mut agree = 0;
         for answer in &answers {
-            let at = place(cluster, &answer.node);
+            let at = NodeLabel::pod(cluster, &answer.node).to_string();
             match answer.output["kube-proxy-replacement"]["mode"].as_str() {
-                // "Strict" is the word of older versions.
+                // Older versions report "Strict".
                 Some("True" | "Strict") => agree += 1,
-                Some(mode) => tally.finding(at, format!("mode True ({})", claim.source), format!("mode {mode}")),
+                Some(mode) => tally.finding(
+                    at,
+                    format!("mode True (claimed: {})", claim.source),
+                    format!("mode {mode}"),
+                ),
                 None => tally.unknown(format!(
-                    "{at}: `cilium-dbg status` does not say whether it replaces kube-proxy"
+                    "{at}: `cilium-dbg status` does not report the mode of kube-proxy-replacement"
                 )),
             }
         }
@@ -105,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unsaid_is_inconclusive_and_unclaimed_is_skipped() {
+    async fn unreported_is_inconclusive_and_unclaimed_is_skipped() {
         claimed().expect(&ReplacementInForce, infra(), "inconclusive").await;
         claimed()
             .cilium_refused()
