@@ -1,7 +1,7 @@
 //! Pods reach nodes and nodes reach pods: what kubelets, host-network pods and node-local services live on.
 
 use super::NEEDS;
-use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Path, Paths, Wording};
+use crate::kit::matrix::{self, Cell, Deviation, Locality, Path, Paths, Wording, WorkloadPair};
 use crate::kit::probes;
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -192,7 +192,11 @@ impl Check for Host {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         let (workloads, what, right) = match self.way {
-            Way::ToHost => (WorkloadPair::POD_TO_HOST, "pod to host", "answered, each by the node asked"),
+            Way::ToHost => (
+                WorkloadPair::POD_TO_HOST,
+                "pod to host",
+                "answered, each by the node asked",
+            ),
             Way::FromHost => (
                 WorkloadPair::HOST_TO_POD,
                 "host to pod",
@@ -214,9 +218,7 @@ impl Check for Host {
         let one = |path: &Path, outcome: &Outcome| -> Cell {
             let cell = matrix::answered_by(path, outcome, ANSWER);
             match (self.way, &cell, outcome) {
-                (Way::FromHost, Cell::Ok(_), Outcome::Answered { source, .. }) => {
-                    addresses.judge(path, *source, cell)
-                }
+                (Way::FromHost, Cell::Ok(_), Outcome::Answered { source, .. }) => addresses.judge(path, *source, cell),
                 (
                     Way::ToHost,
                     Cell::Ok(_),

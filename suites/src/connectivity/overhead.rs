@@ -2,7 +2,7 @@
 
 use super::{ALONE, round_trips::series};
 use crate::kit::cpu_pressure;
-use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Judged, Path, Paths, Seen, Wording};
+use crate::kit::matrix::{self, Cell, Deviation, Judged, Locality, Path, Paths, Seen, Wording, WorkloadPair};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, Distribution, Environment, Instance, Needs, Outcome, Scope, Tally, Unit,

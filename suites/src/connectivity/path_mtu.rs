@@ -2,7 +2,7 @@
 
 use super::NEEDS;
 use crate::kit::matrix::Judged;
-use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Path, Paths, Seen, Wording};
+use crate::kit::matrix::{self, Cell, Deviation, Locality, Path, Paths, Seen, Wording, WorkloadPair};
 use async_trait::async_trait;
 use meshproof_contract::{
     Action, Check, CheckContext, CheckId, CheckText, Needs, Outcome, Probe, Scope, Tally, Unit, Verdict, port,
@@ -16,7 +16,9 @@ pub struct PathMtu {
 }
 
 /// On one node.
-pub const SAME_NODE: PathMtu = PathMtu { locality: Locality::SameNode };
+pub const SAME_NODE: PathMtu = PathMtu {
+    locality: Locality::SameNode,
+};
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: PathMtu = PathMtu {
     locality: Locality::OtherNode,
@@ -73,7 +75,9 @@ fn judge(path: &Path, outcome: &Outcome, expected_mtu: u32) -> Cell {
             expected,
             "the path carries less than the route says; ICMP tells, so connections work after a loss",
         )
-        .with_detail(format!("{largest} pass, ICMP \"fragmentation needed\" reported {reported}"))
+        .with_detail(format!(
+            "{largest} pass, ICMP \"fragmentation needed\" reported {reported}"
+        ))
     } else if *route < expected_mtu {
         Deviation::new(
             expected,

@@ -1,7 +1,7 @@
 //! Payloads of every size come back unchanged: from one byte to 1 MiB.
 
 use super::NEEDS;
-use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Judged, Path, Paths, Wording};
+use crate::kit::matrix::{self, Cell, Deviation, Judged, Locality, Path, Paths, Wording, WorkloadPair};
 use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -15,7 +15,9 @@ pub struct Payload {
 }
 
 /// On one node.
-pub const SAME_NODE: Payload = Payload { locality: Locality::SameNode };
+pub const SAME_NODE: Payload = Payload {
+    locality: Locality::SameNode,
+};
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: Payload = Payload {
     locality: Locality::OtherNode,

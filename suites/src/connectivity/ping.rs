@@ -1,7 +1,7 @@
 //! Pods answer each other's ICMP echo requests: what operators try first, and what path MTU discovery rides on.
 
 use super::NEEDS;
-use crate::kit::matrix::{self, Cell, Locality, WorkloadPair, Judged, Path, Paths, Wording};
+use crate::kit::matrix::{self, Cell, Judged, Locality, Path, Paths, Wording, WorkloadPair};
 use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -14,7 +14,9 @@ pub struct Ping {
 }
 
 /// On one node.
-pub const SAME_NODE: Ping = Ping { locality: Locality::SameNode };
+pub const SAME_NODE: Ping = Ping {
+    locality: Locality::SameNode,
+};
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: Ping = Ping {
     locality: Locality::OtherNode,

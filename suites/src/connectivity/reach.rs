@@ -1,7 +1,7 @@
 //! Every client reaches every server of a locality over HTTP, TCP and UDP, and exactly the pod asked answers.
 
 use super::NEEDS;
-use crate::kit::matrix::{self, Locality, WorkloadPair, Path, Paths, Wording};
+use crate::kit::matrix::{self, Locality, Path, Paths, Wording, WorkloadPair};
 use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Probe, Scope, Tally, Verdict};

@@ -5,7 +5,7 @@ mod series;
 pub use series::series;
 
 use super::ALONE;
-use crate::kit::matrix::{self, Cell, Locality, WorkloadPair, Judged, Path, Paths, Seen, Wording};
+use crate::kit::matrix::{self, Cell, Judged, Locality, Path, Paths, Seen, Wording, WorkloadPair};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Thresholds, Verdict};
 use series::{Judgement, judge, outliers};
@@ -17,7 +17,9 @@ pub struct RoundTrips {
 }
 
 /// On one node.
-pub const SAME_NODE: RoundTrips = RoundTrips { locality: Locality::SameNode };
+pub const SAME_NODE: RoundTrips = RoundTrips {
+    locality: Locality::SameNode,
+};
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: RoundTrips = RoundTrips {
     locality: Locality::OtherNode,

@@ -1,7 +1,7 @@
 //! The server sees the client's own pod address: nothing on the way translates it.
 
 use super::NEEDS;
-use crate::kit::matrix::{self, Cell, Locality, Deviation, WorkloadPair, Path, Paths, Wording};
+use crate::kit::matrix::{self, Cell, Deviation, Locality, Path, Paths, Wording, WorkloadPair};
 use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Facts, Needs, Outcome, Scope, Tally, Verdict};
@@ -13,7 +13,9 @@ pub struct SourceAddress {
 }
 
 /// On one node.
-pub const SAME_NODE: SourceAddress = SourceAddress { locality: Locality::SameNode };
+pub const SAME_NODE: SourceAddress = SourceAddress {
+    locality: Locality::SameNode,
+};
 /// Between the nodes of a cluster.
 pub const OTHER_NODE: SourceAddress = SourceAddress {
     locality: Locality::OtherNode,

@@ -1,8 +1,8 @@
 //! How long lookups take, from every node.
 
 use super::ALONE;
-use crate::kit::dns::zone::{Zone, address_record};
 use crate::kit::cpu_pressure;
+use crate::kit::dns::zone::{Zone, address_record};
 use crate::kit::matrix::place;
 use crate::kit::probes::{self, DEADLINE};
 use async_trait::async_trait;

@@ -1,8 +1,8 @@
 //! Every DNS replica, asked by itself, gives the same right answers.
 
 use super::NEEDS;
-use crate::kit::dns::question::{Expected, Question, ask};
 use super::endpoints;
+use crate::kit::dns::question::{Expected, Question, ask};
 use crate::kit::dns::zone::{self, Zone, address_record};
 use crate::kit::{probes, unique_name};
 use async_trait::async_trait;

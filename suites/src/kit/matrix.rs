@@ -145,7 +145,12 @@ pub struct Paths {
 
 impl Paths {
     /// All paths of the locality, or the verdict when there is none: skipped only where none can exist, else inconclusive.
-    pub fn of(facts: &Facts, instance: &Instance, locality: Locality, workloads: WorkloadPair) -> Result<Paths, Verdict> {
+    pub fn of(
+        facts: &Facts,
+        instance: &Instance,
+        locality: Locality,
+        workloads: WorkloadPair,
+    ) -> Result<Paths, Verdict> {
         let (from, to) = (instance.from(), instance.to());
         let clients = agents(facts, from, workloads.client);
         let servers = agents(facts, to, workloads.server);
@@ -166,7 +171,8 @@ impl Paths {
             .missing_agents
             .iter()
             .filter(|m| {
-                (&m.cluster == from && m.workload == workloads.client) || (&m.cluster == to && m.workload == workloads.server)
+                (&m.cluster == from && m.workload == workloads.client)
+                    || (&m.cluster == to && m.workload == workloads.server)
             })
             .map(|m| {
                 let node = m.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
@@ -247,7 +253,13 @@ pub fn agents(facts: &Facts, cluster: &ClusterName, workload: &str) -> Vec<Agent
         .collect()
 }
 
-fn no_paths(facts: &Facts, instance: &Instance, locality: Locality, workloads: WorkloadPair, missing: &[String]) -> Verdict {
+fn no_paths(
+    facts: &Facts,
+    instance: &Instance,
+    locality: Locality,
+    workloads: WorkloadPair,
+    missing: &[String],
+) -> Verdict {
     let single = |cluster| facts.cluster(cluster).is_some_and(|c| c.nodes.len() == 1);
     if locality == Locality::OtherNode && missing.is_empty() && single(instance.from()) {
         return Verdict::skipped(format!(

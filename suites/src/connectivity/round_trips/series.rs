@@ -125,7 +125,8 @@ pub fn outliers(quickest: &[Option<u64>]) -> Vec<Option<Deviation>> {
     let limit = (OUTLIER.as_micros() as u64).max(OUTLIER_FACTOR * median);
     let deviation = |time: u64| {
         let ms = |us: u64| us as f64 / 1000.0;
-        let expected = "a quickest round trip of no more than 20 ms, or 10 times the median of the pairs of its locality";
+        let expected =
+            "a quickest round trip of no more than 20 ms, or 10 times the median of the pairs of its locality";
         let detail = format!("quickest {:.1} ms, median of the pairs {:.1} ms", ms(time), ms(median));
         Deviation::new(expected, "every packet is held up, unlike those of other pairs").with_detail(detail)
     };

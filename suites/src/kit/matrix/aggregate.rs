@@ -171,7 +171,9 @@ fn unknowns(judged: &[Judged]) -> BTreeMap<String, Vec<String>> {
 fn leave_rows(context: &CheckContext, wording: Wording, judged: &[Judged]) {
     let mut rows: BTreeMap<NodeLabel, Vec<evidence::Cell>> = BTreeMap::new();
     for j in judged {
-        rows.entry(NodeLabel::from(&j.path.from)).or_default().push(evidence_of(j));
+        rows.entry(NodeLabel::from(&j.path.from))
+            .or_default()
+            .push(evidence_of(j));
     }
     for (from, cells) in rows {
         context.evidence(Evidence::Row(Row {
@@ -202,8 +204,8 @@ fn evidence_of(judged: &Judged) -> evidence::Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Fake;
     use crate::kit::matrix::{Locality, WorkloadPair};
+    use crate::testing::Fake;
     use meshproof_contract::{Instance, Verdict, verdict::Finding};
     use std::sync::Arc;
 

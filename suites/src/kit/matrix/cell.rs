@@ -161,10 +161,7 @@ mod tests {
 
     #[test]
     fn one_right_answer_outweighs_lost_datagrams() {
-        assert_eq!(
-            judge_tries(&[TIMEOUT, answered(), TIMEOUT], cell_of),
-            Cell::Ok(Some(1))
-        );
+        assert_eq!(judge_tries(&[TIMEOUT, answered(), TIMEOUT], cell_of), Cell::Ok(Some(1)));
         assert!(matches!(judge_tries(&[TIMEOUT, TIMEOUT], cell_of), Cell::NoAnswer(_)));
     }
 

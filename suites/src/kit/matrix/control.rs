@@ -1,6 +1,6 @@
 //! When every pair of a locality is silent: is it the path, or does one of the two sides not work at all?
 
-use super::{Cell, Locality, WorkloadPair, Judged, Path, Paths, Seen, answered_by, observe};
+use super::{Cell, Judged, Locality, Path, Paths, Seen, WorkloadPair, answered_by, observe};
 use crate::kit::probes;
 use meshproof_contract::{CheckContext, ClusterName, Instance};
 
