@@ -13,7 +13,7 @@ use meshproof_contract::{
     claim::{Claim, ClaimKind, ClaimSource},
     facts::PodNetwork,
 };
-use meshproof_oracle::{Expected, Flow, Party};
+use meshproof_oracle::{Expected, Flow, Party, Policy};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -25,8 +25,14 @@ use tokio::time::Instant;
 /// Changes what a flow between nodes meets, given what it should meet.
 type Tamper = Arc<dyn Fn(&str, Expected, &Flow) -> Expected + Send + Sync>;
 
-/// An object with the time from which it is in force, and that from which it is not.
-type InForce = (Value, Instant, Option<Instant>);
+/// A policy object that was applied.
+pub(super) struct Applied {
+    policies: Vec<Policy>,
+    /// From when on it is in force.
+    since: Instant,
+    /// From when on it is not; none until it is deleted.
+    until: Option<Instant>,
+}
 
 /// External hosts, with their addresses.
 const EXTERNAL_HOSTS: [(&str, &str); 2] = [
@@ -38,7 +44,8 @@ const EXTERNAL_HOSTS: [(&str, &str); 2] = [
 pub struct World {
     pub facts: Facts,
     pub(super) pods: BTreeMap<AgentId, Value>,
-    pub(super) objects: Arc<Mutex<BTreeMap<(ClusterName, String), InForce>>>,
+    pub(super) parties: BTreeMap<AgentId, Party>,
+    pub(super) objects: Arc<Mutex<BTreeMap<(ClusterName, String), Applied>>>,
     /// Until a change is in force.
     pub lag: Duration,
     /// Until a deletion is in force; none is never.
@@ -53,7 +60,7 @@ pub struct World {
     pub pings: Pings,
     /// What Cilium's agents report.
     pub agents: Agents,
-    /// Policies of others.
+    /// Policies of others in cluster infra.
     pub foreign: Vec<Value>,
 }
 
@@ -86,6 +93,7 @@ impl World {
         let mut world = Self {
             facts,
             pods: BTreeMap::new(),
+            parties: BTreeMap::new(),
             objects: Arc::default(),
             lag: Duration::from_millis(30),
             release: Some(Duration::from_millis(30)),
@@ -158,6 +166,9 @@ impl World {
             address: address.parse().expect("an address"),
             network: PodNetwork::Pod,
         });
+        let labels = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())]);
+        let party = Party::Endpoint(endpoint(&pod, cluster, namespace, &labels));
+        self.parties.insert(id.clone(), party);
         self.pods.insert(id, pod);
     }
 
@@ -168,11 +179,8 @@ impl World {
 
     /// An agent as policies see it.
     fn party(&self, agent: &AgentFacts) -> Party {
-        match self.pods.get(&agent.id) {
-            Some(pod) => {
-                let labels = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), agent.namespace.clone())]);
-                Party::Endpoint(endpoint(pod, agent.id.cluster.as_str(), &agent.namespace, &labels))
-            }
+        match self.parties.get(&agent.id) {
+            Some(party) => party.clone(),
             None => Party::Node {
                 cluster: agent.id.cluster.to_string(),
                 name: agent.node.to_string(),
@@ -188,7 +196,7 @@ impl World {
         let context = CheckContext::new(Arc::new(self), instance);
         let verdict = check.run(&context).await;
         let objects = objects.lock().expect("no panic");
-        let left = objects.values().filter(|(_, _, until)| until.is_none()).count();
+        let left = objects.values().filter(|applied| applied.until.is_none()).count();
         assert_eq!(left, 0, "{}: it deletes every policy that it applies", check.id());
         (verdict, context.take_notes())
     }

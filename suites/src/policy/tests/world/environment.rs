@@ -1,10 +1,11 @@
 //! The mesh as checks see it.
 
-use super::{Agents, World, network::dns_pod};
+use super::{Agents, Applied, World, network::dns_pod};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentId, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe,
 };
+use meshproof_oracle::parse;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -77,16 +78,20 @@ impl Environment for World {
             return refused(cluster);
         }
         let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-        let in_force = (object.clone(), Instant::now() + self.lag, None);
+        let applied = Applied {
+            policies: parse(&object, cluster.as_str()).expect("a policy"),
+            since: Instant::now() + self.lag,
+            until: None,
+        };
         let mut objects = self.objects.lock().expect("no panic");
-        objects.insert((cluster.clone(), name), in_force);
+        objects.insert((cluster.clone(), name), applied);
         Ok(object)
     }
 
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         let mut objects = self.objects.lock().expect("no panic");
-        if let Some((_, _, until)) = objects.get_mut(&(cluster.clone(), object.name.clone())) {
-            *until = Some(Instant::now() + self.release.unwrap_or(NEVER));
+        if let Some(applied) = objects.get_mut(&(cluster.clone(), object.name.clone())) {
+            applied.until = Some(Instant::now() + self.release.unwrap_or(NEVER));
         }
         Ok(())
     }
@@ -97,7 +102,7 @@ impl World {
     fn agent_output(&self, node: &str, query: CiliumQuery) -> Value {
         if query == CiliumQuery::Policy {
             let objects = self.objects.lock().expect("no panic");
-            let applied = objects.iter().filter(|(_, (_, _, until))| until.is_none());
+            let applied = objects.iter().filter(|(_, applied)| applied.until.is_none());
             let names: Vec<&str> = applied.map(|((_, name), _)| name.as_str()).collect();
             return json!({"revision": 7, "policy": names.join(" ")});
         }

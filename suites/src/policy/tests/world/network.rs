@@ -26,14 +26,14 @@ impl World {
         let now = Instant::now();
         let objects = self.objects.lock().expect("no panic");
         let in_force = objects
-            .iter()
-            .filter(|(_, (_, since, until))| *since <= now && until.is_none_or(|until| now < until));
+            .values()
+            .filter(|applied| applied.since <= now && applied.until.is_none_or(|until| now < until));
         let foreign = self
             .foreign
             .iter()
             .flat_map(|object| parse(object, "infra").expect("a policy"));
         let policies: Vec<_> = in_force
-            .flat_map(|((cluster, _), (object, ..))| parse(object, cluster.as_str()).expect("a policy"))
+            .flat_map(|applied| applied.policies.iter().cloned())
             .chain(foreign)
             .collect();
         decide(&policies, &SEMANTICS, flow).expected
