@@ -1,8 +1,8 @@
 //! What may come out of each peer's tunnel, and is sent into it, is what belongs to that node.
 
 use super::STATUS_NEEDS;
-use super::peers::{Device, Mesh};
 use crate::kit::cilium::nodes::MeshNode;
+use super::peers::{Device, Mesh};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use meshproof_contract::facts::{CiliumFacts, PodNetwork};

@@ -1,8 +1,8 @@
 //! Traffic between two nodes' pods is counted by WireGuard on both of them.
 
 use super::TRAFFIC_NEEDS;
-use super::peers::{Device, Exchange, Mesh, PAYLOAD, exchange, missing};
 use crate::kit::cilium::nodes::{MeshNode, meshed};
+use super::peers::{Device, Exchange, Mesh, PAYLOAD, exchange, missing};
 use async_trait::async_trait;
 use meshproof_contract::{AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
 

@@ -1,8 +1,8 @@
 //! Under traffic, every pair of nodes has completed a handshake less than three minutes ago.
 
 use super::TRAFFIC_NEEDS;
-use super::peers::{Mesh, exchange, missing};
 use crate::kit::cilium::nodes::{MeshNode, meshed};
+use super::peers::{Mesh, exchange, missing};
 use crate::kit::wait::{self, Waited};
 use async_trait::async_trait;
 use jiff::Timestamp;

@@ -2,8 +2,8 @@
 //! Pure.
 
 use super::claim::{Claimed, Mode};
-use super::window::{Flow, Watch, Window};
 use crate::kit::cilium::nodes::{MeshNode, place};
+use super::window::{Flow, Watch, Window};
 use meshproof_contract::capture::{CaptureReport, ClearFlow, DeviceCapture, NeedleHit, Sighting, WireguardFlow};
 use meshproof_contract::{ClusterName, Outcome, Tally};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! WireGuard's peers as every node's agent shows them, and the traffic that must leave its mark on them.
 
 use super::claim::{self, Claimed};
-use super::{CAPTURE, LISTENER, SCENARIO, TALKER};
 use crate::kit::cilium::nodes::{self, MeshNode};
+use super::{CAPTURE, LISTENER, SCENARIO, TALKER};
 use crate::kit::probes::DEADLINE;
 use futures::future::join_all;
 use meshproof_contract::cilium::{Debuginfo, WireGuardInterface, WireGuardPeer};

@@ -1,7 +1,7 @@
 //! Every node knows every other node of its mesh as a WireGuard peer, once, and nobody else.
 
-use super::STATUS_NEEDS;
 use super::peers::{self, Device, Mesh};
+use super::STATUS_NEEDS;
 use crate::kit::cilium::nodes;
 use crate::kit::cilium::remotes;
 use crate::kit::next_steps;

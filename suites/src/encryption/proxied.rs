@@ -1,8 +1,8 @@
 //! Policies that send traffic through Cilium's proxies: it leaves the node from the proxy then, and no longer from the pod.
 
+use crate::kit::cilium::nodes::place;
 use super::peers::agents;
 use super::{LISTENER, TALKER};
-use crate::kit::cilium::nodes::place;
 use crate::kit::object::policy;
 use crate::kit::wait::{self, Waited};
 use futures::future::join_all;

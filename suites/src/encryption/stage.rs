@@ -1,10 +1,10 @@
 //! What a look at the wire needs: the devices between nodes, who captures there, and the pods that speak.
 
 use super::judge::Reading;
+use crate::kit::cilium::nodes::{self, MeshNode};
 use super::peers::{agents, missing};
 use super::window::{Flow, Watch, Window, observe, watches};
 use super::{CAPTURE, LISTENER, TALKER};
-use crate::kit::cilium::nodes::{self, MeshNode};
 use ipnet::IpNet;
 use meshproof_contract::{Action, AgentFacts, CheckContext, CiliumQuery, ClusterName, Tally, Unit, Verdict};
 use std::time::Duration;

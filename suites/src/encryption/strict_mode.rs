@@ -2,11 +2,11 @@
 
 use super::claim::{Claimed, Mode};
 use super::judge::Reading;
+use crate::kit::cilium::nodes::{MeshNode, place};
 use super::peers::agents;
 use super::stage::Stage;
 use super::window::Flow;
 use super::{TALKER, TRAFFIC_NEEDS, flows};
-use crate::kit::cilium::nodes::{MeshNode, place};
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use meshproof_contract::{

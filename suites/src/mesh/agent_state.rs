@@ -1,8 +1,8 @@
 //! Whether the Cilium agents are well: by their pods, by whether their command comes back, and by their own word. Knows nothing of
 //! other clusters.
 
-use crate::kit::cilium::nodes::place;
 use crate::kit::cilium::pods::{self, Pods};
+use crate::kit::cilium::nodes::place;
 use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -2,14 +2,14 @@
 
 mod watch;
 
-use crate::kit::cilium::namespace;
 use crate::kit::cilium::remotes;
+use crate::kit::cilium::namespace;
 use crate::kit::matrix::{self, SCENARIO};
 use crate::kit::{next_steps, unique_name};
 use async_trait::async_trait;
 use meshproof_contract::{
-    Admission, AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, ObjectRef, Scope,
-    Tally, Target, Unit, Verdict, port,
+    Admission, AgentFacts, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs,
+    ObjectRef, Scope, Tally, Target, Unit, Verdict, port,
 };
 use serde_json::{Value, json};
 use std::time::Duration;

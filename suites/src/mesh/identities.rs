@@ -148,11 +148,7 @@ impl Check for Identities {
         }
         if tally.has_findings() {
             for cluster in [from, to] {
-                context.suggest(next_steps::kubectl(
-                    &facts,
-                    cluster,
-                    "-n kube-system get cm cilium-config -o yaml",
-                ));
+                context.suggest(next_steps::kubectl(&facts, cluster, "-n kube-system get cm cilium-config -o yaml"));
             }
         }
         tally.verdict()

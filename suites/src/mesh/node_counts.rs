@@ -2,8 +2,8 @@
 
 use super::STATUS_NEEDS;
 use super::agent_state::AGAIN;
-use crate::kit::cilium::nodes::place;
 use crate::kit::cilium::remotes::{self, reports};
+use crate::kit::cilium::nodes::place;
 use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_contract::{

@@ -1,8 +1,8 @@
 //! A cluster knows as many identities and pods of the other one as that has.
 
 use super::STATUS_NEEDS;
-use crate::kit::cilium::nodes::place;
 use crate::kit::cilium::remotes::{self, Report, reports};
+use crate::kit::cilium::nodes::place;
 use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_contract::{
