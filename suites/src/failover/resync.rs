@@ -1,103 +1,107 @@
-//! When a cluster follows another one again whose clustermesh-apiserver was away. A status that says ready does not tell: it does so for
-//! two minutes after the connection broke. So something new is made in the other cluster, and counted in this one.
+//! When a cluster follows another one again whose clustermesh-apiserver was away. A status that reports ready does not prove
+//! it: it stays so for two minutes after the connection broke. So a new Service is created in the other cluster, and counted
+//! in this one.
 
-use super::cast::SCENARIO;
-use super::now;
-use super::recording::{Recording, unknown};
-use crate::kit::unique_name;
-use crate::kit::cilium::remotes::mesh_name;
-use meshproof_contract::cilium::{AgentStatus, RemoteCluster};
-use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, ObjectRef, Verdict, port};
+use super::{SCENARIO, now, recording::Recording, workload::unknown};
+use crate::kit::{cilium::remotes::mesh_name, unique_name};
+use meshproof_contract::{
+    CheckContext, CiliumQuery, ClusterName, ObjectRef, Verdict,
+    cilium::{AgentStatus, RemoteCluster},
+    port,
+};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
-const LOOK: Duration = Duration::from_millis(200);
+/// Between two queries.
+const INTERVAL: Duration = Duration::from_millis(200);
 const MESH_APISERVER: &str = "clustermesh-apiserver";
 
-/// Whose word about the other cluster's global services is taken, and how many it knew before anything was done.
+/// A counter of the other cluster's global services: which pods report it, and what it was before the event.
 #[derive(Clone, Copy, Debug)]
-pub struct Witness {
+pub struct ServiceCounter {
     query: CiliumQuery,
-    services: u64,
+    before: u64,
 }
 
-impl Witness {
-    /// Whoever counts the other cluster's services: KVStoreMesh, or the agents; none where nobody does.
-    pub async fn of(context: &CheckContext, from: &ClusterName, to: &ClusterName) -> Option<Self> {
+impl ServiceCounter {
+    /// KVStoreMesh's counter, or the agents'; none where neither counts.
+    pub async fn find(context: &CheckContext, from: &ClusterName, to: &ClusterName) -> Option<Self> {
         for query in [CiliumQuery::KvstoreMesh, CiliumQuery::Status] {
-            // Those of the scenario are there: who counts none does not count.
-            if let Some(services) = services(context, query, from, to).await.filter(|count| *count > 0) {
-                return Some(Self { query, services });
+            // The scenario has some: a count of zero means that nothing is counted.
+            let count = services(context, query, from, to).await;
+            if let Some(before) = count.filter(|count| *count > 0) {
+                return Some(Self { query, before });
             }
         }
         None
     }
 
-    /// When the other cluster's news arrived; none if they did not in that time.
-    pub async fn sees_news(
+    /// When it has counted a new Service of the other cluster; none if it has not in that time.
+    pub async fn counts_new_service(
+        &self,
+        context: &CheckContext,
+        recording: &mut Recording<'_>,
+        within: Duration,
+    ) -> Result<Option<Instant>, Verdict> {
+        let to = context.instance.to();
+        let service = create_service(context, to).await?;
+        let counted = self.wait_for_more(context, recording, within).await;
+        let deleted = context.environment.delete(to, &service).await.map_err(unknown);
+        let counted = counted?;
+        deleted.map(|()| counted)
+    }
+
+    async fn wait_for_more(
         &self,
         context: &CheckContext,
         recording: &mut Recording<'_>,
         within: Duration,
     ) -> Result<Option<Instant>, Verdict> {
         let (from, to) = (context.instance.from(), context.instance.to());
-        let news = news(context, to).await?;
-        let seen = self.counts_more(context, recording, (from, to), within).await;
-        let removed = context.environment.delete(to, &news).await.map_err(unknown);
-        let seen = seen?;
-        removed.map(|()| seen)
-    }
-
-    async fn counts_more(
-        &self,
-        context: &CheckContext,
-        recording: &mut Recording<'_>,
-        (from, to): (&ClusterName, &ClusterName),
-        within: Duration,
-    ) -> Result<Option<Instant>, Verdict> {
         let begun = now();
         loop {
             let count = services(context, self.query, from, to).await;
-            if count.is_some_and(|count| count > self.services) {
+            if count.is_some_and(|count| count > self.before) {
                 return Ok(Some(now()));
             }
             if now() - begun > within {
                 return Ok(None);
             }
             recording.collect().await?;
-            tokio::time::sleep(LOOK).await;
+            sleep(INTERVAL).await;
         }
     }
 }
 
-/// Another global service of the backends.
-async fn news(context: &CheckContext, cluster: &ClusterName) -> Result<ObjectRef, Verdict> {
+/// Creates another global Service of the backends.
+async fn create_service(context: &CheckContext, cluster: &ClusterName) -> Result<ObjectRef, Verdict> {
     let facts = context.environment.facts();
-    let known = facts.service(cluster, "failover-remote");
-    let known =
-        known.ok_or_else(|| Verdict::inconclusive(format!("{cluster}: service failover-remote is not known")))?;
+    let missing = || Verdict::inconclusive(format!("{cluster}: service failover-remote was not found"));
+    let known = facts.service(cluster, "failover-remote").ok_or_else(missing)?;
     let mut service = ObjectRef {
         api_version: "v1".to_owned(),
         kind: "Service".to_owned(),
         namespace: Some(known.namespace.clone()),
         name: known.name.clone(),
     };
-    let like = context.environment.get(cluster, &service).await.map_err(unknown)?;
-    let like = like.ok_or_else(|| Verdict::inconclusive(format!("{cluster}: service failover-remote is gone")))?;
-    service.name = unique_name::label(&format!("{SCENARIO}-news"));
+    let model = context.environment.get(cluster, &service).await.map_err(unknown)?;
+    let model = model.ok_or_else(missing)?;
+    service.name = unique_name::label(&format!("{SCENARIO}-resync"));
+    let ports = json!([{"name": "http", "port": port::HTTP, "targetPort": port::HTTP, "protocol": "TCP"}]);
     let object = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
             "name": service.name, "namespace": known.namespace,
             "annotations": {"service.cilium.io/global": "true"},
         },
-        "spec": {"selector": like["spec"]["selector"], "ports": [{"name": "http", "port": port::HTTP, "targetPort": port::HTTP, "protocol": "TCP"}]},
+        "spec": {"selector": model["spec"]["selector"], "ports": ports},
     });
     context.environment.apply(cluster, object).await.map_err(unknown)?;
     Ok(service)
 }
 
-/// The least number of global services of `to` that any of those asked in `from` knows; none if any cannot tell.
+/// The least number of global services of `to` that any pod queried in `from` knows; none if any pod does not know.
 async fn services(context: &CheckContext, query: CiliumQuery, from: &ClusterName, to: &ClusterName) -> Option<u64> {
     let name = mesh_name(&context.environment.facts(), to);
     let answers = context.environment.cilium(from, query).await.ok()?;
@@ -121,7 +125,7 @@ fn count(query: CiliumQuery, output: Value, name: &str) -> Option<u64> {
     Some(cluster.num_shared_services)
 }
 
-/// Whether all replicas that the clustermesh-apiserver should have are ready; none where that may not be read.
+/// Whether all replicas that the clustermesh-apiserver should have are ready; none where that cannot be read.
 pub async fn is_complete(context: &CheckContext, cluster: &ClusterName) -> Option<bool> {
     let found = context
         .environment
@@ -138,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_counted_by_the_cluster_that_has_them() {
+    fn services_are_counted_for_the_cluster_that_has_them() {
         let remote = json!({"name": "apps", "num-shared-services": 3});
         let status = json!({"cluster-mesh": {"clusters": [{"name": "x"}, remote]}});
         assert_eq!(count(CiliumQuery::Status, status, "apps"), Some(3));

@@ -1,15 +1,16 @@
 //! What the EndpointSlices of the service under test show of a pod: from then on the data path has to follow.
 
-use super::cast::SCENARIO;
-use super::now;
-use super::recording::{Recording, unknown};
+use super::{SCENARIO, now, recording::Recording, workload::unknown};
 use meshproof_contract::{AgentFacts, CheckContext, Verdict};
 use serde_json::Value;
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
-const LOOK: Duration = Duration::from_millis(50);
+/// Between two reads.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// When they showed the pod so; none if they did not in that time. `fits` is told whether its endpoint is ready (none: it has none).
+/// When they showed the pod's endpoint as it should be; none if they did not in that time. `fits` gets whether the endpoint
+/// is ready, and none if there is no endpoint.
 pub async fn shown(
     context: &CheckContext,
     recording: &mut Recording<'_>,
@@ -29,12 +30,12 @@ pub async fn shown(
             return Ok(Some(now()));
         }
         recording.collect().await?;
-        tokio::time::sleep(LOOK).await;
+        sleep(INTERVAL).await;
     }
     Ok(None)
 }
 
-/// Whether a pod's endpoint of the service is ready and stays; none if there is none.
+/// Whether a pod's endpoint of the service is ready and not terminating; none if there is none.
 fn is_ready(slices: &[Value], pod: &str) -> Option<bool> {
     let service = format!("{SCENARIO}-local");
     let slices = slices
@@ -43,7 +44,7 @@ fn is_ready(slices: &[Value], pod: &str) -> Option<bool> {
     let mut endpoints = slices.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
     let endpoint = endpoints.find(|endpoint| endpoint["targetRef"]["name"] == pod)?;
     let conditions = &endpoint["conditions"];
-    // Unknown is to be taken as ready (`EndpointConditions`).
+    // Unknown counts as ready (`EndpointConditions`).
     Some(conditions["ready"].as_bool().unwrap_or(true) && conditions["terminating"] != true)
 }
 
@@ -53,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ready_is_what_the_services_slice_says_of_an_endpoint_that_stays() {
+    fn an_endpoint_is_ready_if_its_slice_says_so_and_it_is_not_terminating() {
         let slices = |conditions: Value| {
             let labels = json!({"kubernetes.io/service-name": "failover-local"});
             vec![json!({
