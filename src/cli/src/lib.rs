@@ -6,6 +6,8 @@ mod args;
 mod command;
 mod config;
 mod fatal;
+#[doc(hidden)]
+pub mod fuzz;
 mod session;
 mod suite_tests;
 
