@@ -11,7 +11,7 @@ pub enum Exit {
     TooLittle,
     /// 3: inconclusive trials, an environment that cannot be judged, a lab that cannot start.
     CouldNotTell,
-    /// 1: a check saw that a claim does not hold.
+    /// 1: at least one check failed.
     Failed,
     /// 130: interrupted by a signal.
     Interrupted,
@@ -58,11 +58,11 @@ impl Exit {
     /// A sentence for people who see the number in a pipeline.
     pub fn meaning(self) -> &'static str {
         match self {
-            Exit::Passed => "every check that ran was seen to hold",
-            Exit::Failed => "at least one claim was seen not to hold",
+            Exit::Passed => "all checks that ran passed",
+            Exit::Failed => "at least one check failed",
             Exit::Usage => "usage or configuration is wrong",
-            Exit::CouldNotTell => "it could not be told whether every claim holds",
-            Exit::TooLittle => "nothing, or less than the required minimum, was proven",
+            Exit::CouldNotTell => "not every check could be judged",
+            Exit::TooLittle => "nothing ran, or less than required",
             Exit::Interrupted => "interrupted before the end",
         }
     }

@@ -21,7 +21,7 @@ use crate::{
 use futures::future::try_join_all;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, Generation, OutsideFacts, ServiceFacts, Thresholds,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
 };
 use meshproof_scenario::{Placement, Scenario};
@@ -36,12 +36,6 @@ pub struct DeployOptions {
     pub image: Image,
     /// How long agents may take to become ready, in all; none: as long as one after another gets on, 10 minutes at most.
     pub ready_within: Option<Duration>,
-    /// What the operators promise; checks find it in the facts.
-    pub thresholds: Thresholds,
-    /// What they name of the world outside.
-    pub outside: Vec<OutsideFacts>,
-    /// How random policies are made; checks find it in the facts.
-    pub generation: Generation,
     /// What checks may disturb.
     pub disruptive: Disruptive,
 }
@@ -79,9 +73,9 @@ impl Run {
         let mut facts = Facts {
             clusters: discovery.clusters,
             claims: discovery.claims,
-            thresholds: options.thresholds.clone(),
-            outside: options.outside.clone(),
-            generation: options.generation,
+            thresholds: discovery.thresholds,
+            outside: discovery.outside,
+            generation: discovery.generation,
             consent: options.disruptive.consent,
             stream_spacing_ms: options.disruptive.stream_spacing_ms,
             ..Facts::default()

@@ -190,8 +190,6 @@ impl Cluster {
 
 pub fn options() -> DeployOptions {
     DeployOptions {
-        outside: Vec::new(),
-        thresholds: Default::default(),
         image: Image {
             reference: "registry.example/agent:1".into(),
             pull: PullPolicy::IfNotPresent,

@@ -1,5 +1,5 @@
-//! The event log as it grows: one line an event, handed to the kernel at once, so that a killed run loses nothing that
-//! it has told.
+//! The event log as it grows: one line an event, handed to the kernel at once, so that a killed run loses no event that it
+//! has written.
 
 use super::FolderError;
 use meshproof_contract::EventRecord;
