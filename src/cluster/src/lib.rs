@@ -12,6 +12,8 @@ mod dead;
 pub mod discover;
 mod environment;
 mod exec;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod home;
 mod kubelets;
 mod lease;

@@ -2,9 +2,9 @@
 //! it reads types, properties, items and enumerations; `required` and the combinations (`anyOf`) are not checked.
 
 use crate::{
+    decode::FieldValidation,
     error::{ApiError, Cause, CauseKind},
     resource::ResourceDef,
-    rest::query::FieldValidation,
 };
 use serde_json::Value;
 

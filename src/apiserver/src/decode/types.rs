@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::OnceLock};
 const SCHEMA: &str = include_str!("types.schema");
 
 /// A field of a message.
-pub(in crate::rest) struct Field {
+pub(crate) struct Field {
     /// Its JSON name; empty when the fields of its message are inlined.
     pub name: &'static str,
     pub repeated: Repeated,
@@ -14,7 +14,7 @@ pub(in crate::rest) struct Field {
 
 /// Whether a field is a list or a map from strings.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::rest) enum Repeated {
+pub(crate) enum Repeated {
     No,
     List,
     Map,
@@ -22,7 +22,7 @@ pub(in crate::rest) enum Repeated {
 
 /// The type of a field's values.
 #[derive(Clone, Copy)]
-pub(in crate::rest) enum Kind {
+pub(crate) enum Kind {
     Text,
     Integer,
     Boolean,
@@ -34,7 +34,7 @@ pub(in crate::rest) enum Kind {
 type Messages = HashMap<&'static str, HashMap<u64, Field>>;
 
 /// Every message by name, such as `core.Pod`, with its fields by number.
-pub(in crate::rest) fn messages() -> &'static Messages {
+pub(crate) fn messages() -> &'static Messages {
     static MESSAGES: OnceLock<Messages> = OnceLock::new();
     MESSAGES.get_or_init(|| {
         let lines = SCHEMA.lines().filter(|line| !line.starts_with('#'));
@@ -67,7 +67,7 @@ fn field(text: &'static str) -> Option<(u64, Field)> {
 }
 
 /// The name of the message of a kind.
-pub(in crate::rest) fn message_of(api_version: &str, kind: &str) -> String {
+pub(crate) fn message_of(api_version: &str, kind: &str) -> String {
     if kind == "DeleteOptions" {
         return "meta.DeleteOptions".to_owned();
     }
@@ -81,7 +81,7 @@ pub(in crate::rest) fn message_of(api_version: &str, kind: &str) -> String {
 }
 
 /// Types whose JSON is not an object of their fields.
-pub(in crate::rest) const SPECIAL: [&str; 9] = [
+pub(crate) const SPECIAL: [&str; 9] = [
     "meta.Time",
     "meta.MicroTime",
     "meta.Duration",

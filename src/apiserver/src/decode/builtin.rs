@@ -1,13 +1,10 @@
 //! Bodies of built-in types, by the table of types.
 
-use crate::{
-    error::ApiError,
-    resource::ResourceDef,
-    rest::{
-        query::FieldValidation,
-        types::{Kind, Repeated, SPECIAL, message_of, messages},
-    },
+use super::{
+    FieldValidation,
+    types::{Kind, Repeated, SPECIAL, message_of, messages},
 };
+use crate::{error::ApiError, resource::ResourceDef};
 use serde_json::{Map, Value};
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -187,10 +184,12 @@ fn shown(kind: Kind) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{
+        FieldValidation::{self, Strict, Warn},
+        check,
+    };
     use crate::{
         resource::names::{CONFIG_MAPS, DEPLOYMENTS, PODS},
-        rest::query::FieldValidation::{self, Strict, Warn},
         store::Store,
     };
     use serde_json::{Value, json};
