@@ -1,7 +1,8 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
 use crate::{
-    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, TrialName, Unit, Verdict,
+    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, TrialName, Unit,
+    Verdict,
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;

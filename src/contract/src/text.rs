@@ -45,6 +45,9 @@ mod tests {
         assert_eq!(duration(59.96), "60.0 s");
         assert_eq!(duration(125.2), "2 min 05 s");
         assert_eq!(significant(2.5), "2.5");
-        assert_eq!((counted(1, "pair"), counted(2, "pair")), ("1 pair".to_owned(), "2 pairs".to_owned()));
+        assert_eq!(
+            (counted(1, "pair"), counted(2, "pair")),
+            ("1 pair".to_owned(), "2 pairs".to_owned())
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Claims of a cluster whose operators gave no file: what the live configuration shows, with where it shows it.
+//! Claims of a cluster whose operators gave no file: taken from its live configuration, with the place in it.
 
 use super::{cilium::Found, proxy::Proxy};
 use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterFacts, ClusterName};
@@ -25,7 +25,7 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
             &remotes.join(","),
             format!("Secret {namespace}/cilium-clustermesh: keys {}", remotes.join(", ")),
         ),
-        // The Secret may not be read, or was emptied; an API server for the mesh says that there is one.
+        // The Secret may not be read, or was emptied; an API server for the mesh shows that there is one.
         None | Some(_) if found.mesh_server => claim(
             ClaimKind::ClusterMesh,
             "true",
@@ -52,18 +52,18 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
     }
     // cilium-agent --enable-policy is "default" by default.
     match config("enable-policy") {
-        // Nobody who runs Kubernetes means that NetworkPolicy, a contract of its API, is not to be kept, unless a file says so.
+        // NetworkPolicy is a contract of the Kubernetes API: users rely on it unless the operators' file says otherwise.
         Some("never") => claim(
             ClaimKind::Policy,
             "default",
-            key_of("enable-policy is never, and NetworkPolicy is a part of Kubernetes all the same"),
+            key_of("enable-policy is never, but NetworkPolicy is part of the Kubernetes API"),
         ),
         Some(mode) => claim(ClaimKind::Policy, mode, key_of("enable-policy")),
         None if facts.config.is_empty() => {}
         None => claim(
             ClaimKind::Policy,
             "default",
-            key_of("enable-policy is absent, the default applies"),
+            key_of("enable-policy is absent, so the default applies"),
         ),
     }
     // The DNS proxy is a part of what this key turns on; a missing key claims nothing.
@@ -86,15 +86,15 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
     if on("mesh-auth-mutual-enabled") {
         claim(ClaimKind::MutualAuth, "true", key_of("mesh-auth-mutual-enabled"));
     }
-    // "strict" and "partial" are the words of older versions.
+    // "strict" and "partial" are values of older versions.
     if let Some(mode) = config("kube-proxy-replacement").filter(|m| matches!(*m, "true" | "strict")) {
         claim(ClaimKind::KubeProxyReplacement, mode, key_of("kube-proxy-replacement"));
     }
     claims
 }
 
-/// What one cluster of a run claims and the others, configured alike, must claim too: a proxy for DNS that was turned off in one of them
-/// would otherwise be nobody's claim there. A cluster whose configuration is not known is left alone.
+/// Adds the claims that one cluster of a run has and the others, configured alike, must have too: a DNS proxy that was turned
+/// off in one of them would otherwise not be claimed there. A cluster whose configuration is unknown gets none.
 pub(super) fn agree(clusters: &[ClusterFacts], claims: &mut Vec<Claim>) {
     let kind = ClaimKind::FqdnPolicy;
     let Some(first) = claims.iter().find(|claim| claim.kind == kind).cloned() else {
@@ -104,7 +104,7 @@ pub(super) fn agree(clusters: &[ClusterFacts], claims: &mut Vec<Claim>) {
         let is_known = cluster.cilium.as_ref().is_some_and(|cilium| !cilium.config.is_empty());
         let has = claims.iter().any(|c| c.cluster == cluster.name && c.kind == kind);
         if is_known && !has {
-            let object = format!("as {} has it: {}", first.cluster, first.source);
+            let object = format!("same as {} ({})", first.cluster, first.source);
             claims.push(Claim {
                 cluster: cluster.name.clone(),
                 source: ClaimSource::Live { object },
@@ -256,7 +256,7 @@ mod tests {
         let said: Vec<_> = claims.iter().map(|c| format!("{} {}", c.cluster, c.source)).collect();
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(
-            said[1].starts_with("infra live, as apps has it: live, ConfigMap"),
+            said[1].starts_with("infra live, same as apps (live, ConfigMap"),
             "{said:?}"
         );
     }

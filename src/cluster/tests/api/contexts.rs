@@ -3,7 +3,7 @@
 use crate::world::World;
 use jiff::{SignedDuration, Timestamp};
 use meshproof_apiserver::User;
-use meshproof_cluster::{ContextError, Contexts, Progress, Role, api::Cause, api::Outage};
+use meshproof_cluster::{ContextError, Contexts, ProgressSink, Role, api::Cause, api::Outage};
 use std::net::TcpListener;
 
 fn role(cluster: &str, context: &str) -> Role {
@@ -90,7 +90,7 @@ async fn a_certificate_of_another_authority_is_told_as_tls() {
 async fn two_roles_for_one_cluster_are_refused() {
     let world = World::start(&["infra"]);
     let roles = [role("infra", "infra"), role("apps", "infra")];
-    let connected = Contexts::connect(&roles, Some(world.kubeconfig()), &Progress::silent()).await;
+    let connected = Contexts::connect(&roles, Some(world.kubeconfig()), &ProgressSink::silent()).await;
     let error = connected.err().expect("the same cluster");
     let text = one_line(&error);
     assert!(
@@ -100,7 +100,7 @@ async fn two_roles_for_one_cluster_are_refused() {
     assert!(error.is_configuration());
 
     let roles = [role("infra", "infra"), role("infra", "infra")];
-    let connected = Contexts::connect(&roles, Some(world.kubeconfig()), &Progress::silent()).await;
+    let connected = Contexts::connect(&roles, Some(world.kubeconfig()), &ProgressSink::silent()).await;
     assert!(matches!(connected.err(), Some(ContextError::DuplicateRole(_))));
 }
 

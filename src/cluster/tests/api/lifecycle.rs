@@ -1,9 +1,11 @@
 //! A run from its start to its end, and the next one after it.
 
-use crate::world::{Told, World, options};
-use meshproof_apiserver::DeleteOptions;
-use meshproof_apiserver::resource::names::{DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS, SERVICES};
-use meshproof_cluster::{LeaseError, Live, Progress, Run, StartError, clean, discover};
+use crate::world::{Recorded, World, options};
+use meshproof_apiserver::{
+    DeleteOptions,
+    resource::names::{DAEMON_SETS, DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS, SERVICES},
+};
+use meshproof_cluster::{LeaseError, Live, ProgressSink, Run, StartError, clean, discover};
 use meshproof_contract::{Environment, EnvironmentError, ObjectRef, Outcome, Probe, Target, probe::Action};
 use meshproof_scenario::builtin;
 use serde_json::json;
@@ -19,8 +21,8 @@ fn a_probe() -> Probe {
 async fn a_run_deploys_probes_and_leaves_nothing() {
     let world = World::start(&["infra", "apps"]);
     let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let progress = told.progress();
+    let recorded = Recorded::default();
+    let progress = recorded.progress();
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     assert_eq!(discovery.clusters[1].nodes.len(), 2);
     let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
@@ -37,7 +39,11 @@ async fn a_run_deploys_probes_and_leaves_nothing() {
     assert_eq!(headless.address, None);
     let dns = facts.clusters[0].dns.as_ref().expect("DNS");
     assert_eq!((dns.domain.as_str(), dns.replicas.len()), ("cluster.local", 0));
-    assert!(told.all().contains("no Service's address"), "{}", told.all());
+    assert!(
+        recorded.all().contains("is not the address of a Service"),
+        "{}",
+        recorded.all()
+    );
 
     for agent in &facts.agents {
         let outcomes = environment
@@ -72,13 +78,18 @@ async fn a_run_deploys_probes_and_leaves_nothing() {
 async fn checks_change_things_only_in_the_runs_namespaces() {
     let world = World::start(&["infra"]);
     let contexts = world.connect().await.expect("connects");
-    let progress = Progress::silent();
+    let progress = ProgressSink::silent();
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
     let scenario = builtin("connectivity").expect("a scenario");
     let environment = run.deploy(discovery, &[scenario], &options()).await.expect("deploys");
     let infra = "infra".into();
-    let map = |namespace: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "marker", "namespace": namespace}, "data": {"a": "1"}});
+    let map = |namespace: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "marker", "namespace": namespace},
+            "data": {"a": "1"},
+        })
+    };
     let reference = |kind: &str, namespace: Option<&str>, name: &str| ObjectRef {
         api_version: match kind {
             "Lease" => "coordination.k8s.io/v1".into(),
@@ -133,7 +144,7 @@ async fn checks_change_things_only_in_the_runs_namespaces() {
 async fn a_second_run_is_told_who_holds_the_lease() {
     let world = World::start(&["infra", "apps"]);
     let contexts = world.connect().await.expect("connects");
-    let progress = Progress::silent();
+    let progress = ProgressSink::silent();
     let first = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
     let error = Run::start(&contexts, "run-2".into(), &progress)
         .await
@@ -144,7 +155,7 @@ async fn a_second_run_is_told_who_holds_the_lease() {
     };
     assert!(holder.ends_with(", run run-1"), "{holder}");
     assert!((1..=31).contains(expires_in), "{expires_in}");
-    assert!(error.to_string().contains("another run is under way"), "{error}");
+    assert!(error.to_string().contains("another run is in progress"), "{error}");
 
     let refused = clean(&contexts, Live::Spare, &progress)
         .await
@@ -174,7 +185,7 @@ async fn a_second_run_is_told_who_holds_the_lease() {
 /// A run that was killed: its objects are there, its Lease is not renewed any more.
 async fn abandon(world: &World) {
     let contexts = world.connect().await.expect("connects");
-    let progress = Progress::silent();
+    let progress = ProgressSink::silent();
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     let run = Run::start(&contexts, "run-dead".into(), &progress)
         .await
@@ -195,11 +206,11 @@ async fn the_next_run_takes_over_from_a_dead_one_and_removes_what_it_left() {
     let world = World::start(&["infra"]);
     abandon(&world).await;
     let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let run = Run::start(&contexts, "run-2".into(), &told.progress())
+    let recorded = Recorded::default();
+    let run = Run::start(&contexts, "run-2".into(), &recorded.progress())
         .await
         .expect("takes over");
-    let all = told.all();
+    let all = recorded.all();
     assert!(all.contains("run run-dead did not end properly"), "{all}");
     assert!(all.contains("DaemonSet meshproof/connectivity-client"), "{all}");
     let store = &world.cluster("infra").store;
@@ -222,10 +233,16 @@ async fn the_pods_of_a_dead_node_do_not_keep_the_namespaces() {
     });
     died.expect("a dead node");
     let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    clean(&contexts, Live::Spare, &told.progress()).await.expect("cleans");
+    let recorded = Recorded::default();
+    clean(&contexts, Live::Spare, &recorded.progress())
+        .await
+        .expect("cleans");
     assert!(!cluster.has_namespace("meshproof") && !cluster.has_namespace("meshproof-node"));
-    assert!(told.all().contains("node infra-2 is not Ready"), "{}", told.all());
+    assert!(
+        recorded.all().contains("node infra-2 is not Ready"),
+        "{}",
+        recorded.all()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,7 +259,7 @@ async fn clean_removes_what_a_dead_run_left_and_nothing_else() {
     store.create(&SERVICES, service).expect("a service of somebody else");
 
     let contexts = world.connect().await.expect("connects");
-    let cleaned = clean(&contexts, Live::Spare, &Progress::silent())
+    let cleaned = clean(&contexts, Live::Spare, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert!(
@@ -254,10 +271,55 @@ async fn clean_removes_what_a_dead_run_left_and_nothing_else() {
     }
     assert!(world.cluster("infra").has_namespace("meshproof-mine"));
     assert!(store.find(&SERVICES, Some("default"), "server").is_some());
-    let again = clean(&contexts, Live::Spare, &Progress::silent())
+    let again = clean(&contexts, Live::Spare, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert!(again.iter().all(|c| c.removed.is_empty()), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clean_undoes_the_disruptions_of_a_killed_run() {
+    let world = World::start(&["infra"]);
+    let cluster = world.cluster("infra");
+    cluster.install_cilium("kube-system", "apps");
+    let cordoned = cluster.store.modify(&NODES, None, "infra-2", |node| {
+        node["metadata"]["annotations"] = json!({"meshproof.dev/cordoned-by": "run-dead"});
+        node["spec"]["unschedulable"] = json!(true);
+    });
+    cordoned.expect("a cordoned node");
+    let labels = json!({"k8s-app": "clustermesh-apiserver"});
+    let scaled = json!({
+        "metadata": {
+            "name": "clustermesh-apiserver", "namespace": "kube-system", "labels": labels,
+            "annotations": {"meshproof.dev/replicas": "2"},
+        },
+        "spec": {
+            "replicas": 0, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "etcd", "image": "e"}]}},
+        },
+    });
+    cluster.store.create(&DEPLOYMENTS, scaled).expect("a Deployment");
+
+    let contexts = world.connect().await.expect("connects");
+    let cleaned = clean(&contexts, Live::Spare, &ProgressSink::silent())
+        .await
+        .expect("cleans");
+    assert_eq!(
+        cleaned[0].to_string(),
+        "infra: uncordoned Node infra-2, scaled Deployment kube-system/clustermesh-apiserver back to 2 replicas"
+    );
+    let node = cluster.store.get(&NODES, None, "infra-2").expect("there");
+    assert!(node["spec"]["unschedulable"].is_null(), "{:?}", node.to_value());
+    let name = "clustermesh-apiserver";
+    let deployment = cluster
+        .store
+        .get(&DEPLOYMENTS, Some("kube-system"), name)
+        .expect("there");
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    assert_eq!(
+        deployment["metadata"]["annotations"]["meshproof.dev/replicas"],
+        json!(null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,10 +340,10 @@ async fn a_start_that_is_called_off_gives_back_what_it_took() {
         deleted.expect("is going");
     }
     let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let (cancel, progress) = (CancellationToken::new(), told.progress());
+    let recorded = Recorded::default();
+    let (cancel, progress) = (CancellationToken::new(), recorded.progress());
     let called_off = async {
-        while !told.all().contains("namespace meshproof-node to go") {
+        while !recorded.all().contains("deletion of namespace meshproof-node") {
             tokio::task::yield_now().await;
         }
         for cluster in &world.clusters {
@@ -312,14 +374,16 @@ async fn clean_spares_what_others_put_into_the_namespace() {
     let service = json!({"metadata": {"name": "theirs", "namespace": "meshproof"}, "spec": {"ports": [{"port": 80}]}});
     store.create(&SERVICES, service).expect("a service of somebody else");
     let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let cleaned = clean(&contexts, Live::Spare, &told.progress()).await.expect("cleans");
+    let recorded = Recorded::default();
+    let cleaned = clean(&contexts, Live::Spare, &recorded.progress())
+        .await
+        .expect("cleans");
     let removed = &cleaned[0].removed;
     assert!(removed.contains(&"Service meshproof/server".to_owned()), "{removed:?}");
     assert!(!removed.contains(&"Namespace meshproof".to_owned()), "{removed:?}");
     assert!(removed.contains(&"Namespace meshproof-node".to_owned()), "{removed:?}");
     assert!(store.find(&SERVICES, Some("meshproof"), "theirs").is_some());
-    assert!(told.all().contains("Service theirs"), "{}", told.all());
+    assert!(recorded.all().contains("Service theirs"), "{}", recorded.all());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,7 +394,7 @@ async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
         .create(&NAMESPACES, json!({"metadata": {"name": "meshproof"}}))
         .expect("a namespace");
     let contexts = world.connect().await.expect("connects");
-    let error = Run::start(&contexts, "run-1".into(), &Progress::silent())
+    let error = Run::start(&contexts, "run-1".into(), &ProgressSink::silent())
         .await
         .err()
         .expect("refused");
@@ -344,7 +408,7 @@ async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
         !world.cluster("infra").has_namespace("meshproof"),
         "what was taken is given back"
     );
-    let cleaned = clean(&contexts, Live::Spare, &Progress::silent())
+    let cleaned = clean(&contexts, Live::Spare, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert!(cleaned.iter().all(|c| c.removed.is_empty()), "{cleaned:?}");
