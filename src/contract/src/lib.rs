@@ -4,6 +4,7 @@
 //! runtime, no Kubernetes client. Suites see the world through [`Environment`] only, so a check cannot
 //! reach around what the harness can account for.
 
+pub mod advice;
 pub mod again;
 pub mod capture;
 pub mod check;
