@@ -58,7 +58,7 @@ fn what_is_wrong_is_told_before_anything_is_touched() {
     for (config, told) in [
         (
             "required:\n  suites: [dns, conectivity]\n",
-            "meshproof.yaml:2:17: there is no suite 'conectivity'; did you mean connectivity?",
+            "meshproof.yaml:2:17: unknown suite 'conectivity'; did you mean connectivity?",
         ),
         (
             "required:\n  checks: [dns::latancy]\n",

@@ -13,8 +13,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 /// How long one call may take, connecting included.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(20);
 
-/// What RBAC wants for exec and port-forward: a WebSocket is a GET, and Kubernetes 1.35 and later ask for create as well.
-pub(crate) const STREAM_VERBS: &str = "get,create";
+/// What RBAC requires for exec and port-forward: a WebSocket is a GET, and Kubernetes 1.35 and later also require create.
+pub(crate) const STREAM_VERBS: &str = "get and create";
 
 /// Where calls go.
 #[derive(Clone, Debug, PartialEq, Eq)]

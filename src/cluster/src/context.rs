@@ -37,7 +37,7 @@ pub struct Contexts {
 /// Why the clusters of a run could not be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// There is no kubeconfig at all.
+    /// No kubeconfig was found.
     #[error("found no kubeconfig at {}; set KUBECONFIG, or run `meshproof run --lab`", .0.join(", "))]
     NoKubeconfig(Vec<String>),
     /// A kubeconfig cannot be read.

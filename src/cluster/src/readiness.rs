@@ -72,7 +72,7 @@ pub(crate) async fn wait(
         if census.is_complete() && pending.is_empty() {
             break;
         }
-        // A state that only changes its words (ErrImagePull, ImagePullBackOff and back) is no progress.
+        // A state that only changes its words (ErrImagePull, ImagePullBackOff and back) does not count as progress.
         let shape: Vec<_> = pending
             .iter()
             .map(|a| (a.node.clone(), a.pod.clone(), a.state.is_stuck()))

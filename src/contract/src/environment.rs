@@ -61,7 +61,7 @@ pub trait Environment: Send + Sync {
         unsupported("change an object")
     }
 
-    /// Deletes an object of this run; one that does not exist is no error.
+    /// Deletes an object of this run; one that does not exist is not an error.
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         unsupported("delete an object")
     }
@@ -123,7 +123,7 @@ pub trait Environment: Send + Sync {
         unsupported("disrupt")
     }
 
-    /// Undoes a disruption; one that is not in force is no error.
+    /// Undoes a disruption; one that is not in force is not an error.
     async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         unsupported("undo a disruption")
     }

@@ -58,11 +58,11 @@ impl Exit {
     /// A sentence for people who see the number in a pipeline.
     pub fn meaning(self) -> &'static str {
         match self {
-            Exit::Passed => "every check that ran passed",
+            Exit::Passed => "all checks that ran passed",
             Exit::Failed => "at least one check failed",
             Exit::Usage => "the command line or the configuration is invalid",
-            Exit::CouldNotTell => "at least one check is inconclusive, or the environment failed",
-            Exit::TooLittle => "nothing passed, or less than the required minimum ran",
+            Exit::CouldNotTell => "not every check could be judged",
+            Exit::TooLittle => "nothing ran, or less than required",
             Exit::Interrupted => "interrupted before the end",
         }
     }

@@ -37,11 +37,11 @@ impl Filter {
     }
 }
 
-/// Why there is no plan.
+/// Why a plan cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// A suite that does not exist.
-    #[error("there is no suite '{name}'{}", did_you_mean(close))]
+    #[error("unknown suite '{name}'{}", did_you_mean(close))]
     UnknownSuite {
         /// As given.
         name: String,

@@ -1,24 +1,22 @@
 //! One agent: connected when needed, and again when the stream breaks while its pod is still the same; otherwise it is gone.
 
+mod open;
+
 use super::{
     connection::{Closed, Connection},
-    route::{self, Route},
+    route::Route,
 };
 use crate::{
-    api::{ApiError, Cause},
     client::ClusterClient,
-    kubelet_reachability::SLOW,
     readiness::{PodState, ReadyPod, restarts},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use meshproof_contract::{AgentFacts, AgentId, EnvironmentError, Outcome, Probe};
 use meshproof_wire::{Answer, Command, Hello, PROTOCOL};
+use open::OpenError;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
-
-/// Pauses between tries to open a stream; as many tries and one more.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
 
 /// How much longer than its probes a batch may take: the way there and back, and an agent under load.
 const BATCH_MARGIN: Duration = Duration::from_secs(10);
@@ -196,28 +194,6 @@ impl AgentLink {
         Ok(connection)
     }
 
-    async fn open(&self, route: Route) -> Result<Connection, OpenError> {
-        let mut pauses = BACKOFF.iter();
-        loop {
-            let begun = Instant::now();
-            let error = match route::open(&self.client, &self.pod, route).await {
-                Ok(stream) => match Connection::start(stream).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(Closed(reason)) => OpenError::Stream(reason),
-                },
-                Err(error) if error.cause.is_transient() && begun.elapsed() >= SLOW => {
-                    return Err(OpenError::Unanswered(error.reason()));
-                }
-                Err(error) => OpenError::Api(error),
-            };
-            let lasting = matches!(&error, OpenError::Api(e) if !e.cause.is_transient());
-            match pauses.next() {
-                Some(pause) if !lasting && begun.elapsed() < SLOW => tokio::time::sleep(*pause).await,
-                _ => return Err(error),
-            }
-        }
-    }
-
     fn check_greeting(&self, hello: &Hello) -> Result<(), EnvironmentError> {
         if hello.protocol != PROTOCOL {
             return Err(EnvironmentError::Version {
@@ -270,38 +246,6 @@ impl AgentLink {
         EnvironmentError::AgentGone {
             agent: self.id.clone(),
             reason,
-        }
-    }
-
-    fn unreachable(&self, first: (Route, OpenError), second: (Route, OpenError)) -> EnvironmentError {
-        match (&first.1, &second.1) {
-            (OpenError::Api(error), OpenError::Api(other)) if error.is_forbidden() && other.is_forbidden() => {
-                error.clone().into()
-            }
-            _ => {
-                let describe = |(route, error): &(Route, OpenError)| format!("{}: {}", route.name(), error.reason());
-                self.gone(format!("{}; {}", describe(&first), describe(&second)))
-            }
-        }
-    }
-}
-
-/// Why no connection could be opened on a route.
-enum OpenError {
-    Api(ApiError),
-    Stream(String),
-    /// Nobody between here and the kubelet answered before the deadline.
-    Unanswered(String),
-}
-
-impl OpenError {
-    fn reason(&self) -> String {
-        match self {
-            OpenError::Api(error) => match &error.cause {
-                Cause::Forbidden(reason) => format!("not allowed to {}: {reason}", error.operation),
-                _ => error.reason(),
-            },
-            OpenError::Stream(reason) | OpenError::Unanswered(reason) => reason.clone(),
         }
     }
 }

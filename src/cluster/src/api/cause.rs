@@ -152,7 +152,7 @@ impl Outage {
                     }
                     _ => {}
                 }
-                // rustls wraps its errors in io::Error, where they are no source.
+                // rustls wraps its errors in io::Error, which does not give them as its source.
                 if let Some(inner) = io.get_ref()
                     && is_tls_text(&inner.to_string())
                 {

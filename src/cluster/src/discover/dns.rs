@@ -17,7 +17,7 @@ pub(crate) struct ResolvConf {
     pub(crate) search: Vec<String>,
 }
 
-/// Cluster DNS behind the first nameserver; none if there is no nameserver.
+/// Cluster DNS behind the first nameserver; none without a nameserver.
 pub(crate) async fn find(
     client: &ClusterClient,
     resolv: &ResolvConf,

@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) enum Proxy {
     /// Neither HTTP nor DNS rules: `enable-l7-proxy` is false.
     Off,
-    /// DNS rules only: there is no Envoy.
+    /// DNS rules only: Envoy is absent.
     DnsOnly,
     /// Envoy inside the agent's pod.
     Embedded {
@@ -46,7 +46,7 @@ enum Answer {
     Elsewhere,
     /// Envoy's version.
     Version(String),
-    /// There is no Envoy in the image.
+    /// The image has no Envoy.
     NoEnvoy,
 }
 

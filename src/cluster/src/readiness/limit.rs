@@ -10,7 +10,7 @@ const WITHOUT_PROGRESS: Duration = Duration::from_secs(90);
 /// In all.
 const AT_MOST: Duration = Duration::from_secs(600);
 
-/// How far a pod has come, for good: a container that starts again is no progress.
+/// How far a pod is, for good: a container that starts again does not count as progress.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     Started { uid: String },

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_not_blamed_on_the_image() {
-        let forbidden = text("port-forward: not allowed to get,create pods/portforward: forbidden");
+        let forbidden = text("port-forward: not allowed to get and create pods/portforward: forbidden");
         assert!(
             forbidden.ends_with("; `meshproof rbac` prints the required ClusterRole"),
             "{forbidden}"

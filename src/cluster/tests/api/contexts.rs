@@ -1,4 +1,4 @@
-//! Contexts that do not lead to clusters, each told in one line with its cause.
+//! Contexts that do not lead to clusters, each reported in one line with its cause.
 
 use crate::world::World;
 use jiff::{SignedDuration, Timestamp};
@@ -34,7 +34,7 @@ async fn an_expired_token_is_named_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_is_told_with_address_and_cause() {
+async fn an_absent_server_is_reported_with_address_and_cause() {
     let world = World::start(&["infra"]);
     let port = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -52,7 +52,7 @@ async fn a_server_that_is_not_there_is_told_with_address_and_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_does_not_resolve_is_told() {
+async fn a_name_that_does_not_resolve_is_reported() {
     let world = World::start(&["infra"]);
     let kubeconfig = world.write(
         "apiVersion: v1\nkind: Config\nclusters:\n- {name: infra, cluster: {server: 'https://nosuch.invalid:6443'}}\ncontexts:\n- {name: infra, context: {cluster: infra}}\n",
@@ -66,7 +66,7 @@ async fn a_name_that_does_not_resolve_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_of_another_authority_is_told_as_tls() {
+async fn a_certificate_of_another_authority_is_a_tls_error() {
     let world = World::start(&["infra", "apps"]);
     let text = std::fs::read_to_string(world.kubeconfig()).expect("the kubeconfig");
     let (infra, apps) = (world.cluster("infra").server.url(), world.cluster("apps").server.url());
@@ -119,7 +119,7 @@ fn with_plugin(world: &World, command: &std::path::Path) -> std::path::PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_may_come_from_a_plugin_and_its_failure_is_told() {
+async fn credentials_may_come_from_a_plugin_and_its_failure_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::start(&["infra"]);
     let token = world.cluster("infra").server.tokens().issue(User::admin("root"), None);

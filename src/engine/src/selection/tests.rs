@@ -78,7 +78,7 @@ fn an_unknown_suite_is_a_usage_error_that_names_the_close_ones() {
     let error = names(filter, &["infra"]).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "there is no suite 'conectivity'; did you mean connectivity?"
+        "unknown suite 'conectivity'; did you mean connectivity?"
     );
     assert_eq!(error.exit(), Exit::Usage);
     let filter = Filter {
@@ -88,7 +88,7 @@ fn an_unknown_suite_is_a_usage_error_that_names_the_close_ones() {
     let error = names(filter, &["infra"]).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "there is no suite 'zzz'; did you mean connectivity, dns?"
+        "unknown suite 'zzz'; did you mean connectivity, dns?"
     );
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn delete_own_pods(client: &ClusterClient, node: &NodeName, run
     Ok(())
 }
 
-/// Deletes a pod; one that is gone is no error.
+/// Deletes a pod; one that is gone already is not an error.
 pub(super) async fn delete_pod(client: &ClusterClient, pod: &Pod, params: &DeleteParams) -> Result<(), ApiError> {
     let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
     let operation = Operation::on("delete", "pods").within(&namespace).named(&name);

@@ -137,7 +137,7 @@ fn replicas_and_uncounted_nodes_are_counted_by_number() {
 
     let mut every = census(Number::EveryNode);
     list(&mut every, vec![pod("a", "apps-1", ready())]);
-    assert!(!every.is_complete(), "nobody has told how many");
+    assert!(!every.is_complete(), "the number is unknown");
     let set = |observed: i64| {
         serde_json::from_value(json!({
             "metadata": {"name": "s-w", "generation": 1},
