@@ -60,7 +60,7 @@ impl Exit {
         match self {
             Exit::Passed => "all checks that ran passed",
             Exit::Failed => "at least one check failed",
-            Exit::Usage => "the command line or the configuration is invalid",
+            Exit::Usage => "usage or configuration is wrong",
             Exit::CouldNotTell => "not every check could be judged",
             Exit::TooLittle => "nothing ran, or less than required",
             Exit::Interrupted => "interrupted before the end",

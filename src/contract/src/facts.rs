@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClusterName, Consent, NodeName, Thresholds};
+use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -33,6 +33,29 @@ pub struct Facts {
     pub outside: Vec<OutsideFacts>,
     /// Agents that should be ready and are not, with their last state: checks that need them are inconclusive.
     pub missing_agents: Vec<MissingAgent>,
+}
+
+impl Facts {
+    /// Clusters whose claims were taken from what they show, each once, in order.
+    pub fn live_claims(&self) -> Vec<&ClusterName> {
+        let mut names = Vec::new();
+        for claim in &self.claims {
+            if matches!(claim.source, ClaimSource::Live { .. }) && !names.contains(&&claim.cluster) {
+                names.push(&claim.cluster);
+            }
+        }
+        names
+    }
+    /// The same as a sentence without a full stop; none when all claims are the operators' own.
+    pub fn live_claims_notice(&self) -> Option<String> {
+        let names: Vec<_> = self.live_claims().into_iter().map(ClusterName::as_str).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "claims of {} come from the live configuration, not from meshproof.yaml",
+                names.join(" and ")
+            )
+        })
+    }
 }
 
 /// How many random policies are made, and from which seed.
