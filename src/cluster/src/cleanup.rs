@@ -156,7 +156,10 @@ async fn delete(
 }
 
 fn is_unknown_kind(error: &ApiError) -> bool {
-    matches!(&error.cause, Cause::Other(message) if message.contains("Missing Kind") || message.contains("Missing Api Group"))
+    let Cause::Other(message) = &error.cause else {
+        return false;
+    };
+    message.contains("Missing Kind") || message.contains("Missing Api Group")
 }
 
 /// Waits until no pod of those runs is left in our namespaces; pods that no kubelet terminates are removed by force.

@@ -126,7 +126,8 @@ pub(crate) fn allowed<T>(
                 return Ok(None);
             };
             progress.warning(format!(
-                "{}: not allowed to {}, so {consequence} ({reason}); `meshproof rbac` prints the ClusterRole that grants it",
+                "{}: not allowed to {}, so {consequence} ({reason}); `meshproof rbac` prints the ClusterRole that \
+                 grants it",
                 error.endpoint.cluster, error.operation
             ));
             Ok(None)
@@ -147,7 +148,10 @@ mod tests {
             "metadata": {"name": "apps-1"},
             "spec": {"podCIDR": "10.246.1.0/24", "podCIDRs": ["10.246.1.0/24"]},
             "status": {
-                "addresses": [{"type": "InternalIP", "address": "10.25.12.14"}, {"type": "Hostname", "address": "apps-1"}],
+                "addresses": [
+                    {"type": "InternalIP", "address": "10.25.12.14"},
+                    {"type": "Hostname", "address": "apps-1"},
+                ],
                 "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}],
             },
         }));

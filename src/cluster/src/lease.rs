@@ -33,8 +33,8 @@ const RENEW: Duration = Duration::from_secs(5);
 pub enum LeaseError {
     /// Another run holds it.
     #[error(
-        "{cluster}: another run is in progress: {holder} holds Lease {NAMESPACE}/{LEASE} since {since}; wait until it ends. \
-         If it was killed, the Lease expires in {expires_in} s; then `meshproof clean` removes what it left"
+        "{cluster}: another run is in progress: {holder} holds Lease {NAMESPACE}/{LEASE} since {since}; wait until it \
+         ends. If it was killed, the Lease expires in {expires_in} s; then `meshproof clean` removes what it left"
     )]
     Held {
         /// The cluster.

@@ -110,7 +110,8 @@ impl ManifestBuilder<'_> {
             .iter()
             .map(|p| {
                 json!({
-                    "name": p.name, "port": p.port, "targetPort": p.target.saturating_add(offset), "protocol": p.protocol.as_str(),
+                    "name": p.name, "port": p.port, "targetPort": p.target.saturating_add(offset),
+                    "protocol": p.protocol.as_str(),
                 })
             })
             .collect();

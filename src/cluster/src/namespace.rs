@@ -29,8 +29,8 @@ pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(120);
 pub enum NamespaceError {
     /// It exists without our label.
     #[error(
-        "{cluster}: namespace {name} exists and is not meshproof's (no label {MANAGED_BY}={MANAGED_BY_VALUE}): delete it, \
-         or add that label if meshproof may delete it"
+        "{cluster}: namespace {name} exists and is not meshproof's (no label {MANAGED_BY}={MANAGED_BY_VALUE}): \
+         delete it, or add that label if meshproof may delete it"
     )]
     NotOurs {
         /// The cluster.
@@ -40,8 +40,8 @@ pub enum NamespaceError {
     },
     /// Its deletion takes too long.
     #[error(
-        "{cluster}: timed out after {seconds} s: deletion of namespace {name}; last state: {last}; see `kubectl --context \
-         {context} get namespace {name} -o yaml`"
+        "{cluster}: timed out after {seconds} s: deletion of namespace {name}; last state: {last}; see `kubectl \
+         --context {context} get namespace {name} -o yaml`"
     )]
     Stays {
         /// The cluster.
@@ -186,8 +186,8 @@ async fn gone(client: &ClusterClient, name: &str, progress: &ProgressSink) -> Re
                 last = what_is_left(&found);
                 if let Some(failing) = undiscovered(&found).filter(|_| !std::mem::replace(&mut warned, true)) {
                     progress.warning(format!(
-                        "{}: the deletion of namespace {name} is blocked by an APIService that does not answer: {failing}; \
-                         see `kubectl --context {} get apiservices`",
+                        "{}: the deletion of namespace {name} is blocked by an APIService that does not answer: \
+                         {failing}; see `kubectl --context {} get apiservices`",
                         client.name(),
                         client.endpoint().context
                     ));
@@ -251,7 +251,8 @@ mod tests {
         let with = |status: &str| -> Namespace {
             serde_json::from_value(json!({"status": {"phase": "Terminating", "conditions": [{
                 "type": "NamespaceDeletionDiscoveryFailure", "status": status, "reason": "DiscoveryFailed",
-                "message": "Discovery failed for some groups, 1 failing:\n metrics.k8s.io/v1beta1: stale GroupVersion discovery",
+                "message": "Discovery failed for some groups, 1 failing:\n \
+                    metrics.k8s.io/v1beta1: stale GroupVersion discovery",
             }]}}))
             .expect("a namespace")
         };

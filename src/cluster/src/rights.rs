@@ -42,8 +42,8 @@ pub const RULES: [Rule; 14] = [
         "",
         &["namespaces"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "creates, watches and deletes the namespaces meshproof, meshproof-node and meshproof-peer; the UID of kube-system \
-         identifies a cluster",
+        "creates, watches and deletes the namespaces meshproof, meshproof-node and meshproof-peer; the UID of \
+         kube-system identifies a cluster",
     ),
     rule(
         "coordination.k8s.io",
@@ -61,8 +61,8 @@ pub const RULES: [Rule; 14] = [
         "",
         &["services", "configmaps"],
         &["get", "list", "create", "patch", "delete"],
-        "objects of the scenarios; Services of all namespaces to find cluster DNS, ConfigMaps of all namespaces to find \
-         cilium-config",
+        "objects of the scenarios; Services of all namespaces to find cluster DNS, ConfigMaps of all namespaces to \
+         find cilium-config",
     ),
     rule(
         "",

@@ -150,11 +150,15 @@ mod tests {
         assert!(has_address(&service, "10.96.0.10".parse().expect("address")));
         let slice: EndpointSlice = serde_json::from_value(json!({
             "metadata": {"name": "kube-dns-x"}, "addressType": "IPv4",
-            "ports": [{"name": "metrics", "port": 9153, "protocol": "TCP"}, {"name": "dns", "port": 10053, "protocol": "UDP"}],
+            "ports": [
+                {"name": "metrics", "port": 9153, "protocol": "TCP"},
+                {"name": "dns", "port": 10053, "protocol": "UDP"},
+            ],
             "endpoints": [
                 {"addresses": ["10.0.0.2"], "conditions": {"ready": true}, "nodeName": "n-2",
                     "targetRef": {"kind": "Pod", "name": "kube-dns-b"}},
-                {"addresses": ["10.0.0.3"], "conditions": {"ready": false}, "targetRef": {"kind": "Pod", "name": "kube-dns-c"}},
+                {"addresses": ["10.0.0.3"], "conditions": {"ready": false},
+                    "targetRef": {"kind": "Pod", "name": "kube-dns-c"}},
                 {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "kube-dns-a"}},
             ],
         }))

@@ -85,8 +85,8 @@ pub(super) async fn find(
         }
     }
     progress.warning(format!(
-        "{}: failed to find out whether an Envoy proxy serves HTTP rules ({why}): claim l7-policy is not derived; to claim \
-         it, write it in meshproof.yaml",
+        "{}: failed to find out whether an Envoy proxy serves HTTP rules ({why}), so l7-policy is not claimed; set it in \
+         meshproof.yaml to claim it",
         client.name()
     ));
     Proxy::Unknown

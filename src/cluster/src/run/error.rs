@@ -68,10 +68,15 @@ pub enum DeployError {
 
 /// Which clusters still hold something of the run.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to remove everything: {}; try `meshproof clean`", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[error("failed to remove everything: {}; try `meshproof clean`", joined(.failures))]
 pub struct TearDownError {
     /// The failure of each cluster that has one.
     pub failures: Vec<StartError>,
+}
+
+fn joined(failures: &[StartError]) -> String {
+    let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    failures.join("; ")
 }
 
 /// What to check when no agent is usable, unless the state already says it.

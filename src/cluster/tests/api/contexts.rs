@@ -4,6 +4,7 @@ use crate::world::World;
 use jiff::{SignedDuration, Timestamp};
 use meshproof_apiserver::User;
 use meshproof_cluster::{ContextError, Contexts, ProgressSink, Role, api::Cause, api::Outage};
+use serde_json::json;
 use std::net::TcpListener;
 
 fn role(cluster: &str, context: &str) -> Role {
@@ -11,6 +12,20 @@ fn role(cluster: &str, context: &str) -> Role {
         cluster: cluster.into(),
         context: context.into(),
     }
+}
+
+/// A kubeconfig without a user.
+fn kubeconfig_to(server: &str) -> String {
+    format!(
+        "\
+apiVersion: v1
+kind: Config
+clusters:
+- {{name: infra, cluster: {{server: '{server}'}}}}
+contexts:
+- {{name: infra, context: {{cluster: infra}}}}
+"
+    )
 }
 
 fn one_line(error: &ContextError) -> String {
@@ -40,9 +55,7 @@ async fn an_absent_server_is_reported_with_address_and_cause() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("its address").port()
     };
-    let kubeconfig = world.write(&format!(
-        "apiVersion: v1\nkind: Config\nclusters:\n- {{name: infra, cluster: {{server: 'https://127.0.0.1:{port}'}}}}\ncontexts:\n- {{name: infra, context: {{cluster: infra}}}}\n"
-    ));
+    let kubeconfig = world.write(&kubeconfig_to(&format!("https://127.0.0.1:{port}")));
     let error = world.connect_with(kubeconfig).await.err().expect("refused");
     let text = one_line(&error);
     assert!(
@@ -54,9 +67,7 @@ async fn an_absent_server_is_reported_with_address_and_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_does_not_resolve_is_reported() {
     let world = World::start(&["infra"]);
-    let kubeconfig = world.write(
-        "apiVersion: v1\nkind: Config\nclusters:\n- {name: infra, cluster: {server: 'https://nosuch.invalid:6443'}}\ncontexts:\n- {name: infra, context: {cluster: infra}}\n",
-    );
+    let kubeconfig = world.write(&kubeconfig_to("https://nosuch.invalid:6443"));
     let error = world.connect_with(kubeconfig).await.err().expect("no such name");
     let ContextError::Api(api) = &error else {
         panic!("expected an API error, got {error:?}")
@@ -107,10 +118,9 @@ async fn two_roles_for_one_cluster_are_refused() {
 /// A kubeconfig whose user gets the credentials from a command, as with EKS, GKE or OIDC logins.
 fn with_plugin(world: &World, command: &std::path::Path) -> std::path::PathBuf {
     let text = std::fs::read_to_string(world.kubeconfig()).expect("the kubeconfig");
-    let exec = format!(
-        "{{\"exec\":{{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"command\":\"{}\",\"interactiveMode\":\"Never\"}}}}",
-        command.display()
-    );
+    let exec = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": command, "interactiveMode": "Never",
+    }});
     let lines = text.lines().map(|line| match line.split_once("\"user\":{\"token\"") {
         Some((before, _)) => format!("{before}\"user\":{exec}}}"),
         None => line.to_owned(),
@@ -123,9 +133,10 @@ async fn credentials_may_come_from_a_plugin_and_its_failure_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::start(&["infra"]);
     let token = world.cluster("infra").server.tokens().issue(User::admin("root"), None);
-    let plugin = world.write(&format!(
-        "#!/bin/sh\necho '{{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{{\"token\":\"{token}\"}}}}'\n"
-    ));
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": token},
+    });
+    let plugin = world.write(&format!("#!/bin/sh\necho '{credential}'\n"));
     std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).expect("executable");
     world
         .connect_with(with_plugin(&world, &plugin))

@@ -110,7 +110,10 @@ fn a_pod_that_waits_for_the_scheduler_belongs_to_the_node_that_it_is_meant_for()
             "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["apps-2"]}]}],
         }}}},
         "status": {"phase": "Pending", "conditions": [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"},
+            {
+                "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "0/3 nodes are available",
+            },
         ]},
     }))
     .expect("a pod");
