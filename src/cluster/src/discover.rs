@@ -16,19 +16,27 @@ use crate::{
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
-use meshproof_contract::{Claim, ClusterFacts, ClusterName, NodeFacts, NodeName};
+use meshproof_contract::{
+    Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds,
+};
 use std::collections::BTreeMap;
 
-/// What was found.
+/// The clusters as found, and what the operators state about them: checks read both in the facts.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
-    /// The clusters in the order of their roles; DNS is known only once agents have told what pods are told.
+    /// The clusters in the order of their roles; DNS is filled in after the deployment, from the pods' `resolv.conf`.
     pub clusters: Vec<ClusterFacts>,
-    /// What the live configuration claims.
+    /// What the live configuration claims; the operators' own claims replace those of their clusters.
     pub claims: Vec<Claim>,
+    /// The service levels that the operators promise.
+    pub thresholds: Thresholds,
+    /// Hosts outside the clusters that the operators name.
+    pub outside: Vec<OutsideFacts>,
+    /// How random policies are made.
+    pub generation: Generation,
     /// Where Cilium's own pods are.
     pub(crate) cilium_namespaces: BTreeMap<ClusterName, String>,
-    /// Where replicas may go.
+    /// Nodes that replicas may be scheduled on.
     pub(crate) schedulable: BTreeMap<ClusterName, SchedulableNodes>,
 }
 

@@ -19,7 +19,7 @@ pub struct Suite {
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// Its checks in the order in which they are told.
+    /// Its checks in the order in which they are listed.
     pub checks: &'static [&'static dyn Check],
 }
 
@@ -46,7 +46,7 @@ pub trait Check: Send + Sync {
     async fn run(&self, context: &CheckContext) -> Verdict;
 }
 
-/// What a check says about itself; `explain`, docs and reports show it.
+/// The texts of a check; `explain`, docs and reports show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckText {
     /// One line, no full stop.
@@ -158,7 +158,7 @@ pub struct Needs {
     pub mutates: bool,
 }
 
-/// Whether a check bears company.
+/// Whether other checks may run beside a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Admission {
     /// Others run at the same time.

@@ -17,7 +17,7 @@ pub enum Verdict {
         /// Each deviation.
         findings: Vec<Finding>,
     },
-    /// It could not be told.
+    /// It could not be decided.
     Inconclusive {
         /// Why not, and what to do.
         why: String,

@@ -20,7 +20,7 @@ use crate::{
 use facts::{endpoints_of, keep_resolv_conf, require_some, service_facts, unconnected};
 use futures::future::try_join_all;
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, Generation, OutsideFacts, ServiceFacts, Thresholds,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
     text::counted,
 };
@@ -34,14 +34,8 @@ pub struct DeployOptions {
     pub image: Image,
     /// How long agents may take to become ready, in all; none: as long as one after another gets on, 10 minutes at most.
     pub ready_within: Option<Duration>,
-    /// What the operators promise; checks find it in the facts.
-    pub thresholds: Thresholds,
-    /// What they name of the world outside.
-    pub outside: Vec<OutsideFacts>,
-    /// How random policies are made; checks find it in the facts.
-    pub generation: Generation,
-    /// What checks may disturb.
-    pub disruptive: DisruptionOptions,
+    /// Which disruptions checks may cause.
+    pub disruption: DisruptionOptions,
 }
 
 /// The deployment on one cluster.
@@ -78,11 +72,11 @@ impl Run {
         let mut facts = Facts {
             clusters: discovery.clusters,
             claims: discovery.claims,
-            thresholds: options.thresholds.clone(),
-            outside: options.outside.clone(),
-            generation: options.generation,
-            consent: options.disruptive.consent,
-            stream_spacing_ms: options.disruptive.stream_spacing_ms,
+            thresholds: discovery.thresholds,
+            outside: discovery.outside,
+            generation: discovery.generation,
+            consent: options.disruption.consent,
+            stream_spacing_ms: options.disruption.stream_spacing_ms,
             ..Facts::default()
         };
         let mut agents = BTreeMap::new();
@@ -120,7 +114,7 @@ impl Run {
             clients,
             agents,
             discovery.cilium_namespaces,
-            options.disruptive.clone(),
+            options.disruption.clone(),
         );
         environment.complete_versions(&mut facts).await;
         Ok(Arc::new(environment.with_facts(facts)))

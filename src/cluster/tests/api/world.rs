@@ -5,7 +5,9 @@ use meshproof_apiserver::{
     KubeContext, Server, ServerOptions, Store, User, kubeconfig,
     resource::names::{CONFIG_MAPS, NAMESPACES, NODES, SECRETS},
 };
-use meshproof_cluster::{ContextError, Contexts, DeployOptions, Image, ProgressSink, PullPolicy, Role};
+use meshproof_cluster::{
+    ContextError, Contexts, DeployOptions, DisruptionOptions, Image, ProgressSink, PullPolicy, Role,
+};
 use meshproof_contract::Event;
 use serde_json::{Value, json};
 use std::{
@@ -190,15 +192,12 @@ impl Cluster {
 
 pub fn options() -> DeployOptions {
     DeployOptions {
-        outside: Vec::new(),
-        thresholds: Default::default(),
-        generation: Default::default(),
         image: Image {
             reference: "registry.example/agent:1".into(),
             pull: PullPolicy::IfNotPresent,
         },
         ready_within: Some(Duration::from_secs(10)),
-        disruptive: meshproof_cluster::DisruptionOptions::default(),
+        disruption: DisruptionOptions::default(),
     }
 }
 
