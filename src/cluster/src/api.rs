@@ -101,7 +101,7 @@ impl fmt::Display for ApiError {
         match cause {
             Cause::Unauthorized(message) => write!(
                 f,
-                "{cluster}: {server} rejected the credentials of context {context:?} (401 {message}): they are expired \
+                "{cluster}: {server} does not accept the credentials of context {context:?} (401 {message}): they are expired \
                  or wrong; renew them, then try `kubectl --context {context} auth whoami`"
             ),
             Cause::Forbidden(message) => write!(

@@ -16,9 +16,7 @@ use crate::{
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
-use meshproof_contract::{
-    Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds,
-};
+use meshproof_contract::{Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds};
 use std::collections::BTreeMap;
 
 /// The clusters as found, and what the operators state about them: checks read both in the facts.

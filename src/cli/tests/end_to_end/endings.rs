@@ -35,8 +35,8 @@ fn a_run_in_order(clusters: &Clusters) -> Result<()> {
     clusters.hold_nothing()?;
     let cleaned = meshproof.clean(&[])?.with(0)?;
     cleaned
-        .saying("infra: nothing was left")?
-        .saying("apps: nothing was left")?;
+        .saying("infra: nothing to remove")?
+        .saying("apps: nothing to remove")?;
     Ok(())
 }
 
