@@ -16,9 +16,7 @@ pub mod target;
 
 use crate::cli_error::CliError;
 use consumer::Events;
-use meshproof_cluster::{
-    ClusterEnvironment, Contexts, DeployOptions, Discovery, Progress, Run, StartError, discover,
-};
+use meshproof_cluster::{ClusterEnvironment, Contexts, DeployOptions, Discovery, Progress, Run, StartError, discover};
 use meshproof_contract::{Environment, Event, RunId, RunShared, event::Phase};
 use meshproof_scenario::Scenario;
 use std::sync::Arc;
@@ -103,8 +101,7 @@ impl Session {
     /// Removes everything of this run.
     pub async fn close(self) {
         for failure in self.environment.restore_all().await {
-            self.events
-                .warning(format!("failed to undo a disruption: {failure}"));
+            self.events.warning(format!("failed to undo a disruption: {failure}"));
         }
         drop(self.environment);
         tear_down(self.run, &self.events).await;

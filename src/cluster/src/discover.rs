@@ -15,9 +15,7 @@ use crate::{
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
-use meshproof_contract::{
-    Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds,
-};
+use meshproof_contract::{Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds};
 use std::collections::BTreeMap;
 
 /// What was found, and what the operators state beside it: checks find both in the facts.

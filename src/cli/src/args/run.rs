@@ -10,7 +10,7 @@ Examples:
   meshproof run --infra-context infra --apps-context apps \\
                 --image registry.example/meshproof:1        on real clusters whose nodes have the image
   meshproof run --lab --suite dns                           one suite
-  meshproof run --lab connectivity::path_mtu --skip apps    trials whose name contains one and not the other
+  meshproof run --lab connectivity::path_mtu --skip apps    filter and skip trials by name
   meshproof run --lab --list                                list the trials without running them
   meshproof run --lab --lab-fault udp-dropped               an example of a failing run
   meshproof prove --list                                    list the faults for --lab-fault";
