@@ -103,8 +103,7 @@ impl Session {
     /// Removes everything of this run.
     pub async fn close(self) {
         for failure in self.environment.restore_all().await {
-            self.events
-                .warning(format!("failed to undo a disruption: {failure}"));
+            self.events.warning(format!("failed to undo a disruption: {failure}"));
         }
         drop(self.environment);
         tear_down(self.run, &self.events).await;

@@ -7,9 +7,9 @@ use std::{fmt, str::FromStr};
 /// Kubernetes' `imagePullPolicy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PullPolicy {
-    /// Pull before every start
+    /// Pull before every start of a pod
     Always,
-    /// Pull only when the node does not have the image
+    /// Pull if the node does not have the image
     #[default]
     IfNotPresent,
     /// Never pull: the node must have the image
@@ -31,8 +31,8 @@ impl PullPolicy {
     /// What it does, for help texts.
     pub fn about(self) -> &'static str {
         match self {
-            PullPolicy::Always => "Pull before every start",
-            PullPolicy::IfNotPresent => "Pull only when the node does not have the image",
+            PullPolicy::Always => "Pull before every start of a pod",
+            PullPolicy::IfNotPresent => "Pull if the node does not have the image",
             PullPolicy::Never => "Never pull: the node must have the image",
         }
     }

@@ -151,7 +151,9 @@ pub fn known(fault: &str) -> Result<(), CliError> {
         return Ok(());
     }
     let near = nearest(fault, FAULTS.iter().map(|spec| spec.name.to_owned()));
-    let near = near.first().map_or_else(String::new, |near| format!("did you mean {near}? "));
+    let near = near
+        .first()
+        .map_or_else(String::new, |near| format!("did you mean {near}? "));
     Err(CliError::usage(anyhow!(
         "unknown fault '{fault}'; {near}`meshproof prove --list` lists the faults"
     )))
