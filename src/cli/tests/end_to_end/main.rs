@@ -1,19 +1,12 @@
-//! `meshproof` as its users meet it, against clusters that it knows by a kubeconfig alone: a lab started beside it, as another
-//! terminal would. `harness = false`, since this very executable is also that lab's engine and its agents.
+//! `meshproof` as its users meet it, against clusters that it knows by a kubeconfig alone: a lab started beside it, as
+//! another terminal would. `harness = false`, since this very executable is also that lab's process and its agents.
 
-#![cfg(target_os = "linux")]
-
-#[path = "end_to_end/access.rs"]
 mod access;
-#[path = "end_to_end/clusters.rs"]
 mod clusters;
-#[path = "end_to_end/command.rs"]
 mod command;
-#[path = "end_to_end/endings.rs"]
 mod endings;
-#[path = "end_to_end/reports.rs"]
+mod lab_run;
 mod reports;
-#[path = "end_to_end/user.rs"]
 mod user;
 
 use clusters::Clusters;
@@ -70,6 +63,7 @@ fn main() -> ExitCode {
     trials.extend(
         user::ALL
             .iter()
+            .chain(lab_run::ALL)
             .map(|(name, test)| Trial::test(*name, || test().map_err(Into::into)).with_ignored_flag(ignored)),
     );
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -1,4 +1,4 @@
-//! What a Lease object says, and what is written into it. Pure but for the names of user and host.
+//! What a Lease object means, and what is written into it. Pure but for the names of user and host.
 
 use super::process;
 use crate::name::{LEASE, NAMESPACE, run_labels};
@@ -28,14 +28,14 @@ impl Holder {
         let variable = |name| std::env::var(name).ok().filter(|v: &String| !v.is_empty());
         let user = variable("USER")
             .or_else(|| variable("LOGNAME"))
-            .unwrap_or_else(|| "someone".to_owned());
+            .unwrap_or_else(|| "unknown-user".to_owned());
         let host = ["/proc/sys/kernel/hostname", "/etc/hostname"]
             .iter()
             .find_map(|path| std::fs::read_to_string(path).ok())
             .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
             .or_else(|| variable("HOSTNAME"))
-            .unwrap_or_else(|| "an unknown host".to_owned());
+            .unwrap_or_else(|| "unknown-host".to_owned());
         Self {
             person: format!("{user}@{host}"),
             run: run.clone(),
@@ -56,9 +56,9 @@ impl Holder {
     }
 }
 
-/// How a Lease stands.
+/// The state of a Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum LeaseState {
     Free,
     Live {
         holder: String,
@@ -71,30 +71,32 @@ pub(crate) enum Standing {
     },
 }
 
-impl Standing {
+impl LeaseState {
     pub(crate) fn of(lease: &Lease, now: Timestamp) -> Self {
-        let Some(spec) = &lease.spec else { return Standing::Free };
+        let Some(spec) = &lease.spec else {
+            return LeaseState::Free;
+        };
         let holder = spec.holder_identity.clone().unwrap_or_default();
         if holder.is_empty() {
-            return Standing::Free;
+            return LeaseState::Free;
         }
         let Some(renewed) = spec.renew_time.as_ref().or(spec.acquire_time.as_ref()).map(|t| t.0) else {
-            return Standing::Expired { holder };
+            return LeaseState::Expired { holder };
         };
         let duration = spec.lease_duration_seconds.unwrap_or(DURATION);
         let ends = renewed + SignedDuration::from_secs(i64::from(duration));
         match ends.duration_since(now).as_secs() {
-            expires_in if ends > now => Standing::Live {
+            expires_in if ends > now => LeaseState::Live {
                 holder,
                 since: since(lease),
                 expires_in: expires_in + 1,
             },
-            _ => Standing::Expired { holder },
+            _ => LeaseState::Expired { holder },
         }
     }
 }
 
-impl Standing {
+impl LeaseState {
     /// A Lease whose holder is a dead process of this machine has expired, whatever its times say.
     pub(crate) fn unless_dead(self, lease: &Lease) -> Self {
         let mark = lease
@@ -104,8 +106,8 @@ impl Standing {
             .flatten()
             .find(|(key, _)| *key == PROCESS);
         match self {
-            Standing::Live { holder, .. } if mark.is_some_and(|(_, mark)| process::is_dead(mark)) => {
-                Standing::Expired { holder }
+            LeaseState::Live { holder, .. } if mark.is_some_and(|(_, mark)| process::is_dead(mark)) => {
+                LeaseState::Expired { holder }
             }
             other => other,
         }
@@ -116,7 +118,7 @@ impl Standing {
 pub(super) fn since(lease: &Lease) -> Timestamp {
     let spec = lease.spec.as_ref();
     let acquired = spec.and_then(|s| s.acquire_time.as_ref().or(s.renew_time.as_ref()));
-    // To the second: it is for people.
+    // Whole seconds: it is for people.
     let at = acquired.map(|t| t.0).unwrap_or(Timestamp::UNIX_EPOCH);
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
@@ -176,26 +178,26 @@ mod tests {
         let lease = record(&holder("alice@ci-7"), None, at(0));
         let lease = renewed(&lease, at(20));
         assert_eq!(
-            Standing::of(&lease, at(40)),
-            Standing::Live {
+            LeaseState::of(&lease, at(40)),
+            LeaseState::Live {
                 holder: "alice@ci-7, run run-1".into(),
                 since: at(0),
                 expires_in: 11
             }
         );
-        let expired = Standing::Expired {
+        let expired = LeaseState::Expired {
             holder: "alice@ci-7, run run-1".into(),
         };
-        assert_eq!(Standing::of(&lease, at(50)), expired);
-        assert_eq!(Standing::of(&lease, at(5000)), expired);
+        assert_eq!(LeaseState::of(&lease, at(50)), expired);
+        assert_eq!(LeaseState::of(&lease, at(5000)), expired);
     }
 
     #[test]
     fn a_released_or_empty_lease_is_free() {
         let mut lease = record(&holder("a@b"), None, at(0));
         lease.spec.as_mut().expect("spec").holder_identity = Some(String::new());
-        assert_eq!(Standing::of(&lease, at(1)), Standing::Free);
-        assert_eq!(Standing::of(&Lease::default(), at(1)), Standing::Free);
+        assert_eq!(LeaseState::of(&lease, at(1)), LeaseState::Free);
+        assert_eq!(LeaseState::of(&Lease::default(), at(1)), LeaseState::Free);
     }
 
     #[test]

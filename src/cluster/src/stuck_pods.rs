@@ -1,7 +1,9 @@
-//! Pods that no kubelet ends: those of a dead node stay `Terminating` for ever, and their namespace with them. Ours are removed
-//! from the API by force.
+//! Pods that no kubelet terminates: those of a dead node stay `Terminating` for ever, and their namespace with them. Ours are
+//! removed from the API by force.
 
-use crate::{ApiError, Progress, api::Operation, home::is_ready, leftover::Of, member::Member};
+use crate::{
+    ApiError, ProgressSink, api::Operation, cleanup::RunSelector, client::ClusterClient, ready::is_node_ready,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
@@ -10,39 +12,52 @@ use kube::{
 };
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-/// How long past its grace a pod may take: a kubelet that is alive needs a few seconds.
+/// How long past its grace period a pod may take: a running kubelet needs a few seconds.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(15);
-/// How often is looked.
-const LOOK: Duration = Duration::from_secs(3);
+/// Pause between two sweeps.
+const POLL: Duration = Duration::from_secs(3);
 
 /// Removes such pods in a namespace as they are found, until dropped.
-pub(crate) async fn remove(member: &Member, namespace: &str, of: Of<'_>, progress: &Progress) -> Infallible {
+pub(crate) async fn remove(
+    client: &ClusterClient,
+    namespace: &str,
+    runs: RunSelector<'_>,
+    progress: &ProgressSink,
+) -> Infallible {
     loop {
-        tokio::time::sleep(LOOK).await;
-        if let Err(error) = sweep(member, namespace, of, progress).await {
-            tracing::debug!(%error, namespace, "failed to look for pods of dead nodes");
+        tokio::time::sleep(POLL).await;
+        if let Err(error) = sweep(client, namespace, runs, progress).await {
+            tracing::debug!(%error, namespace, "failed to list pods of dead nodes");
         }
     }
 }
 
-async fn sweep(member: &Member, namespace: &str, of: Of<'_>, progress: &Progress) -> Result<(), ApiError> {
-    let params = ListParams::default().labels(&of.selector());
-    let mut pods = member.list::<Pod>(Some(namespace), &params).await?;
+async fn sweep(
+    client: &ClusterClient,
+    namespace: &str,
+    runs: RunSelector<'_>,
+    progress: &ProgressSink,
+) -> Result<(), ApiError> {
+    let params = ListParams::default().labels(&runs.selector());
+    let mut pods = client.list::<Pod>(Some(namespace), &params).await?;
     pods.retain(|pod| pod.metadata.deletion_timestamp.is_some());
     if pods.is_empty() {
         return Ok(());
     }
-    let nodes = match member.list_global::<Node>(&ListParams::default()).await {
+    let nodes = match client.list_global::<Node>(&ListParams::default()).await {
         Err(error) if error.is_forbidden() => Vec::new(),
         nodes => nodes?,
     };
-    let ready = nodes.iter().map(|node| (node.name_any(), is_ready(node))).collect();
+    let ready = nodes
+        .iter()
+        .map(|node| (node.name_any(), is_node_ready(node)))
+        .collect();
     for pod in &pods {
         if let Some(why) = abandoned(pod, &ready, Timestamp::now()) {
-            remove_one(member, namespace, pod).await?;
+            remove_one(client, namespace, pod).await?;
             progress.warning(format!(
-                "{}: removed pod {namespace}/{} by force, since {why}",
-                member.name(),
+                "{}: removed Pod {namespace}/{} by force: {why}",
+                client.name(),
                 pod.name_any()
             ));
         }
@@ -50,35 +65,38 @@ async fn sweep(member: &Member, namespace: &str, of: Of<'_>, progress: &Progress
     Ok(())
 }
 
-async fn remove_one(member: &Member, namespace: &str, pod: &Pod) -> Result<(), ApiError> {
+async fn remove_one(client: &ClusterClient, namespace: &str, pod: &Pod) -> Result<(), ApiError> {
     let name = pod.name_any();
     let params = DeleteParams::default().grace_period(0).preconditions(Preconditions {
         uid: pod.uid(),
         resource_version: None,
     });
     let operation = Operation::on("delete", "pods").within(namespace).named(&name);
-    match member
-        .call(operation, member.within::<Pod>(namespace).delete(&name, &params))
+    match client
+        .call(operation, client.within::<Pod>(namespace).delete(&name, &params))
         .await
     {
-        // Another of the same name is nobody to be removed.
+        // Another pod of the same name stays.
         Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Why nobody will end a pod that is being deleted; none while its kubelet may. Nodes are true when Ready; none are known where
-/// they may not be listed.
+/// Why nobody will terminate a pod that is being deleted; none while its kubelet still may. Nodes are true when Ready; none
+/// are known where they may not be listed.
 fn abandoned(pod: &Pod, nodes: &BTreeMap<String, bool>, now: Timestamp) -> Option<String> {
-    // The time of a deletion has the grace in it.
+    // The deletion timestamp includes the grace period.
     let ends = pod.metadata.deletion_timestamp.as_ref()?.0;
     let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
     if let Some(node) = node.filter(|node| nodes.get(*node) == Some(&false)) {
         return Some(format!("node {node} is not Ready"));
     }
     (now.duration_since(ends) > OVERDUE).then(|| match node {
-        Some(node) => format!("the kubelet of node {node} did not end it in {} s", OVERDUE.as_secs()),
-        None => format!("nobody ended it in {} s", OVERDUE.as_secs()),
+        Some(node) => format!(
+            "the kubelet of node {node} did not terminate it within {} s",
+            OVERDUE.as_secs()
+        ),
+        None => format!("it was not terminated within {} s", OVERDUE.as_secs()),
     })
 }
 
@@ -106,7 +124,7 @@ mod tests {
         );
         assert_eq!(
             abandoned(&pod(Some(0), "well"), &nodes, at(16)).as_deref(),
-            Some("the kubelet of node well did not end it in 15 s")
+            Some("the kubelet of node well did not terminate it within 15 s")
         );
     }
 }

@@ -1,6 +1,6 @@
-//! Where replicas may go, from what the nodes were at discovery: they are not bound to a node, so a dead or cordoned one is no
-//! home for them. Pure.
+//! The nodes that replicas may be scheduled on, as of discovery: not those that are dead or cordoned. Pure.
 
+use crate::ready::is_node_ready;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -10,21 +10,24 @@ const CONTROL_PLANES: [&str; 2] = [
     "node-role.kubernetes.io/control-plane",
     "node-role.kubernetes.io/master",
 ];
-/// Kubernetes' own taints tell a state of the node (unschedulable, unreachable, under pressure), not whom it is for.
+/// Kubernetes' own taints describe a state of the node (unschedulable, unreachable, under pressure), not whom it is for.
 const STATES: &str = "node.kubernetes.io/";
 
 /// The nodes that were Ready and not cordoned, and what keeps ordinary pods away from them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Homes {
+pub struct SchedulableNodes {
     nodes: Vec<String>,
     tolerations: Vec<Value>,
 }
 
-impl Homes {
-    /// Of these nodes; none where no node is fit, or nodes may not be listed.
+impl SchedulableNodes {
+    /// Those of `nodes`; none where no node is fit, or nodes may not be listed.
     pub fn of(nodes: &[Node]) -> Option<Self> {
         let cordoned = |node: &&Node| node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true);
-        let mut fit: Vec<_> = nodes.iter().filter(|node| is_ready(node) && !cordoned(node)).collect();
+        let mut fit: Vec<_> = nodes
+            .iter()
+            .filter(|node| is_node_ready(node) && !cordoned(node))
+            .collect();
         fit.sort_by_key(|node| node.name_any());
         let mut tolerations: Vec<_> = CONTROL_PLANES
             .iter()
@@ -66,15 +69,6 @@ fn tolerated(taint: &Taint) -> Value {
     }
 }
 
-/// Whether its kubelet reports and finds it fit.
-pub(crate) fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -88,23 +82,27 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn dead_and_cordoned_nodes_are_no_home() {
+    fn dead_and_cordoned_nodes_are_not_schedulable() {
         let nodes = [
             node("b", "True", json!({})),
             node("dead", "Unknown", json!({})),
             node("cordoned", "True", json!({"unschedulable": true})),
             node("a", "True", json!({})),
         ];
-        let homes = Homes::of(&nodes).expect("homes");
-        let terms = &homes.affinity()["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        let schedulable = SchedulableNodes::of(&nodes).expect("schedulable nodes");
+        let terms = &schedulable.affinity()["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
         let term = |name: &str| json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]});
         assert_eq!(terms["nodeSelectorTerms"], json!([term("a"), term("b")]));
-        assert_eq!(Homes::of(&nodes[1..3]), None, "nothing is known to be better");
-        assert_eq!(Homes::of(&[]), None);
+        assert_eq!(
+            SchedulableNodes::of(&nodes[1..3]),
+            None,
+            "nothing is known to be better"
+        );
+        assert_eq!(SchedulableNodes::of(&[]), None);
     }
 
     #[test]
-    fn the_taints_of_homes_are_tolerated_and_those_that_tell_a_state_are_not() {
+    fn taints_of_schedulable_nodes_are_tolerated_unless_they_describe_a_state() {
         let taints = json!({"taints": [
             {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"},
             {"key": "team", "value": "net", "effect": "NoExecute"},
@@ -114,7 +112,7 @@ pub(crate) mod tests {
         let nodes = [node("a", "True", taints.clone()), node("b", "True", taints)];
         let exists = |key: &str| json!({"key": key, "operator": "Exists"});
         assert_eq!(
-            Homes::of(&nodes).expect("homes").tolerations(),
+            SchedulableNodes::of(&nodes).expect("schedulable nodes").tolerations(),
             json!([
                 exists(CONTROL_PLANES[0]),
                 exists(CONTROL_PLANES[1]),

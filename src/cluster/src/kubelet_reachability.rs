@@ -1,5 +1,5 @@
-//! Kubelets that the API server does not reach: every stream to a pod goes through both, and where something drops port 10250
-//! each try costs its whole deadline. Remembered for a while, so that only the first ones pay. Pure but for its lock.
+//! Kubelets that the API server cannot reach: every stream to a pod goes through both, and where port 10250 is dropped each
+//! try costs its whole deadline. Remembered for a while, so that only the first streams pay. Pure but for its lock.
 
 use meshproof_contract::NodeName;
 use std::{
@@ -9,33 +9,33 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A stream that did not come about after so long was not refused: nobody answered. (API servers and this client give up later.)
+/// A stream that fails after so long was not refused: nobody answered. (API servers and this client time out later.)
 pub(crate) const SLOW: Duration = Duration::from_secs(10);
-/// For how long nothing more is tried.
+/// For how long no stream to that node is tried.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// The nodes of one cluster whose kubelets were not reached.
 #[derive(Default)]
-pub(crate) struct Kubelets(Mutex<BTreeMap<NodeName, Unreached>>);
+pub(crate) struct KubeletReachability(Mutex<BTreeMap<NodeName, Unreached>>);
 
 struct Unreached {
     at: Instant,
     reason: String,
-    is_told: bool,
+    reported: bool,
 }
 
-impl Kubelets {
+impl KubeletReachability {
     /// A stream to a pod of that node was not answered.
     pub(crate) fn note(&self, node: &NodeName, reason: &str, now: Instant) {
         let mut all = self.lock();
-        let is_told = all.get(node).is_some_and(|known| known.is_told);
-        let reason = format!("API server -> kubelet (10250) of node {node} does not answer: {reason}");
+        let reported = all.get(node).is_some_and(|known| known.reported);
+        let reason = format!("kubelet of node {node} (port 10250) does not answer the API server: {reason}");
         all.insert(
             node.clone(),
             Unreached {
                 at: now,
                 reason,
-                is_told,
+                reported,
             },
         );
     }
@@ -52,15 +52,15 @@ impl Kubelets {
         self.lock().remove(node);
     }
 
-    /// What has not been told yet, a line for each node.
-    pub(crate) fn news(&self) -> Vec<String> {
+    /// What has not been reported yet, a line for each node.
+    pub(crate) fn unreported(&self) -> Vec<String> {
         let mut all = self.lock();
-        let untold = all.values_mut().filter(|known| !known.is_told);
-        let tell = |known: &mut Unreached| {
-            known.is_told = true;
+        let unreported = all.values_mut().filter(|known| !known.reported);
+        let report = |known: &mut Unreached| {
+            known.reported = true;
             known.reason.clone()
         };
-        untold.map(tell).collect()
+        unreported.map(report).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeName, Unreached>> {
@@ -73,18 +73,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_left_alone_for_a_minute_and_told_once() {
-        let (kubelets, node, start) = (Kubelets::default(), NodeName::from("apps-2"), Instant::now());
+    fn a_node_is_not_tried_for_a_minute_and_reported_once() {
+        let (kubelets, node, start) = (KubeletReachability::default(), NodeName::from("apps-2"), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(kubelets.unreached(&node, start), None);
         kubelets.note(&node, "no answer in time", start);
-        let reason = "API server -> kubelet (10250) of node apps-2 does not answer: no answer in time";
+        let reason = "kubelet of node apps-2 (port 10250) does not answer the API server: no answer in time";
         assert_eq!(kubelets.unreached(&node, at(59)).as_deref(), Some(reason));
         assert_eq!(kubelets.unreached(&"apps-1".into(), at(1)), None);
         assert_eq!(kubelets.unreached(&node, at(60)), None, "tried again");
-        assert_eq!(kubelets.news(), [reason]);
+        assert_eq!(kubelets.unreported(), [reason]);
         kubelets.note(&node, "no answer in time", at(80));
-        assert_eq!(kubelets.news(), [""; 0]);
+        assert_eq!(kubelets.unreported(), [""; 0]);
         kubelets.forget(&node);
         assert_eq!(kubelets.unreached(&node, at(81)), None);
     }

@@ -1,53 +1,22 @@
-//! What users type wrong, and what cannot be reached: each a one-line cause with a next step, and the documented exit code.
+//! What users type wrong, and what cannot be reached: each a one-line cause with a next step, and the documented exit
+//! code.
 
-use std::{
-    fs,
-    net::TcpListener,
-    path::Path,
-    process::{Command, Output},
-};
+use crate::meshproof::{Ended, folder, meshproof};
+use std::{fs, net::TcpListener, path::Path};
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-/// Runs the command in an empty folder of its own.
-fn meshproof(folder: &Path, words: &[&str]) -> Ran {
-    let output: Output = Command::new(env!("CARGO_BIN_EXE_meshproof"))
-        .args(words)
-        .current_dir(folder)
-        .env("KUBECONFIG", folder.join("kubeconfig"))
-        .env("HOME", folder)
-        .env_remove("RUST_LOG")
-        .output()
-        .expect("the command starts");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-impl Ran {
+impl Ended {
     #[track_caller]
     fn fails(self, code: i32, cause: &str) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
-        let told = format!("{}{}", self.out, self.err);
-        assert!(told.contains(cause), "expected '{cause}' in:\n{told}");
-        assert!(!told.contains("panicked"), "{told}");
-        self
+        self.ends(code, &[cause])
     }
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary folder")
 }
 
 fn kubeconfig(folder: &Path, server: &str) {
     let text = format!(
-        "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster: {{server: '{server}', insecure-skip-tls-verify: true}}\nusers:\n- name: u\n  user: {{token: t}}\ncontexts:\n- name: a\n  context: {{cluster: c, user: u}}\n- name: b\n  context: {{cluster: c, user: u}}\n"
+        "apiVersion: v1\nkind: Config\n\
+         clusters:\n- name: c\n  cluster: {{server: '{server}', insecure-skip-tls-verify: true}}\n\
+         users:\n- name: u\n  user: {{token: t}}\n\
+         contexts:\n- name: a\n  context: {{cluster: c, user: u}}\n- name: b\n  context: {{cluster: c, user: u}}\n"
     );
     fs::write(folder.join("kubeconfig"), text).expect("written");
 }
@@ -76,12 +45,7 @@ fn a_wrong_context_names_those_that_exist() {
         &["run", "--infra-context", "nosuch", "--apps-context", "b"],
     )
     .fails(2, "nosuch");
-    assert!(
-        format!("{}{}", ran.out, ran.err).contains('b'),
-        "{}{}",
-        ran.out,
-        ran.err
-    );
+    assert!(ran.text().contains('b'), "{}", ran.text());
 }
 
 #[test]
@@ -98,11 +62,11 @@ fn an_unreachable_server_is_named_with_its_cluster() {
 }
 
 #[test]
-fn malformed_yaml_is_told_with_line_and_column() {
+fn malformed_yaml_is_an_error_with_line_and_column() {
     let folder = folder();
     fs::write(folder.path().join("kubeconfig"), "clusters: [\n  - broken\n").expect("written");
     let ran = meshproof(folder.path(), &CONTEXTS).fails(2, "kubeconfig:");
-    assert!(format!("{}{}", ran.out, ran.err).contains("kubeconfig:"), "{}", ran.err);
+    assert!(ran.text().contains("kubeconfig:"), "{}", ran.text());
     fs::write(folder.path().join("meshproof.yaml"), "image: x\njobs: [1\n").expect("written");
     meshproof(folder.path(), &["run", "--lab", "--list"]).fails(2, "meshproof.yaml:");
 }
@@ -120,7 +84,7 @@ fn an_unknown_suite_is_a_usage_error() {
 }
 
 #[test]
-fn an_unwritable_report_folder_is_told_before_anything_is_touched() {
+fn an_unwritable_report_folder_is_an_error_before_anything_is_touched() {
     let folder = folder();
     fs::write(folder.path().join("reports"), "a file, no folder").expect("written");
     meshproof(folder.path(), &["run", "--lab", "--report-dir", "reports"]).fails(2, "reports");
@@ -156,13 +120,7 @@ fn explain_knows_every_listed_trial() {
 }
 
 #[test]
-fn completions_and_help_are_there() {
+fn completions_are_there() {
     let folder = folder();
-    assert!(
-        meshproof(folder.path(), &["completions", "bash"])
-            .out
-            .contains("meshproof")
-    );
-    let help = meshproof(folder.path(), &["run", "--help"]).out;
-    assert!(help.contains("Examples:"), "{help}");
+    meshproof(folder.path(), &["completions", "bash"]).ends(0, &["meshproof"]);
 }
