@@ -4,8 +4,8 @@
 //! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab.
 
 pub mod connectivity;
-pub mod docs;
 pub mod dns;
+pub mod docs;
 pub mod encryption;
 pub mod failover;
 pub mod kit;

@@ -1,11 +1,13 @@
 //! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's words, each of which can be broken.
 
+mod captures;
 mod cilium;
 mod kube;
 mod network;
 mod resolver;
 mod topology;
 
+pub use captures::Captures;
 pub use kube::{NODE_PORT, mesh_pod};
 pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 
@@ -13,9 +15,8 @@ use async_trait::async_trait;
 use kube::Objects;
 use meshproof_contract::facts::MissingAgent;
 use meshproof_contract::{
-    AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CiliumAnswer, CiliumQuery,
-    ClockReading, ClusterName, Disruption, Environment, EnvironmentError, Facts, Instance, ObjectRef, Outcome, Probe,
-    Readiness, StreamId, StreamReport, StreamSpec, Verdict,
+    AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts, Instance,
+    ObjectRef, Outcome, Probe, Scope, Verdict,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,7 @@ pub struct Fake {
     refused_kinds: BTreeSet<&'static str>,
     apply_refused: bool,
     objects: Objects,
+    captures: captures::Running,
     /// Batches that each agent was sent in this run of a check.
     batches: Arc<Mutex<BTreeMap<AgentId, u32>>>,
 }
@@ -93,6 +95,14 @@ pub fn infra_to_apps() -> Instance {
     }
 }
 
+/// An instance of the check's scope.
+pub fn instance_of(check: &dyn Check) -> Instance {
+    match check.scope() {
+        Scope::Cluster => infra(),
+        Scope::Direction => infra_to_apps(),
+    }
+}
+
 impl Fake {
     pub fn healthy() -> Self {
         let facts = topology::facts();
@@ -116,6 +126,7 @@ impl Fake {
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
             objects,
+            captures: captures::Running::default(),
             batches: Arc::default(),
         }
     }
@@ -245,6 +256,11 @@ impl Fake {
         self.apply_refused = true;
         self
     }
+    /// Agents can capture on this network.
+    pub fn captures(mut self, network: Arc<dyn Captures>) -> Self {
+        self.captures = captures::Running::on(network);
+        self
+    }
     pub fn object(self, cluster: &str, object: Value) -> Self {
         self.objects.put(&cluster.into(), object);
         self
@@ -286,12 +302,13 @@ impl Fake {
             })),
             Verdict::Inconclusive { why } | Verdict::Skipped { why } => said.push(why),
         }
-        said.extend(
-            notes
-                .measurements
-                .iter()
-                .map(|m| format!("measured: {} {} {}", m.name, m.subject, m.value)),
-        );
+        said.extend(notes.measurements.iter().map(|m| match &m.distribution {
+            Some(latencies) => {
+                let (p50, p99) = (latencies.p50, latencies.p99);
+                format!("measured: {} {}: p50 {p50}, p99 {p99}", m.name, m.subject)
+            }
+            None => format!("measured: {} {}: {}", m.name, m.subject, m.value),
+        }));
         said.extend(notes.evidence.iter().map(|line| format!("evidence: {line}")));
         (said.join("\n"), world.objects.created())
     }
@@ -363,49 +380,12 @@ impl Environment for Fake {
         self.objects.remove(cluster, &object.kind, &object.name);
         Ok(())
     }
-    async fn patch(&self, cluster: &ClusterName, _: &ObjectRef, _: Value) -> Result<Value, EnvironmentError> {
-        unknown_here(cluster, "patch")
+    async fn start_capture(&self, _: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        let started = self.captures.start(spec);
+        started.ok_or(EnvironmentError::Unsupported { operation: "start a capture" })
     }
-    async fn agents(&self, cluster: &ClusterName, _: &str, _: &str) -> Result<Vec<AgentFacts>, EnvironmentError> {
-        unknown_here(cluster, "list agents")
+    async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        let report = self.captures.stop(agent, capture);
+        report.ok_or(EnvironmentError::Unsupported { operation: "stop a capture" })
     }
-    async fn set_ready(&self, agent: &AgentId, _: Readiness) -> Result<(), EnvironmentError> {
-        unknown_here(&agent.cluster, "set an agent's readiness")
-    }
-    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
-        unknown_here(&agent.cluster, "read a clock")
-    }
-    async fn start_stream(&self, agent: &AgentId, _: StreamSpec) -> Result<StreamId, EnvironmentError> {
-        unknown_here(&agent.cluster, "start a stream")
-    }
-    async fn collect_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
-        unknown_here(&agent.cluster, "collect a stream")
-    }
-    async fn stop_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
-        unknown_here(&agent.cluster, "stop a stream")
-    }
-    async fn start_capture(&self, agent: &AgentId, _: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
-        unknown_here(&agent.cluster, "start a capture")
-    }
-    async fn collect_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
-        unknown_here(&agent.cluster, "collect a capture")
-    }
-    async fn stop_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
-        unknown_here(&agent.cluster, "stop a capture")
-    }
-    async fn disrupt(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
-        unknown_here(cluster, "disrupt")
-    }
-    async fn restore(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
-        unknown_here(cluster, "restore")
-    }
-}
-
-/// What this world cannot do.
-fn unknown_here<T>(cluster: &ClusterName, operation: &str) -> Result<T, EnvironmentError> {
-    Err(EnvironmentError::Api {
-        cluster: cluster.clone(),
-        operation: operation.to_owned(),
-        reason: "this world is a fake".to_owned(),
-    })
 }

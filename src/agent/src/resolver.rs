@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Resolves by the pod's `resolv.conf` and `hosts`, read anew each time, as they may be mounted late.
+/// Resolves by the pod's `resolv.conf` and `hosts`, read each time, as they may be mounted late.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     pub(crate) resolv_conf: PathBuf,
@@ -41,7 +41,7 @@ impl Resolver {
         }
         let config = self.config()?;
         let mut walk = SearchWalk::new(host, &config)
-            .ok_or_else(|| Failure::Local(format!("{host:?} is neither an address nor a DNS name")))?;
+            .ok_or_else(|| Failure::Local(format!("invalid host {host:?}: expected an IP address or a DNS name")))?;
         while let Some(name) = walk.next_name() {
             let mut reply = None;
             for record in [RecordType::A, RecordType::AAAA] {

@@ -121,6 +121,21 @@ impl Instance {
     }
 }
 
+impl TrialName {
+    /// The instance in the brackets; none for a name without them.
+    pub fn instance(&self) -> Option<Instance> {
+        let (_, rest) = self.as_str().split_once('[')?;
+        let inner = rest.trim_end_matches(']');
+        Some(match inner.split_once("->") {
+            Some((from, to)) => Instance::Direction {
+                from: from.into(),
+                to: to.into(),
+            },
+            None => Instance::Cluster(inner.into()),
+        })
+    }
+}
+
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -225,5 +240,27 @@ impl CheckContext {
 
     fn with_notes<T>(&self, f: impl FnOnce(&mut Notes) -> T) -> T {
         f(&mut self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_name_names_its_check_and_instance() {
+        let check: CheckId = "mesh::ready".into();
+        for instance in [
+            Instance::Cluster("infra".into()),
+            Instance::Direction {
+                from: "infra".into(),
+                to: "apps".into(),
+            },
+        ] {
+            let trial = instance.trial(&check);
+            assert_eq!((trial.check(), trial.instance()), (check.clone(), Some(instance)));
+        }
+        let bare: TrialName = "mesh::ready".into();
+        assert_eq!((bare.check(), bare.instance(), bare.short()), (check, None, "ready"));
     }
 }

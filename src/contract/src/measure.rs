@@ -118,7 +118,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// A value of this unit for people, in the largest unit that keeps it readable: `412 µs`, `2.35 ms`, `1420 B`, `0.97`.
+    /// A value of this unit for people, in the largest unit that keeps it readable: `412 µs`, `2.35 ms`, `1420 B`.
     pub fn quantity(self, value: f64) -> String {
         let micros = match self {
             Unit::Microseconds => value,

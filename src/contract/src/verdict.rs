@@ -57,6 +57,18 @@ impl Verdict {
             Verdict::Skipped { .. } => "skipped",
         }
     }
+    /// One line on it: the first deviation, the reason, or the first witness.
+    pub fn headline(&self) -> String {
+        match self {
+            Verdict::Pass { witnesses } => witnesses.first().map(|w| w.what.clone()).unwrap_or_default(),
+            Verdict::Fail { findings } => match findings.as_slice() {
+                [] => "failed without a finding".to_owned(),
+                [one] => format!("{}: {}", one.subject, one.observed),
+                [first, rest @ ..] => format!("{}: {} (and {} more)", first.subject, first.observed, rest.len()),
+            },
+            Verdict::Inconclusive { why } | Verdict::Skipped { why } => why.clone(),
+        }
+    }
     /// Inconclusive because of `why`.
     pub fn inconclusive(why: impl Into<String>) -> Self {
         Verdict::Inconclusive { why: why.into() }

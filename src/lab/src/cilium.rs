@@ -15,6 +15,7 @@ mod module;
 mod object;
 mod operator;
 mod output;
+mod pods;
 #[cfg(test)]
 mod shape;
 pub mod time;

@@ -4,6 +4,7 @@
 //! Written from Cilium's documentation; it knows nothing of what the harness expects of a policy.
 
 mod cilium;
+mod cluster_policies;
 mod condition;
 mod decide;
 mod kubernetes;
@@ -36,7 +37,7 @@ impl SystemModule for PolicyModule {
 
     async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {
         proxy::start(&lab, &stop);
-        regenerate::run(lab, stop).await;
+        cluster_policies::run(lab, stop).await;
     }
 }
 

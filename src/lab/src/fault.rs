@@ -4,11 +4,11 @@
 
 mod active;
 mod catalogue;
-mod spec;
+mod layer;
 
 pub use active::{ActiveFaults, FaultState};
-pub use catalogue::{CATALOGUE, Fault};
-pub use spec::{FaultSpec, Layer, Scope};
+pub use catalogue::{CATALOGUE, Fault, FaultSpec};
+pub use layer::{Layer, Scope};
 
 #[cfg(test)]
 mod tests;

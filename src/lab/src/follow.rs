@@ -110,6 +110,9 @@ mod tests {
             "apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"namespace": "default", "name": "a"},
         });
         store.create(&widgets, widget).unwrap();
-        assert!(matches!(changes.next().await, Some(Followed::Event(WatchEvent::Added(_)))));
+        assert!(matches!(
+            changes.next().await,
+            Some(Followed::Event(WatchEvent::Added(_)))
+        ));
     }
 }

@@ -29,7 +29,7 @@ pub const AGENT_SUBCOMMAND: &str = "agent";
 
 /// What the launcher tells the engine: one line on stdin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Order {
+pub(crate) struct LaunchOrder {
     pub(crate) lab: LabConfig,
     /// In a user namespace even where the process could do without.
     pub(crate) user_namespace: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Order {
 /// What the engine tells the launcher: one line on stdout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Report {
+pub(crate) enum LaunchReport {
     /// It runs.
     Ready {
         pid: u32,
@@ -70,14 +70,14 @@ pub fn lab_main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn prepare() -> Result<Order, Report> {
+fn prepare() -> Result<LaunchOrder, LaunchReport> {
     let mut line = String::new();
-    let failed = |why: String| Report::Failed { why };
+    let failed = |why: String| LaunchReport::Failed { why };
     std::io::stdin()
         .lock()
         .read_line(&mut line)
         .map_err(|error| failed(format!("failed to read the order: {error}")))?;
-    let order: Order =
+    let order: LaunchOrder =
         serde_json::from_str(&line).map_err(|error| failed(format!("the order was not understood: {error}")))?;
     if let Some(launcher) = order.launcher {
         // The kernel's word, for a launcher that is killed; the pipe on stdin is the orderly way.
@@ -91,15 +91,15 @@ fn prepare() -> Result<Order, Report> {
     } else {
         Isolation::Auto
     };
-    netns::enter(isolation).map_err(|error| Report::Forbidden { why: error.to_string() })?;
+    netns::enter(isolation).map_err(|error| LaunchReport::Forbidden { why: error.to_string() })?;
     Ok(order)
 }
 
-fn run(order: Order) -> ExitCode {
+fn run(order: LaunchOrder) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tell(&Report::Failed {
+            tell(&LaunchReport::Failed {
                 why: format!("failed to start a runtime: {error}"),
             });
             return ExitCode::from(3);
@@ -110,17 +110,17 @@ fn run(order: Order) -> ExitCode {
     code
 }
 
-async fn serve(order: Order) -> ExitCode {
-    let refuse = |report: Report| {
+async fn serve(order: LaunchOrder) -> ExitCode {
+    let refuse = |report: LaunchReport| {
         tell(&report);
         ExitCode::from(3)
     };
     // Taken before anything is built: a second lab of the same name ends here.
     let listener = match server::bind(&order.control) {
         Ok(listener) => listener,
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return refuse(Report::AlreadyRunning),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return refuse(LaunchReport::AlreadyRunning),
         Err(error) => {
-            return refuse(Report::Failed {
+            return refuse(LaunchReport::Failed {
                 why: format!("failed to open the control socket: {error}"),
             });
         }
@@ -137,7 +137,7 @@ async fn serve(order: Order) -> ExitCode {
     let lab = match started {
         Ok(lab) => Arc::new(lab),
         Err(error) => {
-            return refuse(Report::Failed {
+            return refuse(LaunchReport::Failed {
                 why: with_causes(&error),
             });
         }
@@ -145,7 +145,7 @@ async fn serve(order: Order) -> ExitCode {
     let kubeconfig = match offer(lab.kubeconfig()) {
         Ok(offered) => offered,
         Err(error) => {
-            return refuse(Report::Failed {
+            return refuse(LaunchReport::Failed {
                 why: format!("failed to offer the kubeconfig: {error}"),
             });
         }
@@ -158,7 +158,7 @@ async fn serve(order: Order) -> ExitCode {
         stop: stop.clone(),
     };
     let control = tokio::spawn(server::serve(listener, Arc::clone(&lab), Arc::new(around)));
-    tell(&Report::Ready {
+    tell(&LaunchReport::Ready {
         pid,
         kubeconfig: lab.kubeconfig().to_owned(),
         kubeconfig_path: path,
@@ -214,7 +214,7 @@ fn own_pid() -> u32 {
         .unwrap_or_else(std::process::id)
 }
 
-fn tell(report: &Report) {
+fn tell(report: &LaunchReport) {
     let mut line = serde_json::to_vec(report).unwrap_or_default();
     line.push(b'\n');
     let mut out = std::io::stdout().lock();

@@ -18,8 +18,8 @@ pub enum LogError {
         /// Why.
         source: io::Error,
     },
-    /// A line that is no event.
-    #[error("failed to read {}: line {line} is no event: {source}", path.display())]
+    /// A line that is not an event.
+    #[error("failed to read {}: line {line} is not an event: {source}", path.display())]
     Malformed {
         /// The log.
         path: PathBuf,
@@ -77,7 +77,7 @@ fn version(bytes: &[u8]) -> Option<u32> {
     serde_json::from_slice::<FirstEvent>(first).ok()?.log_version
 }
 
-/// The events of a log's bytes, or the line that is none.
+/// The events of a log's bytes, or the line that is not one.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<EventRecord>, (usize, serde_json::Error)> {
     let mut events = Vec::new();
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
@@ -133,7 +133,7 @@ mod tests {
         let (folder, path) = log(b"{\"at\":\"2026-11-21T09:30:00Z\",\"event\":\"waiting\",\"what\":\"x\"}\n\n{oops}\n");
         let error = read_log(folder.path()).expect_err("malformed").to_string();
         assert!(
-            error.starts_with(&format!("failed to read {}: line 3 is no event", path.display())),
+            error.starts_with(&format!("failed to read {}: line 3 is not an event", path.display())),
             "{error}"
         );
     }

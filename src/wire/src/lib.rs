@@ -1,4 +1,5 @@
-//! The protocol between harness and agent: frames of JSON over one byte stream (a port-forward, or stdin and stdout of an exec).
+//! The protocol between harness and agent: frames of JSON over one byte stream (a port-forward, or stdin and stdout of
+//! an exec).
 //!
 //! The agent speaks first with [`Hello`]; then the harness sends [`Request`]s and the agent answers each with a
 //! [`Response`] of the same id, in any order. A frame is a 4-byte big-endian length and that many bytes of JSON.

@@ -4,238 +4,21 @@
 
 mod aggregate;
 mod cell;
-mod control;
+mod locality;
 mod observe;
+mod paths;
+mod reference;
 
 pub use aggregate::{Wording, conclude};
-pub use cell::{Cell, Deviation, Judged, answered_by, judge_tries, silence};
-pub use observe::{Seen, observe, probe_with_retry};
+pub use cell::{Cell, Deviation, Judged, Quantity, answered_by, judge_both, judge_tries, no_answer};
+pub use locality::Locality;
+pub use observe::{Attempt, Seen, observe, probe_and_conclude, probe_with_retry};
+pub use paths::{Path, Paths, WorkloadPair};
 
-use meshproof_contract::{
-    AgentFacts, ClusterName, Facts, Identity, Instance, Scope, Target, Verdict, facts::PodNetwork,
-};
-use std::collections::BTreeSet;
-use std::fmt;
+use meshproof_contract::{AgentFacts, ClusterName, Facts, NodeLabel, facts::MissingAgent};
 
 /// The scenario whose agents the matrices use.
 pub const SCENARIO: &str = "connectivity";
-
-/// Up to so many pairs even what is heavy looks at every one: two clusters of two nodes have four, of three nodes nine.
-const ALL_PAIRS: usize = 12;
-
-/// What lies between the two ends of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Locality {
-    /// Nothing but the node's own virtual links.
-    SameNode,
-    /// The network between the nodes of one cluster.
-    OtherNode,
-    /// The network between two clusters.
-    OtherCluster,
-}
-
-impl Locality {
-    /// On what a check of this locality runs.
-    pub const fn scope(self) -> Scope {
-        match self {
-            Locality::SameNode | Locality::OtherNode => Scope::Cluster,
-            Locality::OtherCluster => Scope::Direction,
-        }
-    }
-    /// The one of three that belongs to the locality.
-    pub const fn by<T: Copy>(self, same_node: T, other_node: T, other_cluster: T) -> T {
-        match self {
-            Locality::SameNode => same_node,
-            Locality::OtherNode => other_node,
-            Locality::OtherCluster => other_cluster,
-        }
-    }
-}
-
-impl fmt::Display for Locality {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.by("same node", "other node", "other cluster"))
-    }
-}
-
-/// Which workloads are at the two workloads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkloadPair {
-    /// The workload that asks.
-    pub client: &'static str,
-    /// The workload that answers.
-    pub server: &'static str,
-}
-
-impl WorkloadPair {
-    /// Pod to pod.
-    pub const PODS: WorkloadPair = WorkloadPair {
-        client: "client",
-        server: "server",
-    };
-    /// Pod to a host-network agent.
-    pub const POD_TO_HOST: WorkloadPair = WorkloadPair {
-        client: "client",
-        server: "node",
-    };
-    /// Host-network agent to pod.
-    pub const HOST_TO_POD: WorkloadPair = WorkloadPair {
-        client: "node",
-        server: "server",
-    };
-}
-
-/// One ordered pair of agents.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// Who asks.
-    pub from: AgentFacts,
-    /// Who is asked.
-    pub to: AgentFacts,
-}
-
-impl Path {
-    /// The server's address with the port on which it serves what others serve on `base`.
-    pub fn target(&self, base: u16) -> Target {
-        Target::new(self.to.address.to_string(), self.to.port(base))
-    }
-    /// Whether `identity` is the pod that was asked.
-    pub fn is_server(&self, identity: &Identity) -> bool {
-        identity.cluster == self.to.id.cluster.as_str()
-            && identity.node == self.to.node.as_str()
-            && identity.pod == self.to.id.pod
-            && identity.namespace == self.to.namespace
-    }
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}", place(&self.from), place(&self.to))
-    }
-}
-
-/// The agent's node, with the cluster where the node's name does not tell it, and whether it is the node's own network.
-pub fn place(agent: &AgentFacts) -> String {
-    let (cluster, node) = (agent.id.cluster.as_str(), agent.node.as_str());
-    let place = if node.starts_with(cluster) {
-        node.to_owned()
-    } else {
-        format!("{cluster}/{node}")
-    };
-    match agent.network {
-        PodNetwork::Pod => place,
-        PodNetwork::Host | PodNetwork::HostCapture => format!("{place} (host)"),
-    }
-}
-
-/// The paths of one locality in one instance of a check.
-#[derive(Clone, Debug)]
-pub struct Paths {
-    /// The locality.
-    pub locality: Locality,
-    /// Cluster of the asking side.
-    pub from: ClusterName,
-    /// Cluster of the asked side; equal to `from` except in locality [`Locality::OtherCluster`].
-    pub to: ClusterName,
-    /// Every pair, in stable order.
-    pub list: Vec<Path>,
-    /// What could not be observed because an agent is missing.
-    pub missing: Vec<String>,
-}
-
-impl Paths {
-    /// All paths of the locality, or the verdict when there is none: skipped only where none can exist, else inconclusive.
-    pub fn of(facts: &Facts, instance: &Instance, locality: Locality, workloads: WorkloadPair) -> Result<Paths, Verdict> {
-        let (from, to) = (instance.from(), instance.to());
-        let clients = agents(facts, from, workloads.client);
-        let servers = agents(facts, to, workloads.server);
-        let list: Vec<Path> = clients
-            .iter()
-            .flat_map(|client| servers.iter().map(move |server| (client, server)))
-            .filter(|(client, server)| match locality {
-                Locality::SameNode => client.node == server.node,
-                Locality::OtherNode => client.node != server.node,
-                Locality::OtherCluster => client.id.cluster != server.id.cluster,
-            })
-            .map(|(client, server)| Path {
-                from: client.clone(),
-                to: server.clone(),
-            })
-            .collect();
-        let missing: Vec<String> = facts
-            .missing_agents
-            .iter()
-            .filter(|m| {
-                (&m.cluster == from && m.workload == workloads.client) || (&m.cluster == to && m.workload == workloads.server)
-            })
-            .map(|m| {
-                let node = m.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
-                format!(
-                    "agent `{}`{node} in {} does not run: {}",
-                    m.workload, m.cluster, m.state
-                )
-            })
-            .collect();
-        if list.is_empty() {
-            return Err(no_paths(facts, instance, locality, workloads, &missing));
-        }
-        Ok(Paths {
-            locality,
-            from: from.clone(),
-            to: to.clone(),
-            list,
-            missing,
-        })
-    }
-
-    /// What is too heavy for all pairs at once: every pair where there are no more than 12, else a subset in which every
-    /// node that asks and every node that is asked occurs, about as many pairs as nodes. In rounds, in each of which no agent asks
-    /// twice or is asked twice, so that pairs do not load each other's workloads.
-    pub fn rounds(&self) -> Vec<Vec<Path>> {
-        let nodes = |side: fn(&Path) -> &AgentFacts| -> Vec<&AgentFacts> {
-            let mut seen = BTreeSet::new();
-            self.list.iter().map(side).filter(|a| seen.insert(&a.id)).collect()
-        };
-        let (sources, targets) = (nodes(|p| &p.from), nodes(|p| &p.to));
-        let index =
-            |among: &[&AgentFacts], agent: &AgentFacts| among.iter().position(|a| a.id == agent.id).unwrap_or(0);
-        let offset = |path: &Path| {
-            let (source, target) = (index(&sources, &path.from), index(&targets, &path.to));
-            (target + targets.len() - source % targets.len()) % targets.len()
-        };
-        let mut candidates: Vec<&Path> = self.list.iter().collect();
-        // Pairs at the same cyclic distance meet every node once on each side before the next distance is begun.
-        candidates.sort_by_key(|path| match self.locality {
-            Locality::OtherNode => (offset(path) + targets.len() - 1) % targets.len(),
-            Locality::SameNode | Locality::OtherCluster => offset(path),
-        });
-        if candidates.len() > ALL_PAIRS {
-            let (mut asking, mut asked) = (BTreeSet::new(), BTreeSet::new());
-            candidates.retain(|path| {
-                let new_source = asking.insert(&path.from.id);
-                let new_target = asked.insert(&path.to.id);
-                new_source || new_target
-            });
-        }
-        let mut rounds: Vec<Vec<Path>> = Vec::new();
-        for path in candidates {
-            let is_free = |round: &Vec<Path>| round.iter().all(|p| p.from.id != path.from.id && p.to.id != path.to.id);
-            match rounds.iter().position(is_free) {
-                Some(at) => rounds[at].push(path.clone()),
-                None => rounds.push(vec![path.clone()]),
-            }
-        }
-        rounds
-    }
-
-    /// The locality in this instance, for people: `other cluster, infra -> apps` or `same node, infra`.
-    pub fn describe(&self) -> String {
-        match self.locality {
-            Locality::OtherCluster => format!("{} -> {}", self.from, self.to),
-            Locality::SameNode | Locality::OtherNode => format!("{} in {}", self.locality, self.from),
-        }
-    }
-}
 
 /// Ready agents of the scenario's workload, in stable order.
 pub fn agents(facts: &Facts, cluster: &ClusterName, workload: &str) -> Vec<AgentFacts> {
@@ -247,97 +30,20 @@ pub fn agents(facts: &Facts, cluster: &ClusterName, workload: &str) -> Vec<Agent
         .collect()
 }
 
-fn no_paths(facts: &Facts, instance: &Instance, locality: Locality, workloads: WorkloadPair, missing: &[String]) -> Verdict {
-    let single = |cluster| facts.cluster(cluster).is_some_and(|c| c.nodes.len() == 1);
-    if locality == Locality::OtherNode && missing.is_empty() && single(instance.from()) {
-        return Verdict::skipped(format!(
-            "{} has a single node, so there is no other one",
-            instance.from()
-        ));
-    }
-    let because = if missing.is_empty() {
-        "none was found".to_owned()
-    } else {
-        missing.join("; ")
-    };
-    Verdict::inconclusive(format!(
-        "no ready pair of agents `{}` and `{}` ({locality}, {instance}): {because}",
-        workloads.client, workloads.server
-    ))
+/// Why an agent cannot be asked, for people.
+pub fn describe_missing(missing: &MissingAgent) -> String {
+    let node = missing
+        .node
+        .as_ref()
+        .map(|node| format!(" on {node}"))
+        .unwrap_or_default();
+    format!(
+        "agent `{}`{node} in {} is not running: {}",
+        missing.workload, missing.cluster, missing.state
+    )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::Fake;
-
-    fn direction() -> Instance {
-        Instance::Direction {
-            from: "infra".into(),
-            to: "apps".into(),
-        }
-    }
-    fn infra() -> Instance {
-        Instance::Cluster("infra".into())
-    }
-
-    #[test]
-    fn classes_have_the_pairs_that_three_nodes_make() {
-        let facts = Fake::healthy().facts;
-        let count = |instance: &Instance, locality| {
-            let paths = Paths::of(&facts, instance, locality, WorkloadPair::PODS).expect("paths");
-            (
-                paths.list.len(),
-                paths.rounds().iter().map(Vec::len).collect::<Vec<_>>(),
-            )
-        };
-        assert_eq!(count(&infra(), Locality::SameNode), (3, vec![3]));
-        assert_eq!(count(&infra(), Locality::OtherNode), (6, vec![3, 3]));
-        assert_eq!(count(&direction(), Locality::OtherCluster), (9, vec![3, 3, 3]));
-    }
-
-    #[test]
-    fn a_covering_set_has_every_node_on_both_sides() {
-        let mut facts = Fake::healthy().facts;
-        for agent in facts.agents.clone().iter().filter(|a| a.node.as_str() != "apps-3") {
-            let mut more = agent.clone();
-            more.id.pod.push('b');
-            facts.agents.push(more);
-        }
-        for (instance, locality) in [(infra(), Locality::OtherNode), (direction(), Locality::OtherCluster)] {
-            let paths = Paths::of(&facts, &instance, locality, WorkloadPair::PODS).expect("paths");
-            let ends = |list: &[Path]| -> (BTreeSet<String>, BTreeSet<String>) {
-                (
-                    list.iter().map(|p| p.from.id.to_string()).collect(),
-                    list.iter().map(|p| p.to.id.to_string()).collect(),
-                )
-            };
-            let chosen = paths.rounds().concat();
-            assert!(
-                paths.list.len() > ALL_PAIRS && chosen.len() <= 8,
-                "{locality}: {}",
-                chosen.len()
-            );
-            assert_eq!(ends(&chosen), ends(&paths.list), "{locality}");
-        }
-    }
-
-    #[test]
-    fn a_single_node_has_no_other_one_and_that_is_no_failure() {
-        let mut facts = Fake::healthy().facts;
-        facts.clusters[0].nodes.truncate(1);
-        facts
-            .agents
-            .retain(|a| a.id.cluster.as_str() != "infra" || a.node.as_str() == "infra-1");
-        let none = Paths::of(&facts, &infra(), Locality::OtherNode, WorkloadPair::PODS).expect_err("no pair");
-        assert_eq!(none.word(), "skipped");
-    }
-
-    #[test]
-    fn a_cluster_without_agents_is_inconclusive() {
-        let mut facts = Fake::healthy().facts;
-        facts.agents.retain(|a| a.id.cluster.as_str() != "apps");
-        let none = Paths::of(&facts, &direction(), Locality::OtherCluster, WorkloadPair::PODS).expect_err("no pair");
-        assert_eq!(none.word(), "inconclusive");
-    }
+/// The label of an agent's node, as text. To go: use [`NodeLabel`].
+pub fn place(agent: &AgentFacts) -> String {
+    NodeLabel::from(agent).to_string()
 }

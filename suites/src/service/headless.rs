@@ -85,7 +85,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             async move { context.environment.probe(&asker.id, batch).await }
         });
         let right = |seen: &Result<Vec<meshproof_contract::Outcome>, _>| match seen.as_deref() {
-            Ok([outcome]) => matches!(judge(&zone, &question.expected, outcome), Answer::Right(_)),
+            Ok([outcome]) => matches!(judge(&zone, &question.expected, outcome), Answer::Ok(_)),
             _ => false,
         };
         match join_all(looks).await.iter().all(right) {

@@ -1,8 +1,8 @@
 //! Services of one name drawn at random in several clusters, made and taken away by a check: what others observe stays as it is.
 
 use super::side::Side;
-use crate::kit::unique_name;
 use crate::kit::cilium::namespace;
+use crate::kit::unique_name;
 use meshproof_contract::{CheckContext, ClusterName, EnvironmentError, ObjectRef, Target, Verdict, port};
 use serde_json::{Value, json};
 

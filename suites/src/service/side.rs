@@ -1,7 +1,7 @@
 //! One cluster's side of the scenario: who asks there, which pods stand behind which service, and which clusters are joined to it.
 
-use crate::kit::matrix::place;
 use crate::kit::cilium::remotes;
+use crate::kit::matrix::place;
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Facts, ServiceFacts, Tally, Target, Verdict};
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! One DNS question to one server, over UDP or TCP, without a cache.
 //!
-//! Questions carry EDNS with 1,232 bytes (DNS flag day 2020), the recursion bit, and are asked once: a lost datagram is seen as
-//! lost. A truncated UDP answer is asked again over TCP to the same server, as glibc, musl since 1.2.4 and Go do.
+//! Questions carry EDNS with 1,232 bytes (DNS flag day 2020), the recursion bit, and are asked once: a lost datagram is
+//! seen as lost. A truncated UDP answer is asked again over TCP to the same server, as glibc, musl since 1.2.4 and Go
+//! do.
 
 use crate::{failure::Failure, socket};
 use hickory_proto::{
@@ -37,7 +38,7 @@ pub(crate) async fn ask(
     message.set_edns(edns);
     let question = message
         .to_vec()
-        .map_err(|error| Failure::Local(format!("{name} cannot be asked for: {error}")))?;
+        .map_err(|error| Failure::Local(format!("failed to encode the question for {name}: {error}")))?;
     let response = match transport {
         Transport::Udp => {
             let response = over_udp(server, &message, &question).await?;
@@ -87,7 +88,7 @@ async fn over_tcp(server: SocketAddr, message: &Message, question: &[u8]) -> Res
 
 fn understand(question: &Message, response: &[u8]) -> Result<Message, Failure> {
     let response = Message::from_vec(response)
-        .map_err(|error| Failure::Corrupted(format!("the DNS server's answer cannot be read: {error}")))?;
+        .map_err(|error| Failure::Corrupted(format!("cannot decode the DNS server's answer: {error}")))?;
     let fits = response.metadata.id == question.metadata.id
         && response.metadata.message_type == MessageType::Response
         // Some servers leave the question out of error responses.
@@ -97,7 +98,7 @@ fn understand(question: &Message, response: &[u8]) -> Result<Message, Failure> {
         Ok(response)
     } else {
         Err(Failure::Corrupted(
-            "the DNS server answered another question".to_owned(),
+            "the DNS server's answer does not match the question".to_owned(),
         ))
     }
 }

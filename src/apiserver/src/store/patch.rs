@@ -1,13 +1,13 @@
 //! Patches: the four languages applied to the stored object, then stored like an update.
 
+use super::{Patch, Store, WriteOptions, write::Ownership};
+use crate::{
+    error::{ApiError, Reason},
+    object::Object,
+    patch::{self, apply},
+    resource::{Resource, ResourceDef, StrategicMerge, Subresource},
+};
 use serde_json::Value;
-
-use super::write::Ownership;
-use super::{Patch, Store, WriteOptions};
-use crate::error::{ApiError, Reason};
-use crate::object::Object;
-use crate::patch::{self, apply};
-use crate::resource::{Resource, ResourceDef, StrategicMerge, Subresource};
 
 impl Store {
     /// Patches an object. Apply creates it when it is missing; the others answer 404.

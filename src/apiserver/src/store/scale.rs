@@ -1,15 +1,14 @@
 //! The scale subresource: `autoscaling/v1` Scale as a view of replicas, read and written at the paths that the resource
 //! names.
 
+use super::{Patch, Store, WriteOptions, patch::patched, write::Ownership};
+use crate::{
+    error::{ApiError, Cause},
+    object::Object,
+    resource::{Resource, ResourceDef, ScalePaths},
+    selector::LabelSelector,
+};
 use serde_json::{Value, json};
-
-use super::patch::patched;
-use super::write::Ownership;
-use super::{Patch, Store, WriteOptions};
-use crate::error::{ApiError, Cause};
-use crate::object::Object;
-use crate::resource::{Resource, ResourceDef, ScalePaths};
-use crate::selector::LabelSelector;
 
 impl Store {
     /// The Scale of an object. 404 when the resource has none.

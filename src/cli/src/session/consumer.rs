@@ -1,9 +1,9 @@
-//! The one consumer of a run's events: it owns the terminal, the event log and the fold.
+//! The one consumer of a run's events: it owns the terminal and the event log.
 
 use jiff::Timestamp;
 use meshproof_contract::{Event, EventRecord, event::Phase};
 use meshproof_progress::Progress;
-use meshproof_report::{Fold, RunFolder, RunReport, folder::EventLog};
+use meshproof_report::{RunFolder, RunReport, folder::EventLog};
 use std::{path::Path, time::Duration};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -68,7 +68,6 @@ pub struct Consumer(JoinHandle<Consumed>);
 
 /// What the consumer leaves.
 pub struct Consumed {
-    fold: Fold,
     progress: Progress,
 }
 
@@ -89,7 +88,6 @@ impl Consumer {
 }
 
 async fn consume(mut events: UnboundedReceiver<Event>, mut progress: Progress, mut log: Option<EventLog>) -> Consumed {
-    let mut fold = Fold::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -103,19 +101,18 @@ async fn consume(mut events: UnboundedReceiver<Event>, mut progress: Progress, m
                     progress.handle(&EventRecord { at: record.at, event: lost });
                     log = None;
                 }
-                fold.handle(&record);
                 progress.handle(&record);
             }
             _ = ticks.tick() => progress.tick(Timestamp::now()),
         }
     }
-    Consumed { fold, progress }
+    Consumed { progress }
 }
 
 impl Consumed {
     /// The run as a report.
     pub fn report(&self) -> RunReport {
-        self.fold.report()
+        RunReport::of(self.progress.run())
     }
 
     /// Writes the reports into the run's folder and prints the result, then an error if the

@@ -35,8 +35,8 @@ fn a_run_in_order(clusters: &Clusters) -> Result<()> {
     clusters.hold_nothing()?;
     let cleaned = meshproof.clean(&[])?.with(0)?;
     cleaned
-        .printing("infra: nothing was left")?
-        .printing("apps: nothing was left")?;
+        .printing("infra: nothing to remove")?
+        .printing("apps: nothing to remove")?;
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! Cluster IPs and node ports of services.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
-use ipnet::Ipv4Net;
-use meshproof_apiserver::{resource::names::SERVICES, Admission, AdmissionRequest, ApiError, Cause, Operation, Store};
-use serde_json::{Value, json};
 use crate::topology::NODE_PORTS;
+use ipnet::Ipv4Net;
+use meshproof_apiserver::{Admission, AdmissionRequest, ApiError, Cause, Operation, Store, resource::names::SERVICES};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// The first addresses are left to those who ask for one by name (KEP-3070: at most 256).
 const STATIC_ADDRESSES: u32 = 256;

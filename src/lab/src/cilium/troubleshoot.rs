@@ -1,7 +1,7 @@
 //! `cilium-dbg troubleshoot clustermesh` and `kvstoremesh-dbg troubleshoot`: connections made for the question. The agents' go
 //! to the etcd of their own cluster, as the real ones' do with KVStoreMesh; KVStoreMesh's go to the others'.
 
-use super::module::CiliumModule;
+use super::pods::CiliumPods;
 use crate::{fault::Fault, mesh::ETCD_PORT, state::ClusterState, system::SystemContainer};
 use jiff::Timestamp;
 use meshproof_apiserver::resource::names::SERVICES;
@@ -35,7 +35,7 @@ struct Connection {
 }
 
 /// In an agent.
-pub(super) async fn clustermesh(module: &CiliumModule, container: &SystemContainer) -> String {
+pub(super) async fn clustermesh(pods: &CiliumPods, container: &SystemContainer) -> String {
     let cluster = &container.cluster;
     let service = cluster
         .store
@@ -47,13 +47,13 @@ pub(super) async fn clustermesh(module: &CiliumModule, container: &SystemContain
         client: format!("local-{}", cluster.name()),
         until: container.lab.started + VALID,
         untrusted: None,
-        etcd: module.mesh.serving(cluster.name()).first().map(|pod| pod.etcd_id()),
+        etcd: pods.mesh.serving(cluster.name()).first().map(|pod| pod.etcd_id()),
     };
     all(container, connection).await
 }
 
 /// In a KVStoreMesh.
-pub(super) async fn kvstoremesh(module: &CiliumModule, container: &SystemContainer) -> String {
+pub(super) async fn kvstoremesh(pods: &CiliumPods, container: &SystemContainer) -> String {
     let (lab, own) = (&container.lab, container.cluster.name());
     let acts = |fault| lab.acts_in(fault, own);
     let connection = |other: &ClusterState| Connection {
@@ -67,7 +67,7 @@ pub(super) async fn kvstoremesh(module: &CiliumModule, container: &SystemContain
         },
         untrusted: acts(Fault::MeshCertificateUntrusted)
             .then_some("tls: failed to verify certificate: x509: certificate signed by unknown authority"),
-        etcd: module.mesh.serving(other.name()).first().map(|pod| pod.etcd_id()),
+        etcd: pods.mesh.serving(other.name()).first().map(|pod| pod.etcd_id()),
     };
     all(container, connection).await
 }

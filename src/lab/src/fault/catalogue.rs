@@ -1,7 +1,8 @@
 //! The one list of faults: sorted by name; a line has the variant, the name, the layer, the scope, the suites that it
 //! concerns and what is wrong while it is in force. To add a fault, add a line here, and its effect in the layer's module.
 
-use super::{FaultSpec, Layer, Scope};
+use super::{Layer, Scope};
+use std::fmt;
 
 macro_rules! faults {
     ($($fault:ident $name:literal $layer:ident $scope:ident [$($suite:literal),*] $what:literal;)+) => {
@@ -23,6 +24,47 @@ macro_rules! faults {
             },)+
         ];
     };
+}
+
+/// One entry of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultSpec {
+    /// The fault.
+    pub fault: Fault,
+    /// Its name, in kebab case, as checks and `meshproof prove` use it.
+    pub name: &'static str,
+    /// What is wrong while it is in force, in one line.
+    pub what: &'static str,
+    /// The layer of the lab that is wrong.
+    pub layer: Layer,
+    /// The suites that it concerns.
+    pub suites: &'static [&'static str],
+    /// Where it acts.
+    pub scope: Scope,
+}
+
+impl Fault {
+    /// The fault of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        CATALOGUE.iter().find(|spec| spec.name == name).map(|spec| spec.fault)
+    }
+
+    /// Its entry in the catalogue.
+    pub fn spec(self) -> &'static FaultSpec {
+        // The catalogue is made from the same list as the enum, in the same order.
+        &CATALOGUE[self as usize]
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 faults! {

@@ -5,7 +5,8 @@ use super::{
     container::{Container, Restart},
     container_states::Board,
     sandbox::{self, Sandbox},
-    status, sysctl,
+    status::{self, Outcome},
+    sysctl,
 };
 use crate::event::{Kind, record};
 use meshproof_apiserver::{DeleteOptions, Object, resource::names::PODS};
@@ -179,13 +180,6 @@ async fn sandbox(kubelet: &Kubelet, pod: &Object, updates: &mut watch::Receiver<
             return None;
         }
     }
-}
-
-/// How a pod ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Succeeded,
-    Failed,
 }
 
 async fn containers(

@@ -3,7 +3,6 @@
 use super::{
     Kubelet,
     container_states::{Board, ContainerState, Ended, Phase},
-    pod::Outcome,
 };
 use crate::object::{now, set_condition};
 use meshproof_apiserver::{Object, resource::names::PODS};
@@ -18,6 +17,13 @@ pub(super) fn containers<'a>(pod: &'a Value, kind: &str) -> impl Iterator<Item =
 /// A container's name.
 pub(super) fn name(container: &Value) -> &str {
     container["name"].as_str().unwrap_or_default()
+}
+
+/// How a pod ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Succeeded,
+    Failed,
 }
 
 /// Writes the status of one pod whenever it is asked to.

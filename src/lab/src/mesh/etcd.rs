@@ -2,8 +2,7 @@
 
 use super::{
     keyspace::{Keyspace, Snapshot},
-    link::HEARTBEAT,
-    wire::{Line, send},
+    wire::{HEARTBEAT, Line, send},
 };
 use crate::fault::Fault;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -20,9 +20,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How often the publishing side shows that it is there.
-pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
-
 /// How patient a link is.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {

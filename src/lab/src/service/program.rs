@@ -1,7 +1,8 @@
 //! Follows a cluster's services and tells its nodes: one task a cluster.
 
 use super::{
-    RemoteBackends, frontends,
+    frontends::frontends,
+    remote_backends::RemoteBackends,
     stale_backends::{self, OtherClusters, StaleBackends},
 };
 use crate::{

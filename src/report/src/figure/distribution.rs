@@ -117,11 +117,7 @@ impl Plot<'_> {
             })
             .collect();
         let height = TOP + ROW * self.rows.len() as f64 + gaps.last().copied().unwrap_or(0.0) + 4.0;
-        let mut svg = Svg::new(
-            left + PLOT + RIGHT,
-            height,
-            format!("{}: median to 99th percentile by pair", self.name),
-        );
+        let mut svg = Svg::new(left + PLOT + RIGHT, height, format!("{}: median to p99", self.name));
         for tick in ticks(low, high) {
             svg.line([x(tick), TOP - 4.0, x(tick), height], "grid");
             svg.text(

@@ -1,5 +1,8 @@
 //! What the template shows, prepared so that it holds no logic of its own.
 
+mod filters;
+mod red;
+
 use crate::{
     figure::{
         axis::Axis,
@@ -7,19 +10,22 @@ use crate::{
         matrix::{Matrix, matrices},
         statistics::statistics,
     },
-    model::{Counts, RunReport, SuiteReport, TrialReport},
+    model::{RunReport, SuiteReport, TrialReport},
 };
 use askama::Template;
 use meshproof_contract::{
-    Evidence, Exit, Finding, Verdict,
-    evidence::Command,
+    Exit, Verdict,
+    run_state::Counts,
     text::{capitalized, counted, duration},
 };
+use red::{RedTrial, by_reason, red};
 
 #[derive(Template)]
 #[template(path = "report.html")]
 pub(super) struct Page<'a> {
     pub(super) report: &'a RunReport,
+    /// Whose claims were not the operators' own.
+    notice: Option<String>,
     /// `good`, `bad` or `unsure`.
     class: &'static str,
     mark: &'static str,
@@ -28,9 +34,9 @@ pub(super) struct Page<'a> {
     when: String,
     took: String,
     share: Vec<Share>,
-    failed: Vec<Red<'a>>,
+    failed: Vec<RedTrial<'a>>,
     /// Of the same reason each.
-    inconclusive: Vec<Vec<Red<'a>>>,
+    inconclusive: Vec<Vec<RedTrial<'a>>>,
     matrices: Vec<Figure>,
     plots: Vec<Figure>,
     statistics: Vec<[String; 6]>,
@@ -46,24 +52,6 @@ struct Share {
     word: &'static str,
 }
 
-/// A trial that is told in full.
-struct Red<'a> {
-    trial: &'a TrialReport,
-    class: &'static str,
-    took: String,
-    why: String,
-    deviations: Vec<Deviation<'a>>,
-    commands: Vec<&'a Command>,
-    evidence: Vec<&'a Evidence>,
-}
-
-/// Deviations that differ in their subject only.
-struct Deviation<'a> {
-    subjects: Vec<String>,
-    expected: &'a str,
-    observed: &'a str,
-}
-
 struct Figure {
     caption: String,
     note: String,
@@ -77,10 +65,10 @@ struct Suite<'a> {
     tally: String,
     took: String,
     open: bool,
-    trials: Vec<Line<'a>>,
+    trials: Vec<TrialLine<'a>>,
 }
 
-struct Line<'a> {
+struct TrialLine<'a> {
     class: &'static str,
     mark: &'static str,
     word: &'static str,
@@ -100,6 +88,7 @@ impl<'a> Page<'a> {
         let axis = Axis::of(report.facts.as_ref());
         Self {
             report,
+            notice: report.live_claims_notice().map(|notice| capitalized(&notice)),
             class,
             mark,
             title: capitalized(&report.verdict),
@@ -110,7 +99,7 @@ impl<'a> Page<'a> {
             took: duration(report.seconds),
             share: share(report.counts),
             failed: report.failed().into_iter().map(red).collect(),
-            inconclusive: unsure(report),
+            inconclusive: by_reason(report),
             matrices: figures(report, &axis),
             plots: plots(report, &axis)
                 .into_iter()
@@ -152,7 +141,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The matrices, those with something wrong first.
+/// The matrices, those with failures first.
 fn figures(report: &RunReport, axis: &Axis) -> Vec<Figure> {
     let mut found: Vec<Matrix<'_>> = report.suites.iter().flat_map(|suite| matrices(suite, axis)).collect();
     found.sort_by_key(|matrix| (matrix.wrong() == 0, matrix.unknown() == 0));
@@ -172,66 +161,17 @@ fn share(counts: Counts) -> Vec<Share> {
     .collect()
 }
 
-fn red(trial: &TrialReport) -> Red<'_> {
-    let mut deviations: Vec<Deviation<'_>> = Vec::new();
-    if let Verdict::Fail { findings } = &trial.verdict {
-        for Finding {
-            subject,
-            expected,
-            observed,
-        } in findings
-        {
-            let subject = subject.replace(" -> ", " → ");
-            match deviations
-                .iter_mut()
-                .find(|d| d.expected == expected && d.observed == observed)
-            {
-                Some(same) => same.subjects.push(subject),
-                None => deviations.push(Deviation {
-                    subjects: vec![subject],
-                    expected,
-                    observed,
-                }),
-            }
-        }
-    }
-    Red {
-        trial,
-        class: class(&trial.verdict),
-        took: duration(trial.seconds),
-        why: match &trial.verdict {
-            Verdict::Inconclusive { why } => why.clone(),
-            _ => String::new(),
-        },
-        deviations,
-        commands: trial.commands().collect(),
-        evidence: trial.observations().collect(),
-    }
-}
-
 /// A measurement's name as a heading: `Cross cluster overhead`.
 fn heading(name: &str) -> String {
     capitalized(&name.replace('_', " "))
 }
 
-/// Inconclusive trials by their reason: one agent that is away is one thing to look at, however many checks need it.
-fn unsure(report: &RunReport) -> Vec<Vec<Red<'_>>> {
-    let mut groups: Vec<Vec<Red<'_>>> = Vec::new();
-    for item in report.inconclusive().into_iter().map(red) {
-        match groups.iter_mut().find(|group| group[0].why == item.why) {
-            Some(group) => group.push(item),
-            None => groups.push(vec![item]),
-        }
-    }
-    groups
-}
-
 fn matrix(matrix: &Matrix<'_>) -> Figure {
     let (wrong, unknown, pairs) = (matrix.wrong(), matrix.unknown(), matrix.pairs());
     let (class, seen) = match (wrong, unknown) {
-        (0, 0) => ("good", format!("all {pairs} pairs right")),
-        (0, n) => ("unsure", format!("{n} of {pairs} could not be told")),
-        (n, _) => ("bad", format!("{n} of {pairs} wrong")),
+        (0, 0) => ("good", format!("all {pairs} pairs ok")),
+        (0, n) => ("unsure", format!("{n} of {pairs} pairs unknown")),
+        (n, _) => ("bad", format!("{n} of {pairs} pairs failed")),
     };
     let unit = match matrix.scale() {
         Some(scale) if !scale.symbol.is_empty() => format!(", in {}", scale.symbol),
@@ -270,7 +210,7 @@ fn suite(suite: &SuiteReport) -> Suite<'_> {
     }
 }
 
-fn line(trial: &TrialReport) -> Line<'_> {
+fn line(trial: &TrialReport) -> TrialLine<'_> {
     let (mark, word) = match trial.verdict {
         Verdict::Pass { .. } => ("✓", "passed"),
         Verdict::Fail { .. } => ("✕", "failed"),
@@ -279,15 +219,15 @@ fn line(trial: &TrialReport) -> Line<'_> {
     };
     let seen = match &trial.verdict {
         Verdict::Pass { witnesses } => witnesses.iter().map(|w| w.what.as_str()).collect::<Vec<_>>().join("; "),
-        _ => trial.headline(),
+        _ => trial.verdict.headline(),
     };
-    Line {
+    TrialLine {
         class: class(&trial.verdict),
         mark,
         word,
         title: &trial.title,
-        name: trial.short_name(),
-        seen: seen.replace(" -> ", " → "),
+        name: trial.trial.short(),
+        seen,
         took: duration(trial.seconds),
     }
 }
@@ -298,27 +238,5 @@ fn class(verdict: &Verdict) -> &'static str {
         Verdict::Fail { .. } => "bad",
         Verdict::Inconclusive { .. } => "unsure",
         Verdict::Skipped { .. } => "none",
-    }
-}
-
-/// Filters of the template.
-mod filters {
-    /// Text for people as HTML: escaped, and what stands between backticks as code.
-    #[askama::filter_fn]
-    pub(super) fn prose(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
-        let escaped = text
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            .replace('"', "&quot;");
-        let parts: Vec<&str> = escaped.split('`').collect();
-        if parts.len().is_multiple_of(2) {
-            return Ok(escaped);
-        }
-        let part = |(index, part): (usize, &&str)| match index % 2 {
-            0 => (*part).to_owned(),
-            _ => format!("<code>{part}</code>"),
-        };
-        Ok(parts.iter().enumerate().map(part).collect())
     }
 }

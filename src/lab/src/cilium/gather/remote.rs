@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 impl Gatherer<'_> {
     fn link(&self) -> AgentsLink {
-        self.module.mesh.agents(self.container.cluster.name())
+        self.pods.mesh.agents(self.container.cluster.name())
     }
 
     /// What the agents know of other clusters, of one kind.
@@ -45,13 +45,13 @@ impl Gatherer<'_> {
         // As KVStoreMesh does for other clusters, agents notice only after a while that nobody serves them any more.
         let noticed = link
             .lost
-            .filter(|(since, _)| Instant::now() >= *since + self.module.mesh.timing.notice);
+            .filter(|(since, _)| Instant::now() >= *since + self.pods.mesh.timing.notice);
         let views = lab.others(cluster).map(|other| {
             let cluster_id = other.spec.id;
             let known = link
                 .pod
                 .as_ref()
-                .is_some_and(|pod| self.module.mesh.is_known(pod, other.name()));
+                .is_some_and(|pod| self.pods.mesh.is_known(pod, other.name()));
             let phase = if link.pod.is_none() || noticed.is_some() {
                 RemotePhase::Waiting
             } else if known {
