@@ -4,6 +4,7 @@
 
 use crate::{
     Event, EventRecord, Evidence, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    advice::fill,
     event::{FaultChange, Phase, PlannedTrial, Shortfall},
 };
 use jiff::Timestamp;
@@ -66,7 +67,8 @@ pub struct InjectedFault {
 /// A trial so far.
 #[derive(Clone, Debug)]
 pub struct TrialState {
-    /// The trial as planned; what is not known of an unplanned one is empty.
+    /// The trial as planned; what is not known of an unplanned one is empty. Once it has finished, its `when_red` holds the names
+    /// of this run.
     pub planned: PlannedTrial,
     /// On what it runs; none when only its name is known and does not say so.
     pub instance: Option<Instance>,
@@ -244,15 +246,22 @@ impl RunState {
         trial.planned = planned.clone();
     }
 
-    /// A trial that ran again keeps its worst verdict, so that a repetition cannot hide a failure.
+    /// A trial that ran again keeps its worst verdict, so that a repetition cannot hide a failure. Only now it is known which
+    /// names its advice needs.
     fn finish(&mut self, name: &TrialName, finished: FinishedTrial) {
+        let facts = self.facts.take();
         let trial = self.trial(name);
         if trial
             .verdict()
             .is_none_or(|before| severity(&finished.verdict) > severity(before))
         {
+            if let Some(facts) = &facts {
+                let planned = &mut trial.planned;
+                planned.when_red = fill(&planned.when_red, facts, &planned.instance, &finished.evidence);
+            }
             trial.finished = Some(finished);
         }
+        self.facts = facts;
     }
 
     fn fault(&mut self, fault: &FaultName, change: FaultChange) {
@@ -288,4 +297,58 @@ fn severity(verdict: &Verdict) -> u8 {
 }
 
 #[cfg(test)]
+<<<<<<< HEAD
 mod tests;
+=======
+mod tests {
+    use super::*;
+    use crate::ClusterFacts;
+
+    #[test]
+    fn advice_holds_the_names_of_the_run_once_the_trial_has_finished() {
+        let instance = Instance::Cluster("infra".into());
+        let trial = instance.trial(&"mesh::ready".into());
+        let cluster = ClusterFacts {
+            name: "infra".into(),
+            context: "admin@infra".to_owned(),
+            version: String::new(),
+            nodes: Vec::new(),
+            dns: None,
+            cilium: None,
+        };
+        let facts = Facts {
+            clusters: vec![cluster],
+            ..Facts::default()
+        };
+        let planned = PlannedTrial {
+            trial: trial.clone(),
+            check: "mesh::ready".into(),
+            instance,
+            title: String::new(),
+            when_red: "`kubectl --context CONTEXT get nodes`".to_owned(),
+            control: String::new(),
+        };
+        let finished = Event::TrialFinished {
+            trial,
+            verdict: Verdict::inconclusive("an agent is away"),
+            micros: 1,
+            measurements: Vec::new(),
+            evidence: Vec::new(),
+        };
+        let mut state = RunState::default();
+        for event in [
+            Event::FactsFound { facts: Box::new(facts) },
+            Event::Planned { trials: vec![planned] },
+            finished,
+        ] {
+            let at = Timestamp::UNIX_EPOCH;
+            state.handle(&EventRecord { at, event });
+        }
+        assert_eq!(
+            state.trials[0].planned.when_red,
+            "`kubectl --context admin@infra get nodes`"
+        );
+        assert!(state.facts.is_some());
+    }
+}
+>>>>>>> integ
