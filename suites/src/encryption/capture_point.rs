@@ -48,7 +48,7 @@ pub fn capture_points(
             .find(|a| a.cluster == node.cluster && a.node == node.name);
         let Some(agent) = agent else {
             lacking.push(format!(
-                "{}: there is no ready agent `{}`",
+                "{}: no ready agent `{}`",
                 node.label(),
                 super::CAPTURE
             ));
