@@ -1,5 +1,6 @@
 //! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's words, each of which can be broken.
 
+pub mod blind;
 mod cilium;
 mod kube;
 mod network;
@@ -13,8 +14,8 @@ use async_trait::async_trait;
 use kube::Objects;
 use meshproof_contract::facts::MissingAgent;
 use meshproof_contract::{
-    AgentId, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts, Instance,
-    ObjectRef, Outcome, Probe, Scope, Verdict,
+    AgentId, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts,
+    Instance, ObjectRef, Outcome, Probe, Scope, Verdict,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
