@@ -1,11 +1,13 @@
 //! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's words, each of which can be broken.
 
+mod captures;
 mod cilium;
 mod kube;
 mod network;
 mod resolver;
 mod topology;
 
+pub use captures::Captures;
 pub use kube::{NODE_PORT, mesh_pod};
 pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 
@@ -13,8 +15,8 @@ use async_trait::async_trait;
 use kube::Objects;
 use meshproof_contract::facts::MissingAgent;
 use meshproof_contract::{
-    AgentId, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts, Instance,
-    ObjectRef, Outcome, Probe, Scope, Verdict,
+    AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName,
+    Environment, EnvironmentError, Facts, Instance, ObjectRef, Outcome, Probe, Scope, Verdict,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +61,7 @@ pub struct Fake {
     refused_kinds: BTreeSet<&'static str>,
     apply_refused: bool,
     objects: Objects,
+    captures: captures::Running,
     /// Batches that each agent was sent in this run of a check.
     batches: Arc<Mutex<BTreeMap<AgentId, u32>>>,
 }
@@ -123,6 +126,7 @@ impl Fake {
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
             objects,
+            captures: captures::Running::default(),
             batches: Arc::default(),
         }
     }
@@ -252,6 +256,11 @@ impl Fake {
         self.apply_refused = true;
         self
     }
+    /// Agents can capture on this network.
+    pub fn captures(mut self, network: Arc<dyn Captures>) -> Self {
+        self.captures = captures::Running::on(network);
+        self
+    }
     pub fn object(self, cluster: &str, object: Value) -> Self {
         self.objects.put(&cluster.into(), object);
         self
@@ -370,5 +379,11 @@ impl Environment for Fake {
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         self.objects.remove(cluster, &object.kind, &object.name);
         Ok(())
+    }
+    async fn start_capture(&self, _: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        self.captures.start(spec)
+    }
+    async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        self.captures.stop(agent, capture)
     }
 }

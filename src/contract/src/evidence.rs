@@ -41,7 +41,7 @@ impl fmt::Display for Evidence {
         match self {
             Evidence::Row(row) => row.fmt(f),
             Evidence::Packet(packet) => packet.fmt(f),
-            Evidence::Command(command) => write!(f, "next: {}", command.command),
+            Evidence::Command(command) => write!(f, "look: {}", command.command),
             Evidence::Note { text } => f.write_str(text),
         }
     }
@@ -87,14 +87,16 @@ pub struct Cell {
 }
 
 impl fmt::Display for Cell {
+    /// `apps-1 ok 2.3 ms`, `apps-2: no answer within 1500 ms`, `apps-3 unknown: the agent did not start`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.to, self.outcome)?;
-        if let (Some(value), Some(unit)) = (self.value, self.unit) {
-            write!(f, " {}", unit.quantity(value))?;
+        match (&self.detail, self.outcome) {
+            (Some(detail), CellOutcome::NoAnswer | CellOutcome::Mismatch) => write!(f, "{}: {detail}", self.to)?,
+            (Some(detail), outcome) => write!(f, "{} {outcome}: {detail}", self.to)?,
+            (None, outcome) => write!(f, "{} {outcome}", self.to)?,
         }
-        match &self.detail {
-            Some(detail) => write!(f, " ({detail})"),
-            None => Ok(()),
+        match (self.value, self.unit) {
+            (Some(value), Some(unit)) => write!(f, " {}", unit.quantity(value)),
+            _ => Ok(()),
         }
     }
 }
@@ -168,10 +170,7 @@ impl fmt::Display for NodeLabel {
             write!(f, "{cluster}/")?;
         }
         f.write_str(node)?;
-        match self.host {
-            true => f.write_str(" (host)"),
-            false => Ok(()),
-        }
+        if self.host { f.write_str(" (host)") } else { Ok(()) }
     }
 }
 
@@ -279,7 +278,7 @@ mod tests {
         });
         assert_eq!(
             row.to_string(),
-            "HTTP: infra-1 -> apps-1 ok 2.3 ms, apps-2 no answer (refused after 0.4 ms)"
+            "HTTP: infra-1 -> apps-1 ok 2.3 ms, apps-2: refused after 0.4 ms"
         );
         let json = serde_json::to_string(&row).expect("encodes");
         assert_eq!(serde_json::from_str::<Evidence>(&json).expect("decodes"), row);

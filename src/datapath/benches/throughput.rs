@@ -3,14 +3,17 @@
 //! `cargo bench -p meshproof-datapath`. No statistics framework: what is measured is the whole machine, kernel
 //! included, and the figures are read as orders of magnitude.
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use meshproof_datapath::netns::{self, Isolation, Namespace};
 use meshproof_datapath::{
     Encryption, Fabric, FabricConfig, Identity, LinkProfile, Node, NodeConfig, NodeHandle, PodConfig, PodNet,
+    netns::{self, Isolation, Namespace},
+};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 const FLOOD: Duration = Duration::from_secs(3);

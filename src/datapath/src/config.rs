@@ -1,14 +1,16 @@
 //! What a caller says about a fabric, a node, a pod and a peer. Data only: nothing here acts.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
-
+use crate::{
+    name::{ClusterName, EndpointName, NodeName},
+    policy::Identity,
+};
 use boringtun::x25519;
 use ipnet::Ipv4Net;
-
-use crate::name::{ClusterName, EndpointName, NodeName};
-use crate::policy::Identity;
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 /// The network between the nodes.
 #[derive(Clone, Debug)]

@@ -3,18 +3,20 @@
 
 mod offload;
 
-use std::io;
-use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd};
-
-use ipnet::Ipv4Net;
-use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage,
-};
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
-
 use crate::netns::{Namespace, NamespaceError};
+use ipnet::Ipv4Net;
+use rtnetlink::{
+    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::{
+        link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVeth, LinkAttribute, LinkMessage},
+        route::{RouteAttribute, RouteMetric, RouteScope},
+    },
+};
+use std::{
+    io,
+    net::Ipv4Addr,
+    os::fd::{AsFd, AsRawFd},
+};
 
 /// What could not be done to which device.
 #[derive(Debug, thiserror::Error)]

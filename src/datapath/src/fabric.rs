@@ -6,21 +6,25 @@
 mod host;
 mod uplink;
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use crate::{
+    config::{FabricConfig, HostConfig},
+    device::{DeviceError, End, Mac, Netlink, index_of},
+    fault::{Fault, FaultId},
+    name::{ClusterName, NodeName},
+    netns::{Namespace, NamespaceError},
+    reactor::Waker,
+    socket::{PacketSocket, Reads},
+};
 use ipnet::Ipv4Net;
-
-use crate::config::{FabricConfig, HostConfig};
-use crate::device::{DeviceError, End, Mac, Netlink, index_of};
-use crate::fault::{Fault, FaultId};
-use crate::name::{ClusterName, NodeName};
-use crate::netns::{Namespace, NamespaceError};
-use crate::reactor::Waker;
-use crate::socket::{PacketSocket, Reads};
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    ops::RangeInclusive,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 pub use host::HostNet;
 pub(crate) use uplink::{Notice, Uplink};

@@ -3,15 +3,13 @@
 //!
 //! [`Fabric::inject`]: crate::Fabric::inject
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-use std::time::Duration;
-
+use crate::{
+    flow::Direction,
+    name::{NodeName, ServiceName},
+    service::{Protocol, ServiceOverride},
+};
 use ipnet::Ipv4Net;
-
-use crate::flow::Direction;
-use crate::name::{NodeName, ServiceName};
-use crate::service::{Protocol, ServiceOverride};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 /// Names an injected fault until it is healed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

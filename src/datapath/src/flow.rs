@@ -1,13 +1,12 @@
 //! What the data path remembers of the packets that passed: flow events and counters. It does not know how they are
 //! shown (Hubble, metrics): that is the lab's part.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::time::SystemTime;
-
-use crate::name::EndpointName;
-use crate::policy::{Identity, ProxyPort};
-use crate::service::Protocol;
+use crate::{
+    name::EndpointName,
+    policy::{Identity, ProxyPort},
+    service::Protocol,
+};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::SystemTime};
 
 /// Seen from an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,13 +1,12 @@
 //! What the impairments of one place do to one packet. Pure: the fabric and the switch ask, and act on the answer.
 
+use crate::{
+    fault::{Checksum, Effect, Impairment, MtuSignal, Traffic},
+    packet::{Headers, Transport, fix_checksums, tcp},
+    service::Protocol,
+};
+use rand::{Rng, rngs::SmallRng};
 use std::time::Duration;
-
-use rand::Rng;
-use rand::rngs::SmallRng;
-
-use crate::fault::{Checksum, Effect, Impairment, MtuSignal, Traffic};
-use crate::packet::{Headers, Transport, fix_checksums, tcp};
-use crate::service::Protocol;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,6 @@
 //! Names that the lab gives to things, as types, so that a node's name cannot be passed for a cluster's.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident) => {

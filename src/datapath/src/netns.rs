@@ -8,14 +8,15 @@ mod error;
 mod init;
 mod spawner;
 
-use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command};
-use std::sync::Arc;
-use std::thread::JoinHandle;
-
 use nix::sched::{CloneFlags, setns, unshare};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    process::{Child, Command},
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 pub use enter::{Isolation, enter, probe};
 pub use error::{Call, EnterError, NamespaceError};

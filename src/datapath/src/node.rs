@@ -4,26 +4,30 @@ mod devices;
 mod pod;
 mod worker;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Instant;
-
+use crate::{
+    config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey},
+    device::DeviceError,
+    fabric::{Attachment, Fabric, FabricError, SwitchPorts},
+    flow::{Counters, FlowEvent},
+    name::NodeName,
+    netns::{Namespace, NamespaceError},
+    policy::{Identity, Policy, ProxyPort},
+    reactor::{Reactor, Waker},
+    service::{Protocol, Service},
+    switch::{ProxiedFlow, Switch, Upstream},
+    wireguard::PeerStatus,
+};
 use ipnet::Ipv4Net;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
 use tokio::sync::oneshot;
-
-use crate::config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey};
-use crate::device::DeviceError;
-use crate::fabric::{Attachment, Fabric, FabricError, SwitchPorts};
-use crate::flow::{Counters, FlowEvent};
-use crate::name::NodeName;
-use crate::netns::{Namespace, NamespaceError};
-use crate::policy::{Identity, Policy, ProxyPort};
-use crate::reactor::{Reactor, Waker};
-use crate::service::{Protocol, Service};
-use crate::switch::{ProxiedFlow, Switch, Upstream};
-use crate::wireguard::PeerStatus;
 use worker::{Command, Worker};
 
 pub use pod::{PodError, PodNet};

@@ -1,9 +1,10 @@
 //! The hook point for policy: who is asked, with what, and what may be answered. The rules are the caller's.
 
+use crate::{
+    flow::{Direction, DropReason},
+    service::Protocol,
+};
 use std::net::Ipv4Addr;
-
-use crate::flow::{Direction, DropReason};
-use crate::service::Protocol;
 
 /// A security identity as Cilium numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

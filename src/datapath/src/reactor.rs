@@ -3,17 +3,13 @@
 //!
 //! Not tokio: its timer counts in milliseconds, and a link's latency is two of them.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::io;
-use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::time::Instant;
-
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::{
+    epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    eventfd::{EfdFlags, EventFd},
+    time::TimeSpec,
+    timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+};
+use std::{cmp::Ordering, collections::BinaryHeap, io, os::fd::AsFd, sync::Arc, time::Instant};
 
 const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;

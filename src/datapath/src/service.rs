@@ -1,9 +1,10 @@
 //! Services as data: frontends, backends and how to choose among them. The choosing is in `switch::balance`.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
-
 use crate::name::ServiceName;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 /// The transport protocols that the data path tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

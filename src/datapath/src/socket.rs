@@ -3,10 +3,12 @@
 mod batch;
 mod link;
 
-use std::io;
-use std::net::SocketAddrV4;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::{
+    io,
+    net::SocketAddrV4,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
 
 pub(crate) use batch::{Batch, Outbox};
 pub(crate) use link::{PacketSocket, Reads};

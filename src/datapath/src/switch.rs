@@ -19,25 +19,26 @@ mod setup;
 mod topology;
 mod wire;
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
-
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-
-use crate::config::{Encryption, NodeConfig, Routing};
-use crate::flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party};
-use crate::name::NodeName;
-use crate::packet::{HeaderError, Headers, Packet, Transport, Tuple};
-use crate::policy::{AllowAll, Identity, Policy};
-use crate::service::Protocol;
+use crate::{
+    config::{Encryption, NodeConfig, Routing},
+    flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party},
+    name::NodeName,
+    packet::{HeaderError, Headers, Packet, Transport, Tuple},
+    policy::{AllowAll, Identity, Policy},
+    service::Protocol,
+};
 use balance::{Keep, ServiceTable};
 use conntrack::{Conntrack, FlowKey, Way};
 use fragments::FragmentTable;
 use journal::Journal;
+use rand::{SeedableRng, rngs::SmallRng};
 use settings::SwitchFaults;
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddrV4},
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 use topology::Topology;
 
 pub use ports::{Delivery, Protection, ProxiedFlow, Source, Target, Upstream};

@@ -1,20 +1,22 @@
 //! The WireGuard side of a node: one boringtun tunnel per peer, datagrams in, packets out. No sockets: what has to be
 //! sent is handed to the caller.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
-use std::time::SystemTime;
-
-use boringtun::noise::handshake::parse_handshake_anon;
-use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::noise::{Packet as Message, Tunn, TunnResult};
-use boringtun::x25519;
+use crate::{
+    config::{Peer, PublicKey, SecretKey},
+    name::NodeName,
+    packet::{Packet, PacketPool},
+};
+use boringtun::{
+    noise::{Packet as Message, Tunn, TunnResult, handshake::parse_handshake_anon, rate_limiter::RateLimiter},
+    x25519,
+};
 use ipnet::Ipv4Net;
-
-use crate::config::{Peer, PublicKey, SecretKey};
-use crate::name::NodeName;
-use crate::packet::{Packet, PacketPool};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    sync::Arc,
+    time::SystemTime,
+};
 
 /// Initiations per second that are answered without a cookie. Six nodes never come near; a stranger might.
 const HANDSHAKE_LIMIT: u64 = 100;

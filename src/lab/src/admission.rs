@@ -3,7 +3,7 @@
 
 mod pod;
 mod security;
-mod service;
+mod service_addresses;
 
 pub(crate) use pod::Pods;
-pub(crate) use service::{Services, create_api_service};
+pub(crate) use service_addresses::{Services, create_api_service};

@@ -15,7 +15,7 @@ mod module;
 mod object;
 mod operator;
 mod output;
-pub mod resource;
+mod pods;
 #[cfg(test)]
 mod shape;
 pub mod time;
@@ -23,4 +23,3 @@ mod troubleshoot;
 pub mod view;
 
 pub use module::CiliumModule;
-pub(crate) use object::named_ports;

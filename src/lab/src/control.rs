@@ -14,8 +14,6 @@ pub use client::{Control, ControlError};
 pub(crate) enum Question {
     /// What runs.
     Status,
-    /// The catalogue of faults, with what is in force.
-    Faults,
     /// Put a fault in force.
     Inject { name: String },
     /// Take a fault back.
@@ -39,7 +37,6 @@ pub(crate) enum Question {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub(crate) enum Reply {
     Status(LabStatus),
-    Faults { faults: Vec<FaultInfo> },
     Flows { lines: Vec<String> },
     Kubeconfig { text: String, path: String },
     Done,
@@ -96,19 +93,6 @@ pub struct PodStatus {
     pub ready: bool,
     /// Its phase, or what it waits for.
     pub state: String,
-}
-
-/// One fault of the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FaultInfo {
-    /// Its name.
-    pub name: String,
-    /// What is wrong while it is in force.
-    pub summary: String,
-    /// The suites that it concerns.
-    pub suites: Vec<String>,
-    /// Whether it is in force.
-    pub active: bool,
 }
 
 /// The abstract name of a user's well-known lab (`lab up`).

@@ -2,15 +2,14 @@
 //! objects with what they want and takes the next step, as a client of the API with its conflicts. They know nothing of
 //! networks or processes.
 
+use crate::{fault::ActiveFaults, follow::follow, node_grace::NodeGrace};
+use futures::{
+    FutureExt,
+    stream::{StreamExt, select_all},
+};
+use meshproof_apiserver::{ApiError, Resource, Store, WatchOptions};
 use std::time::Duration;
-
-use futures::FutureExt;
-use futures::stream::{SelectAll, StreamExt};
-use meshproof_apiserver::{ApiError, Resource, Store, Watch, WatchEvent, WatchOptions};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-use crate::fault::ActiveFaults;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod daemonset;
 mod deployment;
@@ -18,14 +17,11 @@ mod endpoints;
 mod job;
 mod namespace;
 mod node;
-pub(crate) mod object;
 mod placement;
 mod replicaset;
 mod rollout;
 mod scheduler;
 mod statefulset;
-
-pub use node::NodeGrace;
 
 /// After a conflict the objects have changed already: look again soon.
 const AFTER_CONFLICT: Duration = Duration::from_millis(10);
@@ -71,61 +67,34 @@ pub(crate) fn start(
     }
 }
 
+/// Follows what the controller watches and lets it look after every change; its first look sees what is there.
 async fn run(mut controller: Box<dyn Controller>, store: Store) {
+    let watched = controller.watches().iter();
+    let mut changes =
+        select_all(watched.map(|resource| follow(&store, resource, |store| WatchOptions::after(store.version()))));
     loop {
-        let Some(mut changes) = watch(&store, controller.watches()) else {
-            tokio::time::sleep(AFTER_ERROR).await;
-            continue;
+        let again = match controller.reconcile(&store) {
+            Ok(again) => again,
+            Err(error) if error.is_conflict() || error.is_not_found() || error.is_already_exists() => {
+                tracing::debug!(controller = controller.name(), %error, "looking again");
+                Some(AFTER_CONFLICT)
+            }
+            Err(error) => {
+                tracing::warn!(controller = controller.name(), %error, "failed to reconcile");
+                Some(AFTER_ERROR)
+            }
         };
-        loop {
-            let again = match controller.reconcile(&store) {
-                Ok(again) => again,
-                Err(error) if error.is_conflict() || error.is_not_found() || error.is_already_exists() => {
-                    tracing::debug!(controller = controller.name(), %error, "looking again");
-                    Some(AFTER_CONFLICT)
-                }
-                Err(error) => {
-                    tracing::warn!(controller = controller.name(), %error, "failed to reconcile");
-                    Some(AFTER_ERROR)
-                }
-            };
-            let pause = async {
-                match again {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = pause => {}
-                event = changes.next() => if ended(event) { break },
+        let pause = async {
+            match again {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
             }
-            // What has arrived meanwhile is seen by the same look.
-            let mut over = false;
-            while let Some(event) = changes.next().now_or_never() {
-                if ended(event) {
-                    over = true;
-                    break;
-                }
-            }
-            if over {
-                break;
-            }
+        };
+        tokio::select! {
+            () = pause => {}
+            _ = changes.next() => {}
         }
+        // What has arrived meanwhile is seen by the same look.
+        while changes.next().now_or_never().is_some() {}
     }
-}
-
-/// Watches from now on; the first look sees what is there.
-fn watch(store: &Store, resources: &[Resource]) -> Option<SelectAll<Watch>> {
-    let after = store.version();
-    let watches = resources
-        .iter()
-        .map(|resource| store.watch(resource, None, WatchOptions::after(after)));
-    watches
-        .collect::<Result<Vec<_>, _>>()
-        .ok()
-        .map(futures::stream::select_all)
-}
-
-fn ended(event: Option<WatchEvent>) -> bool {
-    matches!(event, None | Some(WatchEvent::Error(_)))
 }

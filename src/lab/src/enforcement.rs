@@ -3,32 +3,28 @@
 //!
 //! Written from Cilium's documentation; it knows nothing of what the harness expects of a policy.
 
-mod board;
 mod cilium;
+mod cluster_policies;
 mod condition;
 mod decide;
-pub(crate) mod fault;
 mod kubernetes;
 mod layer7;
+mod mutation;
 mod names;
+mod policy_state;
 mod proxy;
-mod realise;
+mod regenerate;
 mod rule;
-mod schema;
 mod selector;
-mod service;
-
-use std::sync::Arc;
+mod to_services;
 
 use async_trait::async_trait;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub use board::PolicyBoard;
-pub(crate) use schema::schema;
+pub use policy_state::PolicyState;
 
-use crate::fault::FaultSpec;
-use crate::state::LabState;
-use crate::system::SystemModule;
+use crate::{state::LabState, system::SystemModule};
 
 /// Policy enforcement in every cluster.
 pub(crate) struct PolicyModule;
@@ -41,11 +37,7 @@ impl SystemModule for PolicyModule {
 
     async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {
         proxy::start(&lab, &stop);
-        realise::run(lab, stop).await;
-    }
-
-    fn faults(&self) -> Vec<FaultSpec> {
-        fault::faults()
+        cluster_policies::run(lab, stop).await;
     }
 }
 

@@ -1,15 +1,16 @@
 //! The HTTP endpoint by which a system container says that it is ready or healthy, for kubelets to probe.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-use meshproof_datapath::netns::Namespace;
-use tokio_util::sync::CancellationToken;
-
 use crate::system::SystemContainer;
+use meshproof_datapath::netns::Namespace;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_util::sync::CancellationToken;
 
 /// Longer request heads are not read.
 const HEAD_LIMIT: usize = 8 << 10;

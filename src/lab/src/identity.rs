@@ -1,12 +1,14 @@
 //! Security identities of pods: from labels to numbers, as Cilium allocates them. It does not know where identities are
 //! used or shown.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
-
+use crate::sync::{read, write};
 use meshproof_apiserver::Object;
 use meshproof_datapath::Identity;
 use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+};
 
 /// Labels of an identity, with their source: `k8s:app` to `client`.
 pub type SecurityLabels = BTreeMap<String, String>;
@@ -44,10 +46,10 @@ impl IdentityBook {
 
     /// The identity of these labels, given now if they are new. The upper bits are the cluster's id.
     pub fn of(&self, labels: SecurityLabels) -> Identity {
-        if let Some(identity) = self.book.read().unwrap_or_else(PoisonError::into_inner).get(&labels) {
+        if let Some(identity) = read(&self.book).get(&labels) {
             return *identity;
         }
-        let mut book = self.book.write().unwrap_or_else(PoisonError::into_inner);
+        let mut book = write(&self.book);
         let taken: std::collections::BTreeSet<_> = book.values().copied().collect();
         // Scattered as Cilium's are, but the same in every run: FNV-1a over the labels.
         let mut hash = 0x811c_9dc5_u32;
@@ -64,7 +66,7 @@ impl IdentityBook {
 
     /// Every identity given so far, with its labels.
     pub fn all(&self) -> Vec<(Identity, Arc<SecurityLabels>)> {
-        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        let book = read(&self.book);
         let mut all: Vec<_> = book
             .iter()
             .map(|(labels, identity)| (*identity, Arc::clone(labels)))
@@ -75,7 +77,7 @@ impl IdentityBook {
 
     /// The labels of an identity.
     pub fn labels(&self, identity: Identity) -> Option<Arc<SecurityLabels>> {
-        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        let book = read(&self.book);
         book.iter()
             .find(|(_, known)| **known == identity)
             .map(|(labels, _)| Arc::clone(labels))

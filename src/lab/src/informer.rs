@@ -1,18 +1,20 @@
 //! A local copy of some of a cluster's resources that follows the API by watching, as a controller's informer does. It
 //! knows nothing of what the objects mean.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
-
+use crate::{
+    follow::{Followed, follow},
+    sync::{read, write},
+};
+use futures::StreamExt;
 use meshproof_apiserver::{Object, Resource, Store, WatchEvent, WatchOptions, WatchStart};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, RwLock},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 type Key = (String, String);
-
-/// How long a follower waits before it watches again a resource that is not served (yet) or whose watch ended.
-const RETRY: Duration = Duration::from_millis(50);
 
 /// Follows resources until its token is cancelled or it is dropped. Cheap to clone.
 #[derive(Clone)]
@@ -68,21 +70,16 @@ impl Informer {
         let Some(objects) = self.shared.kinds.get(resource) else {
             return Vec::new();
         };
-        objects
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        read(objects).values().cloned().collect()
     }
 
-    /// Tells of changes: wait on it, then read everything again.
+    /// Notifies of changes: wait for one, then read everything again.
     pub(crate) fn changes(&self) -> Changes {
         Changes(self.shared.progress.subscribe())
     }
 }
 
-/// Tells that something changed, without saying what.
+/// Notifies that something changed, without saying what.
 pub(crate) struct Changes(watch::Receiver<Progress>);
 
 impl Changes {
@@ -95,28 +92,23 @@ impl Changes {
 impl Shared {
     async fn follow(&self, store: &Store, resource: &Resource) {
         let mut listed_before = false;
-        loop {
-            let start = WatchStart::PresentThenBookmark;
-            let options = WatchOptions {
-                start,
-                ..WatchOptions::default()
+        // Until the present objects are complete the old copy stays, so that readers never see a part.
+        let mut listing = Some(BTreeMap::new());
+        let mut changes = follow(store, resource, |_| WatchOptions {
+            start: WatchStart::PresentThenBookmark,
+            ..WatchOptions::default()
+        });
+        while let Some(change) = changes.next().await {
+            let Followed::Event(event) = change else {
+                listing = Some(BTreeMap::new());
+                continue;
             };
-            if let Ok(mut events) = store.watch(resource, None, options) {
-                // Until the present objects are complete the old copy stays, so that readers never see a part.
-                let mut listing = Some(BTreeMap::new());
-                while let Some(event) = events.next().await {
-                    if matches!(event, WatchEvent::Error(_)) {
-                        break;
-                    }
-                    let complete = self.apply(resource, event, &mut listing);
-                    self.progress.send_modify(|progress| {
-                        progress.changes += 1;
-                        progress.synced += usize::from(complete && !listed_before);
-                    });
-                    listed_before |= complete;
-                }
-            }
-            tokio::time::sleep(RETRY).await;
+            let complete = self.apply(resource, event, &mut listing);
+            self.progress.send_modify(|progress| {
+                progress.changes += 1;
+                progress.synced += usize::from(complete && !listed_before);
+            });
+            listed_before |= complete;
         }
     }
 
@@ -131,7 +123,7 @@ impl Shared {
                 object.name().to_owned(),
             )
         };
-        let mut objects = objects.write().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = write(objects);
         if let WatchEvent::Bookmark {
             initial_events_end: true,
             ..
@@ -158,11 +150,13 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use meshproof_apiserver::DeleteOptions;
-    use meshproof_apiserver::resource::names::{CONFIG_MAPS, NAMESPACES};
-    use serde_json::json;
-
     use super::*;
+    use meshproof_apiserver::{
+        DeleteOptions,
+        resource::names::{CONFIG_MAPS, NAMESPACES},
+    };
+    use serde_json::json;
+    use std::time::Duration;
 
     #[tokio::test]
     async fn it_has_what_was_there_and_follows_changes() {

@@ -1,12 +1,10 @@
 //! Tells every node whose address is whose: the identities of all pods of all clusters, of nodes, and of the world.
 
-use std::sync::Arc;
-
+use crate::state::LabState;
 use ipnet::Ipv4Net;
 use meshproof_datapath::Identity;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-use crate::state::LabState;
 
 /// Follows sandboxes and keeps the nodes informed.
 pub(crate) async fn run(lab: Arc<LabState>, stop: CancellationToken) {

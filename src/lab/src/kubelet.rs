@@ -1,29 +1,30 @@
 //! A node's kubelet: starts the pods that are bound to its node, probes them, and reports what became of them. It meets
 //! the cluster only through the API, and its pods only as processes and through the data path.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use meshproof_apiserver::resource::names::PODS;
-use meshproof_apiserver::{FieldSelector, Object, Store, WatchEvent, WatchOptions};
+use crate::{
+    follow::{Followed, follow},
+    node_grace::NodeGrace,
+    state::{ClusterState, LabState, NodeState},
+    sync::lock,
+    system::SystemImage,
+};
+use futures::StreamExt;
+use meshproof_apiserver::{FieldSelector, Object, Store, WatchEvent, WatchOptions, resource::names::PODS};
 use meshproof_datapath::netns::NamespaceError;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-use crate::controller::NodeGrace;
-use crate::state::{ClusterState, LabState, NodeState};
-use crate::system::SystemImage;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod address;
-mod board;
 mod container;
-mod environment;
-pub(crate) mod event;
-pub(crate) mod exec;
-pub(crate) mod log;
-mod machine;
+mod container_states;
+mod env_vars;
+mod exec;
 mod name_service;
+mod node_status;
 mod pod;
 mod probe;
 mod process;
@@ -50,9 +51,9 @@ pub(crate) struct Kubelet {
     pods: Mutex<BTreeMap<String, Arc<PodRuntime>>>,
 }
 
-/// What a pod's worker is told: the pod's newest state, and whether the API still has it.
+/// What a pod's worker gets: the pod's newest state, and whether the API still has it.
 #[derive(Clone)]
-struct Order {
+struct PodUpdate {
     pod: Object,
     presence: Presence,
 }
@@ -85,9 +86,9 @@ impl Kubelet {
             host: host_runtime(node, stop)?,
             pods: Mutex::default(),
         });
-        machine::register(&kubelet);
-        let (machine, cancelled) = (Arc::clone(&kubelet), stop.clone());
-        tasks.spawn(async move { cancelled.run_until_cancelled(machine::report(&machine)).await });
+        node_status::register(&kubelet);
+        let (reporter, cancelled) = (Arc::clone(&kubelet), stop.clone());
+        tasks.spawn(async move { cancelled.run_until_cancelled(node_status::report(&reporter)).await });
         let (follower, cancelled) = (Arc::clone(&kubelet), stop.clone());
         let workers = tasks.clone();
         tasks.spawn(async move { cancelled.run_until_cancelled(follower.follow(&workers)).await });
@@ -96,11 +97,7 @@ impl Kubelet {
 
     /// The runtime of a pod, by uid; none before its sandbox exists.
     pub(crate) fn pod(&self, uid: &str) -> Option<Arc<PodRuntime>> {
-        self.pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(uid)
-            .cloned()
+        lock(&self.pods).get(uid).cloned()
     }
 
     /// The node that it serves.
@@ -109,55 +106,45 @@ impl Kubelet {
     }
 
     async fn follow(self: &Arc<Self>, tasks: &TaskTracker) {
-        let mut orders: BTreeMap<String, watch::Sender<Order>> = BTreeMap::new();
-        loop {
-            let fields = FieldSelector::parse(&format!("spec.nodeName={}", self.node.name())).unwrap_or_default();
-            let options = WatchOptions {
-                fields,
-                ..WatchOptions::default()
+        let mut workers: BTreeMap<String, watch::Sender<PodUpdate>> = BTreeMap::new();
+        let fields = FieldSelector::parse(&format!("spec.nodeName={}", self.node.name())).unwrap_or_default();
+        let mut changes = follow(&self.store, &PODS, move |_| WatchOptions {
+            fields: fields.clone(),
+            ..WatchOptions::default()
+        });
+        while let Some(change) = changes.next().await {
+            // A node without a network hears nothing; what it missed it reads when it is back.
+            if self.node.online().wait_for(|online| *online).await.is_err() {
+                return;
+            }
+            let (pod, presence) = match change {
+                Followed::Event(WatchEvent::Added(pod) | WatchEvent::Modified(pod)) => (pod, Presence::Stored),
+                Followed::Event(WatchEvent::Deleted(pod)) => (pod, Presence::Gone),
+                Followed::Event(WatchEvent::Bookmark { .. } | WatchEvent::Error(_)) | Followed::Restarted => continue,
             };
-            let Ok(mut events) = self.store.watch(&PODS, None, options) else {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            };
-            while let Some(event) = events.next().await {
-                // A node without a network hears nothing; what it missed it reads when it is back.
-                if self.node.online().wait_for(|online| *online).await.is_err() {
-                    return;
+            let uid = pod.uid().to_owned();
+            let update = PodUpdate { pod, presence };
+            workers.retain(|_, sender| !sender.is_closed());
+            match workers.get(&uid) {
+                Some(sender) => {
+                    sender.send_replace(update);
                 }
-                let (pod, presence) = match event {
-                    WatchEvent::Added(pod) | WatchEvent::Modified(pod) => (pod, Presence::Stored),
-                    WatchEvent::Deleted(pod) => (pod, Presence::Gone),
-                    WatchEvent::Bookmark { .. } => continue,
-                    WatchEvent::Error(_) => break,
-                };
-                let uid = pod.uid().to_owned();
-                let order = Order { pod, presence };
-                orders.retain(|_, sender| !sender.is_closed());
-                match orders.get(&uid) {
-                    Some(sender) => {
-                        sender.send_replace(order);
-                    }
-                    None if presence == Presence::Gone => {}
-                    None => {
-                        let (sender, receiver) = watch::channel(order);
-                        orders.insert(uid, sender);
-                        tasks.spawn(pod::run(Arc::clone(self), receiver));
-                    }
+                None if presence == Presence::Gone => {}
+                None => {
+                    let (sender, receiver) = watch::channel(update);
+                    workers.insert(uid, sender);
+                    tasks.spawn(pod::run(Arc::clone(self), receiver));
                 }
             }
         }
     }
 
     fn put_runtime(&self, runtime: Arc<PodRuntime>) {
-        self.pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(runtime.uid.clone(), runtime);
+        lock(&self.pods).insert(runtime.uid.clone(), runtime);
     }
 
     fn drop_runtime(&self, uid: &str) {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        lock(&self.pods).remove(uid);
     }
 }
 

@@ -1,16 +1,20 @@
 //! Starts an engine as a child process and holds on to it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use crate::{
+    control::{Control, ControlError, well_known_name},
+    lab::LabConfig,
+    lab_process::{LaunchOrder, LaunchReport},
+};
+use std::{
+    io::Write,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{ChildStdin, ExitStatus},
+    time::Duration,
+};
+use tokio::sync::watch;
 
-use tokio::sync::{oneshot, watch};
-
-use crate::control::{Control, ControlError, well_known_name};
-use crate::engine::{ENGINE_SUBCOMMAND, Order, Report};
-use crate::lab::LabConfig;
+mod child;
 
 /// How long an engine may take to report.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
@@ -126,13 +130,13 @@ pub async fn launch(options: LabOptions) -> Result<RunningLab, LaunchError> {
         Registration::WellKnown => well_known_name(nix::unistd::getuid().as_raw()),
         Registration::Private => format!("meshproof-lab-{}", uuid::Uuid::new_v4().simple()),
     };
-    let order = Order {
+    let order = LaunchOrder {
         lab: options.lab,
         user_namespace: options.isolation == LabIsolation::UserNamespace,
         control: control.clone(),
         launcher: (options.lifetime == Lifetime::Launcher).then(std::process::id),
     };
-    let (mut child, ended) = spawn(options.executable, options.lifetime)
+    let (mut child, ended) = child::spawn(options.executable, options.lifetime)
         .await
         .map_err(LaunchError::Spawn)?;
     let outer = child.pid;
@@ -151,14 +155,14 @@ pub async fn launch(options: LabOptions) -> Result<RunningLab, LaunchError> {
         outer,
     };
     match report {
-        Ok(Ok(Report::Ready {
+        Ok(Ok(LaunchReport::Ready {
             pid,
             kubeconfig,
             kubeconfig_path,
         })) => Ok(lab(pid, kubeconfig, kubeconfig_path)),
-        Ok(Ok(Report::Forbidden { why })) => Err(LaunchError::Forbidden(why)),
-        Ok(Ok(Report::AlreadyRunning)) => Err(LaunchError::AlreadyRunning),
-        Ok(Ok(Report::Failed { why })) => Err(LaunchError::Failed(why)),
+        Ok(Ok(LaunchReport::Forbidden { why })) => Err(LaunchError::Forbidden(why)),
+        Ok(Ok(LaunchReport::AlreadyRunning)) => Err(LaunchError::AlreadyRunning),
+        Ok(Ok(LaunchReport::Failed { why })) => Err(LaunchError::Failed(why)),
         Ok(Err(_)) => {
             let mut ended = ended;
             let status = ended.wait_for(Option::is_some).await.ok().and_then(|status| *status);
@@ -237,89 +241,6 @@ fn kill(pid: u32) {
         // It may have ended meanwhile.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
-}
-
-struct Engine {
-    pid: u32,
-    stdin: ChildStdin,
-    report: oneshot::Receiver<Report>,
-    stderr: watch::Receiver<String>,
-}
-
-/// Starts the engine from a thread that lives until the engine has ended: the death signal that the engine asks for is
-/// about the thread that started it.
-async fn spawn(
-    executable: Option<PathBuf>,
-    lifetime: Lifetime,
-) -> std::io::Result<(Engine, watch::Receiver<Option<ExitStatus>>)> {
-    let (started, starting) = oneshot::channel();
-    let (ended, has_ended) = watch::channel(None);
-    std::thread::Builder::new()
-        .name("lab launcher".into())
-        .spawn(move || match start(executable, lifetime) {
-            Ok((mut child, engine)) => {
-                let _ = started.send(Ok(engine));
-                let status = child.wait().ok().unwrap_or_else(|| ExitStatus::from_raw(0));
-                ended.send_replace(Some(status));
-            }
-            Err(error) => {
-                let _ = started.send(Err(error));
-            }
-        })?;
-    let engine = starting.await.map_err(std::io::Error::other)??;
-    Ok((engine, has_ended))
-}
-
-fn start(executable: Option<PathBuf>, lifetime: Lifetime) -> std::io::Result<(Child, Engine)> {
-    // The file itself, so that an engine can be started although the file was replaced meanwhile.
-    let executable = executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
-    let mut command = Command::new(executable);
-    command.arg0("meshproof").arg(ENGINE_SUBCOMMAND);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    // What the terminal sends (Ctrl-C) is for the launcher, which then ends the lab in order.
-    command.process_group(0).current_dir("/");
-    command.stderr(match lifetime {
-        Lifetime::Launcher => Stdio::piped(),
-        Lifetime::Detached => Stdio::null(),
-    });
-    let mut child = command.spawn()?;
-    let missing = || std::io::Error::other("a pipe is missing");
-    let stdin = child.stdin.take().ok_or_else(missing)?;
-    let stdout = child.stdout.take().ok_or_else(missing)?;
-    let (report, reported) = oneshot::channel();
-    std::thread::Builder::new().name("lab report".into()).spawn(move || {
-        let mut line = String::new();
-        if BufReader::new(stdout).read_line(&mut line).is_ok()
-            && let Ok(read) = serde_json::from_str(&line)
-        {
-            let _ = report.send(read);
-        }
-    })?;
-    let (said, stderr) = watch::channel(String::new());
-    if let Some(mut from) = child.stderr.take() {
-        std::thread::Builder::new().name("lab stderr".into()).spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(read @ 1..) = from.read(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
-                tracing::debug!(target: "meshproof_lab::engine", "{}", text.trim_end());
-                said.send_modify(|said| {
-                    said.push_str(&text);
-                    let surplus = said.len().saturating_sub(8192);
-                    let cut = (surplus..=said.len())
-                        .find(|at| said.is_char_boundary(*at))
-                        .unwrap_or_default();
-                    said.drain(..cut);
-                });
-            }
-        })?;
-    }
-    let engine = Engine {
-        pid: child.id(),
-        stdin,
-        report: reported,
-        stderr,
-    };
-    Ok((child, engine))
 }
 
 /// Whether this machine lets this user have a lab, found out in a child process.

@@ -6,42 +6,49 @@
 
 #![cfg(target_os = "linux")]
 
+mod addons;
 mod admission;
 mod cilium;
+mod container_log;
 mod control;
 mod controller;
+mod crd;
 mod dns;
-mod engine;
+mod enforcement;
+mod event;
+mod external_hosts;
 mod fault;
+mod follow;
 mod health;
 mod identity;
 mod informer;
+mod injection;
 mod ipcache;
 mod kubelet;
 mod lab;
+mod lab_process;
 mod launch;
 mod mesh;
-mod modules;
-mod outside;
-mod enforcement;
+mod node_grace;
+mod object;
 mod power;
 mod service;
 mod state;
+mod sync;
 mod system;
 mod topology;
 
-pub use control::{ClusterStatus, Control, ControlError, FaultInfo, LabStatus, NodeStatus, PodStatus};
-pub use controller::NodeGrace;
-pub use engine::{AGENT_SUBCOMMAND, ENGINE_SUBCOMMAND, engine_main};
-pub use fault::{
-    ActiveFaults, Effect, FaultError, FaultName, FaultSpec, FaultState, Faults, catalogue as fault_catalogue,
-};
+pub use container_log::LogWriter;
+pub use control::{ClusterStatus, Control, ControlError, LabStatus, NodeStatus, PodStatus};
+pub use enforcement::PolicyState;
+pub use external_hosts::EXTERNAL_HOSTS;
+pub use fault::{ActiveFaults, CATALOGUE as FAULTS, Fault, FaultSpec, FaultState, Layer, Scope};
 pub use identity::{IdentityBook, SecurityLabels, security_labels};
-pub use kubelet::log::LogWriter;
+pub use injection::{FaultError, FaultInjector};
 pub use lab::{Lab, LabConfig, StartError};
+pub use lab_process::{AGENT_SUBCOMMAND, LAB_SUBCOMMAND, lab_main};
 pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};
-pub use outside::OUTSIDE_NAMES;
-pub use enforcement::PolicyBoard;
+pub use node_grace::NodeGrace;
 pub use service::{RemoteBackend, RemoteBackends, ServiceKey};
 pub use state::{ClusterState, LabState, NodeState, PodNetwork, PodState};
 pub use system::{SystemContainer, SystemImage, SystemModule};

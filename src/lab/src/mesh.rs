@@ -7,18 +7,20 @@
 //! happens to it. This module knows neither what Cilium's commands print nor the harness.
 
 pub(crate) mod agents;
+mod containers;
 mod etcd;
-mod fault;
 mod global;
 mod keyspace;
 mod link;
 mod pod;
 mod publish;
+mod publisher;
+mod route;
 mod slices;
 mod wire;
 
-pub use fault::{MeshFault, faults};
-pub use global::{is_global, is_shared};
+pub use global::is_global;
 pub use keyspace::{Counts, Kind};
 pub use link::LinkPhase;
-pub use pod::{AgentsLink, ETCD_PORT, MeshPod, MeshPods, etcd_address};
+pub use pod::{AgentsLink, ETCD_PORT, MeshPod, MeshPods};
+pub use route::etcd_address;

@@ -1,12 +1,15 @@
 //! Cutting nodes off and bringing them back, as an operator does it with a switch or a hypervisor. It is no fault: it is asked
 //! for by who tests, and nothing in the lab is broken by it but the node.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
+use crate::{
+    state::{LabState, NodeState},
+    sync::lock,
+};
 use meshproof_datapath::{Fault, FaultId};
-
-use crate::state::{LabState, NodeState};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 /// The switches of a lab's nodes.
 pub(crate) struct Power {
@@ -33,7 +36,7 @@ impl Power {
     /// Cuts a node off: its network carries nothing, and its kubelet hears nothing.
     pub(crate) fn cut(&self, cluster: &str, name: &str) -> Result<(), NoSuchNode> {
         let node = self.node(cluster, name)?;
-        let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut off = lock(&self.off);
         off.entry((cluster.to_owned(), name.to_owned())).or_insert_with(|| {
             node.set_online(false);
             let node = node.handle.name().clone();
@@ -45,7 +48,7 @@ impl Power {
     /// Brings a node back; one that is there stays.
     pub(crate) fn restore(&self, cluster: &str, name: &str) -> Result<(), NoSuchNode> {
         let node = self.node(cluster, name)?;
-        let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut off = lock(&self.off);
         if let Some(id) = off.remove(&(cluster.to_owned(), name.to_owned())) {
             self.lab.fabric.heal(id);
             node.set_online(true);

@@ -1,20 +1,25 @@
 //! What is true in the lab now, for everybody in it to read: clusters, nodes, running pods, faults. The kubelets and the
-//! boot write it; system modules derive from it what Cilium would show. It does not know Kubernetes' rules.
+//! boot write it; system modules derive from it what Cilium would show, and keep in it what they know by type. It does
+//! not know Kubernetes' rules, nor who derives what from it.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::SystemTime;
-
+use crate::{
+    fault::{ActiveFaults, Fault, Scope},
+    identity::IdentityBook,
+    sync::{read, write},
+    topology::{ClusterSpec, NodeSpec, Topology},
+};
+use extensions::Extensions;
 use meshproof_apiserver::Store;
 use meshproof_datapath::{Fabric, Identity, NodeHandle, PodNet};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::{Arc, OnceLock, RwLock},
+    time::SystemTime,
+};
 use tokio::sync::watch;
 
-use crate::fault::ActiveFaults;
-use crate::identity::IdentityBook;
-use crate::enforcement::PolicyBoard;
-use crate::service::RemoteBackends;
-use crate::topology::{ClusterSpec, NodeSpec, Topology};
+mod extensions;
 
 /// The whole lab.
 pub struct LabState {
@@ -39,11 +44,10 @@ pub struct ClusterState {
     pub store: Store,
     /// Its security identities.
     pub identities: IdentityBook,
-    /// Backends that the mesh adds to this cluster's services.
-    pub remote_backends: RemoteBackends,
-    /// What the nodes' data paths were last told to serve, backends of other clusters included.
+    /// The services that the nodes' data paths were last given, with backends of other clusters.
     pub services: watch::Sender<Vec<meshproof_datapath::Service>>,
     nodes: OnceLock<Vec<Arc<NodeState>>>,
+    extensions: Extensions,
 }
 
 /// One node.
@@ -52,10 +56,9 @@ pub struct NodeState {
     pub spec: NodeSpec,
     /// Its place in the data path: counters, WireGuard peers, flows, namespace.
     pub handle: NodeHandle,
-    /// What its agent knows of policies.
-    pub policy: PolicyBoard,
     pods: RwLock<BTreeMap<String, PodState>>,
     online: watch::Sender<bool>,
+    extensions: Extensions,
 }
 
 /// A pod whose sandbox exists: it has a network, whether or not its containers run.
@@ -118,6 +121,40 @@ impl LabState {
             .flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
     }
 
+    /// Whether a fault is in force and acts in this cluster, be it on one node of it.
+    pub fn acts_in(&self, fault: Fault, cluster: &str) -> bool {
+        self.faults.is_active(fault) && self.concerns_cluster(fault.spec().scope, cluster)
+    }
+
+    /// Whether a fault is in force and acts on this node.
+    pub fn acts_on(&self, fault: Fault, cluster: &ClusterState, node: &str) -> bool {
+        self.faults.is_active(fault) && self.concerns(fault, cluster, node)
+    }
+
+    /// Whether a fault, if it is in force, acts on this node.
+    pub fn concerns(&self, fault: Fault, cluster: &ClusterState, node: &str) -> bool {
+        let is = |place: Option<&Arc<NodeState>>| place.is_some_and(|place| place.name() == node);
+        let scope = fault.spec().scope;
+        let this_node = match scope {
+            Scope::FirstNode | Scope::LastClustersFirstNode => is(cluster.nodes().first()),
+            Scope::LastNode => is(cluster.nodes().last()),
+            _ => true,
+        };
+        this_node && self.concerns_cluster(scope, cluster.name())
+    }
+
+    fn concerns_cluster(&self, scope: Scope, cluster: &str) -> bool {
+        let is = |place: Option<&Arc<ClusterState>>| place.is_some_and(|place| place.name() == cluster);
+        match scope {
+            Scope::Lab => true,
+            Scope::FirstCluster | Scope::FirstNode | Scope::NodePair | Scope::FirstDnsReplica => {
+                is(self.clusters.first())
+            }
+            Scope::LastCluster | Scope::LastClustersFirstNode | Scope::LastNode => is(self.clusters.last()),
+            Scope::MeshPair | Scope::Mesh => is(self.clusters.first()) || is(self.clusters.last()),
+        }
+    }
+
     /// Changes whenever a sandbox comes, goes or gets another identity, anywhere.
     pub fn pods_changed(&self) -> watch::Receiver<u64> {
         self.pods_changed.subscribe()
@@ -134,9 +171,9 @@ impl ClusterState {
             identities: IdentityBook::new(spec.id),
             spec,
             store,
-            remote_backends: RemoteBackends::default(),
             services: watch::Sender::new(Vec::new()),
             nodes: OnceLock::new(),
+            extensions: Extensions::default(),
         }
     }
 
@@ -160,6 +197,11 @@ impl ClusterState {
     pub fn name(&self) -> &str {
         &self.spec.name
     }
+
+    /// What a module keeps of this cluster, by type; the first call makes it.
+    pub(crate) fn extension<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.extensions.of()
+    }
 }
 
 impl NodeState {
@@ -167,9 +209,9 @@ impl NodeState {
         Self {
             spec,
             handle,
-            policy: PolicyBoard::default(),
             pods: RwLock::default(),
             online: watch::Sender::new(true),
+            extensions: Extensions::default(),
         }
     }
 
@@ -178,26 +220,21 @@ impl NodeState {
         &self.spec.name
     }
 
+    /// What a module keeps of this node, by type; the first call makes it.
+    pub(crate) fn extension<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.extensions.of()
+    }
+
     /// Pods with a sandbox on this node, in order of their names.
     pub fn pods(&self) -> Vec<PodState> {
-        let mut pods: Vec<_> = self
-            .pods
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
+        let mut pods: Vec<_> = read(&self.pods).values().cloned().collect();
         pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         pods
     }
 
     /// The pod of that uid.
     pub fn pod(&self, uid: &str) -> Option<PodState> {
-        self.pods
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(uid)
-            .cloned()
+        read(&self.pods).get(uid).cloned()
     }
 
     /// Whether its kubelet reaches the API. Its pods run on when it does not.
@@ -210,14 +247,11 @@ impl NodeState {
     }
 
     pub(crate) fn put_pod(&self, pod: PodState) {
-        self.pods
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(pod.uid.clone(), pod);
+        write(&self.pods).insert(pod.uid.clone(), pod);
     }
 
     pub(crate) fn take_pod(&self, uid: &str) -> Option<PodState> {
-        self.pods.write().unwrap_or_else(PoisonError::into_inner).remove(uid)
+        write(&self.pods).remove(uid)
     }
 }
 

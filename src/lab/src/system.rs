@@ -1,19 +1,18 @@
 //! What runs in a pod without being a process: Cilium's agent and operator, the clustermesh-apiserver, cluster DNS. A
-//! [`SystemModule`] brings objects, images, background work and faults; kubelets run its images in process, with
+//! [`SystemModule`] brings objects, images and background work; kubelets run its images in process, with
 //! sockets in the pod's network namespace. Nothing here knows what a module does.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-
+use crate::{
+    container_log::LogWriter,
+    state::{ClusterState, LabState, NodeState},
+};
 use async_trait::async_trait;
 use meshproof_apiserver::{Exec, ExitStatus, Object};
 use meshproof_datapath::netns::Namespace;
 use serde_json::Value;
+use std::{net::Ipv4Addr, sync::Arc};
+use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
-
-use crate::fault::FaultSpec;
-use crate::kubelet::log::LogWriter;
-use crate::state::{ClusterState, LabState, NodeState};
 
 /// An image that the kubelets run inside this process.
 #[async_trait]
@@ -29,7 +28,7 @@ pub trait SystemImage: Send + Sync + 'static {
     /// that executable.
     async fn exec(&self, container: SystemContainer, exec: Exec) -> ExitStatus {
         let _ = container;
-        crate::kubelet::exec::not_found(exec).await
+        not_found(exec).await
     }
 }
 
@@ -83,9 +82,19 @@ pub trait SystemModule: Send + Sync + 'static {
         let _ = lab;
         stop.cancelled().await;
     }
+}
 
-    /// The faults that act in it.
-    fn faults(&self) -> Vec<FaultSpec> {
-        Vec::new()
+/// What a container without that executable answers: a message on stderr and exit code 127, as a shell would.
+pub(crate) async fn not_found(exec: Exec) -> ExitStatus {
+    let command = exec.argv.first().map_or("", String::as_str);
+    let message = format!(
+        "OCI runtime exec failed: exec failed: unable to start container process: exec: \"{command}\": executable \
+         file not found in $PATH: unknown\n"
+    );
+    if let Some(mut stderr) = exec.stderr.or(exec.stdout) {
+        // The client may have gone; the exit code is told all the same.
+        let _ = stderr.write_all(message.as_bytes()).await;
+        let _ = stderr.shutdown().await;
     }
+    ExitStatus::Code(127)
 }

@@ -1,12 +1,10 @@
 //! The shape of the lab as data: clusters, nodes, addresses, links. The constants on top are the default topology, the
 //! one of the mission; nothing here acts.
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
-
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Encryption, Routing};
 use serde::{Deserialize, Serialize};
+use std::{net::Ipv4Addr, time::Duration};
 
 /// The one image that the lab's nodes can run: the probe agent.
 pub const AGENT_IMAGE: &str = "meshproof.dev/agent:lab";

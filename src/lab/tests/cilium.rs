@@ -12,13 +12,13 @@ mod inside;
 mod tests;
 
 use libtest_mimic::{Arguments, Trial};
-use meshproof_lab::{AGENT_SUBCOMMAND, ENGINE_SUBCOMMAND, LabIsolation};
+use meshproof_lab::{AGENT_SUBCOMMAND, LAB_SUBCOMMAND, LabIsolation};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(|word| word.to_str()) {
-        Some(ENGINE_SUBCOMMAND) => return meshproof_lab::engine_main(arguments),
+        Some(LAB_SUBCOMMAND) => return meshproof_lab::lab_main(arguments),
         Some(AGENT_SUBCOMMAND) => return meshproof_agent::run(arguments),
         _ => {}
     }

@@ -2,11 +2,14 @@
 
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-
-use nix::libc::{self, c_char, ifreq};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::{
+    libc::{self, c_char, ifreq},
+    sys::socket::{AddressFamily, SockFlag, SockType, socket},
+};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 const ETHTOOL_SRXCSUM: u32 = 0x15;
 const ETHTOOL_STXCSUM: u32 = 0x17;

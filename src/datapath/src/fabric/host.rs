@@ -1,20 +1,24 @@
 //! A machine on the fabric that is no node: a namespace with an `eth0`, and a thread that carries its packets.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-
-use ipnet::Ipv4Net;
-
 use super::{Attachment, Fabric, FabricError, Port, Uplink};
-use crate::config::HostConfig;
-use crate::device::Netlink;
-use crate::name::NodeName;
-use crate::netns::Namespace;
-use crate::packet::PacketPool;
-use crate::reactor::{Reactor, Waker};
-use crate::socket::Batch;
+use crate::{
+    config::HostConfig,
+    device::Netlink,
+    name::NodeName,
+    netns::Namespace,
+    packet::PacketPool,
+    reactor::{Reactor, Waker},
+    socket::Batch,
+};
+use ipnet::Ipv4Net;
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 const WIRE: u64 = 1;
 

@@ -1,22 +1,23 @@
 //! A machine's way into the fabric: finds the receiver of each packet, applies the rule of the link to it, and writes
 //! to the receiver's end. Each machine's thread owns one.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-
 use super::{Fabric, Port, Table, mac};
-use crate::fault::{Effect, Fault, Impairment, MtuSignal, Traffic};
-use crate::impairment::{Fate, Impairments, corrupt};
-use crate::packet::{Headers, IcmpError, Packet, PacketPool, icmp_error, tcp_reset};
-use crate::reactor::DelayQueue;
-use crate::service::Protocol;
-use crate::socket::{Name, Outbox};
-use crate::switch::Switch;
+use crate::{
+    fault::{Effect, Fault, Impairment, MtuSignal, Traffic},
+    impairment::{Fate, Impairments, corrupt},
+    packet::{Headers, IcmpError, Packet, PacketPool, icmp_error, tcp_reset},
+    reactor::DelayQueue,
+    service::Protocol,
+    socket::{Name, Outbox},
+    switch::Switch,
+};
+use rand::{SeedableRng, rngs::SmallRng};
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The rule of one ordered pair.
 #[derive(Debug)]

@@ -1,18 +1,24 @@
 //! Moving the whole process into a user and a PID namespace, once, before it has threads.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-
-use nix::errno::Errno;
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork, getegid, geteuid, pipe};
-
-use super::error::{Call, EnterError};
-use super::init;
+use super::{
+    error::{Call, EnterError},
+    init,
+};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{AddressFamily, SockFlag, SockType, socket},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, fork, getegid, geteuid, pipe},
+};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::OwnedFd,
+};
 
 /// How the process is set apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

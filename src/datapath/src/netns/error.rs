@@ -1,9 +1,7 @@
 //! Which call of the kernel refused a namespace, and what a user can do about it.
 
-use std::fmt;
-use std::io;
-
 use nix::errno::Errno;
+use std::{fmt, io};
 
 /// A step on the way to a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,18 +3,20 @@
 //! Outer forwards signals and takes over the exit status. Init reaps orphans. If outer dies, init is killed by the
 //! kernel, and with init every process of the namespace; if the engine dies, init ends, and with it every pod.
 
-use std::os::fd::{AsFd, OwnedFd};
-
-use nix::errno::Errno;
-use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, pipe};
-
 use super::error::{Call, EnterError};
+use nix::{
+    errno::Errno,
+    libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid, fork, pipe},
+};
+use std::os::fd::{AsFd, OwnedFd};
 
 const FORWARDED: [Signal; 6] = [
     Signal::SIGINT,

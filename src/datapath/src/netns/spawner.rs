@@ -3,18 +3,20 @@
 //! `PR_SET_PDEATHSIG` fires when the *thread* that forked ends, so children must not be forked by a thread that comes
 //! and goes.
 
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
-use std::sync::OnceLock;
-use std::sync::mpsc::{Sender, channel};
-
-use nix::sched::{CloneFlags, setns};
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use std::os::fd::AsFd;
-
 use super::Namespace;
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::{prctl, signal::Signal},
+};
+use std::{
+    io,
+    os::{fd::AsFd, unix::process::CommandExt},
+    process::{Child, Command},
+    sync::{
+        OnceLock,
+        mpsc::{Sender, channel},
+    },
+};
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -1,13 +1,14 @@
 //! The devices and sockets of a node's own namespace: `eth0`, `cilium_host` with its far end, routes, tunnel sockets.
 
+use crate::{
+    config::{Encryption, NodeConfig, Routing},
+    device::{DeviceError, End, Mac, Netlink, index_of, try_sysctl},
+    fabric::mac,
+    netns::Namespace,
+    socket::{PacketSocket, Reads, TunnelSocket},
+    switch::LOOPBACK,
+};
 use ipnet::Ipv4Net;
-
-use crate::config::{Encryption, NodeConfig, Routing};
-use crate::device::{DeviceError, End, Mac, Netlink, index_of, try_sysctl};
-use crate::fabric::mac;
-use crate::netns::Namespace;
-use crate::socket::{PacketSocket, Reads, TunnelSocket};
-use crate::switch::LOOPBACK;
 
 /// What the node's thread reads and writes.
 #[derive(Debug)]

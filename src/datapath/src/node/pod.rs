@@ -1,17 +1,16 @@
 //! A pod's network: a namespace whose `eth0` is a veth, with the other end in the node's namespace.
 
-use std::net::Ipv4Addr;
-
+use super::{NodeHandle, devices, off_runtime, worker::Attached};
+use crate::{
+    config::PodConfig,
+    device::{DeviceError, End, Mac, Netlink, index_of, try_sysctl},
+    fabric::mac,
+    name::NodeName,
+    netns::{Namespace, NamespaceError},
+    socket::{PacketSocket, Reads},
+};
 use ipnet::Ipv4Net;
-
-use super::worker::Attached;
-use super::{NodeHandle, devices, off_runtime};
-use crate::config::PodConfig;
-use crate::device::{DeviceError, End, Mac, Netlink, index_of, try_sysctl};
-use crate::fabric::mac;
-use crate::name::NodeName;
-use crate::netns::{Namespace, NamespaceError};
-use crate::socket::{PacketSocket, Reads};
+use std::net::Ipv4Addr;
 
 /// Why a pod's network could not be made or removed.
 #[derive(Debug, thiserror::Error)]

@@ -3,27 +3,27 @@
 
 mod carry;
 
-use std::collections::HashMap;
-use std::io;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant, SystemTime};
-
-use ipnet::Ipv4Net;
-
 use super::devices::Devices;
-use crate::config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey};
-use crate::device::Mac;
-use crate::fabric::{Fabric, Notice, Port, Uplink};
-use crate::fault::{Fault, FaultId};
-use crate::flow::Counters;
-use crate::packet::Packet;
-use crate::packet::PacketPool;
-use crate::reactor::{DelayQueue, Reactor};
-use crate::socket::{Batch, Outbox, PacketSocket};
-use crate::switch::{Delivery, PeerIndex, Switch, Target};
-use crate::wireguard::{Outcome, PeerStatus, WireGuard};
+use crate::{
+    config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey},
+    device::Mac,
+    fabric::{Fabric, Notice, Port, Uplink},
+    fault::{Fault, FaultId},
+    flow::Counters,
+    packet::{Packet, PacketPool},
+    reactor::{DelayQueue, Reactor},
+    socket::{Batch, Outbox, PacketSocket},
+    switch::{Delivery, PeerIndex, Switch, Target},
+    wireguard::{Outcome, PeerStatus, WireGuard},
+};
+use ipnet::Ipv4Net;
+use std::{
+    collections::HashMap,
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, mpsc::Receiver},
+    time::{Duration, Instant, SystemTime},
+};
 
 /// What the node's thread is asked to do.
 pub(super) enum Command {

@@ -1,9 +1,7 @@
 //! Fragmentation of IPv4 packets (RFC 791, section 3.2).
 
+use super::{buffer::Packet, header::Headers};
 use etherparse::checksum::Sum16BitWords;
-
-use super::buffer::Packet;
-use super::header::Headers;
 
 /// Splits a packet into fragments of at most `mtu` bytes each; one that fits comes back alone.
 ///

@@ -1,11 +1,11 @@
 //! What the switch reads of a packet: addresses, ports, flags, fragmentation. Parsing itself is etherparse's.
 
-use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
-
-use etherparse::{Ipv4HeaderSlice, icmpv4};
-
 use crate::service::Protocol;
+use etherparse::{Ipv4HeaderSlice, icmpv4};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 /// TCP flag bits.
 pub mod tcp {

@@ -1,12 +1,14 @@
 //! Answers to packets that cannot go on: ICMP errors (RFC 792, RFC 1191) and TCP resets (RFC 9293, section 3.5.2).
 
+use super::{
+    buffer::Packet,
+    header::{Fragment, Headers, Transport, tcp},
+};
+use etherparse::{
+    Icmpv4Type, PacketBuilder, TcpHeaderSlice,
+    icmpv4::{DestUnreachableHeader, TimeExceededCode},
+};
 use std::net::Ipv4Addr;
-
-use etherparse::icmpv4::{DestUnreachableHeader, TimeExceededCode};
-use etherparse::{Icmpv4Type, PacketBuilder, TcpHeaderSlice};
-
-use super::buffer::Packet;
-use super::header::{Fragment, Headers, Transport, tcp};
 
 /// Which error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

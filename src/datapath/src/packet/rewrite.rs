@@ -1,11 +1,9 @@
 //! Address translation in place, with checksums updated incrementally (RFC 1624), also inside ICMP quotes.
 
-use std::net::SocketAddrV4;
-
-use etherparse::checksum::Sum16BitWords;
-
 use super::header::{Fragment, HeaderError, Headers, Transport, Tuple};
 use crate::service::Protocol;
+use etherparse::checksum::Sum16BitWords;
+use std::net::SocketAddrV4;
 
 const IP_CHECKSUM: usize = 10;
 const IP_SOURCE: usize = 12;

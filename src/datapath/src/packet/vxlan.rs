@@ -1,13 +1,13 @@
 //! VXLAN (RFC 7348): an Ethernet frame behind a VXLAN header, alone for a UDP socket or with outer UDP and IPv4 headers
 //! for WireGuard. Cilium carries the source's identity as VNI.
 
-use std::net::Ipv4Addr;
-
-use etherparse::{IpNumber, Ipv4Header, UdpHeader};
-
-use super::buffer::Packet;
-use super::header::{Headers, Transport};
+use super::{
+    buffer::Packet,
+    header::{Headers, Transport},
+};
 use crate::service::Protocol;
+use etherparse::{IpNumber, Ipv4Header, UdpHeader};
+use std::net::Ipv4Addr;
 
 /// VXLAN and inner Ethernet headers: what precedes the pod's packet in the UDP payload.
 pub const VXLAN_HEADERS: usize = 8 + 14;

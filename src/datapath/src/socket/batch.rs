@@ -2,16 +2,15 @@
 
 #![allow(unsafe_code)]
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
-
-use nix::libc;
-
-use super::Name;
-use super::link::link_address;
+use super::{Name, link::link_address};
 use crate::packet::{Packet, PacketPool};
+use nix::libc;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::Arc,
+};
 
 /// How many packets one call moves.
 const SIZE: usize = 64;

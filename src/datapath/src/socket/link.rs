@@ -2,14 +2,16 @@
 
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
-
-use nix::libc::{self, c_int, c_void, socklen_t};
-use nix::sys::socket::{setsockopt, sockopt};
-
 use super::Outbox;
+use nix::{
+    libc::{self, c_int, c_void, socklen_t},
+    sys::socket::{setsockopt, sockopt},
+};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    sync::Arc,
+};
 
 /// Big enough for a burst of a few thousand small packets.
 const BUFFER: usize = 4 << 20;

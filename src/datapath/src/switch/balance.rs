@@ -1,17 +1,17 @@
 //! Services and the choice of a backend: algorithm, session affinity, backend states, and faults that bend them.
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Instant;
-
-use rand::Rng;
-use rand::rngs::SmallRng;
-
-use super::conntrack::Binding;
-use super::maglev;
-use crate::name::ServiceName;
-use crate::packet::Tuple;
-use crate::service::{Affinity, Algorithm, Backend, BackendState, Frontend, Protocol, Service, ServiceOverride};
+use super::{conntrack::Binding, maglev};
+use crate::{
+    name::ServiceName,
+    packet::Tuple,
+    service::{Affinity, Algorithm, Backend, BackendState, Frontend, Protocol, Service, ServiceOverride},
+};
+use rand::{Rng, rngs::SmallRng};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Instant,
+};
 
 /// A service with what is derived from it.
 #[derive(Debug)]

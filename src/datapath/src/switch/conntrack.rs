@@ -1,14 +1,17 @@
 //! Connection tracking with translation, as one entry per flow found from both directions. It decides nothing: the
 //! switch sets flows up, this table finds, ages and forgets them.
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
-
-use crate::packet::{Headers, Tuple, tcp};
-use crate::policy::{Identity, ProxyPort};
-use crate::service::{Frontend, Protocol};
+use crate::{
+    packet::{Headers, Tuple, tcp},
+    policy::{Identity, ProxyPort},
+    service::{Frontend, Protocol},
+};
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddrV4},
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 /// Cilium's `bpf-ct-timeout-regular-tcp-syn`.
 const TCP_SYN: Duration = Duration::from_secs(60);

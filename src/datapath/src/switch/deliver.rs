@@ -1,19 +1,25 @@
 //! The last steps of a packet: translate, find the way, meet the faults on it, fit the MTU, and go.
 
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
-
-use super::conntrack::{FlowKey, Way};
-use super::topology::{PeerIndex, Way as Route};
-use super::{Delivery, Protection, Refusal, Source, Switch, Target, Transit, direction_of};
-use crate::fault::{MtuSignal, Traffic};
-use crate::flow::{Direction, DropReason, FlowVerdict, Observation};
-use crate::impairment::{Fate, concerns, corrupt};
-use crate::packet::{
-    Headers, IcmpError, Packet, Transport, Tuple, decrement_ttl, fragment, icmp_error, set_destination, set_source,
-    tcp_reset,
+use super::{
+    Delivery, Protection, Refusal, Source, Switch, Target, Transit,
+    conntrack::{FlowKey, Way},
+    direction_of,
+    topology::{PeerIndex, Way as Route},
 };
-use crate::policy::Identity;
+use crate::{
+    fault::{MtuSignal, Traffic},
+    flow::{Direction, DropReason, FlowVerdict, Observation},
+    impairment::{Fate, concerns, corrupt},
+    packet::{
+        Headers, IcmpError, Packet, Transport, Tuple, decrement_ttl, fragment, icmp_error, set_destination, set_source,
+        tcp_reset,
+    },
+    policy::Identity,
+};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 impl Switch {
     /// Translates a packet of a tracked flow and sends it on.

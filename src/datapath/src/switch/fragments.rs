@@ -1,12 +1,15 @@
 //! Ports of fragmented packets: only a packet's first fragment carries them, and the later ones are looked up here
 //! (Cilium's `bpf-fragments-map`).
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
-
-use crate::packet::{Fragment, Headers, Tuple};
-use crate::service::Protocol;
+use crate::{
+    packet::{Fragment, Headers, Tuple},
+    service::Protocol,
+};
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 const LIFETIME: Duration = Duration::from_secs(30);
 

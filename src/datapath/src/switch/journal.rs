@@ -1,9 +1,10 @@
 //! The node's memory of what passed: a bounded ring of flow events, and counters.
 
-use std::collections::VecDeque;
-use std::time::{Instant, SystemTime};
-
 use crate::flow::{Counters, Direction, DropReason, FlowEvent};
+use std::{
+    collections::VecDeque,
+    time::{Instant, SystemTime},
+};
 
 /// An event as it happens, before it has a number and a wall-clock time.
 pub(super) type Entry = FlowEvent;

@@ -1,8 +1,10 @@
 //! Maglev consistent hashing (Eisenbud et al., NSDI 2016, section 3.4): a lookup table in which every backend has
 //! almost the same share, and in which a backend's end moves few of the others' entries.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddrV4;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    net::SocketAddrV4,
+};
 
 fn hash(seed: u64, value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();

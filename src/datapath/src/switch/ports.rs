@@ -1,12 +1,11 @@
 //! What goes into a switch and what comes out.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
-
 use super::topology::PeerIndex;
-use crate::flow::Direction;
-use crate::packet::Packet;
-use crate::policy::Identity;
+use crate::{flow::Direction, packet::Packet, policy::Identity};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 /// Where a packet comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

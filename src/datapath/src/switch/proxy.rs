@@ -1,13 +1,9 @@
 //! Flows that pass through a proxy in the node's namespace: where they were going, and who is behind what the proxy
 //! opens in turn.
 
-use std::net::SocketAddrV4;
-use std::time::Instant;
-
 use super::{ProxiedFlow, Switch, Upstream};
-use crate::packet::Tuple;
-use crate::policy::ProxyPort;
-use crate::service::Protocol;
+use crate::{packet::Tuple, policy::ProxyPort, service::Protocol};
+use std::{net::SocketAddrV4, time::Instant};
 
 impl Switch {
     /// Where a flow that a proxy accepted from `client` was really going.

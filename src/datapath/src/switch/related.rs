@@ -1,10 +1,8 @@
 //! ICMP errors about tracked flows: they follow the flow's translation backwards, outside and inside (RFC 5508).
 
-use std::net::SocketAddrV4;
-
-use super::conntrack::Way;
-use super::{Delivery, Refusal, Switch, Transit};
+use super::{Delivery, Refusal, Switch, Transit, conntrack::Way};
 use crate::packet::{quoted_headers, set_destination, set_source, translate_quote};
+use std::net::SocketAddrV4;
 
 impl Switch {
     /// Passes an ICMP error that is about a tracked flow. `false` if it is about none.

@@ -1,17 +1,19 @@
 //! What a switch is told: pods, peers, services, identities, policy, faults.
 
-use std::net::Ipv4Addr;
-
+use super::{
+    Switch,
+    topology::{Endpoint, PeerIndex},
+};
+use crate::{
+    config::{Peer, PodConfig},
+    fault::{Fault, FaultId, Nodes, Traffic},
+    flow::Direction,
+    impairment::Impairments,
+    policy::{Identity, Policy},
+    service::Service,
+};
 use ipnet::Ipv4Net;
-
-use super::Switch;
-use super::topology::{Endpoint, PeerIndex};
-use crate::config::{Peer, PodConfig};
-use crate::fault::{Fault, FaultId, Nodes, Traffic};
-use crate::flow::Direction;
-use crate::impairment::Impairments;
-use crate::policy::{Identity, Policy};
-use crate::service::Service;
+use std::net::Ipv4Addr;
 
 /// The faults that act in this switch.
 #[derive(Debug, Default)]

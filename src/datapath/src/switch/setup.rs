@@ -1,14 +1,17 @@
 //! Setting up a flow: service translation, policy on both sides, source translation.
 
+use super::{
+    LOOPBACK, Refusal, Source, Switch, TRANSLATED_PORTS, Transit, Upstream,
+    conntrack::{Binding, Flow, FlowKey, Phase},
+    topology::Way as Route,
+};
+use crate::{
+    flow::{Direction, DropReason, FlowVerdict, Observation},
+    packet::{Fragment, Tuple, tcp},
+    policy::{FlowQuery, Identity, ProxyPort, Verdict},
+    service::{NoBackend, Protocol},
+};
 use std::net::{Ipv4Addr, SocketAddrV4};
-
-use super::conntrack::{Binding, Flow, FlowKey, Phase};
-use super::topology::Way as Route;
-use super::{LOOPBACK, Refusal, Source, Switch, TRANSLATED_PORTS, Transit, Upstream};
-use crate::flow::{Direction, DropReason, FlowVerdict, Observation};
-use crate::packet::{Fragment, Tuple, tcp};
-use crate::policy::{FlowQuery, Identity, ProxyPort, Verdict};
-use crate::service::{NoBackend, Protocol};
 
 /// Both ends of a flow as policy sees them.
 struct Ends {

@@ -1,20 +1,22 @@
 //! The switch without sockets: two of them, joined in memory.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
-
+use super::*;
+use crate::{
+    config::{FabricConfig, Peer, PodConfig, PublicKey},
+    fault::{Effect, Fault, FaultId, Impairment, Nodes},
+    flow::FlowVerdict,
+    packet::tcp,
+    policy::{FlowQuery, ProxyPort, Verdict},
+    service::{Affinity, Backend, Frontend, Service},
+};
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
-
-use super::*;
-use crate::config::{FabricConfig, Peer, PodConfig, PublicKey};
-use crate::fault::{Effect, Fault, FaultId, Impairment, Nodes};
-use crate::flow::FlowVerdict;
-use crate::packet::tcp;
-use crate::policy::{FlowQuery, ProxyPort, Verdict};
-use crate::service::{Affinity, Backend, Frontend, Service};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 

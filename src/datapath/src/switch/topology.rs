@@ -1,13 +1,15 @@
 //! Who is where: local endpoints, peers, prefixes and identities, and from them the way to an address.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
-
+use crate::{
+    config::{NodeConfig, Peer},
+    name::EndpointName,
+    policy::Identity,
+};
 use ipnet::Ipv4Net;
-
-use crate::config::{NodeConfig, Peer};
-use crate::name::EndpointName;
-use crate::policy::Identity;
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::Ipv4Addr,
+};
 
 /// Index of a peer in the list last given to the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,11 +1,11 @@
 //! Which of the packets that arrive at a node are its switch's, and not its kernel's.
 
-use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
-
 use super::{Switch, TRANSLATED_PORTS};
-use crate::packet::{Headers, Transport};
-use crate::service::Protocol;
+use crate::{
+    packet::{Headers, Transport},
+    service::Protocol,
+};
+use std::{net::Ipv4Addr, ops::RangeInclusive};
 
 impl Switch {
     /// Whether the stack of this node must not see a packet that arrives on `eth0`: it is for a pod, for a NodePort or

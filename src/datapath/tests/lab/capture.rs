@@ -1,11 +1,14 @@
 //! What crosses a device: an AF_PACKET socket as a capture agent has one.
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-
 use meshproof_datapath::netns::Namespace;
-use nix::libc;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, setsockopt, socket, sockopt};
+use nix::{
+    libc,
+    sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, setsockopt, socket, sockopt},
+};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 /// A running capture. The kernel queues the frames until they are taken.
 pub struct Capture {

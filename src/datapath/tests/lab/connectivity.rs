@@ -1,12 +1,14 @@
 //! Pods and nodes reach each other, on every kind of path, with their own addresses.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
-
+use crate::{
+    fixture::{APPS_1, INFRA_1, INFRA_2, Lab, PORT, Shape, wait},
+    probe::{self, ask_tcp, ask_udp, connect, echo, greeting, ping},
+};
 use meshproof_datapath::{Encryption, HostConfig, Routing};
-
-use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, PORT, Shape, wait};
-use crate::probe::{self, ask_tcp, ask_udp, connect, echo, greeting, ping};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 pub const CASES: &[(&str, fn())] = &[
     ("connectivity::pods_reach_pods", pods_reach_pods),

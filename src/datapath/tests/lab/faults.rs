@@ -1,16 +1,18 @@
 //! Every fault has its effect, only where it should, and heals.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant};
-
+use crate::{
+    fixture::{APPS_1, INFRA_1, INFRA_2, Lab, PORT, eventually, wait},
+    probe::{ask_tcp, ask_udp, connect, echo, greeting, is_silence, ping, udp},
+};
 use meshproof_datapath::{
     Backend, Checksum, Direction, DropReason, Effect, Fault, FaultId, Frontend, Impairment, Nodes, Protocol, Service,
     ServiceOverride,
 };
-
-use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, PORT, eventually, wait};
-use crate::probe::{ask_tcp, ask_udp, connect, echo, greeting, is_silence, ping, udp};
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, Instant},
+};
 
 pub const CASES: &[(&str, fn())] = &[
     ("faults::a_blackhole_one_way", blackhole_one_way),

@@ -1,17 +1,17 @@
 //! Three nodes in two clusters with two pods each, and servers in them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::OnceLock;
-use std::time::Duration;
-
+use crate::probe;
 use ipnet::Ipv4Net;
 use meshproof_datapath::{
     Encryption, Fabric, FabricConfig, Identity, LinkProfile, NodeConfig, NodeHandle, NodeName, PodConfig, PodNet,
     Routing,
 };
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::OnceLock,
+    time::Duration,
+};
 use tokio::runtime::Runtime;
-
-use crate::probe;
 
 /// TCP and UDP port of every server.
 pub const PORT: u16 = 8080;

@@ -13,10 +13,9 @@ mod service;
 mod tunnel;
 mod victim;
 
-use std::process::ExitCode;
-
 use libtest_mimic::{Arguments, Trial};
 use meshproof_datapath::netns::{self, Isolation};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if let Some(end) = victim::requested() {

@@ -1,13 +1,15 @@
 //! Path MTU: what fits, what is told, what vanishes.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd;
-
+use crate::{
+    fixture::{APPS_1, INFRA_1, Lab, Shape},
+    probe::{self, connect, echo, greeting, is_silence, udp},
+};
 use meshproof_datapath::{Effect, Encryption, Fault, Impairment, MtuSignal, Nodes, Routing};
-
-use crate::fixture::{APPS_1, INFRA_1, Lab, Shape};
-use crate::probe::{self, connect, echo, greeting, is_silence, udp};
+use std::{
+    io::ErrorKind,
+    net::{SocketAddrV4, UdpSocket},
+    os::fd::AsRawFd,
+};
 
 pub const CASES: &[(&str, fn())] = &[
     ("mtu::the_largest_datagram_is_the_routes_mtu", the_largest_datagram),

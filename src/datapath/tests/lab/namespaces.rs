@@ -1,11 +1,10 @@
 //! Namespaces: processes start inside, and nothing stays behind.
 
-use std::process::{Command, Stdio};
-
-use meshproof_datapath::netns::Namespace;
-use meshproof_datapath::{Fabric, FabricConfig, FabricError, Node, NodeConfig, NodeError, PodConfig, PodError, PodNet};
-
 use crate::fixture::{INFRA_1, Lab, wait};
+use meshproof_datapath::{
+    Fabric, FabricConfig, FabricError, Node, NodeConfig, NodeError, PodConfig, PodError, PodNet, netns::Namespace,
+};
+use std::process::{Command, Stdio};
 
 pub const CASES: &[(&str, fn())] = &[
     ("namespaces::a_process_starts_inside", a_process_starts_inside),

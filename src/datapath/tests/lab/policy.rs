@@ -1,18 +1,19 @@
 //! Policy at the hook point: denied flows vanish, redirected ones go through a proxy that speaks for its client.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
-
-use meshproof_datapath::netns::Namespace;
-use meshproof_datapath::switch::Upstream;
+use crate::{
+    fixture::{APPS_1, INFRA_1, INFRA_2, Lab, eventually, wait},
+    probe::{ask_tcp, ask_udp, connect as open, greeting, is_silence, ping},
+};
 use meshproof_datapath::{
     Direction, DropReason, FlowQuery, FlowVerdict, NodeHandle, Observation, Policy, Protocol, ProxyPort, Verdict,
+    netns::Namespace, switch::Upstream,
 };
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, socket};
-
-use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, eventually, wait};
-use crate::probe::{ask_tcp, ask_udp, connect as open, greeting, is_silence, ping};
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+};
 
 pub const CASES: &[(&str, fn())] = &[
     ("policy::a_denied_flow_vanishes_on_either_side", denied),

@@ -1,16 +1,20 @@
 //! Clients and servers on plain sockets inside namespaces.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
-
 use etherparse::PacketBuilder;
 use meshproof_datapath::netns::Namespace;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket, sockopt,
+use nix::sys::{
+    socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket,
+        sockopt,
+    },
+    time::{TimeVal, TimeValLike},
 };
-use nix::sys::time::{TimeVal, TimeValLike};
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
 
 /// Long enough for any path of these tests; what takes longer has been dropped.
 pub const PATIENCE: Duration = Duration::from_millis(600);

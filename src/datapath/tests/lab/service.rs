@@ -1,15 +1,17 @@
 //! Services: cluster IPs, NodePorts, choice of backends, refusal, and flows that stay where they are.
 
-use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4};
-
+use crate::{
+    fixture::{APPS_1, INFRA_1, INFRA_2, Lab, PORT, wait},
+    probe::{self, ask_tcp, ask_udp, connect, echo, greeting, ping},
+};
 use meshproof_datapath::{
     Affinity, Algorithm, Backend, BackendState, DropReason, Frontend, HostConfig, NoBackend, Protocol, Service,
 };
-
-use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, PORT, wait};
-use crate::probe::{self, ask_tcp, ask_udp, connect, echo, greeting, ping};
+use std::{
+    collections::BTreeSet,
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 pub const CASES: &[(&str, fn())] = &[
     ("service::every_backend_answers_over_tcp_and_udp", every_backend_answers),

@@ -1,13 +1,15 @@
 //! What the wire shows: ciphertext and counters with encryption, the pods' bytes without.
 
-use std::net::Ipv4Addr;
-use std::time::{Duration, SystemTime};
-
+use crate::{
+    capture::Capture,
+    fixture::{APPS_1, INFRA_1, INFRA_2, Lab, Shape},
+    probe::{ask_tcp, ask_udp, is_silence, ping, udp},
+};
 use meshproof_datapath::{DropReason, Encryption, Fault, Nodes, Protocol, Traffic};
-
-use crate::capture::Capture;
-use crate::fixture::{APPS_1, INFRA_1, INFRA_2, Lab, Shape};
-use crate::probe::{ask_tcp, ask_udp, is_silence, ping, udp};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, SystemTime},
+};
 
 pub const CASES: &[(&str, fn())] = &[
     ("tunnel::the_wire_shows_only_wireguard", only_wireguard),

@@ -1,14 +1,16 @@
 //! However the engine ends, nothing of it stays: this binary starts itself again as a lab and does away with it.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-
-use meshproof_datapath::netns::{self, Isolation};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use crate::fixture::{INFRA_1, Lab, eventually};
+use meshproof_datapath::netns::{self, Isolation};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
+};
 
 pub const CASES: &[(&str, fn())] = &[
     ("ending::killed_from_outside_nothing_stays", killed_from_outside),

@@ -1,10 +1,8 @@
 //! What pods are given, and whether their namespace's Pod Security Standard lets them in.
 
-use meshproof_apiserver::resource::names::NAMESPACES;
-use meshproof_apiserver::{Admission, AdmissionRequest, ApiError, Operation};
-use serde_json::{Value, json};
-
 use super::security::{Level, violations};
+use meshproof_apiserver::{Admission, AdmissionRequest, ApiError, Operation, resource::names::NAMESPACES};
+use serde_json::{Value, json};
 
 /// Taints that every pod tolerates for a while (plugin DefaultTolerationSeconds).
 const TOLERATED: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];

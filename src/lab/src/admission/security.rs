@@ -158,9 +158,8 @@ fn container_violations(level: Level, pod: &Value, container: &Value, found: &mu
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     fn restricted() -> Value {
         json!({

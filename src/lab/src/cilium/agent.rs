@@ -1,23 +1,30 @@
 //! Cilium's agent on one node: writes the node's CiliumNode, CiliumEndpoints and CiliumIdentities and runs the health
 //! daemon. Without it on a node, nothing of that happens there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
-
-use meshproof_apiserver::resource::names::{NODES, PODS};
-use meshproof_apiserver::{DeleteOptions, ListOptions, Object, Store};
-use meshproof_datapath::{Direction, Effect, Fault, Identity, Impairment, PodConfig};
+use super::{
+    health::{self, Findings},
+    object::{Endpoint, cilium_identity, cilium_node, label_list},
+    view::{NodeSource, NodeView},
+};
+use crate::{
+    crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
+    fault::Fault,
+    health::http_endpoint,
+    state::{LabState, PodNetwork, PodState},
+    sync::lock,
+    system::SystemContainer,
+};
+use meshproof_apiserver::{
+    DeleteOptions, ListOptions, Object, Store,
+    resource::names::{NODES, PODS},
+};
+use meshproof_datapath::{Direction, Effect, Fault as DatapathFault, Identity, Impairment, PodConfig};
 use serde_json::Value;
-
-use super::health::{self, Findings};
-use super::object::{Endpoint, cilium_identity, cilium_node, label_list};
-use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
-use super::view::{NodeSource, NodeView};
-use crate::fault::failover::AGENT_RESTART_DROPS;
-use crate::health::http_endpoint;
-use crate::state::{LabState, PodNetwork, PodState};
-use crate::system::SystemContainer;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
 
 /// The identity of health endpoints (`reserved:health`).
 pub(super) const HEALTH_IDENTITY: Identity = Identity(4);
@@ -40,11 +47,11 @@ pub(super) struct Agent {
 impl Agents {
     /// The agent on that node, while it runs.
     pub(super) fn of(&self, node: &str) -> Option<Arc<Agent>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+        lock(&self.0).get(node).cloned()
     }
 
     fn set(&self, node: &str, agent: Option<Arc<Agent>>) {
-        let mut agents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = lock(&self.0);
         match agent {
             Some(agent) => agents.insert(node.to_owned(), agent),
             None => agents.remove(node),
@@ -73,7 +80,7 @@ impl Agents {
 impl Agent {
     /// The number of an endpoint on this node: scattered, unique, and the same as long as the agent runs.
     pub(super) fn endpoint_id(&self, key: &str) -> u16 {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = lock(&self.ids);
         if let Some(id) = ids.get(key) {
             return *id;
         }
@@ -114,7 +121,7 @@ impl Agent {
                 ));
             }
         }
-        if container.lab.faults.is_active(AGENT_RESTART_DROPS) {
+        if container.lab.faults.is_active(Fault::AgentRestartDrops) {
             drop_for_a_moment(container);
         }
         let nodes = known_nodes(&container.lab, container.cluster.name(), node.name());
@@ -277,7 +284,7 @@ pub(super) fn known_nodes(lab: &LabState, cluster: &str, own: &str) -> Vec<NodeV
 const CUT: Duration = Duration::from_millis(600);
 
 fn drop_for_a_moment(container: &SystemContainer) {
-    let fault = |pod: &PodState| Fault::Endpoint {
+    let fault = |pod: &PodState| DatapathFault::Endpoint {
         address: pod.address,
         direction: Direction::Egress,
         impairment: Impairment::all(Effect::Drop),

@@ -9,13 +9,13 @@ use std::sync::Arc;
 pub(super) use answer::Answer;
 pub(super) use line::{Format, Line, UsageError};
 
-use super::agent::Agent;
-use super::gather::Gatherer;
-use super::module::CiliumModule;
-use super::output::{
-    VERSION, address, encryption, endpoint, health, metrics, node, policy, service, status, status_text,
+use super::{
+    agent::Agent,
+    gather::Gatherer,
+    output::{VERSION, address, encryption, endpoint, health, metrics, node, policy, service, status, status_text},
+    pods::CiliumPods,
+    troubleshoot,
 };
-use super::troubleshoot;
 use crate::system::SystemContainer;
 use serde_json::json;
 
@@ -29,7 +29,7 @@ pub(super) fn kernel_version() -> String {
 const ENVOY: &str = "1.34.10";
 
 /// Runs a command; none if the image has no such executable.
-pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
+pub(super) async fn answer(pods: &CiliumPods, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
     let (program, arguments) = argv.split_first()?;
     let program = program.rsplit('/').next()?;
     if !matches!(
@@ -41,13 +41,13 @@ pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, a
     if program == "cilium-envoy" {
         return Some(envoy(arguments));
     }
-    let Some(agent) = module.agents.of(container.node.name()) else {
+    let Some(agent) = pods.agents.of(container.node.name()) else {
         let message = "Error: Cannot get status: Get \"http://localhost/v1/healthz\": dial unix /var/run/cilium/cilium.sock: \
                        connect: no such file or directory\nIs the agent running?\n";
         return Some(Answer::failed(message));
     };
     let gatherer = Gatherer {
-        module,
+        pods,
         container,
         agent: &agent,
     };
@@ -83,9 +83,7 @@ async fn cilium_dbg(
         }
         ["troubleshoot", "clustermesh", ..] => {
             line.only(&["include-local"])?;
-            return Ok(Answer::text(
-                troubleshoot::clustermesh(gatherer.module, container).await,
-            ));
+            return Ok(Answer::text(troubleshoot::clustermesh(gatherer.pods, container).await));
         }
         _ => {}
     }

@@ -1,9 +1,8 @@
 //! ConfigMap `cilium-config`: what the lab's topology says, and for everything else the values of the Helm chart of Cilium
 //! 1.18.3 as recorded.
 
-use serde_json::{Map, Value, json};
-
 use crate::topology::{ClusterSpec, EncryptionMode, RoutingMode, Topology};
+use serde_json::{Map, Value, json};
 
 /// What does not depend on the topology.
 const CHART: [(&str, &str); 142] = [

@@ -1,17 +1,20 @@
 //! Cilium's health daemon: real probes from the node's network namespace to every node's own address and health
 //! endpoint, on its own slow schedule. So what it says is old: judge by `lastProbed`.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
-
-use meshproof_datapath::netns::Namespace;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
-use tokio::time::{Instant, timeout};
-
 use super::view::{HealthReport, NodeHealth, NodeView, PathHealth};
+use crate::sync::{read, write};
+use meshproof_datapath::netns::Namespace;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    sync::{Arc, RwLock},
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    time::{Instant, timeout},
+};
 
 /// Where nodes and health endpoints answer (`cluster-health-port`).
 pub(super) const PORT: u16 = 4240;
@@ -29,11 +32,11 @@ pub(super) struct Findings(Arc<RwLock<HealthReport>>);
 
 impl Findings {
     pub(super) fn report(&self) -> HealthReport {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.0).clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut HealthReport)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut write(&self.0));
     }
 }
 

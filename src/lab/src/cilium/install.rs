@@ -4,10 +4,12 @@ mod certificate;
 mod secret;
 mod workload;
 
+use super::config;
+use crate::{
+    crd,
+    topology::{CILIUM_VERSION, ClusterSpec, Topology},
+};
 use serde_json::{Value, json};
-
-use super::{config, resource};
-use crate::topology::{CILIUM_VERSION, ClusterSpec, Topology};
 
 /// The namespace of everything.
 pub const NAMESPACE: &str = "kube-system";
@@ -18,7 +20,7 @@ pub(super) fn image(name: &str) -> String {
 
 /// Every object of the chart for one cluster.
 pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> {
-    let mut objects = resource::definitions();
+    let mut objects = crd::definitions();
     objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cilium-secrets"}}));
     for name in ["cilium", "cilium-operator", "clustermesh-apiserver", "hubble-relay"] {
         objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(name, json!({}))}));
@@ -68,9 +70,8 @@ fn relay_config(cluster: &ClusterSpec) -> String {
 
 #[cfg(test)]
 mod tests {
-    use meshproof_apiserver::{Resource, Store};
-
     use super::*;
+    use meshproof_apiserver::{Resource, Store};
 
     #[test]
     fn the_api_server_takes_every_object() {

@@ -1,33 +1,37 @@
 //! Commands in the containers of the clustermesh-apiserver pod.
 
+use super::{
+    command::{Answer, Format, Line, UsageError},
+    output::{
+        VERSION,
+        remote::{Observer, cluster, kvstoremesh_text},
+    },
+    pods::CiliumPods,
+    troubleshoot,
+    view::{RemotePhase, RemoteView},
+};
+use crate::{
+    mesh::{LinkPhase, MeshPod},
+    system::SystemContainer,
+};
+use serde_json::Value;
 use std::time::SystemTime;
 
-use serde_json::Value;
-
-use super::command::{Answer, Format, Line, UsageError};
-use super::module::CiliumModule;
-use super::output::VERSION;
-use super::output::remote::{Observer, cluster, kvstoremesh_text};
-use super::troubleshoot;
-use super::view::{RemotePhase, RemoteView};
-use crate::mesh::{LinkPhase, MeshPod};
-use crate::system::SystemContainer;
-
 /// Runs a command; none if the image has no such executable.
-pub(super) async fn answer(module: &CiliumModule, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
+pub(super) async fn answer(pods: &CiliumPods, container: &SystemContainer, argv: &[String]) -> Option<Answer> {
     let (program, arguments) = argv.split_first()?;
     let program = program.rsplit('/').next()?;
     if program != "clustermesh-apiserver" {
         return None;
     }
     Some(
-        run(module, container, arguments)
+        run(pods, container, arguments)
             .await
             .unwrap_or_else(|error| error.answer(program)),
     )
 }
 
-async fn run(module: &CiliumModule, container: &SystemContainer, arguments: &[String]) -> Result<Answer, UsageError> {
+async fn run(pods: &CiliumPods, container: &SystemContainer, arguments: &[String]) -> Result<Answer, UsageError> {
     let line = Line::parse(arguments)?;
     let words: Vec<_> = line.words().collect();
     match words.as_slice() {
@@ -36,14 +40,14 @@ async fn run(module: &CiliumModule, container: &SystemContainer, arguments: &[St
             line.only(&["output", "verbose"])?;
             let format = line.format("output")?;
             let pod = (container.name == "kvstoremesh")
-                .then(|| module.mesh.pod(container.cluster.name(), container.pod.name()))
+                .then(|| pods.mesh.pod(container.cluster.name(), container.pod.name()))
                 .flatten();
             let Some(pod) = pod else {
                 let message = "Error: cannot connect to KVStoreMesh: dial unix /var/run/cilium/kvstoremesh.sock: connect: no \
                                such file or directory\n";
                 return Ok(Answer::failed(message));
             };
-            let remotes = remotes(module, container, &pod);
+            let remotes = remotes(pods, container, &pod);
             Ok(match format {
                 Format::Json => {
                     let all: Vec<_> = remotes
@@ -57,16 +61,16 @@ async fn run(module: &CiliumModule, container: &SystemContainer, arguments: &[St
         }
         ["kvstoremesh-dbg", "troubleshoot", ..] => {
             line.only(&[])?;
-            Ok(Answer::text(troubleshoot::kvstoremesh(module, container).await))
+            Ok(Answer::text(troubleshoot::kvstoremesh(pods, container).await))
         }
         _ => Err(UsageError::unknown_command(&words)),
     }
 }
 
 /// The other clusters as this pod's KVStoreMesh sees them: late, but by itself.
-pub(super) fn remotes(module: &CiliumModule, container: &SystemContainer, pod: &MeshPod) -> Vec<RemoteView> {
+pub(super) fn remotes(pods: &CiliumPods, container: &SystemContainer, pod: &MeshPod) -> Vec<RemoteView> {
     let remotes = pod.remotes().iter().map(|(name, remote)| {
-        let link = module.mesh.link(pod, name);
+        let link = pods.mesh.link(pod, name);
         RemoteView {
             name: name.clone(),
             phase: match link.phase {
@@ -76,17 +80,17 @@ pub(super) fn remotes(module: &CiliumModule, container: &SystemContainer, pod: &
             counts: remote.cache.counts(),
             failures: link.failures,
             last_failure: link.last_failure,
-            etcd_id: other_etcd(module, container, name),
+            etcd_id: other_etcd(pods, container, name),
         }
     });
     remotes.collect()
 }
 
-fn other_etcd(module: &CiliumModule, container: &SystemContainer, other: &str) -> u64 {
+fn other_etcd(pods: &CiliumPods, container: &SystemContainer, other: &str) -> u64 {
     let serving = container
         .lab
         .cluster(other)
-        .map(|cluster| module.mesh.serving(cluster.name()))
+        .map(|cluster| pods.mesh.serving(cluster.name()))
         .unwrap_or_default();
     serving.first().map(|pod| pod.etcd_id()).unwrap_or_default()
 }

@@ -1,25 +1,20 @@
-//! Cilium as a part of the lab: its objects, images, background work and faults.
+//! Cilium as a part of the lab: its objects, images, and background work.
 
-use std::sync::Arc;
-
+use super::{command, install, mesh_command, operator, pods::CiliumPods};
+use crate::{
+    mesh::{self},
+    state::{ClusterState, LabState},
+    system::{SystemContainer, SystemImage, SystemModule},
+};
 use async_trait::async_trait;
 use meshproof_apiserver::{Exec, ExitStatus};
 use serde_json::Value;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-use super::agent::Agents;
-use super::{command, install, mesh_command, operator};
-use crate::fault::FaultSpec;
-use crate::mesh::{self, MeshPods};
-use crate::state::{ClusterState, LabState};
-use crate::system::{SystemContainer, SystemImage, SystemModule};
 
 /// Cilium and the cluster mesh in every cluster.
 #[derive(Clone, Default)]
-pub struct CiliumModule {
-    pub(super) agents: Agents,
-    pub(super) mesh: MeshPods,
-}
+pub struct CiliumModule(CiliumPods);
 
 #[async_trait]
 impl SystemModule for CiliumModule {
@@ -35,7 +30,7 @@ impl SystemModule for CiliumModule {
         let image = |kind| -> Arc<dyn SystemImage> {
             Arc::new(Image {
                 kind,
-                module: self.clone(),
+                pods: self.0.clone(),
             })
         };
         vec![
@@ -48,13 +43,9 @@ impl SystemModule for CiliumModule {
 
     async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {
         let follow = lab.clusters.iter().map(|cluster| {
-            mesh::agents::follow(Arc::clone(&lab), Arc::clone(cluster), self.mesh.clone(), stop.clone())
+            mesh::agents::follow(Arc::clone(&lab), Arc::clone(cluster), self.0.mesh.clone(), stop.clone())
         });
         futures::future::join_all(follow).await;
-    }
-
-    fn faults(&self) -> Vec<FaultSpec> {
-        mesh::faults()
     }
 }
 
@@ -68,7 +59,7 @@ enum Kind {
 
 struct Image {
     kind: Kind,
-    module: CiliumModule,
+    pods: CiliumPods,
 }
 
 impl Image {
@@ -90,11 +81,11 @@ impl SystemImage for Image {
 
     async fn run(&self, container: SystemContainer) -> i32 {
         match (self.kind, container.name.as_str()) {
-            (Kind::Agent, _) => self.module.agents.run(&container).await,
+            (Kind::Agent, _) => self.pods.agents.run(&container).await,
             (Kind::Operator, _) => operator::run(&container).await,
-            (Kind::MeshApiserver, "etcd") => self.module.mesh.run_etcd(&container).await,
-            (Kind::MeshApiserver, "kvstoremesh") => self.module.mesh.run_kvstoremesh(&container).await,
-            (Kind::MeshApiserver, _) => self.module.mesh.run_apiserver(&container).await,
+            (Kind::MeshApiserver, "etcd") => self.pods.mesh.run_etcd(&container).await,
+            (Kind::MeshApiserver, "kvstoremesh") => self.pods.mesh.run_kvstoremesh(&container).await,
+            (Kind::MeshApiserver, _) => self.pods.mesh.run_apiserver(&container).await,
             (Kind::Relay, _) => {
                 container.stop.cancelled().await;
                 0
@@ -104,13 +95,13 @@ impl SystemImage for Image {
 
     async fn exec(&self, container: SystemContainer, exec: Exec) -> ExitStatus {
         let answer = match self.kind {
-            Kind::Agent => command::answer(&self.module, &container, &exec.argv).await,
-            Kind::MeshApiserver => mesh_command::answer(&self.module, &container, &exec.argv).await,
+            Kind::Agent => command::answer(&self.pods, &container, &exec.argv).await,
+            Kind::MeshApiserver => mesh_command::answer(&self.pods, &container, &exec.argv).await,
             Kind::Operator | Kind::Relay => None,
         };
         match answer {
             Some(answer) => answer.deliver(exec).await,
-            None => crate::kubelet::exec::not_found(exec).await,
+            None => crate::system::not_found(exec).await,
         }
     }
 }

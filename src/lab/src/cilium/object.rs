@@ -1,12 +1,12 @@
 //! The objects that agents write: CiliumNode, CiliumEndpoint, CiliumIdentity. Pure.
 
-use std::net::Ipv4Addr;
-
+use crate::{
+    identity::SecurityLabels,
+    topology::{EncryptionMode, NodeSpec},
+};
 use meshproof_apiserver::Object;
 use serde_json::{Map, Value, json};
-
-use crate::identity::SecurityLabels;
-use crate::topology::{EncryptionMode, NodeSpec};
+use std::net::Ipv4Addr;
 
 /// What Cilium calls the key of WireGuard (`wgKey` in `pkg/wireguard/types`).
 pub(super) const WIREGUARD_KEY: u8 = 255;
@@ -98,18 +98,6 @@ pub(super) fn external_identifiers(namespace: &str, name: &str, uid: &str) -> Va
         "k8s-pod-name": name,
         "pod-name": format!("{namespace}/{name}"),
     })
-}
-
-/// Named container ports: name, protocol, number.
-pub(crate) fn named_ports(pod: &Value) -> Vec<(String, String, u16)> {
-    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-    let ports = containers.flat_map(|container| container["ports"].as_array().into_iter().flatten());
-    let named = ports.filter_map(|port| {
-        let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
-        let number = port["containerPort"].as_u64()?.try_into().ok()?;
-        Some((port["name"].as_str()?.to_owned(), protocol, number))
-    });
-    named.collect()
 }
 
 pub(super) fn cilium_identity(identity: u32, labels: &SecurityLabels) -> Value {

@@ -1,12 +1,11 @@
 //! Cilium's operator: removes identities that no endpoint has had for long.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
+use crate::{
+    crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
+    system::SystemContainer,
+};
 use meshproof_apiserver::{DeleteOptions, ListOptions};
-
-use super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES};
-use crate::system::SystemContainer;
+use std::{collections::BTreeSet, time::Duration};
 
 /// `identity-gc-interval`. An identity must be unused in two rounds, which stands for `identity-heartbeat-timeout` (30m).
 const INTERVAL: Duration = Duration::from_secs(15 * 60);

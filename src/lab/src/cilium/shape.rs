@@ -9,11 +9,12 @@ mod extract;
 mod fixture;
 mod outputs;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
-use std::path::PathBuf;
-
 use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    path::PathBuf,
+};
 
 /// Paths with their types: `clusters[].num-nodes` to `integer`.
 type Shape = BTreeMap<String, BTreeSet<&'static str>>;

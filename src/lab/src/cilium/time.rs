@@ -1,8 +1,7 @@
 //! Points in time and durations as Cilium (Go) prints them.
 
-use std::time::{Duration, SystemTime};
-
 use jiff::Timestamp;
+use std::time::{Duration, SystemTime};
 
 /// What Go prints for a time that never was.
 pub const NEVER: &str = "0001-01-01T00:00:00.000Z";

@@ -1,18 +1,15 @@
 //! `cilium-dbg troubleshoot clustermesh` and `kvstoremesh-dbg troubleshoot`: connections made for the question. The agents' go
 //! to the etcd of their own cluster, as the real ones' do with KVStoreMesh; KVStoreMesh's go to the others'.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, SystemTime};
-
+use super::pods::CiliumPods;
+use crate::{fault::Fault, mesh::ETCD_PORT, state::ClusterState, system::SystemContainer};
 use jiff::Timestamp;
 use meshproof_apiserver::resource::names::SERVICES;
-use tokio::net::TcpSocket;
-use tokio::time::timeout;
-
-use super::module::CiliumModule;
-use crate::mesh::{ETCD_PORT, MeshFault};
-use crate::state::ClusterState;
-use crate::system::SystemContainer;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::{Duration, SystemTime},
+};
+use tokio::{net::TcpSocket, time::timeout};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -38,7 +35,7 @@ struct Connection {
 }
 
 /// In an agent.
-pub(super) async fn clustermesh(module: &CiliumModule, container: &SystemContainer) -> String {
+pub(super) async fn clustermesh(pods: &CiliumPods, container: &SystemContainer) -> String {
     let cluster = &container.cluster;
     let service = cluster
         .store
@@ -50,26 +47,27 @@ pub(super) async fn clustermesh(module: &CiliumModule, container: &SystemContain
         client: format!("local-{}", cluster.name()),
         until: container.lab.started + VALID,
         untrusted: None,
-        etcd: module.mesh.serving(cluster.name()).first().map(|pod| pod.etcd_id()),
+        etcd: pods.mesh.serving(cluster.name()).first().map(|pod| pod.etcd_id()),
     };
     all(container, connection).await
 }
 
 /// In a KVStoreMesh.
-pub(super) async fn kvstoremesh(module: &CiliumModule, container: &SystemContainer) -> String {
+pub(super) async fn kvstoremesh(pods: &CiliumPods, container: &SystemContainer) -> String {
     let (lab, own) = (&container.lab, container.cluster.name());
-    let is = |fault: MeshFault| fault.concerns_follower(lab, own);
+    let acts = |fault| lab.acts_in(fault, own);
     let connection = |other: &ClusterState| Connection {
         host: format!("{}.mesh.cilium.io", other.name()),
         address: crate::mesh::etcd_address(other, container.address),
         client: format!("remote-{own}"),
-        until: match is(MeshFault::CertificateExpiring) {
-            true => SystemTime::now() + LITTLE,
-            false => lab.started + VALID,
+        until: if acts(Fault::MeshCertificateExpiring) {
+            SystemTime::now() + LITTLE
+        } else {
+            lab.started + VALID
         },
-        untrusted: is(MeshFault::CertificateUntrusted)
+        untrusted: acts(Fault::MeshCertificateUntrusted)
             .then_some("tls: failed to verify certificate: x509: certificate signed by unknown authority"),
-        etcd: module.mesh.serving(other.name()).first().map(|pod| pod.etcd_id()),
+        etcd: pods.mesh.serving(other.name()).first().map(|pod| pod.etcd_id()),
     };
     all(container, connection).await
 }

@@ -1,13 +1,23 @@
 //! What an agent knows, as plain data: the only input of everything that its commands print.
 
-use std::net::Ipv4Addr;
-use std::time::{Duration, SystemTime};
-
-use ipnet::Ipv4Net;
-use meshproof_datapath::{BackendState, Counters, FlowEvent, PeerStatus, Protocol};
-use serde_json::Value;
-
 use crate::topology::RoutingMode;
+use ipnet::Ipv4Net;
+use meshproof_datapath::{Counters, FlowEvent, PeerStatus};
+use serde_json::Value;
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, SystemTime},
+};
+
+mod endpoint;
+mod health;
+mod remote;
+mod service;
+
+pub use endpoint::{EndpointKind, EndpointPolicy, EndpointView, PolicyEnabled};
+pub use health::{HealthReport, NodeHealth, PathHealth};
+pub use remote::{RemotePhase, RemoteView};
+pub use service::{BackendView, ServiceView};
 
 /// Everything that one agent knows.
 #[derive(Clone, Debug)]
@@ -127,123 +137,6 @@ pub enum EncryptionView {
     },
 }
 
-/// A local endpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EndpointView {
-    /// Its number on the node.
-    pub id: u16,
-    /// What it is.
-    pub kind: EndpointKind,
-    /// Its security identity.
-    pub identity: u32,
-    /// The identity's labels, with sources.
-    pub labels: Vec<String>,
-    /// Labels that are no part of the identity.
-    pub derived: Vec<String>,
-    /// Its address; none for the host's.
-    pub address: Option<Ipv4Addr>,
-    /// Named ports of its containers: name, protocol, number.
-    pub named_ports: Vec<(String, String, u16)>,
-    /// When it was made.
-    pub created: SystemTime,
-    /// The policy that its data path enforces.
-    pub policy: EndpointPolicy,
-}
-
-/// What an endpoint is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndpointKind {
-    /// A pod.
-    Pod {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-        /// Its uid.
-        uid: String,
-        /// What made it, such as ("echo", "Deployment").
-        workload: Option<(String, String)>,
-    },
-    /// The node itself.
-    Host,
-    /// The health endpoint.
-    Health,
-}
-
-/// Whether and since which revision a policy is enforced at an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointPolicy {
-    /// The revision that the data path has realised.
-    pub revision: u64,
-    /// Which directions are enforced.
-    pub enabled: PolicyEnabled,
-}
-
-/// Directions in which a policy selects an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PolicyEnabled {
-    /// None.
-    None,
-    /// Ingress only.
-    Ingress,
-    /// Egress only.
-    Egress,
-    /// Both.
-    Both,
-}
-
-impl PolicyEnabled {
-    /// As commands print it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PolicyEnabled::None => "none",
-            PolicyEnabled::Ingress => "ingress",
-            PolicyEnabled::Egress => "egress",
-            PolicyEnabled::Both => "both",
-        }
-    }
-}
-
-/// A frontend with its backends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServiceView {
-    /// Its number, from 1.
-    pub id: u32,
-    /// Namespace of the Kubernetes Service.
-    pub namespace: String,
-    /// Name of the Kubernetes Service.
-    pub name: String,
-    /// `ClusterIP`, `NodePort`, ...
-    pub kind: &'static str,
-    /// Address; 0.0.0.0 for node ports.
-    pub address: Ipv4Addr,
-    /// Port.
-    pub port: u16,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// External traffic policy, where it matters.
-    pub external_policy: &'static str,
-    /// Internal traffic policy.
-    pub internal_policy: &'static str,
-    /// Who answers.
-    pub backends: Vec<BackendView>,
-}
-
-/// A backend.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BackendView {
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Its port.
-    pub port: u16,
-    /// Its state.
-    pub state: BackendState,
-    /// The node, if it is one of this cluster.
-    pub node: Option<String>,
-    /// The node's zone, if it has one.
-    pub zone: Option<String>,
-}
-
 /// An address and what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddressView {
@@ -257,84 +150,6 @@ pub struct AddressView {
     pub encrypted: bool,
     /// Namespace, name and source of a pod.
     pub pod: Option<(String, String, &'static str)>,
-}
-
-/// Another cluster, as agents or KVStoreMesh see it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RemoteView {
-    /// Its name.
-    pub name: String,
-    /// How the connection is.
-    pub phase: RemotePhase,
-    /// Nodes, endpoints, identities, shared services.
-    pub counts: crate::mesh::Counts,
-    /// How often the connection was found broken.
-    pub failures: u64,
-    /// When last.
-    pub last_failure: Option<SystemTime>,
-    /// Stands for etcd's cluster id in texts.
-    pub etcd_id: u64,
-}
-
-/// How the connection to another cluster is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RemotePhase {
-    /// Never established, or broken.
-    Waiting,
-    /// Connected, but the other's configuration has not been read.
-    Unconfigured,
-    /// Connected and configured, but services are still being read.
-    Syncing {
-        /// The other's id.
-        cluster_id: u8,
-    },
-    /// All is well.
-    Ready {
-        /// The other's id.
-        cluster_id: u8,
-    },
-}
-
-/// What the health daemon found out.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HealthReport {
-    /// When the last round of probes began.
-    pub timestamp: Option<SystemTime>,
-    /// The time between two rounds.
-    pub interval: Duration,
-    /// One entry a node.
-    pub nodes: Vec<NodeHealth>,
-}
-
-/// What is known about the way to one node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeHealth {
-    /// `cluster/name`.
-    pub name: String,
-    /// To its own address.
-    pub host: PathHealth,
-    /// To its health endpoint.
-    pub endpoint: PathHealth,
-}
-
-/// One path.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PathHealth {
-    /// Where to.
-    pub address: Ipv4Addr,
-    /// When it was tried last; none for never.
-    pub probed: Option<SystemTime>,
-    /// Time to establish a connection, or what was wrong.
-    pub icmp: Result<Duration, String>,
-    /// Time of a whole request, or what was wrong.
-    pub http: Result<Duration, String>,
-}
-
-impl PathHealth {
-    /// Whether the last probe went through; a path never tried counts as reachable, as in the real summary.
-    pub fn is_reachable(&self) -> bool {
-        self.icmp.is_ok() && self.http.is_ok()
-    }
 }
 
 /// The policies that an agent has.

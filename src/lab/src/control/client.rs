@@ -1,14 +1,15 @@
 //! Asks a running lab.
 
-use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::SocketAddr;
-use std::time::Duration;
-
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-
-use super::{FaultInfo, LabStatus, Question, Reply, well_known_name};
+use super::{LabStatus, Question, Reply, well_known_name};
+use std::{
+    io,
+    os::{linux::net::SocketAddrExt, unix::net::SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+};
 
 /// How long a lab may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,17 +60,6 @@ impl Control {
     pub async fn status(&self) -> Result<LabStatus, ControlError> {
         match self.ask(Question::Status).await? {
             Reply::Status(status) => Ok(status),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    /// The catalogue of faults.
-    ///
-    /// # Errors
-    /// When the lab has ended or does not answer.
-    pub async fn faults(&self) -> Result<Vec<FaultInfo>, ControlError> {
-        match self.ask(Question::Faults).await? {
-            Reply::Faults { faults } => Ok(faults),
             other => Err(self.unexpected(&other)),
         }
     }

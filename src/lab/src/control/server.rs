@@ -1,19 +1,22 @@
 //! Answers for a running lab, to its own user only.
 
-use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::SocketAddr;
-use std::sync::Arc;
-
+use super::{ClusterStatus, LabStatus, NodeStatus, PodStatus, Question, Reply};
+use crate::{
+    lab::{Lab, pod_state},
+    object::is_ready,
+};
 use meshproof_apiserver::resource::names::{NODES, PODS};
 use meshproof_datapath::{FlowEvent, FlowVerdict};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use std::{
+    io,
+    os::{linux::net::SocketAddrExt, unix::net::SocketAddr},
+    sync::Arc,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+};
 use tokio_util::sync::CancellationToken;
-
-use super::{ClusterStatus, FaultInfo, LabStatus, NodeStatus, PodStatus, Question, Reply};
-use crate::controller::object::is_ready;
-use crate::lab::{Lab, pod_state};
 
 /// Listens under an abstract name; refused when a lab listens there already.
 pub(crate) fn bind(name: &str) -> io::Result<std::os::unix::net::UnixListener> {
@@ -80,7 +83,7 @@ async fn converse(mut stream: UnixStream, lab: Arc<Lab>, around: Arc<Surrounding
 }
 
 async fn answer(question: Question, lab: &Lab, around: &Surroundings) -> Reply {
-    let done = |result: Result<(), crate::fault::FaultError>| match result {
+    let done = |result: Result<(), crate::injection::FaultError>| match result {
         Ok(()) => Reply::Done,
         Err(error) => Reply::Refused { why: error.to_string() },
     };
@@ -90,7 +93,6 @@ async fn answer(question: Question, lab: &Lab, around: &Surroundings) -> Reply {
     };
     match question {
         Question::Status => Reply::Status(status(lab, around)),
-        Question::Faults => Reply::Faults { faults: faults(lab) },
         Question::Inject { name } => done(lab.faults().inject(&name)),
         Question::Heal { name } => done(lab.faults().heal(&name)),
         Question::HealAll => {
@@ -108,17 +110,6 @@ async fn answer(question: Question, lab: &Lab, around: &Surroundings) -> Reply {
         },
         Question::Stop => Reply::Done,
     }
-}
-
-fn faults(lab: &Lab) -> Vec<FaultInfo> {
-    let active = lab.faults().active();
-    let info = |spec: &crate::fault::FaultSpec| FaultInfo {
-        name: spec.name.to_string(),
-        summary: spec.summary.to_owned(),
-        suites: spec.suites.iter().map(|suite| (*suite).to_owned()).collect(),
-        active: active.contains(&spec.name),
-    };
-    lab.faults().catalogue().map(info).collect()
 }
 
 fn status(lab: &Lab, around: &Surroundings) -> LabStatus {

@@ -1,14 +1,14 @@
 //! DaemonSets: one pod on every node that is fit for it. The scheduler binds; the node is named in the pod's affinity.
 
-use meshproof_apiserver::resource::names::{DAEMON_SETS, NODES, PODS};
-use meshproof_apiserver::{ApiError, Object, Resource, Store};
-use serde_json::{Value, json};
-
-use super::object::{
+use super::{Again, Controller, placement};
+use crate::object::{
     Rounding, delete_pod, is_active, is_available, is_ready, number, pod_of, pods_of, share, template_hash,
 };
-use super::placement;
-use super::{Again, Controller};
+use meshproof_apiserver::{
+    ApiError, Object, Resource, Store,
+    resource::names::{DAEMON_SETS, NODES, PODS},
+};
+use serde_json::{Value, json};
 
 const HASH: &str = "controller-revision-hash";
 /// What every daemon pod tolerates (`AddOrUpdateDaemonPodTolerations`).

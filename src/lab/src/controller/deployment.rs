@@ -1,12 +1,12 @@
 //! Deployments: one ReplicaSet a template, scaled up and down as a rolling update allows.
 
-use meshproof_apiserver::resource::names::{DEPLOYMENTS, REPLICA_SETS};
-use meshproof_apiserver::{ApiError, DeleteOptions, Object, Resource, Store};
+use super::{Again, Controller, rollout::Replicas};
+use crate::object::{self, Rounding, number, owner_reference, share, template_hash};
+use meshproof_apiserver::{
+    ApiError, DeleteOptions, Object, Resource, Store,
+    resource::names::{DEPLOYMENTS, REPLICA_SETS},
+};
 use serde_json::{Value, json};
-
-use super::object::{self, Rounding, number, owner_reference, share, template_hash};
-use super::rollout::Replicas;
-use super::{Again, Controller};
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const HASH: &str = "pod-template-hash";

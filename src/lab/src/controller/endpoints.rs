@@ -1,13 +1,13 @@
 //! EndpointSlices, and the older Endpoints, of services with a selector.
 
-use std::collections::BTreeMap;
-
-use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES};
-use meshproof_apiserver::{ApiError, DeleteOptions, LabelSelector, Object, Resource, Store};
-use serde_json::{Map, Value, json};
-
-use super::object::{is_ready, owner_reference};
 use super::{Again, Controller};
+use crate::object::{is_ready, owner_reference};
+use meshproof_apiserver::{
+    ApiError, DeleteOptions, LabelSelector, Object, Resource, Store,
+    resource::names::{ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES},
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";

@@ -1,13 +1,13 @@
 //! Jobs: pods until enough of them have succeeded. Indexed completion is not known.
 
-use std::time::Duration;
-
-use meshproof_apiserver::resource::names::{JOBS, PODS};
-use meshproof_apiserver::{ApiError, DeleteOptions, Object, Resource, Store};
-use serde_json::{Value, json};
-
-use super::object::{self, condition, delete_pod, is_active, is_ready, number, pod_of, pods_of, set_condition};
 use super::{Again, Controller};
+use crate::object::{self, condition, delete_pod, is_active, is_ready, number, pod_of, pods_of, set_condition};
+use meshproof_apiserver::{
+    ApiError, DeleteOptions, Object, Resource, Store,
+    resource::names::{JOBS, PODS},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
 
 pub(super) struct Jobs;
 

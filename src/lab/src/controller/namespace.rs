@@ -1,11 +1,12 @@
 //! What every namespace is given: the cluster's root certificate. (The API server itself gives the default
 //! ServiceAccount and empties namespaces that go.)
 
-use meshproof_apiserver::resource::names::{CONFIG_MAPS, NAMESPACES};
-use meshproof_apiserver::{ApiError, Resource, Store};
-use serde_json::json;
-
 use super::{Again, Controller};
+use meshproof_apiserver::{
+    ApiError, Resource, Store,
+    resource::names::{CONFIG_MAPS, NAMESPACES},
+};
+use serde_json::json;
 
 const NAME: &str = "kube-root-ca.crt";
 

@@ -2,17 +2,18 @@
 //! period, its pods lose their Ready condition (and with it their place behind services) while they still show as
 //! Running, and after their toleration they are evicted. Pods of nodes that are gone are removed.
 
-use std::time::Duration;
-
-use meshproof_apiserver::resource::names::{LEASES, NODES, PODS};
-use meshproof_apiserver::{ApiError, DeleteOptions, Object, Resource, Store};
-use serde::{Deserialize, Serialize};
+use super::{Again, Controller, placement};
+use crate::{
+    fault::{ActiveFaults, Fault},
+    node_grace::NodeGrace,
+    object::{self, condition, delete_pod, is_ready, set_condition},
+};
+use meshproof_apiserver::{
+    ApiError, DeleteOptions, Object, Resource, Store,
+    resource::names::{LEASES, NODES, PODS},
+};
 use serde_json::{Value, json};
-
-use super::object::{self, condition, delete_pod, is_ready, set_condition};
-use super::placement;
-use super::{Again, Controller};
-use crate::fault::{ActiveFaults, failover::NODE_DETECTION_LATE};
+use std::time::Duration;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -20,23 +21,13 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Conditions that nobody reports any more.
 const CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
-/// How long a silent node is believed (`--node-monitor-grace-period`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeGrace(pub Duration);
-
-impl Default for NodeGrace {
-    fn default() -> Self {
-        Self(Duration::from_secs(40))
-    }
-}
-
 pub(super) struct NodeLifecycle {
     grace: Duration,
     faults: ActiveFaults,
 }
 
-/// How much longer a silent node is believed with [`NODE_DETECTION_LATE`].
-const BELIEVED: Duration = Duration::from_secs(30);
+/// How much later a silent node counts as lost with [`Fault::NodeDetectionLate`].
+const LATE: Duration = Duration::from_secs(30);
 
 impl NodeLifecycle {
     pub(super) fn new(grace: NodeGrace, faults: ActiveFaults) -> Self {
@@ -89,9 +80,10 @@ impl NodeLifecycle {
         let lease = store.find(&LEASES, Some("kube-node-lease"), node.name());
         let renewed = lease.and_then(|lease| object::since(&lease["spec"]["renewTime"]));
         let age = renewed.or_else(|| object::since(&node["metadata"]["creationTimestamp"]));
-        let grace = match self.faults.is_active(NODE_DETECTION_LATE) {
-            true => self.grace + BELIEVED,
-            false => self.grace,
+        let grace = if self.faults.is_active(Fault::NodeDetectionLate) {
+            self.grace + LATE
+        } else {
+            self.grace
         };
         age.is_some_and(|age| age > grace)
     }

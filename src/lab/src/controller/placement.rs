@@ -125,9 +125,8 @@ pub(super) fn tolerations(spec: &Value) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn tolerations_cover_what_kubernetes_says_they_cover() {

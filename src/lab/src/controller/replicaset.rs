@@ -1,11 +1,12 @@
 //! ReplicaSets: as many active pods as they want.
 
-use meshproof_apiserver::resource::names::{PODS, REPLICA_SETS};
-use meshproof_apiserver::{ApiError, Object, Resource, Store};
-use serde_json::{Value, json};
-
-use super::object::{delete_pod, is_active, is_available, is_ready, number, pod_of, pods_of};
 use super::{Again, Controller};
+use crate::object::{delete_pod, is_active, is_available, is_ready, number, pod_of, pods_of};
+use meshproof_apiserver::{
+    ApiError, Object, Resource, Store,
+    resource::names::{PODS, REPLICA_SETS},
+};
+use serde_json::{Value, json};
 
 pub(super) struct ReplicaSets;
 

@@ -1,13 +1,18 @@
 //! The scheduler: binds each pod to the fit node that has the fewest pods of its kind, then the fewest pods.
 
-use meshproof_apiserver::resource::names::{NODES, PODS};
-use meshproof_apiserver::{ApiError, Object, Resource, Store};
+use super::{
+    Again, Controller,
+    placement::{self, Refusal},
+};
+use crate::{
+    event::{Kind, record},
+    object::{condition, is_active, set_condition},
+};
+use meshproof_apiserver::{
+    ApiError, Object, Resource, Store,
+    resource::names::{NODES, PODS},
+};
 use std::collections::BTreeMap;
-
-use super::object::{condition, is_active, set_condition};
-use super::placement::{self, Refusal};
-use super::{Again, Controller};
-use crate::kubelet::event::{Kind, record};
 
 /// How many pods a node takes, as kubelets are configured.
 const PODS_PER_NODE: usize = 110;

@@ -1,11 +1,12 @@
 //! StatefulSets: pods with ordinals, made and replaced in order. Volume claims are not known: the lab has no volumes.
 
-use meshproof_apiserver::resource::names::{PODS, STATEFUL_SETS};
-use meshproof_apiserver::{ApiError, Object, Resource, Store};
-use serde_json::json;
-
-use super::object::{delete_pod, is_active, is_ready, number, pod_of, pods_of, template_hash};
 use super::{Again, Controller};
+use crate::object::{delete_pod, is_active, is_ready, number, pod_of, pods_of, template_hash};
+use meshproof_apiserver::{
+    ApiError, Object, Resource, Store,
+    resource::names::{PODS, STATEFUL_SETS},
+};
+use serde_json::json;
 
 const HASH: &str = "controller-revision-hash";
 

@@ -1,9 +1,10 @@
 //! The objects of cluster DNS, as kubeadm installs CoreDNS.
 
+use crate::{
+    external_hosts::{DOMAIN, NAMES},
+    topology::ClusterSpec,
+};
 use serde_json::{Value, json};
-
-use crate::outside::{DOMAIN, NAMES};
-use crate::topology::ClusterSpec;
 
 /// The image; the version that goes with the lab's Kubernetes.
 pub(super) const IMAGE: &str = "registry.k8s.io/coredns/coredns:v1.12.1";

@@ -1,16 +1,17 @@
-//! Cluster DNS as a part of the lab: its objects, its image and its faults.
+//! Cluster DNS as a part of the lab: its objects and its image.
 
-use std::sync::Arc;
-
+use super::{
+    install,
+    replica::{Replica, ReplicaPod},
+};
+use crate::{
+    health::ready_endpoint,
+    state::{ClusterState, LabState},
+    system::{SystemContainer, SystemImage, SystemModule},
+};
 use async_trait::async_trait;
 use serde_json::Value;
-
-use super::replica::{Place, Replica};
-use super::{fault, install};
-use crate::fault::FaultSpec;
-use crate::health::ready_endpoint;
-use crate::state::{ClusterState, LabState};
-use crate::system::{SystemContainer, SystemImage, SystemModule};
+use std::sync::Arc;
 
 /// CoreDNS in every cluster.
 pub struct DnsModule;
@@ -28,10 +29,6 @@ impl SystemModule for DnsModule {
     fn images(&self) -> Vec<Arc<dyn SystemImage>> {
         vec![Arc::new(CoreDns)]
     }
-
-    fn faults(&self) -> Vec<FaultSpec> {
-        fault::faults()
-    }
 }
 
 struct CoreDns;
@@ -43,13 +40,13 @@ impl SystemImage for CoreDns {
     }
 
     async fn run(&self, container: SystemContainer) -> i32 {
-        let place = Place {
+        let pod = ReplicaPod {
             lab: Arc::clone(&container.lab),
             cluster: Arc::clone(&container.cluster),
-            pod: container.pod.name().to_owned(),
+            name: container.pod.name().to_owned(),
             namespace: container.namespace.clone(),
         };
-        let replica = match Replica::start(place, port(&container), &container.stop).await {
+        let replica = match Replica::start(pod, port(&container), &container.stop).await {
             Ok(replica) => replica,
             Err(error) => {
                 container.log.line(format!(

@@ -1,26 +1,33 @@
 //! One DNS server: follows its cluster's objects and listens in its pod's network namespace. Like the process that it would be
 //! in a cluster, it has a thread of its own: whatever else the lab's engine is busy with, questions are answered.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{
+    server::{CurrentZone, Handler, Surroundings},
+    source::ZoneSource,
+    zone::Zone,
+};
+use crate::{
+    fault::{Fault, Layer, Scope},
+    informer::Informer,
+    state::{ClusterState, LabState, NodeState},
+    topology::CLUSTER_DOMAIN,
+};
 use hickory_server::Server;
-use meshproof_apiserver::Store;
-use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, NAMESPACES, SERVICES};
+use meshproof_apiserver::{
+    Store,
+    resource::names::{ENDPOINT_SLICES, NAMESPACES, SERVICES},
+};
 use meshproof_datapath::netns::{Namespace, NamespaceError};
 use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use super::fault::{Concern, DnsFault, Transport, in_force};
-use super::server::{CurrentZone, Handler, Surroundings};
-use super::source::ZoneSource;
-use super::zone::Zone;
-use crate::informer::Informer;
-use crate::state::{ClusterState, LabState};
-use crate::topology::CLUSTER_DOMAIN;
 
 /// How long an idle TCP connection is kept.
 const TCP_IDLE: Duration = Duration::from_secs(10);
@@ -67,15 +74,15 @@ pub struct Replica {
     ended: oneshot::Receiver<()>,
 }
 
-/// Where a replica lives.
-pub struct Place {
+/// The pod of a replica.
+pub struct ReplicaPod {
     /// The lab: faults, other clusters.
     pub lab: Arc<LabState>,
     /// Its cluster.
     pub cluster: Arc<ClusterState>,
-    /// Its pod's name.
-    pub pod: String,
-    /// Its pod's network namespace.
+    /// Its name.
+    pub name: String,
+    /// Its network namespace.
     pub namespace: Namespace,
 }
 
@@ -84,28 +91,28 @@ impl Replica {
     ///
     /// # Errors
     /// When the sockets cannot be made.
-    pub async fn start(place: Place, port: u16, stop: &CancellationToken) -> Result<Self, DnsError> {
+    pub async fn start(pod: ReplicaPod, port: u16, stop: &CancellationToken) -> Result<Self, DnsError> {
         let stop = stop.child_token();
-        let store = &place.cluster.store;
+        let store = &pod.cluster.store;
         let informer = Informer::start(store, &[NAMESPACES, SERVICES, ENDPOINT_SLICES], &stop);
         let mut changes = informer.changes();
         informer.synced().await;
         let current = Arc::new(CurrentZone::new(zone(&informer)));
-        let sockets = place.namespace.within(|| listen(port));
+        let sockets = pod.namespace.within(|| listen(port));
         let sockets = sockets.map_err(|source| DnsError::Namespace {
-            pod: place.pod.clone(),
+            pod: pod.name.clone(),
             source,
         })?;
         let sockets = sockets.map_err(|source| DnsError::Listen {
-            pod: place.pod.clone(),
+            pod: pod.name.clone(),
             port,
             source,
         })?;
 
         let surroundings = InLab {
-            lab: place.lab,
-            cluster: place.cluster,
-            pod: place.pod,
+            lab: pod.lab,
+            cluster: pod.cluster,
+            pod: pod.name,
         };
         let (following, site, token) = (Arc::clone(&current), surroundings.clone(), stop.clone());
         let mut faults = site.lab.faults.subscribe();
@@ -116,7 +123,7 @@ impl Replica {
                     going = changes.next() => if !going { return },
                     _ = faults.changed() => {}
                 }
-                if !site.faults().contains(&DnsFault::StaleReplica) {
+                if !site.faults().contains(&Fault::DnsReplicaStale) {
                     following.set(zone(&informer));
                 }
             }
@@ -204,12 +211,18 @@ struct InLab {
 }
 
 impl InLab {
-    fn is_concerned(&self, concern: Concern) -> bool {
-        let same = |cluster: Option<&Arc<ClusterState>>| cluster.is_some_and(|c| c.name() == self.cluster.name());
-        match concern {
-            Concern::LastCluster => same(self.lab.clusters.last()),
-            Concern::OneReplica => same(self.lab.clusters.first()) && self.is_first(),
-        }
+    /// Whether a fault acts on this replica.
+    fn acts(&self, fault: Fault) -> bool {
+        let spec = fault.spec();
+        spec.layer == Layer::Dns
+            && self.lab.acts_in(fault, self.cluster.name())
+            && (spec.scope != Scope::FirstDnsReplica || self.is_first())
+    }
+
+    /// Whether [`Fault::DnsDiesWithNode`] silences DNS in this cluster now.
+    fn is_dead(&self) -> bool {
+        let is_down = |node: &Arc<NodeState>| !*node.online().borrow();
+        self.acts(Fault::DnsDiesWithNode) && self.cluster.nodes().iter().any(is_down)
     }
 
     fn is_first(&self) -> bool {
@@ -220,16 +233,13 @@ impl InLab {
 }
 
 impl Surroundings for InLab {
-    fn faults(&self) -> Vec<DnsFault> {
-        if crate::fault::failover::dns_is_dead(&self.lab, &self.cluster) {
-            return [Transport::Udp, Transport::Tcp].map(DnsFault::Silent).into();
+    fn faults(&self) -> BTreeSet<Fault> {
+        if self.is_dead() {
+            return BTreeSet::from([Fault::DnsSilentUdp, Fault::DnsSilentTcp]);
         }
-        let in_force = in_force(&self.lab.faults.all());
-        in_force
-            .into_iter()
-            .filter(|(concern, _)| self.is_concerned(*concern))
-            .map(|(_, fault)| fault)
-            .collect()
+        let mut faults = self.lab.faults.all();
+        faults.retain(|fault| self.acts(*fault));
+        faults
     }
 
     fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr> {

@@ -1,29 +1,45 @@
 //! DNS messages to and from a zone: a hickory-server request handler.
 
-use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError, RwLock};
-
+use super::{
+    wrong_answer::{Site, falsified},
+    zone::{Data, Lookup, Question, Record, Zone},
+};
+use crate::{
+    fault::Fault,
+    sync::{read, write},
+};
 use async_trait::async_trait;
-use hickory_proto::op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::{A, CNAME, PTR, SOA, SRV};
-use hickory_proto::rr::{Name, RData, Record as WireRecord, RecordType};
-use hickory_server::net::runtime::Time;
-use hickory_server::net::xfer::Protocol;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
-
-use super::fault::{DnsFault, Site, Transport};
-use super::zone::{Data, Lookup, Question, Record, Zone};
+use hickory_proto::{
+    op::{Edns, Header, HeaderCounts, Metadata, OpCode, ResponseCode},
+    rr::{
+        Name, RData, Record as WireRecord, RecordType,
+        rdata::{A, CNAME, PTR, SOA, SRV},
+    },
+};
+use hickory_server::{
+    net::{runtime::Time, xfer::Protocol},
+    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
+    zone_handler::MessageResponseBuilder,
+};
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 /// Time to live of every record, in seconds: what kubeadm's Corefile sets.
 const TTL: u32 = 30;
 /// What a UDP answer may be long with EDNS (CoreDNS's `bufsize` default since DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 
-/// What a server needs of its surroundings, asked anew for every question.
+/// How much later a slow server answers: below the resolvers' usual retry after five seconds.
+const SLOW: Duration = Duration::from_millis(800);
+
+/// What a server needs of its surroundings, asked again for every question.
 pub(super) trait Surroundings: Send + Sync + Unpin + 'static {
     /// The faults that concern this server now.
-    fn faults(&self) -> Vec<DnsFault>;
+    fn faults(&self) -> BTreeSet<Fault>;
     /// The cluster IP of a service in the other cluster.
     fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr>;
     /// Whether a service of this cluster is global.
@@ -41,11 +57,11 @@ impl CurrentZone {
     }
 
     pub(super) fn set(&self, zone: Zone) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(zone);
+        *write(&self.0) = Arc::new(zone);
     }
 
     fn get(&self) -> Arc<Zone> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.0))
     }
 }
 
@@ -59,16 +75,16 @@ pub(super) struct Handler<S> {
 impl<S: Surroundings> RequestHandler for Handler<S> {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
         let faults = self.surroundings.faults();
-        let silent = DnsFault::Silent(if request.protocol() == Protocol::Udp {
-            Transport::Udp
+        let silent = if request.protocol() == Protocol::Udp {
+            Fault::DnsSilentUdp
         } else {
-            Transport::Tcp
-        });
+            Fault::DnsSilentTcp
+        };
         if faults.contains(&silent) {
             return nothing_sent(&request.metadata);
         }
-        if let Some(DnsFault::Slow(late)) = faults.iter().find(|fault| matches!(fault, DnsFault::Slow(_))) {
-            tokio::time::sleep(*late).await;
+        if faults.contains(&Fault::DnsSlow) {
+            tokio::time::sleep(SLOW).await;
         }
         let answer = self.answer(request, &faults);
         let mut edns = Edns::new();
@@ -121,7 +137,7 @@ impl Answer {
 }
 
 impl<S: Surroundings> Handler<S> {
-    fn answer(&self, request: &Request, faults: &[DnsFault]) -> Answer {
+    fn answer(&self, request: &Request, faults: &BTreeSet<Fault>) -> Answer {
         if request.metadata.op_code != OpCode::Query {
             return Answer::error(ResponseCode::NotImp);
         }
@@ -141,7 +157,9 @@ impl<S: Surroundings> Handler<S> {
             is_global: &|namespace, service| self.surroundings.is_global(namespace, service),
         };
         let right = zone.lookup(&name, question);
-        let lookup = faults.iter().fold(right, |lookup, fault| fault.disturb(&site, lookup));
+        let lookup = faults
+            .iter()
+            .fold(right, |lookup, fault| falsified(*fault, &site, lookup));
         render(lookup, asked.name(), &name, question, &zone)
     }
 }

@@ -1,11 +1,8 @@
 //! From Services and EndpointSlices to a [`Zone`], by the rules of CoreDNS's `kubernetes` plugin. Pure.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-
-use serde_json::Value;
-
 use super::zone::{Data, Zone, reverse_name};
+use serde_json::Value;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// The objects that a zone is made of.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +29,7 @@ impl ZoneSource<'_> {
     /// Makes the zone.
     pub fn zone(&self) -> Zone {
         let mut zone = Zone::new(self.domain);
-        for (name, address) in crate::outside::NAMES {
+        for (name, address) in crate::external_hosts::NAMES {
             zone.insert_host(name, address);
         }
         for namespace in self.namespaces {
@@ -168,10 +165,11 @@ fn number(value: &Value) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use super::{
+        super::zone::{Lookup, Question},
+        *,
+    };
     use serde_json::json;
-
-    use super::super::zone::{Lookup, Question};
-    use super::*;
 
     fn zone(services: &[Value], slices: &[Value]) -> Zone {
         let namespace = json!({"metadata": {"name": "demo"}});

@@ -6,10 +6,11 @@
 mod peer;
 mod port;
 
+use super::{
+    rule::{Authentication, Clause, Kind, Rule, Side},
+    selector::{NAMESPACE, Operator, Selector},
+};
 use serde_json::{Value, json};
-
-use super::rule::{Authentication, Clause, Kind, Rule, Side};
-use super::selector::{NAMESPACE, Operator, Selector};
 
 /// What reading depends on besides the object.
 #[derive(Clone, Debug, PartialEq)]

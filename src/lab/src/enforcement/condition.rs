@@ -1,9 +1,8 @@
 //! The condition `Valid` of a policy, as Cilium's operator writes it.
 
+use crate::object::now;
 use meshproof_apiserver::{Object, Resource, Store};
 use serde_json::{Value, json};
-
-use crate::controller::object::now;
 
 /// Says whether the policy is valid, unless it is said already.
 pub(super) fn write(store: &Store, resource: &Resource, object: &Object, read: Result<(), &String>) {

@@ -1,19 +1,18 @@
 //! What the rules in force at one node say about a flow: denied before allowed, nothing allowed that no rule allows where a
 //! rule denies by default, and everything where none does. It sees identities, addresses and ports, never objects.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-use meshproof_datapath::{Direction, DropReason, FlowQuery, Identity, Policy, Protocol, ProxyPort, Verdict};
-
-use super::names::Names;
-use super::rule::{
-    Authentication, Clause, Entity, Layer7, Peer, Peers, Port, PortNumber, Ports, Rule, Side, Transport,
+use super::{
+    names::Names,
+    rule::{Authentication, Clause, Entity, Layer7, Peer, Peers, Port, PortNumber, Ports, Rule, Side, Transport},
+    selector::CLUSTER,
 };
-use super::selector::CLUSTER;
-use crate::identity::SecurityLabels;
-use crate::state::LabState;
+use crate::{identity::SecurityLabels, state::LabState, sync::lock};
+use meshproof_datapath::{Direction, DropReason, FlowQuery, Identity, Policy, Protocol, ProxyPort, Verdict};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, Weak},
+};
 
 /// Identities below are reserved ones.
 const FIRST_OF_PODS: u32 = 256;
@@ -178,7 +177,7 @@ impl NodeRules {
     }
 
     fn selected(&self, identity: Identity) -> Selected {
-        let mut selected = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut selected = lock(&self.selected);
         if let Some(known) = selected.get(&identity) {
             return Arc::clone(known);
         }
@@ -202,7 +201,7 @@ impl NodeRules {
 
     /// The labels of an identity; none if it is not known (yet).
     fn labels(&self, identity: Identity) -> Arc<SecurityLabels> {
-        let mut known = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.labels);
         if let Some(labels) = known.get(&identity) {
             return Arc::clone(labels);
         }

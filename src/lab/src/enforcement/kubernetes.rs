@@ -1,12 +1,13 @@
 //! NetworkPolicies read into rules, as Cilium translates them (`pkg/k8s/network_policy.go`): an empty or absent list of
 //! peers is everybody, also outside the clusters; an empty rule allows everything; no rules allow nothing.
 
+use super::{
+    cilium::Reading,
+    rule::{Clause, Entity, Kind, Peer, Peers, Port, PortNumber, PortRule, Ports, Rule, Side, Transport},
+    selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS, Operator, Selector},
+};
 use ipnet::IpNet;
 use serde_json::{Value, json};
-
-use super::cilium::Reading;
-use super::rule::{Clause, Entity, Kind, Peer, Peers, Port, PortNumber, PortRule, Ports, Rule, Side, Transport};
-use super::selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS, Operator, Selector};
 
 /// The rule of a policy.
 ///

@@ -1,11 +1,13 @@
 //! What names were looked up at a node and what they resolved to: the DNS proxy writes, `toFQDNs` reads.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
-
 use super::layer7::NamePattern;
+use crate::sync::{read, write};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::RwLock,
+    time::{Duration, SystemTime},
+};
 
 /// A node's memory of names. What one endpoint looked up counts for all of the node, as an address has one identity.
 #[derive(Debug, Default)]
@@ -44,7 +46,7 @@ impl Names {
     /// Remembers an answer for its time to live.
     pub(crate) fn learn(&self, client: Ipv4Addr, name: &str, address: Ipv4Addr, ttl: Duration) {
         let at = SystemTime::now();
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = write(&self.0);
         known.retain(|_, lookup| lookup.holds(at));
         let name = name.trim_end_matches('.').to_lowercase();
         known.insert((client, name, address), Lookup { at, ttl });
@@ -53,7 +55,7 @@ impl Names {
     /// Whether a name that matches resolved to the address.
     pub(crate) fn resolves(&self, pattern: &NamePattern, address: Ipv4Addr) -> bool {
         let now = SystemTime::now();
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = read(&self.0);
         known
             .iter()
             .any(|((_, name, known), lookup)| *known == address && lookup.holds(now) && pattern.matches(name))
@@ -62,7 +64,7 @@ impl Names {
     /// Everything that is still believed.
     pub(crate) fn all(&self) -> Vec<Known> {
         let now = SystemTime::now();
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = read(&self.0);
         let believed = known.iter().filter(|(_, lookup)| lookup.holds(now));
         believed
             .map(|((client, name, address), lookup)| Known {

@@ -4,17 +4,22 @@
 mod dns;
 mod http;
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::sync::Arc;
-
-use meshproof_datapath::switch::{ProxiedFlow, Upstream};
-use meshproof_datapath::{Direction, Protocol, ProxyPort};
+use super::{
+    decide::{DNS_EGRESS, Decision, Flow, HTTP_EGRESS, HTTP_INGRESS},
+    policy_state::PolicyState,
+};
+use crate::state::{LabState, NodeState};
+use meshproof_datapath::{
+    Direction, Protocol, ProxyPort,
+    switch::{ProxiedFlow, Upstream},
+};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::Arc,
+};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
-
-use super::decide::{DNS_EGRESS, Decision, Flow, HTTP_EGRESS, HTTP_INGRESS};
-use crate::state::{LabState, NodeState};
 
 /// Starts the proxies of every node.
 pub(super) fn start(lab: &LabState, stop: &CancellationToken) {
@@ -96,7 +101,7 @@ impl Gate {
 
     /// What the rules say about the flow now.
     fn decide(&self, handed: &Handed) -> Decision {
-        let Some(rules) = self.node.policy.rules() else {
+        let Some(rules) = PolicyState::of(&self.node).rules() else {
             return Decision::Allow;
         };
         let source = (*handed.client.ip(), handed.flow.source_identity);

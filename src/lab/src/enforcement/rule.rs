@@ -1,13 +1,13 @@
 //! Policies of every kind as one model: whom a rule is for, and what it allows and denies in each direction. Data only;
 //! reading objects is in `cilium` and `kubernetes`, deciding in `decide`.
 
-use std::net::Ipv4Addr;
-
+use super::{
+    layer7::{HttpRule, NamePattern},
+    selector::Selector,
+};
 use ipnet::Ipv4Net;
 use serde_json::Value;
-
-use super::layer7::{HttpRule, NamePattern};
-use super::selector::Selector;
+use std::net::Ipv4Addr;
 
 /// The kind of object that a rule was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

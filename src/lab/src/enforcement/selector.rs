@@ -1,11 +1,9 @@
 //! Label selectors over security labels, with Cilium's label sources: `app` and `any:app` match a label of any source,
 //! `k8s:app` and `reserved:host` only of theirs.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use crate::identity::SecurityLabels;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The label that holds a pod's namespace.
 pub(crate) const NAMESPACE: &str = "io.kubernetes.pod.namespace";
@@ -197,9 +195,8 @@ impl Requirement {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     fn labels() -> SecurityLabels {
         [

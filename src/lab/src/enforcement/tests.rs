@@ -1,21 +1,24 @@
 //! Policies read, bent by faults and decided, without a lab.
 
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Weak};
-
+use super::{
+    cilium::{self, Reading},
+    decide::{Decision, Flow, NodeRules, RuleSet},
+    mutation::mutated,
+    rule::Kind,
+};
+use crate::fault::Fault;
 use meshproof_datapath::{Direction, DropReason, Identity, Protocol};
 use serde_json::{Value, json};
-
-use super::cilium::{self, Reading};
-use super::decide::{Decision, Flow, NodeRules, RuleSet};
-use super::fault::{PolicyFault, bend};
-use super::rule::Kind;
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, Weak},
+};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
 /// What the rules say about a flow from the outside to a health endpoint, which has a reserved identity and so needs no
 /// lab for its labels.
-fn decided(spec: Value, faults: &[PolicyFault], flow: Flow) -> Decision {
+fn decided(spec: Value, faults: &[Fault], flow: Flow) -> Decision {
     let reading = Reading {
         cluster: "infra".to_owned(),
         local_by_default: false,
@@ -30,7 +33,7 @@ fn decided(spec: Value, faults: &[PolicyFault], flow: Flow) -> Decision {
         authenticates: true,
         ..RuleSet::default()
     };
-    NodeRules::new(bend(set, faults), Arc::default(), Weak::new()).decide(&flow)
+    NodeRules::new(mutated(set, faults), Arc::default(), Weak::new()).decide(&flow)
 }
 
 fn flow(protocol: Protocol, port: u16) -> Flow {
@@ -90,7 +93,7 @@ fn denied_is_denied_and_the_host_always_enters() {
     let tcp = flow(Protocol::Tcp, 80);
     let deny = json!({"ingress": [{"fromEntities": ["all"]}], "ingressDeny": [{"fromEntities": ["world"]}]});
     assert_eq!(decided(deny.clone(), &[], tcp), Decision::Deny(DropReason::PolicyDeny));
-    assert_eq!(decided(deny, &[PolicyFault::DenyIgnored], tcp), Decision::Allow);
+    assert_eq!(decided(deny, &[Fault::PolicyDenyIgnored], tcp), Decision::Allow);
     let host = Flow {
         remote_identity: Identity::HOST,
         ..tcp
@@ -111,27 +114,26 @@ fn denied_is_denied_and_the_host_always_enters() {
 
 #[test]
 fn faults_bend_what_they_say() {
-    use PolicyFault as Is;
     let tcp = flow(Protocol::Tcp, 80);
     let port =
         |port: &str| json!([{"fromEntities": ["world"], "toPorts": [{"ports": [{"port": port, "protocol": "TCP"}]}]}]);
     for (ingress, fault, healthy, bent) in [
-        (port("80"), Is::OverEnforced, Decision::Allow, DENIED),
-        (port("80"), Is::EntitiesIgnored, Decision::Allow, DENIED),
-        (port("81"), Is::PortIgnored, DENIED, Decision::Allow),
-        (port("81"), Is::IngressIgnored, DENIED, Decision::Allow),
-        (port("81"), Is::DefaultDenyMissing, DENIED, Decision::Allow),
-        (port("81"), Is::NotEnforcedOnOneNode, DENIED, Decision::Allow),
-        (port("81"), Is::ClusterwideIgnored, DENIED, Decision::Allow),
+        (port("80"), Fault::PolicyOverEnforced, Decision::Allow, DENIED),
+        (port("80"), Fault::PolicyEntitiesIgnored, Decision::Allow, DENIED),
+        (port("81"), Fault::PolicyPortIgnored, DENIED, Decision::Allow),
+        (port("81"), Fault::PolicyIngressIgnored, DENIED, Decision::Allow),
+        (port("81"), Fault::PolicyDefaultDenyMissing, DENIED, Decision::Allow),
+        (port("81"), Fault::PolicyNotEnforcedOnOneNode, DENIED, Decision::Allow),
+        (port("81"), Fault::PolicyCcnpIgnored, DENIED, Decision::Allow),
         (
             json!([{"fromCIDRSet": [{"cidr": "203.0.113.0/24"}]}]),
-            Is::CidrsMatchPods,
+            Fault::PolicyCidrMatchesPods,
             DENIED,
             Decision::Allow,
         ),
         (
             json!([{"fromEntities": ["all"], "authentication": {"mode": "test-always-fail"}}]),
-            Is::AuthenticationIgnored,
+            Fault::PolicyAuthIgnored,
             Decision::Deny(DropReason::AuthRequired),
             Decision::Allow,
         ),

@@ -1,9 +1,7 @@
 //! Addresses for the pods of a node, out of its CIDR. A freed address rests as long as possible before it is used again.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
 use ipnet::Ipv4Net;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// The free and taken addresses of one node.
 #[derive(Debug)]

@@ -1,11 +1,8 @@
 //! `/etc/resolv.conf` and `/etc/hosts` as a pod has them. Text only; who puts them in place is in `process`.
 
-use std::fmt::Write;
-use std::net::Ipv4Addr;
-
-use serde_json::Value;
-
 use crate::topology::CLUSTER_DOMAIN;
+use serde_json::Value;
+use std::{fmt::Write, net::Ipv4Addr};
 
 /// The most name servers and search domains that Kubernetes takes.
 const NAMESERVERS: usize = 3;
@@ -91,9 +88,8 @@ pub(super) fn hosts(spec: &Value, address: Ipv4Addr, hostname: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_pod_asks_the_cluster_and_a_host_pod_only_if_told_to() {

@@ -1,45 +1,47 @@
 //! The life of one pod on its node: sandbox, init containers, containers, status, end.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use meshproof_apiserver::resource::names::PODS;
-use meshproof_apiserver::{DeleteOptions, Object};
+use super::{
+    Kubelet, PodUpdate, Presence,
+    container::{Container, Restart},
+    container_states::Board,
+    sandbox::{self, Sandbox},
+    status::{self, Outcome},
+    sysctl,
+};
+use crate::event::{Kind, record};
+use meshproof_apiserver::{DeleteOptions, Object, resource::names::PODS};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
-use super::board::Board;
-use super::container::{Container, Restart};
-use super::event::{Kind, record};
-use super::sandbox::{self, Sandbox};
-use super::{Kubelet, Order, Presence, status, sysctl};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, task::JoinSet};
 
 /// After a sandbox could not be made.
 const SANDBOX_RETRY: Duration = Duration::from_secs(2);
 /// How long containers of a pod that the API has already forgotten may take to end.
 const FORGOTTEN_GRACE: Duration = Duration::from_secs(2);
 
-/// Follows the orders for a pod until it has ended and the API has forgotten it.
-pub(super) async fn run(kubelet: Arc<Kubelet>, mut orders: watch::Receiver<Order>) {
-    let pod = orders.borrow_and_update().pod.clone();
+/// Follows the updates for a pod until it has ended and the API has forgotten it.
+pub(super) async fn run(kubelet: Arc<Kubelet>, mut updates: watch::Receiver<PodUpdate>) {
+    let pod = updates.borrow_and_update().pod.clone();
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     if !ended && !pod.is_terminating() {
         match sysctl::admit(&pod["spec"]) {
-            Ok(()) => live(&kubelet, &pod, &mut orders).await,
+            Ok(()) => live(&kubelet, &pod, &mut updates).await,
             Err(why) => reject(&kubelet, &pod, sysctl::FORBIDDEN, &why),
         }
     }
     // What is left to do is to let the API forget it.
     loop {
-        let order = orders.borrow_and_update().clone();
-        if order.presence == Presence::Gone {
+        let update = updates.borrow_and_update().clone();
+        if update.presence == Presence::Gone {
             return;
         }
-        if order.pod.is_terminating() {
-            forget(&kubelet, &order.pod).await;
+        if update.pod.is_terminating() {
+            forget(&kubelet, &update.pod).await;
         }
-        if orders.changed().await.is_err() {
+        if updates.changed().await.is_err() {
             return;
         }
     }
@@ -75,12 +77,12 @@ async fn forget(kubelet: &Kubelet, pod: &Object) {
 }
 
 /// From the sandbox to the end of the last container.
-async fn live(kubelet: &Arc<Kubelet>, pod: &Object, orders: &mut watch::Receiver<Order>) {
+async fn live(kubelet: &Arc<Kubelet>, pod: &Object, updates: &mut watch::Receiver<PodUpdate>) {
     let names = status::containers(pod, "containers").chain(status::containers(pod, "initContainers"));
     let board = Arc::new(Board::new(names.map(|container| status::name(container).to_owned())));
     let mut report = status::Report::new(Arc::clone(kubelet), pod.clone(), Arc::clone(&board));
     report.write().await;
-    let Some(sandbox) = sandbox(kubelet, pod, orders).await else {
+    let Some(sandbox) = sandbox(kubelet, pod, updates).await else {
         return;
     };
     report.has_sandbox(sandbox.address);
@@ -105,9 +107,9 @@ async fn live(kubelet: &Arc<Kubelet>, pod: &Object, orders: &mut watch::Receiver
                     report.write().await;
                 }
             }
-            changed = orders.changed() => {
-                let order = orders.borrow_and_update().clone();
-                if let Some(until) = deadline(&order, changed.is_err()) {
+            changed = updates.changed() => {
+                let update = updates.borrow_and_update().clone();
+                if let Some(until) = deadline(&update, changed.is_err()) {
                     // Only ever sooner.
                     stop.send_if_modified(|present| {
                         let sooner = present.is_none_or(|present| until < present);
@@ -117,13 +119,13 @@ async fn live(kubelet: &Arc<Kubelet>, pod: &Object, orders: &mut watch::Receiver
                         sooner
                     });
                 }
-                if order.presence == Presence::Stored && order.pod["metadata"]["labels"] != labels {
-                    labels = order.pod["metadata"]["labels"].clone();
-                    sandbox::update_identity(kubelet, &order.pod);
+                if update.presence == Presence::Stored && update.pod["metadata"]["labels"] != labels {
+                    labels = update.pod["metadata"]["labels"].clone();
+                    sandbox::update_identity(kubelet, &update.pod);
                 }
-                report.follow(order.pod);
+                report.follow(update.pod);
                 // Others may have written over the status, for example while the node was cut off.
-                if order.presence == Presence::Stored {
+                if update.presence == Presence::Stored {
                     report.write().await;
                 }
                 if changed.is_err() {
@@ -138,21 +140,21 @@ async fn live(kubelet: &Arc<Kubelet>, pod: &Object, orders: &mut watch::Receiver
     sandbox::remove(kubelet, pod.uid()).await;
 }
 
-/// When the containers must have ended, if the order says that they must end.
-fn deadline(order: &Order, lab_ends: bool) -> Option<Instant> {
-    if order.presence == Presence::Gone || lab_ends {
+/// When the containers must have ended, if the update says that they must end.
+fn deadline(update: &PodUpdate, lab_ends: bool) -> Option<Instant> {
+    if update.presence == Presence::Gone || lab_ends {
         return Some(Instant::now() + FORGOTTEN_GRACE);
     }
-    let grace = order.pod["metadata"]["deletionGracePeriodSeconds"]
+    let grace = update.pod["metadata"]["deletionGracePeriodSeconds"]
         .as_u64()
         .unwrap_or(30);
-    order
+    update
         .pod
         .is_terminating()
         .then(|| Instant::now() + Duration::from_secs(grace))
 }
 
-async fn sandbox(kubelet: &Kubelet, pod: &Object, orders: &mut watch::Receiver<Order>) -> Option<Sandbox> {
+async fn sandbox(kubelet: &Kubelet, pod: &Object, updates: &mut watch::Receiver<PodUpdate>) -> Option<Sandbox> {
     loop {
         match sandbox::make(kubelet, pod).await {
             Ok(sandbox) => return Some(sandbox),
@@ -171,20 +173,13 @@ async fn sandbox(kubelet: &Kubelet, pod: &Object, orders: &mut watch::Receiver<O
         }
         tokio::select! {
             () = tokio::time::sleep(SANDBOX_RETRY) => {}
-            changed = orders.changed() => if changed.is_err() { return None },
+            changed = updates.changed() => if changed.is_err() { return None },
         }
-        let order = orders.borrow_and_update().clone();
-        if order.presence == Presence::Gone || order.pod.is_terminating() {
+        let update = updates.borrow_and_update().clone();
+        if update.presence == Presence::Gone || update.pod.is_terminating() {
             return None;
         }
     }
-}
-
-/// How a pod ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Succeeded,
-    Failed,
 }
 
 async fn containers(

@@ -1,18 +1,19 @@
 //! Readiness, liveness and startup probes, sent from the node's network as a kubelet sends them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{Kubelet, container_states::Board};
+use crate::event::{Kind, record};
 use meshproof_apiserver::Object;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
-
-use super::Kubelet;
-use super::board::Board;
-use super::event::{Kind, record};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+};
 
 /// Until a container has been ready for the first time it is asked more often than its period says: a lab is in a hurry.
 const FIRST: Duration = Duration::from_millis(100);

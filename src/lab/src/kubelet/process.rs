@@ -1,16 +1,16 @@
 //! Starts the agent as a process: this very executable, in a pod's network namespace, with a mount and a host name of
 //! its own, so that `/etc/resolv.conf`, `/etc/hosts` and the host name are the pod's. Nothing is written to a disk.
 
-use std::io;
-use std::process::Stdio;
-
 use meshproof_datapath::netns::Namespace;
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::Mode;
-use nix::unistd::{sethostname, write};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+    sys::stat::Mode,
+    unistd::{sethostname, write},
+};
+use std::{io, process::Stdio};
 use tokio::process::{Child, Command};
 
 /// Where the files are made before they are put in place; every system has it.

@@ -1,13 +1,16 @@
 //! A running pod as exec, port-forward and logs reach it.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use meshproof_datapath::netns::Namespace;
-
-use super::log::LogWriter;
 use super::process::ProcessSpec;
-use crate::system::{SystemContainer, SystemImage};
+use crate::{
+    container_log::LogWriter,
+    sync::lock,
+    system::{SystemContainer, SystemImage},
+};
+use meshproof_datapath::netns::Namespace;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 /// A pod that has a sandbox.
 pub(crate) struct PodRuntime {
@@ -42,7 +45,7 @@ impl PodRuntime {
 
     /// A fresh log for a container that is about to start.
     pub(super) fn begin(&self, name: &str) -> LogWriter {
-        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut containers = lock(&self.containers);
         let entry = containers.entry(name.to_owned()).or_default();
         entry.log.close();
         *entry = Entry::default();
@@ -50,7 +53,7 @@ impl PodRuntime {
     }
 
     pub(super) fn set_running(&self, name: &str, running: Option<Running>) {
-        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut containers = lock(&self.containers);
         let entry = containers.entry(name.to_owned()).or_default();
         if running.is_none() {
             entry.log.close();
@@ -59,19 +62,10 @@ impl PodRuntime {
     }
 
     pub(super) fn running(&self, name: &str) -> Option<Running> {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)?
-            .running
-            .clone()
+        lock(&self.containers).get(name)?.running.clone()
     }
 
     pub(super) fn log(&self, name: &str) -> Option<LogWriter> {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .map(|entry| entry.log.clone())
+        lock(&self.containers).get(name).map(|entry| entry.log.clone())
     }
 }

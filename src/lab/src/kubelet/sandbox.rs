@@ -1,16 +1,14 @@
 //! A pod's sandbox: its address and network, or the node's.
 
-use std::net::Ipv4Addr;
-use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
-
-use meshproof_apiserver::Object;
-use meshproof_apiserver::resource::names::NAMESPACES;
-use meshproof_datapath::{EndpointName, Identity, PodConfig, PodError};
-
 use super::{Kubelet, PodRuntime, sysctl};
-use crate::identity::security_labels;
-use crate::state::{PodNetwork, PodState};
+use crate::{
+    identity::security_labels,
+    state::{PodNetwork, PodState},
+    sync::lock,
+};
+use meshproof_apiserver::{Object, resource::names::NAMESPACES};
+use meshproof_datapath::{EndpointName, Identity, PodConfig, PodError};
+use std::{net::Ipv4Addr, sync::Arc, time::SystemTime};
 
 /// Why a sandbox could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +35,7 @@ pub(super) async fn make(kubelet: &Kubelet, pod: &Object) -> Result<Sandbox, San
         )
     } else {
         let identity = identity(kubelet, pod);
-        let taken = kubelet.addresses.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = lock(&kubelet.addresses).take();
         let address = taken.ok_or_else(|| SandboxError::NoAddress(kubelet.node.name().to_owned()))?;
         let name = EndpointName::new(format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name()));
         let net = kubelet
@@ -111,9 +109,5 @@ fn identity(kubelet: &Kubelet, pod: &Object) -> Identity {
 }
 
 fn give_back(kubelet: &Kubelet, address: Ipv4Addr) {
-    kubelet
-        .addresses
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .give_back(address);
+    lock(&kubelet.addresses).give_back(address);
 }

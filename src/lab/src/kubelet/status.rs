@@ -1,17 +1,13 @@
 //! A pod's status: phase, conditions and container statuses, from what the containers do.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-
-use meshproof_apiserver::Object;
-use meshproof_apiserver::resource::names::PODS;
+use super::{
+    Kubelet,
+    container_states::{Board, ContainerState, Ended, Phase},
+};
+use crate::object::{now, set_condition};
+use meshproof_apiserver::{Object, resource::names::PODS};
 use serde_json::{Value, json};
-
-use super::Kubelet;
-use super::board::{Board, ContainerState, Ended, Phase};
-use super::pod::Outcome;
-use crate::controller::object::{now, set_condition};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 /// The containers of a kind (`containers`, `initContainers`) in a pod's specification.
 pub(super) fn containers<'a>(pod: &'a Value, kind: &str) -> impl Iterator<Item = &'a Value> {
@@ -21,6 +17,13 @@ pub(super) fn containers<'a>(pod: &'a Value, kind: &str) -> impl Iterator<Item =
 /// A container's name.
 pub(super) fn name(container: &Value) -> &str {
     container["name"].as_str().unwrap_or_default()
+}
+
+/// How a pod ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Succeeded,
+    Failed,
 }
 
 /// Writes the status of one pod whenever it is asked to.

@@ -1,13 +1,13 @@
 //! Exec, port-forward and logs of a cluster's pods: finds the kubelet and lets it answer.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
+use super::{Kubelet, PodRuntime, Running, exec};
 use async_trait::async_trait;
 use meshproof_apiserver::{ApiError, Duplex, Exec, ExitStatus, LogOptions, Object, Reader, Reason, Streams};
-
-use super::{Kubelet, PodRuntime, Running, exec};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// How long a connection within a pod may take: it never leaves the machine.
 const DIAL: Duration = Duration::from_secs(2);

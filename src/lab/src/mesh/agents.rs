@@ -1,22 +1,22 @@
 //! The agents' side of the mesh: what they learn from their own cluster's clustermesh-apiserver becomes backends of the
 //! cluster's services. When no such pod is left, they keep what they knew.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use super::{
+    global::{is_global, is_global_by_newer, merged},
+    keyspace::Snapshot,
+    pod::{MeshPod, MeshPods},
+    slices,
+};
+use crate::{
+    fault::Fault,
+    informer::Informer,
+    service::{RemoteBackend, RemoteBackends, ServiceKey},
+    state::{ClusterState, LabState},
+};
 use meshproof_apiserver::resource::names::SERVICES;
 use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
-
-use super::fault::MeshFault;
-use super::global::{is_global, is_global_by_newer, merged};
-use super::keyspace::Snapshot;
-use super::pod::{MeshPod, MeshPods};
-use super::slices;
-use crate::fault::failover::MESH_DOWN_DROPS;
-use crate::informer::Informer;
-use crate::service::{RemoteBackend, ServiceKey};
-use crate::state::{ClusterState, LabState};
 
 /// Follows until stopped.
 pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods: MeshPods, stop: CancellationToken) {
@@ -25,6 +25,7 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
     let mut pods_changed = pods.changed();
     let mut faults_changed = lab.faults.subscribe();
     let mut known: Vec<Snapshot> = Vec::new();
+    let remote = RemoteBackends::of(&cluster);
     informer.synced().await;
     while !stop.is_cancelled() {
         let pod = pods.choose(cluster.name());
@@ -34,10 +35,10 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             known = learn(pod, known);
         }
         let services = informer.all(&SERVICES);
-        let concerned = |fault: MeshFault| fault.concerns_follower(&lab, cluster.name());
-        let any = concerned(MeshFault::AnnotationIgnored);
-        let unshared = concerned(MeshFault::SharedIgnored);
-        let newer = concerned(MeshFault::LegacyAnnotationIgnored);
+        let acts = |fault| lab.acts_in(fault, cluster.name());
+        let any = acts(Fault::GlobalAnnotationIgnored);
+        let unshared = acts(Fault::GlobalSharedIgnored);
+        let newer = acts(Fault::GlobalLegacyAnnotationIgnored);
         let merges = |local: &meshproof_apiserver::Object, remote: &Value| {
             let global = if newer {
                 is_global_by_newer(local)
@@ -46,32 +47,33 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             };
             (any || global && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
         };
-        let mut backends = match concerned(MeshFault::RemoteBackendsMissing) {
-            true => BTreeMap::new(),
-            false => merged(services.iter(), &known, merges),
+        let mut backends = if acts(Fault::GlobalRemoteBackendsMissing) {
+            BTreeMap::new()
+        } else {
+            merged(services.iter(), &known, merges)
         };
-        if concerned(MeshFault::BackendsNeverRemoved) {
-            keep(&mut backends, cluster.remote_backends.all());
+        if acts(Fault::GlobalBackendsNeverRemoved) {
+            keep(&mut backends, remote.all());
         }
-        let synced = match concerned(MeshFault::HeadlessNotSynced) {
-            true => BTreeMap::new(),
-            false => backends.clone(),
+        let synced = if acts(Fault::HeadlessSyncMissing) {
+            BTreeMap::new()
+        } else {
+            backends.clone()
         };
         slices::sync(&cluster.store, &services, &synced);
-        if lab.faults.is_active(MESH_DOWN_DROPS) {
+        if lab.faults.is_active(Fault::MeshApiserverDownDropsBackends) {
             for known in backends.values_mut() {
                 known.retain(|backend| pods.choose(&backend.cluster).is_some());
             }
             backends.retain(|_, known| !known.is_empty());
         }
-        cluster.remote_backends.replace(backends);
+        remote.replace(backends);
         let cache_changed = async {
-            match caches.is_empty() {
-                true => std::future::pending().await,
-                false => {
-                    let changes = caches.iter_mut().map(|cache| Box::pin(cache.changed()));
-                    let _ = futures::future::select_all(changes).await;
-                }
+            if caches.is_empty() {
+                std::future::pending().await
+            } else {
+                let changes = caches.iter_mut().map(|cache| Box::pin(cache.changed()));
+                let _ = futures::future::select_all(changes).await;
             }
         };
         tokio::select! {

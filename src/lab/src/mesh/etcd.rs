@@ -1,15 +1,17 @@
 //! Serves a cluster's published state to the KVStoreMesh of other clusters. It knows the keys' values only as JSON.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, MissedTickBehavior};
+use super::{
+    keyspace::{Keyspace, Snapshot},
+    wire::{HEARTBEAT, Line, send},
+};
+use crate::fault::Fault;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
-
-use super::keyspace::{Keyspace, Snapshot};
-use super::link::HEARTBEAT;
-use super::wire::{Line, send};
 
 /// A peer that does not take what is sent for so long is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,7 +32,7 @@ pub(super) trait Gate: Send + Sync + 'static {
     /// What becomes of changes now.
     fn propagation(&self) -> Propagation;
     /// Tells of changes of the answer.
-    fn subscribe(&self) -> tokio::sync::watch::Receiver<std::collections::BTreeSet<crate::fault::FaultName>>;
+    fn subscribe(&self) -> watch::Receiver<BTreeSet<Fault>>;
 }
 
 /// Serves until stopped.

@@ -1,14 +1,11 @@
 //! Global services: which services are merged across clusters, by Cilium's annotations, and with which backends. Pure.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-
+use super::keyspace::{Kind, Snapshot, of_kind};
+use crate::service::{RemoteBackend, ServiceKey};
 use meshproof_apiserver::Object;
 use meshproof_datapath::{BackendState, Protocol};
 use serde_json::{Value, json};
-
-use super::keyspace::{Kind, Snapshot, of_kind};
-use crate::service::{RemoteBackend, ServiceKey};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// Whether a service asks to be merged: `service.cilium.io/global`, or the older `io.cilium/global-service`.
 pub fn is_global(service: &Object) -> bool {
@@ -144,12 +141,12 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use meshproof_apiserver::Store;
-    use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
-
     use super::*;
+    use meshproof_apiserver::{
+        Store,
+        resource::names::{ENDPOINT_SLICES, SERVICES},
+    };
+    use std::sync::Arc;
 
     fn service(annotations: Value) -> Object {
         let spec = json!({"clusterIP": "10.96.0.20", "ports": [{"name": "http", "port": 80}]});

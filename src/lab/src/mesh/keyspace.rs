@@ -1,9 +1,7 @@
 //! The key-value state of one cluster, with the key names of Cilium's kvstore. It does not know where keys come from.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::watch;
 
 /// What a key is about.

@@ -4,20 +4,21 @@
 //! heard for two minutes, and it takes some ten seconds to recover after that
 //! (`lastHeartbeat` in `pkg/clustermesh/common`; recorded: noticed at 124 s, recovered within 13 s).
 
-use std::io;
-use std::net::SocketAddrV4;
-use std::time::{Duration, SystemTime};
-
-use tokio::io::BufReader;
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
-
-use super::keyspace::{Keyspace, Snapshot};
-use super::wire::{Line, receive};
-
-/// How often the publishing side shows that it is there.
-pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
+use super::{
+    keyspace::{Keyspace, Snapshot},
+    wire::{Line, receive},
+};
+use std::{
+    io,
+    net::SocketAddrV4,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    io::BufReader,
+    net::{TcpSocket, TcpStream},
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 /// How patient a link is.
 #[derive(Clone, Copy, Debug)]
@@ -205,16 +206,15 @@ impl<R: Route> Link<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-    use std::sync::Arc;
-
+    use super::{
+        super::etcd::{Gate, Propagation, serve},
+        *,
+    };
+    use crate::fault::Fault;
     use serde_json::json;
+    use std::{collections::BTreeSet, sync::Arc};
     use tokio::net::TcpListener;
     use tokio_util::sync::CancellationToken;
-
-    use super::super::etcd::{Gate, Propagation, serve};
-    use super::*;
-    use crate::fault::FaultName;
 
     struct Open;
 
@@ -222,7 +222,7 @@ mod tests {
         fn propagation(&self) -> Propagation {
             Propagation::Prompt
         }
-        fn subscribe(&self) -> watch::Receiver<BTreeSet<FaultName>> {
+        fn subscribe(&self) -> watch::Receiver<BTreeSet<Fault>> {
             watch::channel(BTreeSet::new()).1
         }
     }

@@ -1,36 +1,19 @@
-//! The clustermesh-apiserver pods of the lab: what their three containers share, and what runs in each.
+//! The clustermesh-apiserver pods of the lab: what their three containers share, and which of them agents follow.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
-
-use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
-use meshproof_datapath::netns::Namespace;
-use tokio::net::TcpSocket;
+use super::{
+    keyspace::{Keyspace, Snapshot},
+    link::{LinkPhase, LinkStatus, Timing},
+};
+use crate::{sync::lock, system::SystemContainer};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Instant, SystemTime},
+};
 use tokio::sync::watch;
-
-use super::etcd::{Gate, Propagation, serve};
-use super::fault::{MeshFault, SLOW};
-use super::keyspace::{Keyspace, Kind, Snapshot, of_kind};
-use super::link::{Link, LinkPhase, LinkStatus, Route, Timing};
-use super::publish::Published;
-use super::wire::Line;
-use crate::cilium::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
-use crate::health::ready_endpoint;
-use crate::informer::Informer;
-use crate::state::{ClusterState, LabState};
-use crate::system::SystemContainer;
 
 /// Where etcd listens in the pod.
 pub const ETCD_PORT: u16 = 2379;
-/// Where `apiserver` says that it is ready.
-const APISERVER_HEALTH_PORT: u16 = 9880;
-/// Where `kvstoremesh` says that it is ready.
-const KVSTOREMESH_HEALTH_PORT: u16 = 9881;
-/// The beginning of the pods' names.
-const POD_PREFIX: &str = "clustermesh-apiserver-";
 
 /// One clustermesh-apiserver pod.
 pub struct MeshPod {
@@ -39,7 +22,7 @@ pub struct MeshPod {
     /// Its name.
     pub name: String,
     uid: String,
-    local: Keyspace,
+    pub(super) local: Keyspace,
     etcd: watch::Sender<EtcdState>,
     remotes: BTreeMap<String, Remote>,
 }
@@ -67,7 +50,7 @@ pub struct MeshPods {
     pods: Arc<Mutex<KnownPods>>,
     changed: Arc<watch::Sender<u64>>,
     agents: Arc<Mutex<BTreeMap<String, AgentsLink>>>,
-    /// How patient links are.
+    /// The deadlines of links.
     pub timing: Timing,
 }
 
@@ -101,9 +84,9 @@ impl MeshPod {
 
 impl MeshPods {
     /// The pod of a container, known from its first container on.
-    fn of_container(&self, container: &SystemContainer) -> Arc<MeshPod> {
+    pub(super) fn of_container(&self, container: &SystemContainer) -> Arc<MeshPod> {
         let cluster = container.cluster.name().to_owned();
-        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pods = lock(&self.pods);
         let uid = container.pod.uid().to_owned();
         let known = pods.entry((cluster.clone(), uid.clone())).or_insert_with(|| {
             let others = container.lab.others(&cluster);
@@ -123,18 +106,31 @@ impl MeshPods {
         Arc::clone(known)
     }
 
-    fn announce(&self) {
+    /// Says that a pod's etcd serves.
+    pub(super) fn etcd_started(&self, pod: &MeshPod) {
+        pod.etcd.send_replace(EtcdState::Up);
         self.changed.send_modify(|version| *version += 1);
     }
 
-    /// Tells when a pod's etcd comes or goes.
+    /// Forgets a pod whose etcd has ended, and all that it held.
+    pub(super) fn etcd_ended(&self, pod: &MeshPod) {
+        pod.etcd.send_replace(EtcdState::Down);
+        pod.local.replace(Snapshot::new());
+        for remote in pod.remotes.values() {
+            remote.cache.replace(Snapshot::new());
+        }
+        lock(&self.pods).remove(&(pod.cluster.clone(), pod.uid.clone()));
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Notifies when a pod's etcd starts or ends.
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     /// The pods of a cluster whose etcd runs, by name.
     pub fn serving(&self, cluster: &str) -> Vec<Arc<MeshPod>> {
-        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = lock(&self.pods);
         let mut serving: Vec<_> = pods
             .values()
             .filter(|pod| pod.cluster == cluster && pod.is_serving())
@@ -146,7 +142,7 @@ impl MeshPods {
 
     /// The pod of that name, whether or not its etcd runs.
     pub fn pod(&self, cluster: &str, name: &str) -> Option<Arc<MeshPod>> {
-        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = lock(&self.pods);
         pods.values()
             .find(|pod| pod.cluster == cluster && pod.name == name)
             .map(Arc::clone)
@@ -154,18 +150,13 @@ impl MeshPods {
 
     /// What a cluster's agents follow.
     pub fn agents(&self, cluster: &str) -> AgentsLink {
-        self.agents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(cluster)
-            .cloned()
-            .unwrap_or_default()
+        lock(&self.agents).get(cluster).cloned().unwrap_or_default()
     }
 
     /// Lets a cluster's agents keep the pod that they follow, or choose another if it has gone.
     pub(super) fn choose(&self, cluster: &str) -> Option<Arc<MeshPod>> {
         let serving = self.serving(cluster);
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = lock(&self.agents);
         let link = agents.entry(cluster.to_owned()).or_default();
         if link.pod.as_ref().is_some_and(|pod| pod.is_serving()) {
             return link.pod.clone();
@@ -185,108 +176,6 @@ impl MeshPods {
         }
     }
 
-    /// Container `etcd`: serves what `apiserver` publishes, and holds what `kvstoremesh` copies.
-    pub(crate) async fn run_etcd(&self, container: &SystemContainer) -> i32 {
-        let pod = self.of_container(container);
-        let listener = container
-            .namespace
-            .within(listen)
-            .map_err(io::Error::other)
-            .and_then(|bound| bound);
-        let listener = match listener.and_then(tokio::net::TcpListener::from_std) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::warn!(pod = pod.name, %error, "etcd cannot listen");
-                return 1;
-            }
-        };
-        pod.etcd.send_replace(EtcdState::Up);
-        self.announce();
-        let config = Line::Config {
-            cluster: pod.cluster.clone(),
-            id: container.cluster.spec.id,
-        };
-        let gate = Publisher {
-            lab: Arc::clone(&container.lab),
-            cluster: pod.cluster.clone(),
-        };
-        serve(
-            listener,
-            config,
-            pod.local.clone(),
-            Arc::new(gate),
-            container.stop.clone(),
-        )
-        .await;
-        pod.etcd.send_replace(EtcdState::Down);
-        pod.local.replace(Snapshot::new());
-        for remote in pod.remotes.values() {
-            remote.cache.replace(Snapshot::new());
-        }
-        let key = (pod.cluster.clone(), pod.uid.clone());
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        self.announce();
-        0
-    }
-
-    /// Container `apiserver`: publishes the cluster's state into the pod's etcd.
-    pub(crate) async fn run_apiserver(&self, container: &SystemContainer) -> i32 {
-        let pod = self.of_container(container);
-        let resources = [
-            CILIUM_NODES,
-            CILIUM_IDENTITIES,
-            CILIUM_ENDPOINTS,
-            SERVICES,
-            ENDPOINT_SLICES,
-        ];
-        let informer = Informer::start(&container.cluster.store, &resources, &container.stop);
-        let mut changes = informer.changes();
-        let mut faults = container.lab.faults.subscribe();
-        informer.synced().await;
-        let mut ready = Ready::Not;
-        loop {
-            pod.local
-                .replace(snapshot(&container.lab, &container.cluster, &informer));
-            ready.announce(container, APISERVER_HEALTH_PORT);
-            tokio::select! {
-                () = container.stop.cancelled() => return 0,
-                _ = changes.next() => {}
-                _ = faults.changed() => {}
-            }
-        }
-    }
-
-    /// Container `kvstoremesh`: copies the other clusters' state into the pod's etcd.
-    pub(crate) async fn run_kvstoremesh(&self, container: &SystemContainer) -> i32 {
-        let pod = self.of_container(container);
-        let links = pod.remotes.iter().map(|(name, remote)| {
-            remote.status.send_replace(LinkStatus::default());
-            let route = OverDatapath {
-                lab: Arc::clone(&container.lab),
-                own: pod.cluster.clone(),
-                other: name.clone(),
-                namespace: container.namespace.clone(),
-                address: container.address,
-            };
-            let link = Link::new(route, remote.cache.clone(), remote.status.clone(), self.timing);
-            async move { link.run().await }
-        });
-        let all = futures::future::join_all(links);
-        // Ready once every other cluster has been followed once, as with Cilium's own readiness of KVStoreMesh.
-        let ready = async {
-            for remote in pod.remotes.values() {
-                let mut status = remote.status.subscribe();
-                let _ = status.wait_for(|status| status.phase != LinkPhase::Waiting).await;
-            }
-            Ready::Not.announce(container, KVSTOREMESH_HEALTH_PORT);
-        };
-        container
-            .stop
-            .run_until_cancelled(async { tokio::join!(all, ready) })
-            .await;
-        0
-    }
-
     /// How a pod's link to another cluster is.
     pub fn link(&self, pod: &MeshPod, other: &str) -> LinkStatus {
         pod.remotes
@@ -303,149 +192,5 @@ impl MeshPods {
             .map(|remote| remote.cache.counts())
             .unwrap_or_default();
         counts.nodes > 0 || matches!(self.link(pod, other).phase, LinkPhase::Connected { .. })
-    }
-}
-
-/// Whether a container has said that it is ready.
-enum Ready {
-    Not,
-    Yes,
-}
-
-impl Ready {
-    /// Says so once.
-    fn announce(&mut self, container: &SystemContainer, port: u16) {
-        if matches!(self, Ready::Yes) {
-            return;
-        }
-        if let Err(error) = ready_endpoint(container, port) {
-            container.log.line(format!(
-                "level=error msg=\"cannot serve health\" port={port} error=\"{error}\""
-            ));
-        }
-        *self = Ready::Yes;
-    }
-}
-
-fn listen() -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, ETCD_PORT))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snapshot {
-    let mut nodes = informer.all(&CILIUM_NODES);
-    if MeshFault::NodeCountShort.concerns_publisher(lab, cluster.name()) {
-        nodes.pop();
-    }
-    let published = Published {
-        cluster: cluster.name(),
-        id: cluster.spec.id,
-        nodes: &nodes,
-        identities: &informer.all(&CILIUM_IDENTITIES),
-        endpoints: &informer.all(&CILIUM_ENDPOINTS),
-        services: &informer.all(&SERVICES),
-        slices: &informer.all(&ENDPOINT_SLICES),
-        unready: MeshFault::UnreadyPublished.concerns_publisher(lab, cluster.name()),
-    };
-    let (any, unshared) = (
-        MeshFault::AnnotationIgnored.is_active(lab),
-        MeshFault::SharedIgnored.is_active(lab),
-    );
-    let mut snapshot = published.snapshot(|service| {
-        let system = service
-            .namespace()
-            .is_some_and(|namespace| namespace.starts_with("kube-") || namespace == "default");
-        (super::is_global(service) || any && !system) && (super::is_shared(service) || unshared)
-    });
-    if MeshFault::EndpointStale.concerns_publisher(lab, cluster.name()) {
-        publish_departed(cluster, &mut snapshot);
-    }
-    snapshot
-}
-
-/// Publishes a pod that has gone, with the identity of one that is there.
-fn publish_departed(cluster: &ClusterState, snapshot: &mut Snapshot) {
-    let present = of_kind(snapshot, Kind::Endpoint).next().map(|(_, value)| value.clone());
-    if let (Some(mut endpoint), Some(node)) = (present, cluster.spec.nodes.first()) {
-        let address = node.unused_address().to_string();
-        endpoint["IP"] = address.as_str().into();
-        endpoint["K8sPodName"] = "departed".into();
-        snapshot.insert(Kind::Endpoint.key(&address), Arc::new(endpoint));
-    }
-}
-
-struct Publisher {
-    lab: Arc<LabState>,
-    cluster: String,
-}
-
-impl Gate for Publisher {
-    fn propagation(&self) -> Propagation {
-        let concerned = |fault: MeshFault| fault.concerns_publisher(&self.lab, &self.cluster);
-        if concerned(MeshFault::PropagationStopped) {
-            Propagation::Stopped
-        } else if concerned(MeshFault::PropagationSlow) {
-            Propagation::Late(SLOW)
-        } else {
-            Propagation::Prompt
-        }
-    }
-
-    fn subscribe(&self) -> watch::Receiver<std::collections::BTreeSet<crate::fault::FaultName>> {
-        self.lab.faults.subscribe()
-    }
-}
-
-/// Where a pod of another cluster reaches this one's etcd.
-pub fn etcd_address(cluster: &ClusterState, from: Ipv4Addr) -> Option<SocketAddrV4> {
-    let pods = cluster.nodes().iter().flat_map(|node| node.pods());
-    let mut addresses: Vec<_> = pods
-        .filter(|pod| pod.name.starts_with(POD_PREFIX))
-        .map(|pod| pod.address)
-        .collect();
-    addresses.sort();
-    // Spread over the cluster's replicas, as its load balancer would.
-    let turn = usize::from(from.octets()[3]) % addresses.len().max(1);
-    addresses
-        .get(turn)
-        .map(|address| SocketAddrV4::new(*address, ETCD_PORT))
-}
-
-/// The way from a kvstoremesh container to a clustermesh-apiserver pod of another cluster: from pod to pod.
-struct OverDatapath {
-    lab: Arc<LabState>,
-    own: String,
-    other: String,
-    namespace: Namespace,
-    address: Ipv4Addr,
-}
-
-impl Route for OverDatapath {
-    fn address(&self) -> Option<SocketAddrV4> {
-        etcd_address(self.lab.cluster(&self.other)?, self.address)
-    }
-
-    fn socket(&self) -> io::Result<TcpSocket> {
-        self.namespace.within(TcpSocket::new_v4).map_err(io::Error::other)?
-    }
-
-    async fn blocked(&self) {
-        self.until(|blocked| blocked).await;
-    }
-
-    async fn unblocked(&self) {
-        self.until(|blocked| !blocked).await;
-    }
-}
-
-impl OverDatapath {
-    async fn until(&self, wanted: impl Fn(bool) -> bool) {
-        let mut faults = self.lab.faults.subscribe();
-        while !wanted(MeshFault::KvstoremeshDisconnected.concerns_follower(&self.lab, &self.own)) {
-            if faults.changed().await.is_err() {
-                return;
-            }
-        }
     }
 }

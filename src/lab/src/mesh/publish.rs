@@ -1,13 +1,12 @@
 //! What a cluster publishes: from its objects to keys and values. A pure function.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use super::{
+    global,
+    keyspace::{Kind, Snapshot},
+};
 use meshproof_apiserver::Object;
 use serde_json::{Value, json};
-
-use super::global;
-use super::keyspace::{Kind, Snapshot};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The objects that a cluster publishes from.
 pub struct Published<'a> {

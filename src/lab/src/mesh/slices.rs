@@ -1,15 +1,12 @@
 //! EndpointSlices of other clusters' pods (`clustermesh-enable-endpoint-sync`), as Cilium's operator writes them for those who
 //! read slices, such as cluster DNS: of global headless services unless these say otherwise, of others only if they ask for it.
 
-use std::collections::BTreeMap;
-
-use meshproof_apiserver::resource::names::ENDPOINT_SLICES;
-use meshproof_apiserver::{ApiError, DeleteOptions, Object, Store};
-use meshproof_datapath::{BackendState, Protocol};
-use serde_json::{Value, json};
-
 use super::global::is_global;
 use crate::service::{MESH_SLICES, RemoteBackend, ServiceKey};
+use meshproof_apiserver::{ApiError, DeleteOptions, Object, Store, resource::names::ENDPOINT_SLICES};
+use meshproof_datapath::{BackendState, Protocol};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const SYNC: &str = "service.cilium.io/global-sync-endpoint-slices";
@@ -103,11 +100,9 @@ fn write(store: &Store, mut wanted: BTreeMap<(String, String), Value>) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
-    use meshproof_apiserver::resource::names::SERVICES;
-
     use super::*;
+    use meshproof_apiserver::resource::names::SERVICES;
+    use std::net::Ipv4Addr;
 
     fn addresses(store: &Store) -> Vec<String> {
         let slices = store.all(&ENDPOINT_SLICES, None);

@@ -3,7 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+
+/// How often the publishing side shows that it is there.
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// Longer lines end the connection: nothing legitimate comes near.
 const LINE_LIMIT: usize = 1 << 20;

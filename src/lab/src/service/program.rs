@@ -1,25 +1,32 @@
 //! Follows a cluster's services and tells its nodes: one task a cluster.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
+use super::{
+    frontends::frontends,
+    remote_backends::RemoteBackends,
+    stale_backends::{self, OtherClusters, StaleBackends},
+};
+use crate::{
+    fault::Fault,
+    informer::Informer,
+    state::{ClusterState, LabState},
+};
 use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
-use meshproof_datapath::{Direction, Effect, Fault, Impairment, Protocol};
+use meshproof_datapath::{Direction, Effect, Fault as DatapathFault, Impairment, Protocol};
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
-
-use super::memory::{self, Memory, Mesh};
-use super::{fault, frontends};
-use crate::informer::Informer;
-use crate::state::{ClusterState, LabState};
 
 /// Keeps the data path of every node of the cluster at what Services, EndpointSlices and the mesh say.
 pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: CancellationToken) {
     let informer = Informer::start(&cluster.store, &[SERVICES, ENDPOINT_SLICES], &stop);
     let mut changes = informer.changes();
-    let mut remote = cluster.remote_backends.subscribe();
+    let mut remote = RemoteBackends::of(&cluster).subscribe();
     let mut faults = lab.faults.subscribe();
-    let mut memory = Memory::default();
+    let mut stale = StaleBackends::default();
     informer.synced().await;
     loop {
         let extra = remote.borrow_and_update().clone();
@@ -28,16 +35,16 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
             &informer.all(&SERVICES),
             &informer.all(&ENDPOINT_SLICES),
             &extra,
-            &fault::in_force(&lab, cluster.name()),
+            &in_force(&lab, cluster.name()),
         );
-        let (services, again) = memory.bend(
+        let (services, again) = stale.apply(
             services,
             cluster.spec.pod_cidr,
             &lab.faults,
-            mesh(&lab, &cluster),
+            others(&lab, &cluster),
             Instant::now(),
         );
-        let before = memory::backends(&cluster.services.borrow());
+        let before = stale_backends::backends(&cluster.services.borrow());
         let changed = cluster.services.send_if_modified(|present| {
             let changed = *present != services;
             if changed {
@@ -49,8 +56,8 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
             for node in cluster.nodes() {
                 node.handle.set_services(services.clone());
             }
-            let after = memory::backends(&services);
-            if lab.faults.is_active(memory::RESET_ON_CHANGE) && before != after {
+            let after = stale_backends::backends(&services);
+            if lab.faults.is_active(Fault::ConnectionsResetOnChange) && before != after {
                 reset(&lab, before.intersection(&after).copied(), &stop);
             }
         }
@@ -70,12 +77,20 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
     }
 }
 
+/// The faults in force that act in this cluster.
+fn in_force(lab: &LabState, cluster: &str) -> BTreeSet<Fault> {
+    let mut faults = lab.faults.all();
+    faults.retain(|fault| lab.acts_in(*fault, cluster));
+    faults
+}
+
 /// Whether every other cluster has a node that is there.
-fn mesh(lab: &LabState, cluster: &ClusterState) -> Mesh {
+fn others(lab: &LabState, cluster: &ClusterState) -> OtherClusters {
     let is_away = |other: &Arc<ClusterState>| other.nodes().iter().all(|node| !*node.online().borrow());
-    match lab.others(cluster.name()).any(is_away) {
-        true => Mesh::Broken,
-        false => Mesh::Whole,
+    if lab.others(cluster.name()).any(is_away) {
+        OtherClusters::OneIsDown
+    } else {
+        OtherClusters::Up
     }
 }
 
@@ -84,7 +99,7 @@ const RESETS: Duration = Duration::from_millis(200);
 
 /// Resets the connections of these pods for a moment.
 fn reset(lab: &Arc<LabState>, pods: impl Iterator<Item = Ipv4Addr>, stop: &CancellationToken) {
-    let fault = |address| Fault::Endpoint {
+    let fault = |address| DatapathFault::Endpoint {
         address,
         direction: Direction::Ingress,
         impairment: Impairment::of(Protocol::Tcp, Effect::Reset),

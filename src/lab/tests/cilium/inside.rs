@@ -1,12 +1,13 @@
 //! Commands in Cilium's pods.
 
+use crate::client::{Result, name, text};
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
-use kube::api::{Api, AttachParams, ListParams};
+use kube::{
+    Client,
+    api::{Api, AttachParams, ListParams},
+};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
-
-use crate::client::{Result, name, text};
 
 /// What a command wrote, and its exit code.
 #[derive(Debug)]

@@ -1,18 +1,22 @@
 //! The tests.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-
+use crate::{
+    client::{Result, address, client, command, deploy_agents, eventually, name, text},
+    inside,
+};
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::{
+    Client,
+    api::{Api, DeleteParams, PostParams},
+};
 use meshproof_contract::{Action, Outcome, Probe, RecordType, Search, Transport};
 use meshproof_lab::{LabOptions, RunningLab, launch};
 use meshproof_wire::{Answer, Command};
 use serde_json::{Value, json};
-
-use crate::client::{Result, address, client, command, deploy_agents, eventually, name, text};
-use crate::inside;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 pub type Test = fn() -> Result<()>;
 

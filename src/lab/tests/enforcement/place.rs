@@ -1,18 +1,20 @@
 //! A lab with pods to write policies about: in both clusters, in namespace `test`, DaemonSets `server` (with named ports),
 //! `client` and `other`; and in namespace `beyond` another `client`.
 
-use std::time::Duration;
-
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::Client;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use crate::client::{Result, address, client, converse, eventually, is_ready, name, text};
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Namespace, Pod},
+};
+use kube::{
+    Client,
+    api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams},
+};
 use meshproof_contract::{Action, Outcome, Probe, Target};
 use meshproof_lab::{AGENT_IMAGE, LabOptions, RunningLab, launch};
 use meshproof_wire::{Answer, Command, Hello};
 use serde_json::{Value, json};
-
-use crate::client::{Result, address, client, converse, eventually, is_ready, name, text};
+use std::time::Duration;
 
 pub struct Place {
     pub lab: RunningLab,

@@ -1,11 +1,11 @@
 //! The tests.
 
-use meshproof_contract::probe::Connection;
-use meshproof_contract::{Action, DnsCode, Outcome, RecordType, Search, Target, Transport};
+use crate::{
+    client::{Result, eventually, text},
+    place::{Place, answered, create, delete, for_servers, get, ping, tcp, udp},
+};
+use meshproof_contract::{Action, DnsCode, Outcome, RecordType, Search, Target, Transport, probe::Connection};
 use serde_json::json;
-
-use crate::client::{Result, eventually, text};
-use crate::place::{Place, answered, create, delete, for_servers, get, ping, tcp, udp};
 
 pub type Test = fn() -> Result<()>;
 

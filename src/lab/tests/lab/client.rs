@@ -1,15 +1,18 @@
 //! What a user has: a kubeconfig, a Kubernetes client, and the wire protocol to an agent.
 
-use std::time::{Duration, Instant};
-
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, ListParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{Namespace, Pod},
+};
+use kube::{
+    Client, Config,
+    api::{Api, ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use meshproof_lab::AGENT_IMAGE;
 use meshproof_wire::{Answer, Command, Hello, Request, Response, read_frame, write_frame};
 use serde_json::json;
+use std::time::{Duration, Instant};
 
 pub type Result<T> = std::result::Result<T, String>;
 

@@ -1,8 +1,10 @@
 //! What a lab leaves behind: processes, namespaces and sockets, found in `/proc`.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    fs,
+    time::{Duration, Instant},
+};
 
 /// A process and its namespaces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,9 @@
 //! The tests.
 
-use std::process::{Command as Program, ExitCode, Stdio};
-use std::time::{Duration, Instant};
-
+use crate::{
+    client::{self, Result, address, client, deploy_agents, eventually, is_ready, name, ready_pods, text},
+    remains::Belongings,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, DeleteParams, LogParams, PostParams};
 use meshproof_contract::{Action, Outcome, Probe, Target};
@@ -10,12 +11,15 @@ use meshproof_lab::{
     Control, ControlError, LabIsolation, LabOptions, LaunchError, Lifetime, NodeGrace, Registration, RunningLab, launch,
 };
 use meshproof_wire::{Answer, Command};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Gid, Pid, Uid, setgid, setgroups, setuid};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Gid, Pid, Uid, setgid, setgroups, setuid},
+};
 use serde_json::json;
-
-use crate::client::{self, Result, address, client, deploy_agents, eventually, is_ready, name, ready_pods, text};
-use crate::remains::Belongings;
+use std::{
+    process::{Command as Program, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
 
 /// Hidden modes of this executable, for tests that need a process of another kind.
 pub const UNPRIVILEGED: &str = "as-nobody";

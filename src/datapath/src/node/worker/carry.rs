@@ -1,15 +1,18 @@
 //! Packets between sockets, switch and tunnels, both ways.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Instant;
-
 use super::{FABRIC, HOST, VXLAN, WIRE, WIREGUARD, Worker};
-use crate::config::Routing;
-use crate::packet::{Outer, Packet, decapsulate, encapsulate, inner_of};
-use crate::policy::Identity;
-use crate::socket::Name;
-use crate::switch::{PeerIndex, Protection, Source, Target};
+use crate::{
+    config::Routing,
+    packet::{Outer, Packet, decapsulate, encapsulate, inner_of},
+    policy::Identity,
+    socket::Name,
+    switch::{PeerIndex, Protection, Source, Target},
+};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Instant,
+};
 
 impl Worker {
     /// Reads one batch from a socket and sends each packet on.

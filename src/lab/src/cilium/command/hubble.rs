@@ -1,12 +1,10 @@
 //! `hubble observe` and `hubble status` of the agent's own flows.
 
+use super::{
+    super::{gather::Gatherer, output::flow, time::duration, view::FlowView},
+    Answer, Line, UsageError,
+};
 use meshproof_datapath::{FlowEvent, FlowVerdict, Observation, Protocol};
-
-use super::super::gather::Gatherer;
-use super::super::output::flow;
-use super::super::time::duration;
-use super::super::view::FlowView;
-use super::{Answer, Line, UsageError};
 
 /// What `hubble observe` shows without `--last`.
 const LAST: usize = 20;

@@ -1,17 +1,19 @@
 //! What an agent knows of other clusters, by way of the clustermesh-apiserver of its own.
 
-use std::collections::BTreeSet;
-use std::time::Instant;
-
+use super::{
+    super::view::{RemotePhase, RemoteView},
+    Gatherer,
+};
+use crate::{
+    fault::Fault,
+    mesh::{AgentsLink, Counts, Kind, MeshPod},
+};
 use serde_json::Value;
-
-use super::super::view::{RemotePhase, RemoteView};
-use super::Gatherer;
-use crate::mesh::{AgentsLink, Counts, Kind, MeshFault, MeshPod};
+use std::{collections::BTreeSet, time::Instant};
 
 impl Gatherer<'_> {
     fn link(&self) -> AgentsLink {
-        self.module.mesh.agents(self.container.cluster.name())
+        self.pods.mesh.agents(self.container.cluster.name())
     }
 
     /// What the agents know of other clusters, of one kind.
@@ -43,17 +45,19 @@ impl Gatherer<'_> {
         // As KVStoreMesh does for other clusters, agents notice only after a while that nobody serves them any more.
         let noticed = link
             .lost
-            .filter(|(since, _)| Instant::now() >= *since + self.module.mesh.timing.notice);
+            .filter(|(since, _)| Instant::now() >= *since + self.pods.mesh.timing.notice);
         let views = lab.others(cluster).map(|other| {
             let cluster_id = other.spec.id;
             let known = link
                 .pod
                 .as_ref()
-                .is_some_and(|pod| self.module.mesh.is_known(pod, other.name()));
-            let phase = match () {
-                () if link.pod.is_none() || noticed.is_some() => RemotePhase::Waiting,
-                () if !known => RemotePhase::Unconfigured,
-                () => self.disturbed(RemotePhase::Ready { cluster_id }, cluster_id),
+                .is_some_and(|pod| self.pods.mesh.is_known(pod, other.name()));
+            let phase = if link.pod.is_none() || noticed.is_some() {
+                RemotePhase::Waiting
+            } else if known {
+                self.disturbed(RemotePhase::Ready { cluster_id }, cluster_id)
+            } else {
+                RemotePhase::Unconfigured
             };
             let lost = phase == RemotePhase::Waiting && link.pod.is_some();
             RemoteView {
@@ -72,20 +76,20 @@ impl Gatherer<'_> {
         views.collect()
     }
 
+    /// The phase as a fault makes the agent report it.
     fn disturbed(&self, phase: RemotePhase, cluster_id: u8) -> RemotePhase {
-        let (lab, cluster) = (&self.container.lab, &self.container.cluster);
-        let own = self.container.node.name();
-        let is = |fault: MeshFault| fault.concerns_follower(lab, cluster.name());
-        let first = cluster.nodes().first().is_some_and(|node| node.name() == own);
-        let last = cluster.nodes().last().is_some_and(|node| node.name() == own);
-        match () {
-            () if is(MeshFault::RemoteNotConnected) => RemotePhase::Waiting,
-            () if first && is(MeshFault::AgentNotReady) => RemotePhase::Unconfigured,
-            () if last && is(MeshFault::AgentNotSynced) => RemotePhase::Syncing { cluster_id },
-            () if is(MeshFault::WrongClusterId) => RemotePhase::Ready {
+        if self.acts(Fault::MeshRemoteNotConnected) {
+            RemotePhase::Waiting
+        } else if self.acts(Fault::MeshAgentNotReady) {
+            RemotePhase::Unconfigured
+        } else if self.acts(Fault::MeshAgentNotSynced) {
+            RemotePhase::Syncing { cluster_id }
+        } else if self.acts(Fault::MeshWrongClusterId) {
+            RemotePhase::Ready {
                 cluster_id: cluster_id.wrapping_add(100),
-            },
-            () => phase,
+            }
+        } else {
+            phase
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Secrets: certificates, and where the other clusters' etcd is.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
-
-use super::certificate::{Authority, CertificateError};
-use super::meta;
-use super::workload::mesh_node_port;
+use super::{
+    certificate::{Authority, CertificateError},
+    meta,
+    workload::mesh_node_port,
+};
 use crate::topology::{ClusterSpec, Topology};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
 
 pub(super) fn secrets(topology: &Topology, cluster: &ClusterSpec) -> Result<Vec<Value>, CertificateError> {
     let authority = Authority::new()?;

@@ -1,10 +1,9 @@
 //! DaemonSet, Deployments and Services, with the fields that the lab gives a meaning to and those by which tools find
 //! them. Volumes, lifecycle hooks and init containers of the chart are left out: nothing in the lab would act on them.
 
-use serde_json::{Value, json};
-
 use super::{image, meta};
 use crate::topology::{ClusterSpec, Topology};
+use serde_json::{Value, json};
 
 /// NodePort of a cluster's clustermesh-apiserver. They differ between clusters, as the chart's values warn: with
 /// kube-proxy replacement a node port is served for the other cluster's nodes, too (cilium/cilium#24692).

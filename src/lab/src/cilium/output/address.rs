@@ -1,9 +1,10 @@
 //! `cilium-dbg ip list`, `identity list` and `bpf ipcache list`.
 
+use super::super::{
+    object::WIREGUARD_KEY,
+    view::{AddressView, AgentView},
+};
 use serde_json::{Map, Value, json};
-
-use super::super::object::WIREGUARD_KEY;
-use super::super::view::{AddressView, AgentView};
 
 /// `cilium-dbg ip list -o json`.
 pub fn list(addresses: &[AddressView]) -> Value {

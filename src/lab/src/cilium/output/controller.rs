@@ -1,12 +1,12 @@
 //! The agent's controllers: periodic tasks by name, with how often they have succeeded. The lab's tasks never fail, so the
 //! counts follow from how long ago they were started.
 
-use std::time::{Duration, SystemTime};
-
+use super::super::{
+    time::{NEVER, duration, millis},
+    view::{AgentView, EndpointKind, EndpointView},
+};
 use serde_json::{Value, json};
-
-use super::super::time::{NEVER, duration, millis};
-use super::super::view::{AgentView, EndpointKind, EndpointView};
+use std::time::{Duration, SystemTime};
 
 /// A task.
 struct Task {

@@ -1,11 +1,9 @@
 //! `cilium-dbg encrypt status`, the `encryption` of `cilium-dbg status`, and of `cilium-dbg debuginfo`, the only one with
 //! peers.
 
+use super::super::{time::millis_or_never, view::EncryptionView};
 use meshproof_datapath::PeerStatus;
 use serde_json::{Value, json};
-
-use super::super::time::millis_or_never;
-use super::super::view::EncryptionView;
 
 /// What `cilium-dbg status -o json` has under `encryption`.
 pub fn status(view: &EncryptionView) -> Value {

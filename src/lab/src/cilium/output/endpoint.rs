@@ -1,12 +1,15 @@
 //! `cilium-dbg endpoint list`.
 
+use super::{
+    super::{
+        object::external_identifiers,
+        time::seconds,
+        view::{AgentView, EndpointKind, EndpointView, PolicyEnabled},
+    },
+    controller,
+    table::{row, table},
+};
 use serde_json::{Value, json};
-
-use super::super::object::external_identifiers;
-use super::super::time::seconds;
-use super::super::view::{AgentView, EndpointKind, EndpointView, PolicyEnabled};
-use super::controller;
-use super::table::{row, table};
 
 /// As JSON.
 pub fn list(view: &AgentView) -> Value {

@@ -1,11 +1,14 @@
 //! `hubble observe -o jsonpb`: one flow a line, from what the data path remembers.
 
+use super::{
+    super::{
+        time::nanos,
+        view::{EndpointKind, FlowView},
+    },
+    endpoint::interface,
+};
 use meshproof_datapath::{Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party, Protocol};
 use serde_json::{Value, json};
-
-use super::super::time::nanos;
-use super::super::view::{EndpointKind, FlowView};
-use super::endpoint::interface;
 
 /// One flow. Fields that are zero or empty are left out, as protobuf's JSON does.
 pub fn flow(event: &FlowEvent, view: &FlowView) -> Value {

@@ -1,9 +1,10 @@
 //! `cilium-health status --probe`: with the newest findings, which are not new.
 
+use super::super::{
+    time::{duration, seconds},
+    view::{HealthReport, NodeHealth, PathHealth},
+};
 use serde_json::{Value, json};
-
-use super::super::time::{duration, seconds};
-use super::super::view::{HealthReport, NodeHealth, PathHealth};
 
 /// As JSON. `local` is `cluster/node`.
 pub fn status(report: &HealthReport, local: &str) -> Value {

@@ -1,10 +1,11 @@
 //! `cilium-dbg metrics list -o json`: those metrics to which the lab can give true values. Zero values are left out.
 
+use super::{
+    super::view::{AgentView, RemotePhase},
+    flow::reason_text,
+};
 use meshproof_datapath::Direction;
 use serde_json::{Map, Value, json};
-
-use super::super::view::{AgentView, RemotePhase};
-use super::flow::reason_text;
 
 /// The metrics.
 pub fn list(view: &AgentView) -> Value {

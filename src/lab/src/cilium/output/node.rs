@@ -1,9 +1,10 @@
 //! `cilium-dbg node list`.
 
+use super::{
+    super::view::NodeView,
+    table::{row, table},
+};
 use serde_json::{Value, json};
-
-use super::super::view::NodeView;
-use super::table::{row, table};
 
 /// As JSON.
 pub fn list(nodes: &[NodeView]) -> Value {

@@ -1,10 +1,10 @@
 //! `cilium-dbg policy get`.
 
+use super::{
+    super::{time::millis, view::PolicyView},
+    table::{row, table},
+};
 use serde_json::{Value, json};
-
-use super::super::time::millis;
-use super::super::view::PolicyView;
-use super::table::{row, table};
 
 /// `cilium-dbg fqdn cache list` as JSON: a lookup each.
 pub fn names(policy: &PolicyView) -> Value {

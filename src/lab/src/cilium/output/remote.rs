@@ -1,9 +1,10 @@
 //! Other clusters: `cluster-mesh` of the agent's status, and `kvstoremesh-dbg status`.
 
+use super::super::{
+    time::{ago, millis_or_never},
+    view::{RemotePhase, RemoteView},
+};
 use serde_json::{Value, json};
-
-use super::super::time::{ago, millis_or_never};
-use super::super::view::{RemotePhase, RemoteView};
 
 /// Whose status is shown. The two differ in what they follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,10 +135,9 @@ fn details(remote: &RemoteView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
-
     use super::*;
     use crate::mesh::Counts;
+    use std::time::{Duration, SystemTime};
 
     fn remote(phase: RemotePhase) -> RemoteView {
         RemoteView {

@@ -1,12 +1,12 @@
 //! `cilium-dbg service list` and `cilium-dbg bpf lb list`.
 
-use std::collections::BTreeMap;
-
+use super::{
+    super::view::{BackendView, ServiceView},
+    table::{row, table},
+};
 use meshproof_datapath::{BackendState, Protocol};
 use serde_json::{Value, json};
-
-use super::super::view::{BackendView, ServiceView};
-use super::table::{row, table};
+use std::collections::BTreeMap;
 
 fn protocol(protocol: Protocol) -> &'static str {
     match protocol {

@@ -1,14 +1,16 @@
 //! `cilium-dbg status -o json`, with or without `--verbose`: the JSON does not differ.
 
-use std::time::Duration;
-
-use serde_json::{Map, Value, json};
-
-use super::super::time::duration;
-use super::super::view::{AgentView, ApiServerView, EndpointKind};
-use super::remote::{Observer, cluster};
-use super::{controller, encryption};
+use super::{
+    super::{
+        time::duration,
+        view::{AgentView, ApiServerView, EndpointKind},
+    },
+    controller, encryption,
+    remote::{Observer, cluster},
+};
 use crate::topology::{CILIUM_VERSION, KUBERNETES_VERSION, RoutingMode};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// Sizes of BPF maps, as computed by Cilium on the machine of the recordings: the lab has no maps to measure.
 const MAPS: [(&str, u32); 22] = [

@@ -1,13 +1,14 @@
 //! `cilium-dbg status` as text, for humans.
 
-use std::fmt::Write;
-
-use super::super::view::{AgentView, ApiServerView, EncryptionView};
-use super::controller;
-use super::health::summary;
-use super::remote::{is_ready, not_ready_text};
-use super::status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes};
+use super::{
+    super::view::{AgentView, ApiServerView, EncryptionView},
+    controller,
+    health::summary,
+    remote::{is_ready, not_ready_text},
+    status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes},
+};
 use crate::topology::{CILIUM_VERSION, RoutingMode};
+use std::fmt::Write;
 
 /// The status.
 pub fn text(view: &AgentView) -> String {

@@ -1,8 +1,7 @@
 //! Reads recordings: every file of a name, wherever it is, is one more example of the same output.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 /// Names of recorded files, and under which other names the same output was recorded.
 const FILES: [(&str, &[&str]); 30] = [

@@ -1,19 +1,18 @@
 //! A small lab's state by hand: one of everything that outputs show.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::time::{Duration, SystemTime};
-
+use super::super::view::*;
+use crate::{mesh::Counts, topology::RoutingMode};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{
     BackendState, Counters, Direction, DropReason, FlowEvent, FlowVerdict, Identity, Observation, Party, PeerStatus,
     Protocol, PublicKey,
 };
 use serde_json::json;
-
-use super::super::view::*;
-use crate::mesh::Counts;
-use crate::topology::RoutingMode;
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    time::{Duration, SystemTime},
+};
 
 const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 23);
 const OTHER_POD: Ipv4Addr = Ipv4Addr::new(10, 246, 1, 9);

@@ -1,23 +1,30 @@
 //! Every output of the lab that was also recorded, from the fixture.
 
-use std::net::Ipv4Addr;
-
-use base64::Engine;
-use meshproof_apiserver::resource::names::{NAMESPACES, NODES, PODS};
-use meshproof_apiserver::{Object, Resource, Store};
-use serde_json::{Value, json};
-
-use super::super::object::{Endpoint, cilium_identity, cilium_node};
-use super::super::output::remote::{Observer, cluster};
-use super::super::output::{
-    VERSION, address, encryption, endpoint, flow, health, metrics, node, policy, service, status,
+use super::{
+    super::{
+        command, install,
+        object::{Endpoint, cilium_identity, cilium_node},
+        output::{
+            VERSION, address, encryption, endpoint, flow, health, metrics, node, policy,
+            remote::{Observer, cluster},
+            service, status,
+        },
+        view::{EncryptionView, FlowView},
+    },
+    fixture,
 };
-use super::super::resource::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES};
-use super::super::view::{EncryptionView, FlowView};
-use super::super::{command, install};
-use super::fixture;
-use crate::identity::SecurityLabels;
-use crate::topology::{EncryptionMode, Topology};
+use crate::{
+    crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
+    identity::SecurityLabels,
+    topology::{EncryptionMode, Topology},
+};
+use base64::Engine;
+use meshproof_apiserver::{
+    Object, Resource, Store,
+    resource::names::{NAMESPACES, NODES, PODS},
+};
+use serde_json::{Value, json};
+use std::net::Ipv4Addr;
 
 pub(super) async fn produced() -> Vec<(&'static str, Vec<Value>)> {
     let view = fixture::agent();

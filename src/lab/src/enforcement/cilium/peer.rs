@@ -1,14 +1,14 @@
 //! `fromEndpoints`, `toEntities` and the others: who a clause is about.
 
-use std::net::Ipv4Addr;
-
+use super::{Reader, Way};
+use crate::enforcement::{
+    layer7::NamePattern,
+    rule::{Entity, Peer, Peers, ServiceReference},
+    selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS, Operator, Selector},
+};
 use ipnet::Ipv4Net;
 use serde_json::Value;
-
-use super::{Reader, Way};
-use crate::enforcement::layer7::NamePattern;
-use crate::enforcement::rule::{Entity, Peer, Peers, ServiceReference};
-use crate::enforcement::selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS, Operator, Selector};
+use std::net::Ipv4Addr;
 
 /// The fields that name peers, and what error texts call them.
 const INGRESS: [(&str, &str); 6] = [

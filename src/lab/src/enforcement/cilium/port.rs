@@ -1,10 +1,11 @@
 //! `toPorts` and `icmps`: what of the peers' traffic a clause is about.
 
-use serde_json::Value;
-
 use super::Way;
-use crate::enforcement::layer7::{HttpRule, NamePattern};
-use crate::enforcement::rule::{Layer7, Port, PortNumber, PortRule, Ports, Transport};
+use crate::enforcement::{
+    layer7::{HttpRule, NamePattern},
+    rule::{Layer7, Port, PortNumber, PortRule, Ports, Transport},
+};
+use serde_json::Value;
 
 const MAX: usize = 40;
 /// Names of ICMP types of IPv4 (`pkg/policy/api/icmp.go`).

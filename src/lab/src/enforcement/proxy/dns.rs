@@ -1,22 +1,26 @@
 //! The DNS proxy: questions for names that no rule allows are refused; of the others the answers are remembered, so that
 //! rules for names match their addresses.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
-
-use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::RData;
+use super::{Gate, Handed};
+use crate::{
+    enforcement::{
+        decide::{Decision, Restriction},
+        policy_state::PolicyState,
+        rule::Layer7,
+    },
+    state::ClusterState,
+};
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::RData,
+};
 use meshproof_apiserver::resource::names::CONFIG_MAPS;
 use meshproof_datapath::Protocol;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
-
-use super::{Gate, Handed};
-use crate::enforcement::decide::{Decision, Restriction};
-use crate::enforcement::rule::Layer7;
-use crate::state::ClusterState;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+};
 
 /// How long the server may take.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -129,7 +133,9 @@ fn learn(gate: &Gate, handed: &Handed, asked: &Message, answer: &Message) {
     for record in &answer.answers {
         if let RData::A(address) = &record.data {
             let ttl = Duration::from_secs(u64::from(record.ttl));
-            gate.node.policy.names.learn(*handed.client.ip(), &name, address.0, ttl);
+            PolicyState::of(&gate.node)
+                .names
+                .learn(*handed.client.ip(), &name, address.0, ttl);
         }
     }
 }

@@ -1,27 +1,24 @@
 //! The HTTP proxy: every request is held against the rules; what none allows is answered with 403, as Envoy does.
 
-use std::convert::Infallible;
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{Gate, Handed};
+use crate::enforcement::{
+    decide::{Decision, Restriction},
+    layer7,
+    rule::Layer7,
+};
 use bytes::Bytes;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, SERVER};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    client::conn::http1::SendRequest,
+    header::{CONTENT_TYPE, HOST, HeaderValue, SERVER},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use meshproof_datapath::Protocol;
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
-
-use super::{Gate, Handed};
-use crate::enforcement::decide::{Decision, Restriction};
-use crate::enforcement::layer7;
-use crate::enforcement::rule::Layer7;
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use tokio::{net::TcpStream, sync::Mutex};
 
 /// `proxy-connect-timeout` of Cilium.
 const CONNECT: Duration = Duration::from_secs(2);

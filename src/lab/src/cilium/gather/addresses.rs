@@ -1,0 +1,108 @@
+//! What an agent knows of identities, and of the addresses that have them.
+
+use super::{Gatherer, RESERVED};
+use crate::{
+    cilium::{
+        agent::HEALTH_IDENTITY,
+        view::{AddressView, NodeSource, NodeView},
+    },
+    crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
+    mesh::Kind,
+    topology::EncryptionMode,
+};
+use ipnet::Ipv4Net;
+use meshproof_datapath::Identity;
+use serde_json::Value;
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+impl Gatherer<'_> {
+    pub(super) fn identities(&self) -> Vec<(u32, Vec<String>)> {
+        let mut found: BTreeMap<u32, Vec<String>> = RESERVED
+            .iter()
+            .map(|(id, labels)| (*id, labels.iter().map(|label| (*label).to_owned()).collect()))
+            .collect();
+        for object in self.list(&CILIUM_IDENTITIES) {
+            if let Ok(id) = object.name().parse() {
+                found.insert(id, security_labels(&object["security-labels"]));
+            }
+        }
+        for (id, labels) in self.of_remotes(Kind::Identity) {
+            if let Ok(id) = id.parse() {
+                found.insert(id, security_labels(&labels));
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    pub(super) fn addresses(&self, nodes: &[NodeView]) -> Vec<AddressView> {
+        let encrypted = self.container.lab.topology.encryption == EncryptionMode::WireGuard;
+        let host_net = |address: Ipv4Addr| Ipv4Net::from(address);
+        let entry = |cidr, identity, host, encrypted| AddressView {
+            cidr,
+            identity,
+            host,
+            encrypted,
+            pod: None,
+        };
+        let mut found = vec![entry(Ipv4Net::default(), Identity::WORLD.0, None, false)];
+        for node in nodes {
+            let local = node.source == NodeSource::Local;
+            let identity = if local { Identity::HOST } else { Identity::REMOTE_NODE }.0;
+            if !local {
+                found.push(entry(node.pod_cidr, Identity::WORLD.0, Some(node.address), encrypted));
+            }
+            found.push(entry(host_net(node.address), identity, None, false));
+            found.push(entry(host_net(node.router), identity, Some(node.address), false));
+            found.push(entry(
+                host_net(node.health),
+                HEALTH_IDENTITY.0,
+                Some(node.address),
+                encrypted,
+            ));
+        }
+        let pod = |ip: &Value, host: &Value, id: &Value, namespace: &str, name: &str, source| {
+            Some(AddressView {
+                cidr: host_net(ip.as_str()?.parse().ok()?),
+                identity: u32::try_from(id.as_u64()?).ok()?,
+                host: host.as_str().and_then(|host| host.parse().ok()),
+                encrypted,
+                pod: Some((namespace.to_owned(), name.to_owned(), source)),
+            })
+        };
+        for object in self.list(&CILIUM_ENDPOINTS) {
+            let status = &object["status"];
+            let networking = &status["networking"];
+            let (ip, host) = (&networking["addressing"][0]["ipv4"], &networking["node"]);
+            let namespace = object.namespace().unwrap_or_default();
+            found.extend(pod(
+                ip,
+                host,
+                &status["identity"]["id"],
+                namespace,
+                object.name(),
+                "custom-resource",
+            ));
+        }
+        for (_, value) in self.of_remotes(Kind::Endpoint) {
+            let text = |field: &str| value[field].as_str().unwrap_or_default();
+            let (namespace, name) = (text("K8sNamespace"), text("K8sPodName"));
+            found.extend(pod(
+                &value["IP"],
+                &value["HostIP"],
+                &value["ID"],
+                namespace,
+                name,
+                "clustermesh",
+            ));
+        }
+        found.sort_by_key(|entry| (entry.cidr.prefix_len(), entry.cidr.network()));
+        found
+    }
+}
+
+fn security_labels(labels: &Value) -> Vec<String> {
+    let labels = labels.as_object().into_iter().flatten();
+    labels
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! How faults of the enforcement change rules before they are put in force.
+
+use super::{
+    decide::{Refusal, RuleSet},
+    rule::{Entity, Kind, Layer7, Peer, Peers, PortNumber, Ports, Rule},
+    selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS},
+};
+use crate::fault::{ActiveFaults, Fault, Layer};
+
+/// The faults in force that change rules or when they are enforced.
+pub(super) fn active(faults: &ActiveFaults) -> Vec<Fault> {
+    let all = faults.all().into_iter();
+    all.filter(|fault| fault.spec().layer == Layer::Policy).collect()
+}
+
+/// The rules as they are put in force with these faults.
+pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
+    if faults.is_empty() {
+        return set;
+    }
+    for fault in faults {
+        match fault {
+            Fault::PolicyNotEnforcedOnOneNode => set.rules.clear(),
+            Fault::PolicyRefusedInsteadOfDropped => set.refusal = Refusal::Answer,
+            Fault::PolicyCcnpIgnored => set.rules.retain(|rule| rule.kind != Kind::Clusterwide),
+            Fault::PolicyKnpIgnored => set.rules.retain(|rule| rule.kind != Kind::Kubernetes),
+            _ => {}
+        }
+    }
+    for rule in &mut set.rules {
+        let mut mutated = (**rule).clone();
+        for fault in faults {
+            mutate_rule(&mut mutated, *fault);
+        }
+        *rule = std::sync::Arc::new(mutated);
+    }
+    set
+}
+
+fn mutate_rule(rule: &mut Rule, fault: Fault) {
+    match fault {
+        Fault::PolicyEgressIgnored => rule.egress = super::rule::Side::default(),
+        Fault::PolicyIngressIgnored => rule.ingress = super::rule::Side::default(),
+        _ => {}
+    }
+    for side in [&mut rule.ingress, &mut rule.egress] {
+        match fault {
+            Fault::PolicyOverEnforced => drop(side.allow.pop()),
+            Fault::PolicyDenyIgnored => side.deny.clear(),
+            Fault::PolicyDefaultDenyMissing => side.default_deny = false,
+            Fault::PolicyDefaultDenyForced => side.default_deny |= !side.allow.is_empty() || !side.deny.is_empty(),
+            _ => {}
+        }
+        for clause in side.allow.iter_mut().chain(&mut side.deny) {
+            if fault == Fault::PolicyAuthIgnored {
+                clause.authentication = None;
+            }
+            mutate_peers(&mut clause.peers, fault);
+            mutate_ports(&mut clause.ports, fault);
+        }
+    }
+}
+
+fn mutate_peers(peers: &mut Peers, fault: Fault) {
+    let Peers::Of(peers) = peers else { return };
+    if fault == Fault::PolicyEntitiesIgnored {
+        peers.retain(|peer| !matches!(peer, Peer::Entity(_)));
+    }
+    if fault == Fault::PolicyFqdnMatchesNothing {
+        peers.retain(|peer| !matches!(peer, Peer::Name(_)));
+    }
+    for peer in peers {
+        match (peer, fault) {
+            (peer @ Peer::Name(_), Fault::PolicyFqdnIgnored) => *peer = Peer::Entity(Entity::All),
+            (Peer::Cidr { except, .. }, Fault::PolicyCidrExceptIgnored) => except.clear(),
+            (peer @ Peer::Cidr { .. }, Fault::PolicyCidrMatchesPods) => *peer = Peer::Entity(Entity::All),
+            (Peer::Labels(selector), Fault::PolicyNamespaceIgnored) => {
+                selector
+                    .0
+                    .retain(|it| it.key != NAMESPACE && !it.key.starts_with(NAMESPACE_LABELS));
+            }
+            (Peer::Labels(selector), Fault::PolicyClusterLabelIgnored) => selector.0.retain(|it| it.key != CLUSTER),
+            (Peer::Labels(selector), Fault::PolicyExpressionsIgnored) => selector.0.retain(|it| it.has_one_value()),
+            _ => {}
+        }
+    }
+}
+
+fn mutate_ports(ports: &mut Ports, fault: Fault) {
+    match (ports, fault) {
+        (Ports::Icmp(types), Fault::PolicyIcmpIgnored) => types.clear(),
+        (Ports::List(rules), _) => {
+            for rule in rules {
+                match (fault, &rule.layer7) {
+                    (Fault::PolicyL7Ignored, Some(Layer7::Http(_)))
+                    | (Fault::PolicyDnsNotRefused, Some(Layer7::Dns(_))) => {
+                        rule.layer7 = None;
+                    }
+                    (Fault::PolicyPortIgnored, None) => {
+                        for port in &mut rule.ports {
+                            if matches!(port.number, PortNumber::Range(..)) {
+                                port.number = PortNumber::All;
+                            }
+                        }
+                    }
+                    (Fault::PolicyNamedPortIgnored, _) => {
+                        rule.ports.retain(|port| !matches!(port.number, PortNumber::Named(_)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}

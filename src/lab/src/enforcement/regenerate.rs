@@ -1,0 +1,98 @@
+//! Puts in force at one node what its cluster wants, after the short time that an agent needs to regenerate its endpoints.
+
+use super::{
+    decide::{NamedPorts, NodePolicy, NodeRules, RuleSet},
+    mutation::mutated,
+    policy_state::PolicyState,
+};
+use crate::{
+    fault::Fault,
+    state::{ClusterState, LabState, NodeState},
+};
+use meshproof_datapath::AllowAll;
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// How long an agent takes to put a change in force, between these.
+const REGENERATION: std::ops::Range<u64> = 4..24;
+/// How late one node is with [`Fault::PolicyEnforcedLate`].
+const LATE: Duration = Duration::from_secs(8);
+
+/// What a cluster's agents are to have in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) revision: u64,
+    pub(super) set: RuleSet,
+    /// Of all pods of the cluster, by address.
+    pub(super) ports: BTreeMap<Ipv4Addr, NamedPorts>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// Puts in force at one node what its cluster wants.
+pub(super) async fn follow(
+    lab: Arc<LabState>,
+    cluster: Arc<ClusterState>,
+    node: Arc<NodeState>,
+    mut wanted: watch::Receiver<Arc<Wanted>>,
+) {
+    let policy = PolicyState::of(&node);
+    let spread = RandomState::new();
+    let mut in_force: Option<RuleSet> = None;
+    let mut faults = lab.faults.subscribe();
+    while wanted.changed().await.is_ok() {
+        let next = Arc::clone(&wanted.borrow_and_update());
+        let shown = next.set.rules.iter().map(|rule| rule.shown.clone()).collect();
+        policy.take_in(next.revision, shown);
+        if next.revision != policy.realized() {
+            let mut hasher = spread.build_hasher();
+            hasher.write_u64(next.revision);
+            let span = REGENERATION.end - REGENERATION.start;
+            tokio::time::sleep(Duration::from_millis(REGENERATION.start + hasher.finish() % span)).await;
+            let late = || lab.acts_on(Fault::PolicyEnforcedLate, &cluster, node.name());
+            faults.mark_unchanged();
+            if late() {
+                let healed = async { while late() && faults.changed().await.is_ok() {} };
+                let _ = tokio::time::timeout(LATE, healed).await;
+            }
+        }
+        let acting: Vec<_> = next
+            .faults
+            .iter()
+            .copied()
+            .filter(|fault| lab.concerns(*fault, &cluster, node.name()))
+            .collect();
+        let mut set = next.set.clone();
+        set.own_ports = next
+            .ports
+            .iter()
+            .filter(|(address, _)| node.spec.pod_cidr.contains(*address))
+            .map(|(a, p)| (*a, p.clone()))
+            .collect();
+        let set = mutated(set, &acting);
+        let set = (!set.rules.is_empty()).then_some(set);
+        if set != in_force {
+            match &set {
+                None => {
+                    node.handle.set_policy(Box::new(AllowAll));
+                    policy.set_rules(None);
+                }
+                Some(set) => {
+                    let rules = NodeRules::new(set.clone(), Arc::clone(&policy.names), Arc::downgrade(&lab));
+                    let rules = Arc::new(rules);
+                    policy.set_rules(Some(Arc::clone(&rules)));
+                    node.handle.set_policy(Box::new(NodePolicy(rules)));
+                }
+            }
+            in_force = set;
+        }
+        // Answers after the policy has been set.
+        node.handle.counters().await;
+        policy.put_in_force(next.revision);
+    }
+}

@@ -1,0 +1,295 @@
+//! The one list of faults: sorted by name; a line has the variant, the name, the layer, the scope, the suites that it
+//! concerns and what is wrong while it is in force. To add a fault, add a line here, and its effect in the layer's module.
+
+use super::{Layer, Scope};
+use std::fmt;
+
+macro_rules! faults {
+    ($($fault:ident $name:literal $layer:ident $scope:ident [$($suite:literal),*] $what:literal;)+) => {
+        /// A fault that the lab can inject; ordered as their names are.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Fault {
+            $(#[doc = $what] $fault,)+
+        }
+
+        /// Every fault that the lab knows, in the order of their names.
+        pub static CATALOGUE: &[FaultSpec] = &[
+            $(FaultSpec {
+                fault: Fault::$fault,
+                name: $name,
+                what: $what,
+                layer: Layer::$layer,
+                suites: &[$($suite),*],
+                scope: Scope::$scope,
+            },)+
+        ];
+    };
+}
+
+/// One entry of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultSpec {
+    /// The fault.
+    pub fault: Fault,
+    /// Its name, in kebab case, as checks and `meshproof prove` use it.
+    pub name: &'static str,
+    /// What is wrong while it is in force, in one line.
+    pub what: &'static str,
+    /// The layer of the lab that is wrong.
+    pub layer: Layer,
+    /// The suites that it concerns.
+    pub suites: &'static [&'static str],
+    /// Where it acts.
+    pub scope: Scope,
+}
+
+impl Fault {
+    /// The fault of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        CATALOGUE.iter().find(|spec| spec.name == name).map(|spec| spec.fault)
+    }
+
+    /// Its entry in the catalogue.
+    pub fn spec(self) -> &'static FaultSpec {
+        // The catalogue is made from the same list as the enum, in the same order.
+        &CATALOGUE[self as usize]
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+faults! {
+    AgentApiServerLost "agent-api-server-lost" Mesh LastNode ["mesh"]
+        "one agent loses its own API server, keeps serving what it knew, and reports Failure";
+    AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
+        "the packets of a node's pods are dropped while Cilium's agent starts on the node";
+    CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
+        "the agents name a device that carries no traffic between nodes: a capture there sees nothing";
+    ClusterLossDropsBackends "cluster-loss-drops-backends" Services Lab ["failover"]
+        "services have no backends while every node of another cluster is down";
+    ConnectionsResetOnChange "connections-reset-on-change" Services Lab ["failover"]
+        "connections to unchanged backends are reset when other backends are added or removed";
+    CorruptedPayload "corrupted-payload" Network NodePair ["connectivity"]
+        "payloads between two nodes of one cluster are corrupted; checksums are valid";
+    CorruptedPayloadMesh "corrupted-payload-mesh" Network MeshPair ["connectivity"]
+        "payloads between two nodes of different clusters are corrupted; checksums are valid";
+    CorruptedPayloadSameNode "corrupted-payload-same-node" Network FirstNode ["connectivity"]
+        "payloads between pods of one node are corrupted; checksums are valid";
+    DnsAbsentNameResolves "dns-absent-name-resolves" Dns LastCluster ["dns"]
+        "in one cluster names that do not exist resolve";
+    DnsDiesWithNode "dns-dies-with-node" Dns Lab ["failover"]
+        "no DNS replica answers while a node of its cluster is down";
+    DnsGlobalRemoteAddress "dns-global-remote-address" Dns LastCluster ["service"]
+        "in one cluster a global service's name resolves to its ClusterIP in the other cluster";
+    DnsMissingRecord "dns-missing-record" Dns LastCluster ["dns"] "in one cluster the services' names do not exist";
+    DnsReplicaStale "dns-replica-stale" Dns FirstDnsReplica ["dns"] "one DNS replica no longer sees changes";
+    DnsReverseMissing "dns-reverse-missing" Dns LastCluster ["dns"] "in one cluster reverse lookups find no name";
+    DnsSilentTcp "dns-silent-tcp" Dns FirstDnsReplica ["dns"] "one DNS replica never answers over TCP";
+    DnsSilentUdp "dns-silent-udp" Dns FirstDnsReplica ["dns"] "one DNS replica never answers over UDP";
+    DnsSlow "dns-slow" Dns LastCluster ["dns"] "in one cluster DNS answers 800 ms late";
+    DnsWrongClusterAddress "dns-wrong-cluster-address" Dns LastCluster ["dns"]
+        "in one cluster a service's name resolves to the ClusterIP of that name in the other cluster";
+    EncryptionOff "encryption-off" Encryption Lab ["encryption"] "no node encrypts although encryption is claimed";
+    EndpointBlackhole "endpoint-blackhole" Network FirstNode ["connectivity"]
+        "one pod of the first cluster receives nothing from its own node";
+    EndpointRemovalLate "endpoint-removal-late" Services Lab ["failover"] "every node removes backends 3 s late";
+    EndpointsNeverReturn "endpoints-never-return" Services Lab ["failover"]
+        "a service that loses all its backends never gets any again";
+    FailBackNever "fail-back-never" Services Lab ["failover"]
+        "a global service that failed over to the other cluster never fails back";
+    FailOverNever "fail-over-never" Services Lab ["failover"]
+        "a global service that had local backends never fails over to the other cluster";
+    GlobalAffinityIgnored "global-affinity-ignored" Services LastCluster ["service"]
+        "one cluster ignores the affinity of global services";
+    GlobalAffinityNoFallback "global-affinity-no-fallback" Services LastCluster ["service"]
+        "in one cluster a global service with affinity has no backends when the preferred side has none";
+    GlobalAnnotationIgnored "global-annotation-ignored" Mesh LastCluster ["service"]
+        "one cluster merges services of the same name that are not annotated as global";
+    GlobalBackendsNeverRemoved "global-backends-never-removed" Mesh LastCluster ["mesh", "service"]
+        "one cluster never removes backends of global services that the other cluster removed";
+    GlobalLegacyAnnotationIgnored "global-legacy-annotation-ignored" Mesh LastCluster ["service"]
+        "one cluster does not merge services that have only the legacy annotation";
+    GlobalNeedsLocalBackends "global-needs-local-backends" Services LastCluster ["service"]
+        "one cluster merges global services only where it has local backends";
+    GlobalRemoteBackendsMissing "global-remote-backends-missing" Mesh LastCluster ["mesh", "service"]
+        "one cluster takes no backends of global services from the other cluster";
+    GlobalSharedIgnored "global-shared-ignored" Mesh LastCluster ["service"]
+        "one cluster merges services that the other cluster does not share";
+    GlobalSpreadSkewed "global-spread-skewed" Balancing LastCluster ["service"]
+        "in one cluster one backend of each global service gets nine of ten connections";
+    GlobalSpreadSkewedOnNode "global-spread-skewed-on-node" Balancing FirstNode ["service"]
+        "on one node one backend of each global service gets nine of ten connections";
+    GlobalUnreadyBackendPublished "global-unready-backend-published" Mesh FirstCluster ["service"]
+        "one cluster keeps publishing backends that are no longer ready";
+    HeadlessMissingPod "headless-missing-pod" Dns LastCluster ["dns"]
+        "in one cluster a headless service's name lacks one of its pods";
+    HeadlessStalePod "headless-stale-pod" Dns LastCluster ["dns"]
+        "in one cluster a headless service's name also resolves to a deleted pod";
+    HeadlessSyncMissing "headless-sync-missing" Mesh LastCluster ["service"]
+        "one cluster's DNS lacks the other cluster's pods of global headless services";
+    HostToPodDropped "host-to-pod-dropped" Network FirstNode ["connectivity"] "one node cannot reach its own pods";
+    HostUnreachable "host-unreachable" Network FirstCluster ["connectivity"]
+        "the pods of one cluster cannot reach its nodes";
+    HostUnreachableMesh "host-unreachable-mesh" Network Mesh ["connectivity"]
+        "the pods of one cluster cannot reach the nodes of the other";
+    HttpReset "http-reset" Network Lab ["connectivity"]
+        "connections to port 8080 of pods on other nodes are reset once established";
+    IcmpDropped "icmp-dropped" Network Lab ["connectivity"] "ICMP between pods of different nodes is dropped";
+    KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]
+        "the agents of one cluster do not replace kube-proxy, and report so";
+    LatencyCluster "latency-cluster" Network NodePair ["connectivity"]
+        "packets between two nodes of one cluster take 200 ms longer";
+    LatencyMesh "latency-mesh" Network Mesh ["connectivity"] "packets between the clusters take 200 ms longer";
+    LossCluster "loss-cluster" Network NodePair ["connectivity"]
+        "5 % of the packets between two nodes of one cluster are lost";
+    LossMesh "loss-mesh" Network MeshPair ["connectivity"]
+        "5 % of the packets between two nodes of different clusters are lost";
+    LossSameNode "loss-same-node" Network FirstNode ["connectivity"]
+        "5 % of the packets between pods of one node are lost";
+    MasqueradeCluster "masquerade-cluster" Network NodePair ["connectivity"]
+        "pods of one node reach another node's pods with the node's address";
+    MasqueradeMesh "masquerade-mesh" Network MeshPair ["connectivity"]
+        "pods of one node reach the other cluster's pods with the node's address";
+    MasqueradeSameNode "masquerade-same-node" Network FirstNode ["connectivity"]
+        "pods of one node see the node's address instead of each other's";
+    MeshAgentNotReady "mesh-agent-not-ready" Mesh LastClustersFirstNode ["mesh"]
+        "one agent is connected to the other cluster, but not ready";
+    MeshAgentNotSynced "mesh-agent-not-synced" Mesh LastNode ["mesh"]
+        "one agent has not synchronized the other cluster's services";
+    MeshApiserverDownDropsBackends "mesh-apiserver-down-drops-backends" Mesh Lab ["failover"]
+        "a cluster's backends are dropped elsewhere as soon as its clustermesh-apiserver is down";
+    MeshCertificateExpiring "mesh-certificate-expiring" Mesh LastCluster ["mesh"]
+        "the certificate with which one cluster connects to the other expires in two days";
+    MeshCertificateUntrusted "mesh-certificate-untrusted" Mesh LastCluster ["mesh"]
+        "one cluster would not trust the other if it had to reconnect; the open connection works";
+    MeshEndpointStale "mesh-endpoint-stale" Mesh FirstCluster ["mesh"]
+        "one cluster keeps publishing the address of a deleted pod";
+    MeshKvstoremeshDisconnected "mesh-kvstoremesh-disconnected" Mesh LastCluster ["mesh"]
+        "one cluster's KVStoreMesh is disconnected from the other; its agents report no problem";
+    MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["mesh"]
+        "one cluster sees one node too few of the other";
+    MeshPropagationSlow "mesh-propagation-slow" Mesh FirstCluster ["mesh"]
+        "changes in one cluster reach the other 12 s late";
+    MeshPropagationStopped "mesh-propagation-stopped" Mesh FirstCluster ["mesh"]
+        "changes in one cluster no longer reach the other; every status is healthy";
+    MeshRemoteNotConnected "mesh-remote-not-connected" Mesh LastCluster ["mesh"]
+        "the agents of one cluster are disconnected from the other";
+    MeshWrongClusterId "mesh-wrong-cluster-id" Mesh LastCluster ["mesh"]
+        "the agents of one cluster have a wrong cluster id for the other";
+    MtuBlackhole "mtu-blackhole" Network NodePair ["connectivity"]
+        "packets over 1,290 bytes are silently dropped between two nodes of one cluster";
+    MtuBlackholeMesh "mtu-blackhole-mesh" Network MeshPair ["connectivity"]
+        "packets over 1,290 bytes are silently dropped between two nodes of different clusters";
+    MtuBlackholeSameNode "mtu-blackhole-same-node" Network FirstNode ["connectivity"]
+        "packets over 1,290 bytes are silently dropped between pods of one node";
+    MtuTooSmall "mtu-too-small" Network NodePair ["connectivity"]
+        "the path between two nodes of one cluster passes only 1,290 bytes, and ICMP reports it";
+    NodeDetectionLate "node-detection-late" Controllers Lab ["failover"] "a lost node is detected 30 s late";
+    NodeLost "node-lost" Node LastNode []
+        "the last node of the last cluster loses its network: its pods and kubelet are cut off";
+    NodePairBlackhole "node-pair-blackhole" Network NodePair ["connectivity"]
+        "all packets between two nodes of one cluster are dropped";
+    NodePortMissing "node-port-missing" Services LastCluster ["service"]
+        "the nodes of one cluster do not serve NodePorts";
+    OneWayBlackhole "one-way-blackhole" Network MeshPair ["connectivity"]
+        "all packets from a node of the first cluster to a node of the last are dropped";
+    OtherClusterBlackhole "other-cluster-blackhole" Network Mesh ["connectivity"]
+        "all packets between the clusters are dropped";
+    PlaintextDns "plaintext-dns" Encryption Lab ["encryption"] "queries to cluster DNS leave the node unencrypted";
+    PlaintextHeaders "plaintext-headers" Encryption Lab ["encryption"]
+        "TCP segments without data, such as SYN and RST, leave the node unencrypted";
+    PlaintextIcmp "plaintext-icmp" Encryption Lab ["encryption"] "ICMP between pods leaves the node unencrypted";
+    PlaintextMesh "plaintext-mesh" Encryption MeshPair ["encryption"]
+        "traffic between pods of two nodes of different clusters leaves the nodes unencrypted";
+    PlaintextNodePair "plaintext-node-pair" Encryption NodePair ["encryption"]
+        "traffic between pods of two nodes of one cluster leaves the nodes unencrypted";
+    PlaintextOneWay "plaintext-one-way" Encryption NodePair ["encryption"]
+        "traffic between two nodes leaves unencrypted in one direction";
+    PlaintextProxied "plaintext-proxied" Encryption Lab ["encryption"]
+        "traffic that proxies send for pods leaves the node unencrypted";
+    PlaintextService "plaintext-service" Encryption Lab ["encryption"]
+        "traffic to a service's backend leaves the node unencrypted";
+    PlaintextUdp "plaintext-udp" Encryption Lab ["encryption"] "UDP between pods leaves the node unencrypted";
+    PodToHostDropped "pod-to-host-dropped" Network FirstNode ["connectivity"]
+        "the pods of one node cannot reach any node";
+    PolicyAuthIgnored "policy-auth-ignored" Policy Lab ["policy"] "required authentication is not enforced";
+    PolicyCcnpIgnored "policy-ccnp-ignored" Policy Lab ["policy"] "CiliumClusterwideNetworkPolicies are ignored";
+    PolicyCidrExceptIgnored "policy-cidr-except-ignored" Policy Lab ["policy"]
+        "exceptions (`except`) of CIDR rules are ignored";
+    PolicyCidrMatchesPods "policy-cidr-matches-pods" Policy Lab ["policy"]
+        "CIDR rules also match pods, which have identities";
+    PolicyClusterLabelIgnored "policy-cluster-label-ignored" Policy Lab ["policy"]
+        "peers match whatever their cluster is";
+    PolicyDefaultDenyForced "policy-default-deny-forced" Policy Lab ["policy"]
+        "rules deny by default although they disable default deny";
+    PolicyDefaultDenyMissing "policy-default-deny-missing" Policy Lab ["policy"] "traffic that no rule allows passes";
+    PolicyDenyIgnored "policy-deny-ignored" Policy Lab ["policy"] "deny rules are ignored";
+    PolicyDnsNotRefused "policy-dns-not-refused" Policy Lab ["policy"] "the DNS proxy refuses no name";
+    PolicyEgressIgnored "policy-egress-ignored" Policy Lab ["policy"] "egress rules are ignored";
+    PolicyEndpointsBehind "policy-endpoints-behind" Agents Lab ["policy"]
+        "the agents' endpoints never report that they realized their policies, although they did";
+    PolicyEnforcedLate "policy-enforced-late" Policy LastNode ["policy"] "one node enforces policy changes 8 s late";
+    PolicyEntitiesIgnored "policy-entities-ignored" Policy Lab ["policy"] "entity rules match nothing";
+    PolicyExpressionsIgnored "policy-expressions-ignored" Policy Lab ["policy"]
+        "requirements on peers always match, except those for one value";
+    PolicyFqdnIgnored "policy-fqdn-ignored" Policy Lab ["policy"] "FQDN rules allow every address, including pods";
+    PolicyFqdnMatchesNothing "policy-fqdn-matches-nothing" Policy Lab ["policy"]
+        "FQDN rules match nothing: the names they allow stay blocked";
+    PolicyIcmpIgnored "policy-icmp-ignored" Policy Lab ["policy"] "ICMP rules match nothing";
+    PolicyIngressIgnored "policy-ingress-ignored" Policy Lab ["policy"] "ingress rules are ignored";
+    PolicyKnpIgnored "policy-knp-ignored" Policy Lab ["policy"] "Kubernetes NetworkPolicies are ignored";
+    PolicyL7Ignored "policy-l7-ignored" Policy Lab ["policy"]
+        "HTTP rules act as rules for their ports: every request passes";
+    PolicyNamedPortIgnored "policy-named-port-ignored" Policy Lab ["policy"] "named ports match nothing";
+    PolicyNamespaceIgnored "policy-namespace-ignored" Policy Lab ["policy"] "peers match whatever their namespace is";
+    PolicyNotEnforcedOnOneNode "policy-not-enforced-on-one-node" Policy FirstNode ["policy"]
+        "one node enforces no policy, and its agent reports that it does";
+    PolicyNotRemoved "policy-not-removed" Policy Lab ["policy"] "a deleted policy stays in force";
+    PolicyOverEnforced "policy-over-enforced" Policy Lab ["policy"]
+        "the last clause of each allow rule is dropped: allowed peers or ports are denied";
+    PolicyPortIgnored "policy-port-ignored" Policy Lab ["policy"] "rules for numbered ports allow every port";
+    PolicyRefusedInsteadOfDropped "policy-refused-instead-of-dropped" Policy Lab ["policy"]
+        "denied traffic is refused instead of dropped";
+    SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
+    ServiceBackendMissingOnNode "service-backend-missing-on-node" Balancing FirstNode ["service"]
+        "one node lacks the first backend of every service";
+    ServicePortBroken "service-port-broken" Services FirstCluster ["service"]
+        "in one cluster the last of several TCP ports of a service leads to a closed port";
+    ServiceUdpBroken "service-udp-broken" Services LastCluster ["service"]
+        "in one cluster the UDP ports of services have no backends";
+    SessionAffinityIgnored "session-affinity-ignored" Services FirstCluster ["service"]
+        "in one cluster session affinity is ignored";
+    StaleBackendKept "stale-backend-kept" Services Lab ["failover"] "every node keeps removed backends forever";
+    StrictModeIgnored "strict-mode-ignored" Encryption Lab ["encryption"]
+        "strict mode is configured, but traffic without a key leaves the node unencrypted";
+    TcpDropped "tcp-dropped" Network Lab ["connectivity"] "TCP between pods of different nodes is dropped";
+    TunnelDown "tunnel-down" Network NodePair ["connectivity"]
+        "WireGuard passes nothing between two nodes of one cluster";
+    TunnelDownMesh "tunnel-down-mesh" Network MeshPair ["connectivity"]
+        "WireGuard passes nothing between two nodes of different clusters";
+    UdpBackendStale "udp-backend-stale" Services Lab ["failover"] "UDP datagrams are still sent to removed backends";
+    UdpDropped "udp-dropped" Network Lab ["connectivity"] "UDP between pods of different nodes is dropped";
+    UnreadyBackendKept "unready-backend-kept" Services FirstCluster ["service"]
+        "in one cluster backends that are no longer ready still receive new connections";
+    UnreadyKeepsTraffic "unready-keeps-traffic" Services Lab ["failover"]
+        "backends that become unready still receive new connections";
+    WireguardAllowedIpsNarrow "wireguard-allowed-ips-narrow" Encryption NodePair ["encryption"]
+        "a node accepts nothing that another node sends from its own address";
+    WireguardAllowedIpsWide "wireguard-allowed-ips-wide" Encryption NodePair ["encryption"]
+        "a node accepts every source address from another node";
+    WireguardHandshakeStale "wireguard-handshake-stale" Encryption NodePair ["encryption"]
+        "a node reports its last handshake with another node as ten minutes old";
+    WireguardKeyMismatch "wireguard-key-mismatch" Encryption NodePair ["encryption"]
+        "a node has a wrong public key of another node";
+    WireguardPeerMissing "wireguard-peer-missing" Encryption NodePair ["encryption"]
+        "a node lacks another node as a peer, and sends it everything unencrypted";
+}

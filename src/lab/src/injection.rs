@@ -1,0 +1,207 @@
+//! Injects and heals faults in a running lab: decides where a fault of the data path acts from the pods of the moment,
+//! and cuts nodes off. All other faults act in a module that looks at [`LabState::faults`].
+
+mod balancing;
+mod encryption;
+mod network;
+mod path_mtu;
+mod targets;
+
+use crate::{
+    fault::{Fault, FaultState, Layer, Scope},
+    state::{LabState, NodeState},
+    sync::lock,
+};
+use meshproof_datapath::{Fault as DatapathFault, FaultId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+use targets::Missing;
+
+/// What a fault puts into the data path, by the pods and services of the moment.
+type Effect = fn(&LabState, Scope) -> Result<Vec<DatapathFault>, Missing>;
+
+/// Why a fault could not be injected or healed.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// The catalogue has no such name.
+    #[error("unknown fault {name:?}; `meshproof prove --list` lists all faults")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// The lab lacks what the fault acts on.
+    #[error("failed to inject {fault}: {why}")]
+    NoTarget {
+        /// The fault.
+        fault: Fault,
+        /// What is missing.
+        why: String,
+    },
+}
+
+/// Injects and heals the faults of one running lab.
+pub struct FaultInjector {
+    lab: Arc<LabState>,
+    injected: Mutex<BTreeMap<Fault, Injected>>,
+}
+
+/// What a fault of the catalogue has put into the data path.
+#[derive(Default)]
+struct Injected {
+    faults: Vec<DatapathFault>,
+    ids: Vec<FaultId>,
+}
+
+impl FaultInjector {
+    pub(crate) fn new(lab: Arc<LabState>) -> Self {
+        Self {
+            lab,
+            injected: Mutex::default(),
+        }
+    }
+
+    /// The faults in force.
+    pub fn active(&self) -> BTreeSet<Fault> {
+        self.lab.faults.all()
+    }
+
+    /// Injects a fault; it acts when this returns. Injecting a fault that is in force changes nothing.
+    ///
+    /// # Errors
+    /// When there is no such fault, or the lab lacks a node or cluster that it acts on. Pods may come later.
+    pub fn inject(&self, name: &str) -> Result<(), FaultError> {
+        let fault = find(name)?;
+        if let Some(node) = self.cut_node(fault)? {
+            node.set_online(false);
+        }
+        if let Some(effect) = effect(fault) {
+            let faults = effect(&self.lab, fault.spec().scope);
+            self.put(fault, faults.map_err(|why| FaultError::NoTarget { fault, why })?);
+        }
+        self.lab.faults.set(fault, FaultState::InForce);
+        Ok(())
+    }
+
+    /// Heals a fault; healing a fault that is not in force changes nothing.
+    ///
+    /// # Errors
+    /// When there is no such fault.
+    pub fn heal(&self, name: &str) -> Result<(), FaultError> {
+        let fault = find(name)?;
+        self.put(fault, Vec::new());
+        if self.lab.faults.is_active(fault)
+            && let Some(node) = self.cut_node(fault)?
+        {
+            node.set_online(true);
+        }
+        self.lab.faults.set(fault, FaultState::Healed);
+        Ok(())
+    }
+
+    /// Heals every fault.
+    pub fn heal_all(&self) {
+        for fault in self.active() {
+            // Known, since it is in force.
+            let _ = self.heal(fault.name());
+        }
+    }
+
+    /// Keeps what acts on pods acting on the pods of the moment, until dropped.
+    pub(crate) async fn follow(&self) {
+        use futures::future::select_all;
+        let mut pods = self.lab.pods_changed();
+        let mut services: Vec<_> = self
+            .lab
+            .clusters
+            .iter()
+            .map(|cluster| cluster.services.subscribe())
+            .collect();
+        loop {
+            let changes = services.iter_mut().map(|service| Box::pin(service.changed()));
+            tokio::select! {
+                changed = pods.changed() => if changed.is_err() { return },
+                (changed, ..) = select_all(changes) => if changed.is_err() { return },
+            }
+            for fault in self.active() {
+                if let Some(effect) = effect(fault)
+                    && let Ok(faults) = effect(&self.lab, fault.spec().scope)
+                {
+                    self.put(fault, faults);
+                }
+            }
+        }
+    }
+
+    /// Makes these the faults that this entry has in the data path; without need nothing is touched.
+    fn put(&self, fault: Fault, faults: Vec<DatapathFault>) {
+        let mut injected = lock(&self.injected);
+        let present = injected.entry(fault).or_default();
+        if present.faults == faults {
+            return;
+        }
+        let ids = faults
+            .iter()
+            .map(|fault| self.lab.fabric.inject(fault.clone()))
+            .collect();
+        for id in std::mem::replace(&mut present.ids, ids) {
+            self.lab.fabric.heal(id);
+        }
+        let signalled = present.faults.iter().any(path_mtu::is_signalled);
+        present.faults = faults;
+        drop(injected);
+        if signalled {
+            path_mtu::forget(&self.lab);
+        }
+    }
+
+    /// The node whose kubelet a fault cuts off; none for faults that cut no node.
+    fn cut_node(&self, fault: Fault) -> Result<Option<&Arc<NodeState>>, FaultError> {
+        if fault.spec().layer != Layer::Node {
+            return Ok(None);
+        }
+        let node = targets::last_node(&self.lab);
+        node.map(Some).map_err(|why| FaultError::NoTarget { fault, why })
+    }
+}
+
+fn find(name: &str) -> Result<Fault, FaultError> {
+    Fault::named(name).ok_or_else(|| FaultError::Unknown { name: name.to_owned() })
+}
+
+/// What a fault does in the data path; none for faults that act elsewhere.
+fn effect(fault: Fault) -> Option<Effect> {
+    match fault.spec().layer {
+        Layer::Network => network::effect(fault),
+        Layer::Encryption => encryption::effect(fault),
+        Layer::Balancing => balancing::effect(fault),
+        Layer::Node => node_effect(fault),
+        Layer::Services | Layer::Dns | Layer::Policy | Layer::Mesh | Layer::Agents | Layer::Controllers => None,
+    }
+}
+
+/// A lost node's network; its kubelet is cut off by [`FaultInjector::inject`].
+fn node_effect(fault: Fault) -> Option<Effect> {
+    let cut: Effect = |lab, _| {
+        Ok(vec![DatapathFault::Cut {
+            node: targets::last_node(lab)?.handle.name().clone(),
+        }])
+    };
+    (fault == Fault::NodeLost).then_some(cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::CATALOGUE;
+
+    #[test]
+    fn every_fault_of_the_data_path_has_an_effect_there() {
+        let layers = [Layer::Network, Layer::Encryption, Layer::Balancing, Layer::Node];
+        for spec in CATALOGUE {
+            let acts = effect(spec.fault).is_some();
+            assert_eq!(acts, layers.contains(&spec.layer), "{}", spec.name);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Faults of load balancing: how the nodes' data path distorts the choice of a backend. They act on applications'
+//! services, whichever there are.
+
+use super::{Effect, targets};
+use crate::{fault::Fault, state::ClusterState};
+use meshproof_datapath::{BackendState, Fault as DatapathFault, Nodes, Service, ServiceOverride};
+use std::net::SocketAddrV4;
+
+/// Of ten new connections nine.
+const SKEWED: f64 = 0.9;
+
+/// What a fault of this layer does.
+pub(super) fn effect(fault: Fault) -> Option<Effect> {
+    Some(match fault {
+        Fault::ServiceBackendMissingOnNode => |lab, _| {
+            let node = targets::one(targets::first_node(lab)?);
+            let services = targets::first(lab)?.services.borrow().clone();
+            Ok(distort(&services, &node, |service| {
+                first_active(service).map(ServiceOverride::Ignored)
+            }))
+        },
+        Fault::GlobalSpreadSkewed => |lab, _| {
+            let last = targets::last(lab)?;
+            Ok(distort(&global(last), &targets::nodes(last), skewed))
+        },
+        Fault::GlobalSpreadSkewedOnNode => |lab, _| {
+            let node = targets::one(targets::first_node(lab)?);
+            Ok(distort(&global(targets::first(lab)?), &node, skewed))
+        },
+        _ => return None,
+    })
+}
+
+fn skewed(service: &Service) -> Option<ServiceOverride> {
+    first_active(service).map(|backend| ServiceOverride::Weighted(backend, SKEWED))
+}
+
+/// The first of several backends that take connections.
+fn first_active(service: &Service) -> Option<SocketAddrV4> {
+    let mut active = service.backends.iter().filter(|b| b.state == BackendState::Active);
+    let first = active.next()?;
+    active.next().map(|_| first.address)
+}
+
+fn distort(
+    services: &[Service],
+    nodes: &Nodes,
+    change: impl Fn(&Service) -> Option<ServiceOverride>,
+) -> Vec<DatapathFault> {
+    let applications = services.iter().filter(|service| {
+        let name = service.name.as_str();
+        !name.starts_with("kube-") && !name.starts_with("default/")
+    });
+    let faults = applications.filter_map(|service| {
+        Some(DatapathFault::Service {
+            nodes: nodes.clone(),
+            service: service.name.clone(),
+            change: change(service)?,
+        })
+    });
+    faults.collect()
+}
+
+/// Services with backends of other clusters.
+fn global(cluster: &ClusterState) -> Vec<Service> {
+    let own = cluster.spec.pod_cidr;
+    let mut services = cluster.services.borrow().clone();
+    services.retain(|service| service.backends.iter().any(|b| !own.contains(b.address.ip())));
+    services
+}

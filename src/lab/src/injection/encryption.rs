@@ -1,0 +1,79 @@
+//! Faults of encryption in the data path: what leaves a node unencrypted, and what is wrong about WireGuard's peers.
+
+use super::{Effect, targets};
+use crate::{fault::Fault, state::LabState};
+use ipnet::Ipv4Net;
+use meshproof_datapath::{Fault as DatapathFault, NodeName, Nodes, Protocol, Traffic};
+use std::time::Duration;
+use targets::Missing;
+
+/// Older than any handshake that WireGuard would still use.
+const STALE: Duration = Duration::from_secs(600);
+
+/// What a fault of this layer does.
+pub(super) fn effect(fault: Fault) -> Option<Effect> {
+    Some(match fault {
+        Fault::EncryptionOff => |_, _| Ok(vec![everywhere(Traffic::All)]),
+        Fault::PlaintextNodePair | Fault::PlaintextMesh => |lab, scope| {
+            let (a, b) = targets::sides(lab, scope)?;
+            Ok(vec![
+                plaintext(a.clone(), b.clone(), Traffic::All),
+                plaintext(b, a, Traffic::All),
+            ])
+        },
+        Fault::PlaintextOneWay => |lab, scope| {
+            let (a, b) = targets::sides(lab, scope)?;
+            Ok(vec![plaintext(b, a, Traffic::All)])
+        },
+        Fault::PlaintextUdp => |_, _| Ok(vec![everywhere(Traffic::Protocol(Protocol::Udp))]),
+        Fault::PlaintextIcmp => |_, _| Ok(vec![everywhere(Traffic::Protocol(Protocol::Icmp))]),
+        Fault::PlaintextHeaders => |_, _| Ok(vec![everywhere(Traffic::BareSegments)]),
+        Fault::PlaintextService => |_, _| Ok(vec![everywhere(Traffic::Translated)]),
+        Fault::PlaintextProxied => |_, _| Ok(vec![everywhere(Traffic::Proxied)]),
+        Fault::PlaintextDns => |_, _| {
+            Ok(vec![
+                everywhere(Traffic::Port(Protocol::Udp, 53)),
+                everywhere(Traffic::Port(Protocol::Tcp, 53)),
+            ])
+        },
+        Fault::WireguardKeyMismatch => |lab, _| {
+            let (node, peer) = peer_of(lab)?;
+            Ok(vec![DatapathFault::WrongKey { node, peer }])
+        },
+        Fault::WireguardPeerMissing => |lab, _| {
+            let (node, peer) = peer_of(lab)?;
+            Ok(vec![DatapathFault::UnknownPeer { node, peer }])
+        },
+        Fault::StrictModeIgnored => |_, _| Ok(vec![DatapathFault::StrictIgnored { nodes: Nodes::Any }]),
+        Fault::WireguardHandshakeStale => |lab, _| {
+            let (node, peer) = peer_of(lab)?;
+            Ok(vec![DatapathFault::StaleHandshake { node, peer, age: STALE }])
+        },
+        Fault::WireguardAllowedIpsWide => |lab, _| allowed_ips(lab, Ipv4Net::default()),
+        Fault::WireguardAllowedIpsNarrow => {
+            |lab, _| allowed_ips(lab, Ipv4Net::from(targets::first_node(lab)?.spec.address))
+        }
+        _ => return None,
+    })
+}
+
+fn plaintext(from: Nodes, to: Nodes, traffic: Traffic) -> DatapathFault {
+    DatapathFault::Plaintext { from, to, traffic }
+}
+
+fn everywhere(traffic: Traffic) -> DatapathFault {
+    plaintext(Nodes::Any, Nodes::Any, traffic)
+}
+
+/// The first node of the pair has this for the allowed IPs of the second.
+fn allowed_ips(lab: &LabState, range: Ipv4Net) -> Result<Vec<DatapathFault>, Missing> {
+    let (node, peer) = peer_of(lab)?;
+    let allowed = vec![range];
+    Ok(vec![DatapathFault::AllowedIps { node, peer, allowed }])
+}
+
+/// The first node of the pair, and the name of the second.
+fn peer_of(lab: &LabState) -> Result<(Nodes, NodeName), Missing> {
+    let (node, peer) = targets::pair(lab)?;
+    Ok((targets::one(node), peer.handle.name().clone()))
+}
