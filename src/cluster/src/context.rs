@@ -1,7 +1,7 @@
 //! From role names and kubeconfig contexts to clients of clusters that answer. Every error is one line with its cause and the
 //! next step.
 
-mod kubeconfig;
+pub(crate) mod kubeconfig;
 
 pub use kubeconfig::IN_CLUSTER;
 

@@ -13,6 +13,8 @@ pub mod context;
 pub mod discover;
 mod environment;
 mod exec;
+#[doc(hidden)]
+pub mod fuzz;
 mod kubelet_reachability;
 mod lease;
 pub mod manifest;

@@ -297,6 +297,9 @@ fn severity(verdict: &Verdict) -> u8 {
 }
 
 #[cfg(test)]
+<<<<<<< HEAD
+mod tests;
+=======
 mod tests {
     use super::*;
     use crate::ClusterFacts;
@@ -348,3 +351,4 @@ mod tests {
         assert!(state.facts.is_some());
     }
 }
+>>>>>>> integ

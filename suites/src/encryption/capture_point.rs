@@ -48,8 +48,8 @@ pub fn capture_points(
             .find(|a| a.cluster == node.cluster && a.node == node.name);
         let Some(agent) = agent else {
             lacking.push(format!(
-                "{}: there is no ready agent `{}`",
-                node.place(),
+                "{}: no ready agent `{}`",
+                node.label(),
                 super::CAPTURE
             ));
             continue;
@@ -96,7 +96,7 @@ fn devices(status: &Value, node: &MeshNode) -> Result<Vec<String>, String> {
     Err(format!(
         "{}: cannot choose the devices to capture on: `cilium-dbg status` lists no device with the node's address \
          ({}), only [{}]",
-        node.place(),
+        node.label(),
         addresses.join(", "),
         names.join(", ")
     ))

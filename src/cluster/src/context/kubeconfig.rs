@@ -122,6 +122,15 @@ fn paths(list: Option<OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
 
 fn read_one(path: &Path, absent: Absent) -> Result<Option<Kubeconfig>, ContextError> {
     let name = path.display().to_string();
+    // kube reads UTF-16 in pairs of bytes, and panics when one is missing.
+    if std::fs::read(path).is_ok_and(|bytes| is_utf16(&bytes) && bytes.len() % 2 != 0) {
+        return Err(ContextError::Malformed {
+            path: name,
+            line: 0,
+            column: 0,
+            reason: "the UTF-16 text ends inside a character".to_owned(),
+        });
+    }
     match Kubeconfig::read_from(path) {
         Ok(config) => Ok(Some(config)),
         Err(KubeconfigError::ReadConfig(e, _))
@@ -148,6 +157,35 @@ fn read_one(path: &Path, absent: Absent) -> Result<Option<Kubeconfig>, ContextEr
             reason: chain(&other),
         }),
     }
+}
+
+fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff])
+}
+
+/// Any bytes as a kubeconfig file: it gives configurations, or errors of one line.
+///
+/// # Panics
+/// When an error has several lines.
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let path = std::env::temp_dir().join(format!("meshproof-fuzz-kubeconfig-{}", std::process::id()));
+    std::fs::write(&path, bytes).expect("the temporary folder takes a file");
+    let one_line = |error: ContextError| assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    match Files::read(Some(path.clone())) {
+        Err(error) => one_line(error),
+        Ok(files) => {
+            for context in &files.merged.contexts {
+                let role = Role {
+                    cluster: "infra".into(),
+                    context: context.name.clone(),
+                };
+                if let Err(error) = futures::executor::block_on(files.config(&role)) {
+                    one_line(error);
+                }
+            }
+        }
+    }
+    let _ = std::fs::remove_file(path);
 }
 
 fn is_loopback(host: Option<&str>) -> bool {
@@ -253,6 +291,15 @@ contexts:
             .expect_err("not in a pod")
             .to_string();
         assert!(error.contains("in-cluster") && error.lines().count() == 1, "{error}");
+    }
+
+    #[test]
+    fn utf16_that_ends_inside_a_character_is_malformed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("config");
+        std::fs::write(&path, b"\xff\xfea").expect("written");
+        let error = Files::read(Some(path)).err().expect("malformed").to_string();
+        assert!(error.contains("UTF-16"), "{error}");
     }
 
     #[test]
