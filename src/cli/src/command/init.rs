@@ -8,9 +8,9 @@ use crate::{
     config::{Config, DEFAULT_FILE, schema},
     runtime::runtime,
     session::{
+        connect_and_discover,
         consumer::warn_on_stderr,
         lab::{Lab, LabNodes},
-        connect_and_discover,
         target::Target,
     },
 };
