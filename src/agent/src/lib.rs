@@ -16,6 +16,8 @@ mod clock;
 mod descriptors;
 mod echo;
 mod failure;
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod memory;
 mod payload;

@@ -4,8 +4,8 @@ mod config;
 mod exchange;
 mod search;
 
-pub(crate) use config::ResolvConf;
-pub(crate) use exchange::{Reply, ask};
+pub(crate) use config::{ResolvConf, hosts_addresses};
+pub(crate) use exchange::{Reply, ask, reply_to};
 pub(crate) use search::SearchWalk;
 
 use crate::failure::Failure;

@@ -7,7 +7,10 @@
 mod admission;
 mod audit;
 mod auth;
+mod decode;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod kubeconfig;
 mod object;
 mod patch;

@@ -14,12 +14,11 @@ mod reviews;
 mod selectable;
 mod stream;
 mod token;
-mod types;
-mod validation;
 mod watch;
 mod websocket;
 
 pub(crate) use call::Api;
+pub use kubectl::spdy_frame;
 
 use crate::{
     audit::AuditEntry,

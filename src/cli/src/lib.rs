@@ -7,6 +7,8 @@ mod args;
 mod cli_error;
 mod command;
 mod config;
+#[doc(hidden)]
+pub mod fuzz;
 mod logging;
 mod runtime;
 mod session;

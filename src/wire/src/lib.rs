@@ -5,6 +5,8 @@
 //! [`Response`] of the same id, in any order. A frame is a 4-byte big-endian length and that many bytes of JSON.
 
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod message;
 
 pub use frame::{FrameError, MAX_FRAME, decode, encode, read_body, read_frame, write_frame};

@@ -49,7 +49,7 @@ pub fn capture_points(
         let Some(agent) = agent else {
             lacking.push(format!(
                 "{}: there is no ready agent `{}`",
-                node.place(),
+                node.label(),
                 super::CAPTURE
             ));
             continue;
@@ -96,7 +96,7 @@ fn devices(status: &Value, node: &MeshNode) -> Result<Vec<String>, String> {
     Err(format!(
         "{}: cannot choose the devices to capture on: `cilium-dbg status` lists no device with the node's address \
          ({}), only [{}]",
-        node.place(),
+        node.label(),
         addresses.join(", "),
         names.join(", ")
     ))

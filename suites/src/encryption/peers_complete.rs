@@ -73,12 +73,12 @@ impl Check for PeersComplete {
                     Some(_) => found += 1,
                     None => {
                         tally.finding(
-                            device.node.place(),
-                            mesh.claimed.expects(format_args!("a peer for {}", other.place())),
+                            device.node.label().to_string(),
+                            mesh.claimed.expects(format_args!("a peer for {}", other.label())),
                             format!(
                                 "none of its {} peers has an endpoint on {}",
                                 device.interface.peers.len(),
-                                other.place()
+                                other.label()
                             ),
                         );
                         let facts = context.environment.facts();
@@ -121,7 +121,7 @@ async fn unexpected(context: &CheckContext, mesh: &Mesh, devices: &[Device]) -> 
                 _ if !seen.insert(address) => "two peers have the same endpoint",
                 _ => continue,
             };
-            problems.insert((device.node.place(), format!("{problem}: {address}")));
+            problems.insert((device.node.label().to_string(), format!("{problem}: {address}")));
         }
     }
     problems

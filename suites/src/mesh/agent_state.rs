@@ -1,11 +1,10 @@
 //! Whether the Cilium agents work: by their pods, by whether their command returns, and by their own status. Knows nothing
 //! of other clusters.
 
-use crate::kit::cilium::{
-    nodes::place,
-    pods::{self, Pods},
+use crate::kit::cilium::pods::{self, Pods};
+use meshproof_contract::{
+    CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeLabel, NodeName, Tally,
 };
-use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,7 +24,7 @@ impl Agents {
     pub fn report(&self, cluster: &ClusterName, tally: &mut Tally) {
         for (node, problem) in &self.problems {
             tally.finding(
-                format!("Cilium agent on {}", place(cluster, node)),
+                format!("Cilium agent on {}", NodeLabel::pod(cluster, node)),
                 "a ready agent that answers and reaches its API server",
                 problem,
             );

@@ -30,12 +30,7 @@ pub(crate) async fn ask(
     record: RecordType,
     transport: Transport,
 ) -> Result<Reply, Failure> {
-    let mut edns = Edns::new();
-    edns.set_max_payload(EDNS_PAYLOAD).set_version(0);
-    let mut message = Message::query();
-    message.metadata.recursion_desired = true;
-    message.add_query(Query::query(name.clone(), record));
-    message.set_edns(edns);
+    let message = question_for(name, record);
     let question = message
         .to_vec()
         .map_err(|error| Failure::Local(format!("failed to encode the question for {name}: {error}")))?;
@@ -50,7 +45,21 @@ pub(crate) async fn ask(
         }
         Transport::Tcp => over_tcp(server, &message, &question).await?,
     };
-    Ok(Reply {
+    Ok(reply_of(&response, record, server.ip()))
+}
+
+fn question_for(name: &Name, record: RecordType) -> Message {
+    let mut edns = Edns::new();
+    edns.set_max_payload(EDNS_PAYLOAD).set_version(0);
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(name.clone(), record));
+    message.set_edns(edns);
+    message
+}
+
+fn reply_of(response: &Message, record: RecordType, server: IpAddr) -> Reply {
+    Reply {
         code: code(response.metadata.response_code),
         answers: response
             .answers
@@ -58,8 +67,16 @@ pub(crate) async fn ask(
             .filter(|answer| answer.record_type() == record)
             .filter_map(|answer| answer_of(&answer.data))
             .collect(),
-        server: server.ip(),
-    })
+        server,
+    }
+}
+
+/// What the agent makes of this response to a question for `name`, if it takes it for an answer.
+pub(crate) fn reply_to(name: &Name, record: RecordType, response: &[u8]) -> Option<Reply> {
+    let mut question = question_for(name, record);
+    question.metadata.id = u16::from_be_bytes(*response.first_chunk()?);
+    let response = understand(&question, response).ok()?;
+    Some(reply_of(&response, record, IpAddr::from([10, 96, 0, 10])))
 }
 
 async fn over_udp(server: SocketAddr, message: &Message, question: &[u8]) -> Result<Message, Failure> {

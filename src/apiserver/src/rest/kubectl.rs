@@ -7,3 +7,5 @@ pub(super) mod protobuf;
 mod spdy;
 pub(super) mod spdy_streams;
 pub(super) mod table;
+
+pub use spdy::spdy_frame;

@@ -1,5 +1,6 @@
 //! The query of a request, read into what it means. Unknown parameters are ignored, as Kubernetes does.
 
+use crate::decode::FieldValidation;
 use crate::{
     error::{ApiError, Cause, Reason},
     selector::{FieldSelector, LabelSelector},
@@ -13,15 +14,6 @@ pub(crate) enum VersionMatch {
     Unset,
     Exact,
     NotOlderThan,
-}
-
-/// What to do about unknown fields in a body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum FieldValidation {
-    Ignore,
-    #[default]
-    Warn,
-    Strict,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,7 @@
 
 use super::{Patch, Store, WriteOptions, write::Ownership};
 use crate::{
+    decode::{self, FieldValidation},
     error::{ApiError, Reason},
     object::Object,
     patch::{self, apply},
@@ -74,9 +75,22 @@ impl Store {
             };
         }
         let old = old?;
-        let new = patched(&def, &old, patch)?;
+        let is_json = matches!(patch, Patch::Json(_));
+        let mut new = patched(&def, &old, patch)?;
+        if is_json {
+            check_result(&def, &mut new)?;
+        }
         self.update_locked(resource, &old, new, options, Ownership::Changed)
     }
+}
+
+/// A JSON patch has no type of its own: only its result can be checked. 422, worded as Kubernetes does.
+fn check_result(def: &ResourceDef, patched: &mut Value) -> Result<(), ApiError> {
+    let checked = decode::check(def, patched, FieldValidation::Warn).map(drop);
+    checked.map_err(|error| {
+        let message = format!(" \"\" is invalid: patch: Invalid value: {patched}: {}", error.message);
+        ApiError::new(Reason::Invalid, message)
+    })
 }
 
 /// The result of a patch other than apply, before any check.

@@ -49,8 +49,7 @@ pub fn prove(args: &ProveArgs) -> Result<Exit, CliError> {
 fn faults(parts: &[String]) -> Result<Vec<FaultEntry>, CliError> {
     let suites = suites();
     let concerns_a_suite = |fault: &FaultEntry| suites.iter().any(|suite| fault.suites.contains(&suite.name));
-    let wanted =
-        |fault: &FaultEntry| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part.as_str()));
+    let wanted = |fault: &FaultEntry| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part.as_str()));
     let faults: Vec<FaultEntry> = Lab::faults()?
         .into_iter()
         .filter(concerns_a_suite)
@@ -190,7 +189,10 @@ fn again(defect: &Defect, nodes: u8) -> Option<String> {
     if let Some(fault) = defect.fault() {
         arguments.extend(["--lab-fault", fault.as_str()]);
     }
-    Some(meshproof_contract::again(&again_with(&arguments), &check.as_str().into()))
+    Some(meshproof_contract::again(
+        &again_with(&arguments),
+        &check.as_str().into(),
+    ))
 }
 
 #[cfg(test)]

@@ -62,9 +62,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
     let suites = run_plan::suites();
     config.required.verify(&suites).map_err(CliError::usage)?;
     let target = if args.lab { None } else { Some(target(args, &config)?) };
-    let clusters = target
-        .as_ref()
-        .map_or_else(run_plan::lab_clusters, Target::clusters);
+    let clusters = target.as_ref().map_or_else(run_plan::lab_clusters, Target::clusters);
     let others = config.contexts.keys().map(String::as_str);
     config.claims.verify(&clusters, others).map_err(CliError::usage)?;
     let filter = Filter {

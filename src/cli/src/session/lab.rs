@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
-use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
+use meshproof_cluster::{DisruptionOptions, Image, NodePower, PullPolicy, Role};
 use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Thresholds};
 use meshproof_engine::nearest;
 use meshproof_lab::{
@@ -68,7 +68,7 @@ impl Lab {
             ready_within: None,
             overrides: overrides(),
             // Nobody else uses it.
-            disruptive: Disruptive {
+            disruptive: DisruptionOptions {
                 consent: Consent::Given,
                 power: Some(Arc::new(Switches(self.0.control().clone()))),
                 stream_spacing_ms: None,
@@ -151,7 +151,9 @@ pub fn known(fault: &str) -> Result<(), CliError> {
         return Ok(());
     }
     let near = nearest(fault, FAULTS.iter().map(|spec| spec.name.to_owned()));
-    let near = near.first().map_or_else(String::new, |near| format!("did you mean {near}? "));
+    let near = near
+        .first()
+        .map_or_else(String::new, |near| format!("did you mean {near}? "));
     Err(CliError::usage(anyhow!(
         "unknown fault '{fault}'; {near}`meshproof prove --list` lists the faults"
     )))

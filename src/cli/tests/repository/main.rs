@@ -1,5 +1,7 @@
-//! What must hold for the files of the repository themselves: their sizes, their lines, their dependencies.
+//! What must hold for the files of the repository themselves: who imports whom, their sizes, their lines, their
+//! dependencies.
 
+mod architecture;
 mod dependencies;
 mod sources;
 

@@ -68,13 +68,12 @@ pub fn members<'a>(
     Ok((member(facts, from)?, member(facts, to)?))
 }
 
-/// The name of a cluster in the mesh, `cluster-name`; its role name where that is unknown.
+/// The name of a cluster in the mesh, `cluster-name`, or Cilium's default for it; its role name where Cilium is not found.
 pub fn mesh_name(facts: &Facts, cluster: &ClusterName) -> String {
-    let cilium = facts.cluster(cluster).and_then(|c| c.cilium.as_ref());
-    cilium
-        .and_then(CiliumFacts::cluster_name)
-        .unwrap_or(cluster.as_str())
-        .to_owned()
+    match facts.cluster(cluster).and_then(|c| c.cilium.as_ref()) {
+        Some(cilium) => cilium.cluster_name().unwrap_or("default").to_owned(),
+        None => cluster.to_string(),
+    }
 }
 
 /// The mesh names that `cluster` must be joined to: those that it is configured for, and the other clusters of this run that it is said

@@ -2,8 +2,8 @@
 //! this form. Answers are always JSON, which every client takes as well.
 
 use crate::{
+    decode::types::{Field, Kind, Repeated, message_of, messages},
     error::ApiError,
-    rest::types::{Field, Kind, Repeated, message_of, messages},
     time,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};

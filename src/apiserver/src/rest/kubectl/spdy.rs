@@ -6,6 +6,8 @@ mod headers;
 
 use crate::streams::Duplex;
 use bytes::{Bytes, BytesMut};
+pub use frame::spdy_frame;
+
 use frame::Frame;
 use headers::Compression;
 use std::collections::BTreeMap;

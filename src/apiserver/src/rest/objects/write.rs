@@ -2,6 +2,7 @@
 
 use super::read::one;
 use crate::{
+    decode,
     error::{ApiError, Reason},
     object::Object,
     resource::Subresource,
@@ -9,7 +10,7 @@ use crate::{
         body,
         call::Call,
         path::{ResolvedPath, method_not_allowed},
-        query, render, selectable, validation,
+        query, render, selectable,
     },
     store::{DeleteOptions, Deleted, ListOptions, Patch, Propagation, WriteOptions},
 };
@@ -39,7 +40,7 @@ fn take_request(call: &mut Call) -> axum::extract::Request {
 
 pub(super) async fn create(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let (Rest { call }, mut object) = take_body(call).await?;
-    let warnings = validation::check(path.def, &mut object, call.query.field_validation)?;
+    let warnings = decode::check(path.def, &mut object, call.query.field_validation)?;
     take_namespace_of_path(path, &mut object)?;
     let created = call
         .api
@@ -54,7 +55,7 @@ pub(super) async fn update(
     subresource: Option<Subresource>,
 ) -> Result<Response, ApiError> {
     let (Rest { call }, mut object) = take_body(call).await?;
-    let warnings = validation::check(path.def, &mut object, call.query.field_validation)?;
+    let warnings = decode::check(path.def, &mut object, call.query.field_validation)?;
     take_namespace_of_path(path, &mut object)?;
     check_name(path.name()?, &mut object)?;
     let updated = call
@@ -72,7 +73,7 @@ pub(super) async fn patch(
     let mut patch = read_patch(&mut call).await?;
     let warnings = match &mut patch {
         Patch::Merge(object) | Patch::Strategic(object) | Patch::Apply { object, .. } if object.is_object() => {
-            validation::check(path.def, object, call.query.field_validation)?
+            decode::check(path.def, object, call.query.field_validation)?
         }
         _ => Vec::new(),
     };

@@ -12,7 +12,7 @@ const FLAG_END: u8 = 1;
 const LONGEST: usize = 4 * 1024 * 1024;
 
 /// The content of a frame, as far as it matters here.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// SYN_STREAM.
     Open {
@@ -174,6 +174,38 @@ impl Frame {
 fn put_length(bytes: &mut BytesMut, end: bool, length: usize) {
     let flags = if end { u32::from(FLAG_END) } else { 0 };
     bytes.put_u32(flags << 24 | (length as u32 & 0x00ff_ffff));
+}
+
+/// Any bytes, arriving in pieces: decoding ends in frames or an error, and a decoded frame survives being encoded and
+/// decoded again.
+///
+/// # Panics
+/// When it does not.
+#[doc(hidden)]
+pub fn spdy_frame(bytes: &[u8]) {
+    let Some((cut, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let [mut received, mut sent, mut again] = [(); 3].map(|()| Compression::new());
+    let mut buffer = BytesMut::new();
+    for piece in bytes.chunks(usize::from(*cut).max(1)) {
+        buffer.extend_from_slice(piece);
+        loop {
+            let frame = match Frame::decode(&mut buffer, &mut received) {
+                Ok(Some(Frame::Ignored)) => continue,
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(_) => return,
+            };
+            let encoded = frame
+                .encode(&mut sent)
+                .expect("a frame that was decoded can be encoded");
+            let mut encoded = BytesMut::from(&encoded[..]);
+            let decoded = Frame::decode(&mut encoded, &mut again).expect("a frame that was encoded can be decoded");
+            assert_eq!(decoded, Some(frame));
+            assert!(encoded.is_empty(), "{} bytes too many", encoded.len());
+        }
+    }
 }
 
 #[cfg(test)]

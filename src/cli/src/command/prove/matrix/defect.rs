@@ -93,14 +93,23 @@ impl fmt::Display for Defect {
                 Some(why) => write!(f, "missed: {check} names {fault} but was inconclusive: {why}"),
             },
             Defect::GreenBlind { fault, check } => {
-                write!(f, "green while blind: {check} passed although {fault} removes what it observes")
+                write!(
+                    f,
+                    "green while blind: {check} passed although {fault} removes what it observes"
+                )
             }
             Defect::Unhealed { fault, check, said } => {
-                write!(f, "not healed: {check} was not green again after {fault} was healed: {said}")
+                write!(
+                    f,
+                    "not healed: {check} was not green again after {fault} was healed: {said}"
+                )
             }
             Defect::CannotFail { check } => write!(f, "cannot fail: no fault turned {check} red"),
             Defect::NoUniqueFault { check } => {
-                write!(f, "no unique fault: other suites also catch every fault that {check} catches")
+                write!(
+                    f,
+                    "no unique fault: other suites also catch every fault that {check} catches"
+                )
             }
         }
     }
