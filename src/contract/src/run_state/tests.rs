@@ -1,6 +1,7 @@
 //! What a run's state keeps of its events.
 
 use super::*;
+use crate::ClusterFacts;
 
 fn state(events: impl IntoIterator<Item = Event>) -> RunState {
     let mut state = RunState::default();
@@ -75,4 +76,51 @@ fn a_new_phase_waits_for_nothing_yet() {
     let run = state([phase(Phase::Deploying), waiting, phase(Phase::Checking)]);
     assert_eq!((run.waiting, run.phases.len()), (None, 2));
     assert_eq!(run.last.map(|last| last.as_second()), Some(2));
+}
+
+#[test]
+fn advice_holds_the_names_of_the_run_once_the_trial_has_finished() {
+    let instance = Instance::Cluster("infra".into());
+    let trial = instance.trial(&"mesh::ready".into());
+    let cluster = ClusterFacts {
+        name: "infra".into(),
+        context: "admin@infra".to_owned(),
+        version: String::new(),
+        nodes: Vec::new(),
+        dns: None,
+        cilium: None,
+    };
+    let facts = Facts {
+        clusters: vec![cluster],
+        ..Facts::default()
+    };
+    let planned = PlannedTrial {
+        trial: trial.clone(),
+        check: "mesh::ready".into(),
+        instance,
+        title: String::new(),
+        when_red: "`kubectl --context CONTEXT get nodes`".to_owned(),
+        control: String::new(),
+    };
+    let finished = Event::TrialFinished {
+        trial,
+        verdict: Verdict::inconclusive("an agent is away"),
+        micros: 1,
+        measurements: Vec::new(),
+        evidence: Vec::new(),
+    };
+    let mut state = RunState::default();
+    for event in [
+        Event::FactsFound { facts: Box::new(facts) },
+        Event::Planned { trials: vec![planned] },
+        finished,
+    ] {
+        let at = Timestamp::UNIX_EPOCH;
+        state.handle(&EventRecord { at, event });
+    }
+    assert_eq!(
+        state.trials[0].planned.when_red,
+        "`kubectl --context admin@infra get nodes`"
+    );
+    assert!(state.facts.is_some());
 }
