@@ -109,14 +109,18 @@ fn advice_holds_the_names_of_the_run_once_the_trial_has_finished() {
         measurements: Vec::new(),
         evidence: Vec::new(),
     };
-    let run = state([
+    let mut state = RunState::default();
+    for event in [
         Event::FactsFound { facts: Box::new(facts) },
         Event::Planned { trials: vec![planned] },
         finished,
-    ]);
+    ] {
+        let at = Timestamp::UNIX_EPOCH;
+        state.handle(&EventRecord { at, event });
+    }
     assert_eq!(
-        run.trials[0].planned.when_red,
+        state.trials[0].planned.when_red,
         "`kubectl --context admin@infra get nodes`"
     );
-    assert!(run.facts.is_some());
+    assert!(state.facts.is_some());
 }
