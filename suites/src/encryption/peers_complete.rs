@@ -60,7 +60,7 @@ impl Check for PeersComplete {
         let extra = unexpected(context, &mesh, &devices).await;
         if !extra.is_empty() {
             tokio::time::sleep(RETRY_AFTER).await;
-            // What cannot be read now could be read before, so it is no part of the verdict.
+            // What cannot be read now could be read before, so it is not part of the verdict.
             let now = mesh.devices(context, &mut Tally::new()).await;
             for (place, problem) in unexpected(context, &mesh, &now).await.intersection(&extra) {
                 let expected = mesh.claimed.expects("one peer for each other node and no other");

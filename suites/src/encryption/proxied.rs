@@ -128,7 +128,7 @@ impl<'a> Endpoints<'a> {
         let senders: Vec<_> = agents(facts, cluster, proxy.sender()).collect();
         if senders.is_empty() {
             return Err(Verdict::inconclusive(format!(
-                "there is no ready agent `{}` in {cluster}",
+                "no ready agent `{}` in {cluster}",
                 proxy.sender()
             )));
         }
@@ -173,7 +173,7 @@ impl<'a> Endpoints<'a> {
 
     /// What the proxy refuses to each sender, and nobody else would refuse.
     fn controls(&self, proxy: Proxy) -> Result<Vec<(AgentFacts, Probe)>, Verdict> {
-        let missing = |what: &str| Verdict::inconclusive(format!("there is no {what} in {}", self.cluster));
+        let missing = |what: &str| Verdict::inconclusive(format!("no {what} in {}", self.cluster));
         let control = match proxy {
             Proxy::Dns => {
                 let dns = self.dns.ok_or_else(|| missing("cluster DNS"))?;

@@ -78,7 +78,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
         tally.unknown(format!("cannot create or change the Service: {error}"));
     }
     if tally.has_findings() {
-        suggest(context, &side);
+        suggest(context, &side, None);
     }
     Ok(tally.verdict())
 }

@@ -134,7 +134,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             .reaches("scaled up again", State::Preferred, within, &mut tally)
             .await;
     if !back {
-        preferring.iter().for_each(|one| suggest(context, &one.side));
+        preferring.iter().for_each(|one| suggest(context, &one.side, None));
     }
     Ok(tally.verdict())
 }

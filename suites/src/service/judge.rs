@@ -179,7 +179,8 @@ pub fn judge(
             expected.describe()
         ));
     }
-    let wrong = !groups.is_empty();
+    let first = groups.values().flatten().next().map(|answers| &answers.client);
+    let wrong = first.is_some();
     for (symptom, concerned) in groups {
         let clients: Vec<&AgentFacts> = concerned.iter().map(|a| &a.client).collect();
         let example = concerned.first().map_or_else(String::new, |a| a.describe());
@@ -190,14 +191,15 @@ pub fn judge(
         );
     }
     if wrong {
-        suggest(context, side);
+        suggest(context, side, first);
     }
     !wrong && correct == answers.len()
 }
 
-/// Suggests the commands to run next.
-pub fn suggest(context: &CheckContext, side: &Side) {
+/// Suggests the commands to run next, on the client's node if only some clients are concerned.
+pub fn suggest(context: &CheckContext, side: &Side, client: Option<&AgentFacts>) {
+    let node = client.map(|client| &client.node);
     for command in ["cilium-dbg service list", "cilium-dbg bpf lb list"] {
-        context.suggest(next_steps::in_agent(&side.facts, &side.cluster, None, command));
+        context.suggest(next_steps::in_agent(&side.facts, &side.cluster, node, command));
     }
 }

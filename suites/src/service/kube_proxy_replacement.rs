@@ -47,7 +47,7 @@ impl Check for ReplacementInForce {
         let cluster = context.instance.from();
         let Some(claim) = facts.claim(cluster, ClaimKind::KubeProxyReplacement) else {
             return Verdict::skipped(format!(
-                "not claimed: there is no claim that Cilium replaces kube-proxy in {cluster}"
+                "not claimed: no claim that Cilium replaces kube-proxy in {cluster}"
             ));
         };
         let mut tally = Tally::new();

@@ -182,7 +182,7 @@ async fn unshared(
     let what = format!("a global Service that {to} does not share");
     let own = [side.cluster.clone()];
     if !judge(context, side, &what, &answers, Expected::Clusters(&own), &mut tally) {
-        suggest(context, &other);
+        suggest(context, &other, None);
     }
     Ok(tally.verdict())
 }

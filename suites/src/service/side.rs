@@ -101,7 +101,7 @@ impl Side {
         let joined = self.joined();
         if joined.is_empty() {
             return Err(Verdict::skipped(format!(
-                "not claimed: there is no claim that {} is in one cluster mesh with another cluster of this run",
+                "not claimed: no claim that {} is in one cluster mesh with another cluster of this run",
                 self.cluster
             )));
         }

@@ -49,7 +49,7 @@ async fn read(context: &CheckContext, pod: &AgentFacts) -> Option<Readiness> {
     let found = context.environment.get(&pod.id.cluster, &pod::of(pod)).await.ok()??;
     let ready = pod::ready(&found)?;
     Some(Readiness {
-        is_ready: ready["status"] == "True",
+        is_ready: pod::is_ready(&found),
         since: ready["lastTransitionTime"].as_str().unwrap_or_default().to_owned(),
     })
 }

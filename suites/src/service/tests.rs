@@ -111,7 +111,7 @@ async fn an_affinity_that_is_ignored_is_red() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_port_is_red_and_named() {
-    // Beyond the last pod nobody answers, and the address of a service is no agent's.
+    // Beyond the last pod nobody answers, and no agent has the address of a Service.
     let dead: Turns = |service, client, number| match service {
         "svc-global" => right("svc-local", client, number),
         _ => right(service, client, number),

@@ -93,7 +93,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
         _ => {}
     }
     if tally.has_findings() {
-        views.iter().for_each(|view| suggest(context, &view.side));
+        views.iter().for_each(|view| suggest(context, &view.side, None));
     }
     Ok(tally.verdict())
 }
