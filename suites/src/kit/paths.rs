@@ -1,6 +1,11 @@
 //! Which paths there are between the agents of two workloads, and a set of them that covers every node.
 
-use super::{Locality, agents, describe_missing};
+mod agents;
+mod locality;
+
+pub use agents::{SCENARIO, agents, describe_missing, place};
+pub use locality::Locality;
+
 use meshproof_contract::{AgentFacts, ClusterName, Facts, Identity, Instance, NodeLabel, Subject, Target, Verdict};
 use std::{collections::BTreeSet, fmt};
 
