@@ -156,7 +156,7 @@ impl PathProbe for PathMtu {
         for (path, seen) in pairs() {
             for outcome in seen.iter().flatten() {
                 if let Outcome::PathMtu { largest, .. } = outcome {
-                    context.measure("path_mtu", path.to_string(), f64::from(*largest), Unit::Bytes);
+                    context.measure("path_mtu", path, f64::from(*largest), Unit::Bytes);
                 }
             }
         }

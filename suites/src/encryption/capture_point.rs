@@ -47,11 +47,7 @@ pub fn capture_points(
             .iter()
             .find(|a| a.cluster == node.cluster && a.node == node.name);
         let Some(agent) = agent else {
-            lacking.push(format!(
-                "{}: no ready agent `{}`",
-                node.label(),
-                super::CAPTURE
-            ));
+            lacking.push(format!("{}: no ready agent `{}`", node.label(), super::CAPTURE));
             continue;
         };
         // That its Cilium agent did not answer has been reported already.

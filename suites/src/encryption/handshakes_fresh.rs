@@ -103,7 +103,7 @@ impl Check for HandshakesFresh {
         let mut fresh = 0;
         for one in &handshakes {
             if let Age::Seconds(age) = one.age {
-                let pair = format!("{} -> {}", one.from.label(), one.to.label());
+                let pair = (one.from.label(), one.to.label());
                 context.measure("handshake_age", pair, age as f64, Unit::Seconds);
             }
             fresh += usize::from(one.age.is_fresh());

@@ -60,7 +60,7 @@ pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, j
     if let Some(figure) = wording.figure {
         for j in judged {
             if let Cell::Ok(Some(quantity)) = j.cell {
-                context.measure(figure, j.path.to_string(), quantity.value, quantity.unit);
+                context.measure(figure, &j.path, quantity.value, quantity.unit);
             }
         }
     }
