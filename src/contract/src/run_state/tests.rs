@@ -109,18 +109,14 @@ fn advice_holds_the_names_of_the_run_once_the_trial_has_finished() {
         measurements: Vec::new(),
         evidence: Vec::new(),
     };
-    let mut state = RunState::default();
-    for event in [
+    let run = state([
         Event::FactsFound { facts: Box::new(facts) },
         Event::Planned { trials: vec![planned] },
         finished,
-    ] {
-        let at = Timestamp::UNIX_EPOCH;
-        state.handle(&EventRecord { at, event });
-    }
+    ]);
     assert_eq!(
-        state.trials[0].planned.when_red,
+        run.trials[0].planned.when_red,
         "`kubectl --context admin@infra get nodes`"
     );
-    assert!(state.facts.is_some());
+    assert!(run.facts.is_some());
 }
