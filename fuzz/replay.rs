@@ -14,12 +14,16 @@ const HANG: Duration = Duration::from_secs(20);
 /// No input grows beyond this.
 const LONGEST: usize = 8 << 10;
 
-/// Calls `target` with every file of its corpus and with so many mutations of them.
+/// Calls `target` with every file of its corpus and with so many mutations of them, or as many as `MESHPROOF_FUZZ` says.
 ///
 /// # Panics
 /// When the target panics or hangs; the message has the input.
 pub(crate) fn replay(name: &str, mutations: u32, target: fn(&[u8])) {
     let corpus = corpus(name);
+    let asked = std::env::var("MESHPROOF_FUZZ")
+        .ok()
+        .and_then(|number| number.parse().ok());
+    let mutations = asked.unwrap_or(mutations);
     for seed in &corpus {
         check(name, seed, target);
     }
@@ -27,7 +31,8 @@ pub(crate) fn replay(name: &str, mutations: u32, target: fn(&[u8])) {
     for _ in 0..mutations {
         let mut input = random.of(&corpus).clone();
         for _ in 0..=random.below(3) {
-            input = mutate(input, random.of(&corpus), &mut random);
+            let other: &Vec<u8> = random.of(&corpus);
+            input = mutate(input, other, &mut random);
         }
         input.truncate(LONGEST);
         check(name, &input, target);
@@ -98,7 +103,7 @@ fn lines(input: &[u8], other: &[u8], random: &mut Random) -> Option<Vec<u8>> {
         0 => drop(lines.remove(at)),
         1 => lines.swap(at, to),
         2 => lines.insert(to, lines[at]),
-        _ => lines.insert(at, random.of(&others)),
+        _ => lines.insert(at, *random.of::<&[u8]>(&others)),
     }
     Some(lines.join(&b'\n'))
 }
@@ -107,9 +112,9 @@ fn lines(input: &[u8], other: &[u8], random: &mut Random) -> Option<Vec<u8>> {
 /// or a strange one, is left out, or gets a neighbour.
 fn json(input: &[u8], other: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     let (head, mut document) = document(input)?;
-    let target = random.of(&pointers(&document)).clone();
+    let target: String = random.of(&pointers(&document)).clone();
     let source = self::document(other).map_or(Value::Null, |(_, other)| other);
-    let part = |of: &Value, random: &mut Random| of.pointer(random.of(&pointers(of))).cloned();
+    let part = |of: &Value, random: &mut Random| of.pointer(random.of::<String>(&pointers(of))).cloned();
     let value = match random.below(3) {
         0 => random.of(&strange()).clone(),
         1 => part(&document, random)?,

@@ -25,7 +25,7 @@ use std::time::Duration;
 /// The suite's world in memory, healthy.
 #[cfg(test)]
 pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    std::sync::Arc::new(tests::world::World::new())
+    std::sync::Arc::new(tests::world::World::healthy())
 }
 
 /// How long a change of policy may take to be enforced on every node.

@@ -1,5 +1,6 @@
 //! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's words, each of which can be broken.
 
+pub mod blind;
 mod captures;
 mod cilium;
 mod kube;

@@ -45,7 +45,7 @@ impl Session {
         events.phase(Phase::Discovering);
         let sink = events.clone();
         let progress = ProgressSink::new(move |event| sink.send(event));
-        let (contexts, mut discovery) = unless(cancel, look_at(target, &progress)).await??;
+        let (contexts, mut discovery) = unless(cancel, connect_and_discover(target, &progress)).await??;
         target.overrides.put_into(&mut discovery, events);
 
         events.phase(Phase::Deploying);
@@ -55,7 +55,7 @@ impl Session {
         let options = DeployOptions {
             image: target.image.clone(),
             ready_within: target.ready_within,
-            disruption: target.disruptive.clone(),
+            disruption: target.disruption.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {
             Ok(deployed) => deployed.map_err(CliError::environment),
@@ -111,7 +111,7 @@ impl Session {
 }
 
 /// Connects to the target's clusters and reads what is there; changes nothing.
-pub async fn look_at(target: &Target, progress: &ProgressSink) -> Result<(Contexts, Discovery), CliError> {
+pub async fn connect_and_discover(target: &Target, progress: &ProgressSink) -> Result<(Contexts, Discovery), CliError> {
     let contexts = Contexts::connect(&target.roles, target.kubeconfig.clone(), progress).await?;
     let discovery = discover(&contexts, progress).await.map_err(CliError::environment)?;
     Ok((contexts, discovery))

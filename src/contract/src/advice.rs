@@ -2,7 +2,7 @@
 
 use crate::{
     ClusterName, Evidence, Facts, Instance, NodeLabel,
-    evidence::{CellOutcome, Row},
+    evidence::{Cell, CellOutcome},
 };
 use std::collections::BTreeSet;
 
@@ -69,34 +69,36 @@ impl Names<'_> {
     }
 }
 
-/// The node to look at first: the target if several sources fail to reach only it, else the first source that fails; or the
-/// node that captured what must not be there.
+/// The node to look at first: the target if several sources get no answer from it and from no other, else the first source
+/// whose cells are not as expected; or the node that captured what must not be there.
 fn suspect(evidence: &[Evidence]) -> Option<&NodeLabel> {
-    let rows = evidence.iter().filter_map(|one| match one {
-        Evidence::Row(row) => Some(row),
-        _ => None,
-    });
-    let is_bad = |outcome| matches!(outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch);
-    let bad = |row: &'_ Row| row.cells.iter().any(|cell| is_bad(cell.outcome));
-    let failing: Vec<&Row> = rows.filter(|row| bad(row)).collect();
-    let cells = failing.iter().flat_map(|row| &row.cells);
-    let targets: BTreeSet<&NodeLabel> = cells.filter(|cell| is_bad(cell.outcome)).map(|cell| &cell.to).collect();
-    let sources: BTreeSet<&NodeLabel> = failing.iter().map(|row| &row.from).collect();
+    let is_bad = |cell: &&Cell| matches!(cell.outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch);
+    let bad: Vec<(&NodeLabel, &Cell)> = evidence
+        .iter()
+        .filter_map(|one| match one {
+            Evidence::Row(row) => Some(row),
+            _ => None,
+        })
+        .flat_map(|row| row.cells.iter().filter(is_bad).map(|cell| (&row.from, cell)))
+        .collect();
     let captured = evidence.iter().find_map(|one| match one {
         Evidence::Packet(packet) => Some(&packet.node),
         _ => None,
     });
-    if targets.len() == 1 && sources.len() > 1 {
-        targets.first().copied()
-    } else {
-        failing.first().map(|row| &row.from).or(captured)
+    let sources: BTreeSet<&NodeLabel> = bad.iter().map(|(from, _)| *from).collect();
+    let targets: BTreeSet<&NodeLabel> = bad.iter().map(|(_, cell)| &cell.to).collect();
+    // A wrong answer is the doing of the node that chose whom to ask.
+    let is_silence = bad.iter().all(|(_, cell)| cell.outcome == CellOutcome::NoAnswer);
+    match targets.first() {
+        Some(target) if is_silence && targets.len() == 1 && sources.len() > 1 => Some(target),
+        _ => bad.first().map(|(from, _)| *from).or(captured),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ClusterFacts, DnsFacts, evidence::Cell, facts::CiliumFacts};
+    use crate::{ClusterFacts, DnsFacts, evidence::Row, facts::CiliumFacts};
     use std::collections::BTreeMap;
 
     fn facts() -> Facts {
@@ -183,5 +185,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("--context admin@infra`"), "{text}");
+        let evidence = ["infra-1", "infra-2"].map(|from| row(from, "apps-1", CellOutcome::Mismatch));
+        let text = fill(TEXT, &facts(), &direction(), &evidence);
+        assert!(text.contains("on infra-1,"), "{text}");
     }
 }

@@ -95,6 +95,7 @@ impl fmt::Display for Cell {
             (None, outcome) => write!(f, "{} {outcome}", self.to)?,
         }
         match (self.value, self.unit) {
+            (Some(value), Some(unit)) if self.detail.is_some() => write!(f, " ({})", unit.quantity(value)),
             (Some(value), Some(unit)) => write!(f, " {}", unit.quantity(value)),
             _ => Ok(()),
         }

@@ -35,7 +35,8 @@ impl Measurement {
     }
 }
 
-/// What a figure was measured on. A pair of nodes is an object with `from` and `to` in JSON, anything else a text.
+/// What a figure was measured on. In JSON a pair of nodes is an object with `from` and `to`, a node one with `cluster`
+/// and `node`, anything else a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Subject {
@@ -46,7 +47,9 @@ pub enum Subject {
         /// Their target.
         to: NodeLabel,
     },
-    /// Anything else that has a name: a cluster, a workload, a client.
+    /// One node, such as that of a client.
+    Node(NodeLabel),
+    /// Anything else that has a name: a cluster, a workload, a service.
     Named(String),
     /// The whole check.
     #[default]
@@ -65,6 +68,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Subject::Pair { from, to } => write!(f, "{from} -> {to}"),
+            Subject::Node(node) => node.fmt(f),
             Subject::Named(name) => f.write_str(name),
             Subject::Check => Ok(()),
         }
@@ -78,6 +82,18 @@ impl<A: Into<NodeLabel>, B: Into<NodeLabel>> From<(A, B)> for Subject {
             from: from.into(),
             to: to.into(),
         }
+    }
+}
+
+impl From<NodeLabel> for Subject {
+    fn from(node: NodeLabel) -> Self {
+        Subject::Node(node)
+    }
+}
+
+impl From<&NodeLabel> for Subject {
+    fn from(node: &NodeLabel) -> Self {
+        Subject::Node(node.clone())
     }
 }
 
@@ -198,6 +214,10 @@ mod tests {
             (
                 Subject::from((node("infra-1"), node("infra-2"))),
                 r#"{"from":{"cluster":"infra","node":"infra-1"},"to":{"cluster":"infra","node":"infra-2"}}"#,
+            ),
+            (
+                Subject::from(node("infra-1")),
+                r#"{"cluster":"infra","node":"infra-1"}"#,
             ),
             (Subject::from("failover-local"), r#""failover-local""#),
             (Subject::from(""), "null"),

@@ -1,8 +1,8 @@
 //! What a caller says about a fabric, a node, a pod and a peer. Data only: nothing here acts.
 
 use crate::{
+    identity::Identity,
     name::{ClusterName, EndpointName, NodeName},
-    policy::Identity,
 };
 use boringtun::x25519;
 use ipnet::Ipv4Net;

@@ -35,7 +35,7 @@ pub const BACKEND_DELETED: FailoverCheck = FailoverCheck {
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };
 
-/// How long streams are watched beyond the limit, to tell late from never.
+/// How long streams are watched beyond the limit, to distinguish late from never.
 const MARGIN: Duration = Duration::from_secs(2);
 /// How long the Deployment's new pod may take to answer.
 const REPLACED_WITHIN: Duration = Duration::from_secs(20);

@@ -86,7 +86,7 @@ impl Participants {
         let found = neighbours.find(|n| n.id.cluster == client.id.cluster && n.node == client.node);
         found.ok_or_else(|| {
             Verdict::inconclusive(format!(
-                "no control pod `neighbour` is ready on {}, so losses there could not be told from the event's",
+                "no control pod `neighbour` is ready on {}, so other losses there could not be distinguished from the event's",
                 client.node
             ))
         })

@@ -68,7 +68,7 @@ pub async fn run_case(
         }
     };
     let (cells, deadlines) = open_before(context, name, cells, tally).await?;
-    // A policy that changes nothing cannot be told from one that was never applied.
+    // A policy that changes nothing cannot be distinguished from one that was never applied.
     if !cells.iter().any(JudgedCell::is_changed) {
         tally.unknown(format!(
             "{name}: no path that the policy denies was open before, so its enforcement could not be observed"

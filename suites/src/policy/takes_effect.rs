@@ -182,7 +182,7 @@ async fn apply_and_delete(context: &CheckContext, fixture: &Fixture, streams: &m
 }
 
 fn mark(streams: &mut [NodeStream], change: Change) {
-    let now = std::time::Instant::now();
+    let now = Instant::now().into_std();
     for stream in streams {
         let micros = stream.clock.micros_at(now);
         stream.timeline.mark(change, micros);

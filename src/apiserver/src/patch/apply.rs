@@ -4,6 +4,7 @@
 
 use super::{
     fieldset::{FieldSet, item_edge},
+    items,
     ownership::{self, Entry, Method},
     schema::{ListKind, MapKind, Schema, reorder},
 };
@@ -116,6 +117,20 @@ fn checked(request: &Request<'_>, mut applied: Value) -> Result<Value, ApiError>
     if !applied["metadata"].is_object() {
         applied["metadata"] = json!({});
     }
+    let schema = ownership::schema_of(request.def);
+    items::check(schema, &mut Vec::new(), &applied).map_err(|why| {
+        let (metadata, def) = (&applied["metadata"], request.def);
+        let whose = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let object = format!(
+            "({}/{}; {}, Kind={})",
+            whose("namespace"),
+            whose("name"),
+            def.api_version(),
+            def.kind
+        );
+        let message = format!("failed to create typed patch object {object}: {why}");
+        ApiError::new(Reason::InternalError, message)
+    })?;
     Ok(applied)
 }
 

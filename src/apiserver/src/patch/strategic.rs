@@ -220,8 +220,8 @@ mod tests {
         let expected = json!({"metadata": {"labels": {"b": "2", "c": "3"}, "finalizers": ["y", "z"]}});
         assert_eq!(merged(object, patch), expected);
         let volume = json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}});
-        let volume = json!({"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}});
-        let patch = json!({"spec": {"volumes": [volume]}});
+        let change = json!({"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}});
+        let patch = json!({"spec": {"volumes": [change]}});
         assert_eq!(
             merged(volume, patch),
             json!({"spec": {"volumes": [{"name": "v", "configMap": {"name": "c"}}]}})

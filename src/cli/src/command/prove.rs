@@ -212,7 +212,7 @@ mod tests {
         );
         let false_alarm = Defect::FalseAlarm {
             check: "dns::latency".into(),
-            said: String::new(),
+            reason: String::new(),
         };
         assert_eq!(
             again(&false_alarm, 3).as_deref(),

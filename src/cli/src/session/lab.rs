@@ -68,7 +68,7 @@ impl Lab {
             ready_within: None,
             overrides: overrides(),
             // Nobody else uses it.
-            disruptive: DisruptionOptions {
+            disruption: DisruptionOptions {
                 consent: Consent::Given,
                 power: Some(Arc::new(Switches(self.0.control().clone()))),
                 stream_spacing_ms: None,

@@ -24,7 +24,7 @@ pub fn hidden_role() -> Option<ExitCode> {
 #[derive(Clone, Copy, Debug)]
 pub struct LabNodes(pub u8);
 
-/// A lab, of which there is none.
+/// A lab; no value of it exists.
 pub struct Lab(Infallible);
 
 impl Lab {
@@ -32,7 +32,7 @@ impl Lab {
     pub async fn start(LabNodes(_): LabNodes, _faults: &[String]) -> Result<Self, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub fn target(&self) -> Target {
         match self.0 {}
     }
@@ -40,15 +40,15 @@ impl Lab {
     pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub async fn inject(&self, _fault: &str) -> Result<(), CliError> {
         match self.0 {}
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub async fn heal(&self, _fault: &str) -> Result<(), CliError> {
         match self.0 {}
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub async fn stop(self) {
         match self.0 {}
     }

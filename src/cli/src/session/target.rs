@@ -26,7 +26,7 @@ pub struct Target {
     /// What the operators claim and promise.
     pub overrides: Overrides,
     /// What checks may disrupt.
-    pub disruptive: DisruptionOptions,
+    pub disruption: DisruptionOptions,
 }
 
 impl Target {
@@ -54,7 +54,7 @@ impl Target {
             image: Image { reference, pull },
             ready_within: None,
             overrides: Overrides::default(),
-            disruptive: DisruptionOptions {
+            disruption: DisruptionOptions {
                 power,
                 ..DisruptionOptions::default()
             },
@@ -66,7 +66,7 @@ impl Target {
     /// switches.
     pub fn with(mut self, config: &Config) -> Self {
         self.ready_within = config.ready_timeout.or(self.ready_within);
-        self.disruptive.stream_spacing_ms = config.stream_spacing_ms.or(self.disruptive.stream_spacing_ms);
+        self.disruption.stream_spacing_ms = config.stream_spacing_ms.or(self.disruption.stream_spacing_ms);
         self.overrides = self.overrides.with(config);
         self
     }

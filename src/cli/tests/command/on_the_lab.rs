@@ -4,7 +4,7 @@ use crate::meshproof::{Ended, folder, folder_with, meshproof};
 use std::fs;
 
 impl Ended {
-    /// On a machine that forbids namespaces nothing can be said.
+    /// Whether this machine forbids the namespaces of a lab, and may.
     fn has_no_lab(&self) -> bool {
         self.code == 3
             && self.text().contains("namespace")

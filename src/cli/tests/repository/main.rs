@@ -3,6 +3,7 @@
 
 mod architecture;
 mod dependencies;
+mod layers;
 mod sources;
 
 use std::path::PathBuf;

@@ -8,8 +8,9 @@ use crate::{
     config::{Peer, PodConfig},
     fault::{Fault, FaultId, Nodes, Traffic},
     flow::Direction,
+    identity::Identity,
     impairment::Impairments,
-    policy::{Identity, Policy},
+    policy::Policy,
     service::Service,
 };
 use ipnet::Ipv4Net;

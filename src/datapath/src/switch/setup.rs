@@ -6,9 +6,10 @@ use super::{
     topology::Way as Route,
 };
 use crate::{
-    flow::{Direction, DropReason, FlowVerdict, Observation},
+    flow::{Direction, DropReason, FlowVerdict, Observation, ProxyPort},
+    identity::Identity,
     packet::{Fragment, Tuple, tcp},
-    policy::{FlowQuery, Identity, ProxyPort, Verdict},
+    policy::{FlowQuery, Verdict},
     service::{NoBackend, Protocol},
 };
 use std::net::{Ipv4Addr, SocketAddrV4};

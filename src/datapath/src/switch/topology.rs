@@ -2,8 +2,8 @@
 
 use crate::{
     config::{NodeConfig, Peer},
+    identity::Identity,
     name::EndpointName,
-    policy::Identity,
 };
 use ipnet::Ipv4Net;
 use std::{

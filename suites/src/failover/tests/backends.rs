@@ -2,7 +2,8 @@
 
 use super::{
     super::{
-        backend_deleted::BACKEND_DELETED, local_backends_gone::LOCAL_BACKENDS_GONE, scaled_to_zero::SCALED_TO_ZERO,
+        backend_deleted::BACKEND_DELETED, backend_unready::BACKEND_UNREADY, local_backends_gone::LOCAL_BACKENDS_GONE,
+        scaled_to_zero::SCALED_TO_ZERO,
     },
     world::World,
 };
@@ -66,4 +67,13 @@ async fn pods_that_never_return_hide_no_finding() {
         affected && since > Duration::from_secs(10) && since < Duration::from_secs(20)
     });
     silent.expect(&SCALED_TO_ZERO, infra(), "fail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unready_backend_that_is_spared_in_time_is_green_and_one_that_is_kept_is_red() {
+    let text = World::new().expect(&BACKEND_UNREADY, infra(), "pass").await;
+    assert!(text.contains("answers new connections again"), "{text}");
+    let kept = World::with(|world| world.forgets = Duration::from_secs(600));
+    let text = kept.expect(&BACKEND_UNREADY, infra(), "fail").await;
+    assert!(text.contains("no new traffic later than 2000 ms"), "{text}");
 }

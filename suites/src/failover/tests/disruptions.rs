@@ -1,7 +1,10 @@
 //! Disruptions of agents, nodes and the clustermesh-apiserver.
 
 use super::{
-    super::{agent_restart::AGENT_RESTART, mesh_apiserver_down::MESH_APISERVER_DOWN, node_lost::NODE_LOST},
+    super::{
+        agent_restart::AGENT_RESTART, mesh_apiserver_down::MESH_APISERVER_DOWN, node_lost::NODE_LOST,
+        other_cluster_lost::OTHER_CLUSTER_LOST,
+    },
     world::World,
 };
 use crate::testing::{infra, infra_to_apps};
@@ -104,4 +107,31 @@ async fn a_return_that_failed_hides_no_finding() {
     dropping(gone(), 1)
         .expect(&MESH_APISERVER_DOWN, infra_to_apps(), "fail")
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_services_survive_the_loss_of_the_other_cluster() {
+    let text = World::new().expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "pass").await;
+    assert!(text.contains("lost 8 of 8 connections"), "{text}");
+    assert!(text.contains("apps answers again"), "{text}");
+    let text = World::new()
+        .losing(|service, since| service == "failover-global" && since.as_millis() < 400)
+        .expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "fail")
+        .await;
+    assert!(text.contains("unaffected: at least"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_does_not_return_is_red_and_one_that_nobody_can_cut_is_skipped() {
+    let never_back = World::with(|world| world.restores = None);
+    never_back
+        .expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "inconclusive")
+        .await;
+    let unreachable = World::new().losing(|service, _| service == "failover-remote");
+    let text = unreachable.expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "fail").await;
+    assert!(text.contains("although a pod in apps answers directly"), "{text}");
+    let text = World::with(|world| world.power = false)
+        .expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "skipped")
+        .await;
+    assert!(text.contains("nodePower"), "{text}");
 }

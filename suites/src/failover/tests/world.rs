@@ -32,7 +32,7 @@ struct State {
     applied: usize,
 }
 
-/// The clusters; healthy until told otherwise.
+/// The clusters; healthy unless changed.
 pub struct World {
     facts: Facts,
     began: Instant,
@@ -53,6 +53,8 @@ pub struct World {
     pub loses: Loses,
     /// Whether successors run where the other pods are.
     pub crowds: bool,
+    /// Whether the operators have a command that cuts nodes off.
+    pub power: bool,
 }
 
 impl World {
@@ -99,6 +101,7 @@ impl World {
             regenerates: Duration::from_millis(300),
             loses: Arc::new(|_, _| false),
             crowds: false,
+            power: true,
         }
     }
 

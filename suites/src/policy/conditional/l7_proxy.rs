@@ -37,7 +37,7 @@ const ANY_REQUEST: Case = Case {
     cells: inbound,
 };
 
-/// Why there is no proxy to test, where only the live configuration says that there is one.
+/// Why there is no proxy to test, where only the live configuration enables one.
 async fn no_proxy(context: &CheckContext) -> Option<String> {
     let facts = context.environment.facts();
     let cluster = context.instance.to();

@@ -2,14 +2,18 @@
 
 use super::{
     super::{
-        cases::{deny, external_hosts, ports},
-        conditional::{external_hosts::if_external_hosts, pings::if_pings},
+        cases::{deny, external_hosts, http, ports},
+        conditional::{external_hosts::if_external_hosts, l7_proxy::if_l7_proxy, pings::if_pings},
     },
     world::{Pings, World},
 };
 use crate::testing::infra;
-use meshproof_oracle::Expected;
-use std::time::Duration;
+use meshproof_oracle::{Expected, Request};
+use serde_json::{Value, json};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -59,4 +63,28 @@ async fn an_agent_with_other_trouble_keeps_its_pings() {
     });
     let text = world.expect(&deny::DEFAULT_DENY_INGRESS, infra(), "inconclusive").await;
     assert!(text.contains("was not open before"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_l7_proxy_its_checks_are_skipped() {
+    let check = if_l7_proxy(&http::HEADERS);
+    let with = |proxy: Value| World {
+        proxy,
+        ..World::healthy()
+    };
+    let text = with(Value::Null).expect(&check, infra(), "skipped").await;
+    assert!(text.contains("no agent of infra has an L7 proxy"), "{text}");
+    let embedded = || with(json!({"envoy-deployment-mode": "embedded"}));
+    embedded().expect(&check, infra(), "pass").await;
+    // Once the policy is in force, requests are redirected to a proxy that does not run.
+    let in_force = AtomicBool::new(false);
+    let silent = embedded().tampering(move |_, expected, flow| {
+        in_force.fetch_or(expected == Expected::Dropped, Ordering::Relaxed);
+        match flow.request {
+            Request::Http(_) if in_force.load(Ordering::Relaxed) => Expected::Dropped,
+            _ => expected,
+        }
+    });
+    let text = silent.expect(&check, infra(), "skipped").await;
+    assert!(text.contains("no Envoy runs in infra"), "{text}");
 }

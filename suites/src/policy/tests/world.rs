@@ -2,6 +2,7 @@
 
 mod environment;
 mod network;
+mod streams;
 
 use crate::{
     policy::participant::endpoint,
@@ -20,6 +21,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+use streams::Running;
 use tokio::time::Instant;
 
 /// Changes what a flow between nodes meets, given what it should meet.
@@ -27,6 +29,7 @@ type Tamper = Arc<dyn Fn(&str, Expected, &Flow) -> Expected + Send + Sync>;
 
 /// A policy object that was applied.
 pub(super) struct Applied {
+    object: Value,
     policies: Vec<Policy>,
     /// From when on it is in force.
     since: Instant,
@@ -40,9 +43,10 @@ const EXTERNAL_HOSTS: [(&str, &str); 2] = [
     ("two.outside.example", "198.51.100.20"),
 ];
 
-/// The mesh; healthy until told otherwise.
+/// The mesh; healthy unless changed.
 pub struct World {
     pub facts: Facts,
+    pub(super) began: Instant,
     pub(super) pods: BTreeMap<AgentId, Value>,
     pub(super) parties: BTreeMap<AgentId, Party>,
     pub(super) objects: Arc<Mutex<BTreeMap<(ClusterName, String), Applied>>>,
@@ -60,8 +64,11 @@ pub struct World {
     pub pings: Pings,
     /// What Cilium's agents report.
     pub agents: Agents,
+    /// What they report of their L7 proxy.
+    pub proxy: Value,
     /// Policies of others in cluster infra.
     pub foreign: Vec<Value>,
+    pub(super) streams: Mutex<Vec<Running>>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -92,6 +99,7 @@ impl World {
         facts.claims.extend(claims());
         let mut world = Self {
             facts,
+            began: Instant::now(),
             pods: BTreeMap::new(),
             parties: BTreeMap::new(),
             objects: Arc::default(),
@@ -102,7 +110,9 @@ impl World {
             apply_refused: false,
             pings: Pings::Sent,
             agents: Agents::Refuse,
+            proxy: json!({"envoy-deployment-mode": "external"}),
             foreign: Vec::new(),
+            streams: Mutex::default(),
         };
         for cluster in ["infra", "apps"] {
             world.add_pods(cluster);
@@ -170,6 +180,14 @@ impl World {
         let party = Party::Endpoint(endpoint(&pod, cluster, namespace, &labels));
         self.parties.insert(id.clone(), party);
         self.pods.insert(id, pod);
+    }
+
+    /// The healthy mesh, with agents that report what is in force.
+    pub fn healthy() -> Self {
+        Self {
+            agents: Agents::ReportRealized,
+            ..Self::new()
+        }
     }
 
     pub fn tampering(mut self, tamper: impl Fn(&str, Expected, &Flow) -> Expected + Send + Sync + 'static) -> Self {

@@ -96,7 +96,7 @@ impl LabWorker {
         let collector = VerdictCollector::start();
         let lab = Lab::start(nodes, &[]).await?;
         let mut target = lab.target();
-        target.disruptive.stream_spacing_ms = Some(STREAM_SPACING_MS);
+        target.disruption.stream_spacing_ms = Some(STREAM_SPACING_MS);
         let (id, events) = (run_plan::new_run_id(), collector.events());
         match Session::open(&target, id, &scenarios, &events, cancel).await {
             Ok(session) => Ok(Self {
@@ -131,7 +131,7 @@ impl LabWorker {
         for (check, reason) in &matrix.unhealthy {
             println!("FALSE ALARM  {check}: {reason}");
         }
-        // What does not apply to the lab (skipped) is no part of the proof.
+        // What does not apply to the lab (skipped) is not part of the proof.
         let skipped = verdicts.only_skipped();
         matrix.checks.retain(|check, _| !skipped.contains(check));
         matrix

@@ -1,10 +1,14 @@
 //! The clusters as checks see them.
 
-use super::{super::super::now, World, pods::Pod};
+use super::{
+    super::super::now,
+    World,
+    pods::{Pod, Span},
+};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, AgentId, CiliumAnswer, CiliumQuery, ClockReading, ClusterName, Disruption, Environment,
-    EnvironmentError, Facts, ObjectRef, StreamId, StreamReport, StreamSpec,
+    EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness, StreamId, StreamReport, StreamSpec,
 };
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
@@ -14,6 +18,10 @@ use tokio::time::sleep;
 impl Environment for World {
     fn facts(&self) -> Arc<Facts> {
         Arc::new(self.facts.clone())
+    }
+
+    async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
+        Ok(self.outcomes(&agent.cluster, &batch))
     }
 
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
@@ -64,7 +72,10 @@ impl Environment for World {
             .iter()
             .filter(|pod| &pod.agent.id.cluster == cluster && pod.agent.workload == "backend");
         let pods = pods.filter(|pod| pod.from <= at && at < pod.until.saturating_add(shown));
-        let endpoint = |pod: &Pod| json!({"targetRef": {"name": pod.agent.id.pod}, "conditions": {"ready": true}});
+        let endpoint = |pod: &Pod| {
+            let ready = pod.is_known(at, shown);
+            json!({"targetRef": {"name": pod.agent.id.pod}, "conditions": {"ready": ready}})
+        };
         Ok(vec![json!({
             "metadata": {"labels": {"kubernetes.io/service-name": "failover-local"}},
             "endpoints": pods.map(endpoint).collect::<Vec<_>>(),
@@ -115,9 +126,23 @@ impl Environment for World {
         workload: &str,
     ) -> Result<Vec<AgentFacts>, EnvironmentError> {
         let (state, at) = (self.state.lock().expect("no panic"), self.micros());
-        let agents = state.pods.iter().filter(|pod| pod.is_running(at)).map(|pod| &pod.agent);
+        let agents = state.pods.iter().filter(|pod| pod.answers(at)).map(|pod| &pod.agent);
         let agents = agents.filter(|a| &a.id.cluster == cluster && a.workload == workload);
         Ok(agents.cloned().collect())
+    }
+
+    async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
+        let mut state = self.state.lock().expect("no panic");
+        let at = self.micros();
+        state.disrupted.get_or_insert(at);
+        let pod = state.pods.iter_mut().find(|pod| &pod.agent.id == agent);
+        let unready = &mut pod.expect("a pod").unready;
+        match (readiness, unready) {
+            (Readiness::Unready, unready) => *unready = Some(Span::since(at)),
+            (Readiness::Ready, Some(unready)) => unready.until = at,
+            (Readiness::Ready, None) => {}
+        }
+        Ok(())
     }
 
     async fn clock(&self, _: &AgentId) -> Result<ClockReading, EnvironmentError> {
@@ -144,9 +169,23 @@ impl Environment for World {
         let mut state = self.state.lock().expect("no panic");
         let at = self.micros();
         state.disrupted.get_or_insert(at);
-        if let Disruption::NodeLost { node } = disruption {
-            state.cordoned = Some(node.clone());
-            self.end(&mut state, |agent| &agent.id.cluster == cluster && &agent.node == node);
+        match disruption {
+            Disruption::NodeLost { node } => {
+                state.cordoned = Some(node.clone());
+                self.end(&mut state, |agent| &agent.id.cluster == cluster && &agent.node == node);
+            }
+            Disruption::ClusterLost { .. } if !self.power => {
+                return Err(EnvironmentError::NoMeans {
+                    cluster: cluster.clone(),
+                    what: disruption.to_string(),
+                });
+            }
+            Disruption::ClusterLost { nodes } => {
+                let pods = state.pods.iter_mut();
+                let pods = pods.filter(|pod| &pod.agent.id.cluster == cluster && nodes.contains(&pod.agent.node));
+                pods.for_each(|pod| pod.cut = Some(Span::since(at)));
+            }
+            Disruption::AgentRestart { .. } | Disruption::MeshApiServerDown => {}
         }
         Ok(())
     }
@@ -154,11 +193,14 @@ impl Environment for World {
     async fn restore(&self, cluster: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
         sleep(self.restores.unwrap_or_default()).await;
         let mut state = self.state.lock().expect("no panic");
-        (state.cordoned, state.restored) = (None, Some(self.micros()));
-        match self.restores {
-            Some(_) => Ok(()),
-            None => refused(cluster),
+        let at = self.micros();
+        (state.cordoned, state.restored) = (None, Some(at));
+        if self.restores.is_none() {
+            return refused(cluster);
         }
+        let cut = state.pods.iter_mut().filter_map(|pod| pod.cut.as_mut());
+        cut.for_each(|cut| cut.until = cut.until.min(at));
+        Ok(())
     }
 }
 

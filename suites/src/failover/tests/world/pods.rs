@@ -3,12 +3,33 @@
 use super::{super::super::SCENARIO, State, World};
 use meshproof_contract::{AgentFacts, AgentId, Identity, facts::PodNetwork};
 
-/// A pod, by microseconds since the world's beginning.
+/// A time, in microseconds since the world's beginning.
+#[derive(Clone, Copy)]
+pub struct Span {
+    pub from: u64,
+    pub until: u64,
+}
+
+impl Span {
+    pub fn since(from: u64) -> Self {
+        Self { from, until: u64::MAX }
+    }
+
+    pub fn contains(self, at: u64) -> bool {
+        (self.from..self.until).contains(&at)
+    }
+}
+
+/// A pod.
 #[derive(Clone)]
 pub struct Pod {
     pub agent: AgentFacts,
     pub from: u64,
     pub until: u64,
+    /// When its readiness probe failed, last.
+    pub unready: Option<Span>,
+    /// When its node was cut off, last.
+    pub cut: Option<Span>,
 }
 
 impl Pod {
@@ -17,11 +38,23 @@ impl Pod {
             agent,
             from,
             until: u64::MAX,
+            unready: None,
+            cut: None,
         }
     }
 
-    pub fn is_running(&self, at: u64) -> bool {
-        self.from <= at && at < self.until
+    /// Whether it answers.
+    pub fn answers(&self, at: u64) -> bool {
+        let is_cut = self.cut.is_some_and(|cut| cut.contains(at));
+        self.from <= at && at < self.until && !is_cut
+    }
+
+    /// Whether those who learn of changes this late have it as a ready backend.
+    pub fn is_known(&self, at: u64, lag: u64) -> bool {
+        let is_unready = self
+            .unready
+            .is_some_and(|unready| unready.contains(at.saturating_sub(lag)));
+        self.from <= at && at < self.until.saturating_add(lag) && !is_unready
     }
 }
 

@@ -6,8 +6,8 @@ use super::{
 };
 use crate::testing::timeout;
 use meshproof_contract::{
-    Action, ClusterName, Identity, ServiceFacts, StreamId, StreamKind, StreamReport, StreamResult, StreamSample,
-    StreamSpec,
+    Action, ClusterName, Identity, Outcome, Probe, ServiceFacts, StreamId, StreamKind, StreamReport, StreamResult,
+    StreamSample, StreamSpec, Timing,
 };
 use std::time::Duration;
 
@@ -16,12 +16,17 @@ const LATENCY: u32 = 300;
 
 /// A stream.
 pub struct Running {
-    client: ClusterName,
-    to: String,
+    path: Path,
     interval: u64,
     start: u64,
     next: u64,
     servers: Vec<Identity>,
+}
+
+/// From a client to a destination.
+struct Path {
+    client: ClusterName,
+    to: String,
     /// Whether its probes share a connection, and which pod has the other end of that.
     shared: bool,
     held: Option<String>,
@@ -40,14 +45,16 @@ impl World {
         };
         let mut state = self.state.lock().expect("no panic");
         state.streams.push(Running {
-            client: client.clone(),
-            to,
+            path: Path {
+                client: client.clone(),
+                to,
+                shared,
+                held: None,
+            },
             interval: spec.interval.as_micros() as u64,
             start: self.micros(),
             next: 0,
             servers: Vec::new(),
-            shared,
-            held: None,
         });
         StreamId(state.streams.len() as u64 - 1)
     }
@@ -62,7 +69,7 @@ impl World {
             if due + u64::from(LATENCY) > at {
                 break;
             }
-            let answer = self.server(&state, stream, number, due);
+            let answer = self.server(&state, &stream.path, number, due);
             let stream = &mut state.streams[id.0 as usize];
             samples.push(StreamSample {
                 number,
@@ -79,16 +86,44 @@ impl World {
         }
     }
 
+    /// What some probes of a client meet now.
+    pub(super) fn outcomes(&self, client: &ClusterName, probes: &[Probe]) -> Vec<Outcome> {
+        let (state, now) = (self.state.lock().expect("no panic"), self.micros());
+        let outcome = |(number, probe): (usize, &Probe)| {
+            let Action::TcpEcho { to, .. } = &probe.action else {
+                panic!("this suite does not send {:?}", probe.action);
+            };
+            let path = Path {
+                client: client.clone(),
+                to: to.host.clone(),
+                shared: false,
+                held: None,
+            };
+            match self.server(&state, &path, number as u64, now) {
+                Err(()) => timeout(),
+                Ok(served_by) => Outcome::Answered {
+                    served_by,
+                    source: None,
+                    address: None,
+                    status: None,
+                    bytes: 0,
+                    timing: Timing::default(),
+                },
+            }
+        };
+        probes.iter().enumerate().map(outcome).collect()
+    }
+
     /// Who answers a probe of a stream (none: a server that is not an agent); an error where nobody does.
-    fn server(&self, state: &State, stream: &Running, number: u64, due: u64) -> Result<Option<Identity>, ()> {
+    fn server(&self, state: &State, path: &Path, number: u64, due: u64) -> Result<Option<Identity>, ()> {
         let mut services = self.facts.services.iter();
         let is_destination = |s: &&ServiceFacts| {
-            s.address.is_some_and(|a| a.to_string() == stream.to) || stream.to.starts_with(&format!("{}.", s.name))
+            s.address.is_some_and(|a| a.to_string() == path.to) || path.to.starts_with(&format!("{}.", s.name))
         };
         let Some(service) = services.find(is_destination) else {
             let mut pods = state.pods.iter();
-            return match pods.find(|pod| pod.agent.address.to_string() == stream.to) {
-                Some(pod) => pod.is_running(due).then(|| Some(identity(&pod.agent))).ok_or(()),
+            return match pods.find(|pod| pod.agent.address.to_string() == path.to) {
+                Some(pod) => pod.answers(due).then(|| Some(identity(&pod.agent))).ok_or(()),
                 // A name that nothing affects.
                 None => Ok(None),
             };
@@ -98,28 +133,24 @@ impl World {
         if is_lost && state.disrupted.is_some_and(|at| at <= due) {
             return Err(());
         }
-        if stream.to.contains("svc") {
+        if path.to.contains("svc") {
             return Ok(None);
         }
-        let backends = self.backends(state, stream, service, due);
-        let held = stream.held.as_ref().filter(|_| stream.shared);
+        let backends = self.backends(state, path, service, due);
+        let held = path.held.as_ref().filter(|_| path.shared);
         let held = backends.iter().find(|pod| held == Some(&pod.agent.id.pod));
         let any = backends.get(number as usize % backends.len().max(1));
         let backend = held.or(any).ok_or(())?;
-        backend
-            .is_running(due)
-            .then(|| Some(identity(&backend.agent)))
-            .ok_or(())
+        backend.answers(due).then(|| Some(identity(&backend.agent))).ok_or(())
     }
 
     /// The backends that the data path knows for a service.
-    fn backends<'s>(&self, state: &'s State, stream: &Running, service: &ServiceFacts, due: u64) -> Vec<&'s Pod> {
+    fn backends<'s>(&self, state: &'s State, path: &Path, service: &ServiceFacts, due: u64) -> Vec<&'s Pod> {
         let lag = (self.shown + self.forgets).as_micros() as u64;
         let known = |own: bool| -> Vec<&'s Pod> {
             let pods = state.pods.iter().filter(|pod| pod.agent.workload == "backend");
-            let pods = pods.filter(|pod| (pod.agent.id.cluster == stream.client) == own);
-            let pods = pods.filter(|pod| pod.from <= due && due < pod.until.saturating_add(lag));
-            pods.collect()
+            let pods = pods.filter(|pod| (pod.agent.id.cluster == path.client) == own);
+            pods.filter(|pod| pod.is_known(due, lag)).collect()
         };
         let prefers_own = service.name != "failover-remote";
         let preferred = known(prefers_own);
@@ -134,7 +165,7 @@ impl Running {
     /// Takes the next probe's answer in.
     fn take(&mut self, answer: Result<Option<Identity>, ()>) -> StreamResult {
         self.next += 1;
-        self.held = answer
+        self.path.held = answer
             .as_ref()
             .ok()
             .and_then(|server| Some(server.as_ref()?.pod.clone()));

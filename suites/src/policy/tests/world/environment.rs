@@ -3,7 +3,8 @@
 use super::{Agents, Applied, World, network::dns_pod};
 use async_trait::async_trait;
 use meshproof_contract::{
-    AgentId, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe,
+    AgentId, CiliumAnswer, CiliumQuery, ClockReading, ClusterName, Environment, EnvironmentError, Facts, ObjectRef,
+    Outcome, Probe, StreamId, StreamReport, StreamSpec,
 };
 use meshproof_oracle::parse;
 use serde_json::{Value, json};
@@ -43,7 +44,7 @@ impl Environment for World {
             let node = format!("{cluster}-{number}");
             CiliumAnswer {
                 pod: format!("cilium-{number}"),
-                output: Ok(self.agent_output(&node, query)),
+                output: Ok(self.agent_output(cluster, &node, query)),
                 node: node.as_str().into(),
             }
         });
@@ -62,9 +63,9 @@ impl Environment for World {
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, EnvironmentError> {
         if kind != "Pod" {
-            let foreign = self.foreign.iter();
-            let foreign = foreign.filter(|object| object["kind"] == kind && cluster.as_str() == "infra");
-            return Ok(foreign.cloned().collect());
+            let mut policies = self.policies(cluster);
+            policies.retain(|object| object["kind"] == kind);
+            return Ok(policies);
         }
         let pods = self
             .pods
@@ -73,12 +74,14 @@ impl Environment for World {
         Ok(pods.map(|(_, pod)| pod.clone()).collect())
     }
 
-    async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
+    async fn apply(&self, cluster: &ClusterName, mut object: Value) -> Result<Value, EnvironmentError> {
         if self.apply_refused {
             return refused(cluster);
         }
+        object["metadata"]["labels"]["meshproof.dev/run"] = json!("test");
         let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
         let applied = Applied {
+            object: object.clone(),
             policies: parse(&object, cluster.as_str()).expect("a policy"),
             since: Instant::now() + self.lag,
             until: None,
@@ -95,27 +98,72 @@ impl Environment for World {
         }
         Ok(())
     }
+
+    async fn clock(&self, _: &AgentId) -> Result<ClockReading, EnvironmentError> {
+        Ok(self.read_clock())
+    }
+
+    async fn start_stream(&self, agent: &AgentId, spec: StreamSpec) -> Result<StreamId, EnvironmentError> {
+        Ok(self.start(agent, &spec))
+    }
+
+    async fn collect_stream(&self, _: &AgentId, id: StreamId) -> Result<StreamReport, EnvironmentError> {
+        Ok(self.collect(id))
+    }
+
+    async fn stop_stream(&self, _: &AgentId, id: StreamId) -> Result<StreamReport, EnvironmentError> {
+        Ok(self.collect(id))
+    }
 }
 
 impl World {
-    /// What the agent on a node prints: that its endpoints have realized all policies that are applied.
-    fn agent_output(&self, node: &str, query: CiliumQuery) -> Value {
-        if query == CiliumQuery::Policy {
-            let objects = self.objects.lock().expect("no panic");
-            let applied = objects.iter().filter(|(_, applied)| applied.until.is_none());
-            let names: Vec<&str> = applied.map(|((_, name), _)| name.as_str()).collect();
-            return json!({"revision": 7, "policy": names.join(" ")});
+    /// The policies that the API of a cluster has.
+    fn policies(&self, cluster: &ClusterName) -> Vec<Value> {
+        let objects = self.objects.lock().expect("no panic");
+        let applied = objects
+            .iter()
+            .filter(|((of, _), applied)| of == cluster && applied.until.is_none());
+        let foreign = self.foreign.iter().filter(|_| cluster.as_str() == "infra");
+        let applied = applied.map(|(_, applied)| &applied.object);
+        foreign.chain(applied).cloned().collect()
+    }
+
+    /// What the agent on a node prints: all its endpoints have realized all policies of the API.
+    fn agent_output(&self, cluster: &ClusterName, node: &str, query: CiliumQuery) -> Value {
+        match query {
+            CiliumQuery::Status => return json!({"proxy": self.proxy}),
+            CiliumQuery::Policy => {
+                let rules: Value = self.policies(cluster).iter().map(rule).collect();
+                return json!({"revision": 7, "policy": rules.to_string()});
+            }
+            _ => {}
         }
         let pods = self.pods.iter().filter(|(_, pod)| pod["spec"]["nodeName"] == node);
-        let endpoints = pods.map(|(id, pod)| {
+        let endpoints = pods.enumerate().map(|(number, (id, pod))| {
             let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
-            json!({"status": {
-                "external-identifiers": {"pod-name": format!("{namespace}/{}", id.pod)},
-                "policy": {"realized": {"policy-revision": 7}},
-            }})
+            json!({
+                "id": number,
+                "spec": {"options": {"PolicyAuditMode": "Disabled"}},
+                "status": {
+                    "external-identifiers": {"pod-name": format!("{namespace}/{}", id.pod)},
+                    "policy": {"realized": {"policy-revision": 7}},
+                    "state": "ready",
+                },
+            })
         });
         endpoints.collect()
     }
+}
+
+/// A policy as agents print it.
+fn rule(object: &Value) -> Value {
+    let label = |key: &str, value: &Value| json!({"key": format!("io.cilium.k8s.policy.{key}"), "value": value, "source": "k8s"});
+    let metadata = &object["metadata"];
+    json!({"labels": [
+        label("derived-from", &object["kind"]),
+        label("name", &metadata["name"]),
+        label("namespace", &metadata["namespace"]),
+    ]})
 }
 
 fn refused<T>(cluster: &ClusterName) -> Result<T, EnvironmentError> {

@@ -22,12 +22,11 @@ const SEMANTICS: Semantics = Semantics {
 };
 
 impl World {
-    fn decide(&self, flow: &Flow) -> Expected {
-        let now = Instant::now();
+    fn decide(&self, flow: &Flow, at: Instant) -> Expected {
         let objects = self.objects.lock().expect("no panic");
         let in_force = objects
             .values()
-            .filter(|applied| applied.since <= now && applied.until.is_none_or(|until| now < until));
+            .filter(|applied| applied.since <= at && applied.until.is_none_or(|until| at < until));
         let foreign = self
             .foreign
             .iter()
@@ -41,7 +40,12 @@ impl World {
 
     /// What the flow meets.
     fn meets(&self, from: &AgentFacts, flow: &Flow) -> Expected {
-        (self.tamper)(from.node.as_str(), self.decide(flow), flow)
+        self.meets_at(from, flow, Instant::now())
+    }
+
+    /// What the flow met at that time.
+    pub(super) fn meets_at(&self, from: &AgentFacts, flow: &Flow, at: Instant) -> Expected {
+        (self.tamper)(from.node.as_str(), self.decide(flow, at), flow)
     }
 
     fn dns_outcome(&self, from: &AgentFacts, name: &str) -> Outcome {
@@ -120,8 +124,7 @@ impl World {
             Action::TcpConnect { to } => return self.external_outcome(from, to),
             other => panic!("this suite does not send {other:?}"),
         };
-        let mut agents = self.facts.agents.iter();
-        let to = agents.find(|a| a.address.to_string() == host).expect("an agent there");
+        let to = self.agent_at(&host);
         let flow = Flow {
             from: self.party(from),
             to: self.party(to),
@@ -134,6 +137,16 @@ impl World {
             Expected::Forbidden => answer(to, Some(403)),
             _ => answer(to, matches!(flow.request, Request::Http(_)).then_some(200)),
         }
+    }
+}
+
+impl World {
+    /// The agent with that address.
+    pub(super) fn agent_at(&self, address: &str) -> &AgentFacts {
+        let mut agents = self.facts.agents.iter();
+        agents
+            .find(|a| a.address.to_string() == address)
+            .expect("an agent there")
     }
 }
 

@@ -1,7 +1,12 @@
 //! Which paths there are between the agents of two workloads, and a set of them that covers every node.
 
-use super::{Locality, agents, describe_missing};
-use meshproof_contract::{AgentFacts, ClusterName, Facts, Identity, Instance, NodeLabel, Target, Verdict};
+mod agents;
+mod locality;
+
+pub use agents::{SCENARIO, agents, describe_missing};
+pub use locality::Locality;
+
+use meshproof_contract::{AgentFacts, ClusterName, Facts, Identity, Instance, NodeLabel, Subject, Target, Verdict};
 use std::{collections::BTreeSet, fmt};
 
 /// Up to so many pairs even what is heavy probes every one: two clusters of two nodes have four, of three nodes nine.
@@ -60,6 +65,12 @@ impl Path {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}", NodeLabel::from(&self.from), NodeLabel::from(&self.to))
+    }
+}
+
+impl From<&Path> for Subject {
+    fn from(path: &Path) -> Self {
+        Subject::from((&path.from, &path.to))
     }
 }
 
