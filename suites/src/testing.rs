@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use kube::Objects;
 use meshproof_contract::facts::MissingAgent;
 use meshproof_contract::{
-    AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName,
-    Environment, EnvironmentError, Facts, Instance, ObjectRef, Outcome, Probe, Scope, Verdict,
+    AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CiliumAnswer, CiliumQuery, ClusterName,
+    Environment, EnvironmentError, Facts, Instance, ObjectRef, Outcome, Probe, Readiness, Scope, Verdict,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,7 +46,6 @@ const AT_ONCE: Follows = Follows {
 pub struct Fake {
     pub facts: Facts,
     rules: Vec<Rule>,
-    agents: Agents,
     latency: u32,
     mesh_latency: u32,
     lag: u64,
@@ -65,13 +64,6 @@ pub struct Fake {
     captures: captures::Running,
     /// Batches that each agent was sent in this run of a check.
     batches: Arc<Mutex<BTreeMap<AgentId, u32>>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Agents {
-    Work,
-    LocalErrors,
-    Gone,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -111,7 +103,6 @@ impl Fake {
         Self {
             facts,
             rules: Vec::new(),
-            agents: Agents::Work,
             latency: 400,
             mesh_latency: 2400,
             lag: 50,
@@ -140,17 +131,6 @@ impl Fake {
     pub fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         change(&mut self.facts);
         self
-    }
-    pub fn local_errors(mut self) -> Self {
-        self.agents = Agents::LocalErrors;
-        self
-    }
-    pub fn agents_gone(mut self) -> Self {
-        self.agents = Agents::Gone;
-        self
-    }
-    pub fn without_agents(self) -> Self {
-        self.facts(|f| f.agents.clear())
     }
     /// The workload's agent on the node does not run.
     pub fn missing(self, workload: &str, node: &str) -> Self {
@@ -329,10 +309,9 @@ impl Environment for Fake {
             *next - 1
         };
         let from = self.facts.agents.iter().find(|a| &a.id == agent);
-        match (self.agents, from) {
-            (Agents::Work, Some(from)) => Ok(batch.iter().map(|probe| self.outcome(from, probe, number)).collect()),
-            (Agents::LocalErrors, Some(_)) => Ok(batch.iter().map(|_| network::local_error()).collect()),
-            (Agents::Gone, _) | (_, None) => Err(EnvironmentError::AgentGone {
+        match from {
+            Some(from) => Ok(batch.iter().map(|probe| self.outcome(from, probe, number)).collect()),
+            None => Err(EnvironmentError::AgentGone {
                 agent: agent.clone(),
                 reason: "the port-forward broke".to_owned(),
             }),
@@ -379,6 +358,32 @@ impl Environment for Fake {
 
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         self.objects.remove(cluster, &object.kind, &object.name);
+        Ok(())
+    }
+    async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
+        let patched = self.objects.patch(cluster, &object.kind, &object.name, &change);
+        patched.ok_or_else(|| EnvironmentError::Api {
+            cluster: cluster.clone(),
+            operation: format!("patch {} {}", object.kind, object.name),
+            reason: "not found".to_owned(),
+        })
+    }
+    async fn agents(
+        &self,
+        cluster: &ClusterName,
+        scenario: &str,
+        workload: &str,
+    ) -> Result<Vec<AgentFacts>, EnvironmentError> {
+        let agents = self.facts.agents_of(cluster, workload).into_iter();
+        Ok(agents.filter(|agent| agent.scenario == scenario).cloned().collect())
+    }
+    async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
+        let status = if readiness == Readiness::Ready { "True" } else { "False" };
+        let change = json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
+        if self.objects.patch(&agent.cluster, "Pod", &agent.pod, &change).is_none() {
+            let pod = json!({"kind": "Pod", "metadata": {"name": agent.pod}, "status": change["status"]});
+            self.objects.put(&agent.cluster, pod);
+        }
         Ok(())
     }
     async fn start_capture(&self, _: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
