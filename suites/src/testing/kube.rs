@@ -1,6 +1,6 @@
 //! Objects in memory, with the times of their creation and deletion, so that followers can be late.
 
-use super::Follows;
+use super::fake::Follows;
 use meshproof_contract::{ClusterName, Facts};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};

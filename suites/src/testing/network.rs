@@ -1,6 +1,6 @@
 //! What a probe meets: a rule, or else a network that delivers everything to exactly the agent asked.
 
-use super::{Fake, topology};
+use super::{Fake, fake::AT_ONCE, topology};
 use meshproof_contract::{
     Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, Timing, facts::PodNetwork, port,
 };
@@ -237,7 +237,7 @@ impl Fake {
         let Some(name) = self.objects.service_at(cluster, address) else {
             return refused;
         };
-        if self.objects.has_backends(cluster, &name, super::AT_ONCE) {
+        if self.objects.has_backends(cluster, &name, AT_ONCE) {
             return ask.answered_by_cluster(cluster);
         }
         let other = topology::other(cluster);
