@@ -16,7 +16,7 @@ use meshproof_wire::{Answer, Command, Hello};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-pub struct Place {
+pub struct World {
     pub lab: RunningLab,
     pub infra: Client,
     pub apps: Client,
@@ -29,7 +29,7 @@ pub struct From {
     pod: Pod,
 }
 
-impl Place {
+impl World {
     pub async fn start() -> Result<Self> {
         let lab = launch(LabOptions::default()).await.map_err(text)?;
         let (infra, apps) = (
