@@ -148,7 +148,7 @@ pub async fn converse(
     let hello: Hello = read_frame(stream)
         .await
         .map_err(text)?
-        .ok_or("the agent said nothing")?;
+        .ok_or("the agent sent nothing")?;
     write_frame(stream, &Request { id: 1, command }).await.map_err(text)?;
     let response: Response = read_frame(stream)
         .await

@@ -164,9 +164,7 @@ fn exec_and_logs_work() -> Result<()> {
             .as_ref()
             .and_then(|d| d.causes.as_ref()?.first()?.message.clone());
         if code.as_deref() != Some("127") {
-            return Err(format!(
-                "a command that is not there should end with 127, got {status:?}"
-            ));
+            return Err(format!("a missing command should end with 127, got {status:?}"));
         }
         let log = within("logs", api.logs(pod, &LogParams::default())).await?;
         if !log.contains("serves as infra/") {

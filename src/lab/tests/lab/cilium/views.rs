@@ -184,7 +184,8 @@ fn commands_answer() -> Result<()> {
     })
 }
 
-/// Recorded (mesh-cut/timeline.txt): KVStoreMesh noticed between 111 and 124 s, agents never; healed, it was ready within 13 s.
+/// Recorded (mesh-cut/timeline.txt): KVStoreMesh noticed between 111 and 124 s, agents never; healed, it was ready
+/// within 13 s.
 fn a_cut_is_noticed_late() -> Result<()> {
     block_on(LONG, async {
         let it = Clusters::start().await?;

@@ -94,7 +94,9 @@ fn proxies_decide() -> Result<()> {
             "egress",
             json!({"egress": [
                 {
-                    "toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s-app": "kube-dns"}}],
+                    "toEndpoints": [{
+                        "matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s-app": "kube-dns"},
+                    }],
                     "toPorts": [{
                         "ports": [{"port": "53", "protocol": "ANY"}],
                         "rules": {"dns": [{"matchPattern": "*.default.svc.cluster.local"}]},
@@ -155,10 +157,17 @@ fn names_open_the_outside() -> Result<()> {
             "names",
             json!({"egress": [
                 {
-                    "toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s-app": "kube-dns"}}],
-                    "toPorts": [{"ports": [{"port": "53", "protocol": "ANY"}], "rules": {"dns": [{"matchPattern": "*"}]}}],
+                    "toEndpoints": [{
+                        "matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s-app": "kube-dns"},
+                    }],
+                    "toPorts": [{
+                        "ports": [{"port": "53", "protocol": "ANY"}], "rules": {"dns": [{"matchPattern": "*"}]},
+                    }],
                 },
-                {"toFQDNs": [{"matchPattern": "*.wild.outside.example"}], "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]},
+                {
+                    "toFQDNs": [{"matchPattern": "*.wild.outside.example"}],
+                    "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}],
+                },
             ]}),
         );
         egress["spec"]["endpointSelector"]["matchLabels"]["app"] = json!("client");

@@ -95,7 +95,9 @@ fn only_clients_come_in() -> Result<()> {
             "metadata": {"name": "udp-only", "namespace": "test"},
             "spec": {
                 "podSelector": {"matchLabels": {"app": "client"}}, "policyTypes": ["Egress"],
-                "egress": [{"to": [{"podSelector": {}}], "ports": [{"protocol": "UDP", "port": 8000, "endPort": 8100}]}],
+                "egress": [{
+                    "to": [{"podSelector": {}}], "ports": [{"protocol": "UDP", "port": 8000, "endPort": 8100}],
+                }],
             },
         });
         create(&world.apps, &egress).await?;
@@ -122,7 +124,7 @@ fn only_clients_come_in() -> Result<()> {
     })
 }
 
-/// Authentication, entities, deny by default or not, CIDRs, and what is no policy.
+/// Authentication, entities, deny by default or not, CIDRs, and what is not a policy.
 fn rarer_rules() -> Result<()> {
     block_on(LONG, async {
         let world = World::start().await?;
