@@ -16,7 +16,7 @@ use super::{
 use crate::kit::object::policy as object;
 use async_trait::async_trait;
 use futures::future::join_all;
-use judge::{judge, too_busy};
+use judge::{judge, leave_rows, too_busy};
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClaimKind, EnvironmentError, Needs, ObjectRef, Scope, Tally, Verdict,
 };
@@ -97,6 +97,7 @@ impl Check for TakesEffect {
                 for stream in &streams {
                     judge(context, stream, attempt, &mut tally);
                 }
+                leave_rows(context, &streams);
                 break;
             }
             context.note(format!("measured again: {}", busy.join("; ")));

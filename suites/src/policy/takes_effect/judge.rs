@@ -8,8 +8,11 @@ use crate::{
     kit::{cpu_pressure, next_steps},
     policy::enforced_within,
 };
-use meshproof_contract::{CheckContext, Tally, Unit};
-use std::time::Duration;
+use meshproof_contract::{
+    CheckContext, Evidence, NodeLabel, Tally, Unit,
+    evidence::{Cell, CellOutcome, Row},
+};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Why the stream's times prove nothing, if the machine was too busy.
 pub fn too_busy(stream: &NodeStream) -> Option<String> {
@@ -26,6 +29,42 @@ pub fn too_busy(stream: &NodeStream) -> Option<String> {
         "node {node}: the agent could not open {} connections: {reason}",
         not_sent.len()
     ))
+}
+
+/// Leaves a row for each node from which connections were opened: how long the nodes of the subject pods took to enforce
+/// the policy.
+pub fn leave_rows(context: &CheckContext, streams: &[NodeStream]) {
+    let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
+    for stream in streams {
+        let row = rows.entry(NodeLabel::from(&stream.from.agent)).or_default();
+        row.push(cell(stream));
+    }
+    for (from, cells) in rows {
+        context.evidence(Evidence::Row(Row {
+            what: "policy enforcement".to_owned(),
+            from,
+            cells,
+        }));
+    }
+}
+
+fn cell(stream: &NodeStream) -> Cell {
+    let timeline = &stream.timeline;
+    let closed = timeline.closed().filter(|_| timeline.holds(Change::Applied, HELD));
+    let opens = timeline.holds(Change::Deleted, HELD);
+    let (outcome, detail) = match (too_busy(stream), &closed) {
+        (Some(why), _) => (CellOutcome::Unknown, Some(why)),
+        (None, Some(_)) if opens => (CellOutcome::Ok, None),
+        (None, Some(_)) => (CellOutcome::NoAnswer, Some(timeline.summary(Change::Deleted))),
+        (None, None) => (CellOutcome::Mismatch, Some(timeline.summary(Change::Applied))),
+    };
+    Cell {
+        to: NodeLabel::from(&stream.to.agent),
+        outcome,
+        value: closed.as_ref().map(|closed| closed.after as f64),
+        unit: closed.as_ref().map(|_| Unit::Microseconds),
+        detail,
+    }
 }
 
 /// Judges a stream of the given attempt.

@@ -14,7 +14,8 @@ const LIFETIME: Duration = Duration::from_secs(60);
 
 /// A stream under way, and what it has shown so far.
 pub struct NodeStream {
-    from: Arc<Participant>,
+    /// The peer that opens the connections.
+    pub from: Arc<Participant>,
     /// The subject pod.
     pub to: Arc<Participant>,
     stream: StreamId,

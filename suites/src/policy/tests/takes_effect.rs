@@ -2,6 +2,7 @@
 
 use super::{super::takes_effect::TakesEffect, world::World};
 use crate::testing::infra;
+use meshproof_contract::{Evidence, evidence::CellOutcome};
 use meshproof_oracle::{Endpoint, Expected, Party};
 use std::time::Duration;
 
@@ -45,4 +46,25 @@ async fn a_policy_that_is_not_removed_is_red() {
     };
     let text = world.expect(&TakesEffect, infra(), "fail").await;
     assert!(text.contains("within 10 s of the policy's deletion"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_node_has_a_cell_with_its_time() {
+    let evidence = World::healthy().evidence(&TakesEffect, infra()).await;
+    let rows = evidence.iter().filter_map(|one| match one {
+        Evidence::Row(row) => Some(row),
+        _ => None,
+    });
+    let mut cells: Vec<_> = rows.flat_map(|row| &row.cells).collect();
+    cells.sort_by_key(|cell| &cell.to);
+    let nodes: Vec<&str> = cells.iter().map(|cell| cell.to.node.as_str()).collect();
+    assert_eq!(nodes, ["infra-1", "infra-2", "infra-3"]);
+    for cell in cells {
+        assert_eq!(cell.outcome, CellOutcome::Ok, "{cell:?}");
+        let enforced = cell.value.expect("a time");
+        assert!(
+            (20_000.0..=50_000.0).contains(&enforced),
+            "enforced after 30 ms: {cell:?}"
+        );
+    }
 }
