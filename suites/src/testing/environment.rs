@@ -1,12 +1,12 @@
 //! The test world as checks see it.
 
-use super::{Fake, fake::Agents, network::local_error};
+use super::Fake;
 use async_trait::async_trait;
 use meshproof_contract::{
-    AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClusterName, Environment,
-    EnvironmentError, Facts, ObjectRef, Outcome, Probe,
+    AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClusterName, Environment,
+    EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 #[async_trait]
@@ -23,10 +23,9 @@ impl Environment for Fake {
             *next - 1
         };
         let from = self.facts.agents.iter().find(|a| &a.id == agent);
-        match (self.agents, from) {
-            (Agents::Work, Some(from)) => Ok(batch.iter().map(|probe| self.outcome(from, probe, number)).collect()),
-            (Agents::LocalErrors, Some(_)) => Ok(batch.iter().map(|_| local_error()).collect()),
-            (Agents::Gone, _) | (_, None) => Err(EnvironmentError::AgentGone {
+        match from {
+            Some(from) => Ok(batch.iter().map(|probe| self.outcome(from, probe, number)).collect()),
+            None => Err(EnvironmentError::AgentGone {
                 agent: agent.clone(),
                 reason: "the port-forward broke".to_owned(),
             }),
@@ -73,6 +72,32 @@ impl Environment for Fake {
 
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         self.objects.remove(cluster, &object.kind, &object.name);
+        Ok(())
+    }
+    async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
+        let patched = self.objects.patch(cluster, &object.kind, &object.name, &change);
+        patched.ok_or_else(|| EnvironmentError::Api {
+            cluster: cluster.clone(),
+            operation: format!("patch {} {}", object.kind, object.name),
+            reason: "not found".to_owned(),
+        })
+    }
+    async fn agents(
+        &self,
+        cluster: &ClusterName,
+        scenario: &str,
+        workload: &str,
+    ) -> Result<Vec<AgentFacts>, EnvironmentError> {
+        let agents = self.facts.agents_of(cluster, workload).into_iter();
+        Ok(agents.filter(|agent| agent.scenario == scenario).cloned().collect())
+    }
+    async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
+        let status = if readiness == Readiness::Ready { "True" } else { "False" };
+        let change = json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
+        if self.objects.patch(&agent.cluster, "Pod", &agent.pod, &change).is_none() {
+            let pod = json!({"kind": "Pod", "metadata": {"name": agent.pod}, "status": change["status"]});
+            self.objects.put(&agent.cluster, pod);
+        }
         Ok(())
     }
     async fn start_capture(&self, _: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {

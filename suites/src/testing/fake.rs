@@ -36,7 +36,6 @@ pub(super) const AT_ONCE: Follows = Follows {
 pub struct Fake {
     pub facts: Facts,
     pub(super) rules: Vec<Rule>,
-    pub(super) agents: Agents,
     pub(super) latency: u32,
     pub(super) mesh_latency: u32,
     pub(super) lag: u64,
@@ -57,13 +56,6 @@ pub struct Fake {
     pub(super) batches: Arc<Mutex<BTreeMap<AgentId, u32>>>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Agents {
-    Work,
-    LocalErrors,
-    Gone,
-}
-
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Cilium {
     Answers,
@@ -81,7 +73,6 @@ impl Fake {
         Self {
             facts,
             rules: Vec::new(),
-            agents: Agents::Work,
             latency: 400,
             mesh_latency: 2400,
             lag: 50,
@@ -110,17 +101,6 @@ impl Fake {
     pub fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         change(&mut self.facts);
         self
-    }
-    pub fn local_errors(mut self) -> Self {
-        self.agents = Agents::LocalErrors;
-        self
-    }
-    pub fn agents_gone(mut self) -> Self {
-        self.agents = Agents::Gone;
-        self
-    }
-    pub fn without_agents(self) -> Self {
-        self.facts(|f| f.agents.clear())
     }
     /// The workload's agent on the node does not run.
     pub fn missing(self, workload: &str, node: &str) -> Self {
