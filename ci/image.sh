@@ -12,5 +12,5 @@ RUSTFLAGS="-C target-feature=+crt-static" \
 agent=${CARGO_TARGET_DIR:-target}/$target/image/meshproof-agent
 shift
 cargo run -q -p meshproof-image --example archive -- "$agent" "$output" "$@"
-# Small enough to be copied to every node of a cluster without a thought.
+# Small enough to copy to every node of a cluster.
 [ "$(wc -c < "$output")" -le 4194304 ] || { echo "$output exceeds 4 MiB" >&2; exit 1; }

@@ -9,57 +9,53 @@ pub mod reach;
 pub mod round_trips;
 pub mod source_address;
 
-use meshproof_contract::{Needs, Suite};
+use crate::kit::path_check::PathCheck;
+use host::Host;
+use meshproof_contract::Suite;
+use path_mtu::PathMtu;
+use payload::Payload;
+use ping::Ping;
+use reach::Reach;
+use round_trips::RoundTrips;
+use source_address::SourceAddress;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "connectivity",
-    about: "Pods reach pods on the same node, on other nodes and in the other cluster: over HTTP, TCP, UDP and ICMP, with their own source address, every size of payload, the full path MTU, without loss and in time; and nodes reach pods, and pods nodes.",
+    about: "Pods reach pods on the same node, on other nodes and in the other cluster over HTTP, TCP, UDP and ICMP: with \
+            their own source address, every payload size and the full path MTU, without loss and in time. Nodes reach \
+            pods, and pods nodes.",
     checks: &[
-        &reach::HTTP_SAME_NODE,
-        &reach::HTTP_OTHER_NODE,
-        &reach::HTTP_OTHER_CLUSTER,
-        &reach::TCP_SAME_NODE,
-        &reach::TCP_OTHER_NODE,
-        &reach::TCP_OTHER_CLUSTER,
-        &reach::UDP_SAME_NODE,
-        &reach::UDP_OTHER_NODE,
-        &reach::UDP_OTHER_CLUSTER,
-        &ping::SAME_NODE,
-        &ping::OTHER_NODE,
-        &ping::OTHER_CLUSTER,
-        &source_address::SAME_NODE,
-        &source_address::OTHER_NODE,
-        &source_address::OTHER_CLUSTER,
-        &payload::SAME_NODE,
-        &payload::OTHER_NODE,
-        &payload::OTHER_CLUSTER,
-        &path_mtu::SAME_NODE,
-        &path_mtu::OTHER_NODE,
-        &path_mtu::OTHER_CLUSTER,
-        &host::TO_OWN_HOST,
-        &host::TO_OTHER_HOST,
-        &host::TO_OTHER_CLUSTER_HOST,
-        &host::FROM_OWN_HOST,
-        &host::FROM_OTHER_HOST,
-        &host::FROM_OTHER_CLUSTER_HOST,
-        &round_trips::SAME_NODE,
-        &round_trips::OTHER_NODE,
-        &round_trips::OTHER_CLUSTER,
+        &PathCheck::same_node(Reach::Http),
+        &PathCheck::other_node(Reach::Http),
+        &PathCheck::other_cluster(Reach::Http),
+        &PathCheck::same_node(Reach::Tcp),
+        &PathCheck::other_node(Reach::Tcp),
+        &PathCheck::other_cluster(Reach::Tcp),
+        &PathCheck::same_node(Reach::Udp),
+        &PathCheck::other_node(Reach::Udp),
+        &PathCheck::other_cluster(Reach::Udp),
+        &PathCheck::same_node(Ping),
+        &PathCheck::other_node(Ping),
+        &PathCheck::other_cluster(Ping),
+        &PathCheck::same_node(SourceAddress),
+        &PathCheck::other_node(SourceAddress),
+        &PathCheck::other_cluster(SourceAddress),
+        &PathCheck::same_node(Payload),
+        &PathCheck::other_node(Payload),
+        &PathCheck::other_cluster(Payload),
+        &PathCheck::same_node(PathMtu),
+        &PathCheck::other_node(PathMtu),
+        &PathCheck::other_cluster(PathMtu),
+        &PathCheck::same_node(Host::FromPods),
+        &PathCheck::other_node(Host::FromPods),
+        &PathCheck::other_cluster(Host::FromPods),
+        &PathCheck::same_node(Host::ToPods),
+        &PathCheck::other_node(Host::ToPods),
+        &PathCheck::other_cluster(Host::ToPods),
+        &PathCheck::same_node(RoundTrips),
+        &PathCheck::other_node(RoundTrips),
+        &PathCheck::other_cluster(RoundTrips),
         &overhead::CrossClusterOverhead,
     ],
-};
-
-/// What every check of the suite needs.
-const NEEDS: Needs = Needs {
-    scenario: Some(crate::kit::matrix::SCENARIO),
-    claim: None,
-    admission: meshproof_contract::Admission::Shared,
-    mutates: false,
-};
-
-/// What measures time needs: nothing else of ours on the path meanwhile, or it would measure its neighbours.
-const ALONE: Needs = Needs {
-    admission: meshproof_contract::Admission::Exclusive,
-    ..NEEDS
 };

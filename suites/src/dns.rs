@@ -1,6 +1,7 @@
-//! Does cluster DNS tell pods the truth, from every node and out of every replica?
+//! Does cluster DNS answer pods correctly, from every node and from every replica?
 
 mod endpoints;
+mod replica;
 
 pub mod absent_name;
 pub mod headless_service;
@@ -12,36 +13,33 @@ pub mod search_names;
 pub mod service_name;
 pub mod service_record;
 
-use meshproof_contract::{Admission, Needs, Suite};
+use crate::kit::dns::check::DnsCheck;
+use absent_name::AbsentName;
+use headless_service::HeadlessService;
+use latency::Latency;
+use meshproof_contract::Suite;
+use replica_answers::ReplicaAnswers;
+use replica_learns::ReplicaLearns;
+use reverse_name::ReverseName;
+use search_names::SearchNames;
+use service_name::ServiceName;
+use service_record::ServiceRecord;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "dns",
-    about: "Cluster DNS gives the right answers to the pods of every node, over UDP and TCP, out of every replica: service names, short names, reverse names, headless services, and the right code for names that do not exist.",
+    about: "Cluster DNS answers the pods of every node correctly over UDP and TCP, from every replica: service names, short \
+            names, reverse names, headless services, and the right code for names that do not exist.",
     checks: &[
-        &service_name::UDP,
-        &service_name::TCP,
-        &search_names::SearchNames,
-        &absent_name::AbsentName,
-        &reverse_name::ReverseName,
-        &headless_service::HeadlessService,
-        &service_record::ServiceRecord,
-        &replica_answers::ReplicaAnswers,
-        &replica_learns::ReplicaLearns,
-        &latency::Latency,
+        &DnsCheck(ServiceName::Udp),
+        &DnsCheck(ServiceName::Tcp),
+        &DnsCheck(SearchNames),
+        &DnsCheck(AbsentName),
+        &DnsCheck(ReverseName),
+        &DnsCheck(HeadlessService),
+        &DnsCheck(ServiceRecord),
+        &ReplicaAnswers,
+        &ReplicaLearns,
+        &Latency,
     ],
-};
-
-/// What every check of the suite needs.
-const NEEDS: Needs = Needs {
-    scenario: Some(crate::kit::matrix::SCENARIO),
-    claim: None,
-    admission: Admission::Shared,
-    mutates: false,
-};
-
-/// What measures time needs: nothing else of ours on the path meanwhile.
-const ALONE: Needs = Needs {
-    admission: Admission::Exclusive,
-    ..NEEDS
 };

@@ -1,4 +1,4 @@
-//! Is what pods send between nodes readable by whoever listens there? By the word of Cilium, and on the wire itself.
+//! Can somebody who listens between nodes read what pods send? By what Cilium reports, and by what is on the wire.
 
 pub mod allowed_ips;
 pub mod counters_rise;
@@ -9,16 +9,17 @@ pub mod peers_complete;
 pub mod strict_mode;
 pub mod traffic;
 
+mod capture;
+mod capture_point;
 mod claim;
+mod flow;
 mod flows;
 mod judge;
 mod peers;
 mod proxied;
-mod stage;
+mod traffic_kind;
 mod window;
 
-#[cfg(test)]
-mod fixture;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,9 @@ use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "encryption",
-    about: "What is claimed of encryption is in force: every node is WireGuard's peer of every other one, with the key that it announces, a fresh handshake and the right addresses; and nothing that pods, Services or DNS carry between nodes can be read on any device between them, which the capture that looks for it proves that it would see.",
+    about: "The claimed encryption is in force: every node is a WireGuard peer of every other node, with the announced \
+            key, a recent handshake and the right allowed IPs. No capture device between nodes shows plaintext of \
+            pods, Services or DNS, and each capture proves that it would see plaintext.",
     checks: &[
         &mode_in_force::ModeInForce,
         &peers_complete::PeersComplete,
@@ -53,7 +56,7 @@ const TALKER: &str = "talker";
 const LISTENER: &str = "listener";
 const CAPTURE: &str = "capture";
 
-/// What the checks need that only ask Cilium.
+/// What the checks need that only read Cilium's state.
 const STATUS_NEEDS: Needs = Needs {
     scenario: None,
     claim: Some(ClaimKind::Encryption),
@@ -66,3 +69,9 @@ const TRAFFIC_NEEDS: Needs = Needs {
     scenario: Some(SCENARIO),
     ..STATUS_NEEDS
 };
+
+/// The healthy world of the suite's tests, in which no check is skipped.
+#[cfg(test)]
+pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    tests::world::World::complete().environment()
+}

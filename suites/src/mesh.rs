@@ -1,4 +1,4 @@
-//! Are the clusters one mesh, by what Cilium says, and by what really happens when something changes?
+//! Are the clusters one mesh? By what Cilium reports, and by what happens when something changes.
 
 mod agent_state;
 
@@ -15,7 +15,9 @@ use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "mesh",
-    about: "Every cluster that claims a cluster mesh is joined to every other one, by the word of every Cilium agent and of KVStoreMesh, with the right nodes, identities and pods; and, because a status can be stale for ever, a change made in one cluster is really seen in the other.",
+    about: "Every Cilium agent and KVStoreMesh of a cluster that claims a cluster mesh reports every other cluster as \
+            connected, with the right nodes, identities and pods. Because a status can be stale, a change made in one \
+            cluster must also take effect in the other.",
     checks: &[
         &agents_ready::AgentsReady,
         &kvstoremesh_ready::KvstoreMeshReady,
@@ -27,7 +29,7 @@ pub const SUITE: Suite = Suite {
     ],
 };
 
-/// What the checks need that only ask Cilium.
+/// What the checks need that only read Cilium's state.
 const STATUS_NEEDS: Needs = Needs {
     scenario: None,
     claim: Some(ClaimKind::ClusterMesh),

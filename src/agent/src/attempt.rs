@@ -1,22 +1,11 @@
 //! One exchange under way: its clock, how far it came, and from that the outcome when it fails or its time is up.
 //!
-//! Knows nothing about sockets: clients tell it what happened.
+//! Knows nothing about sockets: clients report to it what happened.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Stage};
 use meshproof_contract::{Identity, Outcome, Timing};
 use std::{net::IpAddr, time::Duration};
 use tokio::time::Instant;
-
-/// How far an exchange came; decides what silence and errors mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The name is being resolved.
-    Resolving,
-    /// The first packet is out and nothing came back.
-    Reaching,
-    /// The connection stands; so many bytes came.
-    Connected { received: u64 },
-}
 
 /// The state of one exchange.
 #[derive(Clone, Debug)]
@@ -28,7 +17,7 @@ pub(crate) struct Attempt {
     address: Option<IpAddr>,
 }
 
-/// What a server said about itself and its client.
+/// What a server reports about itself and its client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) identity: Option<Identity>,
@@ -62,12 +51,12 @@ impl Attempt {
         self.address = Some(address);
         self.stage = Stage::Reaching;
     }
-    /// The connection stands.
+    /// The connection is established.
     pub(crate) fn connected(&mut self) {
         self.timing.connect = Some(self.elapsed());
         self.stage = Stage::Connected { received: 0 };
     }
-    /// An exchange begins on a connection that stood before.
+    /// An exchange begins on a connection that was open before.
     pub(crate) fn reused(&mut self, address: IpAddr) {
         self.address = Some(address);
         self.stage = Stage::Connected { received: 0 };

@@ -24,8 +24,8 @@ pub(crate) fn run(port: u16) -> io::Result<()> {
     copy(&mut from_agent, &mut stdout)
 }
 
-/// Copies until the end. Not `io::copy`: that splices, and a splice holds the pipe's lock while it waits for the socket, so
-/// whoever reads our stdout would block even on what is there already.
+/// Copies until the end. Not `io::copy`: that splices, and a splice holds the pipe's lock while it waits for the
+/// socket, so whoever reads our stdout would block even on what is there already.
 fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {

@@ -50,7 +50,7 @@ impl Captures {
         let mut captures = self.lock();
         if captures.contains_key(&number) {
             return Err(format!(
-                "capture {number} exists already; stop it first or choose another number"
+                "capture {number} already exists: stop it first, or choose another number"
             ));
         }
         let now = Instant::now();
@@ -59,7 +59,7 @@ impl Captures {
         }
         if captures.len() >= MOST_CAPTURES {
             return Err(format!(
-                "{MOST_CAPTURES} captures are running, which is all that an agent runs"
+                "an agent runs at most {MOST_CAPTURES} captures: stop one first"
             ));
         }
         let until = now + Duration::from_secs(spec.seconds.into());
@@ -111,7 +111,7 @@ impl Captures {
 }
 
 fn unknown(number: u64) -> String {
-    format!("there is no capture {number}")
+    format!("unknown capture {number}")
 }
 
 fn check(spec: &CaptureSpec) -> Result<(), String> {
@@ -122,7 +122,7 @@ fn check(spec: &CaptureSpec) -> Result<(), String> {
         ));
     }
     if spec.needles.len() > MOST_NEEDLES {
-        return Err(format!("a capture looks for {MOST_NEEDLES} needles at most"));
+        return Err(format!("a capture looks for at most {MOST_NEEDLES} needles"));
     }
     if !(1..=LONGEST).contains(&spec.seconds) {
         return Err(format!("a capture lasts 1 to {LONGEST} s"));

@@ -38,7 +38,8 @@ pub(crate) async fn perform(
     outcome
 }
 
-/// The parts are boxed, so that thousands of probes under way need the memory of what they do and not of the largest action.
+/// The parts are boxed, so that thousands of probes under way need the memory of what they do and not of the largest
+/// action.
 async fn dispatch(
     action: &Action,
     attempt: &mut Attempt,

@@ -1,17 +1,17 @@
 //! The private protocol of the agents' TCP and UDP ports, as bytes. No I/O.
 //!
-//! TCP: a request is `MPT1` and a length; the answer is `MPA1`, the length of a card and the card, then the request's bytes as
-//! they come. A connection carries any number of requests, one after another.
+//! TCP: a request is `MPT1` and a length; the answer is `MPA1`, the length of a card and the card, then the request's
+//! bytes as they come. A connection carries any number of requests, one after another.
 //!
-//! UDP: a request is `MPQ1`, flags and a sequence number, then filling. The answer has at least the request's size: a card lies over
-//! the first bytes of the filling, with a checksum of what it covers, and the rest comes back as it was. So that a datagram of a
-//! path's full size is answered by one of the same size, and still every byte is accounted for.
+//! UDP: a request is `MPQ1`, flags and a sequence number, then filling. The answer has at least the request's size: a
+//! card lies over the first bytes of the filling, with a checksum of what it covers, and the rest comes back as it was.
+//! So that a datagram of a path's full size is answered by one of the same size, and still every byte is accounted for.
 
 use meshproof_contract::Identity;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// What a server says about itself, its client and, if asked, its path back.
+/// What a server reports about itself, its client and, if asked, its path back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Card {
     pub(crate) identity: Identity,
@@ -39,7 +39,7 @@ pub(crate) fn tcp_request(length: u32) -> [u8; TCP_HEADER] {
     header(TCP_REQUEST, length)
 }
 
-/// The length that a TCP request's header tells; none if this is no such header.
+/// The length in a TCP request's header; none if it is another header.
 pub(crate) fn tcp_request_length(bytes: &[u8; TCP_HEADER]) -> Option<u32> {
     length_after(TCP_REQUEST, bytes)
 }
@@ -52,7 +52,7 @@ pub(crate) fn tcp_answer(card: &Card) -> Vec<u8> {
     answer
 }
 
-/// The length of the card after this answer's header; none if this is no such header.
+/// The length of the card after this answer's header; none if it is another header.
 pub(crate) fn tcp_answer_card(bytes: &[u8; TCP_HEADER]) -> Option<usize> {
     length_after(TCP_ANSWER, bytes)
         .map(|length| length as usize)
@@ -87,8 +87,8 @@ pub(crate) enum Reply {
     Plain,
     /// With the don't-fragment bit.
     Unfragmented,
-    /// The same again after silence: besides, tell if the server's kernel knows a smaller MTU for the way back.
-    UnfragmentedOrTold,
+    /// The same again after silence: besides, report if the server's kernel knows a smaller MTU for the way back.
+    UnfragmentedOrReported,
 }
 
 impl Reply {
@@ -96,19 +96,19 @@ impl Reply {
         match self {
             Reply::Plain => 0,
             Reply::Unfragmented => 1,
-            Reply::UnfragmentedOrTold => 3,
+            Reply::UnfragmentedOrReported => 3,
         }
     }
     fn of(flag: u8) -> Self {
         match flag & 3 {
             1 => Reply::Unfragmented,
-            3 => Reply::UnfragmentedOrTold,
+            3 => Reply::UnfragmentedOrReported,
             _ => Reply::Plain,
         }
     }
 }
 
-/// What the header of a UDP request says.
+/// What the header of a UDP request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) sequence: u64,
@@ -122,7 +122,7 @@ impl Question {
         datagram[4..8].copy_from_slice(&[self.reply.flag(), 0, 0, 0]);
         datagram[8..16].copy_from_slice(&self.sequence.to_be_bytes());
     }
-    /// Reads the header; none if this is no request.
+    /// Reads the header; none if it is not a request.
     pub(crate) fn read(datagram: &[u8]) -> Option<Self> {
         let header: &[u8; UDP_HEADER] = datagram.first_chunk()?;
         (&header[..4] == UDP_REQUEST).then(|| Self {
@@ -159,7 +159,7 @@ pub(crate) struct UdpAnswer {
 }
 
 impl UdpAnswer {
-    /// Reads an answer and compares it with the request that it should answer; none if this is no answer at all.
+    /// Reads an answer and compares it with the request that it should answer; none if it is not an answer.
     pub(crate) fn read(datagram: &[u8], request: &[u8]) -> Option<Self> {
         let header: &[u8; UDP_ANSWER_HEADER] = datagram.first_chunk()?;
         if &header[..4] != UDP_ANSWER {
@@ -222,7 +222,8 @@ mod tests {
             if request.len() >= 576 - 28 {
                 prop_assert_eq!(answer.len(), request.len());
             }
-            prop_assert_eq!(UdpAnswer::read(&answer, &request), Some(UdpAnswer { sequence, card: Some(card()), intact: true }));
+            let expected = UdpAnswer { sequence, card: Some(card()), intact: true };
+            prop_assert_eq!(UdpAnswer::read(&answer, &request), Some(expected));
         }
 
         #[test]
@@ -237,7 +238,10 @@ mod tests {
         }
 
         #[test]
-        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), other in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn garbage_never_panics(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            other in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             Question::read(&bytes);
             UdpAnswer::read(&bytes, &other);
             let mut framed = UDP_ANSWER.to_vec();
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_headers_are_told_apart() {
+    fn tcp_headers_are_distinguished() {
         assert_eq!(tcp_request_length(&tcp_request(77)), Some(77));
         assert_eq!(tcp_answer_card(&tcp_request(77)), None);
         let answer = tcp_answer(&card());

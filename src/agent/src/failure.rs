@@ -1,14 +1,24 @@
 //! Why an exchange failed, and which outcome that is. The only place that reads error numbers.
 
-use crate::attempt::Stage;
 use meshproof_contract::{DnsCode, Outcome, Timing};
 use nix::errno::Errno;
 use std::io;
 
+/// How far an exchange came; decides what silence and errors mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The name is being resolved.
+    Resolving,
+    /// The first packet is out and nothing came back.
+    Reaching,
+    /// The connection is established; so many bytes came.
+    Connected { received: u64 },
+}
+
 /// Why an exchange failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The operating system said so.
+    /// The operating system reported it.
     Io(io::Error),
     /// The other side closed before the answer was complete.
     Closed,
@@ -77,8 +87,8 @@ fn received(stage: Stage) -> u64 {
     }
 }
 
-/// Which ICMP codes arrive as which error: Linux `net/ipv4/icmp.c`, `icmp_err_convert`. What is not known to come from the
-/// network is a local error: better no verdict than a wrong one.
+/// Which ICMP codes arrive as which error: Linux `net/ipv4/icmp.c`, `icmp_err_convert`. What is not known to come from
+/// the network is a local error: better no verdict than a wrong one.
 fn io_outcome(error: &io::Error, stage: Stage, timing: Timing) -> Outcome {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return Failure::Closed.outcome(stage, timing);
@@ -105,10 +115,10 @@ fn io_outcome(error: &io::Error, stage: Stage, timing: Timing) -> Outcome {
             reason: format!("out of file descriptors: {error}"),
         },
         Errno::EADDRNOTAVAIL => Outcome::LocalError {
-            reason: "no local address or port is left for this connection (EADDRNOTAVAIL)".to_owned(),
+            reason: "no free local address or port for this connection (EADDRNOTAVAIL)".to_owned(),
         },
         Errno::EPERM | Errno::EACCES => Outcome::LocalError {
-            reason: format!("the pod's own kernel did not permit it: {error}"),
+            reason: format!("the pod's own kernel refused it: {error}"),
         },
         _ => Outcome::LocalError {
             reason: error.to_string(),
@@ -158,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_stood_is_reset_or_stalls() {
+    fn an_established_connection_is_reset_or_stalls() {
         let connected = Stage::Connected { received: 3 };
         assert!(matches!(outcome(Errno::ECONNRESET, connected), Outcome::Reset { .. }));
         assert!(matches!(

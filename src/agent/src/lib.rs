@@ -1,12 +1,14 @@
 //! The probe agent: one small process in every probe pod that serves other agents and tries what the harness asks.
 //!
-//! It knows nothing of Kubernetes beyond its own names, and judges nothing: it says what it saw. Environment:
-//! `MESHPROOF_CLUSTER`, `MESHPROOF_NODE`, `MESHPROOF_NAMESPACE`, `MESHPROOF_POD` (its identity), `MESHPROOF_PORT_OFFSET` (added to
-//! the ports of [`meshproof_contract::port`]), and for tests `MESHPROOF_RESOLV_CONF` and `MESHPROOF_HOSTS` (other files than those in `/etc`).
+//! It knows nothing of Kubernetes beyond its own names, and judges nothing: it reports what it saw. Environment:
+//! `MESHPROOF_CLUSTER`, `MESHPROOF_NODE`, `MESHPROOF_NAMESPACE`, `MESHPROOF_POD` (its identity),
+//! `MESHPROOF_PORT_OFFSET` (added to the ports of [`meshproof_contract::port`]), and for tests `MESHPROOF_RESOLV_CONF`
+//! and `MESHPROOF_HOSTS` (other files than those in `/etc`).
 
 #![cfg(target_os = "linux")]
 
 mod attempt;
+mod batch;
 mod bridge;
 mod capture;
 mod client;
@@ -14,6 +16,8 @@ mod clock;
 mod descriptors;
 mod echo;
 mod failure;
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod memory;
 mod payload;
@@ -35,11 +39,12 @@ use std::{ffi::OsString, process::ExitCode};
 const USAGE: &str = "\
 The probe agent of meshproof.
 
-Usage: meshproof-agent            serve until SIGTERM
-       meshproof-agent control    speak to this pod's agent on stdin and stdout
+Usage: meshproof-agent            serve probes until SIGTERM
+       meshproof-agent control    connect stdin and stdout to this pod's agent
        meshproof-agent --version";
 
-/// Runs the agent with these arguments (the program's name left out) in a runtime of its own, so it must not be called within one.
+/// Runs the agent with these arguments (the program's name left out) in a runtime of its own, so it must not be called
+/// within one.
 ///
 /// Ends with 0 after SIGTERM or SIGINT, 1 when it cannot serve and 2 when the arguments or the environment are wrong.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -59,7 +64,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             match bridge::run(port) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => complain(
-                    &format!("failed to speak to the agent of this pod on port {port}: {error}"),
+                    &format!("failed to connect to this pod's agent on port {port}: {error}"),
                     1,
                 ),
             }

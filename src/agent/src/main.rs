@@ -9,6 +9,6 @@ fn main() -> ExitCode {
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
-    eprintln!("the probe agent runs in pods, on Linux");
+    eprintln!("meshproof-agent runs on Linux only");
     ExitCode::FAILURE
 }

@@ -1,7 +1,7 @@
 //! Memory that was needed for a moment, given back.
 
-/// Returns what the allocator holds to the system, where the allocator can be told: after a batch of thousands the process is as
-/// small as before. It costs about as much as one probe.
+/// Returns what the allocator holds to the system, where the allocator takes such a hint: after a batch of thousands
+/// the process is as small as before. It costs about as much as one probe.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     {

@@ -1,6 +1,6 @@
 //! Whether the machine had a CPU for everybody: Linux pressure stall information (Documentation/accounting/psi.rst).
 
-/// Microseconds since boot during which some task waited for a CPU; none where the kernel does not tell.
+/// Microseconds since boot during which some task waited for a CPU; none where the kernel does not report it.
 pub(crate) fn cpu_waited() -> Option<u64> {
     total(&std::fs::read_to_string("/proc/pressure/cpu").ok()?)
 }

@@ -4,8 +4,8 @@ mod config;
 mod exchange;
 mod search;
 
-pub(crate) use config::ResolvConf;
-pub(crate) use exchange::{Reply, ask};
+pub(crate) use config::{ResolvConf, hosts_addresses};
+pub(crate) use exchange::{Reply, ask, reply_to};
 pub(crate) use search::SearchWalk;
 
 use crate::failure::Failure;
@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Resolves by the pod's `resolv.conf` and `hosts`, read anew each time, as they may be mounted late.
+/// Resolves by the pod's `resolv.conf` and `hosts`, read each time, as they may be mounted late.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver {
     pub(crate) resolv_conf: PathBuf,
@@ -41,7 +41,7 @@ impl Resolver {
         }
         let config = self.config()?;
         let mut walk = SearchWalk::new(host, &config)
-            .ok_or_else(|| Failure::Local(format!("{host:?} is neither an address nor a DNS name")))?;
+            .ok_or_else(|| Failure::Local(format!("invalid host {host:?}: expected an IP address or a DNS name")))?;
         while let Some(name) = walk.next_name() {
             let mut reply = None;
             for record in [RecordType::A, RecordType::AAAA] {

@@ -28,7 +28,7 @@ pub(crate) async fn run(prober: &Arc<Prober>, probe: Probe) -> Outcome {
     match result {
         Ok(()) => tally.outcome(waited.and_then(|before| pressure::cpu_waited()?.checked_sub(before))),
         Err(error) => Outcome::LocalError {
-            reason: format!("failed to keep time: {error}"),
+            reason: format!("the timer failed: {error}"),
         },
     }
 }

@@ -22,13 +22,13 @@ use tokio::{
 pub(crate) const CONNECTIONS: usize = 2048;
 /// Streams of a failover check live through outages of minutes.
 pub(crate) const IDLE: Duration = Duration::from_secs(600);
-/// A connection that says nothing at all is closed sooner.
+/// A connection that sends nothing at all is closed sooner.
 pub(crate) const FIRST_WORD: Duration = Duration::from_secs(30);
 
 /// What all servers of an agent share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    /// What the kubelet's readiness probe is told.
+    /// What the kubelet's readiness probe gets.
     pub(crate) ready: AtomicBool,
 }
 

@@ -1,4 +1,4 @@
-//! What the pod tells its agent: environment variables, mostly from the downward API.
+//! What the pod gives its agent: environment variables, mostly from the downward API.
 
 use meshproof_contract::{Identity, port};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ impl std::fmt::Display for BadOffset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "MESHPROOF_PORT_OFFSET is {:?}: it must be a number from 0 to {}, since it is added to ports {} to {}",
+            "invalid MESHPROOF_PORT_OFFSET {:?}: expected a number from 0 to {} (it is added to ports {} to {})",
             self.0,
             u16::MAX - port::UDP,
             port::CONTROL,

@@ -55,8 +55,9 @@ pub(crate) fn path_mtu(socket: &impl AsFd) -> io::Result<u32> {
     Ok(u32::try_from(getsockopt(socket, sockopt::IpMtu)?).unwrap_or(0))
 }
 
-/// The MTU of the route towards an IPv4 address, whatever ICMP has told of that address before (which Linux believes for ten
-/// minutes): the largest that the kernel knows towards it and towards the addresses beside it. Sends nothing.
+/// The MTU of the route towards an IPv4 address, whatever ICMP has reported for that address before (which Linux
+/// believes for ten minutes): the largest that the kernel knows towards it and towards the addresses beside it. Sends
+/// nothing.
 pub(crate) fn route_mtu(to: Ipv4Addr) -> io::Result<u32> {
     let connected = |address: Ipv4Addr| -> io::Result<std::net::UdpSocket> {
         let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -78,7 +79,7 @@ pub(crate) fn route_mtu(to: Ipv4Addr) -> io::Result<u32> {
 /// One entry of the error queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueuedError {
-    /// A router (or this host's own stack) said "too big", and which size would do.
+    /// A router (or this host's own stack) answered "too big", and which size would do.
     TooBig(u32),
     /// Any other.
     Other(Errno),
@@ -107,7 +108,7 @@ pub(crate) fn next_error(socket: &impl AsRawFd) -> Option<QueuedError> {
     found.or(Some(QueuedError::Other(Errno::UnknownErrno)))
 }
 
-/// MTU of the device that holds this local address; none if it cannot be told.
+/// MTU of the device that holds this local address; none if it is unknown.
 pub(crate) fn device_mtu(local: IpAddr, socket: &impl AsRawFd) -> Option<u32> {
     let device = nix::ifaddrs::getifaddrs().ok()?.find(|device| {
         device.address.is_some_and(|address| match local {
@@ -155,8 +156,8 @@ pub(crate) async fn connected_udp(to: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Sends a datagram on a connected socket. One that the pod's own device dropped counts as sent: only sockets that ask for errors
-/// are told of it (`ENOBUFS`), and to everybody else it is as lost as any other.
+/// Sends a datagram on a connected socket. One that the pod's own device dropped counts as sent: only sockets that ask
+/// for errors get the error (`ENOBUFS`), and to everybody else it is as lost as any other.
 pub(crate) async fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> {
     match socket.send(datagram).await {
         Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
@@ -164,8 +165,8 @@ pub(crate) async fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> 
     }
 }
 
-/// Connects, and fails at the first ICMP error. By itself Linux goes on trying after some of them (RFC 1122, 4.2.3.9), which
-/// would make "unreachable" look like silence.
+/// Connects, and fails at the first ICMP error. By itself Linux goes on trying after some of them (RFC 1122, 4.2.3.9),
+/// which would make "unreachable" look like silence.
 pub(crate) async fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
     let family = match to {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -192,7 +193,7 @@ pub(crate) async fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
             }
         }
         if stream.peer_addr().is_ok() {
-            // A connection that stands has to survive such errors.
+            // An established connection has to survive such errors.
             report_icmp(&stream, to, &false)?;
             stream.set_nodelay(true)?;
             return Ok(stream);

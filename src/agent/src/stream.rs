@@ -1,5 +1,5 @@
-//! Open-loop streams that run beside batches: started, collected from and stopped by number. They outlive control connections and
-//! end by themselves.
+//! Open-loop streams that run beside batches: started, collected from and stopped by number. They outlive control
+//! connections and end by themselves.
 
 mod long_tcp;
 mod record;
@@ -45,7 +45,7 @@ impl Streams {
         let mut streams = self.lock();
         if streams.contains_key(&number) {
             return Err(format!(
-                "stream {number} exists already; stop it first or choose another number"
+                "stream {number} already exists: stop it first, or choose another number"
             ));
         }
         if streams.len() >= MOST {
@@ -53,9 +53,9 @@ impl Streams {
             streams.retain(|_, stream| !stream.task.is_finished());
         }
         if streams.len() >= MOST {
-            return Err(format!("{MOST} streams are running, which is all that an agent runs"));
+            return Err(format!("an agent runs at most {MOST} streams: stop one first"));
         }
-        let ticker = Ticker::new(spec.interval).map_err(|error| format!("failed to make a timer: {error}"))?;
+        let ticker = Ticker::new(spec.interval).map_err(|error| format!("failed to create a timer: {error}"))?;
         let record = SharedRecord::new(spec.interval);
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(spec, ticker, Arc::clone(prober), record.clone(), stop.clone()));
@@ -86,25 +86,27 @@ impl Streams {
 }
 
 fn unknown(number: u64) -> String {
-    format!("there is no stream {number}")
+    format!("unknown stream {number}")
 }
 
 fn check(spec: &StreamSpec) -> Result<(), String> {
     if spec.interval < SHORTEST_INTERVAL {
-        return Err(format!("the interval of a stream is at least {SHORTEST_INTERVAL:?}"));
+        return Err(format!(
+            "the interval of a stream must be at least {SHORTEST_INTERVAL:?}"
+        ));
     }
     if spec.lifetime > LONGEST_LIFE {
-        return Err(format!("a stream lives for {} s at most", LONGEST_LIFE.as_secs()));
+        return Err(format!("a stream lasts at most {} s", LONGEST_LIFE.as_secs()));
     }
     if spec.deadline.is_zero() || spec.deadline > Duration::from_secs(60) {
-        return Err("the deadline of a stream's probes is up to 60 s, and not 0".to_owned());
+        return Err("the deadline of a stream's probes must be above 0 s and at most 60 s".to_owned());
     }
     match &spec.kind {
         StreamKind::Each {
             action: Action::PathMtu { .. },
-        } => Err("a path MTU is no stream".to_owned()),
+        } => Err("a path MTU probe cannot run as a stream".to_owned()),
         StreamKind::LongTcp { payload, .. } if *payload > LARGEST_PING => {
-            Err(format!("a ping has {LARGEST_PING} bytes at most"))
+            Err(format!("a ping carries at most {LARGEST_PING} bytes"))
         }
         _ => Ok(()),
     }
@@ -131,7 +133,7 @@ async fn run(spec: StreamSpec, mut ticker: Ticker, prober: Arc<Prober>, record: 
             }
         }
     };
-    // Without its timer a stream cannot go on: what it lacks is told by its end.
+    // Without its timer a stream cannot go on: its end shows what is missing.
     drop(result);
     record.ended();
 }

@@ -1,4 +1,5 @@
-//! Time with the kernel's resolution: the runtime's own timer rounds to a millisecond, which is more than many a round trip.
+//! Time with the kernel's resolution: the runtime's own timer rounds to a millisecond, which is more than many a round
+//! trip.
 
 use nix::sys::{
     time::TimeSpec,
@@ -31,7 +32,8 @@ impl Ticker {
             ClockId::CLOCK_MONOTONIC,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
         )?;
-        // SAFETY: `Timer` owns its descriptor, always returns the same one, and is not closed before the `AsyncFd` is dropped.
+        // SAFETY: `Timer` owns its descriptor, always returns the same one, and is not closed before the `AsyncFd` is
+        // dropped.
         #[allow(unsafe_code)]
         let timer = unsafe { AsyncFd::register(Timer(timer)) }?;
         Ok(Self {

@@ -1,7 +1,10 @@
 //! What clients asked for, counted: enough to compare the rights that a client uses with the rights that it demands.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::sync;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 /// One kind of request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,7 +13,7 @@ pub struct AuditEntry {
     pub user: String,
     /// Verb, such as `list`.
     pub verb: String,
-    /// API group; empty for core and for paths that are no resource.
+    /// API group; empty for core and for paths other than resources.
     pub group: String,
     /// Plural resource name, or the path of a request that is for no resource (begins with `/`).
     pub resource: String,
@@ -43,6 +46,6 @@ impl Audit {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AuditEntry, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }

@@ -1,9 +1,8 @@
 //! What the API answers when it refuses: a reason, a code, a message and details, rendered as `metav1.Status`.
 //! It knows the wording of Kubernetes, not who asked or how the answer travels.
 
-use serde_json::{Value, json};
-
 use crate::resource::ResourceDef;
+use serde_json::{Value, json};
 
 /// The machine-readable reason of a refusal (`metav1.StatusReason`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,7 +263,16 @@ impl ApiError {
         )
     }
 
-    /// 404 for a path that is no resource.
+    /// 415 for a body in a media type that is not among the accepted ones.
+    pub fn unsupported_media_type(accepted: &[&str]) -> Self {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        );
+        Self::new(Reason::UnsupportedMediaType, message)
+    }
+
+    /// 404 for a path that leads to nothing.
     pub fn no_such_path() -> Self {
         Self::new(Reason::NotFound, "the server could not find the requested resource").about("", "", "")
     }

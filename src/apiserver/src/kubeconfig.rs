@@ -1,7 +1,6 @@
 //! A kubeconfig for contexts: what a user's `kubectl --kubeconfig` needs to reach servers.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 /// One context with its cluster and user, all of the same name.
@@ -49,9 +48,8 @@ pub fn kubeconfig(contexts: &[KubeContext]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::{KubeContext, kubeconfig};
+    use serde_json::{Value, json};
 
     #[test]
     fn the_kubeconfig_is_yaml_with_every_context() {

@@ -1,4 +1,4 @@
-//! A Kubernetes API server in memory that real clients are happy with. It knows nothing of Cilium or of meshproof.
+//! An in-memory Kubernetes API server for real clients. It knows nothing of Cilium or of meshproof.
 //!
 //! [`Store`] is the state with the API's rules, for controllers in process; a server puts TLS, authentication,
 //! authorization and REST around it. [`Streams`] is what it needs from kubelets, [`Admission`] what it lets others
@@ -7,7 +7,10 @@
 mod admission;
 mod audit;
 mod auth;
+mod decode;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod kubeconfig;
 mod object;
 mod patch;
@@ -17,8 +20,10 @@ mod selector;
 mod server;
 mod store;
 mod streams;
+mod sync;
+mod time;
 
-pub use admission::{Admission, AdmissionRequest, Operation};
+pub use admission::Operation;
 pub use audit::{Audit, AuditEntry};
 pub use auth::{MASTERS, Tokens, User};
 pub use error::{ApiError, Cause, CauseKind, ErrorDetails, Reason};
@@ -28,7 +33,7 @@ pub use resource::{Resource, ResourceDef, Scope, Subresource};
 pub use selector::{FieldSelector, LabelSelector};
 pub use server::{Server, ServerOptions, StartError};
 pub use store::{
-    DeleteOptions, Deleted, GarbageCollector, List, ListOptions, Patch, Propagation, Store, StoreBuilder, Watch,
-    WatchEvent, WatchOptions, WatchStart, WriteOptions,
+    Admission, AdmissionRequest, DeleteOptions, Deleted, GarbageCollector, List, ListOptions, Patch, Propagation,
+    Store, StoreBuilder, Watch, WatchEvent, WatchOptions, WatchStart, WriteOptions,
 };
 pub use streams::{Duplex, Exec, ExitStatus, LogOptions, NoStreams, ReadWrite, Reader, Streams, Terminal, Writer};

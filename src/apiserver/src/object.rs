@@ -1,12 +1,13 @@
 //! A stored object: immutable JSON with cheap clones, the few metadata fields that everyone reads, and its
 //! serialised form, made at most once however many watchers get it.
 
-use std::collections::BTreeMap;
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
-
 use bytes::Bytes;
 use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 /// An object as the store has it. Dereferences to [`Value`]; [`Object::to_value`] gives a copy to change.
 #[derive(Clone, Debug)]
@@ -123,4 +124,9 @@ pub(crate) fn strings(map: &Value) -> BTreeMap<&str, &str> {
         .flatten()
         .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
         .collect()
+}
+
+/// A string, or nothing where the value is missing or of another type.
+pub(crate) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }

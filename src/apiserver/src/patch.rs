@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod fieldset;
+mod items;
 pub(crate) mod ownership;
 pub(crate) mod schema;
 pub(crate) mod strategic;

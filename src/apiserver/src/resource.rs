@@ -1,18 +1,17 @@
 //! What kinds of objects exist: one [`ResourceDef`] a resource, built in or made from a CustomResourceDefinition.
 //! It knows names, scopes, subresources and columns, not objects.
 
-use std::borrow::Cow;
-use std::fmt;
-
 pub mod builtin;
 mod custom;
 pub mod names;
 
 pub(crate) use custom::{definition_of, priority};
 
+use std::{borrow::Cow, fmt};
+
 type Text = Cow<'static, str>;
 
-/// Which resource: group and plural name. Versions of a resource share their objects, so the version is no part of it.
+/// Which resource: group and plural name. Versions of a resource share their objects, so the version is not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Resource {
     group: Text,
@@ -164,7 +163,8 @@ pub enum StrategicMerge {
     Unsupported,
 }
 
-/// A column of a custom resource's table (`additionalPrinterColumns`). Built-in kinds have columns of their own in code.
+/// A column of a custom resource's table (`additionalPrinterColumns`). Built-in kinds have columns of their own in
+/// code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrinterColumn {
     /// Heading.

@@ -1,47 +1,44 @@
 //! The API over HTTP: authenticate, understand the path, authorize, answer. What an answer says about objects is the
 //! store's; here it gets its form.
 
-use std::sync::Arc;
-
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use tokio_util::sync::CancellationToken;
-
-use crate::audit::{Audit, AuditEntry};
-use crate::auth::rbac::{self, Attributes, Target};
-use crate::auth::{Tokens, User};
-use crate::error::ApiError;
-use crate::resource::names::SERVICE_ACCOUNTS;
-use crate::store::Store;
-use crate::streams::Streams;
-
 mod body;
+mod call;
 mod discovery;
+mod groups;
+mod kubectl;
 mod objects;
-mod openapi;
 mod path;
 mod query;
 mod render;
 mod reviews;
+mod selectable;
 mod stream;
-mod table;
 mod token;
 mod watch;
+mod websocket;
 
+pub(crate) use call::Api;
+pub use kubectl::spdy_frame;
+
+use crate::{
+    audit::AuditEntry,
+    auth::{
+        User,
+        rbac::{self, Attributes, Target},
+    },
+    error::ApiError,
+    resource::names::SERVICE_ACCOUNTS,
+};
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+};
+use call::Call;
 use path::{Operation, Route};
 use query::Query;
 use render::Accept;
-
-/// What the handlers share.
-pub(crate) struct Api {
-    pub store: Store,
-    pub streams: Arc<dyn Streams>,
-    pub tokens: Tokens,
-    pub audit: Audit,
-    pub git_version: String,
-    pub stop: CancellationToken,
-}
+use std::sync::Arc;
 
 /// Everything, as one service.
 pub(crate) fn router(api: Api) -> Router {
@@ -56,15 +53,6 @@ async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
         .unwrap_or_else(|error| render::error(&error));
     tracing::trace!(%method, %uri, status = response.status().as_u16(), elapsed = ?started.elapsed(), "answered");
     response
-}
-
-/// A request whose sender is known and may ask.
-pub(crate) struct Call {
-    pub api: Arc<Api>,
-    pub user: User,
-    pub query: Query,
-    pub accept: Accept,
-    pub request: Request,
 }
 
 async fn respond(api: &Arc<Api>, request: Request) -> Result<Response, ApiError> {

@@ -1,10 +1,8 @@
 //! Label and field selectors: parsing, matching, and the selectors inside objects (`spec.selector`).
 
-use std::fmt;
-
-use serde_json::Value;
-
 use crate::error::ApiError;
+use serde_json::Value;
+use std::fmt;
 
 /// A label selector such as `app=web,tier in (a, b),!legacy`. The default matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -287,10 +285,9 @@ impl FieldSelector {
 
 #[cfg(test)]
 mod tests {
+    use super::{FieldSelector, LabelSelector};
     use proptest::prelude::*;
     use serde_json::json;
-
-    use super::{FieldSelector, LabelSelector};
 
     fn matches(selector: &str) -> bool {
         let object = json!({"metadata": {"labels": {"app": "web", "tier": "front", "size": "7"}}});

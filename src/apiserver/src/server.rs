@@ -1,29 +1,30 @@
-//! The API over TLS: accepts connections, speaks HTTP/1.1, and stops when told. What is answered is [`crate::rest`]'s.
-
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
-
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-use crate::audit::Audit;
-use crate::auth::{Tokens, bootstrap};
-use crate::rest::{self, Api};
-use crate::store::Store;
-use crate::streams::Streams;
+//! The API over TLS: accepts connections, speaks HTTP/1.1, and stops on demand. What is answered is [`crate::rest`]'s.
 
 mod tls;
+
+use crate::{
+    audit::Audit,
+    auth::{Tokens, bootstrap},
+    rest::{self, Api},
+    store::Store,
+    streams::Streams,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection may take to end once the server stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a server says about itself.
+/// What a server reports about itself.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Common name of its certificate authority.
@@ -170,7 +171,7 @@ async fn accept(
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection");
-                // Out of descriptors, usually: others must close some first, and nothing tells when they did.
+                // Out of descriptors, usually: others must close some first, and there is no event for that.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

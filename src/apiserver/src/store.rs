@@ -2,19 +2,10 @@
 //! conflicts, generation, finalizers, graceful deletion, subresources) and watches. Controllers use it in process and
 //! meet the same rules as a client over HTTP. It knows nothing of HTTP, users or authorization.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-
-use serde_json::Value;
-
-use crate::admission::Admission;
-use crate::error::{ApiError, Reason};
-use crate::object::Object;
-use crate::resource::{Resource, ResourceDef, builtin};
-
 mod delete;
 mod garbage;
 mod history;
+mod hook;
 mod kinds;
 mod list;
 mod metadata;
@@ -29,12 +20,23 @@ mod write;
 
 pub use delete::Deleted;
 pub use garbage::GarbageCollector;
+pub use hook::{Admission, AdmissionRequest};
 pub use list::List;
-pub(crate) use metadata::now;
 pub use options::{DeleteOptions, ListOptions, Patch, Propagation, WatchOptions, WatchStart, WriteOptions};
 pub use watch::{Watch, WatchEvent};
 
+use crate::{
+    error::{ApiError, Reason},
+    object::Object,
+    resource::{Resource, ResourceDef, builtin},
+    sync,
+};
 use history::{Change, History, Record};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard},
+};
 
 /// Namespace (empty for cluster-scoped objects) and name.
 type Key = (String, String);
@@ -125,7 +127,8 @@ impl Store {
         Self::builder().build()
     }
 
-    /// A handle whose writes are recorded (in `managedFields`) under this name, as a client's would under its user agent.
+    /// A handle whose writes are recorded (in `managedFields`) under this name, as a client's would under its user
+    /// agent.
     pub fn writing_as(&self, manager: &str) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -188,17 +191,17 @@ impl Store {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.shared.state.read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(&self.shared.state)
     }
 
     fn write_lock(&self) -> MutexGuard<'_, ()> {
-        self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.shared.writer)
     }
 
     /// Stores one change. The caller holds the write lock and has checked everything.
     fn commit(&self, resource: &Resource, key: &Key, change: Change, mut value: Value) -> Result<Object, ApiError> {
         let (object, history, before) = {
-            let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = sync::write(&self.shared.state);
             state.version += 1;
             let version = state.version;
             value["metadata"]["resourceVersion"] = Value::String(version.to_string());

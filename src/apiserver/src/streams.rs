@@ -1,13 +1,11 @@
 //! What a kubelet offers to the API server: exec, port-forward and logs of a pod's containers. The server carries the
 //! bytes between a client and an implementation of [`Streams`]; how a container is run is not its business.
 
-use std::pin::Pin;
-
+use crate::{error::ApiError, object::Object};
 use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
-
-use crate::error::ApiError;
-use crate::object::Object;
 
 /// A boxed source of bytes.
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
@@ -57,6 +55,24 @@ pub enum ExitStatus {
     Failed(String),
 }
 
+impl ExitStatus {
+    /// The `metav1.Status` that the kubelet sends on the error channel.
+    pub(crate) fn to_status(&self) -> Value {
+        match self {
+            Self::Code(0) => json!({"metadata": {}, "status": "Success"}),
+            Self::Code(code) => json!({
+                "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+                "message": format!("command terminated with non-zero exit code: exit status {code}"),
+                "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
+            }),
+            Self::Failed(why) => json!({
+                "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+                "message": format!("Internal error occurred: {why}"), "details": {"causes": [{"message": why}]},
+            }),
+        }
+    }
+}
+
 /// Which part of a container's log is wanted. `previous` never gets here: the server answers it itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
@@ -78,7 +94,7 @@ pub struct LogOptions {
 #[async_trait]
 pub trait Streams: Send + Sync + 'static {
     /// Runs a command until it ends. That pod and container exist and that the pod has not ended is checked before. The
-    /// streams must be dropped when the command ends: the client is told after they are.
+    /// streams must be dropped when the command ends: the client gets the exit status after they are.
     async fn exec(&self, exec: Exec) -> Result<ExitStatus, ApiError>;
 
     /// Connects to a port of the pod, as from within its network namespace (loopback included).

@@ -1,11 +1,11 @@
-//! `meshproof.yaml`: what a team wants every run of theirs to use. The command line wins over it.
+//! `meshproof.yaml`: the settings that a team shares between runs. The command line overrides it.
 
 mod claims;
 mod error;
 mod file;
 #[cfg(test)]
 mod page;
-pub mod required;
+mod required;
 mod resolve;
 pub mod schema;
 pub mod value;
@@ -13,10 +13,9 @@ pub mod value;
 pub use claims::Declared;
 pub use error::ConfigError;
 pub use file::NodePowerEntry;
-pub use required::Required;
+pub use required::{Ran, Required};
 
-use crate::args::PullPolicy;
-use meshproof_contract::{OutsideFacts, Thresholds};
+use meshproof_contract::{OutsideFacts, PullPolicy, thresholds::ThresholdOverrides};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -34,27 +33,27 @@ pub struct Config {
     pub contexts: BTreeMap<String, String>,
     /// What the operators claim, cluster by cluster.
     pub claims: Declared,
-    /// What they promise.
-    pub thresholds: Thresholds,
-    /// What is outside the clusters, for policies to be about.
+    /// The service levels that they promise.
+    pub thresholds: ThresholdOverrides,
+    /// Hosts outside the clusters.
     pub outside: Vec<OutsideFacts>,
-    /// The least that must have run.
+    /// What must run at least.
     pub required: Required,
-    /// Whether checks may disturb the clusters.
+    /// Whether checks may disrupt the clusters.
     pub disruptive: bool,
-    /// How a node is cut off.
+    /// Commands that cut off a node.
     pub node_power: Option<NodePowerEntry>,
-    /// The probe image that the clusters' nodes have.
+    /// Probe image that the clusters' nodes have.
     pub image: Option<String>,
-    /// When the nodes pull it.
+    /// When nodes pull it.
     pub pull_policy: Option<PullPolicy>,
-    /// Longest time of one trial.
+    /// Time limit of one trial.
     pub timeout: Option<Duration>,
     /// How long agents may take to become ready.
     pub ready_timeout: Option<Duration>,
-    /// Milliseconds between two probes of the streams that watch a disturbance.
+    /// Milliseconds between two probes of a stream during a disruption.
     pub stream_spacing_ms: Option<u32>,
-    /// Trials at once.
+    /// Maximum number of concurrent trials.
     pub jobs: Option<u16>,
     /// Folder for the reports.
     pub report_dir: Option<PathBuf>,

@@ -1,11 +1,16 @@
 //! The `meshproof` command as a library, so that the test target can run the suites on the lab in the same way.
 //!
-//! The composition root, and the only room that knows clusters, lab and suites together.
+//! The composition root, and the only crate that knows clusters, lab and suites together. Commands call the session,
+//! never the other way round.
 
 mod args;
+mod cli_error;
 mod command;
 mod config;
-mod fatal;
+#[doc(hidden)]
+pub mod fuzz;
+mod logging;
+mod runtime;
 mod session;
 mod suite_tests;
 

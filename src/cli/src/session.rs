@@ -2,72 +2,63 @@
 
 pub mod consumer;
 pub mod fault;
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "lab", target_os = "linux"))]
 pub mod lab;
-#[cfg(not(target_os = "linux"))]
-#[path = "session/elsewhere.rs"]
+#[cfg(not(all(feature = "lab", target_os = "linux")))]
+#[path = "session/lab_unsupported.rs"]
 pub mod lab;
-pub mod place;
+pub mod overrides;
 pub mod power;
+pub mod recorder;
+pub mod run_plan;
 pub mod signal;
-pub mod stated;
-pub mod tap;
+pub mod target;
 
-use crate::fatal::Fatal;
-use anyhow::anyhow;
+use crate::cli_error::CliError;
 use consumer::Events;
-use meshproof_cluster::{ClusterEnvironment, Contexts, DeployOptions, Progress, Run, StartError, discover};
-use meshproof_contract::{Environment, Event, Exit, RunId, event::Phase};
+use meshproof_cluster::{
+    ClusterEnvironment, Contexts, DeployOptions, Discovery, ProgressSink, Run, StartError, discover,
+};
+use meshproof_contract::{Environment, Event, RunId, RunShared, event::Phase};
 use meshproof_scenario::Scenario;
-use place::Place;
 use std::sync::Arc;
+use target::Target;
 use tokio_util::sync::CancellationToken;
 
 /// Clusters with agents in them.
 pub struct Session {
     run: Run,
     environment: Arc<ClusterEnvironment>,
+    shared: Arc<RunShared>,
     events: Events,
 }
 
 impl Session {
     /// Connects, discovers, takes the Lease and deploys. On failure or interruption everything is removed again.
     pub async fn open(
-        place: &Place,
+        target: &Target,
         id: RunId,
         scenarios: &[Scenario],
         events: &Events,
         cancel: &CancellationToken,
-    ) -> Result<Self, Fatal> {
+    ) -> Result<Self, CliError> {
         events.phase(Phase::Discovering);
         let sink = events.clone();
-        let progress = Progress::new(move |event| sink.send(event));
-        let connecting = Contexts::connect(&place.roles, place.kubeconfig.clone(), &progress);
-        let contexts = unless(cancel, connecting)
-            .await?
-            .map_err(|error| match error.is_configuration() {
-                true => Fatal::usage(error),
-                false => Fatal::environment(error),
-            })?;
-        let mut discovery = unless(cancel, discover(&contexts, &progress))
-            .await?
-            .map_err(Fatal::environment)?;
-        place.stated.put_into(&mut discovery, events);
+        let progress = ProgressSink::new(move |event| sink.send(event));
+        let (contexts, mut discovery) = unless(cancel, connect_and_discover(target, &progress)).await??;
+        target.overrides.put_into(&mut discovery, events);
 
         events.phase(Phase::Deploying);
         let run = Run::start_unless(&contexts, id, &progress, cancel)
             .await
-            .map_err(started_badly)?;
+            .map_err(not_started)?;
         let options = DeployOptions {
-            image: place.image.clone(),
-            ready_within: place.ready_within,
-            thresholds: place.stated.thresholds.clone(),
-            outside: place.stated.outside.clone(),
-            disruptive: place.disruptive.clone(),
+            image: target.image.clone(),
+            ready_within: target.ready_within,
+            disruption: target.disruption.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {
-            Ok(Ok(environment)) => Ok(environment),
-            Ok(Err(error)) => Err(Fatal::environment(error)),
+            Ok(deployed) => deployed.map_err(CliError::environment),
             Err(interrupted) => Err(interrupted),
         };
         match deployed {
@@ -78,12 +69,13 @@ impl Session {
                 Ok(Self {
                     run,
                     environment,
+                    shared: Arc::default(),
                     events: events.clone(),
                 })
             }
-            Err(fatal) => {
+            Err(error) => {
                 tear_down(run, events).await;
-                Err(fatal)
+                Err(error)
             }
         }
     }
@@ -93,7 +85,12 @@ impl Session {
         self.environment.clone()
     }
 
-    /// The same with what only the benchmark needs.
+    /// What trials on this deployment share, whichever of its runs they belong to.
+    pub fn shared(&self) -> Arc<RunShared> {
+        self.shared.clone()
+    }
+
+    /// What checks see, with what only the benchmark needs.
     pub fn clusters(&self) -> Arc<ClusterEnvironment> {
         self.environment.clone()
     }
@@ -106,12 +103,18 @@ impl Session {
     /// Removes everything of this run.
     pub async fn close(self) {
         for failure in self.environment.restore_all().await {
-            self.events
-                .warning(format!("what a check disturbed was not undone: {failure}"));
+            self.events.warning(format!("failed to undo a disruption: {failure}"));
         }
         drop(self.environment);
         tear_down(self.run, &self.events).await;
     }
+}
+
+/// Connects to the target's clusters and reads what is there; changes nothing.
+pub async fn connect_and_discover(target: &Target, progress: &ProgressSink) -> Result<(Contexts, Discovery), CliError> {
+    let contexts = Contexts::connect(&target.roles, target.kubeconfig.clone(), progress).await?;
+    let discovery = discover(&contexts, progress).await.map_err(CliError::environment)?;
+    Ok((contexts, discovery))
 }
 
 async fn tear_down(run: Run, events: &Events) {
@@ -123,21 +126,17 @@ async fn tear_down(run: Run, events: &Events) {
     }
 }
 
-fn started_badly(error: StartError) -> Fatal {
+fn not_started(error: StartError) -> CliError {
     match error {
-        StartError::Interrupted => interrupted(),
-        error => Fatal::environment(error),
-    }
-}
-
-fn interrupted() -> Fatal {
-    Fatal {
-        exit: Exit::Interrupted,
-        error: anyhow!("interrupted"),
+        StartError::Interrupted => CliError::interrupted(),
+        error => CliError::environment(error),
     }
 }
 
 /// The future's output, unless the run is interrupted first.
-async fn unless<T>(cancel: &CancellationToken, future: impl Future<Output = T>) -> Result<T, Fatal> {
-    cancel.run_until_cancelled(future).await.ok_or_else(interrupted)
+async fn unless<T>(cancel: &CancellationToken, future: impl Future<Output = T>) -> Result<T, CliError> {
+    cancel
+        .run_until_cancelled(future)
+        .await
+        .ok_or_else(CliError::interrupted)
 }

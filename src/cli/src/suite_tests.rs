@@ -1,15 +1,14 @@
 //! The suites as tests on a lab: `cargo test` and `cargo nextest` list and run single trials.
 
 use crate::{
-    command::run::{JOBS, LIMITS, execute, lab_clusters, new_run_id, scenarios},
-    command::{runtime, suites},
-    fatal::Fatal,
-    session::{Session, consumer::Events, lab},
+    args::LAB_NODES,
+    cli_error::CliError,
+    runtime::runtime,
+    session::{Session, consumer::Events, lab, run_plan, target::Target},
 };
-use meshproof_contract::{Event, Exit};
+use meshproof_contract::Exit;
 use meshproof_engine::{Plan, Printer, RunOptions, TestArguments, ignore_all, select};
 use std::process::ExitCode;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// Where this is set to 1, a machine on which no lab can run fails the tests instead of ignoring them.
@@ -21,8 +20,8 @@ pub fn main() -> ExitCode {
         return code;
     }
     let arguments = TestArguments::from_env();
-    // A filter meant for another target selects nothing here, which is no failure under `cargo test`.
-    let Ok(plan) = select(&suites(), &lab_clusters(), &arguments.filter()) else {
+    // A filter meant for another target selects nothing here, which must not fail `cargo test`.
+    let Ok(plan) = select(&run_plan::suites(), &run_plan::lab_clusters(), &arguments.filter()) else {
         return ExitCode::SUCCESS;
     };
     if let Some(listing) = arguments.listing(&plan) {
@@ -34,47 +33,37 @@ pub fn main() -> ExitCode {
     }
     match runtime().and_then(|runtime| runtime.block_on(run(&plan, &arguments))) {
         Ok(exit) => ExitCode::from(exit.code()),
-        Err(fatal) if lab::is_forbidden(&fatal) && std::env::var(REQUIRE_LAB).as_deref() != Ok("1") => {
-            println!("no lab on this machine, its tests are ignored: {fatal}");
-            ignore_all(&plan, &arguments, &fatal.to_string());
+        Err(error) if lab::is_forbidden(&error) && std::env::var(REQUIRE_LAB).as_deref() != Ok("1") => {
+            println!("this machine cannot run a lab; tests that need one are ignored: {error}");
+            ignore_all(&plan, &arguments, &error.to_string());
             ExitCode::SUCCESS
         }
-        Err(fatal) => {
-            eprintln!("{fatal}");
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, Fatal> {
-    let (events, mut incoming) = Events::channel();
-    tokio::spawn(async move {
-        while let Some(event) = incoming.recv().await {
-            if let Event::Warning { message } = event {
-                eprintln!("{message}");
-            }
-        }
-    });
-    let cancel = CancellationToken::new();
-    let lab = lab::Lab::start(lab::LabNodes::default(), &[]).await?;
-    let opened = Session::open(&lab.place(), new_run_id(), &scenarios(plan)?, &events, &cancel).await;
-    let summary = match opened {
-        Ok(session) => {
-            let options = RunOptions {
-                jobs: arguments.jobs().unwrap_or(JOBS.into()),
-                limits: LIMITS,
-                fail_fast: false,
-                cancel,
-                lost: session.lost(),
-                handle: Handle::current(),
-                printer: Printer::Stdout(arguments.clone()),
-            };
-            let summary = execute(&session, plan, options, &events).await;
-            session.close().await;
-            summary
-        }
-        Err(fatal) => Err(fatal),
-    };
+async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, CliError> {
+    let lab = lab::Lab::start(lab::LabNodes(LAB_NODES), &[]).await?;
+    let exit = run_on(&lab.target(), plan, arguments).await;
     lab.stop().await;
+    exit
+}
+
+async fn run_on(lab: &Target, plan: &Plan, arguments: &TestArguments) -> Result<Exit, CliError> {
+    let events = Events::warnings_on_stderr();
+    let cancel = CancellationToken::new();
+    let scenarios = run_plan::scenarios(plan)?;
+    let session = Session::open(lab, run_plan::new_run_id(), &scenarios, &events, &cancel).await?;
+    let defaults = run_plan::options(&session, cancel);
+    let options = RunOptions {
+        jobs: arguments.jobs().unwrap_or(defaults.jobs),
+        printer: Printer::Stdout(arguments.clone()),
+        ..defaults
+    };
+    let summary = run_plan::execute(&session, plan, options, &events).await;
+    session.close().await;
     Ok(summary?.exit())
 }

@@ -19,7 +19,14 @@ mod tests {
         let line = again(&words, &"mesh::ready[infra->apps]".into());
         assert_eq!(
             shlex::split(&line).expect("a command line"),
-            ["meshproof", "run", "--infra-context", "it's", "--exact", "mesh::ready[infra->apps]"]
+            [
+                "meshproof",
+                "run",
+                "--infra-context",
+                "it's",
+                "--exact",
+                "mesh::ready[infra->apps]"
+            ]
         );
         assert!(line.ends_with("'mesh::ready[infra->apps]'"), "{line}");
     }

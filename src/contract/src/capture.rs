@@ -1,4 +1,4 @@
-//! Looking for plaintext on the wire: what an agent in the capture role is told to watch, and what it saw.
+//! Looking for plaintext on the wire: what an agent in the capture role watches, and what it saw.
 //!
 //! The conditions that a proof needs are those of a capture that could have failed: a marker sent in clear on purpose is seen, the
 //! kernel dropped nothing, and ciphertext between the right peers is counted beside the plaintext that is not there.
@@ -104,7 +104,7 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct CaptureSpec {
     /// Network devices by name, those between nodes. At least one; one that does not exist is an error.
     pub devices: Vec<String>,
-    /// What must not be seen, or, as the instrument's control, must be. At most 4,096; hits are told by their position here.
+    /// What must not be seen, or, as the instrument's control, must be. At most 4,096; hits name them by their position here.
     #[serde(default)]
     pub needles: Vec<Needle>,
     /// Pod networks: a packet from one of them to one of them is plaintext, whatever it carries (SYN, RST and ICMP carry no

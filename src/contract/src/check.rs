@@ -1,7 +1,8 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
 use crate::{
-    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, TrialName, Unit, Verdict,
+    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, Subject, TrialName,
+    Unit, Verdict,
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -18,7 +19,7 @@ pub struct Suite {
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// Its checks in the order in which they are told.
+    /// Its checks in the order in which they are listed.
     pub checks: &'static [&'static dyn Check],
 }
 
@@ -45,7 +46,7 @@ pub trait Check: Send + Sync {
     async fn run(&self, context: &CheckContext) -> Verdict;
 }
 
-/// What a check says about itself; `explain`, docs and reports show it.
+/// The texts of a check; `explain`, docs and reports show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckText {
     /// One line, no full stop.
@@ -120,6 +121,21 @@ impl Instance {
     }
 }
 
+impl TrialName {
+    /// The instance in the brackets; none for a name without them.
+    pub fn instance(&self) -> Option<Instance> {
+        let (_, rest) = self.as_str().split_once('[')?;
+        let inner = rest.trim_end_matches(']');
+        Some(match inner.split_once("->") {
+            Some((from, to)) => Instance::Direction {
+                from: from.into(),
+                to: to.into(),
+            },
+            None => Instance::Cluster(inner.into()),
+        })
+    }
+}
+
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,7 +158,7 @@ pub struct Needs {
     pub mutates: bool,
 }
 
-/// Whether a check bears company.
+/// Whether other checks may run beside a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Admission {
     /// Others run at the same time.
@@ -188,7 +204,7 @@ impl CheckContext {
         Self { shared, ..self }
     }
     /// Records a figure.
-    pub fn measure(&self, name: &str, subject: impl Into<String>, value: f64, unit: Unit) {
+    pub fn measure(&self, name: &str, subject: impl Into<Subject>, value: f64, unit: Unit) {
         self.record(Measurement {
             name: name.to_owned(),
             subject: subject.into(),
@@ -198,7 +214,7 @@ impl CheckContext {
         });
     }
     /// Records latencies as one figure: its value is the 99th percentile, in microseconds.
-    pub fn measure_latencies(&self, name: &str, subject: impl Into<String>, latencies: Distribution) {
+    pub fn measure_latencies(&self, name: &str, subject: impl Into<Subject>, latencies: Distribution) {
         self.record(Measurement::of_latencies(name, subject, latencies));
     }
     /// Records a figure.
@@ -224,5 +240,27 @@ impl CheckContext {
 
     fn with_notes<T>(&self, f: impl FnOnce(&mut Notes) -> T) -> T {
         f(&mut self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_name_names_its_check_and_instance() {
+        let check: CheckId = "mesh::ready".into();
+        for instance in [
+            Instance::Cluster("infra".into()),
+            Instance::Direction {
+                from: "infra".into(),
+                to: "apps".into(),
+            },
+        ] {
+            let trial = instance.trial(&check);
+            assert_eq!((trial.check(), trial.instance()), (check.clone(), Some(instance)));
+        }
+        let bare: TrialName = "mesh::ready".into();
+        assert_eq!((bare.check(), bare.instance(), bare.short()), (check, None, "ready"));
     }
 }

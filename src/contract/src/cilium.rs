@@ -1,6 +1,7 @@
 //! The parts of Cilium's JSON that checks read (Cilium 1.16 to 1.19; field names as in its OpenAPI models).
 //!
-//! Cilium leaves out false, zero and empty values, arrays can be null, and unknown fields are ignored; so everything is optional here, and a missing key means unknown, not fine.
+//! Cilium leaves out false, zero and empty values, arrays can be null, and unknown fields are ignored; so everything is
+//! optional here, and a missing key means unknown, not fine.
 
 pub mod troubleshoot;
 

@@ -1,4 +1,8 @@
-//! What a check may do to the world, and nothing more.
+//! What a check may do on the clusters, and nothing more.
+
+mod error;
+
+pub use error::EnvironmentError;
 
 use crate::{
     AgentFacts, AgentId, CaptureReport, CaptureSpec, ClusterName, Disruption, Facts, NodeName, Outcome, Probe,
@@ -12,20 +16,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Clusters with agents in them. The harness implements it over the Kubernetes API; tests implement it in memory.
+/// Clusters with agents in them. The harness implements it over the Kubernetes API; tests implement it in memory, each only
+/// the operations that its checks use: what an implementation leaves out answers [`EnvironmentError::Unsupported`].
+#[allow(unused_variables)]
 #[async_trait]
 pub trait Environment: Send + Sync {
     /// What was found before the checks started.
     fn facts(&self) -> Arc<Facts>;
 
     /// Runs a batch on one agent, all of it at once; the outcomes are in the order of the probes.
-    async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError>;
+    async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
+        unsupported("probe")
+    }
 
     /// Asks Cilium in a cluster, every pod that can answer; an answer per pod, errors included.
-    async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError>;
+    async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        unsupported("ask Cilium")
+    }
 
     /// Reads one object; none if it does not exist.
-    async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError>;
+    async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
+        unsupported("read an object")
+    }
 
     /// Reads the objects of a kind in a namespace, or in all when `namespace` is none.
     async fn list(
@@ -34,57 +46,91 @@ pub trait Environment: Send + Sync {
         api_version: &str,
         kind: &str,
         namespace: Option<&str>,
-    ) -> Result<Vec<Value>, EnvironmentError>;
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        unsupported("list objects")
+    }
 
     /// Applies an object (server-side) in a namespace of this run; the run's labels are added. Refused elsewhere. The object is
     /// the trial's own: it is deleted after a trial that could not end by itself.
-    async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError>;
+    async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
+        unsupported("apply an object")
+    }
 
     /// Changes an object of this run (JSON merge patch: null removes a key); it must exist.
-    async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError>;
+    async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
+        unsupported("change an object")
+    }
 
-    /// Deletes an object of this run; one that does not exist is no error.
-    async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError>;
+    /// Deletes an object of this run; one that does not exist is not an error.
+    async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        unsupported("delete an object")
+    }
 
-    /// The agents of a workload that are ready now, connected: pods come and go while checks disturb them, and
+    /// The agents of a workload that are ready now, connected: pods come and go while checks disrupt them, and
     /// [`Environment::facts`] stays as it was.
     async fn agents(
         &self,
         cluster: &ClusterName,
         scenario: &str,
         workload: &str,
-    ) -> Result<Vec<AgentFacts>, EnvironmentError>;
+    ) -> Result<Vec<AgentFacts>, EnvironmentError> {
+        unsupported("find agents")
+    }
 
     /// Makes an agent's pod ready or unready to its kubelet, from the next probe of the kubelet on. It serves in either case.
-    async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError>;
+    async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
+        unsupported("set an agent's readiness")
+    }
 
     /// Reads an agent's clock, which stamps its streams and captures.
-    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError>;
+    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
+        unsupported("read an agent's clock")
+    }
 
     /// Starts a stream on an agent; it runs when this returns, and until it is stopped or its lifetime ends.
-    async fn start_stream(&self, agent: &AgentId, spec: StreamSpec) -> Result<StreamId, EnvironmentError>;
+    async fn start_stream(&self, agent: &AgentId, spec: StreamSpec) -> Result<StreamId, EnvironmentError> {
+        unsupported("start a stream")
+    }
 
     /// What is known of a stream's probes since the last time.
-    async fn collect_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError>;
+    async fn collect_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError> {
+        unsupported("collect a stream")
+    }
 
     /// Ends a stream; the rest of what is to be known.
-    async fn stop_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError>;
+    async fn stop_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError> {
+        unsupported("stop a stream")
+    }
 
     /// Starts a capture on an agent that may capture; packets are seen from when this returns on.
-    async fn start_capture(&self, agent: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError>;
+    async fn start_capture(&self, agent: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        unsupported("start a capture")
+    }
 
     /// What a capture has seen up to now.
-    async fn collect_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError>;
+    async fn collect_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        unsupported("collect a capture")
+    }
 
     /// Ends a capture; all that it has seen.
-    async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError>;
+    async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        unsupported("stop a capture")
+    }
 
-    /// Disturbs what is not this run's own, where the operators allow it. It is undone by [`Environment::restore`]; after the
-    /// trial, or at the end of the run, if a check did not come to that.
-    async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError>;
+    /// Disrupts what is not this run's own, where the operators allow it. [`Environment::restore`] undoes it; after the trial,
+    /// or at the end of the run, if the check did not.
+    async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
+        unsupported("disrupt")
+    }
 
-    /// Undoes a disruption; one that is not in force is no error.
-    async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError>;
+    /// Undoes a disruption; one that is not in force is not an error.
+    async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
+        unsupported("undo a disruption")
+    }
+}
+
+fn unsupported<T>(operation: &'static str) -> Result<T, EnvironmentError> {
+    Err(EnvironmentError::Unsupported { operation })
 }
 
 /// What an agent answers to its kubelet's readiness probe.
@@ -185,89 +231,4 @@ pub struct CiliumAnswer {
     pub node: NodeName,
     /// What it printed, or why there is nothing: an exec that "succeeded" without output is an error.
     pub output: Result<Value, EnvironmentError>,
-}
-
-/// The harness or the API could not do what was asked: says nothing about the mesh.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum EnvironmentError {
-    /// The agent cannot be reached any more.
-    #[error("agent {agent} does not answer: {reason}")]
-    AgentGone {
-        /// Which.
-        agent: AgentId,
-        /// The last error.
-        reason: String,
-    },
-    /// The agent speaks another version of the protocol.
-    #[error(
-        "agent {agent} speaks protocol {theirs}, this meshproof speaks {ours}: build the probe image from the same version"
-    )]
-    Version {
-        /// Which.
-        agent: AgentId,
-        /// The agent's.
-        theirs: u32,
-        /// The harness's.
-        ours: u32,
-    },
-    /// The API server said no.
-    #[error("{cluster}: not allowed to {verb} {object}: {reason}")]
-    Forbidden {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// The verb.
-        verb: String,
-        /// The object or kind.
-        object: String,
-        /// The server's words.
-        reason: String,
-    },
-    /// A disruption of what is not this run's own, and the operators did not allow it.
-    #[error("{cluster}: not allowed to {what}: the run was not started with --disruptive")]
-    NotDisruptive {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was to be done.
-        what: String,
-    },
-    /// A disruption for which the operators gave no means.
-    #[error(
-        "{cluster}: no way to {what}: nodePower in meshproof.yaml names commands that cut nodes and bring them back"
-    )]
-    NoMeans {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was to be done.
-        what: String,
-    },
-    /// Something was asked outside the run's own namespaces.
-    #[error("refused to touch {object} in {cluster}: it is not this run's own")]
-    NotOurs {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What.
-        object: String,
-    },
-    /// Any other failure of the API.
-    #[error("{cluster}: failed to {operation}: {reason}")]
-    Api {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was being done.
-        operation: String,
-        /// The error, with its causes.
-        reason: String,
-    },
-    /// A deadline passed; `last` is what was seen last.
-    #[error("{cluster}: gave up to {operation} after {seconds} s; last seen: {last}")]
-    Deadline {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was being done.
-        operation: String,
-        /// After how long.
-        seconds: u64,
-        /// The last state.
-        last: String,
-    },
 }

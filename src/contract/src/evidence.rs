@@ -87,7 +87,11 @@ pub struct Cell {
 }
 
 impl fmt::Display for Cell {
+    /// `apps-1 ok 2.3 ms`, `apps-2 refused after 0.4 ms`, `apps-3 mismatch 1280 B (1350 B are lost)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (CellOutcome::NoAnswer, Some(detail)) = (self.outcome, &self.detail) {
+            return write!(f, "{} {detail}", self.to);
+        }
         write!(f, "{} {}", self.to, self.outcome)?;
         if let (Some(value), Some(unit)) = (self.value, self.unit) {
             write!(f, " {}", unit.quantity(value))?;
@@ -168,10 +172,7 @@ impl fmt::Display for NodeLabel {
             write!(f, "{cluster}/")?;
         }
         f.write_str(node)?;
-        match self.host {
-            true => f.write_str(" (host)"),
-            false => Ok(()),
-        }
+        if self.host { f.write_str(" (host)") } else { Ok(()) }
     }
 }
 
@@ -279,7 +280,7 @@ mod tests {
         });
         assert_eq!(
             row.to_string(),
-            "HTTP: infra-1 -> apps-1 ok 2.3 ms, apps-2 no answer (refused after 0.4 ms)"
+            "HTTP: infra-1 -> apps-1 ok 2.3 ms, apps-2 refused after 0.4 ms"
         );
         let json = serde_json::to_string(&row).expect("encodes");
         assert_eq!(serde_json::from_str::<Evidence>(&json).expect("decodes"), row);

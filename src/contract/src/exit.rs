@@ -9,9 +9,9 @@ pub enum Exit {
     Passed,
     /// 4: nothing ran, or less than the required minimum.
     TooLittle,
-    /// 3: inconclusive trials, an environment that cannot be judged, a lab that cannot start.
+    /// 3: inconclusive trials, an environment that failed, a lab that cannot start.
     CouldNotTell,
-    /// 1: a check saw that a claim does not hold.
+    /// 1: at least one check failed.
     Failed,
     /// 130: interrupted by a signal.
     Interrupted,
@@ -31,7 +31,7 @@ impl Exit {
             Exit::Interrupted => 130,
         }
     }
-    /// What that code means here; none for codes that meshproof does not use.
+    /// The exit with that code; none for codes that meshproof does not use.
     pub fn from_code(code: u8) -> Option<Self> {
         [
             Exit::Passed,
@@ -58,11 +58,11 @@ impl Exit {
     /// A sentence for people who see the number in a pipeline.
     pub fn meaning(self) -> &'static str {
         match self {
-            Exit::Passed => "every check that ran was seen to hold",
-            Exit::Failed => "at least one claim was seen not to hold",
+            Exit::Passed => "all checks that ran passed",
+            Exit::Failed => "at least one check failed",
             Exit::Usage => "usage or configuration is wrong",
-            Exit::CouldNotTell => "it could not be told whether every claim holds",
-            Exit::TooLittle => "nothing, or less than the required minimum, was proven",
+            Exit::CouldNotTell => "not every check could be judged",
+            Exit::TooLittle => "nothing ran, or less than required",
             Exit::Interrupted => "interrupted before the end",
         }
     }

@@ -4,6 +4,7 @@
 //! runtime, no Kubernetes client. Suites see the world through [`Environment`] only, so a check cannot
 //! reach around what the harness can account for.
 
+pub mod advice;
 pub mod again;
 pub mod capture;
 pub mod check;
@@ -19,6 +20,8 @@ pub mod measure;
 pub mod name;
 pub mod outcome;
 pub mod probe;
+pub mod pull_policy;
+pub mod run_state;
 pub mod shared;
 pub mod stream;
 pub mod tally;
@@ -40,10 +43,12 @@ pub use exit::Exit;
 pub use facts::{
     AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, Generation, NodeFacts, OutsideFacts, ServiceFacts,
 };
-pub use measure::{Distribution, Measurement, Unit};
+pub use measure::{Distribution, Measurement, Subject, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
 pub use probe::{Action, Probe, RecordType, Search, Target, Transport};
+pub use pull_policy::PullPolicy;
+pub use run_state::RunState;
 pub use shared::RunShared;
 pub use stream::{StreamKind, StreamReport, StreamResult, StreamSample, StreamSpec};
 pub use tally::Tally;

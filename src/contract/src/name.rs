@@ -71,6 +71,17 @@ impl CheckId {
     }
 }
 
+impl TrialName {
+    /// The check that it runs: `suite::check`.
+    pub fn check(&self) -> CheckId {
+        self.0.split('[').next().unwrap_or(&self.0).into()
+    }
+    /// The name within its suite: `check[infra->apps]`.
+    pub fn short(&self) -> &str {
+        self.0.split_once("::").map_or(self.as_str(), |(_, rest)| rest)
+    }
+}
+
 /// A probe agent: one pod of one cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct AgentId {

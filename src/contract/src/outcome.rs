@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr};
 
-/// Who answered: every server of an agent says this about itself, from the downward API.
+/// Who answered: every server of an agent sends this with its answers, from the downward API.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
     /// Role name of the cluster, as the harness deployed it.
@@ -29,7 +29,7 @@ pub struct Timing {
     /// Until the name was resolved; absent for addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<u64>,
-    /// Until the connection stood; absent for datagrams.
+    /// Until the connection was established; absent for datagrams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<u64>,
     /// Until the first byte of the answer.
@@ -43,9 +43,9 @@ pub struct Timing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// A connection stood, or a server answered.
+    /// A connection was established, or a server answered.
     Answered {
-        /// Who answered; none when the far side is no agent or was not asked.
+        /// Who answered; none when the far side is not an agent or was not asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         served_by: Option<Identity>,
         /// The prober's address as the server saw it.
@@ -78,7 +78,7 @@ pub enum Outcome {
     PathMtu {
         /// Bytes of the largest IP packet that came back; 0 if not even the smallest did.
         largest: u32,
-        /// MTU of the route as the pod's kernel knows it, without what ICMP told of this destination.
+        /// MTU of the route as the pod's kernel knows it, without what ICMP reported for this destination.
         route: u32,
         /// MTU of the pod's device.
         device: u32,
@@ -107,7 +107,7 @@ pub enum Outcome {
         /// When.
         timing: Timing,
     },
-    /// The connection stood and was reset.
+    /// The connection was established, then reset.
     Reset {
         /// When.
         timing: Timing,
@@ -124,7 +124,7 @@ pub enum Outcome {
         /// When.
         timing: Timing,
     },
-    /// The connection stood and then nothing came within the deadline.
+    /// The connection was established, then nothing came within the deadline.
     Stalled {
         /// Bytes received till then.
         received: u64,
@@ -133,7 +133,7 @@ pub enum Outcome {
     },
     /// ICMP unreachable or no route.
     Unreachable {
-        /// The error as the kernel told it, for people.
+        /// The kernel's error, for people.
         reason: String,
         /// When.
         timing: Timing,
@@ -152,7 +152,7 @@ pub enum Outcome {
         /// When.
         timing: Timing,
     },
-    /// The agent itself could not try (no socket, a malformed request): says nothing about the network.
+    /// The agent itself could not try (no socket, a malformed request): nothing is known of the network.
     LocalError {
         /// Why.
         reason: String,
@@ -173,7 +173,7 @@ impl Outcome {
         }
     }
 
-    /// Whether this says nothing about the network because the agent could not try.
+    /// Whether nothing is known of the network because the agent could not try.
     pub fn is_local_error(&self) -> bool {
         match self {
             Outcome::LocalError { .. } => true,
@@ -240,11 +240,11 @@ impl fmt::Display for Outcome {
             } => {
                 write!(
                     f,
-                    "packets of {size} bytes vanish without ICMP, largest that passes is {largest}: a blackhole"
+                    "packets of {size} B are lost without an ICMP message (blackhole); the largest that passes has {largest} B"
                 )
             }
             Outcome::PathMtu { largest, route, .. } => {
-                write!(f, "largest unfragmented packet {largest}, route MTU {route}")
+                write!(f, "largest unfragmented packet {largest} B, route MTU {route} B")
             }
             Outcome::Series {
                 latencies, failures, ..
@@ -262,12 +262,12 @@ impl fmt::Display for Outcome {
             }
             Outcome::Refused { timing } => write!(f, "refused after {:.1} ms", ms(timing.total)),
             Outcome::Reset { timing } => write!(f, "reset after {:.1} ms", ms(timing.total)),
-            Outcome::Closed { received, .. } => write!(f, "closed early after {received} bytes"),
+            Outcome::Closed { received, .. } => write!(f, "closed early after {received} B"),
             Outcome::Timeout { timing } => write!(f, "no answer within {:.0} ms", ms(timing.total)),
             Outcome::Stalled { received, timing } => {
                 write!(
                     f,
-                    "connected, then silence after {received} bytes until {:.0} ms",
+                    "connected, then no data after {received} B until {:.0} ms",
                     ms(timing.total)
                 )
             }

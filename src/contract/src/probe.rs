@@ -80,7 +80,7 @@ impl fmt::Display for Target {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
-    /// Open a TCP connection and close it again; says nothing about who listens.
+    /// Open a TCP connection and close it again; who listens is not known.
     TcpConnect {
         /// Where to.
         to: Target,
@@ -125,7 +125,7 @@ pub enum Action {
         transport: Transport,
         /// The marker.
         marker: crate::Marker,
-        /// Bytes; 512 or more, so that the marker also stands in every packet of the answer.
+        /// Bytes; 512 or more, so that the marker is also in every packet of the answer.
         payload: u32,
     },
     /// The largest IP packet that goes there and comes back unfragmented (UDP with the don't-fragment bit).

@@ -17,9 +17,7 @@ impl RunShared {
     /// The run's value of this type; the first call makes it.
     pub fn of<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = values
-            .entry(TypeId::of::<T>())
-            .or_insert_with(|| Arc::<T>::default());
+        let value = values.entry(TypeId::of::<T>()).or_insert_with(|| Arc::<T>::default());
         Arc::clone(value).downcast().expect("the key is the type of the value")
     }
 }

@@ -1,7 +1,7 @@
 //! Open-loop streams that run on an agent while the harness does something to the clusters (facts of availability measuring).
 //!
 //! Probe number k is sent at `start + k * interval` whatever became of those before; latency counts from that time; every outcome
-//! is typed; the generator's own lag is told with each sample.
+//! is typed; the generator's own lag is reported with each sample.
 
 use crate::{Action, Identity, Outcome, Target};
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ pub enum StreamKind {
         action: Action,
     },
     /// One long-lived TCP connection to an agent with pings on it. When it breaks (reset, closed, or nothing came for a whole
-    /// deadline), the pings under way fail and the next one connects anew.
+    /// deadline), the pings under way fail and the next one connects again.
     LongTcp {
         /// An agent's TCP port.
         to: Target,
@@ -44,14 +44,14 @@ pub enum StreamKind {
     },
 }
 
-/// What became of probes since the report before.
+/// The outcomes of probes since the report before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamReport {
     /// When number 0 was due, in microseconds of the agent's clock (`Command::Clock`).
     pub start: u64,
     /// Microseconds between the probes.
     pub interval: u64,
-    /// Probes that are known now, by number. Each is told once.
+    /// Probes that are known now, by number. Each is reported once.
     pub samples: Vec<StreamSample>,
     /// The servers that samples refer to; grows from report to report and keeps its order.
     pub servers: Vec<Identity>,
@@ -72,11 +72,11 @@ pub struct StreamReport {
 pub struct StreamSample {
     /// Its number: it was due at `start + number * interval`.
     pub number: u64,
-    /// What became of it.
+    /// Its outcome.
     pub result: StreamResult,
 }
 
-/// What became of a probe.
+/// The outcome of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum StreamResult {

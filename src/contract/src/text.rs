@@ -27,6 +27,14 @@ pub fn significant(value: f64) -> String {
     }
 }
 
+/// The text with a capital first letter.
+pub fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map(|first| first.to_uppercase().chain(rest).collect())
+        .unwrap_or_default()
+}
+
 /// `1 check`, `2 checks`.
 pub fn counted(number: usize, singular: &str) -> String {
     match number {
@@ -45,6 +53,10 @@ mod tests {
         assert_eq!(duration(59.96), "60.0 s");
         assert_eq!(duration(125.2), "2 min 05 s");
         assert_eq!(significant(2.5), "2.5");
-        assert_eq!((counted(1, "pair"), counted(2, "pair")), ("1 pair".to_owned(), "2 pairs".to_owned()));
+        assert_eq!(capitalized("path MTU"), "Path MTU");
+        assert_eq!(
+            (counted(1, "pair"), counted(2, "pair")),
+            ("1 pair".to_owned(), "2 pairs".to_owned())
+        );
     }
 }

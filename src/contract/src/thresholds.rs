@@ -1,169 +1,157 @@
-//! Thresholds: the service levels that the operators promise, and the defaults where they say nothing. A check that measures compares
-//! with these and never with a number of its own. Knows nothing of files.
+//! Thresholds: the service levels that the operators promise, and the defaults where they promise nothing. A check that
+//! measures compares with these and never with a number of its own.
+//!
+//! One table below holds key, default and meaning of each. [`Thresholds`], [`ThresholdOverrides`] (what a file or a lab
+//! states of them) and [`Thresholds::rows`] (what documents list) are made of it. Knows nothing of files.
 
+mod percent;
 mod span;
 
-pub use span::{parse_duration, write_duration};
+pub use percent::Percent;
+pub use span::{Span, parse_duration, write_duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-/// What is promised, for all clusters of a run. Durations are written as people write them: `60s`, `1500ms`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Thresholds {
-    /// Longest outage of a stream after a failure, until it is answered again for good.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub recovery: Duration,
-    /// Longest time until local backends that are back answer again instead of the remote ones.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub fail_back: Duration,
-    /// Least share of requests that succeed.
-    pub availability: Percent,
-    /// Longest time until a change made in one cluster is felt in another.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub propagation: Duration,
-    /// Longest time from applying (or deleting) a policy until every node acts on it.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub policy_enforcement: Duration,
-    /// Longest time from an endpoint shown as not ready until nothing new reaches it.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub endpoint_removal: Duration,
-    /// Highest 99th percentile of a round trip within a cluster.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub local_latency: Duration,
-    /// Highest 99th percentile of a round trip between clusters.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub cross_cluster_latency: Duration,
-    /// How much longer the median round trip to another cluster may take than one within the cluster.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub cross_cluster_overhead: Duration,
-    /// Highest 99th percentile of an answer of cluster DNS.
-    #[serde(with = "span::text")]
-    #[schemars(with = "String")]
-    pub dns_latency: Duration,
+/// A value of a threshold, as people write it.
+trait Written: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+    fn write(&self) -> String;
 }
 
-impl Default for Thresholds {
-    /// The service levels that meshproof was made for; where none was promised, what a healthy mesh keeps with a wide margin.
-    fn default() -> Self {
-        Self {
-            recovery: Duration::from_secs(60),
-            fail_back: Duration::from_secs(60),
-            availability: Percent::from_thousandths(99_900),
-            propagation: Duration::from_secs(10),
-            policy_enforcement: Duration::from_secs(10),
-            endpoint_removal: Duration::from_secs(2),
-            local_latency: Duration::from_millis(100),
-            cross_cluster_latency: Duration::from_millis(500),
-            cross_cluster_overhead: Duration::from_millis(50),
-            dns_latency: Duration::from_millis(100),
-        }
+impl Written for Duration {
+    fn read(text: &str) -> Result<Self, String> {
+        parse_duration(text)
+    }
+    fn write(&self) -> String {
+        write_duration(*self)
     }
 }
 
-/// A share between 0 and 100 %, exact to a thousandth of a per cent; written `99.9%`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct Percent(u32);
-
-impl Percent {
-    /// From thousandths of a per cent: 99,900 is 99.9 %. More than 100 % is 100 %.
-    pub const fn from_thousandths(thousandths: u32) -> Self {
-        Self(if thousandths > 100_000 { 100_000 } else { thousandths })
-    }
-    /// As a fraction of one: 0.999.
-    pub fn fraction(self) -> f64 {
-        f64::from(self.0) / 100_000.0
-    }
-    /// Whether that many of so many reach the share; none of none does.
-    pub fn is_reached(self, good: u64, of: u64) -> bool {
-        u128::from(good) * 100_000 >= u128::from(of) * u128::from(self.0)
-    }
-}
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, rest) = (self.0 / 1000, self.0 % 1000);
-        match rest {
-            0 => write!(f, "{whole}%"),
-            rest => write!(f, "{whole}.{}%", format!("{rest:03}").trim_end_matches('0')),
-        }
-    }
-}
-
-impl From<Percent> for String {
-    fn from(percent: Percent) -> Self {
-        percent.to_string()
-    }
-}
-
-impl TryFrom<String> for Percent {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+impl Written for Percent {
+    fn read(text: &str) -> Result<Self, String> {
         text.parse()
     }
+    fn write(&self) -> String {
+        self.to_string()
+    }
 }
 
-impl std::str::FromStr for Percent {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no share; write one between 0% and 100%, such as 99.9%");
-        let number = text.trim().strip_suffix('%').unwrap_or(text).trim();
-        let (whole, rest) = number.split_once('.').unwrap_or((number, "0"));
-        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        if !digits(whole) || !digits(rest) || whole.len() > 3 || rest.len() > 3 {
-            return Err(wrong());
+/// One threshold for a document: `recovery`, what it limits, `60s`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThresholdRow {
+    /// The key in `meshproof.yaml`.
+    pub key: String,
+    /// What it limits: one sentence.
+    pub about: &'static str,
+    /// Its value, as it is written there.
+    pub value: String,
+}
+
+macro_rules! thresholds {
+    ($($field:ident: $kind:ty as $written:ty = $default:expr, $about:literal;)+) => {
+        /// The service levels of a run, the same for all clusters. Durations are written as people write them: `60s`,
+        /// `1500ms`; shares as `99.9%`.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(default)]
+        pub struct Thresholds {
+            $(
+                #[doc = $about]
+                #[serde(with = "text")]
+                #[schemars(with = "String")]
+                pub $field: $kind,
+            )+
         }
-        let thousandths = format!("{whole}{rest:0<3}").parse::<u32>().map_err(|_| wrong())?;
-        match thousandths {
-            0..=100_000 => Ok(Self(thousandths)),
-            _ => Err(wrong()),
+
+        impl Default for Thresholds {
+            /// The service levels that meshproof was made for; where none was promised, what a healthy mesh keeps with a
+            /// wide margin.
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
         }
+
+        /// The thresholds that somebody states, by the keys of `meshproof.yaml`; the others stay as they are.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        pub struct ThresholdOverrides {
+            $(
+                #[doc = $about]
+                pub $field: Option<$written>,
+            )+
+        }
+
+        impl ThresholdOverrides {
+            /// `base` with what is stated here.
+            pub fn over(&self, base: Thresholds) -> Thresholds {
+                Thresholds { $($field: self.$field.map_or(base.$field, <$kind>::from),)+ }
+            }
+        }
+
+        impl Thresholds {
+            /// All of them, in the order of their documentation.
+            pub fn rows(&self) -> Vec<ThresholdRow> {
+                vec![$(ThresholdRow {
+                    key: camel_case(stringify!($field)),
+                    about: $about,
+                    value: self.$field.write(),
+                },)+]
+            }
+        }
+    };
+}
+
+thresholds! {
+    recovery: Duration as Span = Duration::from_secs(60),
+        "Longest outage of a stream of probes after a failure, until every probe is answered again.";
+    fail_back: Duration as Span = Duration::from_secs(60),
+        "Longest time until local backends that have returned answer again instead of remote ones.";
+    availability: Percent as Percent = Percent::from_thousandths(99_900),
+        "Lowest share of requests that succeed.";
+    propagation: Duration as Span = Duration::from_secs(10),
+        "Longest time until a change in one cluster takes effect in another.";
+    policy_enforcement: Duration as Span = Duration::from_secs(10),
+        "Longest time from applying or deleting a policy until every node enforces the change.";
+    endpoint_removal: Duration as Span = Duration::from_secs(2),
+        "Longest time from an endpoint shown as not ready until nothing new reaches it.";
+    local_latency: Duration as Span = Duration::from_millis(100),
+        "Highest 99th percentile of the round-trip time within a cluster.";
+    cross_cluster_latency: Duration as Span = Duration::from_millis(500),
+        "Highest 99th percentile of the round-trip time between clusters.";
+    cross_cluster_overhead: Duration as Span = Duration::from_millis(50),
+        "Highest difference between the median round-trip times to another cluster and within the cluster.";
+    dns_latency: Duration as Span = Duration::from_millis(100),
+        "Highest 99th percentile of the response time of cluster DNS.";
+}
+
+/// `fail_back` as `failBack`, as serde does it.
+fn camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |key, word| {
+        let (initial, rest) = word.split_at(1);
+        key + &initial.to_ascii_uppercase() + rest
+    })
+}
+
+/// For `#[serde(with)]`.
+mod text {
+    use super::Written;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<T: Written, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&value.write())
+    }
+
+    pub(super) fn deserialize<'de, T: Written, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        T::read(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_share_is_read_as_it_is_written() {
-        for (text, thousandths) in [
-            ("99.9%", 99_900),
-            ("100%", 100_000),
-            ("0%", 0),
-            ("99.999%", 99_999),
-            ("50.05%", 50_050),
-        ] {
-            let read: Percent = text.parse().expect(text);
-            assert_eq!(read, Percent::from_thousandths(thousandths), "{text}");
-            assert_eq!(read.to_string(), text);
-        }
-        assert_eq!("99.9".parse(), Ok(Percent::from_thousandths(99_900)));
-        for wrong in ["101%", "100.001%", "-1%", "many", "", "99.9999%", "1e2%", ".5%"] {
-            assert!(wrong.parse::<Percent>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_share_is_reached_exactly_at_its_value() {
-        let share = Percent::from_thousandths(99_900);
-        assert!(share.is_reached(999, 1000));
-        assert!(!share.is_reached(998, 1000));
-        assert!(!share.is_reached(99, 100));
-        assert!(Percent::from_thousandths(100_000).is_reached(u64::MAX, u64::MAX));
-    }
 
     #[test]
     fn thresholds_are_written_for_people_and_read_back() {
@@ -178,5 +166,37 @@ mod tests {
         assert_eq!(serde_json::from_value::<Thresholds>(written).expect("read"), thresholds);
         let nothing: Thresholds = serde_json::from_str("{}").expect("a log of an older version");
         assert_eq!(nothing, Thresholds::default());
+    }
+
+    #[test]
+    fn what_is_stated_replaces_the_base_and_nothing_else() {
+        let stated = r#"{"failBack": "5s", "availability": "99%"}"#;
+        let stated: ThresholdOverrides = serde_json::from_str(stated).expect("read");
+        let base = Thresholds {
+            recovery: Duration::from_secs(12),
+            ..Thresholds::default()
+        };
+        let expected = Thresholds {
+            fail_back: Duration::from_secs(5),
+            availability: Percent::from_thousandths(99_000),
+            ..base.clone()
+        };
+        assert_eq!(stated.over(base.clone()), expected);
+        assert_eq!(ThresholdOverrides::default().over(base.clone()), base);
+        assert!(serde_json::from_str::<ThresholdOverrides>(r#"{"fail_back": "5s"}"#).is_err());
+    }
+
+    #[test]
+    fn every_row_can_be_stated_by_its_key_and_written_value() {
+        let default = Thresholds::default();
+        for row in default.rows() {
+            let stated = serde_json::json!({ row.key.as_str(): row.value });
+            let stated: ThresholdOverrides = serde_json::from_value(stated).expect("a key of the file");
+            assert_ne!(stated, ThresholdOverrides::default(), "{row:?}");
+            assert_eq!(stated.over(default.clone()), default, "{row:?}");
+            assert!(row.about.ends_with('.'), "{row:?}");
+        }
+        let fields = serde_json::to_value(&default).expect("JSON");
+        assert_eq!(default.rows().len(), fields.as_object().expect("fields").len());
     }
 }

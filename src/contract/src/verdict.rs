@@ -17,7 +17,7 @@ pub enum Verdict {
         /// Each deviation.
         findings: Vec<Finding>,
     },
-    /// It could not be told.
+    /// It could not be decided.
     Inconclusive {
         /// Why not, and what to do.
         why: String,
@@ -55,6 +55,18 @@ impl Verdict {
             Verdict::Fail { .. } => "fail",
             Verdict::Inconclusive { .. } => "inconclusive",
             Verdict::Skipped { .. } => "skipped",
+        }
+    }
+    /// One line on it: the first deviation, the reason, or the first witness.
+    pub fn headline(&self) -> String {
+        match self {
+            Verdict::Pass { witnesses } => witnesses.first().map(|w| w.what.clone()).unwrap_or_default(),
+            Verdict::Fail { findings } => match findings.as_slice() {
+                [] => "failed without a finding".to_owned(),
+                [one] => format!("{}: {}", one.subject, one.observed),
+                [first, rest @ ..] => format!("{}: {} (and {} more)", first.subject, first.observed, rest.len()),
+            },
+            Verdict::Inconclusive { why } | Verdict::Skipped { why } => why.clone(),
         }
     }
     /// Inconclusive because of `why`.

@@ -34,17 +34,17 @@ impl From<Architecture> for Arch {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnAgent {
     /// Not an ELF program of 64 bits.
-    #[error("it is not a 64-bit little-endian ELF program for Linux")]
+    #[error("not a 64-bit little-endian ELF program for Linux")]
     NotElf,
     /// For a machine on which no cluster runs.
-    #[error("it is for ELF machine {0}; an image is made for x86-64 (62) or AArch64 (183)")]
+    #[error("unsupported ELF machine {0}: expected x86-64 (62) or AArch64 (183)")]
     Machine(u16),
     /// The file ends before its headers do.
-    #[error("its ELF headers are damaged")]
+    #[error("damaged ELF headers")]
     Damaged,
     /// It asks for a loader.
     #[error(
-        "it is linked dynamically (its loader is {loader}), and the image holds nothing but the agent; \
+        "dynamically linked (loader {loader}), but the image holds only the agent: \
          build it with RUSTFLAGS='-C target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
     )]
     Loader {
@@ -53,7 +53,7 @@ pub enum NotAnAgent {
     },
     /// It asks for libraries.
     #[error(
-        "it needs a shared library (DT_NEEDED), and the image holds nothing but the agent; \
+        "needs a shared library (DT_NEEDED), but the image holds only the agent: \
          build it with RUSTFLAGS='-C target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
     )]
     Library,

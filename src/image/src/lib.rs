@@ -1,8 +1,9 @@
-//! The probe image, as an archive that `ctr images import`, `kind load image-archive`, `podman load` and `docker load` take.
+//! The probe image, as an archive that `ctr images import`, `kind load image-archive`, `podman load` and `docker load`
+//! take.
 //!
-//! Made from a static agent binary without any container tool, and the same to the byte from the same binary and reference. The
-//! archive is both an OCI image layout (image-spec 1.1, `image-layout.md`) and what `docker save` writes: `manifest.json` names
-//! the same blobs. This crate knows nothing about what the binary does.
+//! Made from a static agent binary without any container tool, and the same to the byte from the same binary and
+//! reference. The archive is both an OCI image layout (image-spec 1.1, `image-layout.md`) and what `docker save`
+//! writes: `manifest.json` names the same blobs. This crate knows nothing about what the binary does.
 
 mod archive;
 mod binary;
@@ -16,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The name under which nodes know the probe image unless told otherwise.
+/// The name under which nodes know the probe image by default.
 pub fn default_reference() -> String {
     format!("meshproof.dev/agent:{}", env!("CARGO_PKG_VERSION"))
 }
@@ -38,7 +39,7 @@ pub struct ImageSummary {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The agent's binary cannot be read.
-    #[error("failed to read the agent's binary {path}: {source}")]
+    #[error("failed to read the agent binary {path}: {source}")]
     Read {
         /// Which file.
         path: PathBuf,
@@ -46,7 +47,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// The binary would not run in an image that holds nothing else.
-    #[error("{path} cannot be the agent of an image: {source}")]
+    #[error("{path} cannot run as the agent of an image: {source}")]
     Binary {
         /// Which file.
         path: PathBuf,
@@ -57,7 +58,7 @@ pub enum ImageError {
     #[error(transparent)]
     Reference(#[from] InvalidReference),
     /// The archive cannot be put together.
-    #[error("failed to put the image together: {0}")]
+    #[error("failed to build the image: {0}")]
     Assemble(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The archive cannot be written.
     #[error("failed to write {path}: {source}")]

@@ -12,14 +12,15 @@ pub struct ImageReference {
 
 /// What is given as an image's name is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reference:?} is not a name for an image: {why}; write it as HOST/NAME:TAG")]
+#[error("invalid image reference {reference:?}: {why}; expected HOST/NAME:TAG")]
 pub struct InvalidReference {
     reference: String,
     why: &'static str,
 }
 
 impl ImageReference {
-    /// The name as nodes know it, with host and tag: a short name stands for one on docker.io, as for Docker and the kubelet.
+    /// The name as nodes know it, with host and tag: a short name stands for one on docker.io, as for Docker and the
+    /// kubelet.
     pub fn canonical(&self) -> String {
         format!("{}:{}", self.name, self.tag)
     }
@@ -45,7 +46,7 @@ impl FromStr for ImageReference {
             why,
         };
         if reference.contains('@') {
-            return Err(invalid("a digest cannot be chosen"));
+            return Err(invalid("a digest cannot be set"));
         }
         let (name, tag) = match reference.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, tag),
@@ -55,7 +56,7 @@ impl FromStr for ImageReference {
         let good_tag =
             tag.len() <= 128 && tag.starts_with(word) && tag.chars().all(|c| word(c) || c == '.' || c == '-');
         if !good_tag {
-            return Err(invalid("its tag is malformed"));
+            return Err(invalid("malformed tag"));
         }
         let (host, path) = match name.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), path),
@@ -68,7 +69,7 @@ impl FromStr for ImageReference {
                 && port.parse::<u16>().is_ok()
         });
         if !good_host {
-            return Err(invalid("its host is malformed"));
+            return Err(invalid("malformed host"));
         }
         let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let good_path = path.split('/').all(|part| {
@@ -77,7 +78,9 @@ impl FromStr for ImageReference {
                 && part.chars().all(|c| lower(c) || matches!(c, '.' | '_' | '-'))
         });
         if !good_path {
-            return Err(invalid("its name must be lower-case words with single slashes"));
+            return Err(invalid(
+                "the name must consist of lower-case words separated by single slashes",
+            ));
         }
         let name = match host {
             Some(host) => format!("{host}/{path}"),

@@ -1,10 +1,6 @@
 //! Policies after parsing: CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy in one shape.
 
-use crate::{
-    fqdn::NamePattern,
-    selector::Selector,
-    subject::{Endpoint, Protocol},
-};
+use crate::{endpoint::Endpoint, flow::Protocol, fqdn::NamePattern, selector::Selector};
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -33,6 +29,14 @@ impl Policy {
     pub fn selects(&self, endpoint: &Endpoint) -> bool {
         self.cluster == endpoint.cluster
             && matches!(&self.subject, Subject::Endpoints(selector) if selector.matches(endpoint))
+    }
+
+    /// Its rules of one direction.
+    pub(crate) fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
     }
 }
 
@@ -76,7 +80,7 @@ pub(crate) enum Authentication {
     AlwaysFail,
 }
 
-/// Whom a rule is about.
+/// Whom a rule admits or denies.
 #[derive(Clone, Debug)]
 pub(crate) enum Peers {
     /// No L3 part: everybody.
@@ -104,7 +108,7 @@ pub(crate) enum Entity {
     Host,
     RemoteNode,
     KubeApiserver,
-    /// Those to which no flow of ours belongs: health, init, ingress, unmanaged, none.
+    /// Entities without a flow of the harness: health, init, ingress, unmanaged, none.
     Other,
 }
 
@@ -143,6 +147,6 @@ pub(crate) struct HttpMatch {
     pub method: Option<Regex>,
     pub path: Option<Regex>,
     pub host: Option<Regex>,
-    /// Header name in lower case, and its value if one is asked for.
+    /// Header name in lower case, and its value if the rule has one.
     pub headers: Vec<(String, Option<String>)>,
 }

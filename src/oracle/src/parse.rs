@@ -1,4 +1,5 @@
-//! From policy objects to [`Policy`]s. What is not understood is an error: a policy that is silently read as less than it says would be a false expectation.
+//! From policy objects to [`Policy`]s. What is not understood is an error: a policy that is silently read as less than
+//! it says would be a false expectation.
 
 mod cilium;
 mod kubernetes;
@@ -27,8 +28,8 @@ pub enum ParseError {
         /// What is there.
         found: String,
     },
-    /// Known to Cilium, but there is no expectation for it here.
-    #[error("{place}: `{what}` is not modelled")]
+    /// Known to Cilium, but the oracle has no expectation for it.
+    #[error("{place}: `{what}` is not supported")]
     Unsupported {
         /// Where.
         place: String,

@@ -1,8 +1,8 @@
 //! Label selectors over identity labels.
 
 use crate::{
+    endpoint::{CLUSTER, Endpoint, NAMESPACE, NAMESPACE_LABELS},
     parse::ParseError,
-    subject::{CLUSTER, Endpoint, NAMESPACE, NAMESPACE_LABELS},
 };
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ enum Test {
 }
 
 impl Selector {
-    /// Reads `matchLabels` and `matchExpressions`; any other key is an error, since a mistyped selector selects too much.
+    /// Reads `matchLabels` and `matchExpressions`. Any other key is an error: a mistyped selector selects too much.
     pub fn parse(value: &Value, place: &str) -> Result<Self, ParseError> {
         let object = value
             .as_object()
@@ -42,7 +42,7 @@ impl Selector {
                     for (label, wanted) in labels {
                         let wanted = wanted
                             .as_str()
-                            .ok_or_else(|| ParseError::kind(place, "a text", wanted))?;
+                            .ok_or_else(|| ParseError::kind(place, "a string", wanted))?;
                         requirements.push(Requirement {
                             key: plain(label),
                             test: Test::In(vec![wanted.to_owned()]),
@@ -82,14 +82,14 @@ impl Selector {
         })
     }
 
-    /// Whether it says anything about the namespace, by name or by the namespace's labels.
+    /// Whether it has a requirement on the namespace, by name or by the namespace's labels.
     pub(crate) fn names_namespace(&self) -> bool {
         self.requirements
             .iter()
             .any(|r| r.key == NAMESPACE || r.key.starts_with(NAMESPACE_LABELS))
     }
 
-    /// Whether it says anything about the cluster.
+    /// Whether it has a requirement on the cluster.
     pub(crate) fn names_cluster(&self) -> bool {
         self.requirements.iter().any(|r| r.key == CLUSTER)
     }
@@ -99,12 +99,12 @@ impl Selector {
         self.with(NAMESPACE, Test::In(vec![namespace.to_owned()]))
     }
 
-    /// The same, in whatever namespace, but a pod of one.
+    /// The same, limited to pods, which have a namespace.
     pub(crate) fn in_any_namespace(self) -> Self {
         self.with(NAMESPACE, Test::Exists)
     }
 
-    /// The same, with these requirements about the labels of the pod's namespace.
+    /// The same, with these requirements on the labels of the pod's namespace.
     pub(crate) fn in_namespaces(mut self, namespaces: Selector) -> Self {
         self.requirements
             .extend(namespaces.requirements.into_iter().map(|r| Requirement {
@@ -136,7 +136,7 @@ fn requirement(expression: &Value, place: &str) -> Result<Requirement, ParseErro
             .map(|v| {
                 v.as_str()
                     .map(str::to_owned)
-                    .ok_or_else(|| ParseError::kind(place, "a text", v))
+                    .ok_or_else(|| ParseError::kind(place, "a string", v))
             })
             .collect()
     };

@@ -1,19 +1,35 @@
-//! A run with each kind of verdict: the report's test data, since both show the same log.
+//! Runs with each kind of verdict: the report's test data, since both show the same logs.
 
-use crate::view::View;
-use meshproof_contract::EventRecord;
+use meshproof_contract::{EventRecord, RunState};
 
-/// Its events.
-pub(crate) fn mixed() -> Vec<EventRecord> {
-    let log = include_str!("../../report/testdata/mixed.ndjson");
+fn parsed(log: &str) -> Vec<EventRecord> {
     log.lines()
         .map(|line| serde_json::from_str(line).expect("the test data is a log"))
         .collect()
 }
 
-/// The view after the first `count` events.
-pub(crate) fn view_after(count: usize) -> View {
-    let mut view = View::default();
-    mixed().iter().take(count).for_each(|event| view.handle(event));
-    view
+/// The events of a run with each kind of verdict.
+pub(crate) fn mixed() -> Vec<EventRecord> {
+    parsed(include_str!("../../report/testdata/mixed.ndjson"))
+}
+
+/// That run after its first `count` events.
+pub(crate) fn state_after(count: usize) -> RunState {
+    folded(&mixed()[..count.min(mixed().len())])
+}
+
+/// The run of one of the logs `red`, `inconclusive` and `green`, at its end.
+pub(crate) fn log(name: &str) -> RunState {
+    folded(&parsed(match name {
+        "red" => include_str!("../../report/testdata/red.ndjson"),
+        "inconclusive" => include_str!("../../report/testdata/inconclusive.ndjson"),
+        "green" => include_str!("../../report/testdata/green.ndjson"),
+        other => panic!("no log {other}"),
+    }))
+}
+
+fn folded(events: &[EventRecord]) -> RunState {
+    let mut run = RunState::default();
+    events.iter().for_each(|event| run.handle(event));
+    run
 }

@@ -1,7 +1,7 @@
 //! What people see of a run: a live view on a terminal, plain lines elsewhere, and a short result at the end.
 //!
-//! Knows events only. Everything is rendered by pure functions of a [`view::View`]; [`Progress`] owns the terminal and
-//! decides what goes where. The only crate that names indicatif.
+//! Knows events only. Everything is rendered by pure functions of a [`RunState`](meshproof_contract::RunState);
+//! [`Progress`] owns the terminal and decides what goes where. The only crate that names indicatif.
 
 mod line;
 mod live;
@@ -9,8 +9,7 @@ mod palette;
 mod progress;
 mod result;
 mod screen;
-mod text;
-pub mod view;
+mod terminal;
 
 pub use palette::Palette;
 pub use progress::{Format, Progress};
@@ -18,3 +17,6 @@ pub use screen::{Screen, Surface};
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+#[path = "../../report/src/snapshot.rs"]
+mod snapshot;

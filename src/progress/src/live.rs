@@ -2,11 +2,10 @@
 
 use crate::{
     palette::Palette,
-    text::{clip, clock, phase, tame},
-    view::{Stage, Trial, View, headline},
+    terminal::{clip, clock, printable},
 };
 use jiff::Timestamp;
-use meshproof_contract::Verdict;
+use meshproof_contract::{RunState, Verdict, run_state::TrialState};
 use std::cmp::Reverse;
 
 /// Trials shown while they run.
@@ -16,40 +15,43 @@ const RED: usize = 6;
 /// Turns of the spinner, ten a second.
 const SPINNER: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
-/// The view as lines of at most `width` characters.
-pub(crate) fn live(view: &View, now: Timestamp, width: usize, palette: Palette) -> String {
+/// The run as lines of at most `width` characters.
+pub(crate) fn live(run: &RunState, now: Timestamp, width: usize, palette: Palette) -> String {
     let width = width.max(20);
-    let mut lines = vec![head(view, now, width, palette)];
-    if let Some(what) = &view.waiting {
-        lines.push(palette.faint(clip(&format!("  {}", tame(what)), width)));
+    let mut lines = vec![head(run, now, width, palette)];
+    if let Some(what) = &run.waiting {
+        lines.push(palette.faint(clip(&format!("  {}", printable(what)), width)));
     }
-    if !view.faults.is_empty() {
-        let names: Vec<&str> = view.faults.iter().map(|fault| fault.as_str()).collect();
+    let faults: Vec<&str> = run.active_faults().map(|fault| fault.as_str()).collect();
+    if !faults.is_empty() {
         lines.push(palette.unsure(clip(
-            &format!("  fault injected on purpose: {}", names.join(", ")),
+            &format!("  fault injected on purpose: {}", faults.join(", ")),
             width,
         )));
     }
-    lines.extend(running(view, now, width));
-    lines.extend(red(view, width, palette));
+    lines.extend(running(run, now, width));
+    lines.extend(red(run, width, palette));
     lines.join("\n")
 }
 
-fn head(view: &View, now: Timestamp, width: usize, palette: Palette) -> String {
-    let elapsed = view.elapsed(now);
+fn head(run: &RunState, now: Timestamp, width: usize, palette: Palette) -> String {
+    let elapsed = run.elapsed(now);
     let spinner = SPINNER[(elapsed * 10.0) as usize % SPINNER.len()];
-    let phase = view.phase.map_or("starting", phase);
+    let phase = match run.phases.last() {
+        Some((phase, _)) => phase.to_string(),
+        None => "starting".to_owned(),
+    };
     let clock = clock(elapsed);
-    if view.trials.is_empty() {
+    if run.trials.is_empty() {
         return format!(
             "{} {}  {}",
             palette.strong(spinner),
-            palette.strong(phase),
+            palette.strong(&phase),
             palette.faint(clock)
         );
     }
-    let counts = view.counts();
-    let progress = format!("{} of {} checks", counts.finished(), view.trials.len());
+    let counts = run.counts();
+    let progress = format!("{} of {} checks", counts.total(), run.trials.len());
     let mut tally = Vec::new();
     for (number, word, paint) in [
         (counts.failed, "failed", Palette::bad as fn(Palette, String) -> String),
@@ -63,10 +65,10 @@ fn head(view: &View, now: Timestamp, width: usize, palette: Palette) -> String {
     }
     let fixed = 2 + phase.chars().count() + 2 + progress.chars().count() + 2 + clock.chars().count();
     let tally_width: usize = tally.iter().map(|(text, _)| text.chars().count() + 2).sum();
-    let mut line = format!("{} {}  {progress}", palette.strong(spinner), palette.strong(phase));
+    let mut line = format!("{} {}  {progress}", palette.strong(spinner), palette.strong(&phase));
     let bar_width = width.saturating_sub(fixed + tally_width + 2).min(30);
     if bar_width >= 8 {
-        line += &format!("  {}", bar(counts.finished(), view.trials.len(), bar_width, palette));
+        line += &format!("  {}", bar(counts.total(), run.trials.len(), bar_width, palette));
     }
     line += &format!("  {}", palette.faint(clock));
     if fixed + tally_width <= width {
@@ -87,14 +89,11 @@ fn bar(done: usize, of: usize, width: usize, palette: Palette) -> String {
 }
 
 /// Those that have run longest, since they are what the run waits for.
-fn running(view: &View, now: Timestamp, width: usize) -> Vec<String> {
-    let mut running: Vec<(Timestamp, &Trial)> = view
+fn running(run: &RunState, now: Timestamp, width: usize) -> Vec<String> {
+    let mut running: Vec<(Timestamp, &TrialState)> = run
         .trials
         .iter()
-        .filter_map(|trial| match trial.stage {
-            Stage::Running(since) => Some((since, trial)),
-            Stage::Waiting | Stage::Finished(_) => None,
-        })
+        .filter_map(|trial| Some((trial.running_since()?, trial)))
         .collect();
     running.sort_by_key(|(since, _)| *since);
     let more = running.len().saturating_sub(RUNNING);
@@ -103,7 +102,7 @@ fn running(view: &View, now: Timestamp, width: usize) -> Vec<String> {
         .take(RUNNING)
         .map(|(since, trial)| {
             let time = format!("{:>6.1} s", now.duration_since(*since).as_secs_f64().max(0.0));
-            clip(&format!("{time}  {}", tame(trial.name.as_str())), width)
+            clip(&format!("{time}  {}", printable(trial.planned.trial.as_str())), width)
         })
         .collect();
     if more > 0 {
@@ -113,8 +112,8 @@ fn running(view: &View, now: Timestamp, width: usize) -> Vec<String> {
 }
 
 /// The newest first, since the older ones were on the screen already.
-fn red(view: &View, width: usize, palette: Palette) -> Vec<String> {
-    let mut red: Vec<(usize, &Trial, &Verdict)> = view
+fn red(run: &RunState, width: usize, palette: Palette) -> Vec<String> {
+    let mut red: Vec<(usize, &TrialState, &Verdict)> = run
         .trials
         .iter()
         .enumerate()
@@ -128,7 +127,7 @@ fn red(view: &View, width: usize, palette: Palette) -> Vec<String> {
         .take(RED)
         .map(|(_, trial, verdict)| {
             let text = clip(
-                &tame(&format!("{}  {}", trial.name, headline(verdict))),
+                &printable(&format!("{}  {}", trial.planned.trial, verdict.headline())),
                 width.saturating_sub(4),
             );
             match verdict {
@@ -146,12 +145,15 @@ fn red(view: &View, width: usize, palette: Palette) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{mixed, view_after};
+    use crate::{
+        fixture::{mixed, state_after},
+        snapshot,
+    };
     use meshproof_contract::Event;
 
     fn frame(count: usize, width: usize) -> String {
         let now = mixed()[count - 1].at + std::time::Duration::from_millis(650);
-        live(&view_after(count), now, width, Palette::Plain)
+        live(&state_after(count), now, width, Palette::Plain)
     }
     fn last_red() -> usize {
         let red = |record: &meshproof_contract::EventRecord| {
@@ -168,17 +170,17 @@ mod tests {
 
     #[test]
     fn while_deploying() {
-        insta::assert_snapshot!(frame(6, 100));
+        snapshot::assert("while_deploying", &frame(6, 100));
     }
 
     #[test]
     fn while_checking_with_a_failure() {
-        insta::assert_snapshot!(frame(last_red(), 110));
+        snapshot::assert("while_checking_with_a_failure", &frame(last_red(), 110));
     }
 
     #[test]
     fn on_a_narrow_terminal() {
-        insta::assert_snapshot!(frame(last_red(), 46));
+        snapshot::assert("on_a_narrow_terminal", &frame(last_red(), 46));
     }
 
     #[test]
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn plain_means_no_escape_codes() {
         assert!(!frame(last_red(), 100).contains('\u{1b}'));
-        let colour = live(&view_after(last_red()), mixed()[0].at, 100, Palette::Colour);
+        let colour = live(&state_after(last_red()), mixed()[0].at, 100, Palette::Colour);
         assert!(colour.contains("\u{1b}[1;31m✗\u{1b}[0m"), "{colour:?}");
     }
 }

@@ -5,10 +5,9 @@ use crate::{
     live::live,
     result::{Detail, result},
     screen::{Screen, Surface},
-    view::View,
 };
 use jiff::Timestamp;
-use meshproof_contract::{Event, EventRecord};
+use meshproof_contract::{Event, EventRecord, RunState};
 use std::{io::Write, path::Path};
 
 /// What stdout is for.
@@ -27,8 +26,8 @@ pub enum Format {
 pub struct Progress {
     format: Format,
     surface: Surface,
-    view: View,
-    /// The last line about waiting in this phase, and when it was told.
+    run: RunState,
+    /// The last line about waiting in this phase, and when it was shown.
     waited: Option<(Timestamp, String)>,
 }
 
@@ -41,21 +40,21 @@ impl Progress {
         Self {
             format,
             surface,
-            view: View::default(),
+            run: RunState::default(),
             waited: None,
         }
     }
 
     /// Shows one more event.
     pub fn handle(&mut self, record: &EventRecord) {
-        self.view.handle(record);
+        self.run.handle(record);
         match (self.format, &self.surface.bar) {
             (Format::Human, Some(_)) => self.draw(record.at),
             (Format::Human, None) => {
                 if self.is_noise(record) {
                     return;
                 }
-                for line in lines(record, &self.view) {
+                for line in lines(record, &self.run) {
                     let _ = writeln!(self.surface.err, "{line}");
                 }
             }
@@ -68,7 +67,7 @@ impl Progress {
         }
     }
 
-    /// Whether a line says nothing new: those who wait tell every little step, a log needs one a second.
+    /// Whether a line is not worth showing: waiting reports every small step, a log needs one a second.
     fn is_noise(&mut self, record: &EventRecord) -> bool {
         let Event::Waiting { what } = &record.event else {
             if matches!(record.event, Event::Phase { .. }) {
@@ -76,8 +75,8 @@ impl Progress {
             }
             return false;
         };
-        let recent = self.waited.as_ref().is_some_and(|(at, told)| {
-            told == what || record.at.duration_since(*at) < jiff::SignedDuration::from_secs(1)
+        let recent = self.waited.as_ref().is_some_and(|(at, shown)| {
+            shown == what || record.at.duration_since(*at) < jiff::SignedDuration::from_secs(1)
         });
         if !recent {
             self.waited = Some((record.at, what.clone()));
@@ -100,12 +99,17 @@ impl Progress {
             Format::Quiet => Detail::Red,
             Format::Json => return,
         };
-        let text = result(&self.view, reports, detail, self.surface.out_palette);
+        let text = result(&self.run, reports, detail, self.surface.out_palette);
         let _ = self
             .surface
             .out
             .write_all(text.as_bytes())
             .and_then(|()| self.surface.out.flush());
+    }
+
+    /// What is known of the run, such as for its reports.
+    pub fn run(&self) -> &RunState {
+        &self.run
     }
 
     /// Stderr for logs, above the live view.
@@ -118,7 +122,7 @@ impl Progress {
             let width = console::Term::stderr()
                 .size_checked()
                 .map_or(80, |(_, columns)| usize::from(columns));
-            bar.set_message(live(&self.view, now, width, self.surface.err_palette));
+            bar.set_message(live(&self.run, now, width, self.surface.err_palette));
         }
     }
 }
@@ -180,7 +184,7 @@ mod tests {
     fn results_go_to_stdout_and_progress_to_stderr() {
         let (out, err) = shown(Format::Human);
         assert!(
-            out.starts_with("claims were taken from the live configuration of apps"),
+            out.starts_with("claims of apps come from the live configuration"),
             "{out}"
         );
         assert!(
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_told_once_a_second_and_the_same_once() {
+    fn waiting_is_shown_once_a_second_and_the_same_once() {
         let err = Pipe::default();
         let mut progress = Progress::new(Format::Human, surface(Pipe::default(), err.clone()));
         let start = mixed()[0].at;

@@ -1,24 +1,24 @@
 //! The result on stdout: what was red and what to do about it, where the reports are, and what the exit code means.
 
-use crate::{
-    line::claims_line,
-    palette::Palette,
-    text::{duration, tame},
-    view::{Counts, Finished, Trial, View},
-};
-use meshproof_contract::{Exit, Verdict, reproduce};
-use std::{fmt::Write, path::Path};
+mod sheet;
 
-/// Findings told of one trial; the reports have all.
+use crate::{palette::Palette, terminal::printable};
+use meshproof_contract::{
+    Exit, RunState, TrialName, Verdict, again,
+    run_state::{Counts, FinishedTrial, TrialState},
+    text::{counted, duration},
+};
+use sheet::Sheet;
+use std::path::Path;
+
+/// Findings shown of one trial; the reports have all.
 const FINDINGS: usize = 8;
-/// Red trials told in full; of the rest the names are.
+/// Red trials shown in full; of the rest the names are.
 const IN_FULL: usize = 12;
 /// Commands suggested for one trial.
 const COMMANDS: usize = 3;
-/// Names told for one reason.
-const NAMES: usize = 6;
 
-/// How much is told.
+/// How much is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// Everything that people need.
@@ -28,86 +28,78 @@ pub(crate) enum Detail {
 }
 
 /// The result; ends with a newline.
-pub(crate) fn result(view: &View, reports: Option<&Path>, detail: Detail, palette: Palette) -> String {
-    let mut out = Sheet {
-        text: String::new(),
-        palette,
-    };
+pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, palette: Palette) -> String {
+    let mut out = Sheet::new(palette);
     if detail == Detail::Full {
-        if let Some(line) = claims_line(&view.live_claims) {
-            out.line(format_args!("{}", palette.unsure(line)));
-        }
-        for fault in &view.faults {
-            out.line(format_args!(
-                "{}",
-                palette.unsure(format!("fault injected on purpose: {fault}"))
-            ));
-        }
-        for warning in &view.warnings {
-            out.line(format_args!("{} {}", palette.unsure("warning:"), tame(warning)));
-        }
-        suites(&mut out, view);
+        head(&mut out, run);
+        suites(&mut out, run);
     }
-    let red = red(view);
+    let red = red(run);
     for group in red.iter().take(IN_FULL) {
         match group.as_slice() {
-            [one] => red_trial(&mut out, view, one),
-            many => unsure_trials(&mut out, view, many),
+            [one] => red_trial(&mut out, run, one),
+            many => same_reason(&mut out, run, many),
         }
     }
     if red.len() > IN_FULL {
-        let rest: Vec<&&Trial> = red[IN_FULL..].iter().flatten().collect();
+        let rest: Vec<&&TrialState> = red[IN_FULL..].iter().flatten().collect();
         out.gap();
-        out.line(format_args!(
-            "and {} more that are red, told in full in the reports:",
-            rest.len()
-        ));
+        out.line(format_args!("and {} more red checks, see the reports:", rest.len()));
         rest.iter()
-            .for_each(|trial| out.line(format_args!("  {}", tame(trial.name.as_str()))));
+            .for_each(|trial| out.line(format_args!("  {}", printable(trial.planned.trial.as_str()))));
     }
-    shortfalls(&mut out, view);
+    shortfalls(&mut out, run);
     if detail == Detail::Full {
-        skipped(&mut out, view);
+        skipped(&mut out, run);
         if let Some(path) = reports {
             out.gap();
-            out.line(format_args!(
-                "{}  {}",
-                palette.faint("reports"),
-                path.join("report.html").display()
-            ));
+            let path = path.join("report.html");
+            out.line(format_args!("{}  {}", palette.faint("reports"), path.display()));
         }
     }
-    verdict(&mut out, view);
-    out.text
+    verdict(&mut out, run);
+    out.finish()
 }
 
-fn suites(out: &mut Sheet, view: &View) {
-    let mut rows: Vec<(&str, Counts, f64)> = Vec::new();
-    for trial in &view.trials {
-        let at = rows
-            .iter()
-            .position(|(name, ..)| *name == trial.suite)
-            .unwrap_or_else(|| {
-                rows.push((&trial.suite, Counts::default(), 0.0));
-                rows.len() - 1
-            });
-        rows[at].1.add(trial);
-        rows[at].2 += trial.finished().map_or(0.0, |finished| finished.seconds);
+fn head(out: &mut Sheet, run: &RunState) {
+    let palette = out.palette;
+    if let Some(notice) = run.facts.as_ref().and_then(|facts| facts.live_claims_notice()) {
+        out.line(format_args!("{}", palette.unsure(notice)));
+    }
+    for fault in run.active_faults() {
+        let notice = format!("fault injected on purpose: {fault}");
+        out.line(format_args!("{}", palette.unsure(notice)));
+    }
+    for warning in &run.warnings {
+        out.line(format_args!("{} {}", palette.unsure("warning:"), printable(warning)));
+    }
+}
+
+fn suites(out: &mut Sheet, run: &RunState) {
+    let mut rows: Vec<(&str, Vec<&TrialState>)> = Vec::new();
+    for trial in &run.trials {
+        let suite = trial.planned.check.suite();
+        match rows.iter_mut().find(|(name, _)| *name == suite) {
+            Some((_, trials)) => trials.push(trial),
+            None => rows.push((suite, vec![trial])),
+        }
     }
     if rows.is_empty() {
         return;
     }
     let palette = out.palette;
-    let width = rows
-        .iter()
-        .map(|(name, ..)| name.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(5);
+    let longest = rows.iter().map(|(name, _)| name.chars().count()).max();
+    let width = longest.unwrap_or(0).max(5);
     out.gap();
     let head = format!("{:<width$}  passed  failed  inconclusive  skipped        time", "suite");
     out.line(format_args!("{}", palette.faint(head)));
-    for (name, counts, seconds) in rows {
+    for (name, trials) in rows {
+        let counts = Counts::of(trials.iter().filter_map(|trial| trial.verdict()));
+        let unfinished = trials.len() - counts.total();
+        let micros: u64 = trials
+            .iter()
+            .filter_map(|trial| Some(trial.finished.as_ref()?.micros))
+            .sum();
         // Padded before painted, since escape codes would count as width.
         let cell = |number: usize, width: usize, paint: fn(Palette, String) -> String| {
             let text = format!("{number:>width$}");
@@ -121,55 +113,49 @@ fn suites(out: &mut Sheet, view: &View) {
             "{name:<width$}  {}  {}  {}  {}  {:>10}",
             cell(counts.passed, 6, Palette::good),
             cell(counts.failed, 6, Palette::bad),
-            cell(counts.inconclusive + counts.unfinished, 12, Palette::unsure),
+            cell(counts.inconclusive + unfinished, 12, Palette::unsure),
             cell(counts.skipped, 7, |_, text| text),
-            duration(seconds),
+            duration(micros as f64 / 1e6),
         ));
     }
 }
 
 /// Failed trials one by one, then inconclusive ones by their reason: one agent that is away is one thing to look at,
 /// however many checks need it.
-fn red(view: &View) -> Vec<Vec<&Trial>> {
+fn red(run: &RunState) -> Vec<Vec<&TrialState>> {
     let mut failed = Vec::new();
-    let mut unsure: Vec<(&str, Vec<&Trial>)> = Vec::new();
-    for trial in &view.trials {
+    let mut inconclusive: Vec<(&str, Vec<&TrialState>)> = Vec::new();
+    for trial in &run.trials {
         match trial.verdict() {
             Some(Verdict::Fail { .. }) => failed.push(vec![trial]),
-            Some(Verdict::Inconclusive { why }) => match unsure.iter_mut().find(|(reason, _)| reason == why) {
+            Some(Verdict::Inconclusive { why }) => match inconclusive.iter_mut().find(|(reason, _)| reason == why) {
                 Some((_, trials)) => trials.push(trial),
-                None => unsure.push((why, vec![trial])),
+                None => inconclusive.push((why, vec![trial])),
             },
             _ => {}
         }
     }
-    failed.extend(unsure.into_iter().map(|(_, trials)| trials));
+    failed.extend(inconclusive.into_iter().map(|(_, trials)| trials));
     failed
 }
 
-fn unsure_trials(out: &mut Sheet, view: &View, trials: &[&Trial]) {
+fn same_reason(out: &mut Sheet, run: &RunState, trials: &[&TrialState]) {
     let Some(first) = trials.first() else { return };
     let Some(Verdict::Inconclusive { why }) = first.verdict() else {
         return;
     };
     let word = out.palette.unsure("INCONCLUSIVE");
-    let number = out.palette.strong(format!("{} checks", trials.len()));
+    let number = out.palette.strong(counted(trials.len(), "check"));
     out.gap();
-    out.line(format_args!("{word}  {number}: {}", tame(why)));
-    let names: Vec<&str> = trials.iter().map(|trial| trial.name.as_str()).collect();
+    out.line(format_args!("{word}  {number}: {}", printable(why)));
+    let names: Vec<&str> = trials.iter().map(|trial| trial.planned.trial.as_str()).collect();
     out.names(&names);
-    out.field("again", &reproduce(&view.command, &first.name));
+    out.field("again", &again_line(run, &first.planned.trial));
 }
 
-fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
-    let Some(Finished {
-        verdict,
-        seconds,
-        commands,
-    }) = trial.finished()
-    else {
-        return;
-    };
+fn red_trial(out: &mut Sheet, run: &RunState, trial: &TrialState) {
+    let Some(finished) = &trial.finished else { return };
+    let FinishedTrial { verdict, micros, .. } = finished;
     let palette = out.palette;
     let word = match verdict {
         Verdict::Fail { .. } => palette.bad("FAILED"),
@@ -178,74 +164,80 @@ fn red_trial(out: &mut Sheet, view: &View, trial: &Trial) {
     out.gap();
     out.line(format_args!(
         "{word}  {}  {}",
-        palette.strong(tame(trial.name.as_str())),
-        palette.faint(duration(*seconds))
+        palette.strong(printable(trial.planned.trial.as_str())),
+        palette.faint(duration(*micros as f64 / 1e6))
     ));
-    out.line(format_args!("  {}", tame(&trial.title)));
+    out.line(format_args!("  {}", printable(&trial.planned.title)));
     match verdict {
         Verdict::Fail { findings } => {
             let shown = &findings[..findings.len().min(FINDINGS)];
-            // What differs in its subject only is told once.
+            // Findings that differ in their subject only are shown as one.
             for same in shown.chunk_by(|a, b| (&a.expected, &a.observed) == (&b.expected, &b.observed)) {
                 for finding in same {
-                    out.line(format_args!("  {}", palette.strong(tame(&finding.subject))));
+                    out.line(format_args!("  {}", palette.strong(printable(&finding.subject))));
                 }
                 out.field("  expected", &same[0].expected);
                 out.field("  observed", &same[0].observed);
             }
             if findings.len() > FINDINGS {
-                out.line(format_args!("  and {} more deviations", findings.len() - FINDINGS));
+                out.line(format_args!("  and {} more findings", findings.len() - FINDINGS));
             }
         }
         Verdict::Inconclusive { why } | Verdict::Skipped { why } => out.field("why", why),
         Verdict::Pass { .. } => {}
     }
-    if !trial.when_red.is_empty() {
-        out.field("next", &trial.when_red);
+    if !trial.planned.when_red.is_empty() {
+        out.field("next", &trial.planned.when_red);
     }
-    commands
-        .iter()
-        .take(COMMANDS)
-        .for_each(|command| out.field("look", command));
-    out.field("again", &reproduce(&view.command, &trial.name));
+    let commands = finished.commands().take(COMMANDS);
+    commands.for_each(|command| out.field("look", command));
+    out.field("again", &again_line(run, &trial.planned.trial));
+}
+
+/// The command line that runs that trial again.
+fn again_line(run: &RunState, trial: &TrialName) -> String {
+    again(run.run.as_ref().map_or(&[], |run| &run.again), trial)
 }
 
 /// What had to run and did not, by what required it.
-fn shortfalls(out: &mut Sheet, view: &View) {
-    for same in view.shortfalls.chunk_by(|a, b| a.required == b.required) {
+fn shortfalls(out: &mut Sheet, run: &RunState) {
+    for same in run.shortfalls.chunk_by(|a, b| a.required == b.required) {
         let word = out.palette.unsure("REQUIRED AND NOT RUN");
         out.gap();
-        let required = out.palette.strong(tame(&same[0].required));
+        let required = out.palette.strong(printable(&same[0].required));
         out.line(format_args!("{word}  {required}"));
         same.iter()
-            .for_each(|shortfall| out.line(format_args!("  {}", tame(&shortfall.why))));
+            .for_each(|shortfall| out.line(format_args!("  {}", printable(&shortfall.why))));
     }
 }
 
-fn skipped(out: &mut Sheet, view: &View) {
+fn skipped(out: &mut Sheet, run: &RunState) {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-    for trial in &view.trials {
+    for trial in &run.trials {
         let Some(Verdict::Skipped { why }) = trial.verdict() else {
             continue;
         };
+        let name = trial.planned.trial.as_str();
         match groups.iter_mut().find(|(reason, _)| reason == why) {
-            Some((_, names)) => names.push(trial.name.as_str()),
-            None => groups.push((why, vec![trial.name.as_str()])),
+            Some((_, names)) => names.push(name),
+            None => groups.push((why, vec![name])),
         }
     }
     if !groups.is_empty() {
         out.gap();
     }
     for (why, names) in groups {
-        out.line(format_args!("skipped {}: {}", names.len(), tame(why)));
+        out.line(format_args!("skipped {}: {}", names.len(), printable(why)));
         out.names(&names);
     }
 }
 
-fn verdict(out: &mut Sheet, view: &View) {
+fn verdict(out: &mut Sheet, run: &RunState) {
     let palette = out.palette;
-    let counts = view.counts();
-    let code = view.exit_code.unwrap_or(Exit::CouldNotTell.code());
+    let counts = run.counts();
+    let aborted = run.aborted.as_ref();
+    let code = run.exit_code.or(aborted.map(|(_, code)| *code));
+    let code = code.unwrap_or(Exit::CouldNotTell.code());
     let exit = Exit::from_code(code);
     let word = exit.map_or("ended", Exit::word).to_uppercase();
     let word = match exit {
@@ -253,155 +245,33 @@ fn verdict(out: &mut Sheet, view: &View) {
         Some(Exit::Failed | Exit::Usage) => palette.bad(word),
         _ => palette.unsure(word),
     };
-    let mut parts = Vec::new();
-    for (number, name) in [
+    let parts: Vec<String> = [
         (counts.passed, "passed"),
         (counts.failed, "failed"),
         (counts.inconclusive, "inconclusive"),
         (counts.skipped, "skipped"),
-        (counts.unfinished, "unfinished"),
-    ] {
-        if number > 0 {
-            parts.push(format!("{number} {name}"));
-        }
-    }
+        (run.trials.len() - counts.total(), "unfinished"),
+    ]
+    .iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, name)| format!("{number} {name}"))
+    .collect();
     let tally = if parts.is_empty() {
         "no check ran".to_owned()
     } else {
         parts.join(", ")
     };
-    let seconds = view.last.map_or(0.0, |last| view.elapsed(last));
-    let meaning = match &view.aborted {
-        Some(reason) => tame(reason),
+    let seconds = run.last.map_or(0.0, |last| run.elapsed(last));
+    let meaning = match aborted {
+        Some((reason, _)) => printable(reason),
         None => exit.map_or("", Exit::meaning).to_owned(),
     };
-    if !out.text.is_empty() {
-        out.gap();
-    }
+    out.gap();
     out.line(format_args!(
         "{word}  {tally}, {} (exit code {code}: {meaning})",
         duration(seconds)
     ));
 }
 
-struct Sheet {
-    text: String,
-    palette: Palette,
-}
-
-impl Sheet {
-    fn line(&mut self, text: std::fmt::Arguments<'_>) {
-        writeln!(self.text, "{text}").expect("a String takes everything");
-    }
-    fn gap(&mut self) {
-        if !self.text.is_empty() {
-            self.text.push('\n');
-        }
-    }
-    /// The first names, and how many more.
-    fn names(&mut self, names: &[&str]) {
-        let more = match names.len().saturating_sub(NAMES) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let text = names.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ") + &more;
-        self.line(format_args!("  {}", self.palette.faint(tame(&text))));
-    }
-    fn field(&mut self, name: &str, value: &str) {
-        let name = self.palette.faint(format!("{name:<10}"));
-        self.line(format_args!("  {name}  {}", tame(value)));
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        fixture::{mixed, view_after},
-        view::Stage,
-    };
-    use meshproof_contract::{Event, EventRecord, Finding};
-
-    fn full(view: &View) -> String {
-        result(
-            view,
-            Some(Path::new("reports/20261121-093000-k3v9")),
-            Detail::Full,
-            Palette::Plain,
-        )
-    }
-
-    #[test]
-    fn of_a_mixed_run() {
-        insta::assert_snapshot!(full(&view_after(usize::MAX)));
-    }
-
-    #[test]
-    fn of_a_mixed_run_quietly() {
-        insta::assert_snapshot!(result(&view_after(usize::MAX), None, Detail::Red, Palette::Plain));
-    }
-
-    #[test]
-    fn of_a_run_that_never_began() {
-        let mut view = view_after(3);
-        let event = Event::Aborted {
-            reason: "context 'apps-admin' is not in the kubeconfig".into(),
-            exit_code: 2,
-        };
-        view.handle(&EventRecord {
-            at: mixed()[2].at,
-            event,
-        });
-        insta::assert_snapshot!(full(&view), @"
-        warning: infra: Secret kube-system/cilium-clustermesh may not be read; which remote clusters are configured is unknown
-
-        reports  reports/20261121-093000-k3v9/report.html
-
-        NOT STARTED  no check ran, 0.21 s (exit code 2: context 'apps-admin' is not in the kubeconfig)
-        ");
-    }
-
-    #[test]
-    fn one_reason_for_many_checks_is_told_once() {
-        let mut view = view_after(usize::MAX);
-        for trial in &mut view.trials {
-            trial.stage = Stage::Finished(Finished {
-                verdict: Verdict::inconclusive("agent `server` on infra-1 does not run"),
-                seconds: 0.1,
-                commands: Vec::new(),
-            });
-        }
-        view.command.truncate(2);
-        view.exit_code = Some(3);
-        insta::assert_snapshot!(result(&view, None, Detail::Red, Palette::Plain), @r"
-        INCONCLUSIVE  26 checks: agent `server` on infra-1 does not run
-          connectivity::http[infra], connectivity::http[apps], connectivity::http[infra->apps], connectivity::http[apps->infra], connectivity::udp[infra], connectivity::udp[apps] and 20 more
-          again       meshproof run --exact 'connectivity::http[infra]'
-
-        INCONCLUSIVE  26 inconclusive, 8.4 s (exit code 3: it could not be told whether every claim holds)
-        ");
-    }
-
-    #[test]
-    fn many_deviations_stay_readable() {
-        let mut view = view_after(usize::MAX);
-        let finding = Finding {
-            subject: "a -> b".into(),
-            expected: "x".into(),
-            observed: "y\u{1b}[2J".into(),
-        };
-        for trial in &mut view.trials {
-            trial.stage = Stage::Finished(Finished {
-                verdict: Verdict::Fail {
-                    findings: vec![finding.clone(); 200],
-                },
-                seconds: 1.0,
-                commands: vec!["kubectl".into(); 50],
-            });
-        }
-        let text = full(&view);
-        assert!(text.lines().count() < 500, "{} lines", text.lines().count());
-        assert!(text.contains("and 192 more deviations") && text.contains("and 14 more that are red"));
-        assert!(!text.contains('\u{1b}'), "what was observed cannot steer the terminal");
-    }
-}
+mod tests;

@@ -1,13 +1,7 @@
-//! Figures hidden in evidence and measurements: which pairs were seen to work, how long they took, and the rest in
-//! numbers.
+//! Figures of the report: which pairs of nodes reach each other, how long that took, and the other measurements.
 
+pub(crate) mod axis;
 pub(crate) mod distribution;
 pub(crate) mod matrix;
+pub(crate) mod scale;
 pub(crate) mod statistics;
-
-/// `a -> b` taken apart.
-pub(crate) fn pair(subject: &str) -> Option<(&str, &str)> {
-    subject
-        .split_once(" -> ")
-        .filter(|(from, to)| !from.is_empty() && !to.is_empty() && !to.contains(" -> "))
-}

@@ -27,8 +27,8 @@ pub enum FolderError {
         /// Why.
         source: io::Error,
     },
-    /// It is no folder of a run.
-    #[error("{} is no folder of a run: it has no events.ndjson", path.display())]
+    /// It is not the folder of a run.
+    #[error("{} is not the folder of a run: events.ndjson is missing", path.display())]
     NoRun {
         /// As given.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum FolderError {
         source: io::Error,
     },
     /// `latest` cannot be replaced.
-    #[error("failed to point {} to this run: {source}; remove it if it is not meshproof's", path.display())]
+    #[error("failed to point {} to this run: {source}; remove it unless meshproof made it", path.display())]
     Latest {
         /// The link.
         path: PathBuf,
@@ -53,9 +53,9 @@ pub enum FolderError {
 
 fn creating_next(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => "a run of that id, or another file, is there already",
-        io::ErrorKind::StorageFull => "free some space, or choose another folder with --report-dir",
-        _ => "choose a folder that you may write to with --report-dir",
+        io::ErrorKind::AlreadyExists => "a run of that id or another file is already there",
+        io::ErrorKind::StorageFull => "free some space or choose another folder with --report-dir",
+        _ => "choose a writable folder with --report-dir",
     }
 }
 
@@ -63,9 +63,9 @@ fn writing_next(error: &io::Error, path: &Path) -> String {
     let folder = path.parent().unwrap_or(path).display();
     match error.kind() {
         io::ErrorKind::StorageFull => {
-            format!("free some space; `meshproof report {folder}` then writes the reports again from the log")
+            format!("free some space, then rebuild the reports with `meshproof report {folder}`")
         }
-        _ => format!("once it can be written, `meshproof report {folder}` writes the reports again from the log"),
+        _ => format!("make it writable, then rebuild the reports with `meshproof report {folder}`"),
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
         assert!(twice.contains("run-1") && twice.contains("already"), "{twice}");
         let absent = RunFolder::open(reports.path()).expect_err("no log").to_string();
         assert!(
-            absent.ends_with("is no folder of a run: it has no events.ndjson"),
+            absent.ends_with("is not the folder of a run: events.ndjson is missing"),
             "{absent}"
         );
         for message in [a_file, below_a_file, twice] {

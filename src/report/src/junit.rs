@@ -3,7 +3,7 @@
 //! Suites are flat, since readers drop nested ones. A failure's body repeats its message, since GitLab reads only the
 //! body. Attributes keep to Jenkins' schema (`junit-10.xsd`), whose validating reader rejects the whole file for one
 //! that it does not know: so a case has no `timestamp`, `hostname` or `file`; its suite has the first two, and the
-//! case's own start and clusters stand in its `system-out`.
+//! case's own start and clusters are in its `system-out`.
 
 use crate::{
     attachment,
@@ -13,8 +13,7 @@ use meshproof_contract::{Exit, Verdict};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 use std::{collections::BTreeSet, time::Duration};
 
-/// The suite that says whether the run itself came to its end, so that an aborted run without a single trial is not
-/// an empty, green file.
+/// The suite of the run itself: an aborted run without a single trial must not be an empty, green file.
 const RUN_SUITE: &str = "run";
 
 /// The report as JUnit XML.
@@ -36,8 +35,8 @@ pub fn junit(report: &RunReport) -> String {
     // quick-junit counts skipped cases on the root too, where Jenkins' schema knows no such attribute.
     let skipped = format!(" skipped=\"{}\"", report.counts.skipped);
     // It strips most of what XML 1.0 forbids or discourages, not all of it.
-    let welcome = |c: &char| (!c.is_control() || "\n\t".contains(*c)) && !('\u{fffe}'..='\u{ffff}').contains(c);
-    text.replacen(&skipped, "", 1).chars().filter(welcome).collect()
+    let allowed = |c: &char| (!c.is_control() || "\n\t".contains(*c)) && !('\u{fffe}'..='\u{ffff}').contains(c);
+    text.replacen(&skipped, "", 1).chars().filter(allowed).collect()
 }
 
 fn suite_element(report: &RunReport, name: &str, seconds: f64) -> TestSuite {
@@ -110,7 +109,7 @@ fn case(report: &RunReport, trial: &TrialReport) -> TestCase {
         Verdict::Fail { .. } => red(NonSuccessKind::Failure, "fail", trial),
         Verdict::Inconclusive { .. } => red(NonSuccessKind::Error, "inconclusive", trial),
     };
-    let mut case = TestCase::new(trial.short_name(), status);
+    let mut case = TestCase::new(trial.trial.short(), status);
     case.set_classname(format!("meshproof.{}", trial.check.suite()));
     case.set_time(duration(trial.seconds));
     case.set_system_out(system_out(report, trial));
@@ -118,7 +117,7 @@ fn case(report: &RunReport, trial: &TrialReport) -> TestCase {
 }
 
 fn red(kind: NonSuccessKind, ty: &str, trial: &TrialReport) -> TestCaseStatus {
-    let message = one_line(&format!("{}: {}", trial.title, trial.headline()));
+    let message = one_line(&format!("{}: {}", trial.title, trial.verdict.headline()));
     let mut status = TestCaseStatus::non_success(kind);
     status
         .set_message(message.as_str())
@@ -137,15 +136,16 @@ fn body(message: &str, trial: &TrialReport) -> String {
         }
         lines.push(String::new());
     }
-    if !trial.evidence.is_empty() {
+    if trial.observations().next().is_some() {
         lines.push("evidence:".to_owned());
-        lines.extend(trial.evidence.iter().map(|line| format!("  {line}")));
+        lines.extend(trial.observations().map(|evidence| format!("  {evidence}")));
         lines.push(String::new());
     }
     if !trial.when_red.is_empty() {
         lines.push(format!("next: {}", trial.when_red));
     }
-    lines.push(format!("reproduce: {}", trial.reproduce));
+    lines.extend(trial.commands().map(|look| format!("look: {}", look.command)));
+    lines.push(format!("again: {}", trial.again));
     lines.join("\n")
 }
 
@@ -163,14 +163,10 @@ fn system_out(report: &RunReport, trial: &TrialReport) -> String {
         lines.extend(ends.into_iter().filter_map(context));
     }
     if let Verdict::Pass { witnesses } = &trial.verdict {
-        lines.extend(witnesses.iter().map(|witness| format!("seen: {}", witness.what)));
+        lines.extend(witnesses.iter().map(|witness| format!("observed: {}", witness.what)));
     }
-    let figures = trial.measurements.iter().filter(|m| m.subject.is_empty());
-    lines.extend(figures.map(|m| {
-        format!("{}: {} {}", m.name, m.value, m.unit.symbol())
-            .trim_end()
-            .to_owned()
-    }));
+    let figures = trial.measurements.iter().filter(|m| m.subject.is_check());
+    lines.extend(figures.map(|m| format!("{}: {}", m.name, m.figure())));
     if let Some(path) = attachment::path_of(trial) {
         lines.push(format!("[[ATTACHMENT|{path}]]"));
     }
@@ -183,10 +179,12 @@ fn run_case(report: &RunReport) -> TestCase {
     let status = if matches!(report.ending, Ending::Complete) && enough {
         TestCaseStatus::success()
     } else {
-        let message = match report.shortfalls.is_empty() || report.exit() == Some(Exit::TooLittle) {
-            true => one_line(&report.meaning()),
+        let meaning = one_line(&report.meaning());
+        let message = if report.shortfalls.is_empty() || report.exit() == Some(Exit::TooLittle) {
+            meaning
+        } else {
             // Another exit code may be worse, and mean something else.
-            false => format!("{}: {}", Exit::TooLittle.meaning(), one_line(&report.meaning())),
+            format!("{}: {meaning}", Exit::TooLittle.meaning())
         };
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         let missed = report.shortfalls.iter();
@@ -200,7 +198,7 @@ fn run_case(report: &RunReport) -> TestCase {
             .set_description(description);
         status
     };
-    let mut case = TestCase::new("came_to_its_end_and_observed_something", status);
+    let mut case = TestCase::new("run_completed", status);
     case.set_classname(format!("meshproof.{RUN_SUITE}"));
     case.set_time(duration(report.seconds));
     case

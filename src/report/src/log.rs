@@ -1,6 +1,7 @@
 //! `events.ndjson`: one event a line, the source of truth of a run.
 
-use meshproof_contract::{Event, EventRecord, event::LOG_VERSION};
+use meshproof_contract::{EventRecord, event::LOG_VERSION};
+use serde::Deserialize;
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -17,8 +18,8 @@ pub enum LogError {
         /// Why.
         source: io::Error,
     },
-    /// A line that is no event.
-    #[error("failed to read {}: line {line} is no event: {source}", path.display())]
+    /// A line that is not an event.
+    #[error("failed to read {}: line {line} is not an event: {source}", path.display())]
     Malformed {
         /// The log.
         path: PathBuf,
@@ -27,12 +28,13 @@ pub enum LogError {
         /// Why.
         source: serde_json::Error,
     },
-    /// Written by a newer meshproof.
+    /// A log of another version, which this meshproof would misread.
     #[error(
-        "failed to read {}: it is a log of version {theirs}, this meshproof reads up to {LOG_VERSION}; use the meshproof that wrote it, or a newer one",
+        "{} is of log version {theirs}; this meshproof reads version {LOG_VERSION}: \
+         rebuild the reports with the meshproof that wrote it",
         path.display()
     )]
-    Newer {
+    Version {
         /// The log.
         path: PathBuf,
         /// Its version.
@@ -45,7 +47,7 @@ pub enum LogError {
 /// A last line without its end is what a killed run leaves, and is left out.
 ///
 /// # Errors
-/// The file cannot be read, another line is malformed, or the log is of a newer version.
+/// The file cannot be read, another line is malformed, or the log is of another version.
 pub fn read_log(path: &Path) -> Result<Vec<EventRecord>, LogError> {
     let path = if path.is_dir() {
         path.join("events.ndjson")
@@ -56,25 +58,26 @@ pub fn read_log(path: &Path) -> Result<Vec<EventRecord>, LogError> {
         path: path.clone(),
         source,
     })?;
-    let events = parse(&bytes).map_err(|(line, source)| LogError::Malformed {
-        path: path.clone(),
-        line,
-        source,
-    })?;
-    match events.iter().find_map(version) {
-        Some(theirs) if theirs > LOG_VERSION => Err(LogError::Newer { path, theirs }),
-        _ => Ok(events),
+    match version(&bytes) {
+        Some(theirs) if theirs != LOG_VERSION => Err(LogError::Version { path, theirs }),
+        _ => parse(&bytes).map_err(|(line, source)| LogError::Malformed { path, line, source }),
     }
 }
 
-fn version(record: &EventRecord) -> Option<u32> {
-    match record.event {
-        Event::RunStarted { log_version, .. } => Some(log_version),
-        _ => None,
+/// The version in the first event, read before anything else: events of another version may not even parse. None when
+/// the log lacks that event.
+fn version(bytes: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct FirstEvent {
+        log_version: Option<u32>,
     }
+    let first = bytes
+        .split(|byte| *byte == b'\n')
+        .find(|line| !line.trim_ascii().is_empty())?;
+    serde_json::from_slice::<FirstEvent>(first).ok()?.log_version
 }
 
-/// The events of a log's bytes, or the line that is none.
+/// The events of a log's bytes, or the line that is not one.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<EventRecord>, (usize, serde_json::Error)> {
     let mut events = Vec::new();
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
@@ -130,18 +133,29 @@ mod tests {
         let (folder, path) = log(b"{\"at\":\"2026-11-21T09:30:00Z\",\"event\":\"waiting\",\"what\":\"x\"}\n\n{oops}\n");
         let error = read_log(folder.path()).expect_err("malformed").to_string();
         assert!(
-            error.starts_with(&format!("failed to read {}: line 3 is no event", path.display())),
+            error.starts_with(&format!("failed to read {}: line 3 is not an event", path.display())),
             "{error}"
         );
     }
 
     #[test]
-    fn a_newer_log_is_refused_with_what_to_do() {
-        let (folder, _) = log(
-            b"{\"at\":\"2026-11-21T09:30:00Z\",\"event\":\"run_started\",\"log_version\":9,\"run\":\"r\",\"version\":\"9\",\"command\":[]}\n",
-        );
-        let error = read_log(folder.path()).expect_err("newer").to_string();
-        assert!(error.contains("version 9") && error.contains("newer one"), "{error}");
+    fn a_log_of_another_version_is_refused_with_what_to_do() {
+        for theirs in [1, 9] {
+            let (folder, path) = log(format!(
+                "{{\"at\":\"2026-11-21T09:30:00Z\",\"event\":\"run_started\",\"log_version\":{theirs},\
+                 \"run\":\"r\",\"version\":\"9\",\"command\":[]}}\n{{\"event\":\"of another time\"}}\n"
+            )
+            .as_bytes());
+            let error = read_log(folder.path()).expect_err("another version").to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "{} is of log version {theirs}; this meshproof reads version 2: \
+                     rebuild the reports with the meshproof that wrote it",
+                    path.display()
+                )
+            );
+        }
     }
 
     #[test]

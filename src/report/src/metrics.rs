@@ -2,28 +2,25 @@
 //! gateway.
 
 use crate::model::{RunReport, TrialReport};
-use meshproof_contract::{Unit, Verdict};
+use meshproof_contract::{Distribution, Unit, Verdict};
 use std::{collections::BTreeMap, fmt::Write};
 
 /// The report as metrics.
 pub fn metrics(report: &RunReport) -> String {
     let mut out = Exposition::default();
-    out.family("meshproof_run_info", "Which run this is; always 1.");
+    out.family("meshproof_run_info", "The run; the value is always 1.");
     let run = [
-        ("run", report.run.as_str()),
-        ("version", report.version.as_str()),
-        ("verdict", report.verdict.as_str()),
+        ("run", report.run.to_string()),
+        ("version", report.version.clone()),
+        ("verdict", report.verdict.clone()),
     ];
     out.sample("meshproof_run_info", &run, 1.0);
-    out.family(
-        "meshproof_run_exit_code",
-        "Exit code of the run: 0 is green, and nothing else is.",
-    );
+    out.family("meshproof_run_exit_code", "Exit code of the run; only 0 means success.");
     out.sample("meshproof_run_exit_code", &[], f64::from(report.exit_code));
     if let Some(started) = report.started {
         out.family(
             "meshproof_run_start_timestamp_seconds",
-            "When the run started, in seconds since 1970.",
+            "Start of the run as a Unix timestamp.",
         );
         out.sample(
             "meshproof_run_start_timestamp_seconds",
@@ -31,10 +28,13 @@ pub fn metrics(report: &RunReport) -> String {
             started.as_millisecond() as f64 / 1e3,
         );
     }
-    out.family("meshproof_run_duration_seconds", "From the first to the last event.");
+    out.family(
+        "meshproof_run_duration_seconds",
+        "Time from the first to the last event of the run.",
+    );
     out.sample("meshproof_run_duration_seconds", &[], report.seconds);
 
-    out.family("meshproof_trials", "Trials by suite and verdict.");
+    out.family("meshproof_trials", "Number of trials by suite and verdict.");
     for suite in &report.suites {
         let c = suite.counts;
         for (verdict, number) in [
@@ -45,14 +45,14 @@ pub fn metrics(report: &RunReport) -> String {
         ] {
             out.sample(
                 "meshproof_trials",
-                &[("suite", &suite.name), ("verdict", verdict)],
+                &[("suite", suite.name.clone()), ("verdict", verdict.to_owned())],
                 number as f64,
             );
         }
     }
     out.family(
         "meshproof_trial_verdict",
-        "Verdict of a trial: 1 pass, 0 fail, NaN inconclusive; skipped ones are absent.",
+        "Verdict of a trial: 1 pass, 0 fail, NaN inconclusive; skipped trials are absent.",
     );
     for trial in report.trials() {
         let value = match trial.verdict {
@@ -63,7 +63,7 @@ pub fn metrics(report: &RunReport) -> String {
         };
         out.sample("meshproof_trial_verdict", &labels(trial), value);
     }
-    out.family("meshproof_trial_duration_seconds", "How long a trial took.");
+    out.family("meshproof_trial_duration_seconds", "Duration of a trial.");
     for trial in report
         .trials()
         .filter(|trial| !matches!(trial.verdict, Verdict::Skipped { .. }))
@@ -74,37 +74,91 @@ pub fn metrics(report: &RunReport) -> String {
     out.0
 }
 
-/// Labels and value.
-type Sample<'a> = (Vec<(&'a str, &'a str)>, f64);
+type Labels = Vec<(&'static str, String)>;
 
-/// One family for each kind of figure, in base units as Prometheus wants them.
+/// One family for each name, in base units as Prometheus wants them.
 fn measurements(report: &RunReport, out: &mut Exposition) {
-    let mut families: BTreeMap<String, Vec<Sample<'_>>> = BTreeMap::new();
+    let mut families = Families::default();
     for trial in report.trials() {
         for m in &trial.measurements {
-            let (suffix, scale) = base_unit(m.unit);
             let mut labels = labels(trial);
-            labels.push(("subject", &m.subject));
-            let samples = families.entry(metric_name(&m.name, suffix)).or_default();
-            // Two samples of the same labels would make the whole file unreadable.
-            if !samples.iter().any(|(others, _)| *others == labels) {
-                samples.push((labels, m.value * scale));
+            labels.push(("subject", m.subject.to_string()));
+            let (suffix, scale) = base_unit(m.unit);
+            let Some(latencies) = &m.distribution else {
+                families.add(
+                    metric_name(&m.name, suffix),
+                    "Measured by a check.",
+                    labels,
+                    m.value * scale,
+                );
+                continue;
+            };
+            families.add(
+                metric_name(&m.name, "_samples"),
+                "Number of samples behind the quantiles.",
+                labels.clone(),
+                latencies.count as f64,
+            );
+            for (quantile, micros) in quantiles(latencies) {
+                let mut labels = labels.clone();
+                labels.push(("quantile", quantile.to_owned()));
+                families.add(
+                    metric_name(&m.name, "_seconds"),
+                    "Latency measured by a check, by quantile.",
+                    labels,
+                    micros as f64 * 1e-6,
+                );
             }
         }
     }
-    for (name, samples) in families {
-        out.family(&name, "Measured by a check.");
-        for (labels, value) in samples {
-            out.sample(&name, &labels, value);
+    families.write(out);
+}
+
+/// Quantiles of latencies in microseconds, as Prometheus labels them.
+fn quantiles(latencies: &Distribution) -> [(&'static str, u64); 5] {
+    [
+        ("0", latencies.min),
+        ("0.5", latencies.p50),
+        ("0.9", latencies.p90),
+        ("0.99", latencies.p99),
+        ("1", latencies.max),
+    ]
+}
+
+/// Families by name.
+#[derive(Default)]
+struct Families(BTreeMap<String, Family>);
+
+struct Family {
+    help: &'static str,
+    samples: Vec<(Labels, f64)>,
+}
+
+impl Families {
+    fn add(&mut self, name: String, help: &'static str, labels: Labels, value: f64) {
+        let samples = Vec::new();
+        let Family { samples, .. } = self.0.entry(name).or_insert(Family { help, samples });
+        // Two samples of the same labels would make the whole file unreadable.
+        if !samples.iter().any(|(others, _)| *others == labels) {
+            samples.push((labels, value));
+        }
+    }
+
+    fn write(self, out: &mut Exposition) {
+        for (name, Family { help, samples }) in self.0 {
+            out.family(&name, help);
+            for (labels, value) in samples {
+                out.sample(&name, &labels, value);
+            }
         }
     }
 }
 
-fn labels(trial: &TrialReport) -> Vec<(&str, &str)> {
-    let mut labels = vec![("check", trial.check.as_str())];
+fn labels(trial: &TrialReport) -> Labels {
+    let mut labels = vec![("check", trial.check.to_string())];
     if let Some(instance) = &trial.instance {
-        labels.push(("from", instance.from().as_str()));
-        labels.push(("to", instance.to().as_str()));
+        labels.push(("from", instance.from().to_string()));
+        labels.push(("to", instance.to().to_string()));
     }
     labels
 }
@@ -139,7 +193,7 @@ impl Exposition {
     fn family(&mut self, name: &str, help: &str) {
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge").expect("a String takes everything");
     }
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+    fn sample(&mut self, name: &str, labels: &[(&str, String)], value: f64) {
         let labels: Vec<String> = labels
             .iter()
             .map(|(key, value)| format!("{key}=\"{}\"", escape(value)))
@@ -184,12 +238,16 @@ mod tests {
             assert!(families.contains(name), "sample without its family: {line}");
             assert!(samples.insert(series), "sample twice: {line}");
         }
+        let pair = "from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"";
+        let latency = format!("{{check=\"connectivity::latency\",{pair}");
         for expected in [
-            "meshproof_run_exit_code 1",
-            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1",
-            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0",
-            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN",
-            "meshproof_path_mtu_bytes{check=\"connectivity::path_mtu\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"} 1420",
+            "meshproof_run_exit_code 1".to_owned(),
+            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1".to_owned(),
+            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0".to_owned(),
+            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN".to_owned(),
+            format!("meshproof_round_trip_seconds{latency},quantile=\"0.99\"}} 0.004164"),
+            format!("meshproof_round_trip_samples{latency}}} 1000"),
+            format!("meshproof_path_mtu_bytes{{check=\"connectivity::path_mtu\",{pair}}} 1420"),
         ] {
             assert!(text.lines().any(|line| line == expected), "missing: {expected}\n{text}");
         }

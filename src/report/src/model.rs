@@ -1,15 +1,19 @@
 //! The run report: what `report.json` holds, and all that a renderer may know.
 
+mod of_state;
+
 use jiff::Timestamp;
 use meshproof_contract::{
-    CheckId, ClaimSource, ClusterName, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, TrialName, Verdict,
     event::{Phase, Shortfall},
+    evidence::{Command, Row},
+    run_state::{Counts, InjectedFault},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of `report.json`; raised when a reader of the older one would misread it.
-pub const REPORT_VERSION: u32 = 1;
+pub const REPORT_VERSION: u32 = 2;
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +47,7 @@ pub struct RunReport {
     /// What no check says, but people should know.
     pub warnings: Vec<String>,
     /// Faults that were injected on purpose, in order.
-    pub faults: Vec<FaultReport>,
+    pub faults: Vec<InjectedFault>,
     /// How long each phase took.
     pub phases: Vec<PhaseReport>,
     /// The suites in the order of the plan.
@@ -65,57 +69,6 @@ pub enum Ending {
     },
     /// The log ends in the middle: the process was killed or crashed.
     Cut,
-}
-
-/// Trials by verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs)]
-pub struct Counts {
-    pub passed: usize,
-    pub failed: usize,
-    pub inconclusive: usize,
-    pub skipped: usize,
-}
-
-impl Counts {
-    /// Counts trials.
-    pub fn of<'a>(trials: impl IntoIterator<Item = &'a TrialReport>) -> Self {
-        let mut counts = Self::default();
-        for trial in trials {
-            match trial.verdict {
-                Verdict::Pass { .. } => counts.passed += 1,
-                Verdict::Fail { .. } => counts.failed += 1,
-                Verdict::Inconclusive { .. } => counts.inconclusive += 1,
-                Verdict::Skipped { .. } => counts.skipped += 1,
-            }
-        }
-        counts
-    }
-    /// All trials.
-    pub fn total(&self) -> usize {
-        self.passed + self.failed + self.inconclusive + self.skipped
-    }
-    /// What these counts alone mean for the exit code.
-    pub fn exit(&self) -> Exit {
-        if self.failed > 0 {
-            Exit::Failed
-        } else if self.inconclusive > 0 {
-            Exit::CouldNotTell
-        } else if self.passed == 0 {
-            Exit::TooLittle
-        } else {
-            Exit::Passed
-        }
-    }
-}
-
-/// A fault that was injected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FaultReport {
-    /// Which.
-    pub fault: FaultName,
-    /// Whether it was healed before the run ended.
-    pub healed: bool,
 }
 
 /// A phase that a run went through.
@@ -155,8 +108,8 @@ pub struct TrialReport {
     pub when_red: String,
     /// The positive control.
     pub control: String,
-    /// The command that runs it alone.
-    pub reproduce: String,
+    /// The command that runs it again, alone.
+    pub again: String,
     /// When it started; none when it never did.
     #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
@@ -167,36 +120,30 @@ pub struct TrialReport {
     pub verdict: Verdict,
     /// Its figures.
     pub measurements: Vec<Measurement>,
-    /// Its evidence, line by line.
-    pub evidence: Vec<String>,
+    /// What it saw: rows of matrices, packets, commands to run next, notes.
+    pub evidence: Vec<Evidence>,
 }
 
 impl TrialReport {
-    /// The name within its suite: `check[infra->apps]`.
-    pub fn short_name(&self) -> &str {
-        self.trial
-            .as_str()
-            .split_once("::")
-            .map_or(self.trial.as_str(), |(_, rest)| rest)
+    /// The rows of matrices in its evidence.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.evidence.iter().filter_map(|evidence| match evidence {
+            Evidence::Row(row) => Some(row),
+            _ => None,
+        })
     }
-    /// One line that says why: the first deviation, the reason, or the first witness.
-    pub fn headline(&self) -> String {
-        match &self.verdict {
-            Verdict::Pass { witnesses } => witnesses.first().map(|w| w.what.clone()).unwrap_or_default(),
-            Verdict::Fail { findings } => match findings.first() {
-                Some(first) if findings.len() > 1 => {
-                    format!(
-                        "{}: {} (and {} more)",
-                        first.subject,
-                        first.observed,
-                        findings.len() - 1
-                    )
-                }
-                Some(first) => format!("{}: {}", first.subject, first.observed),
-                None => "failed without naming a deviation".to_owned(),
-            },
-            Verdict::Inconclusive { why } | Verdict::Skipped { why } => why.clone(),
-        }
+    /// The commands in its evidence.
+    pub fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.evidence.iter().filter_map(|evidence| match evidence {
+            Evidence::Command(command) => Some(command),
+            _ => None,
+        })
+    }
+    /// What it saw: its evidence without the commands.
+    pub fn observations(&self) -> impl Iterator<Item = &Evidence> {
+        self.evidence
+            .iter()
+            .filter(|evidence| !matches!(evidence, Evidence::Command(_)))
     }
 }
 
@@ -231,25 +178,9 @@ impl RunReport {
         }
         groups
     }
-    /// Clusters whose claims were taken from what they show, in order.
-    pub fn live_claims(&self) -> Vec<&ClusterName> {
-        let mut names = Vec::new();
-        for claim in self.facts.iter().flat_map(|facts| &facts.claims) {
-            if matches!(claim.source, ClaimSource::Live { .. }) && !names.contains(&&claim.cluster) {
-                names.push(&claim.cluster);
-            }
-        }
-        names
-    }
-    /// The same as a sentence without a full stop; none when all claims are the operators'.
+    /// Whose claims were not the operators' own, as a sentence without a full stop; none when all were.
     pub fn live_claims_notice(&self) -> Option<String> {
-        let names: Vec<_> = self.live_claims().into_iter().map(ClusterName::as_str).collect();
-        (!names.is_empty()).then(|| {
-            format!(
-                "Claims of {} were taken from the live configuration, not from files of the operators",
-                names.join(" and ")
-            )
-        })
+        self.facts.as_ref()?.live_claims_notice()
     }
     /// The exit code's meaning.
     pub fn exit(&self) -> Option<Exit> {
@@ -258,20 +189,12 @@ impl RunReport {
     /// A sentence on the exit code.
     pub fn meaning(&self) -> String {
         match (&self.ending, self.exit()) {
-            (Ending::Aborted { reason }, _) => format!("the run could not go on: {reason}"),
+            (Ending::Aborted { reason }, _) => format!("the run was aborted: {reason}"),
             (Ending::Cut, _) => {
-                "the run ended without saying so (killed or crashed); what it had seen is here".to_owned()
+                "the event log ends early (the run was killed or crashed); this is what it had observed".to_owned()
             }
             (Ending::Complete, Some(exit)) => exit.meaning().to_owned(),
             (Ending::Complete, None) => format!("exit code {}", self.exit_code),
         }
     }
-}
-
-/// Whether any claim of the facts was taken from what a cluster shows.
-pub(crate) fn has_live_claims(facts: &Facts) -> bool {
-    facts
-        .claims
-        .iter()
-        .any(|claim| matches!(claim.source, ClaimSource::Live { .. }))
 }

@@ -36,13 +36,13 @@ mod tests {
     fn assert_committed(name: &str, schema: &Schema) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../reports").join(name);
         let text = serde_json::to_string_pretty(schema).expect("a schema is JSON") + "\n";
-        if std::env::var_os("MESHPROOF_UPDATE_SCHEMAS").is_some() {
+        if std::env::var_os("MESHPROOF_UPDATE").is_some() {
             std::fs::write(&path, &text).expect("written");
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             committed == text,
-            "reports/{name} is out of date: run the tests with MESHPROOF_UPDATE_SCHEMAS=1"
+            "reports/{name} is out of date: run the tests with MESHPROOF_UPDATE=1"
         );
     }
     fn errors(schema: &Schema, instance: &Value) -> Vec<String> {

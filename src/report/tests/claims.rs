@@ -54,6 +54,7 @@ fn report(shortfalls: Vec<Shortfall>, exit_code: u8) -> RunReport {
             run: "r".into(),
             version: "0.1.0".to_owned(),
             command: vec!["meshproof".to_owned(), "run".to_owned()],
+            again: vec!["meshproof".to_owned(), "run".to_owned(), "--exact".to_owned()],
         },
         Event::FactsFound { facts: Box::new(facts) },
         Event::Planned { trials: vec![planned] },
@@ -81,7 +82,7 @@ fn report(shortfalls: Vec<Shortfall>, exit_code: u8) -> RunReport {
 #[test]
 fn every_format_says_whose_claims_were_taken_from_what_runs() {
     let report = report(Vec::new(), 0);
-    let notice = "Claims of apps were taken from the live configuration";
+    let notice = "laims of apps come from the live configuration";
     for (format, text) in [
         ("markdown", markdown(&report)),
         ("html", html(&report)),

@@ -39,7 +39,7 @@ pub enum ScenarioError {
         problem: Problem,
     },
     /// No built-in scenario has this name.
-    #[error("there is no built-in scenario {name:?}; there are: {}", .known.join(", "))]
+    #[error("unknown built-in scenario {name:?}; known: {}", .known.join(", "))]
     UnknownBuiltin {
         /// The name asked for.
         name: String,
@@ -99,30 +99,33 @@ impl fmt::Display for Problem {
         match self {
             Problem::NotADnsLabel(name) => write!(
                 f,
-                "{name:?} is not a name that Kubernetes takes: use up to 63 of a-z, 0-9 and '-', beginning with a letter and not ending with '-'"
+                "invalid name {name:?}: Kubernetes accepts up to 63 of a-z, 0-9 and '-', starting with a letter and \
+                 not ending with '-'"
             ),
-            Problem::TooLong(name) => write!(f, "{name:?} is longer than the 63 characters that a name may have"),
-            Problem::Duplicate { kind, name } => write!(f, "{kind} {name:?} is there twice"),
+            Problem::TooLong(name) => write!(f, "name {name:?} exceeds 63 characters"),
+            Problem::Duplicate { kind, name } => write!(f, "duplicate {kind} {name:?}"),
             Problem::UnknownWorkload { name, known } => {
-                write!(f, "no workload is named {name:?}; there are: {}", known.join(", "))
+                write!(f, "unknown workload {name:?}; known: {}", known.join(", "))
             }
             Problem::WorkloadElsewhere { workload, cluster } => {
                 write!(
                     f,
-                    "workload {workload:?} is not deployed to cluster {cluster:?}, so the service would be empty there"
+                    "workload {workload:?} is not deployed to cluster {cluster:?}, where the service needs backends"
                 )
             }
-            Problem::NoWorkloads => f.write_str("the scenario has no workloads, so nothing could be observed"),
-            Problem::NoPorts => f.write_str("the service has no ports"),
-            Problem::NoClusters => f.write_str("the list of clusters is empty; write `all` or leave it out for all"),
-            Problem::PortZero => f.write_str("port 0 cannot be served"),
-            Problem::NoReplicas => f.write_str("replicas: 0 would deploy no agent"),
+            Problem::NoWorkloads => f.write_str("the scenario must have at least one workload"),
+            Problem::NoPorts => f.write_str("the service must have at least one port"),
+            Problem::NoClusters => {
+                f.write_str("empty list of clusters: write `all`, or leave the key out, for all clusters")
+            }
+            Problem::PortZero => f.write_str("invalid port 0: expected 1 to 65535"),
+            Problem::NoReplicas => f.write_str("invalid replicas 0: expected at least 1"),
             Problem::SecondHostWorkload(first) => write!(
                 f,
-                "workload {first:?} has the node's network already, and two agents cannot share a node's ports"
+                "workload {first:?} already uses the host network: two agents cannot share a node's ports"
             ),
-            Problem::ReservedLabel(key) => write!(f, "label {key:?} is meshproof's own"),
-            Problem::BadLabel(text) => write!(f, "{text:?} is not a label that Kubernetes takes"),
+            Problem::ReservedLabel(key) => write!(f, "label {key:?} is reserved for meshproof"),
+            Problem::BadLabel(text) => write!(f, "invalid label {text:?}"),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The file format, exactly as written: each name remembers where it stands.
+//! The file format, exactly as written: each name remembers its line and column.
+
+pub use crate::scenario::{Namespace, Placement, Protocol, ServiceType, SessionAffinity};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::{collections::BTreeMap, fmt};
-
-pub use crate::scenario::{Namespace, Placement, Protocol, ServiceType, SessionAffinity};
 
 /// A scenario: what is deployed to observe with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -91,7 +91,8 @@ pub struct PortEntry {
     /// The service's port.
     #[schemars(with = "u16", range(min = 1))]
     pub port: Spanned<u16>,
-    /// The port in the pod: 8080 answers HTTP, 8081 TCP, 8082 UDP. The service's port unless given; for the node's network the agent's offset is added.
+    /// The port in the pod: 8080 answers HTTP, 8081 TCP, 8082 UDP. The service's port unless given; for the node's
+    /// network the agent's offset is added.
     #[serde(default)]
     #[schemars(with = "Option<u16>")]
     pub target: Option<Spanned<u16>>,

@@ -44,7 +44,7 @@ pub enum Namespace {
     /// The one in which nearly everything lives.
     #[default]
     Own,
-    /// A second one, for what tells namespaces apart.
+    /// A second one, for what distinguishes namespaces.
     Peer,
 }
 

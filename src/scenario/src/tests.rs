@@ -56,7 +56,7 @@ fn only_encryption_captures() {
 }
 
 #[test]
-fn an_unknown_built_in_is_told_with_those_that_exist() {
+fn an_unknown_built_in_is_message_with_those_that_exist() {
     let error = builtin("nosuch").expect_err("unknown").to_string();
     assert!(error.contains("connectivity"), "{error}");
 }
@@ -65,7 +65,19 @@ fn an_unknown_built_in_is_told_with_those_that_exist() {
 fn an_own_scenario_may_differ_by_cluster() {
     let scenario = parse(
         "own.yaml",
-        "name: gitlab\nworkloads:\n- name: runner\n  placement: {replicas: 2}\n  labels: {app: gitlab}\n  clusters: [apps]\nservices:\n- name: git\n  workload: runner\n  clusters: [apps]\n  ports: [{name: web, port: 80, target: 8080}]\n",
+        "\
+name: gitlab
+workloads:
+- name: runner
+  placement: {replicas: 2}
+  labels: {app: gitlab}
+  clusters: [apps]
+services:
+- name: git
+  workload: runner
+  clusters: [apps]
+  ports: [{name: web, port: 80, target: 8080}]
+",
     )
     .expect("resolves");
     assert_eq!(scenario.workloads[0].placement, Placement::Replicas(2));
@@ -76,9 +88,17 @@ fn an_own_scenario_may_differ_by_cluster() {
 }
 
 #[test]
-fn a_reference_to_no_workload_is_told_with_line_and_column() {
+fn a_reference_to_no_workload_is_message_with_line_and_column() {
     let (line, column, problem) = invalid(
-        "name: own\nworkloads:\n- {name: client, placement: every-node}\nservices:\n- name: web\n  workload: sever\n  ports: [{name: http, port: 80}]\n",
+        "\
+name: own
+workloads:
+- {name: client, placement: every-node}
+services:
+- name: web
+  workload: sever
+  ports: [{name: http, port: 80}]
+",
     );
     assert_eq!((line, column), (6, 13));
     assert_eq!(
@@ -119,7 +139,9 @@ fn contradictions_are_found() {
     );
     assert_eq!(
         with(
-            "- {name: a, placement: every-node, clusters: [infra]}\nservices:\n- {name: s, workload: a, clusters: [apps], ports: [{name: p, port: 1}]}\n"
+            "- {name: a, placement: every-node, clusters: [infra]}\n\
+             services:\n\
+             - {name: s, workload: a, clusters: [apps], ports: [{name: p, port: 1}]}\n"
         ),
         Problem::WorkloadElsewhere {
             workload: "a".into(),
@@ -130,7 +152,7 @@ fn contradictions_are_found() {
 }
 
 #[test]
-fn malformed_yaml_and_unknown_keys_are_told_in_one_line_with_their_position() {
+fn malformed_yaml_and_unknown_keys_are_message_in_one_line_with_their_position() {
     for (text, line, word) in [
         ("name: own\nworkloads: [\n", 2, ""),
         (
@@ -151,11 +173,11 @@ fn malformed_yaml_and_unknown_keys_are_told_in_one_line_with_their_position() {
     ] {
         match parse("own.yaml", text) {
             Err(error @ ScenarioError::Malformed { line: found, .. }) => {
-                let told = error.to_string();
-                assert_eq!(found, line, "{told}");
-                assert!(told.starts_with(&format!("own.yaml:{line}:")), "{told}");
-                assert!(told.contains(word), "{told}");
-                assert_eq!(told.lines().count(), 1, "{told}");
+                let message = error.to_string();
+                assert_eq!(found, line, "{message}");
+                assert!(message.starts_with(&format!("own.yaml:{line}:")), "{message}");
+                assert!(message.contains(word), "{message}");
+                assert_eq!(message.lines().count(), 1, "{message}");
             }
             other => panic!("expected malformed for {text:?}, got {other:?}"),
         }
@@ -163,7 +185,7 @@ fn malformed_yaml_and_unknown_keys_are_told_in_one_line_with_their_position() {
 }
 
 #[test]
-fn a_missing_file_is_told_by_name() {
+fn a_missing_file_is_message_by_name() {
     let folder = tempfile::tempdir().expect("folder");
     let error = read(&folder.path().join("absent.yaml"))
         .expect_err("absent")

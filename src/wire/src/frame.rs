@@ -10,14 +10,14 @@ pub const MAX_FRAME: usize = 16 << 20;
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The length says more than [`MAX_FRAME`]: not our protocol, or garbage.
-    #[error("a frame of {0} bytes exceeds the limit of {MAX_FRAME}; the other side does not speak this protocol")]
+    /// The length is more than [`MAX_FRAME`]: not our protocol, or garbage.
+    #[error("a frame of {0} bytes exceeds the limit of {MAX_FRAME}: the peer does not speak the agent protocol")]
     TooLarge(usize),
     /// The stream ended inside a frame.
     #[error("the stream ended inside a frame")]
     Truncated,
     /// The bytes are not the expected message.
-    #[error("a frame could not be understood: {0}")]
+    #[error("cannot decode a frame: {0}")]
     Malformed(#[from] serde_json::Error),
     /// The stream failed.
     #[error("the stream failed: {0}")]
@@ -124,7 +124,8 @@ mod tests {
 
         #[test]
         fn a_cut_frame_is_truncated(cut in 1usize..30) {
-            let frame = encode(&Response { id: 1, answer: Answer::Error { reason: "because of a reason".into() } }).expect("encodes");
+            let answer = Answer::Error { reason: "because of a reason".into() };
+            let frame = encode(&Response { id: 1, answer }).expect("encodes");
             let cut = cut.min(frame.len() - 1);
             prop_assert!(matches!(read::<Response>(&frame[..cut]), Err(FrameError::Truncated)));
         }

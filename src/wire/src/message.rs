@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// The protocol's number: raised by every change that an older side would misunderstand.
 pub const PROTOCOL: u32 = 2;
 
-/// The agent's first frame. Its first two fields keep their names and types for ever, so that any two versions can tell that they differ.
+/// The agent's first frame. Its first two fields keep their names and types for ever, so that any two versions notice
+/// that they differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`PROTOCOL`] of the agent.
@@ -32,7 +33,7 @@ pub struct Request {
     pub command: Command,
 }
 
-/// What an agent can be told.
+/// What an agent can be asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
@@ -50,7 +51,8 @@ pub enum Command {
     Ping,
     /// Answer with [`Answer::Clock`]. A few of these, the quickest taken, tie the agent's clock to the harness's.
     Clock,
-    /// Start an open-loop stream; answered with [`Answer::Done`] once it runs. Streams belong to the agent, not to this connection.
+    /// Start an open-loop stream; answered with [`Answer::Done`] once it runs. Streams belong to the agent, not to this
+    /// connection.
     StartStream {
         /// Chosen by the harness; an error if one of that number runs.
         stream: u64,
@@ -62,7 +64,8 @@ pub enum Command {
         /// Which.
         stream: u64,
     },
-    /// Send no more, wait for what is under way (at most one deadline), answer with the last [`Answer::Stream`] and forget it.
+    /// Send no more, wait for what is under way (at most one deadline), answer with the last [`Answer::Stream`] and
+    /// forget it.
     StopStream {
         /// Which.
         stream: u64,

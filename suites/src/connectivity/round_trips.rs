@@ -2,178 +2,149 @@
 
 mod series;
 
-pub use series::series;
-
-use super::ALONE;
-use crate::kit::matrix::{self, Cell, Locality, WorkloadPair, Judged, Path, Paths, Seen, Wording};
+use crate::kit::{
+    matrix::{self, Cell, Judged, Locality, Path, Paths, Wording},
+    needs,
+    path_check::PathProbe,
+    probes,
+};
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Thresholds, Verdict};
-use series::{Judgement, judge, outliers};
+use meshproof_contract::{CheckContext, CheckId, CheckText, Needs, Tally, Thresholds, Verdict};
+use series::{Judgement, SAMPLES, SPACING, outliers};
 use std::time::Duration;
 
-/// Loss and latency over one locality of paths.
-pub struct RoundTrips {
-    locality: Locality,
-}
+/// Loss and latency between pods.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundTrips;
 
-/// On one node.
-pub const SAME_NODE: RoundTrips = RoundTrips { locality: Locality::SameNode };
-/// Between the nodes of a cluster.
-pub const OTHER_NODE: RoundTrips = RoundTrips {
-    locality: Locality::OtherNode,
-};
-/// Between clusters.
-pub const OTHER_CLUSTER: RoundTrips = RoundTrips {
-    locality: Locality::OtherCluster,
-};
-
-/// Round trips a pair.
-const SAMPLES: u32 = 1000;
-/// Spacing of their starts, whatever happened to the ones before (open loop).
-const SPACING: Duration = Duration::from_micros(1500);
 /// Spacing when a path is measured again.
 const SLOW_SPACING: Duration = Duration::from_millis(4);
+const WORDING: Wording = Wording {
+    what: "1,000 round trips a pair",
+    ok: "within the service levels",
+    figure: None,
+};
 
-impl RoundTrips {
-    /// The 99th percentile that the service levels allow.
-    fn limit(&self, promised: &Thresholds) -> Duration {
-        self.locality.by(
-            promised.local_latency,
-            promised.local_latency,
-            promised.cross_cluster_latency,
-        )
-    }
+/// The 99th percentile that the service levels allow.
+fn limit(locality: Locality, promised: &Thresholds) -> Duration {
+    locality.by(
+        promised.local_latency,
+        promised.local_latency,
+        promised.cross_cluster_latency,
+    )
+}
 
-    fn judge(&self, path: &Path, seen: &Seen, limit: Duration) -> Judgement {
-        match seen.as_deref() {
-            Ok([outcome]) => judge(path, outcome, limit),
-            Ok(_) => Judgement::of(Cell::Unknown(
-                "the agent answered something else than it was asked".to_owned(),
-            )),
-            Err(error) => Judgement::of(Cell::Unknown(error.to_string())),
-        }
-    }
+/// What one series on each of these paths shows.
+async fn measure(context: &CheckContext, paths: &[Path], spacing: Duration, limit: Duration) -> Vec<Judgement> {
+    let series = |path: &Path| vec![probes::udp_series(path, SAMPLES, spacing)];
+    let seen = matrix::observe(context.environment.as_ref(), paths, series).await;
+    let judgements = paths.iter().zip(&seen).map(|(path, seen)| match seen.as_deref() {
+        Ok([outcome]) => series::judge(path, outcome, limit),
+        Ok(_) => Judgement::of(Cell::Unknown("unexpected number of outcomes for one series".to_owned())),
+        Err(error) => Judgement::of(Cell::Unknown(error.to_string())),
+    });
+    judgements.collect()
 }
 
 #[async_trait]
-impl Check for RoundTrips {
-    fn id(&self) -> CheckId {
-        CheckId::from(self.locality.by(
-            "connectivity::round_trips_same_node",
-            "connectivity::round_trips_other_node",
-            "connectivity::round_trips_other_cluster",
-        ))
+impl PathProbe for RoundTrips {
+    fn id(&self, locality: Locality) -> CheckId {
+        locality.id("connectivity::round_trips")
     }
 
-    fn text(&self) -> CheckText {
+    fn text(&self, locality: Locality) -> CheckText {
         CheckText {
-            title: self.locality.by(
-                "A thousand round trips on a node: none lost, p99 under 100 ms",
-                "A thousand round trips between nodes: none lost, p99 under 100 ms",
-                "A thousand round trips between the clusters: none lost, p99 under 500 ms",
+            title: locality.by(
+                "1,000 round trips on a node meet the service levels for loss and latency",
+                "1,000 round trips between nodes meet the service levels for loss and latency",
+                "1,000 round trips between the clusters meet the service levels for loss and latency",
             ),
-            proves: "The paths meet the service levels: success of at least 99.9 % and the 99th percentile of the round trip within its limit.",
-            how: "1,000 datagrams of 64 B a pair, 1.5 ms apart whatever happened to the ones before, over all pairs where there are no more than 12, else a set in which every node asks and is asked; no two pairs with a common end at once. \
-                  A round trip is lost when nothing is back after 1 s. Expected loss is 0; more than 5 of 1,000 (0.5 %) is a finding. \
-                  That is a one-sided binomial test: a path that loses 0.1 %, the service level, exceeds it in 6 of 10,000 measurements; one that \
-                  loses 2 % stays below in 1 of 10,000, one that loses 5 % never (2 in 10^16). What is not right is measured once more at half the pace before it counts, unless nothing at all came back. Where there are three pairs or more, one whose quickest round trip takes more than 20 ms and more than ten times the median of the pairs is a finding too: something holds up every packet there. p50, p99, loss and the generator's own lag are recorded per pair.",
-            control: "Every answer carries the server's identity. If the agent fell behind its own schedule by more than 50 ms, loss in bursts is inconclusive (losses that stand singly are the path's), and so is a p99 over the \
-                      limit by no more than that lag, or, beside a quickest packet within it, while tasks of the agent's machine waited for a CPU most of the time: then the machine is busy, not the network slow.",
-            when_red: "Loss: `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg metrics list | grep drop_count` before and after on both nodes, \
-                       `ip -s link` for drops and errors of the devices; one pair only: the link between, all pairs of a node: its device or CPU. \
-                       Latency: `cilium-health status` of both nodes for the underlay's own round trip, then CPU pressure on the nodes named.",
+            proves: "The paths meet the service levels: at least 99.9 % of the round trips succeed, and their 99th percentile \
+                     is within `localLatency` or, between the clusters, `crossClusterLatency` of the thresholds.",
+            how: "1,000 datagrams of 64 B a pair, one every 1.5 ms regardless of the ones before, over all pairs where there are \
+                  at most 12, else over a set of pairs in which every node is source and target; no two pairs share an end at \
+                  once. A round trip without an echo after 1 s is lost. Expected loss is 0; more than 5 of 1,000 (0.5 %) is a \
+                  finding. That is a one-sided binomial test: a path that loses 0.1 %, the service level, exceeds it in 6 of \
+                  10,000 measurements; one that loses 2 % stays below in 1 of 10,000, one that loses 5 % never (2 in 10^16). \
+                  A pair that is not as expected is measured once more at half the pace before it counts, unless nothing at \
+                  all came back. With three pairs or more, a pair whose fastest round trip takes more than 20 ms and more \
+                  than ten times the median of the pairs is a finding too: something delays every packet there. Latencies, \
+                  loss and the agent's own lag are recorded for each pair.",
+            control: "Every answer carries the server's identity. If the agent fell behind its own schedule by more than 50 ms, \
+                      loss in bursts is inconclusive; single losses are the path's. A 99th percentile over the limit is \
+                      inconclusive if that lag explains it, or if the fastest packet was within the limit and tasks of the \
+                      agent's machine waited for a CPU most of the time: then the machine is busy, not the network slow.",
+            when_red: "Loss: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg metrics list \
+                       | grep drop_count` before and after on both nodes, and `ip -s link` for drops and errors of the devices. \
+                       One pair: the link between the two nodes; all pairs of a node: its device or CPU. Latency: \
+                       `cilium-health status` of both nodes shows the underlay's own round trip; then check CPU pressure on \
+                       the nodes named.",
         }
     }
 
-    fn scope(&self) -> Scope {
-        self.locality.scope()
-    }
-    fn needs(&self) -> Needs {
-        ALONE
-    }
-    fn faults(&self) -> &'static [&'static str] {
-        self.locality.by(
+    fn faults(&self, locality: Locality) -> &'static [&'static str] {
+        locality.by(
             &["loss-same-node"],
             &["loss-cluster", "latency-cluster"],
             &["loss-mesh"],
         )
     }
 
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        let facts = context.environment.facts();
-        let paths = match Paths::of(&facts, &context.instance, self.locality, WorkloadPair::PODS) {
-            Ok(paths) => paths,
-            Err(verdict) => return verdict,
-        };
+    fn needs(&self) -> Needs {
+        needs::ALONE
+    }
+
+    async fn run(&self, context: &CheckContext, paths: &Paths) -> Verdict {
+        let limit = limit(paths.locality, &context.environment.facts().thresholds);
         let rounds = paths.rounds();
-        let chosen = rounds.concat();
-        let (environment, limit) = (context.environment.as_ref(), self.limit(&facts.thresholds));
-        let measure = async |paths: &[Path], spacing: Duration| -> Vec<Judgement> {
-            let seen = matrix::observe(environment, paths, |path| vec![series(path, SAMPLES, spacing)]).await;
-            paths
-                .iter()
-                .zip(&seen)
-                .map(|(path, seen)| self.judge(path, seen, limit))
-                .collect()
-        };
         let mut judgements = Vec::new();
         for round in &rounds {
-            judgements.extend(measure(round, SPACING).await);
+            judgements.extend(measure(context, round, SPACING, limit).await);
         }
-        let apart = |judgements: &[Judgement]| outliers(&judgements.iter().map(|j| j.quickest).collect::<Vec<_>>());
+        let pairs = rounds.concat();
+        let apart = |judgements: &[Judgement]| outliers(&judgements.iter().map(Judgement::fastest).collect::<Vec<_>>());
         let outlying = apart(&judgements);
-        let is_doubtful = |at: &usize| judgements[*at].may_be_chance || outlying[*at].is_some();
-        let doubtful: Vec<usize> = (0..chosen.len()).filter(is_doubtful).collect();
+        let doubtful: Vec<usize> = (0..pairs.len())
+            .filter(|at| judgements[*at].may_be_chance || outlying[*at].is_some())
+            .collect();
         if !doubtful.is_empty() {
-            let again: Vec<Path> = doubtful.iter().map(|i| chosen[*i].clone()).collect();
-            let second = measure(&again, SLOW_SPACING).await;
-            for (index, judgement) in doubtful.into_iter().zip(second) {
-                let path = &chosen[index];
-                context.note(format!("{path}: measured again at half the pace"));
-                judgements[index] = judgement;
+            let again: Vec<Path> = doubtful.iter().map(|at| pairs[*at].clone()).collect();
+            let repeated = measure(context, &again, SLOW_SPACING, limit).await;
+            for (at, judgement) in doubtful.into_iter().zip(repeated) {
+                context.note(format!("{}: measured again at half the pace", pairs[at]));
+                judgements[at] = judgement;
             }
         }
         let outlying = apart(&judgements);
-        let judged: Vec<Judged> = chosen
-            .iter()
-            .zip(judgements.into_iter().zip(outlying))
+        let judgements = judgements.into_iter().zip(outlying);
+        let judged: Vec<Judged> = pairs
+            .into_iter()
+            .zip(judgements)
             .map(|(path, (judgement, outlying))| {
-                for (figure, value, unit) in judgement.figures {
-                    context.measure(figure, path.to_string(), value, unit);
-                }
-                Judged {
-                    path: path.clone(),
-                    cell: match (judgement.cell, outlying) {
-                        (Cell::Ok(_), Some(deviation)) => Cell::Mismatch(deviation),
-                        (cell, _) => cell,
-                    },
-                }
+                judgement.record(context, &path);
+                let cell = match (judgement.cell, outlying) {
+                    (Cell::Ok(_), Some(deviation)) => Cell::Mismatch(deviation),
+                    (cell, _) => cell,
+                };
+                Judged { path, cell }
             })
             .collect();
         let mut tally = Tally::new();
-        let wording = Wording {
-            what: "1,000 round trips a pair",
-            right: "within the service levels",
-            figure: None,
-        };
-        matrix::conclude(context, &paths, wording, &judged, &mut tally).await;
+        matrix::conclude(context, paths, WORDING, &judged, &mut tally).await;
         tally.verdict()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::series::ALLOWED_LOSS;
-    use super::*;
-    use crate::testing::{Fake, identity_of, infra, infra_to_apps, timeout};
-    use meshproof_contract::Instance;
+    use super::{series::ALLOWED_LOSS, *};
+    use crate::{
+        kit::path_check::PathCheck,
+        testing::{Ask, Fake, identity_of, instance_of, timeout},
+    };
 
-    fn all() -> [(RoundTrips, Instance); 3] {
-        [
-            (SAME_NODE, infra()),
-            (OTHER_NODE, infra()),
-            (OTHER_CLUSTER, infra_to_apps()),
-        ]
+    fn limit_of(check: PathCheck<RoundTrips>) -> u64 {
+        limit(check.locality(), &Thresholds::default()).as_micros() as u64
     }
 
     /// Probability of more than [`ALLOWED_LOSS`] losses at that rate.
@@ -196,115 +167,118 @@ mod tests {
 
     #[tokio::test]
     async fn the_promised_service_levels_are_what_counts() {
-        for (check, instance) in all() {
+        for check in PathCheck::all(RoundTrips) {
             let promising = |ms| {
                 Fake::healthy().latency(20_000).mesh_latency(20_000).facts(|facts| {
                     facts.thresholds.local_latency = Duration::from_millis(ms);
                     facts.thresholds.cross_cluster_latency = Duration::from_millis(ms);
                 })
             };
-            promising(45).expect(&check, instance.clone(), "pass").await;
-            promising(15).expect(&check, instance, "fail").await;
+            promising(45).expect(&check, instance_of(&check), "pass").await;
+            promising(15).expect(&check, instance_of(&check), "fail").await;
         }
     }
 
     #[tokio::test]
     async fn no_loss_is_green_and_the_figures_are_kept() {
-        for (check, instance) in all() {
-            let text = Fake::healthy().expect(&check, instance, "pass").await;
-            assert!(text.contains("round_trip_p99") && text.contains("loss"), "{text}");
+        for check in PathCheck::all(RoundTrips) {
+            let text = Fake::healthy().expect(&check, instance_of(&check), "pass").await;
+            assert!(
+                text.contains("measured: round_trip ") && text.contains("p50 "),
+                "{text}"
+            );
+            assert!(text.contains("measured: loss "), "{text}");
         }
     }
 
     #[tokio::test]
     async fn five_percent_are_red_and_five_in_a_thousand_are_not() {
-        for (check, instance) in all() {
+        for check in PathCheck::all(RoundTrips) {
             let fake = Fake::healthy().rule(|p| p.number.is_multiple_of(20).then(timeout));
-            let text = fake.expect(&check, instance.clone(), "fail").await;
+            let text = fake.expect(&check, instance_of(&check), "fail").await;
             assert!(text.contains("50 of 1000 lost, 5.0 %"), "{text}");
             let fake = Fake::healthy().rule(|p| p.number.is_multiple_of(200).then(timeout));
-            fake.expect(&check, instance, "pass").await;
+            fake.expect(&check, instance_of(&check), "pass").await;
         }
     }
 
     #[tokio::test]
     async fn a_path_that_carries_nothing_is_red() {
-        for (check, instance) in all() {
+        for check in PathCheck::all(RoundTrips) {
             Fake::healthy()
                 .rule(|_| Some(timeout()))
-                .expect(&check, instance, "fail")
+                .expect(&check, instance_of(&check), "fail")
                 .await;
         }
     }
 
     #[tokio::test]
     async fn slow_paths_are_red_unless_the_agent_itself_was_slow() {
-        for (check, instance) in all() {
-            let limit = check.limit(&Thresholds::default()).as_micros() as u64;
+        for check in PathCheck::all(RoundTrips) {
+            let limit = limit_of(check);
             let text = Fake::healthy()
                 .latency(limit + 1000)
-                .expect(&check, instance.clone(), "fail")
+                .expect(&check, instance_of(&check), "fail")
                 .await;
             assert!(text.contains("take too long"), "{text}");
             Fake::healthy()
                 .rule(move |p| p.number.is_multiple_of(20).then(|| p.answered_after(limit + 1000)))
                 .lag(5000)
-                .expect(&check, instance, "inconclusive")
+                .expect(&check, instance_of(&check), "inconclusive")
                 .await;
         }
     }
 
     #[tokio::test]
     async fn a_pair_that_is_slow_unlike_the_others_is_red() {
-        for (check, instance) in all() {
+        for check in PathCheck::all(RoundTrips) {
             let slow_at = |micros: u64| {
-                let from = instance.to().to_string() + "-2";
+                let node = instance_of(&check).to().to_string() + "-2";
                 Fake::healthy().rule(move |p| {
-                    let is_there = p.to.is_some_and(|to| to.node.as_str() == from);
+                    let is_there = p.to.is_some_and(|to| to.node.as_str() == node);
                     is_there.then(|| p.answered_after(micros))
                 })
             };
-            let text = slow_at(80_000).expect(&check, instance.clone(), "fail").await;
+            let text = slow_at(80_000).expect(&check, instance_of(&check), "fail").await;
             assert!(
-                text.contains("every packet is held up") && text.contains("80.0 ms"),
+                text.contains("every packet is delayed") && text.contains("80.0 ms"),
                 "{text}"
             );
-            slow_at(18_000).expect(&check, instance.clone(), "pass").await;
+            slow_at(18_000).expect(&check, instance_of(&check), "pass").await;
             let all_far = Fake::healthy().latency(60_000).mesh_latency(60_000);
-            all_far.expect(&check, instance, "pass").await;
+            all_far.expect(&check, instance_of(&check), "pass").await;
         }
     }
 
     #[tokio::test]
     async fn a_burst_that_passes_is_not_red_but_recorded() {
-        for (check, instance) in all() {
+        for check in PathCheck::all(RoundTrips) {
             let fake = Fake::healthy().rule(|p| (p.batch == 0 && p.number < 100).then(timeout));
-            let text = fake.expect(&check, instance, "pass").await;
+            let text = fake.expect(&check, instance_of(&check), "pass").await;
             assert!(text.contains("measured again at half the pace"), "{text}");
         }
     }
 
     #[tokio::test]
     async fn a_busy_machine_is_not_a_lossy_network() {
-        for (check, instance) in all() {
+        for check in PathCheck::all(RoundTrips) {
             let scattered = Fake::healthy().rule(|p| p.number.is_multiple_of(10).then(timeout));
-            scattered.lag(200_000).expect(&check, instance.clone(), "fail").await;
+            scattered.lag(200_000).expect(&check, instance_of(&check), "fail").await;
             let lossy = || Fake::healthy().rule(|p| (p.number % 100 < 30).then(timeout));
             lossy()
                 .lag(200_000)
-                .expect(&check, instance.clone(), "inconclusive")
+                .expect(&check, instance_of(&check), "inconclusive")
                 .await;
-            lossy().lag(10_000).expect(&check, instance.clone(), "fail").await;
+            lossy().lag(10_000).expect(&check, instance_of(&check), "fail").await;
             let spikes = |every: u32| {
-                let slow = check.limit(&Thresholds::default()).as_micros() as u64 + 60_000;
-                let spiky =
-                    move |p: &crate::testing::Ask<'_>| p.number.is_multiple_of(every).then(|| p.answered_after(slow));
+                let slow = limit_of(check) + 60_000;
+                let spiky = move |p: &Ask<'_>| p.number.is_multiple_of(every).then(|| p.answered_after(slow));
                 Fake::healthy().starved(1_900_000).rule(spiky)
             };
-            spikes(20).expect(&check, instance.clone(), "inconclusive").await;
-            spikes(1).expect(&check, instance.clone(), "fail").await;
+            spikes(20).expect(&check, instance_of(&check), "inconclusive").await;
+            spikes(1).expect(&check, instance_of(&check), "fail").await;
             let dead = Fake::healthy().lag(200_000).rule(|_| Some(timeout()));
-            dead.expect(&check, instance, "fail").await;
+            dead.expect(&check, instance_of(&check), "fail").await;
         }
     }
 
@@ -312,26 +286,8 @@ mod tests {
     async fn a_wrong_server_is_red() {
         let fake =
             Fake::healthy().rule(|p| (p.number == 7).then(|| p.answered_as(identity_of("infra", "infra-9", "server"))));
-        for (check, instance) in all() {
-            fake.clone().expect(&check, instance, "fail").await;
-        }
-    }
-
-    #[tokio::test]
-    async fn what_the_harness_could_not_see_is_inconclusive() {
-        for (check, instance) in all() {
-            Fake::healthy()
-                .local_errors()
-                .expect(&check, instance.clone(), "inconclusive")
-                .await;
-            Fake::healthy()
-                .agents_gone()
-                .expect(&check, instance.clone(), "inconclusive")
-                .await;
-            Fake::healthy()
-                .without_agents()
-                .expect(&check, instance, "inconclusive")
-                .await;
+        for check in PathCheck::all(RoundTrips) {
+            fake.clone().expect(&check, instance_of(&check), "fail").await;
         }
     }
 }

@@ -1,15 +1,14 @@
-//! Endpoints of the DNS Service that get no questions: they are not ready.
+//! Endpoints of the DNS Service that get no questions since they are not ready.
 
 use meshproof_contract::{CheckContext, DnsFacts, Tally};
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-/// Time between the two looks that must both see an endpoint unready.
+/// Time between the two reads that must both show an endpoint as not ready.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// A finding for each endpoint that is not ready now and is not [`AGAIN`] later, unless it is on its way out.
-pub async fn tell_unready(context: &CheckContext, dns: &DnsFacts, tally: &mut Tally) {
+/// A finding for each endpoint that is neither ready now nor [`AGAIN`] later, unless it is terminating.
+pub async fn find_unready(context: &CheckContext, dns: &DnsFacts, tally: &mut Tally) {
     let first = unready(context, dns).await;
     if first.is_empty() {
         return;
@@ -20,15 +19,15 @@ pub async fn tell_unready(context: &CheckContext, dns: &DnsFacts, tally: &mut Ta
         if first.contains_key(&address) {
             tally.finding(
                 format!("endpoint {pod} ({address}) of Service {namespace}/{name}"),
-                "ready, so that it takes its share of the questions",
-                format!("not ready, {} s ago and now", AGAIN.as_secs()),
+                "ready, so that it answers its share of the questions",
+                format!("not ready now and {} s ago", AGAIN.as_secs()),
             );
         }
     }
 }
 
-/// Address and pod of the endpoints that are not ready. None where the slices cannot be read: the replicas that are known are asked all
-/// the same.
+/// Address and pod of the endpoints that are not ready. None where the slices cannot be read: the replicas that are known
+/// are asked all the same.
 async fn unready(context: &CheckContext, dns: &DnsFacts) -> BTreeMap<String, String> {
     let (namespace, name) = &dns.service;
     if name.is_empty() {
@@ -42,7 +41,9 @@ async fn unready(context: &CheckContext, dns: &DnsFacts) -> BTreeMap<String, Str
     let slices = match listed {
         Ok(slices) => slices,
         Err(error) => {
-            context.note(format!("endpoints that are not ready could not be looked for: {error}"));
+            context.note(format!(
+                "endpoints could not be read, so unready ones are not found: {error}"
+            ));
             return BTreeMap::new();
         }
     };

@@ -1,14 +1,17 @@
 //! A headless service resolves to exactly its ready pods.
 
-use super::NEEDS;
-use crate::kit::dns::question::{Expected, Question, ask};
-use crate::kit::dns::zone::{Zone, address_record};
-use crate::kit::{matrix, probes};
+use crate::kit::{
+    dns::{
+        check::Questions,
+        question::{Expected, Question},
+        zone::{Zone, address_record},
+    },
+    matrix, probes,
+};
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
+use meshproof_contract::{CheckContext, CheckId, CheckText, ServiceFacts, Tally, Transport, Verdict};
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// The addresses of a headless service.
 pub struct HeadlessService;
@@ -21,27 +24,50 @@ const IN_A_DATAGRAM: usize = 20;
 fn ready_addresses(slices: &[Value], service: &str) -> BTreeSet<IpAddr> {
     slices
         .iter()
-        .filter(|slice| {
-            slice
-                .pointer("/metadata/labels/kubernetes.io~1service-name")
-                .and_then(Value::as_str)
-                == Some(service)
-        })
+        .filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service)
         .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten())
         // An absent condition means ready (EndpointSlice API).
-        .filter(|endpoint| {
-            endpoint
-                .pointer("/conditions/ready")
-                .and_then(Value::as_bool)
-                .unwrap_or(true)
-        })
+        .filter(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
         .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten())
         .filter_map(|address| address.as_str()?.parse().ok())
         .collect()
 }
 
+/// What the slices say; else the verdict where they cannot be read or contradict the agents that are ready.
+async fn expected_addresses(
+    context: &CheckContext,
+    zone: &Zone,
+    service: &ServiceFacts,
+) -> Result<BTreeSet<IpAddr>, Verdict> {
+    let cluster = context.instance.from();
+    let (version, namespace) = ("discovery.k8s.io/v1", Some(service.namespace.as_str()));
+    let slices = context
+        .environment
+        .list(cluster, version, "EndpointSlice", namespace)
+        .await;
+    let slices = slices
+        .map_err(|error| Verdict::inconclusive(format!("the endpoints of `{SERVICE}` could not be read: {error}")))?;
+    let expected = ready_addresses(&slices, &service.name);
+    let pods = matrix::agents(&zone.facts, cluster, &service.workload);
+    // A pod of two families is an endpoint of each family's slices; only one is asked for.
+    let is_of_family = |pod: &IpAddr| expected.iter().all(|e| e.is_ipv4() == pod.is_ipv4());
+    let pods: BTreeSet<IpAddr> = pods.iter().map(|agent| agent.address).filter(is_of_family).collect();
+    let mut missing = zone.facts.missing_agents.iter();
+    let all_there = !missing.any(|m| &m.cluster == cluster && m.workload == service.workload);
+    if all_there && expected != pods {
+        let mut tally = Tally::new();
+        tally.finding(
+            format!("EndpointSlices of `{SERVICE}`"),
+            format!("exactly the ready pods {pods:?}"),
+            format!("{expected:?}"),
+        );
+        return Err(tally.verdict());
+    }
+    Ok(expected)
+}
+
 #[async_trait]
-impl Check for HeadlessService {
+impl Questions for HeadlessService {
     fn id(&self) -> CheckId {
         CheckId::from("dns::headless_service")
     }
@@ -49,76 +75,30 @@ impl Check for HeadlessService {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A headless service resolves to exactly its ready pods",
-            proves: "Clients that choose their own backend (databases, gRPC) get every ready pod of this cluster, and none that is gone or belongs elsewhere.",
-            how: "The client on every node asks for the absolute name of the headless service over UDP and TCP (over TCP only for more than 20 pods, which a datagram does not hold); the set of addresses must equal the ready endpoints in the \
-                  service's EndpointSlices, and these must equal the probe agents that are ready. Silence is asked again three times before it counts.",
+            proves: "Clients that choose their own backend (databases, gRPC) get every ready pod of this cluster, and none that \
+                     is gone or belongs elsewhere.",
+            how: "The client on every node asks for the absolute name of the headless service over UDP and TCP (over TCP only for \
+                  more than 20 pods, which do not fit into a datagram). The addresses must equal the ready endpoints in the \
+                  service's EndpointSlices, and these must equal the probe agents that are ready. After silence it asks three \
+                  more times before that counts.",
             control: "Two sources for the expectation that must agree: the EndpointSlices, and the pods that answered the harness.",
-            when_red: "`kubectl --context CONTEXT -n meshproof get endpointslices -l kubernetes.io/service-name=server-headless -o wide` against \
-                       `get pods -o wide`; the same there and another answer: the DNS server's watch is stale, see dns::replica_learns.",
+            when_red: "Compare `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
+                       kubernetes.io/service-name=server-headless -o wide` with `kubectl --context CONTEXT -n NAMESPACE get pods \
+                       -o wide`. If they agree, the DNS server's watch is stale: see dns::replica_learns.",
         }
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Cluster
-    }
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
     fn faults(&self) -> &'static [&'static str] {
         &["headless-stale-pod", "headless-missing-pod"]
     }
 
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        let zone = match Zone::of(context) {
-            Ok(zone) => zone,
-            Err(verdict) => return verdict,
-        };
-        let service = match zone.service(context, SERVICE) {
-            Ok(service) => service,
-            Err(verdict) => return verdict,
-        };
-        let cluster = context.instance.from();
-        let mut tally = Tally::new();
-        let slices = context
-            .environment
-            .list(
-                cluster,
-                "discovery.k8s.io/v1",
-                "EndpointSlice",
-                Some(&service.namespace),
-            )
-            .await;
-        let expected = match slices {
-            Ok(slices) => ready_addresses(&slices, &service.name),
-            Err(error) => {
-                return Verdict::inconclusive(format!("the endpoints of `{SERVICE}` could not be read: {error}"));
-            }
-        };
-        let pods: BTreeSet<IpAddr> = matrix::agents(&zone.facts, cluster, &service.workload)
-            .iter()
-            .map(|a| a.address)
-            .collect();
-        let all_there = !zone
-            .facts
-            .missing_agents
-            .iter()
-            .any(|m| &m.cluster == cluster && m.workload == service.workload);
-        let pods_of_family: BTreeSet<IpAddr> = pods
-            .into_iter()
-            .filter(|p| expected.iter().all(|e| e.is_ipv4() == p.is_ipv4()))
-            .collect();
-        if all_there && expected != pods_of_family {
-            tally.finding(
-                format!("EndpointSlices of `{SERVICE}`"),
-                format!("exactly the ready pods {pods_of_family:?}"),
-                format!("{expected:?}"),
-            );
-            return tally.verdict();
-        }
+    async fn questions(&self, context: &CheckContext, zone: &Zone) -> Result<Vec<Question>, Verdict> {
+        let service = zone.service(context, SERVICE)?;
+        let expected = expected_addresses(context, zone, &service).await?;
         let Some(sample) = expected.first().copied() else {
-            return Verdict::inconclusive(format!(
+            return Err(Verdict::inconclusive(format!(
                 "`{SERVICE}` has no ready endpoint, so there is nothing to resolve to"
-            ));
+            )));
         };
         let name = zone.absolute(&service.namespace, &service.name);
         // A longer answer is cut off in a datagram, and asking again over TCP is what resolvers do then.
@@ -126,28 +106,29 @@ impl Check for HeadlessService {
             0..=IN_A_DATAGRAM => &[Transport::Udp, Transport::Tcp],
             _ => &[Transport::Tcp],
         };
-        let questions: Vec<Question> = transports
-            .iter()
-            .map(|&transport| Question {
-                label: format!("{name} over {transport}"),
-                probe: probes::dns(&name, address_record(sample), None, transport),
-                expected: Expected::Addresses(expected.clone()),
-            })
-            .collect();
-        ask(context, &zone, &questions, &mut tally).await;
-        tally.verdict()
+        let question = |&transport: &Transport| Question {
+            label: format!("{name} over {transport}"),
+            probe: probes::dns(&name, address_record(sample), None, transport),
+            expected: Expected::Addresses(expected.clone()),
+        };
+        Ok(transports.iter().map(question).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, dns_code, dns_records, infra, timeout};
+    use crate::{
+        kit::dns::check::DnsCheck,
+        testing::{Fake, dns_code, dns_records, infra, timeout},
+    };
     use meshproof_contract::{DnsAnswer, DnsCode};
 
     #[tokio::test]
     async fn exactly_the_pods_is_green() {
-        Fake::healthy().expect(&HeadlessService, infra(), "pass").await;
+        Fake::healthy()
+            .expect(&DnsCheck(HeadlessService), infra(), "pass")
+            .await;
     }
 
     #[tokio::test]
@@ -158,17 +139,17 @@ mod tests {
             let some = pods[..count].to_vec();
             let text = Fake::healthy()
                 .rule(move |_| Some(dns_records(some.clone())))
-                .expect(&HeadlessService, infra(), "fail")
+                .expect(&DnsCheck(HeadlessService), infra(), "fail")
                 .await;
             assert!(count == 2 || text.contains("pod apps/server-apps-1"), "{text}");
         }
         Fake::healthy()
             .rule(|_| Some(dns_code(DnsCode::NxDomain)))
-            .expect(&HeadlessService, infra(), "fail")
+            .expect(&DnsCheck(HeadlessService), infra(), "fail")
             .await;
         Fake::healthy()
             .rule(|_| Some(timeout()))
-            .expect(&HeadlessService, infra(), "fail")
+            .expect(&DnsCheck(HeadlessService), infra(), "fail")
             .await;
     }
 
@@ -185,20 +166,13 @@ mod tests {
             extra.address = "10.244.1.99".parse().expect("address");
             f.agents.push(extra);
         });
-        let text = fake.expect(&HeadlessService, infra(), "fail").await;
+        let text = fake.expect(&DnsCheck(HeadlessService), infra(), "fail").await;
         assert!(text.contains("EndpointSlices"), "{text}");
     }
 
     #[tokio::test]
-    async fn what_the_harness_could_not_see_is_inconclusive() {
-        let fakes = [
-            Fake::healthy().list_refused("EndpointSlice"),
-            Fake::healthy().local_errors(),
-            Fake::healthy().agents_gone(),
-            Fake::healthy().without_agents(),
-        ];
-        for fake in fakes {
-            fake.expect(&HeadlessService, infra(), "inconclusive").await;
-        }
+    async fn slices_that_cannot_be_read_are_inconclusive() {
+        let fake = Fake::healthy().list_refused("EndpointSlice");
+        fake.expect(&DnsCheck(HeadlessService), infra(), "inconclusive").await;
     }
 }

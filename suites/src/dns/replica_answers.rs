@@ -1,15 +1,20 @@
-//! Every DNS replica, asked by itself, gives the same right answers.
+//! Every DNS replica, asked by itself, gives the same correct answers.
 
-use super::NEEDS;
-use crate::kit::dns::question::{Expected, Question, ask};
 use super::endpoints;
-use crate::kit::dns::zone::{self, Zone, address_record};
-use crate::kit::{probes, unique_name};
+use crate::kit::{
+    dns::{
+        question::{Answer, Expected, Question, ask},
+        zone::{self, Zone, address_record},
+    },
+    needs, probes, unique_name,
+};
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, Needs, RecordType, Scope, Tally, Transport, Verdict,
+    Check, CheckContext, CheckId, CheckText, DnsReplica, Evidence, Needs, NodeLabel, RecordType, Scope, ServiceFacts,
+    Tally, Transport, Unit, Verdict,
+    evidence::{Cell, CellOutcome, Row},
 };
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Every replica behind the DNS service.
 pub struct ReplicaAnswers;
@@ -22,13 +27,19 @@ impl Check for ReplicaAnswers {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every DNS replica answers rightly by itself, to every node",
-            proves: "No broken replica hides behind the DNS service's address, where it would spoil a share of all lookups; and every node reaches every replica.",
-            how: "The client on every node asks each DNS pod at its own address and target port: the service's name over UDP and TCP, an absent name, and the cluster IP's PTR record. \
-                  Each answer must be what the API says. Silence is asked again three times before it counts. An endpoint of the DNS service that is not ready, and not going, now and ten seconds later is red.",
-            control: "The replicas are the ready ones in the EndpointSlices of the DNS service; without any endpoint the result is inconclusive.",
-            when_red: "The finding names the pod: `kubectl --context CONTEXT -n NAMESPACE logs POD --tail=50` and `describe pod POD`; all nodes but the pod's own red: the path to it, see connectivity::udp_other_node; \
-                       refused: its port, `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l kubernetes.io/service-name=SERVICE -o yaml`.",
+            title: "Every DNS replica answers every node correctly by itself",
+            proves: "No broken replica hides behind the DNS service's address, where it would spoil a share of all lookups; and \
+                     every node reaches every replica.",
+            how: "The client on every node asks each DNS pod at its own address and target port for the service's name over UDP \
+                  and TCP, for an absent name, and for the cluster IP's PTR record. Each answer must be what the API says. \
+                  After silence it asks three more times before that counts. An endpoint of the DNS service that is neither \
+                  ready nor terminating, now and ten seconds later, is red.",
+            control: "The replicas are the ready endpoints in the EndpointSlices of the DNS service; without any endpoint the \
+                      result is inconclusive.",
+            when_red: "The finding names the pod: `kubectl --context CONTEXT -n DNS_NAMESPACE logs POD --tail=50` and `describe \
+                       pod POD`. Red from all nodes but the pod's own: the path to it, see connectivity::udp_other_node. \
+                       Connection refused: its port, `kubectl --context CONTEXT -n DNS_NAMESPACE get endpointslices -l \
+                       kubernetes.io/service-name=DNS_SERVICE -o yaml`.",
         }
     }
 
@@ -36,7 +47,7 @@ impl Check for ReplicaAnswers {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        NEEDS
+        needs::SHARED
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-silent-udp", "dns-silent-tcp", "dns-missing-record"]
@@ -52,52 +63,93 @@ impl Check for ReplicaAnswers {
             Err(verdict) => return verdict,
         };
         let mut tally = Tally::new();
-        endpoints::tell_unready(context, &zone.dns, &mut tally).await;
-        if zone.dns.replicas.is_empty() {
+        endpoints::find_unready(context, &zone.dns, &mut tally).await;
+        let replicas = &zone.dns.replicas;
+        if replicas.is_empty() {
             let (namespace, name) = &zone.dns.service;
             tally.unknown(format!(
-                "service {namespace}/{name} has no ready endpoints that could be read, so no replica can be asked"
+                "no ready endpoint of service {namespace}/{name} could be read, so no replica can be asked"
             ));
             return tally.verdict();
         }
-        let name = zone.absolute(&service.namespace, &service.name);
         let absent = zone.absolute(&service.namespace, &unique_name::label("absent"));
-        let record = address_record(address);
-        let mut questions = Vec::new();
-        for replica in &zone.dns.replicas {
-            let server = Some(SocketAddr::new(replica.address, replica.port));
-            let mut push = |what: &str, probe, expected| {
-                questions.push(Question {
-                    label: format!("replica {} asked for {what}", replica.pod),
-                    probe,
-                    expected,
-                });
-            };
-            let right = Expected::address(address);
-            push(
-                "the service over UDP",
-                probes::dns(&name, record, server, Transport::Udp),
-                right.clone(),
-            );
-            push(
-                "the service over TCP",
-                probes::dns(&name, record, server, Transport::Tcp),
-                right,
-            );
-            push(
-                "an absent name",
-                probes::dns(&absent, record, server, Transport::Udp),
-                Expected::Absent,
-            );
-            push(
-                "the cluster IP's name",
-                probes::dns(&zone::reverse_name(address), RecordType::Ptr, server, Transport::Udp),
-                Expected::Name(name.clone()),
-            );
+        let questions: Vec<Question> = replicas
+            .iter()
+            .flat_map(|replica| questions(&zone, replica, &service, address, &absent))
+            .collect();
+        let answers = ask(context, &zone, &questions, &mut tally).await;
+        for (asker, answers) in zone.askers.iter().zip(&answers) {
+            let of_replica = answers.chunks(questions.len() / replicas.len());
+            let cells = replicas.iter().zip(of_replica);
+            let cells = cells.filter_map(|(replica, answers)| cell(context, replica, answers));
+            context.evidence(Evidence::Row(Row {
+                what: "DNS replicas".to_owned(),
+                from: asker.into(),
+                cells: cells.collect(),
+            }));
         }
-        ask(context, &zone, &questions, &mut tally).await;
         tally.verdict()
     }
+}
+
+/// What one replica is asked; the same number of questions for each.
+fn questions(
+    zone: &Zone,
+    replica: &DnsReplica,
+    service: &ServiceFacts,
+    address: IpAddr,
+    absent: &str,
+) -> [Question; 4] {
+    let server = Some(SocketAddr::new(replica.address, replica.port));
+    let record = address_record(address);
+    let name = zone.absolute(&service.namespace, &service.name);
+    let present = |transport| probes::dns(&name, record, server, transport);
+    let reverse = zone::reverse_name(address);
+    [
+        (
+            "the service over UDP",
+            present(Transport::Udp),
+            Expected::address(address),
+        ),
+        (
+            "the service over TCP",
+            present(Transport::Tcp),
+            Expected::address(address),
+        ),
+        (
+            "an absent name",
+            probes::dns(absent, record, server, Transport::Udp),
+            Expected::Absent,
+        ),
+        (
+            "the cluster IP's name",
+            probes::dns(&reverse, RecordType::Ptr, server, Transport::Udp),
+            Expected::Name(name.clone()),
+        ),
+    ]
+    .map(|(what, probe, expected)| Question {
+        label: format!("replica {} asked for {what}", replica.pod),
+        probe,
+        expected,
+    })
+}
+
+/// One node's answers from one replica as a cell: the first answer that is not as expected, or the time of the first.
+fn cell(context: &CheckContext, replica: &DnsReplica, answers: &[Answer]) -> Option<Cell> {
+    let worst = answers.iter().find(|answer| !matches!(answer, Answer::Ok(_)));
+    let (outcome, micros, detail) = match worst.or(answers.first())? {
+        Answer::Ok(micros) => (CellOutcome::Ok, Some(*micros), None),
+        Answer::NoAnswer(what) => (CellOutcome::NoAnswer, None, Some(what.clone())),
+        Answer::Mismatch(what) => (CellOutcome::Mismatch, None, Some(what.clone())),
+        Answer::Unknown(why) => (CellOutcome::Unknown, None, Some(why.clone())),
+    };
+    Some(Cell {
+        to: NodeLabel::pod(context.instance.from(), replica.node.as_ref()?),
+        outcome,
+        value: micros.map(|micros| micros as f64),
+        unit: micros.map(|_| Unit::Microseconds),
+        detail,
+    })
 }
 
 #[cfg(test)]
@@ -115,6 +167,8 @@ mod tests {
     async fn agreeing_replicas_are_green() {
         let text = Fake::healthy().expect(&ReplicaAnswers, infra(), "pass").await;
         assert!(text.contains("coredns-2"), "{text}");
+        let row = "evidence: DNS replicas: infra-3 -> infra-1 ok 400 µs, infra-2 ok 400 µs";
+        assert!(text.contains(row), "{text}");
     }
 
     #[tokio::test]
@@ -127,6 +181,8 @@ mod tests {
         ] {
             let fake = Fake::healthy().rule(move |p| asked(p.action, "10.244.2.3").then(|| outcome.clone()));
             let text = fake.expect(&ReplicaAnswers, infra(), "fail").await;
+            assert!(text.contains("infra-3 -> infra-1 ok 400 µs, infra-2: "), "{text}");
+            assert!(!text.contains("infra-2 ok"), "{text}");
             assert!(
                 text.contains("coredns-2 asked for the service over UDP")
                     && !text.contains("finding: replica coredns-1"),
@@ -163,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_harness_could_not_see_is_inconclusive() {
+    async fn without_dns_or_its_replicas_it_is_inconclusive() {
         let fakes = [
             Fake::healthy().facts(|f| {
                 if let Some(dns) = &mut f.clusters[0].dns {
@@ -171,9 +227,6 @@ mod tests {
                 }
             }),
             Fake::healthy().facts(|f| f.clusters[0].dns = None),
-            Fake::healthy().local_errors(),
-            Fake::healthy().agents_gone(),
-            Fake::healthy().without_agents(),
         ];
         for fake in fakes {
             fake.expect(&ReplicaAnswers, infra(), "inconclusive").await;

@@ -1,17 +1,21 @@
 //! Every DNS replica learns of a new service, and forgets it again: its view of the cluster is alive.
 
-use super::NEEDS;
-use crate::kit::dns::question::{Answer, Expected, judge};
-use crate::kit::dns::zone::{Zone, address_record};
-use crate::kit::{probes, unique_name, wait};
+use super::replica::Watch;
+use crate::kit::{
+    dns::{
+        question::{Answer, Expected},
+        zone::Zone,
+    },
+    needs, next_steps, unique_name,
+    wait::Waited,
+};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, DnsReplica, Needs, ObjectRef, Scope, Tally, Transport, Unit, Verdict,
+    Check, CheckContext, CheckId, CheckText, DnsReplica, Needs, ObjectRef, Scope, Tally, Unit, Verdict,
 };
 use serde_json::{Value, json};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 /// A change of the cluster's services, seen by every replica.
 pub struct ReplicaLearns;
@@ -20,59 +24,6 @@ pub struct ReplicaLearns;
 const LEARN: Duration = Duration::from_secs(15);
 /// Caches keep an answer for up to 30 s (the default of CoreDNS for the cluster domain), and some time to notice.
 const FORGET: Duration = Duration::from_secs(45);
-const INTERVAL: Duration = Duration::from_millis(250);
-
-/// What one replica shows of the fresh name.
-struct Watch<'a> {
-    context: &'a CheckContext,
-    zone: &'a Zone,
-    replica: &'a DnsReplica,
-    name: &'a str,
-    address: IpAddr,
-}
-
-impl Watch<'_> {
-    /// Whether the replica gives the expected answer to any node: the state is the replica's, not the path's, which dns::replica_answers judges.
-    async fn shows(&self, expected: &Expected) -> Result<(), Answer> {
-        let server = SocketAddr::new(self.replica.address, self.replica.port);
-        let probe = probes::dns(self.name, address_record(self.address), Some(server), Transport::Udp);
-        let answers = join_all(self.zone.askers.iter().map(|asker| {
-            let probe = probe.clone();
-            async move {
-                match self.context.environment.probe(&asker.id, vec![probe]).await {
-                    Ok(outcomes) => outcomes.first().map_or_else(
-                        || Answer::Unknown("the agent answered nothing".to_owned()),
-                        |o| judge(self.zone, expected, o),
-                    ),
-                    Err(error) => Answer::Unknown(error.to_string()),
-                }
-            }
-        }))
-        .await;
-        answers
-            .into_iter()
-            .min_by_key(|answer| match answer {
-                Answer::Right(_) => 0,
-                Answer::Wrong(_) => 1,
-                Answer::Silent(_) => 2,
-                Answer::Unknown(_) => 3,
-            })
-            .map_or_else(
-                || Err(Answer::Unknown("nobody asked".to_owned())),
-                |best| {
-                    if matches!(best, Answer::Right(_)) {
-                        Ok(())
-                    } else {
-                        Err(best)
-                    }
-                },
-            )
-    }
-
-    async fn until(&self, expected: Expected, deadline: Duration) -> wait::Waited<(), Answer> {
-        wait::until(deadline, INTERVAL, || self.shows(&expected)).await
-    }
-}
 
 /// A Service that selects nothing; its cluster IP is all that DNS needs.
 fn manifest(namespace: &str, name: &str) -> Value {
@@ -92,12 +43,18 @@ impl Check for ReplicaLearns {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every DNS replica learns of a new service and forgets it again",
-            proves: "Each replica's view of the API is alive: none serves a picture from before its watch broke, which would go unnoticed until something changes.",
-            how: "A service with a name drawn at random is created in the run's own namespace; each DNS pod is asked for it at its own address until it answers with exactly the new cluster IP, within 15 s. Then the \
-                  service is deleted and each replica asked until it says NXDOMAIN, within 45 s (caches may keep the answer for 30 s). An answer must hold for two reads. Both times are recorded per replica.",
-            control: "The name was never used before, so the answer can come from nowhere but the change; a sibling name that is never created must be NXDOMAIN on the same replica.",
-            when_red: "The finding names the pod: `kubectl --context CONTEXT -n NAMESPACE logs POD --tail=50` (look for watch or list errors), then delete that pod; all replicas: the DNS server may not list services any more, \
-                       `kubectl --context CONTEXT auth can-i list services --as system:serviceaccount:NAMESPACE:ACCOUNT` with the account of its pods.",
+            proves: "Each replica's watch of the API is alive: none serves a state from before its watch broke, which would go \
+                     unnoticed until something changes.",
+            how: "A service with a random name is created in the run's own namespace. Each DNS pod is asked for it at its own \
+                  address until it answers with exactly the new cluster IP, within 15 s. Then the service is deleted, and each \
+                  replica is asked until it answers NXDOMAIN, within 45 s (caches may keep the answer for 30 s). An answer \
+                  must hold for two reads. Both times are recorded for each replica.",
+            control: "The name was never used before, so the answer can only come from the change. A second name that is never \
+                      created must get NXDOMAIN from the same replica.",
+            when_red: "The finding names the pod: `kubectl --context CONTEXT -n DNS_NAMESPACE logs POD --tail=50` (watch or list \
+                       errors?), then delete that pod. All replicas: the DNS server may not list services any more; `kubectl \
+                       --context CONTEXT auth can-i list services --as system:serviceaccount:DNS_NAMESPACE:ACCOUNT` with the \
+                       account of its pods.",
         }
     }
 
@@ -105,7 +62,10 @@ impl Check for ReplicaLearns {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        Needs { mutates: true, ..NEEDS }
+        Needs {
+            mutates: true,
+            ..needs::SHARED
+        }
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-replica-stale"]
@@ -124,7 +84,7 @@ impl Check for ReplicaLearns {
         if zone.dns.replicas.is_empty() {
             let (namespace, name) = &zone.dns.service;
             return Verdict::inconclusive(format!(
-                "service {namespace}/{name} has no endpoints that could be read, so no replica can be asked"
+                "no ready endpoint of service {namespace}/{name} could be read, so no replica can be asked"
             ));
         }
         let name = unique_name::label("learn");
@@ -149,7 +109,7 @@ impl Check for ReplicaLearns {
         let learnt = match address {
             Some(address) => learn(context, &zone, (&absolute, &sibling), address, &mut tally).await,
             None => {
-                tally.unknown("the API gave the new service no cluster IP");
+                tally.unknown("the API assigned no cluster IP to the new service");
                 Vec::new()
             }
         };
@@ -159,7 +119,13 @@ impl Check for ReplicaLearns {
                     forget(context, &zone, &absolute, address, &learnt, &mut tally).await;
                 }
             }
-            Err(error) => tally.unknown(format!("the new service could not be deleted again: {error}")),
+            Err(error) => tally.unknown(format!("the new service could not be deleted: {error}")),
+        }
+        if tally.has_findings() {
+            for replica in &zone.dns.replicas {
+                let command = format!("-n {} logs {} --tail=50", zone.dns.service.0, replica.pod);
+                context.suggest(next_steps::kubectl(&zone.facts, cluster, &command));
+            }
         }
         tally.verdict()
     }
@@ -190,31 +156,34 @@ async fn learn<'a>(
     for (replica, learnt, control) in waits {
         let subject = format!("replica {}", replica.pod);
         let expected = format!(
-            "within {} s of the service's creation its address {address}",
+            "the new service's address {address} within {} s of its creation",
             LEARN.as_secs()
         );
         match learnt {
-            wait::Waited::Seen(after, ()) => {
+            Waited::Seen(after, ()) => {
                 context.measure(
                     "learns_after",
                     &replica.pod,
                     after.as_secs_f64() * 1000.0,
                     Unit::Milliseconds,
                 );
-                tally.witness(format!("{subject} knew the new service after {} ms", after.as_millis()));
+                tally.witness(format!(
+                    "{subject} resolved the new service after {} ms",
+                    after.as_millis()
+                ));
                 known.push(replica);
             }
-            wait::Waited::GaveUp(Answer::Unknown(why)) => tally.unknown(format!("{subject}: {why}")),
-            wait::Waited::GaveUp(last) => tally.finding(&subject, expected, format!("still {}", seen(&last))),
+            Waited::GaveUp(Answer::Unknown(why)) => tally.unknown(format!("{subject}: {why}")),
+            Waited::GaveUp(last) => tally.finding(&subject, expected, format!("still {}", describe(&last))),
         }
         match control {
             Ok(()) => {}
             Err(Answer::Unknown(why)) => tally.unknown(format!("{subject}, control: {why}")),
-            Err(Answer::Silent(_)) => {}
+            Err(Answer::NoAnswer(_)) => {}
             Err(other) => tally.finding(
                 format!("{subject}, control"),
-                "NXDOMAIN for a sibling name that was never created",
-                seen(&other),
+                "NXDOMAIN for a second name that was never created",
+                describe(&other),
             ),
         }
     }
@@ -243,7 +212,7 @@ async fn forget(
     for (replica, forgotten) in waits {
         let subject = format!("replica {}", replica.pod);
         match forgotten {
-            wait::Waited::Seen(after, ()) => {
+            Waited::Seen(after, ()) => {
                 context.measure(
                     "forgets_after",
                     &replica.pod,
@@ -251,24 +220,24 @@ async fn forget(
                     Unit::Milliseconds,
                 );
                 tally.witness(format!(
-                    "{subject} had forgotten the deleted service after {} ms",
+                    "{subject} answered NXDOMAIN {} ms after the service was deleted",
                     after.as_millis()
                 ));
             }
-            wait::Waited::GaveUp(Answer::Unknown(why)) => tally.unknown(format!("{subject}: {why}")),
-            wait::Waited::GaveUp(last) => tally.finding(
+            Waited::GaveUp(Answer::Unknown(why)) => tally.unknown(format!("{subject}: {why}")),
+            Waited::GaveUp(last) => tally.finding(
                 subject,
-                format!("within {} s of the service's deletion NXDOMAIN", FORGET.as_secs()),
-                format!("still {}", seen(&last)),
+                format!("NXDOMAIN within {} s of the service's deletion", FORGET.as_secs()),
+                format!("still {}", describe(&last)),
             ),
         }
     }
 }
 
-fn seen(answer: &Answer) -> String {
+fn describe(answer: &Answer) -> String {
     match answer {
-        Answer::Right(_) => "the right answer".to_owned(),
-        Answer::Silent(what) | Answer::Wrong(what) | Answer::Unknown(what) => what.clone(),
+        Answer::Ok(_) => "the right answer".to_owned(),
+        Answer::NoAnswer(what) | Answer::Mismatch(what) | Answer::Unknown(what) => what.clone(),
     }
 }
 
@@ -284,7 +253,7 @@ mod tests {
             Fake::healthy().replica_follows("coredns-2", Some(Duration::from_secs(4)), Some(Duration::from_secs(29)));
         let text = fake.expect(&ReplicaLearns, infra(), "pass").await;
         assert!(
-            text.contains("replica coredns-2 knew the new service after 4000 ms"),
+            text.contains("replica coredns-2 resolved the new service after 4000 ms"),
             "{text}"
         );
         assert!(
@@ -307,7 +276,10 @@ mod tests {
     async fn a_replica_that_never_forgets_is_red() {
         let fake = Fake::healthy().replica_follows("coredns-1", Some(Duration::ZERO), None);
         let text = fake.expect(&ReplicaLearns, infra(), "fail").await;
-        assert!(text.contains("deletion NXDOMAIN"), "{text}");
+        assert!(
+            text.contains("NXDOMAIN within 45 s of the service's deletion"),
+            "{text}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -331,12 +303,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_harness_could_not_see_is_inconclusive() {
+    async fn without_dns_or_the_new_service_it_is_inconclusive() {
         let fakes = [
             Fake::healthy().apply_refused(),
-            Fake::healthy().local_errors(),
-            Fake::healthy().agents_gone(),
-            Fake::healthy().without_agents(),
             Fake::healthy().facts(|f| f.clusters[0].dns = None),
         ];
         for fake in fakes {

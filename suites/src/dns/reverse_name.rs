@@ -1,19 +1,21 @@
 //! The cluster IP of a service has the service's name.
 
-use super::NEEDS;
-use crate::kit::dns::question::{Expected, Question, ask};
-use crate::kit::dns::zone::{self, Zone};
-use crate::kit::probes;
-use async_trait::async_trait;
-use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, Needs, RecordType, Scope, Tally, Transport, Verdict,
+use crate::kit::{
+    dns::{
+        check::Questions,
+        question::{Expected, Question},
+        zone::{self, Zone},
+    },
+    probes,
 };
+use async_trait::async_trait;
+use meshproof_contract::{CheckContext, CheckId, CheckText, RecordType, Transport, Verdict};
 
 /// The PTR record of a cluster IP.
 pub struct ReverseName;
 
 #[async_trait]
-impl Check for ReverseName {
+impl Questions for ReverseName {
     fn id(&self) -> CheckId {
         CheckId::from("dns::reverse_name")
     }
@@ -21,54 +23,43 @@ impl Check for ReverseName {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A cluster IP resolves back to its service's name",
-            proves: "Cluster DNS serves the reverse zone of the service addresses, which logs, some TLS clients and mail-like protocols depend on.",
-            how: "The client on every node asks for the PTR record of the service's cluster IP over UDP; the answer must be exactly the absolute name of the service. \
-                  Silence is asked again three times before it counts.",
+            proves: "Cluster DNS serves the reverse zone of the service addresses, on which logs, some TLS clients and \
+                     mail-like protocols depend.",
+            how: "The client on every node asks for the PTR record of the service's cluster IP over UDP; the answer must be \
+                  exactly the absolute name of the service. After silence it asks three more times before that counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "NXDOMAIN: the DNS server's configuration does not serve `in-addr.arpa ip6.arpa` (with CoreDNS, plugin `kubernetes` of its ConfigMap). Another name: two services with one address, \
-                       `kubectl --context CONTEXT get svc -A -o wide | grep ADDRESS`.",
+            when_red: "NXDOMAIN: the DNS server's configuration does not serve `in-addr.arpa ip6.arpa` (with CoreDNS: plugin \
+                       `kubernetes` in its ConfigMap). Another name: two services have one address, see `kubectl --context \
+                       CONTEXT get svc -A -o wide | grep ADDRESS`.",
         }
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Cluster
-    }
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-reverse-missing"]
     }
 
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        let zone = match Zone::of(context) {
-            Ok(zone) => zone,
-            Err(verdict) => return verdict,
-        };
-        let (service, address) = match zone.cluster_ip(context, "server") {
-            Ok(found) => found,
-            Err(verdict) => return verdict,
-        };
-        let question = Question {
+    async fn questions(&self, context: &CheckContext, zone: &Zone) -> Result<Vec<Question>, Verdict> {
+        let (service, address) = zone.cluster_ip(context, "server")?;
+        Ok(vec![Question {
             label: format!("PTR of {address}"),
             probe: probes::dns(&zone::reverse_name(address), RecordType::Ptr, None, Transport::Udp),
             expected: Expected::Name(zone.absolute(&service.namespace, &service.name)),
-        };
-        let mut tally = Tally::new();
-        ask(context, &zone, &[question], &mut tally).await;
-        tally.verdict()
+        }])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, dns_code, dns_records, infra, timeout};
+    use crate::{
+        kit::dns::check::DnsCheck,
+        testing::{Fake, dns_code, dns_records, infra, timeout},
+    };
     use meshproof_contract::{DnsAnswer, DnsCode};
 
     #[tokio::test]
     async fn the_services_name_is_green() {
-        Fake::healthy().expect(&ReverseName, infra(), "pass").await;
+        Fake::healthy().expect(&DnsCheck(ReverseName), infra(), "pass").await;
     }
 
     #[tokio::test]
@@ -76,27 +67,16 @@ mod tests {
         let other = || dns_records(vec![DnsAnswer::Name("other.meshproof.svc.cluster.local.".into())]);
         let text = Fake::healthy()
             .rule(move |_| Some(other()))
-            .expect(&ReverseName, infra(), "fail")
+            .expect(&DnsCheck(ReverseName), infra(), "fail")
             .await;
         assert!(text.contains("other.meshproof.svc"), "{text}");
         Fake::healthy()
             .rule(|_| Some(dns_code(DnsCode::NxDomain)))
-            .expect(&ReverseName, infra(), "fail")
+            .expect(&DnsCheck(ReverseName), infra(), "fail")
             .await;
         Fake::healthy()
             .rule(|_| Some(timeout()))
-            .expect(&ReverseName, infra(), "fail")
+            .expect(&DnsCheck(ReverseName), infra(), "fail")
             .await;
-    }
-
-    #[tokio::test]
-    async fn what_the_harness_could_not_see_is_inconclusive() {
-        for fake in [
-            Fake::healthy().local_errors(),
-            Fake::healthy().agents_gone(),
-            Fake::healthy().without_agents(),
-        ] {
-            fake.expect(&ReverseName, infra(), "inconclusive").await;
-        }
     }
 }

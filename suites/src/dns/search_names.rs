@@ -1,17 +1,21 @@
 //! Short names resolve through the search domains of the pod.
 
-use super::NEEDS;
-use crate::kit::dns::question::{Expected, Question, ask};
-use crate::kit::dns::zone::{Zone, address_record};
-use crate::kit::probes;
+use crate::kit::{
+    dns::{
+        check::Questions,
+        question::{Expected, Question},
+        zone::{Zone, address_record},
+    },
+    probes,
+};
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
+use meshproof_contract::{CheckContext, CheckId, CheckText, Transport, Verdict};
 
 /// Short names, as applications use them.
 pub struct SearchNames;
 
 #[async_trait]
-impl Check for SearchNames {
+impl Questions for SearchNames {
     fn id(&self) -> CheckId {
         CheckId::from("dns::search_names")
     }
@@ -19,62 +23,50 @@ impl Check for SearchNames {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Short service names resolve through the pod's search domains",
-            proves: "`server`, `server.<namespace>` and `server.<namespace>.svc` mean the service to an application, as its resolver configuration promises.",
-            how: "The client on every node asks for the three short names with the search domains and ndots of its own resolv.conf, over UDP; each must end in NOERROR \
-                  with exactly the service's cluster IP. Silence is asked again three times before it counts.",
+            proves: "Applications reach the service as `server`, `server.<namespace>` and `server.<namespace>.svc`.",
+            how: "The client on every node asks for the three short names over UDP with the search domains and ndots of its own \
+                  resolv.conf; each answer must be NOERROR with exactly the service's cluster IP. After silence it asks three \
+                  more times before that counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "dns::service_name_udp green and this red: the pod's resolv.conf; `kubectl --context CONTEXT -n meshproof get pod POD -o jsonpath='{.spec.dnsPolicy}{.spec.dnsConfig}'`, \
-                       and the kubelet's clusterDomain, which must be the domain that cluster DNS serves.",
+            when_red: "If dns::service_name_udp is green, check what the pods' resolv.conf is made of: `kubectl --context CONTEXT \
+                       -n NAMESPACE get pods -o custom-columns=NAME:.metadata.name,POLICY:.spec.dnsPolicy`, and the kubelet's \
+                       clusterDomain, which must be the domain that cluster DNS serves.",
         }
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Cluster
-    }
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-wrong-cluster-address", "dns-missing-record"]
     }
 
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        let zone = match Zone::of(context) {
-            Ok(zone) => zone,
-            Err(verdict) => return verdict,
-        };
-        let (service, address) = match zone.cluster_ip(context, "server") {
-            Ok(found) => found,
-            Err(verdict) => return verdict,
-        };
-        let (name, namespace) = (&service.name, &service.namespace);
-        let questions: Vec<Question> = [
+    async fn questions(&self, context: &CheckContext, zone: &Zone) -> Result<Vec<Question>, Verdict> {
+        let (service, address) = zone.cluster_ip(context, "server")?;
+        let (name, namespace) = (service.name, service.namespace);
+        let names = [
             name.clone(),
             format!("{name}.{namespace}"),
             format!("{name}.{namespace}.svc"),
-        ]
-        .into_iter()
-        .map(|short| Question {
+        ];
+        let question = |short: String| Question {
             label: format!("`{short}`"),
             probe: probes::dns_search(&short, address_record(address), Transport::Udp),
             expected: Expected::address(address),
-        })
-        .collect();
-        let mut tally = Tally::new();
-        ask(context, &zone, &questions, &mut tally).await;
-        tally.verdict()
+        };
+        Ok(names.into_iter().map(question).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, dns_code, infra, timeout};
+    use crate::{
+        kit::dns::check::DnsCheck,
+        testing::{Fake, dns_code, infra, timeout},
+    };
     use meshproof_contract::{Action, DnsCode};
 
     #[tokio::test]
     async fn short_names_are_green() {
-        let text = Fake::healthy().expect(&SearchNames, infra(), "pass").await;
+        let text = Fake::healthy().expect(&DnsCheck(SearchNames), infra(), "pass").await;
         assert!(text.contains("`server.meshproof.svc`"), "{text}");
     }
 
@@ -84,22 +76,11 @@ mod tests {
             matches!(p.action, Action::Dns { name, .. } if name == "server.meshproof")
                 .then(|| dns_code(DnsCode::NxDomain))
         });
-        let text = fake.expect(&SearchNames, infra(), "fail").await;
+        let text = fake.expect(&DnsCheck(SearchNames), infra(), "fail").await;
         assert!(text.contains("`server.meshproof` from all 3 nodes"), "{text}");
         Fake::healthy()
             .rule(|_| Some(timeout()))
-            .expect(&SearchNames, infra(), "fail")
+            .expect(&DnsCheck(SearchNames), infra(), "fail")
             .await;
-    }
-
-    #[tokio::test]
-    async fn what_the_harness_could_not_see_is_inconclusive() {
-        for fake in [
-            Fake::healthy().local_errors(),
-            Fake::healthy().agents_gone(),
-            Fake::healthy().without_agents(),
-        ] {
-            fake.expect(&SearchNames, infra(), "inconclusive").await;
-        }
     }
 }

@@ -1,88 +1,87 @@
 //! The absolute name of a service resolves to exactly its cluster IP.
 
-use super::NEEDS;
-use crate::kit::dns::question::{Expected, Question, ask};
-use crate::kit::dns::zone::{Zone, address_record};
-use crate::kit::probes;
+use crate::kit::{
+    dns::{
+        check::Questions,
+        question::{Expected, Question},
+        zone::{Zone, address_record},
+    },
+    probes,
+};
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
+use meshproof_contract::{CheckContext, CheckId, CheckText, Transport, Verdict};
 
 /// The absolute name over one transport.
-pub struct ServiceName {
-    transport: Transport,
+#[allow(missing_docs)]
+pub enum ServiceName {
+    Udp,
+    Tcp,
 }
 
-/// Over UDP.
-pub const UDP: ServiceName = ServiceName {
-    transport: Transport::Udp,
-};
-/// Over TCP.
-pub const TCP: ServiceName = ServiceName {
-    transport: Transport::Tcp,
-};
+impl ServiceName {
+    fn transport(&self) -> Transport {
+        match self {
+            ServiceName::Udp => Transport::Udp,
+            ServiceName::Tcp => Transport::Tcp,
+        }
+    }
+}
 
 #[async_trait]
-impl Check for ServiceName {
+impl Questions for ServiceName {
     fn id(&self) -> CheckId {
-        CheckId::from(match self.transport {
-            Transport::Udp => "dns::service_name_udp",
-            Transport::Tcp => "dns::service_name_tcp",
+        CheckId::from(match self {
+            ServiceName::Udp => "dns::service_name_udp",
+            ServiceName::Tcp => "dns::service_name_tcp",
         })
     }
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: match self.transport {
-                Transport::Udp => "A service's name resolves to exactly its cluster IP over UDP",
-                Transport::Tcp => "A service's name resolves to exactly its cluster IP over TCP",
+            title: match self {
+                ServiceName::Udp => "A service's name resolves to exactly its cluster IP over UDP",
+                ServiceName::Tcp => "A service's name resolves to exactly its cluster IP over TCP",
             },
-            proves: "The pods of every node reach cluster DNS, and it tells them this cluster's own address of the service, and no other.",
-            how: "The client on every node asks its own nameserver for the absolute name `server.<namespace>.svc.<domain>.`; the answer must be NOERROR \
-                  with exactly the cluster IP that this cluster's API shows. Silence and SERVFAIL are asked again three times before they count.",
-            control: "The answer itself: a silent server is a finding, not an absence.",
-            when_red: "No answer: the evidence names the DNS Service and its pods, `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l kubernetes.io/service-name=SERVICE -o wide`; then dns::replica_answers tells which replica. \
-                       Another address: whose it is stands in the finding; the other cluster's cluster IP means that names are forwarded or merged across the mesh, where only backends should be.",
+            proves: "The pods of every node reach cluster DNS, and it answers with this cluster's own address of the service and \
+                     no other.",
+            how: "The client on every node asks its own nameserver for the absolute name `server.<namespace>.svc.<domain>.`; the \
+                  answer must be NOERROR with exactly the cluster IP in this cluster's API. After silence or SERVFAIL it asks \
+                  three more times before that counts.",
+            control: "The answer itself: a silent server is a finding.",
+            when_red: "No answer: `kubectl --context CONTEXT -n DNS_NAMESPACE get endpointslices -l \
+                       kubernetes.io/service-name=DNS_SERVICE -o wide`; dns::replica_answers shows which replica fails. Another \
+                       address: the finding names its owner. If that is the other cluster's cluster IP, names are forwarded or \
+                       merged across the mesh, where only backends should be.",
         }
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Cluster
-    }
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
     fn faults(&self) -> &'static [&'static str] {
-        match self.transport {
-            Transport::Udp | Transport::Tcp => &["dns-wrong-cluster-address", "dns-missing-record"],
-        }
+        &["dns-wrong-cluster-address", "dns-missing-record"]
     }
 
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        let zone = match Zone::of(context) {
-            Ok(zone) => zone,
-            Err(verdict) => return verdict,
-        };
-        let (service, address) = match zone.cluster_ip(context, "server") {
-            Ok(found) => found,
-            Err(verdict) => return verdict,
-        };
+    async fn questions(&self, context: &CheckContext, zone: &Zone) -> Result<Vec<Question>, Verdict> {
+        let (service, address) = zone.cluster_ip(context, "server")?;
         let name = zone.absolute(&service.namespace, &service.name);
-        let question = Question {
-            label: format!("{name} over {}", self.transport),
-            probe: probes::dns(&name, address_record(address), None, self.transport),
+        let transport = self.transport();
+        Ok(vec![Question {
+            label: format!("{name} over {transport}"),
+            probe: probes::dns(&name, address_record(address), None, transport),
             expected: Expected::address(address),
-        };
-        let mut tally = Tally::new();
-        ask(context, &zone, &[question], &mut tally).await;
-        tally.verdict()
+        }])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, dns_answer, dns_code, infra, timeout};
+    use crate::{
+        kit::dns::check::DnsCheck,
+        testing::{Fake, dns_answer, dns_code, infra, timeout},
+    };
     use meshproof_contract::{Action, DnsCode};
+
+    const UDP: DnsCheck<ServiceName> = DnsCheck(ServiceName::Udp);
+    const TCP: DnsCheck<ServiceName> = DnsCheck(ServiceName::Tcp);
 
     fn of(transport: Transport, action: &Action) -> bool {
         matches!(action, Action::Dns { transport: asked, .. } if *asked == transport)
@@ -145,12 +144,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_harness_could_not_see_is_inconclusive() {
+    async fn a_missing_client_server_or_service_is_inconclusive() {
         let fakes = [
-            Fake::healthy().local_errors(),
-            Fake::healthy().agents_gone(),
             Fake::healthy().missing("client", "infra-2"),
-            Fake::healthy().without_agents(),
             Fake::healthy().facts(|f| f.clusters[0].dns = None),
             Fake::healthy().facts(|f| f.services.clear()),
         ];

@@ -1,15 +1,19 @@
-//! What may come out of each peer's tunnel, and is sent into it, is what belongs to that node.
+//! The allowed IPs of each WireGuard peer: what may come out of its tunnel and is sent into it belongs to that node.
 
-use super::STATUS_NEEDS;
+use super::{
+    STATUS_NEEDS,
+    peers::{Device, Mesh},
+};
 use crate::kit::cilium::nodes::MeshNode;
-use super::peers::{Device, Mesh};
 use async_trait::async_trait;
 use ipnet::IpNet;
-use meshproof_contract::facts::{CiliumFacts, PodNetwork};
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Facts, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    AgentFacts, Check, CheckContext, CheckId, CheckText, Facts, Needs, Scope, Tally, Verdict,
+    facts::{CiliumFacts, PodNetwork},
+};
 use std::net::IpAddr;
 
-/// Allowed addresses by the word of the agents.
+/// Allowed IPs as the agents report them.
 pub struct AllowedIps;
 
 /// What a peer must allow, and what it may.
@@ -32,15 +36,15 @@ impl Rule {
                 Some(minor) if minor < 18 => Rule::NodeAndMaybePods,
                 _ => Rule::NodeOnly,
             }),
-            Some(other) => Err(format!("routing-mode {other:?} is not known")),
-            None => Err("cilium-config could not be read, so the routing mode is not known".to_owned()),
+            Some(other) => Err(format!("unknown routing-mode {other:?} in cilium-config")),
+            None => Err("cannot read cilium-config, so the routing mode is unknown".to_owned()),
         }
     }
-    fn words(self) -> &'static str {
+    fn describe(self) -> &'static str {
         match self {
-            Rule::NodeOnly => "the node's own address and nothing else (tunnel mode)",
-            Rule::NodeAndMaybePods => "the node's own address, and nothing but its own and its pods' (tunnel mode)",
-            Rule::Pods => "the node's pods, and nothing but its own and its pods' addresses (native routing)",
+            Rule::NodeOnly => "only the node's own address (tunnel mode)",
+            Rule::NodeAndMaybePods => "the node's own address, and no others except its pods' (tunnel mode)",
+            Rule::Pods => "the node's pod addresses, and no others except its own (native routing)",
         }
     }
 }
@@ -59,11 +63,17 @@ impl Check for AllowedIps {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Each WireGuard peer's allowed addresses are what the routing mode demands, and nothing more",
-            proves: "What belongs to a node can be sent into its tunnel and is accepted out of it, and no node is trusted with addresses of another.",
-            how: "`allowed-ips` of every peer in `cilium-dbg debuginfo --output json`. In tunnel mode they must be the node's own address (before Cilium 1.18 its pods' too are tolerated), with native routing they must cover the pods of this run on that node; an address that is neither the node's nor out of its pods' range is too much.",
-            control: "Every node must have an agent that shows its peers; a peer without any address is red, and missing peers are encryption::peers_complete's.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg bpf ipcache list` on the node named: allowed addresses follow the ipcache; too few drop traffic, too many let a node speak for others.",
+            title: "The allowed IPs of every WireGuard peer are those that the routing mode requires",
+            proves: "Traffic of a node's addresses can use its tunnel in both directions, \
+                     and no node can use addresses of another node.",
+            how: "`allowed-ips` of every peer in `cilium-dbg debuginfo --output json`: in tunnel mode the node's own \
+                  address (before Cilium 1.18 also its pods'), with native routing at least this run's pods on that \
+                  node. Any address that is neither the node's nor in its pod CIDRs is a finding.",
+            control: "Every node must have an agent that shows its peers; otherwise the check is inconclusive. \
+                      A peer without allowed IPs is a finding; encryption::peers_complete reports missing peers.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache \
+                       list` on the node in the finding: allowed IPs follow the ipcache. Too few drop traffic; too \
+                       many let a node use addresses of others.",
         }
     }
     fn scope(&self) -> Scope {
@@ -85,23 +95,23 @@ impl Check for AllowedIps {
         let facts = context.environment.facts();
         let rule = match facts.cluster(&mesh.cluster).and_then(|c| c.cilium.as_ref()) {
             Some(cilium) => Rule::of(cilium),
-            None => Err(format!("no Cilium was found in {}", mesh.cluster)),
+            None => Err(format!("Cilium was not found in {}", mesh.cluster)),
         };
         let rule = match rule {
             Ok(rule) => rule,
             Err(why) => return Verdict::inconclusive(why),
         };
-        let mut right = 0;
+        let mut correct = 0;
         for device in mesh.devices(context, &mut tally).await {
             for other in mesh.others(&device.node) {
-                right += usize::from(judge(&device, other, &mesh, rule, &facts, &mut tally));
+                correct += usize::from(judge(&device, other, &mesh, rule, &facts, &mut tally));
             }
         }
-        if right > 0 {
+        if correct > 0 {
             tally.witness(format!(
-                "{right} peers of nodes of {} allow {}",
+                "{correct} peers of the nodes of {} allow {}",
                 mesh.cluster,
-                rule.words()
+                rule.describe()
             ));
         }
         tally.verdict()
@@ -111,8 +121,8 @@ impl Check for AllowedIps {
 /// Whether a peer allows what it should.
 fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Facts, tally: &mut Tally) -> bool {
     let Some(peer) = device.peer(other) else { return false };
-    let subject = format!("{}, peer {}", device.node.place(), other.place());
-    let expected = format!("{}: {}", rule.words(), mesh.claimed.by);
+    let subject = format!("{}, peer {}", device.node.label(), other.label());
+    let expected = mesh.claimed.expects(format_args!("allowed IPs: {}", rule.describe()));
     let mut allowed: Vec<IpNet> = Vec::new();
     for text in &peer.allowed_ips {
         match text
@@ -121,7 +131,7 @@ fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Fac
         {
             Ok(net) => allowed.push(net),
             Err(_) => {
-                tally.unknown(format!("{subject}: an allowed address is not understood: {text:?}"));
+                tally.unknown(format!("{subject}: invalid allowed IP {text:?}"));
                 return false;
             }
         }
@@ -146,14 +156,18 @@ fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Fac
         tally.finding(
             &subject,
             &expected,
-            format!("allows [{}], not {}", peer.allowed_ips.join(", "), lacking.join(", ")),
+            format!(
+                "allows [{}]; missing: [{}]",
+                peer.allowed_ips.join(", "),
+                lacking.join(", ")
+            ),
         );
     }
     if !excess.is_empty() {
         tally.finding(
             &subject,
             &expected,
-            format!("allows {} too, which is not that node's", excess.join(", ")),
+            format!("also allows {}, which does not belong to that node", excess.join(", ")),
         );
     }
     !allowed.is_empty() && lacking.is_empty() && excess.is_empty()
@@ -161,9 +175,7 @@ fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Fac
 
 /// The addresses of this run's pods on a node.
 fn pods_on(facts: &Facts, node: &MeshNode) -> Vec<IpAddr> {
-    let on = |a: &&meshproof_contract::AgentFacts| {
-        a.network == PodNetwork::Pod && a.id.cluster == node.cluster && a.node == node.name
-    };
+    let on = |a: &&AgentFacts| a.network == PodNetwork::Pod && a.id.cluster == node.cluster && a.node == node.name;
     facts.agents.iter().filter(on).map(|a| a.address).collect()
 }
 
@@ -178,12 +190,13 @@ fn belongs(net: &IpNet, node: &MeshNode, mesh: &Mesh, rule: Rule) -> bool {
     }
     let in_own_range = node.pod_cidrs.iter().any(|cidr| cidr.contains(net));
     let reserved = is_host && node.reserved.contains(&net.addr());
-    // Where pods get addresses from is not told by every IPAM mode; then one address counts as the node's unless another node has it.
-    let untold = node.pod_cidrs.is_empty() && is_host && {
+    // Not every IPAM mode reports where pods get addresses from; then an address counts as the node's unless another
+    // node has it.
+    let unreported = node.pod_cidrs.is_empty() && is_host && {
         let mut others = mesh.nodes.iter().filter(|other| *other != node);
         !others.any(|other| other.has(net.addr()) || other.pod_cidrs.iter().any(|cidr| cidr.contains(net)))
     };
-    in_own_range || reserved || untold
+    in_own_range || reserved || unreported
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! What the operators say about encryption, and whether a check applies because of it.
+//! What the operators claim about encryption, and whether a check applies because of it.
 
 use crate::kit::cilium::remotes;
 use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName, Facts, Instance, Verdict};
+use std::fmt;
 
 /// What is claimed of the traffic between nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub enum Mode {
     WireGuard,
     /// IPsec.
     Ipsec,
-    /// In clear, on purpose.
+    /// Plaintext, on purpose.
     None,
 }
 
@@ -25,7 +26,7 @@ impl Mode {
     }
 
     /// As `meshproof.yaml` writes it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Mode::WireGuard => "wireguard",
             Mode::Ipsec => "ipsec",
@@ -43,36 +44,44 @@ impl Mode {
     }
 }
 
-/// A claim, with who makes it.
+/// A claim, with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// What.
     pub mode: Mode,
-    /// `encryption: wireguard (meshproof.yaml:7)`.
+    /// `encryption=wireguard; source: meshproof.yaml:7`.
     pub by: String,
+}
+
+impl Claimed {
+    /// What a finding expected, with the claim that says so.
+    pub fn expects(&self, what: impl fmt::Display) -> String {
+        format!("{what} (claimed: {})", self.by)
+    }
 }
 
 /// What is claimed of a cluster.
 pub fn of(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
     let Some(claim) = facts.claim(cluster, ClaimKind::Encryption) else {
         return Err(Verdict::skipped(format!(
-            "not claimed: nothing says how {cluster} encrypts"
+            "not claimed: no claim about encryption in {cluster}"
         )));
     };
     match Mode::of(claim) {
         Some(mode) => Ok(overruled_by(facts, claim, mode).unwrap_or_else(|| Claimed {
             mode,
-            by: format!("encryption: {} ({})", mode.word(), claim.source),
+            by: format!("encryption={}; source: {}", mode.as_str(), claim.source),
         })),
         None => Err(Verdict::inconclusive(format!(
-            "{cluster} claims encryption {:?} ({}), of which this meshproof knows nothing: wireguard, ipsec or none",
+            "{cluster} claims encryption={:?} ({}): expected wireguard, ipsec or none",
             claim.value, claim.source
         ))),
     }
 }
 
-/// The claim of a cluster of the same mesh that encrypts, where nobody but the live configuration says that this one does not: Cilium
-/// does not support mixed encryption in one mesh, so such a configuration is what must be looked at, no claim.
+/// The claim of an encrypting cluster of the same mesh, where only the live configuration says that this one does not
+/// encrypt: Cilium does not support mixed encryption in one mesh, so such a configuration is what must be verified and
+/// not a claim.
 fn overruled_by(facts: &Facts, claim: &Claim, mode: Mode) -> Option<Claimed> {
     let ClaimSource::Live { object } = &claim.source else {
         return None;
@@ -88,8 +97,9 @@ fn overruled_by(facts: &Facts, claim: &Claim, mode: Mode) -> Option<Claimed> {
         Some(Claimed {
             mode,
             by: format!(
-                "encryption: {} ({other}: {}; mixed encryption in one mesh is not supported by Cilium, and {} has it off: {object})",
-                mode.word(),
+                "encryption={}; source: {other}, {}; Cilium does not support mixed encryption in one mesh, \
+                 and {} has encryption off: {object}",
+                mode.as_str(),
                 stricter.source,
                 claim.cluster
             ),
@@ -97,8 +107,8 @@ fn overruled_by(facts: &Facts, claim: &Claim, mode: Mode) -> Option<Claimed> {
     })
 }
 
-/// What is claimed of the traffic of an instance. Between clusters it is encrypted if either side says so: a claim that only
-/// one side makes is what must be looked at.
+/// What is claimed of the traffic of an instance. Between clusters it is encrypted if either side says so: a claim of
+/// one side only is what must be verified.
 pub fn between(facts: &Facts, instance: &Instance) -> Result<Claimed, Verdict> {
     let (from, to) = (instance.from(), instance.to());
     if from == to {
@@ -106,7 +116,7 @@ pub fn between(facts: &Facts, instance: &Instance) -> Result<Claimed, Verdict> {
     }
     if !remotes::joined(facts, from, to) {
         return Err(Verdict::skipped(format!(
-            "not claimed: nothing says that {from} and {to} are one cluster mesh"
+            "not claimed: no claim that {from} and {to} are in one cluster mesh"
         )));
     }
     match (of(facts, from), of(facts, to)) {
@@ -116,12 +126,12 @@ pub fn between(facts: &Facts, instance: &Instance) -> Result<Claimed, Verdict> {
     }
 }
 
-/// WireGuard's claim of a cluster; everything else is skipped, with the reason.
+/// WireGuard's claim of a cluster; any other claim is skipped, with the reason.
 pub fn wireguard(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
     match of(facts, cluster)? {
         claimed if claimed.mode == Mode::WireGuard => Ok(claimed),
         other => Err(Verdict::skipped(format!(
-            "not claimed: {cluster} says {}, not WireGuard",
+            "not claimed: {cluster} does not claim WireGuard ({})",
             other.by
         ))),
     }
@@ -130,11 +140,11 @@ pub fn wireguard(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encryption::fixture::{self, claim};
+    use crate::encryption::tests::world::{self, claim};
 
     #[test]
-    fn unclaimed_is_skipped_and_an_unknown_word_is_not_guessed() {
-        let facts = fixture::facts();
+    fn unclaimed_is_skipped_and_an_unknown_value_is_not_guessed() {
+        let facts = world::facts();
         let infra = "infra".into();
         let mut without = facts.clone();
         without.claims.retain(|c| c.kind != ClaimKind::Encryption);
@@ -147,7 +157,7 @@ mod tests {
 
     #[test]
     fn between_clusters_the_one_that_encrypts_decides() {
-        let mut facts = fixture::facts();
+        let mut facts = world::facts();
         facts.claims.retain(|c| c.kind != ClaimKind::Encryption);
         facts.claims.push(claim("infra", "none"));
         let direction = Instance::Direction {
@@ -160,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn a_live_configuration_without_encryption_is_no_claim_beside_a_cluster_that_encrypts() {
+    fn a_live_configuration_without_encryption_is_not_a_claim_beside_a_cluster_that_encrypts() {
         let infra = "infra".into();
-        let mut facts = fixture::facts();
+        let mut facts = world::facts();
         let own = |facts: &mut Facts| {
             let is_own = |c: &&mut Claim| c.kind == ClaimKind::Encryption && c.cluster == infra;
             facts

@@ -1,10 +1,16 @@
-//! Traffic between two nodes' pods is counted by WireGuard on both of them.
+//! WireGuard counts traffic between two nodes' pods on both of them.
 
-use super::TRAFFIC_NEEDS;
+use super::{
+    TRAFFIC_NEEDS,
+    peers::{Device, Exchange, Mesh, PAYLOAD, exchange, missing},
+};
 use crate::kit::cilium::nodes::{MeshNode, meshed};
-use super::peers::{Device, Exchange, Mesh, PAYLOAD, exchange, missing};
 use async_trait::async_trait;
-use meshproof_contract::{AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    AgentFacts, Check, CheckContext, CheckId, CheckText, Evidence, Needs, NodeLabel, Scope, Tally, Unit, Verdict,
+    evidence::{Cell, CellOutcome, Row},
+};
+use std::collections::BTreeMap;
 
 /// WireGuard's counters.
 pub struct CountersRise;
@@ -16,11 +22,16 @@ impl Check for CountersRise {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "What pods exchange between nodes is counted by WireGuard, both ways",
-            proves: "Pod traffic between nodes really goes through the tunnel, in both directions, and not beside it.",
-            how: "The counters of every peer (`transfer-rx`, `transfer-tx` in `cilium-dbg debuginfo --output json`) are read before and after a pod on every node has exchanged 4 KiB with a pod on every other node of the mesh; both must have risen by at least that.",
-            control: "Only exchanges that were delivered count; one that was not is inconclusive, as is a counter that fell, which tells of an agent or device that was restarted meanwhile.",
-            when_red: "The traffic went beside the tunnel: run encryption::pod_traffic, which shows the packets; `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg encrypt status` on both nodes.",
+            title: "WireGuard counts the traffic that pods exchange between nodes, in both directions",
+            proves: "Pod traffic between nodes goes through the tunnel in both directions, and not past it.",
+            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh. The peer's counters \
+                  (`transfer-rx` and `transfer-tx` in `cilium-dbg debuginfo --output json`) must both rise by at least \
+                  that much.",
+            control: "Only delivered exchanges count; an undelivered one is inconclusive. So is a counter that fell, \
+                      which means that an agent or device restarted.",
+            when_red: "The traffic bypassed the tunnel; encryption::pod_traffic shows the packets. Run `kubectl \
+                       --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` on both \
+                       nodes.",
         }
     }
     fn scope(&self) -> Scope {
@@ -49,47 +60,76 @@ impl Check for CountersRise {
         // The same things are missing or wrong as before.
         let after = mesh.devices(context, &mut Tally::new()).await;
         let mut rose = 0;
-        for Exchange { from, to, outcome } in &sent {
-            let (Some(a), Some(b)) = (node_of(&mesh, from), node_of(&mesh, to)) else {
+        let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
+        for one in &sent {
+            let (Some(a), Some(b)) = (node_of(&mesh, &one.from), node_of(&mesh, &one.to)) else {
                 continue;
             };
-            let subject = format!("{} -> {}", a.place(), b.place());
-            if let Err(why) = outcome {
-                tally.unknown(format!("{subject}: nothing was delivered that could be counted: {why}"));
-                continue;
-            }
-            let (Some(old), Some(new)) = (counters(&before, a, b), counters(&after, a, b)) else {
-                tally.unknown(format!("{subject}: the counters could not be read before and after"));
-                continue;
-            };
-            if new.0 < old.0 || new.1 < old.1 {
-                tally.unknown(format!(
-                    "{subject}: the counters fell from {old:?} to {new:?}: the device was made anew meanwhile"
-                ));
-                continue;
-            }
-            let (received, transmitted) = (new.0 - old.0, new.1 - old.1);
-            if received.min(transmitted) >= u64::from(PAYLOAD) {
-                rose += 1;
-            } else {
-                tally.finding(
-                    subject,
-                    format!(
-                        "at least {PAYLOAD} bytes more received and sent, which pods of the two just exchanged: {}",
-                        mesh.claimed.by
-                    ),
-                    format!("{received} bytes more received, {transmitted} more sent"),
-                );
-            }
+            let cell = judge(one, (a, b), (&before, &after), &mesh, &mut tally);
+            rose += usize::from(cell.outcome == CellOutcome::Ok);
+            rows.entry(NodeLabel::from(&one.from)).or_default().push(cell);
+        }
+        for (from, cells) in rows {
+            let what = "WireGuard counters".to_owned();
+            context.evidence(Evidence::Row(Row { what, from, cells }));
         }
         if rose > 0 {
             tally.witness(format!(
-                "{rose} of {} pairs of nodes: both counters rose by at least the {PAYLOAD} bytes exchanged",
+                "{rose} of {} node pairs: both counters rose by at least the {PAYLOAD} B exchanged",
                 sent.len()
             ));
         }
         tally.verdict()
     }
+}
+
+/// Judges one pair of nodes: its cell shows by how much the smaller counter rose.
+fn judge(
+    one: &Exchange,
+    (a, b): (&MeshNode, &MeshNode),
+    (before, after): (&[Device], &[Device]),
+    mesh: &Mesh,
+    tally: &mut Tally,
+) -> Cell {
+    let subject = format!("{} -> {}", a.label(), b.label());
+    let mut cell = Cell {
+        to: NodeLabel::from(&one.to),
+        outcome: CellOutcome::Unknown,
+        value: None,
+        unit: None,
+        detail: None,
+    };
+    let mut unknown = |why: String| {
+        tally.unknown(format!("{subject}: {why}"));
+        Some(why)
+    };
+    if let Err(why) = &one.outcome {
+        cell.detail = unknown(format!("the exchange was not delivered: {why}"));
+        return cell;
+    }
+    let (Some(old), Some(new)) = (counters(before, a, b), counters(after, a, b)) else {
+        cell.detail = unknown("the counters could not be read before and after".to_owned());
+        return cell;
+    };
+    if new.0 < old.0 || new.1 < old.1 {
+        cell.detail = unknown(format!(
+            "the counters fell from {old:?} B to {new:?} B (received, sent): the device was recreated"
+        ));
+        return cell;
+    }
+    let (received, transmitted) = (new.0 - old.0, new.1 - old.1);
+    let risen = received.min(transmitted);
+    (cell.value, cell.unit) = (Some(risen as f64), Some(Unit::Bytes));
+    if risen >= u64::from(PAYLOAD) {
+        cell.outcome = CellOutcome::Ok;
+        return cell;
+    }
+    let observed = format!("received {received} B more, sent {transmitted} B more");
+    cell.outcome = CellOutcome::Mismatch;
+    cell.detail = Some(observed.clone());
+    let expected = format!("both counters rise by the {PAYLOAD} B that their pods exchanged");
+    tally.finding(subject, mesh.claimed.expects(expected), observed);
+    cell
 }
 
 fn node_of<'a>(mesh: &'a Mesh, agent: &AgentFacts) -> Option<&'a MeshNode> {

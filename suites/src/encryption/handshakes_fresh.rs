@@ -1,23 +1,29 @@
 //! Under traffic, every pair of nodes has completed a handshake less than three minutes ago.
 
-use super::TRAFFIC_NEEDS;
-use crate::kit::cilium::nodes::{MeshNode, meshed};
-use super::peers::{Mesh, exchange, missing};
-use crate::kit::wait::{self, Waited};
+use super::{
+    TRAFFIC_NEEDS,
+    peers::{Exchange, Mesh, exchange, missing},
+};
+use crate::kit::{
+    cilium::nodes::{MeshNode, meshed},
+    wait::{self, Waited},
+};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use meshproof_contract::cilium::{NEVER, WireGuardPeer};
-use meshproof_contract::{AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Unit, Verdict};
+use meshproof_contract::{
+    AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Unit, Verdict,
+    cilium::{NEVER, WireGuardPeer},
+};
 use std::time::Duration;
 
-/// Handshakes by the word of the agents.
+/// Handshakes as the agents report them.
 pub struct HandshakesFresh;
 
 /// WireGuard refuses to use a session older than this (Reject-After-Time, section 6.1 of its paper).
 const REJECT_AFTER: i64 = 180;
-/// How far apart the clocks of nodes and harness may be, in seconds: handshakes are told in the nodes' time.
+/// How far apart the clocks of nodes and harness may be, in seconds: agents report handshakes in the nodes' time.
 const CLOCKS: i64 = 10;
-/// What was delivered went through a session, so its handshake is shown at once, or after one that is just being renewed.
+/// What was delivered went through a session, so its handshake is shown at once, or after one that is being renewed.
 const DEADLINE: Duration = Duration::from_secs(3);
 const INTERVAL: Duration = Duration::from_millis(300);
 
@@ -44,7 +50,8 @@ impl Age {
     }
 }
 
-struct Aged {
+/// The age of the last handshake of one node with another.
+struct Handshake {
     from: MeshNode,
     to: MeshNode,
     age: Age,
@@ -57,11 +64,17 @@ impl Check for HandshakesFresh {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Under traffic every pair of nodes has a WireGuard handshake younger than 180 s",
-            proves: "The tunnels are alive: keys are renewed under traffic, as WireGuard demands every two minutes; a session older than three is not used any more.",
-            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh, and then `last-handshake-time` of every peer in `cilium-dbg debuginfo --output json` must be younger than 180 s by the harness's clock; asked again for 3 s, since one that was just begun takes a round trip.",
-            control: "The traffic itself: a peer that was sent nothing may be old, so a pair without a delivered exchange is inconclusive unless its handshake is fresh.",
-            when_red: "Clocks more than ten seconds apart (`date -u` on the node) look like it. Otherwise UDP 51871 between the two nodes: firewalls, or a key that differs (encryption::keys_agree).",
+            title: "Under traffic every pair of nodes has a recent WireGuard handshake",
+            proves: "The tunnels work: under traffic WireGuard renews its keys every 120 s, \
+                     and it no longer uses a session that is older than 180 s.",
+            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh. Then \
+                  `last-handshake-time` of every peer in `cilium-dbg debuginfo --output json` must be less than 180 s \
+                  ago by the harness's clock, within 3 s.",
+            control: "The traffic itself: a peer without traffic may have an old handshake, so a pair without a \
+                      delivered exchange is inconclusive unless its handshake is recent.",
+            when_red: "First compare the clocks (`date -u` on the node): more than 10 s apart looks like an old \
+                       handshake. Then check UDP port 51871 between the two nodes (firewalls) and \
+                       encryption::keys_agree.",
         }
     }
     fn scope(&self) -> Scope {
@@ -86,94 +99,89 @@ impl Check for HandshakesFresh {
         for absent in clusters.iter().flat_map(|cluster| missing(&facts, cluster)) {
             tally.unknown(absent);
         }
-        let delivered = |aged: &Aged| {
-            let is = |agent: &AgentFacts, node: &MeshNode| agent.id.cluster == node.cluster && agent.node == node.name;
-            let mut between = sent.iter().filter(|e| is(&e.from, &aged.from) && is(&e.to, &aged.to));
-            between.any(|exchange| exchange.outcome.is_ok())
-        };
-        let look = || async {
-            let mut read = Tally::new();
-            let devices = mesh.devices(context, &mut read).await;
-            let now = Timestamp::now();
-            let mut aged: Vec<Aged> = Vec::new();
-            for device in &devices {
-                aged.extend(mesh.others(&device.node).filter_map(|other| {
-                    let age = Age::of(device.peer(other)?, now);
-                    Some(Aged {
-                        from: device.node.clone(),
-                        to: other.clone(),
-                        age,
-                    })
-                }));
-            }
-            // Without traffic there is nothing to wait for.
-            match aged.iter().all(|aged| aged.age.is_fresh() || !delivered(aged)) {
-                true => Ok((aged, read)),
-                false => Err((aged, read)),
-            }
-        };
-        let (aged, read) = match wait::until(DEADLINE, INTERVAL, look).await {
-            Waited::Seen(_, seen) | Waited::GaveUp(seen) => seen,
-        };
-        // What could not be read, or is wrong with a device as such.
-        tally.absorb(read);
+        let handshakes = observe(context, &mesh, &sent, &mut tally).await;
         let mut fresh = 0;
-        for one in &aged {
-            let Aged { from, to, age } = one;
-            if let Age::Seconds(age) = age {
-                context.measure(
-                    "handshake_age",
-                    format!("{} -> {}", from.place(), to.place()),
-                    *age as f64,
-                    Unit::Seconds,
-                );
+        for one in &handshakes {
+            if let Age::Seconds(age) = one.age {
+                let pair = (one.from.label(), one.to.label());
+                context.measure("handshake_age", pair, age as f64, Unit::Seconds);
             }
-            let observed = match age {
-                age if age.is_fresh() => {
-                    fresh += 1;
-                    continue;
-                }
-                Age::Seconds(age) if *age < 0 => {
-                    tally.unknown(format!(
-                        "{}: the handshake with {} is {} s in the future: the clocks of the node and of this machine differ",
-                        from.place(),
-                        to.place(),
-                        -age
-                    ));
-                    continue;
-                }
-                Age::Seconds(age) => format!("{age} s ago"),
-                Age::Never => "never".to_owned(),
-                Age::Unreadable(text) => {
-                    tally.unknown(format!("{}: a time is not understood: {text:?}", from.place()));
-                    continue;
-                }
-            };
-            if delivered(one) {
-                tally.finding(
-                    format!("{} -> {}", from.place(), to.place()),
-                    format!(
-                        "a handshake less than {REJECT_AFTER} s ago, since pods of the two just exchanged data: {}",
-                        mesh.claimed.by
-                    ),
-                    format!("the last one was {observed}"),
-                );
-            } else {
-                tally.unknown(format!(
-                    "{} -> {}: the last handshake was {observed}, and no traffic could be sent that would have caused one",
-                    from.place(),
-                    to.place()
-                ));
-            }
+            fresh += usize::from(one.age.is_fresh());
+            judge(one, &mesh, &sent, &mut tally);
         }
         if fresh > 0 {
             tally.witness(format!(
-                "{fresh} of {} peers of the nodes of {} had a handshake less than {REJECT_AFTER} s ago; {} exchanges were sent and delivered before",
-                aged.len(),
+                "{fresh} of {} peers of the nodes of {} had a handshake less than {REJECT_AFTER} s ago, \
+                 after {} delivered exchanges",
+                handshakes.len(),
                 mesh.cluster,
                 sent.iter().filter(|e| e.outcome.is_ok()).count()
             ));
         }
         tally.verdict()
+    }
+}
+
+/// Whether data was exchanged between pods of the two nodes.
+fn delivered(sent: &[Exchange], one: &Handshake) -> bool {
+    let is = |agent: &AgentFacts, node: &MeshNode| agent.id.cluster == node.cluster && agent.node == node.name;
+    let mut between = sent.iter().filter(|e| is(&e.from, &one.from) && is(&e.to, &one.to));
+    between.any(|exchange| exchange.outcome.is_ok())
+}
+
+/// All handshakes, read until those with traffic are fresh or time is up. What cannot be read, or is wrong with a
+/// device as such, goes to the tally.
+async fn observe(context: &CheckContext, mesh: &Mesh, sent: &[Exchange], tally: &mut Tally) -> Vec<Handshake> {
+    let read = || async {
+        let mut problems = Tally::new();
+        let devices = mesh.devices(context, &mut problems).await;
+        let now = Timestamp::now();
+        let mut all: Vec<Handshake> = Vec::new();
+        for device in &devices {
+            all.extend(mesh.others(&device.node).filter_map(|other| {
+                Some(Handshake {
+                    from: device.node.clone(),
+                    to: other.clone(),
+                    age: Age::of(device.peer(other)?, now),
+                })
+            }));
+        }
+        // Without traffic there is nothing to wait for.
+        if all.iter().all(|one| one.age.is_fresh() || !delivered(sent, one)) {
+            Ok((all, problems))
+        } else {
+            Err((all, problems))
+        }
+    };
+    let (all, problems) = match wait::until(DEADLINE, INTERVAL, read).await {
+        Waited::Seen(_, seen) | Waited::GaveUp(seen) => seen,
+    };
+    tally.absorb(problems);
+    all
+}
+
+/// Judges one handshake; a fresh one has nothing to report.
+fn judge(one: &Handshake, mesh: &Mesh, sent: &[Exchange], tally: &mut Tally) {
+    let (from, to) = (one.from.label(), one.to.label());
+    let observed = match &one.age {
+        age if age.is_fresh() => return,
+        Age::Seconds(age) if *age < 0 => {
+            return tally.unknown(format!(
+                "{from}: the handshake with {to} is {} s in the future: the clocks of the node and this machine differ",
+                -age
+            ));
+        }
+        Age::Unreadable(text) => return tally.unknown(format!("{from}: invalid last-handshake-time {text:?}")),
+        Age::Seconds(age) => format!("last handshake {age} s ago"),
+        Age::Never => "no handshake yet".to_owned(),
+    };
+    let pair = format!("{from} -> {to}");
+    if delivered(sent, one) {
+        let expected = format!("a handshake less than {REJECT_AFTER} s ago, since pods of both nodes exchanged data");
+        tally.finding(pair, mesh.claimed.expects(expected), observed);
+    } else {
+        tally.unknown(format!(
+            "{pair}: {observed}, but no traffic was delivered that would cause one"
+        ));
     }
 }

@@ -1,11 +1,10 @@
-//! Every node knows the key that the other side announces.
+//! Every node has the WireGuard key that each other node announces.
 
-use super::STATUS_NEEDS;
-use super::peers::Mesh;
+use super::{STATUS_NEEDS, peers::Mesh};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
 
-/// Keys by the word of the agents and of the API.
+/// Keys as the agents report and the API announces them.
 pub struct KeysAgree;
 
 #[async_trait]
@@ -15,11 +14,15 @@ impl Check for KeysAgree {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every node knows the WireGuard key that each other node announces",
-            proves: "No node holds an outdated or foreign key of another, with which it would send what nobody can read; and each node uses the key that it announces.",
-            how: "The peers of `cilium-dbg debuginfo --output json` on every node are compared with annotation network.cilium.io/wg-pub-key of the other nodes' CiliumNodes, read in their own clusters; so is each node's own key.",
-            control: "A node whose CiliumNode announces no key, or that could not be asked, is inconclusive. Missing peers are encryption::peers_complete's.",
-            when_red: "A node that was restarted comes with a new key: `kubectl --context CONTEXT get ciliumnode NODE -o yaml`; if the announcement is right, the other cluster did not hear of it: see suite mesh.",
+            title: "Every node has the WireGuard key that each other node announces",
+            proves: "No node holds an outdated or foreign key of another node, with which traffic could not be \
+                     decrypted. Each node uses the key that it announces.",
+            how: "The peers in `cilium-dbg debuginfo --output json` of every node, and the node's own key, are compared \
+                  with annotation network.cilium.io/wg-pub-key of the CiliumNodes in their own clusters.",
+            control: "A node whose CiliumNode announces no key, or whose agent does not answer, is inconclusive. \
+                      encryption::peers_complete reports missing peers.",
+            when_red: "A restarted node has a new key: `kubectl --context CONTEXT get ciliumnode NODE -o yaml`. If the \
+                       announcement is correct, it has not reached the other cluster: see suite mesh.",
         }
     }
     fn scope(&self) -> Scope {
@@ -40,13 +43,14 @@ impl Check for KeysAgree {
         };
         let (mut agree, mut own) = (0, 0);
         for device in mesh.devices(context, &mut tally).await {
-            let at = device.node.place();
+            let at = device.node.label().to_string();
             match &device.node.announced_key {
                 Some(key) if *key == device.interface.public_key => own += 1,
                 Some(key) => tally.finding(
                     &at,
-                    format!("uses the key that its CiliumNode announces, {key}"),
-                    format!("its device has {}", device.interface.public_key),
+                    mesh.claimed
+                        .expects(format_args!("the key that its CiliumNode announces, {key}")),
+                    format!("its device uses {}", device.interface.public_key),
                 ),
                 None => tally.unknown(format!("{at}: its CiliumNode announces no key")),
             }
@@ -54,22 +58,21 @@ impl Check for KeysAgree {
                 let (Some(peer), Some(announced)) = (device.peer(other), &other.announced_key) else {
                     continue;
                 };
-                match peer.public_key == *announced {
-                    true => agree += 1,
-                    false => tally.finding(
+                if peer.public_key == *announced {
+                    agree += 1;
+                } else {
+                    let expected = format!("the announced key of {}, {announced}", other.label());
+                    tally.finding(
                         &at,
-                        format!(
-                            "knows {} by the key that its CiliumNode announces, {announced}",
-                            other.place()
-                        ),
+                        mesh.claimed.expects(expected),
                         format!("has {} for {}", peer.public_key, peer.endpoint),
-                    ),
+                    );
                 }
             }
         }
         if agree > 0 {
             tally.witness(format!(
-                "{agree} keys of peers and {own} keys of the nodes of {} themselves are those announced",
+                "{agree} peer keys and {own} own keys of the nodes of {} are the announced ones",
                 mesh.cluster
             ));
         }

@@ -1,14 +1,14 @@
-//! Every agent runs the encryption that is claimed.
+//! Every agent runs the claimed encryption.
 
 use super::claim;
 use crate::kit::cilium::nodes;
 use async_trait::async_trait;
-use meshproof_contract::cilium::AgentStatus;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict,
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, NodeLabel, Scope, Tally, Verdict,
+    cilium::AgentStatus,
 };
 
-/// The mode by the word of the agents.
+/// The mode as the agents report it.
 pub struct ModeInForce;
 
 #[async_trait]
@@ -18,11 +18,15 @@ impl Check for ModeInForce {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every Cilium agent runs the encryption that is claimed",
-            proves: "The configuration has reached every agent: none was left with encryption off, or on, by a rollout that did not reach it.",
-            how: "`cilium-dbg status -o json` of every agent: `.encryption.mode` must be that of the claim (Wireguard, IPsec, Disabled). A live configuration without encryption is no claim where another cluster of the mesh encrypts: mixed encryption in one mesh is not supported by Cilium.",
-            control: "Every node must have an agent that answered and that says its mode; a missing key is inconclusive.",
-            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E 'wireguard|ipsec'`, and when the agents were restarted: a changed ConfigMap acts only then.",
+            title: "Every Cilium agent runs the claimed encryption",
+            proves: "The configuration has reached every agent; no rollout has left one with another mode.",
+            how: "`.encryption.mode` in `cilium-dbg status -o json` of every agent must be the claimed one (Wireguard, \
+                  IPsec or Disabled). A live configuration without encryption is not a claim where another cluster of \
+                  the mesh encrypts, since Cilium does not support mixed encryption in one mesh.",
+            control: "Every node must have an agent that answers and reports its mode; otherwise the check is \
+                      inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E \
+                       'wireguard|ipsec'`. A changed ConfigMap takes effect only after the agents restart.",
         }
     }
     fn scope(&self) -> Scope {
@@ -49,31 +53,29 @@ impl Check for ModeInForce {
         let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, &mut tally).await;
         let mut agree = 0;
         for answer in &answers {
-            let at = nodes::place(&answer.cluster, &answer.node);
+            let at = NodeLabel::pod(&answer.cluster, &answer.node).to_string();
             let status = serde_json::from_value::<AgentStatus>(answer.output.clone());
             let mode = match status.map(|status| status.encryption.map(|e| e.mode)) {
                 Ok(Some(mode)) if !mode.is_empty() => mode,
                 Ok(_) => {
-                    tally.unknown(format!("{at}: `cilium-dbg status` says nothing of encryption"));
+                    tally.unknown(format!("{at}: `cilium-dbg status` does not report encryption"));
                     continue;
                 }
                 Err(error) => {
-                    tally.unknown(format!("{at}: `cilium-dbg status` is not understood: {error}"));
+                    tally.unknown(format!("{at}: cannot parse the output of `cilium-dbg status`: {error}"));
                     continue;
                 }
             };
-            match mode.eq_ignore_ascii_case(claimed.mode.status()) {
-                true => agree += 1,
-                false => tally.finding(
-                    at,
-                    format!("mode {}: {}", claimed.mode.status(), claimed.by),
-                    format!("mode {mode}"),
-                ),
+            if mode.eq_ignore_ascii_case(claimed.mode.status()) {
+                agree += 1;
+            } else {
+                let expected = claimed.expects(format_args!("mode {}", claimed.mode.status()));
+                tally.finding(at, expected, format!("mode {mode}"));
             }
         }
         if agree > 0 {
             tally.witness(format!(
-                "{agree} of {} agents of {cluster} say {}",
+                "{agree} of {} agents of {cluster} report mode {}",
                 answers.len(),
                 claimed.mode.status()
             ));

@@ -1,17 +1,25 @@
-//! WireGuard's peers as every node's agent shows them, and the traffic that must leave its mark on them.
+//! WireGuard's peers as every node's agent reports them, and the traffic that their counters and handshakes must show.
 
-use super::claim::{self, Claimed};
-use crate::kit::cilium::nodes::{self, MeshNode};
-use super::{CAPTURE, LISTENER, SCENARIO, TALKER};
-use crate::kit::probes::DEADLINE;
+use super::{
+    CAPTURE, LISTENER, SCENARIO, TALKER,
+    claim::{self, Claimed},
+    flow::marker,
+};
+use crate::kit::{
+    cilium::nodes::{self, MeshNode},
+    probes::DEADLINE,
+};
 use futures::future::join_all;
-use meshproof_contract::cilium::{Debuginfo, WireGuardInterface, WireGuardPeer};
 use meshproof_contract::{
     Action, AgentFacts, AgentId, CheckContext, CiliumQuery, ClusterName, Facts, Outcome, Probe, Tally, Target,
-    Transport, Verdict, port,
+    Transport, Verdict,
+    cilium::{Debuginfo, WireGuardInterface, WireGuardPeer},
+    port,
 };
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Payload of each exchange between two nodes, in bytes.
 pub const PAYLOAD: u32 = 4096;
@@ -40,13 +48,13 @@ pub fn endpoint(peer: &WireGuardPeer) -> Option<IpAddr> {
     peer.endpoint.parse::<SocketAddr>().ok().map(|endpoint| endpoint.ip())
 }
 
-/// What the checks of peers look at.
+/// What the checks of peers verify.
 pub struct Mesh {
     /// What is claimed.
     pub claimed: Claimed,
-    /// The nodes of the cluster and of those that it is one mesh with.
+    /// The nodes of the cluster and of the others in its mesh.
     pub nodes: Vec<MeshNode>,
-    /// The cluster that is looked at.
+    /// The cluster whose agents are asked.
     pub cluster: ClusterName,
 }
 
@@ -93,16 +101,16 @@ impl Mesh {
                 Ok(info) => info,
                 Err(error) => {
                     tally.unknown(format!(
-                        "{}: `cilium-dbg debuginfo` is not understood: {error}",
-                        node.place()
+                        "{}: cannot parse the output of `cilium-dbg debuginfo`: {error}",
+                        node.label()
                     ));
                     continue;
                 }
             };
             let Some(encryption) = info.encryption else {
                 tally.unknown(format!(
-                    "{}: `cilium-dbg debuginfo` says nothing of encryption",
-                    node.place()
+                    "{}: `cilium-dbg debuginfo` does not report encryption",
+                    node.label()
                 ));
                 continue;
             };
@@ -115,8 +123,8 @@ impl Mesh {
                     interface,
                 }),
                 None => tally.finding(
-                    node.place(),
-                    format!("a WireGuard device: {}", self.claimed.by),
+                    node.label().to_string(),
+                    self.claimed.expects("a WireGuard device"),
                     "`cilium-dbg debuginfo --output json` shows no WireGuard interface",
                 ),
             }
@@ -143,7 +151,7 @@ pub fn missing(facts: &Facts, cluster: &ClusterName) -> Vec<String> {
     missing
         .map(|m| {
             let node = m.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
-            format!("agent `{}`{node} in {cluster} does not run: {}", m.workload, m.state)
+            format!("agent `{}`{node} in {cluster} is not running: {}", m.workload, m.state)
         })
         .collect()
 }
@@ -177,7 +185,7 @@ pub async fn exchange(context: &CheckContext, cluster: &ClusterName, clusters: &
             let action = Action::MarkedEcho {
                 to: Target::new(to.address.to_string(), to.port(port::TCP)),
                 transport: Transport::Tcp,
-                marker: super::window::marker(),
+                marker: marker(),
                 payload: PAYLOAD,
             };
             Probe::once(action, 2 * DEADLINE)
@@ -195,7 +203,7 @@ pub async fn exchange(context: &CheckContext, cluster: &ClusterName, clusters: &
                 Ok(outcomes) => match outcomes.get(at) {
                     Some(Outcome::Answered { bytes, .. }) if *bytes >= u64::from(PAYLOAD) => Ok(()),
                     Some(other) => Err(other.to_string()),
-                    None => Err("the agent answered fewer probes than it was asked".to_owned()),
+                    None => Err("the agent returned fewer outcomes than it was sent probes".to_owned()),
                 },
                 Err(error) => Err(error.to_string()),
             };

@@ -1,20 +1,21 @@
-//! Every node knows every other node of its mesh as a WireGuard peer, once, and nobody else.
+//! Every node has every other node of its mesh as a WireGuard peer, once, and no other peer.
 
-use super::peers::{self, Device, Mesh};
-use super::STATUS_NEEDS;
-use crate::kit::cilium::nodes;
-use crate::kit::cilium::remotes;
-use crate::kit::next_steps;
+use super::{
+    STATUS_NEEDS,
+    peers::{self, Device, Mesh},
+};
+use crate::kit::{
+    cilium::{nodes, remotes},
+    next_steps,
+};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Facts, Needs, Scope, Tally, Verdict};
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-/// Time between the two looks that must both see a peer too many: nodes come and go.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Time between the two reads that must both see an extra peer: nodes come and go.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Peers by the word of the agents.
+/// Peers as the agents report them.
 pub struct PeersComplete;
 
 #[async_trait]
@@ -24,11 +25,18 @@ impl Check for PeersComplete {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every node has every other node of both clusters as a WireGuard peer, and no other",
-            proves: "No node is without a tunnel to another one: without a peer its pod traffic is lost in cilium_wg0 (Cilium 1.18 in tunnel mode) or, where the node's key is not known, sent in clear unless strict mode is on. And no key that belongs to no node, or to a node that has another one by now, can speak for it.",
-            how: "`cilium-dbg debuginfo --output json` of every agent, the only place with peers; expected is a peer, found by the address of its endpoint, for each other node of the cluster and of the clusters it is one mesh with. A peer whose endpoint is of no CiliumNode of these, and two peers with one endpoint, are findings if they are still there ten seconds later; the former is not judged where the mesh has clusters that are no part of the run.",
-            control: "Every node must have an agent that shows its peers, and a CiliumNode; what cannot be read is inconclusive.",
-            when_red: "`kubectl --context CONTEXT get ciliumnode NODE -o yaml` of the node that is missing (annotation network.cilium.io/wg-pub-key), then the agent's log on the node named: `kubectl --context CONTEXT -n kube-system logs POD -c cilium-agent | grep -i wireguard`.",
+            title: "Every node has every other node of the mesh as a WireGuard peer, and no other peer",
+            proves: "Every node has a tunnel to every other node; without a peer, pod traffic is dropped in cilium_wg0 \
+                     or, if the key is unknown and strict mode is off, sent in plaintext. No outdated or foreign key \
+                     is accepted for a node.",
+            how: "`cilium-dbg debuginfo --output json` of every agent must list one peer, matched by its endpoint \
+                  address, for each other node of the mesh. A duplicate endpoint, or one that belongs to no CiliumNode \
+                  (only where all clusters of the mesh are in the run), is a finding if it is still there after 10 s.",
+            control: "Every node must have a CiliumNode and an agent that lists its peers; otherwise the check is \
+                      inconclusive.",
+            when_red: "`kubectl --context CONTEXT get ciliumnode NODE -o yaml` of the missing node (annotation \
+                       network.cilium.io/wg-pub-key), then the agent's log on the node in the finding: `kubectl \
+                       --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent | grep -i wireguard`.",
         }
     }
     fn scope(&self) -> Scope {
@@ -49,13 +57,13 @@ impl Check for PeersComplete {
         };
         let mut found = 0;
         let devices = mesh.devices(context, &mut tally).await;
-        let too_many = strange(context, &mesh, &devices).await;
-        if !too_many.is_empty() {
-            tokio::time::sleep(AGAIN).await;
-            // What cannot be read now could be read before, so it is no part of the verdict.
+        let extra = unexpected(context, &mesh, &devices).await;
+        if !extra.is_empty() {
+            tokio::time::sleep(RETRY_AFTER).await;
+            // What cannot be read now could be read before, so it is not part of the verdict.
             let now = mesh.devices(context, &mut Tally::new()).await;
-            for (place, problem) in strange(context, &mesh, &now).await.intersection(&too_many) {
-                let expected = format!("one peer for each other node and no other: {}", mesh.claimed.by);
+            for (place, problem) in unexpected(context, &mesh, &now).await.intersection(&extra) {
+                let expected = mesh.claimed.expects("one peer for each other node and no other");
                 tally.finding(place, expected, problem);
             }
         }
@@ -65,12 +73,12 @@ impl Check for PeersComplete {
                     Some(_) => found += 1,
                     None => {
                         tally.finding(
-                            device.node.place(),
-                            format!("a peer for {}: {}", other.place(), mesh.claimed.by),
+                            device.node.label().to_string(),
+                            mesh.claimed.expects(format_args!("a peer for {}", other.label())),
                             format!(
-                                "{} peers, none with an endpoint of {}",
+                                "none of its {} peers has an endpoint on {}",
                                 device.interface.peers.len(),
-                                other.place()
+                                other.label()
                             ),
                         );
                         let facts = context.environment.facts();
@@ -86,7 +94,7 @@ impl Check for PeersComplete {
         }
         if found > 0 {
             tally.witness(format!(
-                "{found} peers of nodes of {} are there, one for each other node",
+                "the nodes of {} have {found} peers, one for each other node of the mesh",
                 mesh.cluster
             ));
         }
@@ -95,12 +103,13 @@ impl Check for PeersComplete {
 }
 
 /// Peers that should not be, with the places that have them.
-async fn strange(context: &CheckContext, mesh: &Mesh, devices: &[Device]) -> BTreeSet<(String, String)> {
+async fn unexpected(context: &CheckContext, mesh: &Mesh, devices: &[Device]) -> BTreeSet<(String, String)> {
     let facts = context.environment.facts();
     let clusters = nodes::meshed(&facts, &mesh.cluster);
-    let known = match is_whole(&facts, mesh) {
-        true => nodes::announced(context, &clusters).await,
-        false => None,
+    let known = if is_whole(&facts, mesh) {
+        nodes::announced(context, &clusters).await
+    } else {
+        None
     };
     let mut problems = BTreeSet::new();
     for device in devices {
@@ -108,17 +117,17 @@ async fn strange(context: &CheckContext, mesh: &Mesh, devices: &[Device]) -> BTr
         for peer in &device.interface.peers {
             let Some(address) = peers::endpoint(peer) else { continue };
             let problem = match &known {
-                Some(known) if !known.contains(&address) => "a peer whose endpoint is no node's",
-                _ if !seen.insert(address) => "two peers whose endpoint is the same",
+                Some(known) if !known.contains(&address) => "the endpoint of a peer belongs to no node",
+                _ if !seen.insert(address) => "two peers have the same endpoint",
                 _ => continue,
             };
-            problems.insert((device.node.place(), format!("{problem}: {address}")));
+            problems.insert((device.node.label().to_string(), format!("{problem}: {address}")));
         }
     }
     problems
 }
 
-/// Whether every cluster that this one is configured to join is a part of the run.
+/// Whether every cluster that this one is configured to join is in the run.
 fn is_whole(facts: &Facts, mesh: &Mesh) -> bool {
     let cilium = facts.cluster(&mesh.cluster).and_then(|c| c.cilium.as_ref());
     let Some(remotes) = cilium.and_then(|cilium| cilium.remotes.as_ref()) else {

@@ -1,25 +1,22 @@
-//! Policies that send traffic through Cilium's proxies: it leaves the node from the proxy then, and no longer from the pod.
+//! Policies that redirect traffic to Cilium's proxies: it then leaves the node from the proxy instead of the pod.
 
-use crate::kit::cilium::nodes::place;
-use super::peers::agents;
-use super::{LISTENER, TALKER};
-use crate::kit::object::policy;
-use crate::kit::wait::{self, Waited};
+use super::{LISTENER, TALKER, peers::agents};
+use crate::kit::{
+    object::policy,
+    probes::IDENTITY_PAGE,
+    wait::{self, Waited},
+};
 use futures::future::join_all;
-use meshproof_contract::claim::ClaimSource;
-use meshproof_contract::probe::Connection;
 use meshproof_contract::{
-    Action, AgentFacts, CheckContext, Claim, ClaimKind, ClusterName, DnsCode, DnsFacts, Facts, ObjectRef, Outcome,
-    Probe, RecordType, Search, Target, Transport, Verdict, port,
+    Action, AgentFacts, CheckContext, Claim, ClaimKind, ClaimSource, ClusterName, DnsCode, DnsFacts, Facts, Marker,
+    NodeLabel, ObjectRef, Outcome, Probe, RecordType, Search, Target, Transport, Verdict, port, probe::Connection,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 /// A proxy of Cilium's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Via {
+pub enum Proxy {
     /// The agent's DNS proxy.
     Dns,
     /// Envoy.
@@ -29,137 +26,137 @@ pub enum Via {
 const DEADLINE: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// A policy under which pods of a cluster speak through a proxy.
+/// A policy under which pods of a cluster send through a proxy.
 pub struct Redirect {
     cluster: ClusterName,
     policy: ObjectRef,
 }
 
-/// Who speaks, and to whom.
-struct Ends<'a> {
+/// Who sends, and to whom.
+struct Endpoints<'a> {
     /// The cluster of both.
     cluster: &'a ClusterName,
-    /// Who speaks; never empty.
-    speakers: Vec<&'a AgentFacts>,
+    /// Who sends; never empty.
+    senders: Vec<&'a AgentFacts>,
     /// The pods that are asked over HTTP.
     servers: Vec<&'a AgentFacts>,
     /// Cluster DNS.
     dns: Option<&'a DnsFacts>,
 }
 
-impl Via {
-    /// The claim without which nobody promises the proxy.
+impl Proxy {
+    /// The claim that promises the proxy.
     fn claim(self) -> ClaimKind {
         match self {
-            Via::Dns => ClaimKind::FqdnPolicy,
-            Via::Http => ClaimKind::L7Policy,
+            Proxy::Dns => ClaimKind::FqdnPolicy,
+            Proxy::Http => ClaimKind::L7Policy,
         }
     }
 
-    /// The workload that speaks through it. Not the same for both: where Envoy is promised and absent, agents wait for it before they
-    /// go on with a pod's policies.
-    fn speaker(self) -> &'static str {
+    /// The workload that sends through it. Not the same for both: where Envoy is promised and absent, agents wait for it
+    /// before they go on with a pod's policies.
+    fn sender(self) -> &'static str {
         match self {
-            Via::Dns => TALKER,
-            Via::Http => LISTENER,
+            Proxy::Dns => TALKER,
+            Proxy::Http => LISTENER,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Via::Dns => "the DNS proxy",
-            Via::Http => "an HTTP proxy",
+            Proxy::Dns => "the DNS proxy",
+            Proxy::Http => "an HTTP proxy",
         }
     }
 }
 
 impl Redirect {
-    /// Applies the policy, and waits until the proxy shows itself to every speaker by refusing what the policy does not admit.
-    pub async fn apply(context: &CheckContext, via: Via) -> Result<Self, Verdict> {
+    /// Applies the policy, and waits until the proxy refuses every sender something that the policy does not allow.
+    pub async fn apply(context: &CheckContext, proxy: Proxy) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
-        let ends = Ends::of(&facts, context.instance.from(), via)?;
-        let Some(claim) = facts.claim(ends.cluster, via.claim()) else {
-            return Err(Verdict::skipped(format!("not claimed: {}", via.claim())));
+        let endpoints = Endpoints::of(&facts, context.instance.from(), proxy)?;
+        let Some(claim) = facts.claim(endpoints.cluster, proxy.claim()) else {
+            return Err(Verdict::skipped(format!("not claimed: {}", proxy.claim())));
         };
-        let controls = ends.controls(via)?;
-        let policy = policy::named(policy::cilium(ends.spec(via)), &ends.speakers[0].namespace);
+        let controls = endpoints.controls(proxy)?;
+        let policy = policy::named(policy::cilium(endpoints.spec(proxy)), &endpoints.senders[0].namespace);
         let redirect = Self {
-            cluster: ends.cluster.clone(),
+            cluster: endpoints.cluster.clone(),
             policy: ObjectRef::of(&policy),
         };
-        let applied = context.environment.apply(ends.cluster, policy).await;
-        applied.map_err(|error| Verdict::inconclusive(format!("the policy could not be applied: {error}")))?;
+        let applied = context.environment.apply(endpoints.cluster, policy).await;
+        applied.map_err(|error| Verdict::inconclusive(format!("cannot apply the policy: {error}")))?;
         let limit = facts.thresholds.policy_enforcement;
-        let shown = wait::until(limit, INTERVAL, || refused(context, via, &controls)).await;
+        let shown = wait::until(limit, INTERVAL, || refused(context, proxy, &controls)).await;
         let Waited::GaveUp(missing) = shown else {
             return Ok(redirect);
         };
-        redirect.lift(context).await;
+        redirect.remove(context).await;
         let seen = format!(
-            "{} did not show itself within {} s by refusing what a policy does not admit: {}",
-            via.name(),
+            "{} did not refuse within {} s what the policy does not allow: {}",
+            proxy.name(),
             limit.as_secs(),
             missing.join("; ")
         );
-        Err(never_shown(via, claim, seen))
+        Err(not_in_use(proxy, claim, seen))
     }
 
     /// Deletes the policy.
-    pub async fn lift(&self, context: &CheckContext) {
+    pub async fn remove(&self, context: &CheckContext) {
         if let Err(error) = context.environment.delete(&self.cluster, &self.policy).await {
             context.note(format!(
-                "policy {} is left until the run's end: {error}",
+                "policy {} stays until the end of the run: {error}",
                 self.policy.name
             ));
         }
     }
 }
 
-/// `enable-l7-proxy` is on by default and the DNS proxy needs it, so by itself it promises no Envoy; whoever does so in words is
-/// taken by them.
-fn never_shown(via: Via, claim: &Claim, seen: String) -> Verdict {
-    match (via, &claim.source) {
-        (Via::Http, ClaimSource::Live { object }) => Verdict::skipped(format!(
-            "{seen}; that {object} is set claims no HTTP proxy by itself (claim `l7-policy` in meshproof.yaml if there should be one)"
+/// `enable-l7-proxy` is on by default and the DNS proxy needs it, so by itself it promises no Envoy; a claim of the
+/// operators does.
+fn not_in_use(proxy: Proxy, claim: &Claim, seen: String) -> Verdict {
+    match (proxy, &claim.source) {
+        (Proxy::Http, ClaimSource::Live { object }) => Verdict::skipped(format!(
+            "{seen}; {object} alone does not claim an HTTP proxy (set `l7-policy` in meshproof.yaml if there should be one)"
         )),
         _ => Verdict::inconclusive(seen),
     }
 }
 
-impl<'a> Ends<'a> {
-    fn of(facts: &'a Facts, cluster: &'a ClusterName, via: Via) -> Result<Self, Verdict> {
-        let speakers: Vec<_> = agents(facts, cluster, via.speaker()).collect();
-        if speakers.is_empty() {
+impl<'a> Endpoints<'a> {
+    fn of(facts: &'a Facts, cluster: &'a ClusterName, proxy: Proxy) -> Result<Self, Verdict> {
+        let senders: Vec<_> = agents(facts, cluster, proxy.sender()).collect();
+        if senders.is_empty() {
             return Err(Verdict::inconclusive(format!(
-                "no pod `{}` is ready in {cluster}",
-                via.speaker()
+                "no ready agent `{}` in {cluster}",
+                proxy.sender()
             )));
         }
         Ok(Self {
             cluster,
-            speakers,
+            senders,
             servers: agents(facts, cluster, TALKER).collect(),
             dns: facts.cluster(cluster).and_then(|c| c.dns.as_ref()),
         })
     }
 
-    /// The policy closes nothing, and admits through the proxy what the flows send.
-    fn spec(&self, via: Via) -> Value {
+    /// The policy denies nothing, and allows the flows through the proxy.
+    fn spec(&self, proxy: Proxy) -> Value {
         let ports = |ports: BTreeSet<u16>, protocol: &str| -> Vec<Value> {
             let port = |port: u16| json!({"port": port.to_string(), "protocol": protocol});
             ports.into_iter().map(port).collect()
         };
-        let (ports, rules) = match via {
-            Via::Dns => {
+        let (ports, rules) = match proxy {
+            Proxy::Dns => {
                 let replicas = self.dns.into_iter().flat_map(|dns| &dns.replicas);
                 let domain = self.dns.map_or("", |dns| dns.domain.as_str());
-                let pattern = format!("*.{}.svc.{domain}", self.speakers[0].namespace);
+                let pattern = format!("*.{}.svc.{domain}", self.senders[0].namespace);
                 (
                     ports(replicas.map(|replica| replica.port).chain([53]).collect(), "ANY"),
                     json!({"dns": [{"matchPattern": pattern}]}),
                 )
             }
-            Via::Http => (
+            Proxy::Http => (
                 ports(
                     self.servers.iter().map(|server| server.port(port::HTTP)).collect(),
                     "TCP",
@@ -168,22 +165,22 @@ impl<'a> Ends<'a> {
             ),
         };
         json!({
-            "endpointSelector": {"matchLabels": {"role": via.speaker()}},
+            "endpointSelector": {"matchLabels": {"role": proxy.sender()}},
             "enableDefaultDeny": {"egress": false, "ingress": false},
             "egress": [{"toEntities": ["all"], "toPorts": [{"ports": ports, "rules": rules}]}],
         })
     }
 
-    /// What the proxy refuses to each speaker, and whoever else answers does not.
-    fn controls(&self, via: Via) -> Result<Vec<(AgentFacts, Probe)>, Verdict> {
-        let missing = |what: &str| Verdict::inconclusive(format!("{what} in {}", self.cluster));
-        let control = match via {
-            Via::Dns => {
-                let dns = self.dns.ok_or_else(|| missing("no cluster DNS was found"))?;
+    /// What the proxy refuses to each sender, and nobody else would refuse.
+    fn controls(&self, proxy: Proxy) -> Result<Vec<(AgentFacts, Probe)>, Verdict> {
+        let missing = |what: &str| Verdict::inconclusive(format!("no {what} in {}", self.cluster));
+        let control = match proxy {
+            Proxy::Dns => {
+                let dns = self.dns.ok_or_else(|| missing("cluster DNS"))?;
                 let replica = dns
                     .replicas
                     .first()
-                    .ok_or_else(|| missing("no replica of cluster DNS is ready"))?;
+                    .ok_or_else(|| missing("ready replica of cluster DNS"))?;
                 Action::Dns {
                     name: format!("kubernetes.default.svc.{}.", dns.domain),
                     record: RecordType::A,
@@ -192,23 +189,20 @@ impl<'a> Ends<'a> {
                     search: Search::Absolute,
                 }
             }
-            Via::Http => {
-                let server = self
-                    .servers
-                    .first()
-                    .ok_or_else(|| missing("no pod that answers is ready"))?;
+            Proxy::Http => {
+                let server = self.servers.first().ok_or_else(|| missing("ready agent `talker`"))?;
                 http(server, "PUT", Vec::new())
             }
         };
-        let speakers = self.speakers.iter();
-        Ok(speakers
-            .map(|speaker| ((*speaker).clone(), Probe::once(control.clone(), DEADLINE)))
+        let senders = self.senders.iter();
+        Ok(senders
+            .map(|sender| ((*sender).clone(), Probe::once(control.clone(), DEADLINE)))
             .collect())
     }
 }
 
 /// A request over HTTP that carries a marker, as text.
-pub fn marked_request(to: &AgentFacts, marker: meshproof_contract::Marker) -> Action {
+pub fn marked_request(to: &AgentFacts, marker: Marker) -> Action {
     http(to, "GET", vec![("x-marker".to_owned(), marker.to_string())])
 }
 
@@ -216,38 +210,35 @@ fn http(to: &AgentFacts, method: &str, headers: Vec<(String, String)>) -> Action
     Action::Http {
         to: Target::new(to.address.to_string(), to.port(port::HTTP)),
         method: method.to_owned(),
-        path: crate::kit::probes::IDENTITY_PAGE.to_owned(),
+        path: IDENTITY_PAGE.to_owned(),
         headers,
         body: 0,
         connection: Connection::New,
     }
 }
 
-/// Whether every speaker's control is refused by the proxy; else what the others saw.
-async fn refused(context: &CheckContext, via: Via, controls: &[(AgentFacts, Probe)]) -> Result<(), Vec<String>> {
-    let asked = controls.iter().map(|(speaker, probe)| async move {
-        let seen = match context.environment.probe(&speaker.id, vec![probe.clone()]).await {
+/// Whether every sender's control is refused by the proxy; else what the others saw.
+async fn refused(context: &CheckContext, proxy: Proxy, controls: &[(AgentFacts, Probe)]) -> Result<(), Vec<String>> {
+    let asked = controls.iter().map(|(sender, probe)| async move {
+        let seen = match context.environment.probe(&sender.id, vec![probe.clone()]).await {
             Ok(outcomes) => match outcomes.first() {
-                Some(outcome) if by_proxy(via, outcome) => return None,
+                Some(outcome) if by_proxy(proxy, outcome) => return None,
                 Some(outcome) => outcome.to_string(),
                 None => "no outcome".to_owned(),
             },
             Err(error) => error.to_string(),
         };
-        Some(format!("{}: {seen}", place(&speaker.id.cluster, &speaker.node)))
+        Some(format!("{}: {seen}", NodeLabel::from(sender)))
     });
     let missing: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(missing),
-    }
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
 /// A name that exists is refused with the configured code (`tofqdns-dns-reject-response-code`); a request gets 403.
-fn by_proxy(via: Via, outcome: &Outcome) -> bool {
-    match (via, outcome) {
-        (Via::Dns, Outcome::Dns { code, .. }) => matches!(code, DnsCode::Refused | DnsCode::NxDomain),
-        (Via::Http, Outcome::Answered { status, .. }) => *status == Some(403),
+fn by_proxy(proxy: Proxy, outcome: &Outcome) -> bool {
+    match (proxy, outcome) {
+        (Proxy::Dns, Outcome::Dns { code, .. }) => matches!(code, DnsCode::Refused | DnsCode::NxDomain),
+        (Proxy::Http, Outcome::Answered { status, .. }) => *status == Some(403),
         _ => false,
     }
 }
@@ -257,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_proxy_says_shows_it() {
+    fn only_the_proxys_own_refusal_counts() {
         let timing = meshproof_contract::Timing::default();
         let dns = |code| Outcome::Dns {
             code,
@@ -265,9 +256,9 @@ mod tests {
             server: [10, 96, 0, 10].into(),
             timing,
         };
-        assert!(by_proxy(Via::Dns, &dns(DnsCode::Refused)) && by_proxy(Via::Dns, &dns(DnsCode::NxDomain)));
-        assert!(!by_proxy(Via::Dns, &dns(DnsCode::NoError)) && !by_proxy(Via::Http, &dns(DnsCode::Refused)));
-        assert!(!by_proxy(Via::Dns, &Outcome::Timeout { timing }));
+        assert!(by_proxy(Proxy::Dns, &dns(DnsCode::Refused)) && by_proxy(Proxy::Dns, &dns(DnsCode::NxDomain)));
+        assert!(!by_proxy(Proxy::Dns, &dns(DnsCode::NoError)) && !by_proxy(Proxy::Http, &dns(DnsCode::Refused)));
+        assert!(!by_proxy(Proxy::Dns, &Outcome::Timeout { timing }));
     }
     #[test]
     fn a_proxy_that_only_the_live_configuration_promises_may_be_absent() {
@@ -284,9 +275,9 @@ mod tests {
             path: "meshproof.yaml".to_owned(),
             line: 7,
         });
-        let word = |via, claim: &Claim| never_shown(via, claim, "nothing came".to_owned()).word();
-        assert_eq!(word(Via::Http, &live), "skipped");
-        assert_eq!(word(Via::Http, &stated), "inconclusive");
-        assert_eq!(word(Via::Dns, &live), "inconclusive");
+        let word = |proxy, claim: &Claim| not_in_use(proxy, claim, "no answer".to_owned()).word();
+        assert_eq!(word(Proxy::Http, &live), "skipped");
+        assert_eq!(word(Proxy::Http, &stated), "inconclusive");
+        assert_eq!(word(Proxy::Dns, &live), "inconclusive");
     }
 }

@@ -1,16 +1,21 @@
-//! In strict mode, what no node can decrypt goes nowhere.
+//! In strict mode, traffic that no node can decrypt does not leave its node.
 
-use super::claim::{Claimed, Mode};
-use super::judge::Reading;
-use crate::kit::cilium::nodes::{MeshNode, place};
-use super::peers::agents;
-use super::stage::Stage;
-use super::window::Flow;
-use super::{TALKER, TRAFFIC_NEEDS, flows};
+use super::{
+    TALKER, TRAFFIC_NEEDS,
+    capture::Capture,
+    claim::{Claimed, Mode},
+    flow::Flow,
+    flows,
+    judge::Reading,
+    peers::agents,
+    traffic_kind::TrafficKind,
+};
+use crate::kit::cilium::nodes::MeshNode;
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use meshproof_contract::{
-    AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Facts, Needs, Scope, Tally, Verdict,
+    AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Facts, Needs, NodeLabel, Scope, Tally,
+    Verdict,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -23,10 +28,8 @@ const KEYS: [(&str, &str); 2] = [
     ("enable-encryption-strict-mode", "encryption-strict-mode-cidr"),
     ("enable-encryption-strict-mode-egress", "encryption-strict-egress-cidr"),
 ];
-/// Addresses of the range looked at, from its end, until one is found that nobody announces.
-const LOOKED_AT: u32 = 4096;
-/// Packets kept as evidence.
-const KEPT: usize = 8;
+/// Addresses of the range tried, from its end, until one is found that no node announces.
+const TRIED: u32 = 4096;
 
 #[async_trait]
 impl Check for StrictMode {
@@ -35,11 +38,19 @@ impl Check for StrictMode {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "In strict mode, what no other node could decrypt does not leave its node",
-            proves: "Where no key is known for an address of the pods' range, because its node is new, its announcement late or withheld, traffic stops instead of leaving in clear.",
-            how: "`cilium-config` tells the range of strict mode. From a pod on every node a random marker over UDP and a SYN go to an address of that range that is in no CiliumNode's `podCIDRs`, so that no node is a peer for it, while the same pods exchange markers with pods of other nodes as in encryption::pod_traffic. Neither the marker nor the address may be seen on any device between nodes.",
-            control: "Those of encryption::pod_traffic, in the same window: markers sent in clear on purpose must be seen, and what the same pods send to pods of other nodes must arrive, as ciphertext of its volume. Without an address that nobody announces it is inconclusive.",
-            when_red: "The evidence holds the packet. `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg config -a | grep -i strict` on that node: the ConfigMap acts only once the agents restart. Packets with the node's address as their source were masqueraded before strict mode looked at them: see `enable-bpf-masquerade`.",
+            title: "In strict mode, traffic that no node can decrypt does not leave its node",
+            proves: "Traffic to a pod address without a known key is dropped instead of sent in plaintext, \
+                     for example while the announcement of a new node is late.",
+            how: "A pod on every node sends a random marker over UDP and a SYN to an address of the strict mode range \
+                  (from `cilium-config`) that is in no CiliumNode's `podCIDRs`, so that no node is a peer for it. \
+                  Neither the marker nor the address may be seen on any device between nodes.",
+            control: "The controls of encryption::pod_traffic in the same window: markers sent in plaintext on purpose \
+                      must be seen, and what the same pods send to pods of other nodes must arrive as ciphertext. \
+                      Without an unannounced address the check is inconclusive.",
+            when_red: "The evidence shows the packet. Run `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
+                       -c cilium-agent -- cilium-dbg config -a | grep -i strict` on that node: the ConfigMap takes \
+                       effect only after the agents restart; packets with the node's address as source were \
+                       masqueraded first (`enable-bpf-masquerade`).",
         }
     }
     fn scope(&self) -> Scope {
@@ -69,20 +80,20 @@ impl Check for StrictMode {
         let mut tally = Tally::new();
         for outside in talkers.iter().filter(|talker| !strict.holds(talker.address)) {
             tally.finding(
-                place(cluster, &outside.node),
-                format!("pods within the range of {}", strict.claimed.by),
+                NodeLabel::from(outside).to_string(),
+                strict.claimed.expects("all pod addresses in the strict mode range"),
                 format!("a pod has {}", outside.address),
             );
         }
         if tally.has_findings() {
             return tally.verdict();
         }
-        // Those of the whole mesh, since a node of any cluster may be the peer of an address.
+        // Of the whole mesh, since a node of any cluster may be the peer of an address.
         let clusters: Vec<ClusterName> = facts.clusters.iter().map(|cluster| cluster.name.clone()).collect();
-        let Some(stage) = Stage::of(context, &clusters, &mut tally).await else {
+        let Some(capture) = Capture::prepare(context, &clusters, &mut tally).await else {
             return tally.verdict();
         };
-        let nobody = match strict.unannounced(&stage.nodes) {
+        let nobody = match strict.unannounced(&capture.nodes) {
             Ok(nobody) => IpAddr::from(nobody),
             Err(why) => {
                 tally.unknown(why);
@@ -90,18 +101,16 @@ impl Check for StrictMode {
             }
         };
         let flows = || -> Result<Vec<Flow>, Verdict> {
-            let mut all = flows::of(flows::Class::Pods, &facts, &context.instance)?;
+            let mut all = flows::of(TrafficKind::Pods, &facts, &context.instance)?;
             all.extend(talkers.iter().flat_map(|talker| flows::withheld(talker, nobody)));
             Ok(all)
         };
-        let window = match stage.watch(context, flows).await {
+        let window = match capture.observe(context, flows).await {
             Ok(window) => window,
             Err(verdict) => return verdict,
         };
-        let packets = Reading::of(&window).conclude(&strict.claimed, &format!("pods of {cluster}"), &mut tally);
-        for packet in packets.iter().take(KEPT) {
-            context.note(packet);
-        }
+        let subject = format!("pods of {cluster}");
+        Reading::of(&window).conclude(context, &strict.claimed, &subject, &mut tally);
         tally.verdict()
     }
 }
@@ -115,14 +124,14 @@ struct Strict {
 impl Strict {
     fn of(facts: &Facts, cluster: &ClusterName) -> Result<Self, Verdict> {
         let claim = facts.claim(cluster, ClaimKind::StrictEncryption);
-        let source = claim.map_or_else(String::new, |claim| format!(" ({})", claim.source));
+        let source = claim.map_or_else(String::new, |claim| format!("; source: {}", claim.source));
         let config = facts
             .cluster(cluster)
             .and_then(|c| c.cilium.as_ref())
             .map(|c| &c.config);
         let Some(config) = config.filter(|config| !config.is_empty()) else {
             return Err(Verdict::inconclusive(format!(
-                "the ConfigMap cilium-config of {cluster} could not be read, so the range of strict mode is not known"
+                "cannot read ConfigMap cilium-config of {cluster}, so the strict mode range is unknown"
             )));
         };
         let on = KEYS
@@ -132,7 +141,7 @@ impl Strict {
             let mut tally = Tally::new();
             tally.finding(
                 cluster.to_string(),
-                format!("strict mode is on: strict-encryption{source}"),
+                format!("strict mode on (claimed: strict-encryption=true{source})"),
                 format!("cilium-config has neither {} nor {}", KEYS[0].0, KEYS[1].0),
             );
             return Err(tally.verdict());
@@ -144,7 +153,7 @@ impl Strict {
             .find_map(|key| config.get(*key)?.parse().ok());
         let range: Ipv4Net = range.ok_or_else(|| {
             Verdict::inconclusive(format!(
-                "cilium-config of {cluster} turns {switch} on and has no range in {key}"
+                "ConfigMap cilium-config of {cluster} has {switch}, but no valid range in {key}"
             ))
         })?;
         Ok(Self {
@@ -164,8 +173,8 @@ impl Strict {
     fn unannounced(&self, nodes: &[MeshNode]) -> Result<Ipv4Addr, String> {
         if let Some(silent) = nodes.iter().find(|node| node.pod_cidrs.is_empty()) {
             return Err(format!(
-                "{}: its CiliumNode names no podCIDRs, so it is not known which addresses nobody has",
-                silent.place()
+                "{}: its CiliumNode has no podCIDRs, so unused addresses are unknown",
+                silent.label()
             ));
         }
         let announced = |address: &Ipv4Addr| {
@@ -177,32 +186,29 @@ impl Strict {
             })
         };
         let (first, last) = (u32::from(self.range.network()), u32::from(self.range.broadcast()));
-        let looked_at = (first..last)
-            .rev()
-            .step_by(self.step() as usize)
-            .take(LOOKED_AT as usize);
-        looked_at
+        let tried = (first..last).rev().step_by(self.step() as usize).take(TRIED as usize);
+        tried
             .map(Ipv4Addr::from)
             .find(|address| !announced(address))
             .ok_or_else(|| {
                 format!(
-                    "every address looked at in {} belongs to a node, so nothing is left to send to",
+                    "no unused address found in {}: every address tried belongs to a node",
                     self.range
                 )
             })
     }
 
-    /// Between the addresses looked at: the whole range is seen, however large it is.
+    /// Between the addresses tried, so that the whole range is covered however large it is.
     fn step(&self) -> u32 {
         let size = u32::from(self.range.broadcast()) - u32::from(self.range.network());
-        (size / LOOKED_AT).max(1)
+        (size / TRIED).max(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encryption::fixture::{Shown, World};
+    use crate::encryption::tests::{wire::Shown, world::World};
     use crate::testing::infra;
     use meshproof_contract::{Action, Claim, ClaimSource};
 
@@ -237,7 +243,7 @@ mod tests {
             .expect(&StrictMode, infra(), "fail")
             .await;
         assert!(
-            said.contains("strict mode for 10.244.0.0/16 (meshproof.yaml:7)"),
+            said.contains("strict mode for 10.244.0.0/16; source: meshproof.yaml:7"),
             "{said}"
         );
     }
@@ -266,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_of_a_range_is_looked_at() {
+    fn the_whole_of_a_range_is_covered() {
         let of = |range: &str| Strict {
             range: range.parse().expect("a range"),
             claimed: Claimed {

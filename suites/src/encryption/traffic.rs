@@ -1,79 +1,74 @@
-//! One class of traffic on the wire: nothing of it may be readable between nodes, on any device, in any packet.
+//! One kind of traffic on the wire: none of it may be readable between nodes, on any device, in any packet.
 
-use super::TRAFFIC_NEEDS;
-use super::claim;
-use super::flows::{self, Class};
-use super::judge::Reading;
-use super::proxied::Redirect;
-use super::stage::Stage;
+use super::{
+    TRAFFIC_NEEDS, capture::Capture, claim, flows, judge::Reading, proxied::Redirect, traffic_kind::TrafficKind,
+};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Instance, Needs, Scope, Tally, Verdict,
 };
 
-/// A class of traffic.
+/// A kind of traffic.
 pub struct Traffic {
-    class: Class,
+    kind: TrafficKind,
+}
+
+const fn of(kind: TrafficKind) -> Traffic {
+    Traffic { kind }
 }
 
 /// From pod to pod of a cluster.
-pub const PODS: Traffic = Traffic { class: Class::Pods };
+pub const PODS: Traffic = of(TrafficKind::Pods);
 /// From pod to pod between clusters.
-pub const PODS_ACROSS: Traffic = Traffic {
-    class: Class::PodsAcross,
-};
+pub const PODS_ACROSS: Traffic = of(TrafficKind::PodsAcross);
 /// From a pod to a Service.
-pub const SERVICE: Traffic = Traffic { class: Class::Service };
+pub const SERVICE: Traffic = of(TrafficKind::Service);
 /// From a pod to a global Service.
-pub const GLOBAL_SERVICE: Traffic = Traffic {
-    class: Class::GlobalService,
-};
-/// Names asked of cluster DNS.
-pub const DNS: Traffic = Traffic { class: Class::Dns };
+pub const GLOBAL_SERVICE: Traffic = of(TrafficKind::GlobalService);
+/// Questions to cluster DNS.
+pub const DNS: Traffic = of(TrafficKind::Dns);
 /// Packets that carry nothing but headers.
-pub const HEADERS: Traffic = Traffic { class: Class::Headers };
-
-/// Names asked through the DNS proxy.
-pub const PROXIED_DNS: Traffic = Traffic {
-    class: Class::ProxiedDns,
-};
+pub const HEADERS: Traffic = of(TrafficKind::Headers);
+/// Questions through the DNS proxy.
+pub const PROXIED_DNS: Traffic = of(TrafficKind::ProxiedDns);
 /// Requests through the HTTP proxy.
-pub const PROXIED_HTTP: Traffic = Traffic {
-    class: Class::ProxiedHttp,
-};
-
-/// Packets kept as evidence.
-const KEPT: usize = 24;
+pub const PROXIED_HTTP: Traffic = of(TrafficKind::ProxiedHttp);
 
 #[async_trait]
 impl Check for Traffic {
     fn id(&self) -> CheckId {
-        CheckId::from(self.class.id())
+        CheckId::from(self.kind.id())
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: self.class.title(),
-            proves: self.class.proves(),
-            how: self.class.how(),
-            control: "In the same windows every node sends a marker in clear on purpose (from host network to host network of another node; with node encryption to an address outside): the capture must see it on both. Besides, the kernel may have dropped no packet, every flow must have arrived, and on both nodes WireGuard's ciphertext of at least the payload's volume must have been seen between the right two nodes. Whatever is missing makes it inconclusive; so does IPsec, whose ciphertext is not counted. Where the claim is none, the markers must be read: plaintext by design.",
-            when_red: "The evidence holds the packets: device, addresses, first bytes. `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg encrypt status` and `cilium-dbg debuginfo --output json` on the node that sent it: is the receiver's node a peer there? `cilium-dbg status` names the devices on which Cilium encrypts.",
+            title: self.kind.title(),
+            proves: self.kind.proves(),
+            how: self.kind.how(),
+            control: "Every node also sends a marker in plaintext on purpose (between host networks; with node \
+                      encryption to an address outside), and the captures on both nodes must see it; no packet may be \
+                      dropped, every flow must arrive, and at least the payload's volume of WireGuard ciphertext must \
+                      be seen between the two nodes. Anything missing is inconclusive, and so is IPsec, whose \
+                      ciphertext is not counted; where no encryption is claimed, the markers must be readable.",
+            when_red: "The evidence shows the packets. On the node that sent them, run `kubectl --context CONTEXT -n \
+                       kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` and `cilium-dbg debuginfo \
+                       --output json`: is the receiving node a peer there?",
         }
     }
     fn scope(&self) -> Scope {
-        self.class.scope()
+        self.kind.scope()
     }
     fn needs(&self) -> Needs {
         Needs {
-            mutates: self.class.via().is_some(),
+            mutates: self.kind.proxy().is_some(),
             ..TRAFFIC_NEEDS
         }
     }
     fn faults(&self) -> &'static [&'static str] {
-        self.class.faults()
+        self.kind.faults()
     }
 
     fn blinded_by(&self) -> &'static [&'static str] {
-        match self.class.via() {
+        match self.kind.proxy() {
             None => &["capture-wrong-device"],
             Some(_) => &[],
         }
@@ -87,20 +82,20 @@ impl Check for Traffic {
         };
         let clusters = clusters(&context.instance);
         let mut tally = Tally::new();
-        let Some(stage) = Stage::of(context, &clusters, &mut tally).await else {
+        let Some(capture) = Capture::prepare(context, &clusters, &mut tally).await else {
             return tally.verdict();
         };
-        let redirect = match self.class.via() {
+        let redirect = match self.kind.proxy() {
             None => None,
-            Some(via) => match Redirect::apply(context, via).await {
+            Some(proxy) => match Redirect::apply(context, proxy).await {
                 Ok(redirect) => Some(redirect),
                 Err(verdict) => return verdict,
             },
         };
-        let flows = || flows::of(self.class, &facts, &context.instance);
-        let window = stage.watch(context, flows).await;
+        let flows = || flows::of(self.kind, &facts, &context.instance);
+        let window = capture.observe(context, flows).await;
         if let Some(redirect) = redirect {
-            redirect.lift(context).await;
+            redirect.remove(context).await;
         }
         let window = match window {
             Ok(window) => window,
@@ -109,12 +104,9 @@ impl Check for Traffic {
         let reading = Reading::of(&window);
         let (from, to) = (context.instance.from(), context.instance.to());
         if !reading.crossed(from, to) {
-            tally.unknown(format!("not one flow from {from} was answered on another node of {to}"));
+            tally.unknown(format!("no flow from {from} was answered on another node of {to}"));
         }
-        let packets = reading.conclude(&claimed, self.class.subject(&context.instance).as_str(), &mut tally);
-        for packet in packets.iter().take(KEPT) {
-            context.note(packet);
-        }
+        reading.conclude(context, &claimed, &self.kind.subject(&context.instance), &mut tally);
         tally.verdict()
     }
 }

@@ -1,16 +1,18 @@
 //! The probes that several checks send, with their deadlines.
 
-use crate::kit::matrix::Path;
-use meshproof_contract::probe::{Connection, Search};
-use meshproof_contract::{Action, Probe, RecordType, Target, Transport, port};
-use std::net::SocketAddr;
-use std::time::Duration;
+use crate::kit::paths::Path;
+use meshproof_contract::{
+    Action, Probe, RecordType, Target, Transport, port,
+    probe::{Connection, Search},
+};
+use std::{net::SocketAddr, time::Duration};
 
 /// Deadline of a connection or a datagram's echo. The slowest mesh that meets the service levels answers in half of it, and
 /// it leaves time for one retransmission of anything but the first packet.
 pub const DEADLINE: Duration = Duration::from_millis(1000);
 
-/// Deadline of a DNS question: shorter than the five seconds after which resolvers ask again, longer than a slow server needs.
+/// Deadline of a DNS question: shorter than the five seconds after which resolvers ask again, longer than a slow server
+/// needs.
 const QUESTION: Duration = Duration::from_secs(2);
 /// Deadline of a question that walks the search domains, each of which is a question.
 const SEARCHED_QUESTION: Duration = Duration::from_secs(5);
@@ -77,7 +79,13 @@ pub fn udp_echo(path: &Path, payload: u32) -> Probe {
     )
 }
 
-/// One DNS question for the name as it stands.
+/// A series of datagrams of 64 B that must come back.
+pub fn udp_series(path: &Path, count: u32, spacing: Duration) -> Probe {
+    let to = path.target(port::UDP);
+    Probe::series(Action::UdpEcho { to, payload: 64 }, DEADLINE, count, spacing)
+}
+
+/// One DNS question for exactly this name.
 pub fn dns(name: &str, record: RecordType, server: Option<SocketAddr>, transport: Transport) -> Probe {
     question(name, record, server, transport, Search::Absolute)
 }

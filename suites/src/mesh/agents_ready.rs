@@ -1,15 +1,14 @@
-//! Every Cilium agent is well, and reports every expected remote cluster connected, ready and synchronised.
+//! Every Cilium agent works, and reports every expected remote cluster connected, ready and synchronised.
 
-use super::STATUS_NEEDS;
-use super::agent_state;
-use crate::kit::cilium::remotes;
-use crate::kit::next_steps;
+use super::{STATUS_NEEDS, agent_state};
+use crate::kit::{cilium::remotes, next_steps};
 use async_trait::async_trait;
-use meshproof_contract::cilium::RemoteCluster;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, Scope, Tally, Verdict, cilium::RemoteCluster,
+};
 use std::collections::BTreeSet;
 
-/// The mesh by the word of the agents.
+/// The mesh as the agents report it.
 pub struct AgentsReady;
 
 #[async_trait]
@@ -20,14 +19,20 @@ impl Check for AgentsReady {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every Cilium agent is well and has every remote cluster connected, ready and synchronised",
-            proves: "On every node an agent runs, answers and reaches its API server, and none says that a remote is away. With KVStoreMesh an agent goes on saying so for ever while the other cluster is away, so this is necessary and not enough: mesh::change_propagates proves the rest.",
-            how: "`cilium-dbg status -o json` of every agent. Expected are the clusters that Secret cilium-clustermesh configures and the other clusters of the run that claim a mesh, by their name in the mesh. \
-                  Each must be connected, have its configuration, every kind of object synchronised, and be ready, judged in Cilium's own order. \
-                  Of the agents themselves: a pod on every node that is not unready, a status whose `.cilium.state` and `.kubernetes.state` are no Failure, and a command that does not run into its deadline while others answer, each seen twice ten seconds apart.",
-            control: "Every node of the cluster must have an agent that answered: one that did not, for a reason that the pods do not tell, is inconclusive, as is an answer without `.cilium`.",
-            when_red: "An agent that is not well: `kubectl --context CONTEXT -n kube-system get pods -l k8s-app=cilium -o wide`, then `logs` and `describe` of the pod. Else `kubectl --context CONTEXT -n kube-system exec POD -c cilium-agent -- cilium-dbg troubleshoot clustermesh` on a node named; all agents of a cluster: its clustermesh-apiserver, \
-                       `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`, and the certificates.",
+            title: "Every Cilium agent is healthy and reports every remote cluster connected, ready and synchronised",
+            proves: "Every node has an agent that runs, answers and reaches its API server, and that reports no remote \
+                     cluster as disconnected. With KVStoreMesh an agent reports ready even after the other cluster is \
+                     gone; mesh::change_propagates covers that.",
+            how: "In `cilium-dbg status -o json` of every agent, each cluster that Secret cilium-clustermesh configures, \
+                  and each other cluster of the run with a mesh claim, must be connected, configured, synchronised and \
+                  ready. The agent's pod must be ready, its `.cilium.state` and `.kubernetes.state` not Failure, and its \
+                  command must return (each problem seen twice, 10 s apart).",
+            control: "Every node must have an agent that answers with `.cilium`; otherwise the check is inconclusive, \
+                      unless the pods show the reason.",
+            when_red: "Agent not healthy: `kubectl --context CONTEXT -n kube-system get pods -l k8s-app=cilium -o wide`. \
+                       Remote not ready: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- \
+                       cilium-dbg troubleshoot clustermesh`, and for all agents of a cluster `kubectl --context CONTEXT \
+                       -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`.",
         }
     }
 
@@ -55,13 +60,13 @@ impl Check for AgentsReady {
         };
         let mut tally = Tally::new();
         let agents = agent_state::observe(context, cluster).await;
-        agents.tell(cluster, &mut tally);
+        agents.report(cluster, &mut tally);
         let reports = remotes::read(agents.answers, cluster, CiliumQuery::Status, &mut tally);
         let answered: BTreeSet<&str> = reports.iter().map(|r| r.node.as_str()).collect();
         for node in facts.cluster(cluster).iter().flat_map(|c| &c.nodes) {
             if !answered.contains(node.name.as_str()) {
                 tally.unknown(format!(
-                    "{cluster}: no Cilium agent of node {} could be heard",
+                    "{cluster}: the Cilium agent of node {} did not answer",
                     node.name
                 ));
             }
@@ -166,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claim_of_the_other_side_only_is_looked_at_and_a_stranger_is_not() {
+    async fn a_claim_of_the_other_side_only_counts_and_a_third_cluster_does_not() {
         let claimed_by_apps = |remotes: &'static str| {
             Fake::healthy().facts(move |f| {
                 f.claims.retain(|c| c.cluster.as_str() == "apps");
@@ -186,7 +191,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_is_gone_unready_or_hangs_is_red() {
         let ways = [
-            (Fake::healthy().without_agent_pod("infra-2"), "no pod of the agent"),
+            (Fake::healthy().without_agent_pod("infra-2"), "no agent pod"),
             (
                 Fake::healthy().agent_unready("infra-2"),
                 "is not Ready: containers with",
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_by_its_own_word_is_red_and_a_warning_is_not() {
+    async fn a_failure_in_its_own_status_is_red_and_a_warning_is_not() {
         let says = |key: &'static str, state: &'static str| {
             Fake::healthy().status(move |_, node, status| {
                 if node == "infra-2" {
@@ -217,7 +222,10 @@ mod tests {
         };
         for key in ["cilium", "kubernetes"] {
             let text = says(key, "Failure").expect(&AgentsReady, infra(), "fail").await;
-            assert!(text.contains("says Failure") && text.contains("i/o timeout"), "{text}");
+            assert!(
+                text.contains("reports Failure") && text.contains("i/o timeout"),
+                "{text}"
+            );
             says(key, "Warning").expect(&AgentsReady, infra(), "pass").await;
         }
     }

@@ -1,26 +1,25 @@
-//! The connections into the mesh could be made again now, with certificates that last.
+//! New connections into the mesh could be made now, with certificates that last.
 
 use super::STATUS_NEEDS;
-use crate::kit::cilium::remotes;
-use crate::kit::next_steps;
+use crate::kit::{cilium::remotes, next_steps};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use meshproof_contract::cilium::troubleshoot::{Section, sections};
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumAnswer, CiliumQuery, ClusterName, Needs, Scope, Tally, Unit, Verdict,
+    Check, CheckContext, CheckId, CheckText, CiliumAnswer, CiliumQuery, ClusterName, Needs, Scope, Tally, Unit,
+    Verdict,
+    cilium::troubleshoot::{Section, sections},
 };
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-/// Certificates and fresh connections.
+/// Certificates and new connections.
 pub struct Certificates;
 
 /// A certificate must be valid for longer than this: a week to notice and to renew it. cert-manager renews at a third of its
 /// life, Cilium's own jobs every four months.
 const LEAST_DAYS: i64 = 7;
-/// A failed connection is looked at once more: an etcd that is starting refuses for some seconds.
-const AGAIN: Duration = Duration::from_secs(3);
-const LOOKS: usize = 3;
+/// A failed connection is tried again: an etcd that is starting refuses for some seconds.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
+const ATTEMPTS: usize = 3;
 const SECONDS_A_DAY: i64 = 86_400;
 
 #[async_trait]
@@ -31,11 +30,17 @@ impl Check for Certificates {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Agents and KVStoreMesh could connect to the mesh afresh, with certificates that last",
-            proves: "The connections that stand would stand again after a restart: the name resolves, TLS is accepted on both sides and etcd answers; and no certificate in use ends within a week. A connection that was made yesterday says nothing of that.",
-            how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg troubleshoot` in every KVStoreMesh make a connection of their own to every remote and print the certificates that they use. Nothing in it may have failed three times, 3 s apart, and every `Not after` must be more than 7 days away.",
-            control: "For every expected remote there must be a TLS connection that was made and certificates that were read; where a command or a part of its output is missing, it is inconclusive.",
-            when_red: "The line with ❌ says which step failed. `kubectl --context CONTEXT -n kube-system get secrets | grep clustermesh`: with Helm's own certificates `helm upgrade` or the job clustermesh-apiserver-generate-certs renews them; \"unknown authority\" means that the clusters do not share, or do not exchange, their CA.",
+            title: "Agents and KVStoreMesh can open new connections to the mesh, with certificates that last",
+            proves: "The existing connections could be established again after a restart: the name resolves, both sides \
+                     accept TLS, and etcd answers. No certificate in use expires within 7 days.",
+            how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg \
+                  troubleshoot` in every KVStoreMesh open a new connection to every remote and print the certificates. \
+                  No step may fail three times, 3 s apart, and every `Not after` must be more than 7 days away.",
+            control: "For every expected remote the output must show an established TLS connection and certificates; \
+                      otherwise the check is inconclusive.",
+            when_red: "The line with ❌ says which step failed; see `kubectl --context CONTEXT -n kube-system get secrets \
+                       | grep clustermesh`. `helm upgrade` or job clustermesh-apiserver-generate-certs renews Helm's \
+                       certificates; \"unknown authority\" means that the clusters do not share or exchange their CA.",
         }
     }
 
@@ -57,9 +62,9 @@ impl Check for Certificates {
             Err(verdict) => return verdict,
         };
         let mut tally = Tally::new();
-        look(context, cluster, CiliumQuery::Troubleshoot, &expected, &mut tally).await;
+        connect(context, cluster, CiliumQuery::Troubleshoot, &expected, &mut tally).await;
         if cilium.kvstoremesh {
-            look(
+            connect(
                 context,
                 cluster,
                 CiliumQuery::TroubleshootKvstoreMesh,
@@ -77,31 +82,29 @@ impl Check for Certificates {
 }
 
 /// Asks every pod until nothing failed, or often enough, and judges the last answers.
-async fn look(
+async fn connect(
     context: &CheckContext,
     cluster: &ClusterName,
     query: CiliumQuery,
     expected: &BTreeSet<String>,
     tally: &mut Tally,
 ) {
-    for attempt in 1..=LOOKS {
+    for attempt in 1..=ATTEMPTS {
         let answers = match context.environment.cilium(cluster, query).await {
             Ok(answers) => answers,
             Err(error) => return tally.unknown(error.to_string()),
         };
         let mut judged = Tally::new();
         if answers.is_empty() {
-            judged.unknown(format!(
-                "{cluster}: no pod could be asked for its connections into the mesh"
-            ));
+            judged.unknown(format!("{cluster}: no pod reported its connections into the mesh"));
         }
         let now = Timestamp::now();
         let days: Vec<i64> = answers
             .iter()
             .filter_map(|answer| judge(cluster, answer, expected, now, &mut judged))
             .collect();
-        if attempt < LOOKS && judged.has_findings() {
-            tokio::time::sleep(AGAIN).await;
+        if attempt < ATTEMPTS && judged.has_findings() {
+            tokio::time::sleep(RETRY_AFTER).await;
             continue;
         }
         if let Some(least) = days.into_iter().min() {
@@ -135,7 +138,7 @@ fn judge(
     let mut least = None;
     for remote in expected {
         let Some(section) = found.iter().find(|section| section.cluster == *remote) else {
-            tally.unknown(format!("{place}: it says nothing of its connection to {remote}"));
+            tally.unknown(format!("{place}: it does not report its connection to {remote}"));
             continue;
         };
         let subject = format!("{place}: connection to {remote}");
@@ -148,7 +151,7 @@ fn judge(
 
 fn judge_section(section: &Section, subject: &str, now: Timestamp, tally: &mut Tally) -> Option<i64> {
     for failure in &section.failures {
-        tally.finding(subject, "every step of a fresh connection succeeds", failure);
+        tally.finding(subject, "every step of a new connection succeeds", failure);
     }
     let days = |end: &Timestamp| (end.as_second() - now.as_second()).div_euclid(SECONDS_A_DAY);
     for certificate in &section.certificates {
@@ -163,10 +166,10 @@ fn judge_section(section: &Section, subject: &str, now: Timestamp, tally: &mut T
             tally.finding(
                 subject,
                 format!(
-                    "the certificate of {} is valid for {LEAST_DAYS} days and more",
+                    "the certificate of {} is valid for at least {LEAST_DAYS} days",
                     certificate.subject
                 ),
-                format!("it ends on {}, in {left} days", certificate.not_after),
+                format!("it expires on {}, in {left} days", certificate.not_after),
             );
         }
     }
@@ -176,12 +179,12 @@ fn judge_section(section: &Section, subject: &str, now: Timestamp, tally: &mut T
         .map(|certificate| days(&certificate.not_after))
         .min();
     match least {
-        None => tally.unknown(format!("{subject}: it shows no certificates")),
+        None => tally.unknown(format!("{subject}: the output shows no certificates")),
         Some(_) if !section.tls && section.failures.is_empty() => {
-            tally.unknown(format!("{subject}: it shows no TLS connection"));
+            tally.unknown(format!("{subject}: the output shows no TLS connection"));
         }
         Some(least) if section.failures.is_empty() => tally.witness(format!(
-            "{subject}: made afresh, and {} certificates are valid for {least} days and more",
+            "{subject}: a new connection was established; {} certificates are valid for at least {least} days",
             section.certificates.len()
         )),
         Some(_) => {}
@@ -199,9 +202,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn fresh_connections_with_lasting_certificates_are_green() {
+    async fn new_connections_with_lasting_certificates_are_green() {
         let said = Fake::healthy().expect(&Certificates, infra(), "pass").await;
-        assert!(said.contains("connection to apps: made afresh"), "{said}");
+        assert!(
+            said.contains("connection to apps: a new connection was established"),
+            "{said}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,7 +225,10 @@ mod tests {
         let soon = format!("{} {} +0000 UTC", &soon[..10], &soon[11..19]);
         let ends = troubled(move |_, text| text.replace("2099-11-20 09:14:23 +0000 UTC", &soon));
         let said = ends.expect(&Certificates, infra(), "fail").await;
-        assert!(said.contains("CN=local-infra") && said.contains("it ends on"), "{said}");
+        assert!(
+            said.contains("CN=local-infra") && said.contains("it expires on"),
+            "{said}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,12 +1,14 @@
-//! Cluster names, ids and pods' ranges differ, and each side knows the other by its own.
+//! Cluster names, ids and pod CIDRs differ, and each cluster knows the other by its own name and id.
 
 use super::STATUS_NEEDS;
-use crate::kit::cilium::remotes::{self, reports};
-use crate::kit::next_steps;
+use crate::kit::{
+    cilium::remotes::{self, reports},
+    next_steps,
+};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, Scope, Tally, Verdict,
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, Scope, Tally, Verdict, facts::CiliumFacts,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -22,12 +24,18 @@ impl Check for Identities {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "The clusters' names, ids and pod ranges differ, and each is known to the other by its own",
-            proves: "Pods' addresses mean one pod in the whole mesh, and security identities of the two clusters cannot be confused: they carry the cluster's id, and two clusters with one id, or an id that the other side has wrong, would share them.",
-            how: "`cluster-name` and `cluster-id` of both ConfigMaps cilium-config must differ, the id be within 1 to 255 (511 with max-connected-clusters=511, which must be equal on both sides), and every agent's status (and KVStoreMesh's) of this cluster \
-                  must show the other under its own name with its own id. No range of pods that a CiliumNode of one cluster has (`spec.ipam.podCIDRs`) may overlap one of the other.",
-            control: "Both sides are read; a key that is missing is unknown, and the result inconclusive. CiliumNodes without ranges, as IPAM modes of clouds leave them, have nothing to compare.",
-            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E 'cluster-(name|id)|max-connected'` on both sides. Changing a cluster's id needs a restart of all its workloads.",
+            title: "Names, ids and pod CIDRs of the clusters differ, and each knows the other by its own",
+            proves: "A pod address is unique in the mesh, and security identities of the two clusters, which contain \
+                     the cluster id, cannot be confused.",
+            how: "`cluster-name` and `cluster-id` of both ConfigMaps cilium-config must differ, with an id from 1 to 255 \
+                  (511 with max-connected-clusters=511, equal on both sides); every agent and KVStoreMesh must report \
+                  the other cluster under its own name and id. `spec.ipam.podCIDRs` of the CiliumNodes must not overlap \
+                  between the clusters.",
+            control: "Both sides are read; a missing key is inconclusive. CiliumNodes without podCIDRs, as cloud IPAM \
+                      modes leave them, are not compared.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E \
+                       'cluster-(name|id)|max-connected'`, and the same with `--context OTHER_CONTEXT`. Changing a \
+                       cluster id requires a restart of all workloads of that cluster.",
         }
     }
 
@@ -48,125 +56,138 @@ impl Check for Identities {
             Ok(found) => found,
             Err(verdict) => return verdict,
         };
-        let mut tally = Tally::new();
-        let key = |config: &std::collections::BTreeMap<String, String>, key: &str| config.get(key).cloned();
-        let (Some(near_name), Some(far_name)) = (key(&near.config, "cluster-name"), key(&far.config, "cluster-name"))
-        else {
-            return Verdict::inconclusive(
-                "ConfigMap cilium-config has no cluster-name on one side, so the clusters cannot be told apart",
-            );
-        };
-        let id = |config, cluster| {
-            key(config, "cluster-id")
-                .and_then(|id| id.parse::<u32>().ok())
-                .ok_or_else(|| format!("ConfigMap cilium-config of {cluster} has no cluster-id that is a number"))
-        };
-        let (near_id, far_id) = match (id(&near.config, from), id(&far.config, to)) {
+        let (near_identity, far_identity) = match (Identity::of(near, from), Identity::of(far, to)) {
             (Ok(near), Ok(far)) => (near, far),
             (Err(why), _) | (_, Err(why)) => return Verdict::inconclusive(why),
         };
-        let pair = format!("{from} and {to}");
-        if near_name == far_name {
-            tally.finding(
-                &pair,
-                "different values of cluster-name",
-                format!("both are {near_name}"),
-            );
-        }
-        if near_id == far_id {
-            tally.finding(&pair, "different values of cluster-id", format!("both are {near_id}"));
-        }
-        let (near_limit, far_limit) = (
-            key(&near.config, "max-connected-clusters"),
-            key(&far.config, "max-connected-clusters"),
-        );
-        if let (Some(near), Some(far)) = (&near_limit, &far_limit)
-            && near != far
-        {
-            tally.finding(
-                &pair,
-                "equal values of max-connected-clusters, which decides the width of the id",
-                format!("{near} and {far}"),
-            );
-        }
-        let largest = if far_limit.as_deref() == Some("511") { 511 } else { 255 };
-        if !(1..=largest).contains(&far_id) {
-            tally.finding(
-                to.to_string(),
-                format!("a cluster-id within 1 and {largest}, as a mesh needs"),
-                far_id.to_string(),
-            );
-        }
-        let (near_ranges, far_ranges) = tokio::join!(ranges(context, from), ranges(context, to));
-        match (near_ranges, far_ranges) {
-            (Ok(near), Ok(far)) => {
-                for (node, range) in &near {
-                    for (other, _) in far.iter().filter(|(_, other)| overlap(range, other)) {
-                        tally.finding(
-                            format!("pods' ranges of {from} and {to}"),
-                            "no address in both",
-                            format!("{range} of {node} overlaps that of {other}"),
-                        );
-                    }
-                }
-            }
-            (Err(why), _) | (_, Err(why)) => tally.unknown(why),
-        }
-        let expected = BTreeSet::from([far_name]);
-        let what = format!("has cluster id {far_id}, as its own configuration says");
+        let mut tally = Tally::new();
+        compare(context, &near_identity, &far_identity, &mut tally);
+        compare_pod_cidrs(context, &mut tally).await;
         let mut queries = vec![CiliumQuery::Status];
         if near.kvstoremesh {
             queries.push(CiliumQuery::KvstoreMesh);
         }
         for query in queries {
-            let said = reports(context, from, query, &mut tally).await;
-            for report in &said {
-                for remote in report
-                    .remotes
-                    .iter()
-                    .flatten()
-                    .filter(|r| expected.contains(&r.name) && r.config.is_none())
-                {
-                    tally.unknown(format!(
-                        "{} on {} has not retrieved the configuration of {}",
-                        report.pod, report.node, remote.name
-                    ));
-                }
-            }
-            remotes::judge(
-                context,
-                from,
-                &said,
-                &expected,
-                &what,
-                |remote| {
-                    let known = remote.config.as_ref()?.cluster_id;
-                    (known != far_id).then(|| format!("knows it as id {known}"))
-                },
-                &mut tally,
-            );
+            verify_reports(context, query, &far_identity, &mut tally).await;
         }
         if tally.has_findings() {
             for cluster in [from, to] {
-                context.suggest(next_steps::kubectl(&facts, cluster, "-n kube-system get cm cilium-config -o yaml"));
+                let command = "-n kube-system get cm cilium-config -o yaml";
+                context.suggest(next_steps::kubectl(&facts, cluster, command));
             }
         }
         tally.verdict()
     }
 }
 
-/// The ranges of a cluster's pods, each with its node.
-async fn ranges(context: &CheckContext, cluster: &ClusterName) -> Result<Vec<(String, IpNet)>, String> {
+/// How a cluster is configured to be known in the mesh.
+struct Identity {
+    name: String,
+    id: u32,
+    /// `max-connected-clusters`, which decides the width of the id.
+    limit: Option<String>,
+}
+
+impl Identity {
+    fn of(cilium: &CiliumFacts, cluster: &ClusterName) -> Result<Self, String> {
+        let missing = |key: &str| format!("ConfigMap cilium-config of {cluster} has no valid {key}");
+        let value = |key: &str| cilium.config.get(key).cloned();
+        let id = value("cluster-id").and_then(|id| id.parse().ok());
+        Ok(Self {
+            name: value("cluster-name").ok_or_else(|| missing("cluster-name"))?,
+            id: id.ok_or_else(|| missing("cluster-id"))?,
+            limit: value("max-connected-clusters"),
+        })
+    }
+}
+
+/// What is configured on both sides.
+fn compare(context: &CheckContext, near: &Identity, far: &Identity, tally: &mut Tally) {
+    let (from, to) = (context.instance.from(), context.instance.to());
+    let pair = format!("{from} and {to}");
+    if near.name == far.name {
+        tally.finding(&pair, "different cluster-name", format!("both are {}", near.name));
+    }
+    if near.id == far.id {
+        tally.finding(&pair, "different cluster-id", format!("both are {}", near.id));
+    }
+    if let (Some(near), Some(far)) = (&near.limit, &far.limit)
+        && near != far
+    {
+        tally.finding(
+            &pair,
+            "equal max-connected-clusters, which decides the width of the cluster id",
+            format!("{near} and {far}"),
+        );
+    }
+    let largest = if far.limit.as_deref() == Some("511") { 511 } else { 255 };
+    if !(1..=largest).contains(&far.id) {
+        tally.finding(
+            to.to_string(),
+            format!("a cluster-id from 1 to {largest}, as a mesh requires"),
+            far.id.to_string(),
+        );
+    }
+}
+
+/// The pod CIDRs of both sides.
+async fn compare_pod_cidrs(context: &CheckContext, tally: &mut Tally) {
+    let (from, to) = (context.instance.from(), context.instance.to());
+    let (near, far) = match tokio::join!(pod_cidrs(context, from), pod_cidrs(context, to)) {
+        (Ok(near), Ok(far)) => (near, far),
+        (Err(why), _) | (_, Err(why)) => return tally.unknown(why),
+    };
+    for (node, cidr) in &near {
+        for (other, overlapping) in far.iter().filter(|(_, other)| overlap(cidr, other)) {
+            tally.finding(
+                format!("pod CIDRs of {from} and {to}"),
+                "no overlap",
+                format!("{cidr} of {node} overlaps {overlapping} of {other}"),
+            );
+        }
+    }
+}
+
+/// What the near cluster's pods report about the far one.
+async fn verify_reports(context: &CheckContext, query: CiliumQuery, far: &Identity, tally: &mut Tally) {
+    let from = context.instance.from();
+    let expected = BTreeSet::from([far.name.clone()]);
+    let reports = reports(context, from, query, tally).await;
+    for report in &reports {
+        let remotes = report.remotes.iter().flatten();
+        for remote in remotes.filter(|r| expected.contains(&r.name) && r.config.is_none()) {
+            tally.unknown(format!(
+                "{} on {} has not retrieved the configuration of {}",
+                report.pod, report.node, remote.name
+            ));
+        }
+    }
+    remotes::judge(
+        context,
+        from,
+        &reports,
+        &expected,
+        &format!("has cluster id {}, as configured there", far.id),
+        |remote| {
+            let known = remote.config.as_ref()?.cluster_id;
+            (known != far.id).then(|| format!("reports cluster id {known}"))
+        },
+        tally,
+    );
+}
+
+/// The pod CIDRs of a cluster, each with its node.
+async fn pod_cidrs(context: &CheckContext, cluster: &ClusterName) -> Result<Vec<(String, IpNet)>, String> {
     let listed = context
         .environment
         .list(cluster, "cilium.io/v2", "CiliumNode", None)
         .await;
-    let nodes = listed.map_err(|error| format!("the CiliumNodes of {cluster} could not be read: {error}"))?;
+    let nodes = listed.map_err(|error| format!("cannot read the CiliumNodes of {cluster}: {error}"))?;
     let of_node = |node: &Value| -> Vec<(String, IpNet)> {
         let name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let ranges = node["spec"]["ipam"]["podCIDRs"].as_array().into_iter().flatten();
-        let ranges = ranges.filter_map(|range| range.as_str()?.parse().ok());
-        ranges.map(|range| (name.clone(), range)).collect()
+        let cidrs = node["spec"]["ipam"]["podCIDRs"].as_array().into_iter().flatten();
+        let cidrs = cidrs.filter_map(|cidr| cidr.as_str()?.parse().ok());
+        cidrs.map(|cidr| (name.clone(), cidr)).collect()
     };
     Ok(nodes.iter().flat_map(of_node).collect())
 }
@@ -215,11 +236,11 @@ mod tests {
             }
         });
         let text = fake.expect(&Identities, infra_to_apps(), "fail").await;
-        assert!(text.contains("knows it as id 7"), "{text}");
+        assert!(text.contains("reports cluster id 7"), "{text}");
     }
 
     #[tokio::test]
-    async fn overlapping_ranges_of_pods_are_red() {
+    async fn overlapping_pod_cidrs_are_red() {
         let node = |name: &str, range: &str| json!({"kind": "CiliumNode", "metadata": {"name": name}, "spec": {"ipam": {"podCIDRs": [range]}}});
         let both = |far: &str| {
             let near = Fake::healthy().object("infra", node("infra-1", "10.244.1.0/24"));
@@ -228,7 +249,7 @@ mod tests {
         both("10.246.1.0/24").expect(&Identities, infra_to_apps(), "pass").await;
         let text = both("10.244.0.0/16").expect(&Identities, infra_to_apps(), "fail").await;
         assert!(
-            text.contains("10.244.1.0/24 of infra-1 overlaps that of apps-1"),
+            text.contains("10.244.1.0/24 of infra-1 overlaps 10.244.0.0/16 of apps-1"),
             "{text}"
         );
     }

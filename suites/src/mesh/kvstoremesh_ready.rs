@@ -1,17 +1,20 @@
-//! KVStoreMesh, which really talks to the other cluster, says that it is connected.
+//! KVStoreMesh, which connects to the other cluster, reports that it is connected.
 
-use super::STATUS_NEEDS;
-use super::agent_state::AGAIN;
-use crate::kit::cilium::pods::{self, Pods};
-use crate::kit::cilium::remotes::{self, reports};
-use crate::kit::next_steps;
+use super::{STATUS_NEEDS, agent_state::RETRY_AFTER};
+use crate::kit::{
+    cilium::{
+        pods::{self, Pods},
+        remotes::{self, reports},
+    },
+    next_steps,
+};
 use async_trait::async_trait;
-use meshproof_contract::cilium::RemoteCluster;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, Scope, Tally, Verdict,
+    cilium::RemoteCluster,
 };
 
-/// The mesh by the word of KVStoreMesh.
+/// The mesh as KVStoreMesh reports it.
 pub struct KvstoreMeshReady;
 
 #[async_trait]
@@ -23,12 +26,17 @@ impl Check for KvstoreMeshReady {
     fn text(&self) -> CheckText {
         CheckText {
             title: "KVStoreMesh is connected to every remote cluster, ready and synchronised",
-            proves: "The component that copies the other cluster's state into this one is connected to it. Agents only read its copy and do not notice when it stops.",
-            how: "`clustermesh-apiserver kvstoremesh-dbg status -o json` in container kvstoremesh of every clustermesh-apiserver pod, judged as Cilium judges it. It notices a cut after about two minutes. Where agents are configured to read its copy (Secret cilium-clustermesh) \
-                  and no pod of clustermesh-apiserver is there, or none is ready, twice ten seconds apart, it is red.",
-            control: "Every replica must answer with a list; none at all, while pods are ready, is inconclusive. Where KVStoreMesh is neither configured nor there the check is skipped.",
-            when_red: "`kubectl --context CONTEXT -n kube-system get deploy,pods -l k8s-app=clustermesh-apiserver`, `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`; then, from there, the other cluster's clustermesh-apiserver Service and port 2379, \
-                       and `openssl x509 -enddate` of Secret clustermesh-apiserver-remote-cert.",
+            proves: "The component that copies the other cluster's state into this one is connected to it. Agents only \
+                     read its copy and do not notice when it stops.",
+            how: "`clustermesh-apiserver kvstoremesh-dbg status -o json` in container kvstoremesh of every \
+                  clustermesh-apiserver pod must report every remote connected and synchronised; it notices a cut after \
+                  about 2 min. At least one of these pods must be ready (no ready pod seen twice, 10 s apart, is red).",
+            control: "Every replica must answer with a list; no answer while pods are ready is inconclusive. \
+                      Where KVStoreMesh is not configured the check is skipped.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get deploy,pods -l k8s-app=clustermesh-apiserver` and \
+                       `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh \
+                       --tail=50`. Then check port 2379 of the other cluster's clustermesh-apiserver Service and \
+                       `openssl x509 -enddate` of Secret clustermesh-apiserver-remote-cert.",
         }
     }
 
@@ -51,7 +59,7 @@ impl Check for KvstoreMeshReady {
         };
         if !cilium.kvstoremesh {
             return Verdict::skipped(format!(
-                "KVStoreMesh is not configured in {cluster}: its agents talk to the other clusters themselves"
+                "KVStoreMesh is not configured in {cluster}: its agents connect to the other clusters themselves"
             ));
         }
         let expected = remotes::expected(&facts, cluster, cilium);
@@ -62,7 +70,7 @@ impl Check for KvstoreMeshReady {
         if let Some(problem) = not_served(context, cluster).await {
             tally.finding(
                 cluster.to_string(),
-                "a ready pod of clustermesh-apiserver, from which the agents are configured to read other clusters' state",
+                "a ready clustermesh-apiserver pod, from which the agents read the state of other clusters",
                 problem,
             );
         }
@@ -84,24 +92,24 @@ impl Check for KvstoreMeshReady {
     }
 }
 
-/// Why no pod serves the agents, if it is so now and still [`AGAIN`] later.
+/// Why no pod serves the agents, if none does now and none [`RETRY_AFTER`] later.
 async fn not_served(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
-    look(context, cluster).await?;
-    tokio::time::sleep(AGAIN).await;
-    look(context, cluster).await
+    unready(context, cluster).await?;
+    tokio::time::sleep(RETRY_AFTER).await;
+    unready(context, cluster).await
 }
 
-async fn look(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
+async fn unready(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
     let pods = match Pods::read(context, cluster).await {
         Ok(pods) => pods,
         Err(error) => {
-            context.note(format!("the pods could not be looked at: {error}"));
+            context.note(format!("cannot read the clustermesh-apiserver pods: {error}"));
             return None;
         }
     };
     let servers = pods.of(pods::MESH_SERVER)?;
     if servers.is_empty() {
-        return Some("no pod of clustermesh-apiserver is there".to_owned());
+        return Some("no clustermesh-apiserver pod".to_owned());
     }
     let problems: Option<Vec<String>> = servers.into_iter().map(pods::unready).collect();
     problems.map(|problems| problems.join("; "))
@@ -138,7 +146,7 @@ mod tests {
         let gone = || Fake::healthy().cilium_silent();
         let without = gone().without_object("infra", "Pod", "clustermesh-apiserver-x");
         let text = without.expect(&KvstoreMeshReady, infra(), "fail").await;
-        assert!(text.contains("no pod of clustermesh-apiserver"), "{text}");
+        assert!(text.contains("no clustermesh-apiserver pod"), "{text}");
         let unready = gone()
             .without_object("infra", "Pod", "clustermesh-apiserver-x")
             .object("infra", crate::testing::mesh_pod("False"));

@@ -1,13 +1,14 @@
 //! A cluster knows exactly the nodes that the other one has.
 
-use super::STATUS_NEEDS;
-use super::agent_state::AGAIN;
-use crate::kit::cilium::remotes::{self, reports};
-use crate::kit::cilium::nodes::place;
-use crate::kit::next_steps;
+use super::{STATUS_NEEDS, agent_state::RETRY_AFTER};
+use crate::kit::{
+    cilium::remotes::{self, reports},
+    next_steps,
+};
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Unit, Verdict,
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeLabel, NodeName, Scope, Tally, Unit,
+    Verdict,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -23,12 +24,17 @@ impl Check for NodeCounts {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every agent knows the nodes of the other cluster, all of them and no others",
-            proves: "No node of the other cluster is missing for any agent of this one, and none that is gone is still known: pods behind a missing node are out of reach, and a leftover one attracts traffic.",
-            how: "`num-nodes` of the remote in `cilium-dbg status -o json` of every agent, and in KVStoreMesh's status where it runs, against the Node objects that the other cluster's API lists now; and by name, where `cilium-dbg node list -o json` has names, if they differ twice ten seconds apart. \
-                  The instance in the other direction compares the other way round.",
-            control: "Both numbers are read for this run, one from either side; if either cannot be read the result is inconclusive, and a count of 0 Nodes is one that could not be read.",
-            when_red: "`kubectl --context CONTEXT get nodes` and `get ciliumnodes` in the other cluster (a Node without CiliumNode has no agent yet), `kubectl --context CONTEXT -n kube-system exec ds/cilium -c cilium-agent -- cilium-dbg node list` in this one.",
+            title: "Every agent knows all nodes of the other cluster, and no other nodes of it",
+            proves: "No agent is missing a node of the other cluster, whose pods would be unreachable, and none still \
+                     knows a deleted node, to which traffic would be lost.",
+            how: "`num-nodes` of the remote in `cilium-dbg status -o json` of every agent, and in KVStoreMesh's status, \
+                  must equal the number of Nodes in the other cluster's API. The names in `cilium-dbg node list -o \
+                  json` must match too (a difference seen twice, 10 s apart, is red).",
+            control: "Both numbers are read in this trial, one from each cluster. If either cannot be read, or the API \
+                      lists no Node, the check is inconclusive.",
+            when_red: "`kubectl --context OTHER_CONTEXT get nodes,ciliumnodes` (a Node without CiliumNode has no agent \
+                       yet), and `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
+                       node list`.",
         }
     }
 
@@ -57,8 +63,8 @@ impl Check for NodeCounts {
         let nodes = names.len() as u64;
         context.measure("nodes", to.to_string(), nodes as f64, Unit::Count);
         let expected = BTreeSet::from([remotes::mesh_name(&facts, to)]);
-        let what = format!("has {nodes} nodes, as its API says");
-        let differs = |said: u64| (said != nodes).then(|| format!("knows {said} nodes"));
+        let what = format!("has {nodes} nodes, as its API lists");
+        let differs = |reported: u64| (reported != nodes).then(|| format!("reports {reported} nodes"));
         let agents = reports(context, from, CiliumQuery::Status, &mut tally).await;
         remotes::judge(
             context,
@@ -84,15 +90,15 @@ impl Check for NodeCounts {
         }
         let first = misnamed(context, &names).await;
         if !first.is_empty() {
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY_AFTER).await;
             let second = match self::names(context, to).await {
                 Ok(names) => misnamed(context, &names).await,
                 Err(_) => BTreeSet::new(),
             };
             for (node, problem) in first.intersection(&second) {
                 tally.finding(
-                    format!("Cilium agent on {}", place(from, node)),
-                    format!("the nodes of {to}, by their names"),
+                    format!("Cilium agent on {}", NodeLabel::pod(from, node)),
+                    format!("the names of the nodes of {to}"),
                     problem,
                 );
             }
@@ -108,18 +114,18 @@ impl Check for NodeCounts {
 /// The names of a cluster's nodes, as its API lists them now.
 async fn names(context: &CheckContext, cluster: &ClusterName) -> Result<BTreeSet<String>, String> {
     let nodes = context.environment.list(cluster, "v1", "Node", None).await;
-    let nodes = nodes.map_err(|error| format!("the nodes of {cluster} could not be read: {error}"))?;
+    let nodes = nodes.map_err(|error| format!("cannot read the nodes of {cluster}: {error}"))?;
     if nodes.is_empty() {
         return Err(format!(
-            "the API of {cluster} lists no Node at all, so there is nothing to compare with"
+            "the API of {cluster} lists no Node, so there is nothing to compare with"
         ));
     }
     let name = |node: &Value| Some(node["metadata"]["name"].as_str()?.to_owned());
     Ok(nodes.iter().filter_map(name).collect())
 }
 
-/// The agents that know other nodes of the far cluster than these, with how they differ. An agent that does not tell names is left out:
-/// its count is judged all the same.
+/// The agents that know other nodes of the far cluster than these, with how they differ. An agent that does not report
+/// names is left out: its count is judged all the same.
 async fn misnamed(context: &CheckContext, expected: &BTreeSet<String>) -> BTreeSet<(NodeName, String)> {
     let facts = context.environment.facts();
     let (from, to) = (context.instance.from(), context.instance.to());
@@ -140,12 +146,12 @@ async fn misnamed(context: &CheckContext, expected: &BTreeSet<String>) -> BTreeS
             .collect();
         let list = |names: Vec<&String>| names.into_iter().cloned().collect::<Vec<_>>().join(", ");
         let missing = list(expected.difference(&known).collect());
-        let strange = list(known.difference(expected).collect());
-        let problem = match (missing.as_str(), strange.as_str()) {
+        let extra = list(known.difference(expected).collect());
+        let problem = match (missing.as_str(), extra.as_str()) {
             ("", "") => continue,
             (missing, "") => format!("does not know {missing}"),
-            ("", strange) => format!("knows {strange}, which is not there"),
-            (missing, strange) => format!("does not know {missing}, and knows {strange}, which is not there"),
+            ("", extra) => format!("knows {extra}, which does not exist"),
+            (missing, extra) => format!("does not know {missing}, and knows {extra}, which does not exist"),
         };
         differ.insert((answer.node, problem));
     }
@@ -174,7 +180,7 @@ mod tests {
             });
             let text = fake.expect(&NodeCounts, infra_to_apps(), "fail").await;
             assert!(
-                text.contains(&format!("knows {count} nodes")) && text.contains("on infra-3"),
+                text.contains(&format!("reports {count} nodes")) && text.contains("on infra-3"),
                 "{text}"
             );
             let fake = Fake::healthy().kvstoremesh(move |_, status| status[0]["num-nodes"] = json!(count));
@@ -196,8 +202,8 @@ mod tests {
             text.contains("Cilium agent on infra-2") && text.contains("does not know apps-3, and knows apps-9"),
             "{text}"
         );
-        let untold = Fake::healthy().nodes(|_, _, list| *list = json!(null));
-        untold.expect(&NodeCounts, infra_to_apps(), "pass").await;
+        let unreported = Fake::healthy().nodes(|_, _, list| *list = json!(null));
+        unreported.expect(&NodeCounts, infra_to_apps(), "pass").await;
     }
 
     #[tokio::test]

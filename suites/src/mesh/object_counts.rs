@@ -1,15 +1,19 @@
-//! A cluster knows as many identities and pods of the other one as that has.
+//! A cluster knows as many identities and pod addresses of the other cluster as that has.
 
 use super::STATUS_NEEDS;
-use crate::kit::cilium::remotes::{self, Report, reports};
-use crate::kit::cilium::nodes::place;
-use crate::kit::next_steps;
+use crate::kit::{
+    cilium::remotes::{self, Report, reports},
+    next_steps,
+};
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Verdict,
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeLabel, NodeName, Scope, Tally,
+    Verdict,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep_until};
 
 /// Identities and addresses of pods across the mesh, in one direction.
@@ -25,9 +29,15 @@ struct Counts {
     addresses: u64,
 }
 
-/// Who says how many it knows.
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} identities and {} pod addresses", self.identities, self.addresses)
+    }
+}
+
+/// Who reports how many it knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Teller {
+struct Reporter {
     what: &'static str,
     node: NodeName,
     pod: String,
@@ -41,12 +51,19 @@ impl Check for ObjectCounts {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every agent knows as many identities and pod addresses of the other cluster as it has",
-            proves: "What the other cluster announces has arrived whole and nothing that is gone has stayed: a pod whose address or identity is missing is a stranger to policies, and one that is left over lends its identity to whoever gets the address next.",
-            how: "`num-identities` and `num-endpoints` of the remote in `cilium-dbg status -o json` of every agent, and in KVStoreMesh's status where it is configured, against the CiliumIdentities and the addresses of the CiliumEndpoints \
-                  that the other cluster's API lists. Both are read again every second until each has been equal once, for `propagation` of the thresholds (10 s by default).",
-            control: "Both numbers are read for this run, one from either side; if either cannot be read the result is inconclusive, and so are no CiliumIdentities or no CiliumEndpoints at all.",
-            when_red: "All agents too many or too few: KVStoreMesh of this cluster, `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`, and container apiserver in the other one. One agent: `cilium-dbg ip list` there against `kubectl get ciliumendpoints -A` of the other cluster.",
+            title: "Every agent knows all identities and pod addresses of the other cluster, and no others of it",
+            proves: "What the other cluster announces has arrived completely, and nothing deleted is left. Policies treat \
+                     a pod with a missing address or identity as unknown, and a leftover address passes its identity on \
+                     to the next pod that gets it.",
+            how: "`num-identities` and `num-endpoints` of the remote in `cilium-dbg status -o json` of every agent, and \
+                  in KVStoreMesh's status, must equal the CiliumIdentities and CiliumEndpoint addresses in the other \
+                  cluster's API. Both are read every second until each has matched once, within `thresholds.propagation` \
+                  (default 10 s).",
+            control: "Both numbers are read in this trial, one from each cluster. If either cannot be read, or the API \
+                      lists no CiliumIdentity or no CiliumEndpoint, the check is inconclusive.",
+            when_red: "All agents: `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c \
+                       kvstoremesh --tail=50`, and container apiserver with `--context OTHER_CONTEXT`. One agent: compare \
+                       `cilium-dbg ip list` there with `kubectl --context OTHER_CONTEXT get ciliumendpoints -A`.",
         }
     }
 
@@ -69,79 +86,88 @@ impl Check for ObjectCounts {
         };
         if far.flag("clustermesh-default-global-namespace") == Some(false) {
             return Verdict::skipped(format!(
-                "{to} shares only some of its namespaces, so what it has and what others know of it differ on purpose"
+                "{to} shares only some of its namespaces, so its counts and those of other clusters differ on purpose"
             ));
         }
         let mut queries = vec![("agent", CiliumQuery::Status)];
         if near.kvstoremesh {
             queries.push(("KVStoreMesh", CiliumQuery::KvstoreMesh));
         }
-        let mesh_name = remotes::mesh_name(&facts, to);
         let start = Instant::now();
-        let mut equal: BTreeSet<Teller> = BTreeSet::new();
+        let mut equal: BTreeSet<Reporter> = BTreeSet::new();
         loop {
             let begun = Instant::now();
             let mut tally = Tally::new();
-            let mut told: BTreeMap<Teller, Counts> = BTreeMap::new();
-            for (what, query) in &queries {
-                let reports = reports(context, from, *query, &mut tally).await;
-                told.extend(reports.iter().filter_map(|report| counts(report, what, &mesh_name)));
-            }
-            let there = match count(context, to).await {
-                Ok(there) => there,
+            let reported = read(context, &queries, &mut tally).await;
+            let actual = match count(context, to).await {
+                Ok(actual) => actual,
                 Err(why) => return Verdict::inconclusive(why),
             };
-            equal.extend(
-                told.iter()
-                    .filter(|(_, known)| **known == there)
-                    .map(|(who, _)| who.clone()),
-            );
-            let differ: Vec<_> = told.iter().filter(|(who, _)| !equal.contains(who)).collect();
-            let is_over = start.elapsed() >= facts.thresholds.propagation;
-            if !differ.is_empty() && !is_over {
-                sleep_until(begun + INTERVAL).await;
-                continue;
+            let matching = reported.iter().filter(|(_, counts)| **counts == actual);
+            equal.extend(matching.map(|(who, _)| who.clone()));
+            let all_equal = reported.keys().all(|who| equal.contains(who));
+            let elapsed = start.elapsed();
+            if all_equal || elapsed >= facts.thresholds.propagation {
+                judge(context, actual, &reported, &equal, elapsed, &mut tally);
+                return tally.verdict();
             }
-            for (who, known) in &differ {
-                tally.finding(
-                    format!("{} {} on {}", who.what, who.pod, place(from, &who.node)),
-                    format!(
-                        "{} identities and {} addresses of pods, as {to} has them",
-                        there.identities, there.addresses
-                    ),
-                    format!(
-                        "{} identities and {} addresses, and never as many for {} s",
-                        known.identities,
-                        known.addresses,
-                        start.elapsed().as_secs()
-                    ),
-                );
-            }
-            if !equal.is_empty() {
-                tally.witness(format!(
-                    "{} of {} pods of {from} know all {} identities and {} addresses of pods of {to}",
-                    equal.len(),
-                    told.len().max(equal.len()),
-                    there.identities,
-                    there.addresses
-                ));
-            }
-            if tally.has_findings() {
-                let command = "get ciliumendpoints,ciliumidentities -A";
-                context.suggest(next_steps::kubectl(&facts, to, command));
-                let command = next_steps::in_agent(&facts, from, None, "cilium-dbg ip list");
-                context.suggest(command);
-            }
-            return tally.verdict();
+            sleep_until(begun + INTERVAL).await;
         }
     }
 }
 
-/// What one pod says; nothing of a remote that it does not list or is not connected to, which mesh::agents_ready and
+/// What every pod of the near cluster reports now.
+async fn read(
+    context: &CheckContext,
+    queries: &[(&'static str, CiliumQuery)],
+    tally: &mut Tally,
+) -> BTreeMap<Reporter, Counts> {
+    let mesh_name = remotes::mesh_name(&context.environment.facts(), context.instance.to());
+    let mut reported = BTreeMap::new();
+    for (what, query) in queries {
+        let reports = reports(context, context.instance.from(), *query, tally).await;
+        reported.extend(reports.iter().filter_map(|report| counts(report, what, &mesh_name)));
+    }
+    reported
+}
+
+/// Judges the last reports; who matched once is right, since counts change while pods come and go.
+fn judge(
+    context: &CheckContext,
+    actual: Counts,
+    reported: &BTreeMap<Reporter, Counts>,
+    equal: &BTreeSet<Reporter>,
+    elapsed: Duration,
+    tally: &mut Tally,
+) {
+    let (from, to) = (context.instance.from(), context.instance.to());
+    for (who, counts) in reported.iter().filter(|(who, _)| !equal.contains(who)) {
+        tally.finding(
+            format!("{} {} on {}", who.what, who.pod, NodeLabel::pod(from, &who.node)),
+            format!("{actual}, as {to} has"),
+            format!("{counts}; no match within {} s", elapsed.as_secs()),
+        );
+    }
+    if !equal.is_empty() {
+        tally.witness(format!(
+            "{} of {} pods of {from} report all {actual} of {to}",
+            equal.len(),
+            reported.len().max(equal.len()),
+        ));
+    }
+    if tally.has_findings() {
+        let facts = context.environment.facts();
+        let command = "get ciliumendpoints,ciliumidentities -A";
+        context.suggest(next_steps::kubectl(&facts, to, command));
+        context.suggest(next_steps::in_agent(&facts, from, None, "cilium-dbg ip list"));
+    }
+}
+
+/// What one pod reports; nothing of a remote that it does not list or is not connected to, which mesh::agents_ready and
 /// mesh::kvstoremesh_ready judge.
-fn counts(report: &Report, what: &'static str, remote: &str) -> Option<(Teller, Counts)> {
+fn counts(report: &Report, what: &'static str, remote: &str) -> Option<(Reporter, Counts)> {
     let listed = report.remotes.as_ref()?.iter().find(|r| r.name == remote)?;
-    let teller = Teller {
+    let reporter = Reporter {
         what,
         node: report.node.clone(),
         pod: report.pod.clone(),
@@ -150,7 +176,7 @@ fn counts(report: &Report, what: &'static str, remote: &str) -> Option<(Teller, 
         identities: listed.num_identities,
         addresses: listed.num_endpoints,
     };
-    listed.connected.then_some((teller, counts))
+    listed.connected.then_some((reporter, counts))
 }
 
 /// What a cluster has, as its API lists it now. An agent counts a pod with two addresses twice.
@@ -158,9 +184,9 @@ async fn count(context: &CheckContext, cluster: &ClusterName) -> Result<Counts, 
     let list = async |kind: &str| {
         let listed = context.environment.list(cluster, "cilium.io/v2", kind, None).await;
         match listed {
-            Ok(objects) if objects.is_empty() => Err(format!("the API of {cluster} lists no {kind} at all")),
+            Ok(objects) if objects.is_empty() => Err(format!("the API of {cluster} lists no {kind}")),
             Ok(objects) => Ok(objects),
-            Err(error) => Err(format!("the objects {kind} of {cluster} could not be read: {error}")),
+            Err(error) => Err(format!("cannot read the {kind} objects of {cluster}: {error}")),
         }
     };
     let identities = list("CiliumIdentity").await?.len() as u64;
@@ -187,7 +213,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn equal_counts_are_green() {
         let text = Fake::healthy().expect(&ObjectCounts, infra_to_apps(), "pass").await;
-        assert!(text.contains("4 of 4 pods of infra know all 11 identities"), "{text}");
+        assert!(text.contains("4 of 4 pods of infra report all 11 identities"), "{text}");
     }
 
     #[tokio::test(start_paused = true)]

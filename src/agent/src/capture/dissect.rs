@@ -1,4 +1,4 @@
-//! What a packet's headers tell. No I/O.
+//! What a packet's headers say. No I/O.
 
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use std::net::IpAddr;
@@ -153,7 +153,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn wireguard_messages_are_told_apart() {
+    fn wireguard_messages_are_distinguished() {
         let message = |kind: u8, length: usize| {
             let mut payload = vec![0; length];
             payload[0] = kind;
@@ -170,7 +170,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_bare_syn_or_ping_between_pods_tells_its_addresses() {
+    fn a_bare_syn_or_ping_between_pods_shows_its_addresses() {
         let mut syn = Vec::new();
         PacketBuilder::ipv4(PODS.0, PODS.1, 64)
             .tcp(1, 8081, 0, 1024)
@@ -183,7 +183,10 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), port in prop::sample::select(vec![8472u16, 6081, 51871])) {
+        fn garbage_never_panics(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            port in prop::sample::select(vec![8472u16, 6081, 51871]),
+        ) {
             dissect(&bytes, Some(51871));
             dissect(&udp(NODES.0, NODES.1, port, &bytes), Some(51871));
         }

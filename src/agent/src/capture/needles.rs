@@ -28,7 +28,7 @@ impl NeedleSet {
         set
     }
 
-    /// Calls `found` with the number of each needle in these bytes, as often as it stands there.
+    /// Calls `found` with the number of each needle in these bytes, as often as it occurs there.
     pub(super) fn search(&self, bytes: &[u8], mut found: impl FnMut(u32)) {
         if self.needles.is_empty() {
             return;
@@ -60,7 +60,8 @@ mod tests {
             needles in proptest::collection::vec(proptest::collection::vec(0u8..3, 4..8), 0..20),
             hay in proptest::collection::vec(0u8..3, 0..200),
         ) {
-            let needles: Vec<Needle> = needles.into_iter().map(|bytes| Needle::new(bytes).expect("long enough")).collect();
+            let needles = needles.into_iter().map(|bytes| Needle::new(bytes).expect("long enough"));
+            let needles: Vec<Needle> = needles.collect();
             let mut found = BTreeSet::new();
             NeedleSet::new(&needles).search(&hay, |number| { found.insert(number); });
             let expected: BTreeSet<u32> = (0u32..)

@@ -1,7 +1,8 @@
 //! Packet sockets on one device (packet(7)): every packet of every protocol, both ways, from its network header on.
 //!
-//! The kernel holds for a socket what `net.core.rmem_max` allows, 208 KiB by default, and only `NET_ADMIN` lifts that. Three
-//! segments that the device has merged fill it. So several sockets take turns: what has no room at one goes to the next.
+//! The kernel holds for a socket what `net.core.rmem_max` allows, 208 KiB by default, and only `NET_ADMIN` lifts that.
+//! Three segments that the device has merged fill it. So several sockets take turns: what has no room at one goes to
+//! the next.
 
 use super::tally::Packet;
 use nix::{
@@ -50,7 +51,7 @@ impl PacketSocket {
 
     /// The same with sockets that ask for `each` bytes.
     fn with_room(device: &str, each: usize) -> Result<Self, String> {
-        let index = if_nametoindex(device).map_err(|_| format!("there is no device {device:?} here"))?;
+        let index = if_nametoindex(device).map_err(|_| format!("network device {device:?} not found"))?;
         let failed = |error: io::Error| format!("failed to capture on {device}: {error}");
         let first = Self::one(device, index, each)?;
         let room = getsockopt(&first, sockopt::RcvBuf).map_err(|errno| failed(errno.into()))?;
@@ -90,7 +91,7 @@ impl PacketSocket {
         // Without a protocol it receives nothing before it is bound to its device.
         let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, None).map_err(|errno| match errno {
             Errno::EPERM | Errno::EACCES => {
-                "this agent may not capture packets: its container needs the capability NET_RAW".to_owned()
+                "the agent cannot capture packets: its container needs the capability NET_RAW".to_owned()
             }
             other => format!("failed to open a packet socket: {other}"),
         })?;
@@ -196,7 +197,8 @@ fn drops(socket: &OwnedFd) -> u64 {
     if result == 0 { statistics.tp_drops.into() } else { 0 }
 }
 
-/// Puts a bound socket into a group of which each packet goes to the first with room, a new one or this; the group's number.
+/// Puts a bound socket into a group of which each packet goes to the first with room, a new one or this; the group's
+/// number.
 fn fanout(socket: &OwnedFd, group: Option<u16>) -> io::Result<u16> {
     // From linux/if_packet.h: the lower half is the group, the upper one mode and flags.
     const ROLLOVER: u32 = 3;

@@ -170,8 +170,7 @@ impl DeviceTally {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dissect::tests::udp;
-    use super::*;
+    use super::{super::dissect::tests::udp, *};
     use meshproof_contract::{Marker, Needle};
 
     #[test]

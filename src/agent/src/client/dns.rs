@@ -29,7 +29,7 @@ pub(super) async fn ask(
             let servers = resolver.config()?.servers;
             let first = servers
                 .first()
-                .ok_or_else(|| Failure::Local("the pod has no nameserver".to_owned()))?;
+                .ok_or_else(|| Failure::Local("the pod's resolv.conf lists no nameserver".to_owned()))?;
             SocketAddr::new(*first, 53)
         }
     };
@@ -63,7 +63,7 @@ pub(super) async fn ask(
 }
 
 fn no_name(name: &str) -> Failure {
-    Failure::Local(format!("{name:?} is not a DNS name"))
+    Failure::Local(format!("invalid DNS name {name:?}"))
 }
 
 /// The name as asked; for a PTR question an address stands for its name under `in-addr.arpa` or `ip6.arpa`.

@@ -69,7 +69,7 @@ impl HttpRequest {
             for (name, value) in headers {
                 let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
                 let (name, value) =
-                    parsed.ok_or_else(|| Failure::Local(format!("{name:?}: {value:?} is not an HTTP header")))?;
+                    parsed.ok_or_else(|| Failure::Local(format!("invalid HTTP header {name:?}: {value:?}")))?;
                 all.append(name, value);
             }
             if !all.contains_key(HOST)
@@ -80,7 +80,7 @@ impl HttpRequest {
         }
         let request = builder
             .body(PatternBody::new(pattern, body))
-            .map_err(|error| Failure::Local(format!("{method} {path} is not an HTTP request: {error}")))?;
+            .map_err(|error| Failure::Local(format!("invalid HTTP request {method} {path}: {error}")))?;
         let echo = request.uri().path() == "/echo" && body > 0;
         Ok(Self {
             request,
@@ -188,11 +188,13 @@ async fn send(
         attempt.received(data.len());
         if compare {
             if at + data.len() as u64 > u64::from(body) {
-                return Err(Failure::Corrupted(format!("more than the {body} bytes sent came back")));
+                return Err(Failure::Corrupted(format!(
+                    "the echo is longer than the {body} bytes sent"
+                )));
             }
             if let Some(position) = pattern.difference(at, data) {
                 return Err(Failure::Corrupted(format!(
-                    "byte {position} of {body} came back different"
+                    "byte {position} of {body} differs in the echo"
                 )));
             }
         }
@@ -202,7 +204,7 @@ async fn send(
         }
     }
     if compare && at < u64::from(body) {
-        return Err(Failure::Corrupted(format!("only {at} of {body} bytes came back")));
+        return Err(Failure::Corrupted(format!("the echo ended after {at} of {body} bytes")));
     }
     let bytes = if compare { at } else { 0 };
     Ok(attempt.answered(peer, Some(status.as_u16()), bytes))

@@ -25,7 +25,7 @@ pub(super) async fn echo(attempt: &mut Attempt, to: IpAddr, payload: u32) -> Res
     let size = payload as usize;
     if size > MAX_DATAGRAM {
         return Err(Failure::Local(format!(
-            "an echo request cannot carry {size} bytes, {MAX_DATAGRAM} at most"
+            "an echo request carries at most {MAX_DATAGRAM} bytes, not {size}"
         )));
     }
     let (request, reply) = if to.is_ipv4() { V4 } else { V6 };
@@ -49,7 +49,7 @@ pub(super) async fn echo(attempt: &mut Attempt, to: IpAddr, payload: u32) -> Res
             Ok(attempt.answered(Peer::default(), None, u64::from(payload)))
         } else {
             Err(Failure::Corrupted(format!(
-                "an echo of {size} bytes came back with {} bytes or different ones",
+                "the echo of {size} bytes has {} bytes or other content",
                 echoed.len()
             )))
         };
@@ -64,7 +64,8 @@ fn ping_socket(to: IpAddr) -> Result<UdpSocket, Failure> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = open(family, SockType::Datagram, flags, protocol).map_err(|errno| match errno {
         Errno::EACCES | Errno::EPERM => Failure::Local(
-            "this pod may not send pings: its group is outside net.ipv4.ping_group_range (containerd 2 opens it by enable_unprivileged_icmp)"
+            "the pod cannot send pings: its group ID is outside net.ipv4.ping_group_range (containerd 2 opens it with \
+             enable_unprivileged_icmp)"
                 .to_owned(),
         ),
         other => Failure::from(other),

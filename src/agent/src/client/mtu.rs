@@ -1,7 +1,7 @@
 //! The path's MTU as packets see it: the largest that goes there and comes back unfragmented.
 //!
-//! A size counts as lost only when small datagrams, sent right after it, kept coming back while it never did, so that neither a
-//! few per cent of loss nor a slow machine is read as a blackhole.
+//! A size counts as lost only when small datagrams, sent right after it, kept coming back while it never did, so that
+//! neither a few per cent of loss nor a slow machine is read as a blackhole.
 
 mod search;
 
@@ -30,7 +30,7 @@ const HEADERS: u32 = 28;
 const CONTROL: u32 = 128;
 /// So many times a size has to vanish while the control comes back: at 5 % loss each way, once in a million.
 const ROUNDS: u32 = 6;
-/// After so long without an answer to any small packet there is no path to measure.
+/// After so long without an answer to any small packet the path cannot be measured.
 const REACH: Duration = Duration::from_secs(3);
 
 pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Outcome, Failure> {
@@ -45,7 +45,7 @@ pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Out
         socket,
         sequence: crate::payload::random() >> 1,
         rtt: Duration::from_millis(100),
-        // Time to say what is known before the probe's deadline says "timeout".
+        // Time to report what is known before the probe's deadline says "timeout".
         deadline: attempt.deadline() - Duration::from_millis(5),
         buffer: vec![0; 1 << 16],
         news: None,
@@ -57,10 +57,10 @@ pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Out
     while let Some(size) = search.next_size() {
         match path.send_and_wait(size).await? {
             Some(trial) => search.tried(size, trial),
-            None if search.is_telling() => break,
+            None if search.is_conclusive() => break,
             None => {
                 return Err(Failure::Local(format!(
-                    "the deadline is too short to find the path's MTU (round trip {} ms)",
+                    "the deadline is too short to find the path MTU (round trip {} ms)",
                     path.rtt.as_millis()
                 )));
             }
@@ -71,7 +71,7 @@ pub(super) async fn measure(attempt: &mut Attempt, to: SocketAddr) -> Result<Out
         route,
         device,
         blackhole: search.blackhole(),
-        reported: search.told(),
+        reported: search.reported(),
     })
 }
 
@@ -81,7 +81,7 @@ struct Path {
     rtt: Duration,
     deadline: Instant,
     buffer: Vec<u8>,
-    /// What ICMP told and nobody has looked at yet: it may come out of any call on the socket.
+    /// What ICMP reported and nobody has looked at yet: it may come out of any call on the socket.
     news: Option<u32>,
 }
 
@@ -95,8 +95,8 @@ struct Sent {
 enum Arrival {
     /// The answer to the datagram of that index, of at least its size.
     Answer(usize),
-    /// Somebody said which size would do.
-    Told(u32),
+    /// A router or the server reported which size would do.
+    Reported(u32),
 }
 
 impl Path {
@@ -132,7 +132,7 @@ impl Path {
             let reply = if lost == 0 {
                 Reply::Unfragmented
             } else {
-                Reply::UnfragmentedOrTold
+                Reply::UnfragmentedOrReported
             };
             sent.push(self.send(size, reply).await?);
             sent.push(self.send(CONTROL, Reply::Unfragmented).await?);
@@ -166,8 +166,8 @@ impl Path {
         let last_moment = *lost >= ROUNDS;
         while let Some(arrival) = self.receive(sent, until).await? {
             match arrival {
-                Arrival::Told(mtu) if mtu < size => return Ok(Some(Trial::TooBig(mtu))),
-                Arrival::Told(_) => {}
+                Arrival::Reported(mtu) if mtu < size => return Ok(Some(Trial::TooBig(mtu))),
+                Arrival::Reported(_) => {}
                 Arrival::Answer(index) if index % 2 == 0 => return Ok(Some(Trial::Passed)),
                 Arrival::Answer(index) if index == newest && !last_moment => {
                     *lost += 1;
@@ -197,8 +197,8 @@ impl Path {
             match socket::send(&self.socket, &sent.request).await {
                 Ok(()) => break,
                 Err(error) => {
-                    let told = self.told(error)?;
-                    self.news = told.or(self.news);
+                    let reported = self.reported_mtu(error)?;
+                    self.news = reported.or(self.news);
                 }
             }
         }
@@ -211,8 +211,8 @@ impl Path {
             let length = match timeout_at(until, self.socket.recv(&mut self.buffer)).await {
                 Err(_) => return Ok(None),
                 Ok(Ok(length)) => length,
-                Ok(Err(error)) => match self.told(error)? {
-                    Some(mtu) => return Ok(Some(Arrival::Told(mtu))),
+                Ok(Err(error)) => match self.reported_mtu(error)? {
+                    Some(mtu) => return Ok(Some(Arrival::Reported(mtu))),
                     None => continue,
                 },
             };
@@ -224,23 +224,23 @@ impl Path {
             match found {
                 Some((index, answer)) if answer.intact => return Ok(Some(Arrival::Answer(index))),
                 Some((_, UdpAnswer { card: Some(card), .. })) if card.mtu.is_some() => {
-                    return Ok(card.mtu.map(Arrival::Told));
+                    return Ok(card.mtu.map(Arrival::Reported));
                 }
                 _ => {}
             }
         }
     }
 
-    /// The MTU that an error tells; none if the error is a stale "too big"; other errors end the probe.
-    fn told(&self, error: io::Error) -> Result<Option<u32>, Failure> {
-        let mut told = None;
+    /// The MTU that an error reports; none if the error is a stale "too big"; other errors end the probe.
+    fn reported_mtu(&self, error: io::Error) -> Result<Option<u32>, Failure> {
+        let mut reported = None;
         while let Some(entry) = socket::next_error(&self.socket) {
             if let QueuedError::TooBig(mtu) = entry {
-                told = Some(mtu);
+                reported = Some(mtu);
             }
         }
         match error.raw_os_error() {
-            Some(nix::libc::EMSGSIZE) => Ok(told.or(socket::path_mtu(&self.socket).ok())),
+            Some(nix::libc::EMSGSIZE) => Ok(reported.or(socket::path_mtu(&self.socket).ok())),
             _ => Err(error.into()),
         }
     }

@@ -45,7 +45,8 @@ pub(super) async fn echo(
     Ok(attempt.answered(peer, None, u64::from(payload)))
 }
 
-/// One request and its echo on an open connection. Reading and writing go on at once: neither side has to hold the payload.
+/// One request and its echo on an open connection. Reading and writing go on at once: neither side has to hold the
+/// payload.
 async fn exchange(
     attempt: &mut Attempt,
     reader: &mut OwnedReadHalf,
@@ -63,8 +64,8 @@ async fn exchange(
                 (Err(Failure::Closed), Some(reset)) => Err(Failure::Io(reset)),
                 (received, _) => received,
             },
-            // Why writing failed is told better by what reading sees: an orderly end or a reset. A reset that writing was told of,
-            // however, is told once only, and looks like an orderly end to who reads after that.
+            // What reading sees explains best why writing failed: an orderly end or a reset. A reset that writing met,
+            // however, is reported only once, and reading takes it for an orderly end after that.
             sent = &mut send, if sending => {
                 sending = false;
                 reset = sent.err().filter(|error| error.kind() == io::ErrorKind::ConnectionReset);
@@ -100,11 +101,11 @@ async fn receive(
     let mut head = [0; echo::TCP_HEADER];
     read_exact(attempt, reader, &mut head).await?;
     let length = echo::tcp_answer_card(&head)
-        .ok_or_else(|| Failure::Corrupted("what answered is not an agent's TCP port".to_owned()))?;
+        .ok_or_else(|| Failure::Corrupted("the answer is not from an agent's TCP port".to_owned()))?;
     let mut card = vec![0; length];
     read_exact(attempt, reader, &mut card).await?;
     let card: echo::Card = serde_json::from_slice(&card)
-        .map_err(|error| Failure::Corrupted(format!("the server's card cannot be read: {error}")))?;
+        .map_err(|error| Failure::Corrupted(format!("cannot decode the server's identity: {error}")))?;
     let total = u64::from(payload);
     let mut at = 0;
     let mut chunk = vec![0; CHUNK.min(payload as usize)];
@@ -117,7 +118,7 @@ async fn receive(
         attempt.received(n);
         if let Some(position) = pattern.difference(at, &chunk[..n]) {
             return Err(Failure::Corrupted(format!(
-                "byte {position} of {total} came back different"
+                "byte {position} of {total} differs in the echo"
             )));
         }
         at += n as u64;

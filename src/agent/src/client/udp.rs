@@ -22,7 +22,7 @@ pub(super) async fn echo(
     let size = (payload as usize).max(UDP_HEADER);
     if size > MAX_DATAGRAM {
         return Err(Failure::Local(format!(
-            "a datagram cannot carry {size} bytes, {MAX_DATAGRAM} at most"
+            "a datagram carries at most {MAX_DATAGRAM} bytes, not {size}"
         )));
     }
     let question = Question {
@@ -39,7 +39,7 @@ pub(super) async fn echo(
         let length = socket.recv(&mut buffer).await?;
         let Some(answer) = UdpAnswer::read(&buffer[..length], &request) else {
             return Err(Failure::Corrupted(
-                "what answered is not an agent's UDP port".to_owned(),
+                "the answer is not from an agent's UDP port".to_owned(),
             ));
         };
         if answer.sequence != question.sequence {
@@ -56,7 +56,7 @@ pub(super) async fn echo(
                 size as u64,
             )),
             _ => Err(Failure::Corrupted(format!(
-                "a datagram of {size} bytes came back different"
+                "the echo of a datagram of {size} bytes differs"
             ))),
         };
     }

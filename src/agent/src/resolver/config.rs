@@ -17,7 +17,7 @@ impl ResolvConf {
     /// Reads a file; the error is for people.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read(path).map_err(|e| format!("failed to read {}: {e}", path.display()))?;
-        Self::parse(&text).map_err(|e| format!("failed to understand {}: {e}", path.display()))
+        Self::parse(&text).map_err(|e| format!("failed to parse {}: {e}", path.display()))
     }
 
     /// Parses a file's text.
@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn a_pods_resolv_conf_is_understood() {
-        let text = b"search meshproof.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
+        let text = b"search meshproof.svc.cluster.local svc.cluster.local cluster.local\n\
+                     nameserver 10.96.0.10\noptions ndots:5\n";
         let config = ResolvConf::parse(text).expect("parses");
         assert_eq!(config.servers, [IpAddr::from([10, 96, 0, 10])]);
         assert_eq!(config.search[1].to_string(), "svc.cluster.local.");

@@ -1,7 +1,8 @@
 //! One DNS question to one server, over UDP or TCP, without a cache.
 //!
-//! Questions carry EDNS with 1,232 bytes (DNS flag day 2020), the recursion bit, and are asked once: a lost datagram is seen as
-//! lost. A truncated UDP answer is asked again over TCP to the same server, as glibc, musl since 1.2.4 and Go do.
+//! Questions carry EDNS with 1,232 bytes (DNS flag day 2020), the recursion bit, and are asked once: a lost datagram is
+//! seen as lost. A truncated UDP answer is asked again over TCP to the same server, as glibc, musl since 1.2.4 and Go
+//! do.
 
 use crate::{failure::Failure, socket};
 use hickory_proto::{
@@ -29,15 +30,10 @@ pub(crate) async fn ask(
     record: RecordType,
     transport: Transport,
 ) -> Result<Reply, Failure> {
-    let mut edns = Edns::new();
-    edns.set_max_payload(EDNS_PAYLOAD).set_version(0);
-    let mut message = Message::query();
-    message.metadata.recursion_desired = true;
-    message.add_query(Query::query(name.clone(), record));
-    message.set_edns(edns);
+    let message = question_for(name, record);
     let question = message
         .to_vec()
-        .map_err(|error| Failure::Local(format!("{name} cannot be asked for: {error}")))?;
+        .map_err(|error| Failure::Local(format!("failed to encode the question for {name}: {error}")))?;
     let response = match transport {
         Transport::Udp => {
             let response = over_udp(server, &message, &question).await?;
@@ -49,7 +45,21 @@ pub(crate) async fn ask(
         }
         Transport::Tcp => over_tcp(server, &message, &question).await?,
     };
-    Ok(Reply {
+    Ok(reply_of(&response, record, server.ip()))
+}
+
+fn question_for(name: &Name, record: RecordType) -> Message {
+    let mut edns = Edns::new();
+    edns.set_max_payload(EDNS_PAYLOAD).set_version(0);
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(name.clone(), record));
+    message.set_edns(edns);
+    message
+}
+
+fn reply_of(response: &Message, record: RecordType, server: IpAddr) -> Reply {
+    Reply {
         code: code(response.metadata.response_code),
         answers: response
             .answers
@@ -57,8 +67,16 @@ pub(crate) async fn ask(
             .filter(|answer| answer.record_type() == record)
             .filter_map(|answer| answer_of(&answer.data))
             .collect(),
-        server: server.ip(),
-    })
+        server,
+    }
+}
+
+/// What the agent makes of this response to a question for `name`, if it takes it for an answer.
+pub(crate) fn reply_to(name: &Name, record: RecordType, response: &[u8]) -> Option<Reply> {
+    let mut question = question_for(name, record);
+    question.metadata.id = u16::from_be_bytes(*response.first_chunk()?);
+    let response = understand(&question, response).ok()?;
+    Some(reply_of(&response, record, IpAddr::from([10, 96, 0, 10])))
 }
 
 async fn over_udp(server: SocketAddr, message: &Message, question: &[u8]) -> Result<Message, Failure> {
@@ -87,7 +105,7 @@ async fn over_tcp(server: SocketAddr, message: &Message, question: &[u8]) -> Res
 
 fn understand(question: &Message, response: &[u8]) -> Result<Message, Failure> {
     let response = Message::from_vec(response)
-        .map_err(|error| Failure::Corrupted(format!("the DNS server's answer cannot be read: {error}")))?;
+        .map_err(|error| Failure::Corrupted(format!("cannot decode the DNS server's answer: {error}")))?;
     let fits = response.metadata.id == question.metadata.id
         && response.metadata.message_type == MessageType::Response
         // Some servers leave the question out of error responses.
@@ -97,7 +115,7 @@ fn understand(question: &Message, response: &[u8]) -> Result<Message, Failure> {
         Ok(response)
     } else {
         Err(Failure::Corrupted(
-            "the DNS server answered another question".to_owned(),
+            "the DNS server's answer does not match the question".to_owned(),
         ))
     }
 }

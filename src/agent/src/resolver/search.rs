@@ -1,4 +1,4 @@
-//! Which names a resolver tries for a name as typed, and which answer stands in the end: glibc's `res_nsearch`. No I/O.
+//! Which names a resolver tries for a name as typed, and which answer counts in the end: glibc's `res_nsearch`. No I/O.
 
 use super::{ResolvConf, exchange::Reply};
 use hickory_proto::rr::Name;
@@ -16,7 +16,7 @@ pub(crate) struct SearchWalk {
 }
 
 impl SearchWalk {
-    /// The walk for `name`; none if that is no DNS name.
+    /// The walk for `name`; none if that is not a DNS name.
     pub(crate) fn new(name: &str, config: &ResolvConf) -> Option<Self> {
         let mut typed = Name::from_str_relaxed(name).ok()?;
         let absolute = name.ends_with('.');
@@ -49,7 +49,8 @@ impl SearchWalk {
         self.candidates.pop_front()
     }
 
-    /// What was answered for it. A name that exists without records of the type, or a failing server, does not end the walk.
+    /// What was answered for it. A name that exists without records of the type, or a failing server, does not end the
+    /// walk.
     pub(crate) fn answered(&mut self, reply: Reply) {
         match reply.code {
             DnsCode::NoError if !reply.answers.is_empty() => {

@@ -1,7 +1,7 @@
 //! The control port: the harness's frames (`meshproof-wire`), on loopback only.
 
 use super::{Acceptor, Shared};
-use crate::{capture::Captures, clock, memory, prober::Prober, stream::Streams};
+use crate::{batch, capture::Captures, clock, memory, prober::Prober, stream::Streams};
 use meshproof_wire::{
     Answer, Command, FrameError, Hello, PROTOCOL, Request, Response, decode, encode, read_body, write_frame,
 };
@@ -84,7 +84,7 @@ async fn converse(stream: TcpStream, duties: Arc<Duties>) {
         .await;
         return;
     }
-    // The harness has said all that it wants to; it may still be reading (an exec whose stdin ended).
+    // The harness has sent all that it wants to; it may still be reading (an exec whose stdin ended).
     while requests.join_next().await.is_some() {}
     let _ = writer.lock().await.shutdown().await;
 }
@@ -136,7 +136,7 @@ async fn carry_out(command: Command, duties: &Duties) -> Answer {
     let capture = |report| Answer::Capture { report };
     let result = match command {
         Command::Batch { probes } => Ok(Answer::Outcomes {
-            outcomes: Prober::batch(prober, probes).await,
+            outcomes: batch::run(prober, probes).await,
         }),
         Command::SetReady { ready } => {
             shared.ready.store(ready, Ordering::Relaxed);
@@ -158,14 +158,14 @@ async fn carry_out(command: Command, duties: &Duties) -> Answer {
 
 async fn respond(writer: &Mutex<OwnedWriteHalf>, id: u64, answer: Answer) {
     let frame = encode(&Response { id, answer }).or_else(|error| {
-        let reason = format!("failed to encode the answer: {error}; ask for less at a time");
+        let reason = format!("failed to encode the answer: {error}; request less at a time");
         encode(&Response {
             id,
             answer: Answer::Error { reason },
         })
     });
     if let Ok(frame) = frame {
-        // A harness that went away has nobody to tell.
+        // A harness that went away reads no answer.
         let _ = writer.lock().await.write_all(&frame).await;
         let large = frame.len() > 1 << 16;
         drop(frame);

@@ -1,7 +1,7 @@
 //! The HTTP server: every answer carries the agent's identity and the client's address as seen.
 //!
-//! `/readyz` answers the kubelet, `/echo` sends a POSTed body back, `/status/<code>` answers with that code; any other path, by any
-//! method, answers 200 with the identity, so that a policy's paths and methods can be tried freely.
+//! `/readyz` answers the kubelet, `/echo` sends a POSTed body back, `/status/<code>` answers with that code; any other
+//! path, by any method, answers 200 with the identity, so that a policy's paths and methods can be tried freely.
 
 use super::{Acceptor, CONNECTIONS, IDLE, Shared};
 use crate::identity;

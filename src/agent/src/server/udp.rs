@@ -86,13 +86,13 @@ fn answer(socket: &UdpSocket, shared: &Shared, request: &[u8], arrival: &Arrival
         return;
     }
     let refused = unfragmented(socket, &full, arrival) == Err(Errno::EMSGSIZE);
-    if refused || question.reply == Reply::UnfragmentedOrTold {
+    if refused || question.reply == Reply::UnfragmentedOrReported {
         let packet = full.len() + 28;
         if let Some(mtu) = way_back(arrival).filter(|mtu| refused || (*mtu as usize) < packet) {
             card.mtu = Some(mtu);
             // Only its card is read, so it repeats nothing of the request.
-            let told = echo::udp_answer(question, &[], &card);
-            let _ = send(socket, &told, arrival);
+            let report = echo::udp_answer(question, &[], &card);
+            let _ = send(socket, &report, arrival);
         }
     }
 }

@@ -28,8 +28,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A connection on which nothing came for so long, though pings are out, is given up, as an application's own timeout would. Till
-/// then TCP may mend it by itself, which is what this stream is to show.
+/// A connection on which nothing came for so long, though pings are out, is given up, as an application's own timeout
+/// would. Till then TCP may recover by itself, which is what this stream is to show.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes that wait for a stalled connection; further pings are not put onto it.
@@ -43,7 +43,8 @@ pub(super) struct Pings {
     pub(super) deadline: Duration,
 }
 
-/// A ping whose answer is outstanding. It stays after its deadline, since its answer may still come and has to be told from others'.
+/// A ping whose answer is outstanding. It stays after its deadline, since its answer may still come and must not be
+/// taken for another.
 struct Ping {
     number: u64,
     attempt: Attempt,
@@ -207,9 +208,7 @@ impl Conversation<'_> {
             }
             News::Answered(card, payload) => {
                 let Some(mut ping) = self.outstanding.pop_front() else {
-                    return self.fail(&Failure::Corrupted(
-                        "an answer came to nothing that was asked".to_owned(),
-                    ));
+                    return self.fail(&Failure::Corrupted("received an answer without a request".to_owned()));
                 };
                 if ping.known {
                     return;
@@ -225,14 +224,15 @@ impl Conversation<'_> {
                     }
                     Some(at) => ping
                         .attempt
-                        .failed(Failure::Corrupted(format!("byte {at} of a ping came back different"))),
+                        .failed(Failure::Corrupted(format!("byte {at} of a ping differs in its echo"))),
                 };
                 self.record.put(ping.number, outcome);
             }
         }
     }
 
-    /// The connection, or the attempt to make one, ended so: all pings on it fail, and the next one connects anew.
+    /// The connection, or the attempt to make one, ended so: all pings on it fail, and the next one opens a new
+    /// connection.
     fn fail(&mut self, failure: &Failure) {
         for ping in self.outstanding.drain(..).filter(|ping| !ping.known) {
             self.record.put(ping.number, ping.attempt.failed(failure.again()));

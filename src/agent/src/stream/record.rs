@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// Samples kept for the harness: more than ten minutes at 10 ms.
 const MOST_SAMPLES: usize = 65_536;
-/// Servers told apart; a rollout does not bring more.
+/// Servers that are distinguished; a rollout does not bring more.
 const MOST_SERVERS: usize = 1024;
 
 /// A stream's record, shared by the tasks of its probes.
@@ -83,7 +83,7 @@ impl SharedRecord {
         self.lock().ended = true;
     }
 
-    /// What is known and was not told before.
+    /// What is known and was not reported before.
     pub(super) fn report(&self) -> StreamReport {
         let mut record = self.lock();
         let mut samples: Vec<StreamSample> = std::mem::take(&mut record.samples).into();
@@ -127,7 +127,7 @@ mod tests {
     use meshproof_contract::Timing;
 
     #[test]
-    fn each_sample_is_told_once_and_in_order() {
+    fn each_sample_is_reported_once_and_in_order() {
         let record = SharedRecord::new(Duration::from_millis(10));
         for number in [2, 0, 1] {
             record.sent(Instant::now());

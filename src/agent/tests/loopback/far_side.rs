@@ -131,8 +131,8 @@ fn pass(fate: &mut impl FnMut(Way, usize) -> Fate, way: Way, datagram: &mut [u8]
     }
 }
 
-/// A router in front of `to` that says "fragmentation needed" (RFC 1191) to packets above `limit`; its address. None where this
-/// user may not send ICMP. It has an address of its own, as the kernel will remember the limit for it.
+/// A router in front of `to` that says "fragmentation needed" (RFC 1191) to packets above `limit`; its address. None
+/// where this user may not send ICMP. It has an address of its own, as the kernel will remember the limit for it.
 pub fn telling_router(to: u16, limit: u16) -> Option<std::net::SocketAddrV4> {
     use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket};
     use std::os::fd::AsRawFd;

@@ -1,4 +1,5 @@
-//! Agents as real processes on loopback addresses, driven through their control port: every outcome that loopback can produce.
+//! Agents as real processes on loopback addresses, driven through their control port: every outcome that loopback can
+//! produce.
 
 mod agent;
 mod capture;

@@ -126,7 +126,10 @@ fn back_to_back_waits_for_each_answer() {
     );
     let outcome = agent.batch(vec![probe]).remove(0);
     assert!(
-        matches!(&outcome, Outcome::Series { latencies, failures, .. } if latencies.len() == 1000 && failures.is_empty()),
+        matches!(
+            &outcome,
+            Outcome::Series { latencies, failures, .. } if latencies.len() == 1000 && failures.is_empty()
+        ),
         "{outcome}"
     );
 }

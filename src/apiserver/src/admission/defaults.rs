@@ -1,14 +1,12 @@
 //! Default values, as `k8s.io/kubernetes/pkg/apis/*/v1/defaults.go` sets them: what clients expect to read back.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
-
-use crate::resource::ResourceDef;
-
 mod pod;
 mod service;
 mod workload;
+
+use crate::resource::ResourceDef;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
 
 pub(super) fn complete(def: &ResourceDef, old: Option<&Value>, object: &mut Value) {
     if def.is_custom() {
@@ -130,10 +128,11 @@ fn definition(object: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use crate::{
+        resource::names::{NAMESPACES, NETWORK_POLICIES, SECRETS},
+        store::Store,
+    };
     use serde_json::json;
-
-    use crate::resource::names::{NAMESPACES, NETWORK_POLICIES, SECRETS};
-    use crate::store::Store;
 
     #[test]
     fn small_kinds_get_their_defaults() {

@@ -1,28 +1,18 @@
 //! Pod Security admission: the Pod Security Standards *baseline* and *restricted*, enforced where the namespace's label
-//! `pod-security.kubernetes.io/enforce` says so. Checks, order and wording are those of `k8s.io/pod-security-admission`.
-
-use serde_json::Value;
-
-use crate::error::ApiError;
-use crate::resource::ResourceDef;
-use crate::resource::names::NAMESPACES;
-use crate::store::Store;
+//! `pod-security.kubernetes.io/enforce` says so. Checks, order and wording are those of
+//! `k8s.io/pod-security-admission`.
 
 mod baseline;
 mod restricted;
+
+use crate::{error::ApiError, object::Object, resource::ResourceDef};
+use serde_json::Value;
 
 const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 const VERSION: &str = "pod-security.kubernetes.io/enforce-version";
 
 /// 403 for a pod that its namespace does not admit.
-pub(super) fn check(store: &Store, def: &ResourceDef, pod: &Value) -> Result<(), ApiError> {
-    let Some(namespace) = store.find(
-        &NAMESPACES,
-        None,
-        pod["metadata"]["namespace"].as_str().unwrap_or_default(),
-    ) else {
-        return Ok(());
-    };
+pub(super) fn check(namespace: &Object, def: &ResourceDef, pod: &Value) -> Result<(), ApiError> {
     let level = namespace.label(ENFORCE).unwrap_or("privileged");
     let violations = violations(level, pod);
     if violations.is_empty() {
@@ -143,10 +133,11 @@ fn distinct<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use crate::{
+        resource::names::{NAMESPACES, PODS},
+        store::Store,
+    };
     use serde_json::{Value, json};
-
-    use crate::resource::names::{NAMESPACES, PODS};
-    use crate::store::Store;
 
     fn admit(level: &str, spec: Value) -> Result<(), String> {
         let store = Store::new();
@@ -180,10 +171,12 @@ mod tests {
         assert_eq!(admit("baseline", plain.clone()), Ok(()));
         let expected = concat!(
             "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": ",
-            "allowPrivilegeEscalation != false (container \"c\" must set securityContext.allowPrivilegeEscalation=false), ",
+            "allowPrivilegeEscalation != false (container \"c\" must set \
+             securityContext.allowPrivilegeEscalation=false), ",
             "unrestricted capabilities (container \"c\" must set securityContext.capabilities.drop=[\"ALL\"]), ",
             "runAsNonRoot != true (pod or container \"c\" must set securityContext.runAsNonRoot=true), ",
-            "seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")",
+            "seccompProfile (pod or container \"c\" must set securityContext.seccompProfile.type to \
+             \"RuntimeDefault\" or \"Localhost\")",
         );
         assert_eq!(admit("restricted", plain), Err(expected.to_owned()));
     }
@@ -221,7 +214,8 @@ mod tests {
             ),
             (
                 context(json!({"capabilities": {"add": ["NET_RAW"]}})),
-                "non-default capabilities (container \"c\" must not include \"NET_RAW\" in securityContext.capabilities.add)",
+                "non-default capabilities (container \"c\" must not include \"NET_RAW\" in \
+                 securityContext.capabilities.add)",
             ),
             (
                 context(json!({"procMount": "Unmasked"})),

@@ -1,8 +1,7 @@
 //! The status of a new object. Clients cannot set it on creation, except where Kubernetes lets them (nodes).
 
-use serde_json::{Map, Value, json};
-
 use crate::resource::{ResourceDef, Subresource};
+use serde_json::{Map, Value, json};
 
 pub(super) fn reset(def: &ResourceDef, object: &mut Value) {
     if !def.has(Subresource::Status) {
@@ -25,7 +24,7 @@ pub(super) fn reset(def: &ResourceDef, object: &mut Value) {
 
 /// A definition is served at once, so it is established at once.
 fn established(definition: &Value) -> Value {
-    let now = crate::store::now();
+    let now = crate::time::now();
     let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
     let stored: Vec<&Value> = versions.filter(|v| v["storage"] == true).map(|v| &v["name"]).collect();
@@ -38,7 +37,8 @@ fn established(definition: &Value) -> Value {
     })
 }
 
-/// The quality-of-service class of a pod: guaranteed when every container's requests equal its limits for CPU and memory.
+/// The quality-of-service class of a pod: guaranteed when every container's requests equal its limits for CPU and
+/// memory.
 fn quality(spec: &Value) -> &'static str {
     let empty = Map::new();
     let mut any = false;

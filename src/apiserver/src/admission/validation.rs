@@ -1,16 +1,14 @@
-//! Validation: what is wrong with an object, field by field, in the words of `k8s.io/kubernetes/pkg/apis/*/validation`. It
-//! covers the mistakes that people make, not every rule there is.
-
-use serde_json::Value;
-
-use crate::error::Cause;
-use crate::resource::ResourceDef;
+//! Validation: what is wrong with an object, field by field, in the words of `k8s.io/kubernetes/pkg/apis/*/validation`.
+//! It covers the mistakes that people make, not every rule there is.
 
 mod config;
 mod names;
 mod pod;
 mod service;
 mod workload;
+
+use crate::{error::Cause, object::text, resource::ResourceDef};
+use serde_json::Value;
 
 /// Everything that is wrong; empty when nothing is.
 pub(super) fn causes(def: &ResourceDef, old: Option<&Value>, object: &Value) -> Vec<Cause> {
@@ -30,10 +28,6 @@ pub(super) fn causes(def: &ResourceDef, old: Option<&Value>, object: &Value) -> 
         _ => {}
     }
     causes
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 fn items(value: &Value) -> impl Iterator<Item = (usize, &Value)> {

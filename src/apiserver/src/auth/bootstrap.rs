@@ -1,10 +1,11 @@
 //! The roles and bindings that every cluster has from the start, as far as clients rely on them.
 
-use serde_json::{Value, json};
-
 use super::{AUTHENTICATED, MASTERS, UNAUTHENTICATED};
-use crate::resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES};
-use crate::store::Store;
+use crate::{
+    resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES},
+    store::Store,
+};
+use serde_json::{Value, json};
 
 /// Creates the default roles and bindings.
 pub(crate) fn create_roles(store: &Store) {

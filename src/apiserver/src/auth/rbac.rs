@@ -1,13 +1,14 @@
 //! Role-based access control: whether the roles and bindings in the store allow a request. Rules only add; there is no
 //! denial, and a role binding that names an absent role grants nothing.
 
-use serde_json::Value;
-
 use super::{MASTERS, User};
-use crate::error::{ApiError, Reason};
-use crate::object::Object;
-use crate::resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
-use crate::store::Store;
+use crate::{
+    error::{ApiError, Reason},
+    object::Object,
+    resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES},
+    store::Store,
+};
+use serde_json::Value;
 
 /// What a request wants to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +19,7 @@ pub(crate) struct Attributes {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
-    /// A path that is no resource, such as `/version`.
+    /// A path other than a resource, such as `/version`.
     Path(String),
     /// A resource. Empty namespace: the whole cluster; empty name: no particular object.
     Resource {
@@ -171,12 +172,13 @@ pub(crate) fn refusal(user: &User, wanted: &Attributes) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::{Attributes, Target, allows, refusal};
-    use crate::auth::User;
-    use crate::resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
-    use crate::store::Store;
+    use crate::{
+        auth::User,
+        resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES},
+        store::Store,
+    };
+    use serde_json::json;
 
     fn wanted(verb: &str, path: &str) -> Attributes {
         let mut parts = path.split('/').map(str::to_owned);
@@ -277,11 +279,13 @@ mod tests {
         );
         assert_eq!(
             refusal(&jane, &wanted("create", "y//pods/a/exec")).message,
-            "pods \"a\" is forbidden: User \"jane\" cannot create resource \"pods/exec\" in API group \"\" in the namespace \"y\""
+            "pods \"a\" is forbidden: User \"jane\" cannot create resource \"pods/exec\" in API group \"\" in the \
+             namespace \"y\""
         );
         assert_eq!(
             refusal(&jane, &wanted("get", "/apps/deployments/d/")).message,
-            "deployments.apps \"d\" is forbidden: User \"jane\" cannot get resource \"deployments\" in API group \"apps\" at the cluster scope"
+            "deployments.apps \"d\" is forbidden: User \"jane\" cannot get resource \"deployments\" in API group \
+             \"apps\" at the cluster scope"
         );
     }
 }

@@ -1,15 +1,14 @@
 //! Bearer tokens: issued, looked up, expired, revoked. It knows nothing of rights.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use super::{AUTHENTICATED, UNAUTHENTICATED};
+use crate::{object::Object, sync};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use serde_json::json;
-
-use super::{AUTHENTICATED, UNAUTHENTICATED};
-use crate::object::Object;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 /// An authenticated (or anonymous) caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +58,7 @@ impl User {
         self.name.strip_prefix("system:serviceaccount:")?.split_once(':')
     }
 
-    /// The groups, with the one that tells whether the user authenticated.
+    /// The groups, with the one that shows whether the user authenticated.
     pub(crate) fn all_groups(&self) -> impl Iterator<Item = &str> {
         let implied = if self.name == "system:anonymous" {
             UNAUTHENTICATED
@@ -102,7 +101,8 @@ impl Tokens {
         let header = json!({"alg": "RS256", "kid": "in-memory"});
         let now = Timestamp::now().as_second();
         let payload = json!({
-            "aud": audiences, "exp": expires.as_second(), "iat": now, "nbf": now, "iss": "https://kubernetes.default.svc",
+            "aud": audiences, "exp": expires.as_second(), "iat": now, "nbf": now,
+            "iss": "https://kubernetes.default.svc",
             "jti": uuid::Uuid::new_v4().to_string(), "sub": user.name,
             "kubernetes.io": {
                 "namespace": account.namespace(), "serviceaccount": {"name": account.name(), "uid": account.uid()},
@@ -131,15 +131,14 @@ impl Tokens {
     }
 
     fn grants(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::{SignedDuration, Timestamp};
-
     use super::{Tokens, User};
+    use jiff::{SignedDuration, Timestamp};
 
     #[test]
     fn tokens_expire_and_can_be_revoked() {

@@ -1,14 +1,18 @@
-//! Server-side apply: the object gets what the manager applies, loses what it no longer applies and nobody else owns, and
-//! fields of other managers are taken over only by force.
-//! Source: the Kubernetes documentation "Server-Side Apply", and structured-merge-diff for the order of things.
+//! Server-side apply: the object gets what the manager applies, loses what it no longer applies and nobody else owns,
+//! and fields of other managers are taken over only by force. Source: the Kubernetes documentation "Server-Side Apply",
+//! and structured-merge-diff for the order of things.
 
+use super::{
+    fieldset::{FieldSet, item_edge},
+    items,
+    ownership::{self, Entry, Method},
+    schema::{ListKind, MapKind, Schema, reorder},
+};
+use crate::{
+    error::{ApiError, Cause, CauseKind, Reason},
+    resource::{ResourceDef, Subresource},
+};
 use serde_json::{Map, Value, json};
-
-use super::fieldset::{FieldSet, item_edge};
-use super::ownership::{self, Entry, Method};
-use super::schema::{ListKind, MapKind, Schema, reorder};
-use crate::error::{ApiError, Cause, CauseKind, Reason};
-use crate::resource::{ResourceDef, Subresource};
 
 /// Who applies, and how.
 pub(crate) struct Request<'a> {
@@ -113,6 +117,20 @@ fn checked(request: &Request<'_>, mut applied: Value) -> Result<Value, ApiError>
     if !applied["metadata"].is_object() {
         applied["metadata"] = json!({});
     }
+    let schema = ownership::schema_of(request.def);
+    items::check(schema, &mut Vec::new(), &applied).map_err(|why| {
+        let (metadata, def) = (&applied["metadata"], request.def);
+        let whose = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let object = format!(
+            "({}/{}; {}, Kind={})",
+            whose("namespace"),
+            whose("name"),
+            def.api_version(),
+            def.kind
+        );
+        let message = format!("failed to create typed patch object {object}: {why}");
+        ApiError::new(Reason::InternalError, message)
+    })?;
     Ok(applied)
 }
 
@@ -256,11 +274,12 @@ fn merge_list<'a>(
 
 #[cfg(test)]
 mod tests {
+    use crate::{
+        error::CauseKind,
+        resource::names::{CONFIG_MAPS, DEPLOYMENTS},
+        store::{Patch, Store},
+    };
     use serde_json::{Value, json};
-
-    use crate::error::CauseKind;
-    use crate::resource::names::{CONFIG_MAPS, DEPLOYMENTS};
-    use crate::store::{Patch, Store};
 
     fn deployment(containers: &Value, replicas: &Value) -> Value {
         json!({

@@ -1,11 +1,9 @@
 //! Sets of fields, as server-side apply keeps them per manager: a tree whose edges are `f:name`, `k:{"name":"x"}`
 //! (list item by key) and `v:"x"` (item of a set), printed as FieldsV1.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value};
-
 use super::schema::{ListKind, MapKind, Schema, key_value};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// A set of paths into an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -329,9 +327,8 @@ fn shown(edge: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::{FieldSet, Schema};
+    use serde_json::json;
 
     #[test]
     fn fields_are_printed_as_kubernetes_does() {

@@ -1,10 +1,8 @@
 //! `metadata.managedFields`: which manager owns which fields, and how that changes with a write that is not an apply.
 
-use serde_json::{Value, json};
-
-use super::fieldset::FieldSet;
-use super::schema::Schema;
+use super::{fieldset::FieldSet, schema::Schema};
 use crate::resource::{ResourceDef, Subresource};
+use serde_json::{Value, json};
 
 /// How a manager wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +30,7 @@ impl Entry {
             method,
             subresource: subresource.map(Subresource::as_str).unwrap_or_default().to_owned(),
             api_version: def.api_version(),
-            time: crate::store::now(),
+            time: crate::time::now(),
             fields: FieldSet::default(),
         }
     }

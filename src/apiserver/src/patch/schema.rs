@@ -94,8 +94,8 @@ pub(crate) fn key_value(item: &Value, key: &str) -> Option<Value> {
     }
 }
 
-/// Puts merged items in order: those of `order` as there, the others behind what they stood behind before. Ids may occur
-/// more than once (ports of the same number but other protocols): the items of one id keep their order.
+/// Puts merged items in order: those of `order` as there, the others behind their predecessors of before. Ids may
+/// occur more than once (ports of the same number but other protocols): the items of one id keep their order.
 pub(crate) fn reorder<T: Clone + PartialEq>(items: Vec<(T, Value)>, order: &[T]) -> Vec<Value> {
     let mut left: Vec<Option<(T, Value)>> = items.iter().cloned().map(Some).collect();
     let mut ordered: Vec<(usize, Value)> = Vec::with_capacity(items.len());
@@ -121,10 +121,9 @@ pub(crate) fn reorder<T: Clone + PartialEq>(items: Vec<(T, Value)>, order: &[T])
 
 #[cfg(test)]
 mod tests {
+    use super::reorder;
     use proptest::prelude::*;
     use serde_json::{Value, json};
-
-    use super::reorder;
 
     #[test]
     fn ids_may_repeat() {

@@ -2,10 +2,9 @@
 //! `$setElementOrder/<list>`, `$deleteFromPrimitiveList/<list>` and `$retainKeys`.
 //! Source: sig-api-machinery/strategic-merge-patch.md.
 
-use serde_json::{Map, Value};
-
 use super::schema::{ListKind, Schema, reorder};
 use crate::error::ApiError;
+use serde_json::{Map, Value};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -171,10 +170,9 @@ fn wrong(path: &[String], why: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use super::merge;
     use proptest::prelude::*;
     use serde_json::{Value, json};
-
-    use super::merge;
 
     fn merged(mut object: Value, patch: Value) -> Value {
         merge("Pod", &mut object, patch).expect("the patch applies");
@@ -222,7 +220,8 @@ mod tests {
         let expected = json!({"metadata": {"labels": {"b": "2", "c": "3"}, "finalizers": ["y", "z"]}});
         assert_eq!(merged(object, patch), expected);
         let volume = json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}});
-        let patch = json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}});
+        let change = json!({"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}});
+        let patch = json!({"spec": {"volumes": [change]}});
         assert_eq!(
             merged(volume, patch),
             json!({"spec": {"volumes": [{"name": "v", "configMap": {"name": "c"}}]}})

@@ -1,12 +1,15 @@
 //! The table of built-in resources.
 
-use std::borrow::Cow;
-
-use super::Scope::{Cluster, Namespaced};
-use super::Subresource::{
-    Attach, Binding, EphemeralContainers, Eviction, Exec, Finalize, Log, PortForward, Scale, Status, Token,
+use super::{
+    ResourceDef, ScalePaths,
+    Scope::{self, Cluster, Namespaced},
+    StrategicMerge,
+    Subresource::{
+        self, Attach, Binding, EphemeralContainers, Eviction, Exec, Finalize, Log, PortForward, Scale, Status, Token,
+    },
+    Verbs,
 };
-use super::{ResourceDef, ScalePaths, Scope, StrategicMerge, Subresource, Verbs};
+use std::borrow::Cow;
 
 /// One line of the table: group, version, kind, plural, short names, categories, scope, subresources.
 struct Row(
@@ -130,9 +133,8 @@ fn definition(row: &Row, verbs: Verbs) -> ResourceDef {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::definitions;
+    use std::collections::HashSet;
 
     #[test]
     fn resources_are_unique() {

@@ -1,10 +1,9 @@
 //! From a CustomResourceDefinition object to a [`ResourceDef`].
 
-use std::borrow::Cow;
-
-use serde_json::Value;
-
 use super::{PrinterColumn, ResourceDef, ScalePaths, Scope, StrategicMerge, Subresource, Verbs};
+use crate::object::text;
+use serde_json::Value;
+use std::borrow::Cow;
 
 /// Reads a (validated) CustomResourceDefinition; none when it serves no version.
 pub(crate) fn definition_of(crd: &Value) -> Option<ResourceDef> {
@@ -91,10 +90,6 @@ fn pointer(path: Option<&Value>) -> String {
     path.and_then(Value::as_str).unwrap_or_default().replace('.', "/")
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
 fn owned(value: &Value) -> Cow<'static, str> {
     Cow::Owned(text(value).to_owned())
 }
@@ -105,9 +100,8 @@ fn all(list: &Value) -> Vec<Cow<'static, str>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::{definition_of, priority};
+    use serde_json::json;
 
     #[test]
     fn versions_are_ordered_by_stability() {

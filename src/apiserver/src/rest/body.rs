@@ -1,16 +1,10 @@
 //! Request bodies: read whole, with a limit, and parsed by their media type.
 
-use axum::extract::Request;
-use axum::http::header;
+use super::kubectl::protobuf;
+use crate::error::ApiError;
+use axum::{extract::Request, http::header};
 use bytes::Bytes;
 use serde_json::Value;
-
-use crate::error::{ApiError, Reason};
-
-mod custom;
-mod protobuf;
-pub(crate) mod typed;
-mod types;
 
 /// The media type of Kubernetes' protobuf.
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -18,7 +12,7 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// The largest body taken. Kubernetes: 3 MiB.
 const LIMIT: usize = 3 * 1024 * 1024;
 
-/// The media type of a body, without parameters; JSON when nothing is said.
+/// The media type of a body, without parameters; JSON when the header is missing.
 pub(crate) fn media_type(request: &Request) -> String {
     let header = request
         .headers()
@@ -52,7 +46,10 @@ pub(crate) fn parse(media: &str, bytes: &[u8]) -> Result<Value, ApiError> {
         "application/json" => json(bytes),
         "application/yaml" | "text/yaml" | "application/x-yaml" => yaml(bytes),
         PROTOBUF => protobuf::decode(bytes),
-        _ => Err(unsupported(&["application/json", "application/yaml"])),
+        _ => Err(ApiError::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+        ])),
     }
 }
 
@@ -66,13 +63,4 @@ pub(crate) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
 pub(crate) fn yaml(bytes: &[u8]) -> Result<Value, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
     serde_saphyr::from_str(text).map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))
-}
-
-/// 415, worded as Kubernetes does.
-pub(crate) fn unsupported(accepted: &[&str]) -> ApiError {
-    let message = format!(
-        "the body of the request was in an unknown format - accepted media types include: {}",
-        accepted.join(", ")
-    );
-    ApiError::new(Reason::UnsupportedMediaType, message)
 }

@@ -1,9 +1,15 @@
-//! From method and path to what is asked for, as `k8s.io/apiserver/pkg/endpoints/request.RequestInfo` does.
+//! From method and path to what is asked for, as `k8s.io/apiserver/pkg/endpoints/request.RequestInfo` does, and then
+//! to the resource that serves it.
 
+use super::{
+    query::Query,
+    render::{Form, View},
+};
+use crate::{
+    error::{ApiError, Reason},
+    resource::{Resource, ResourceDef, Verbs},
+};
 use axum::http::Method;
-
-use super::query::Query;
-use crate::error::{ApiError, Reason};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -11,7 +17,7 @@ pub(crate) enum Route {
     Resource(ResourcePath),
 }
 
-/// A path that is no resource: discovery, health, version.
+/// A path other than a resource: discovery, health, version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PlainPath {
     pub verb: String,
@@ -109,6 +115,54 @@ impl Route {
     }
 }
 
+impl ResourcePath {
+    /// What the path means to a resource; 404 where the version is not served or the scope is another.
+    pub fn resolve<'a>(&'a self, def: &'a ResourceDef) -> Result<ResolvedPath<'a>, ApiError> {
+        if !def.served.iter().any(|version| *version == self.version) {
+            return Err(ApiError::no_such_path());
+        }
+        let is_namespace = def.kind == "Namespace" && def.group.is_empty();
+        let namespace = match (def.is_namespaced(), self.namespace.as_deref()) {
+            (true, None) if self.name.is_some() => return Err(ApiError::no_such_path()),
+            (true, None) if self.operation == Operation::Create && def.verbs == Verbs::Stored => {
+                return Err(method_not_allowed());
+            }
+            (false, Some(_)) if !is_namespace => return Err(ApiError::no_such_path()),
+            (namespaced, namespace) => namespace.filter(|_| namespaced),
+        };
+        Ok(ResolvedPath {
+            def,
+            resource: def.resource(),
+            version: &self.version,
+            namespace,
+            name: self.name.as_deref(),
+        })
+    }
+}
+
+/// A path to a resource that is served, at a version that is served.
+pub(crate) struct ResolvedPath<'a> {
+    pub def: &'a ResourceDef,
+    pub resource: Resource,
+    pub version: &'a str,
+    pub namespace: Option<&'a str>,
+    pub name: Option<&'a str>,
+}
+
+impl ResolvedPath<'_> {
+    pub fn name(&self) -> Result<&str, ApiError> {
+        self.name.ok_or_else(method_not_allowed)
+    }
+
+    pub fn view(&self, form: Form) -> View<'_> {
+        View {
+            def: self.def,
+            version: self.version,
+            form,
+        }
+    }
+}
+
 /// 405, worded as Kubernetes does.
 pub(crate) fn method_not_allowed() -> ApiError {
     let message = "the server does not allow this method on the requested resource";
@@ -122,10 +176,9 @@ fn decode(part: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Method;
-
     use super::{Operation, Route};
     use crate::rest::query::Query;
+    use axum::http::Method;
 
     fn parse(method: Method, path: &str, query: &str) -> String {
         let query = Query::parse(query).expect("the query parses");

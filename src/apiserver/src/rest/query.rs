@@ -1,8 +1,11 @@
 //! The query of a request, read into what it means. Unknown parameters are ignored, as Kubernetes does.
 
-use crate::error::{ApiError, Cause, Reason};
-use crate::selector::{FieldSelector, LabelSelector};
-use crate::store::Propagation;
+use crate::decode::FieldValidation;
+use crate::{
+    error::{ApiError, Cause, Reason},
+    selector::{FieldSelector, LabelSelector},
+    store::Propagation,
+};
 
 /// How a resourceVersion of a list is to be matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,15 +16,6 @@ pub(crate) enum VersionMatch {
     NotOlderThan,
 }
 
-/// What to do about unknown fields in a body.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum FieldValidation {
-    Ignore,
-    #[default]
-    Warn,
-    Strict,
-}
-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     pub watch: bool,
@@ -29,7 +23,7 @@ pub(crate) struct Query {
     pub fields: FieldSelector,
     pub limit: Option<usize>,
     pub continue_token: Option<String>,
-    pub resource_version: Option<String>,
+    resource_version: Option<String>,
     pub version_match: VersionMatch,
     pub bookmarks: bool,
     pub send_initial_events: Option<bool>,
@@ -59,6 +53,15 @@ impl Query {
         }
         query.pairs = pairs;
         Ok(query)
+    }
+
+    /// `resourceVersion`, when it is given.
+    pub fn version(&self) -> Result<Option<u64>, ApiError> {
+        let parse = |text: &str| {
+            text.parse()
+                .map_err(|_| ApiError::bad_request(format!("invalid resource version \"{text}\"")))
+        };
+        self.resource_version.as_deref().map(parse).transpose()
     }
 
     /// Every value of a parameter.
@@ -178,9 +181,8 @@ pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::{Query, percent_decode};
+    use proptest::prelude::*;
 
     #[test]
     fn parameters_are_decoded() {

@@ -1,14 +1,17 @@
 //! The form of answers: which media type the client takes, objects and lists as bytes, errors as `Status`.
 
-use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
+use crate::{
+    error::ApiError,
+    object::Object,
+    resource::{ResourceDef, api_version},
+};
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
-
-use crate::error::ApiError;
-use crate::object::Object;
-use crate::resource::{ResourceDef, api_version};
 
 /// What the client wants objects to look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,9 +172,8 @@ impl View<'_> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderMap, header};
-
     use super::{Accept, Form};
+    use axum::http::{HeaderMap, header};
 
     fn accept(text: &'static str) -> Accept {
         let mut headers = HeaderMap::new();
@@ -181,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_first_possible_form_wins() {
-        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,\
+                     application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(accept(table).form, Form::Table);
         assert_eq!(
             accept("application/vnd.kubernetes.protobuf,application/json").form,
@@ -191,7 +194,8 @@ mod tests {
             accept("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").form,
             Form::Metadata
         );
-        let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                         application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         assert_eq!(accept(discovery).aggregated, Some("v2"));
         assert!(accept("application/com.github.proto-openapi.spec.v2@v1.0+protobuf").protobuf_first);
     }

@@ -1,26 +1,28 @@
 //! Reviews: who am I, may I, may they, is this token good.
 
+use super::{body, call::Call, path::ResolvedPath, render};
+use crate::{
+    auth::{
+        MASTERS, User,
+        rbac::{self, Attributes, Target},
+    },
+    error::ApiError,
+};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::objects::Place;
-use super::{Call, body, render};
-use crate::auth::rbac::{self, Attributes, Target};
-use crate::auth::{MASTERS, User};
-use crate::error::ApiError;
-
-pub(crate) async fn answer(mut call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+pub(crate) async fn answer(mut call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let request = std::mem::take(&mut call.request);
     let mut review = body::object(request).await?;
     if !review.is_object() {
         return Err(ApiError::bad_request("the body of the request is not a JSON object"));
     }
-    review["kind"] = json!(place.def.kind);
-    review["apiVersion"] = json!(place.def.api_version());
+    review["kind"] = json!(path.def.kind);
+    review["apiVersion"] = json!(path.def.api_version());
     if !review["metadata"].is_object() {
         review["metadata"] = json!({"creationTimestamp": null});
     }
-    let status = match &*place.def.kind {
+    let status = match &*path.def.kind {
         "SelfSubjectReview" => json!({"userInfo": user_info(&call.user)}),
         "TokenReview" => token_review(&call, &review["spec"]),
         "SelfSubjectAccessReview" => access(&call, &call.user, &review["spec"])?,

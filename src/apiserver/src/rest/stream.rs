@@ -1,28 +1,19 @@
-//! The streams of containers over HTTP: which container is meant, and the WebSocket that carries the bytes.
-
-use axum::extract::FromRequestParts;
-use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade, close_code};
-use serde_json::Value;
-
-use super::Call;
-use super::objects::Place;
-use crate::error::{ApiError, Reason};
-use crate::object::Object;
-use crate::resource::names::PODS;
+//! The streams of containers over HTTP: which container is meant, and what carries the bytes.
 
 pub(crate) mod exec;
 pub(crate) mod log;
 pub(crate) mod port_forward;
-mod spdy;
-mod spdy_streams;
 
-fn find_pod(call: &Call, place: &Place<'_>) -> Result<Object, ApiError> {
-    call.api.store.get(&PODS, place.namespace, place.name()?)
+use super::{call::Call, path::ResolvedPath};
+use crate::{error::ApiError, object::Object, resource::names::PODS};
+
+fn find_pod(call: &Call, path: &ResolvedPath<'_>) -> Result<Object, ApiError> {
+    call.api.store.get(&PODS, path.namespace, path.name()?)
 }
 
 /// The pod, if its containers can be reached: on a node and not ended.
-fn running_pod(call: &Call, place: &Place<'_>) -> Result<Object, ApiError> {
-    let pod = find_pod(call, place)?;
+fn running_pod(call: &Call, path: &ResolvedPath<'_>) -> Result<Object, ApiError> {
+    let pod = find_pod(call, path)?;
     if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
         return Err(ApiError::bad_request(format!(
             "pod {} does not have a host assigned",
@@ -65,39 +56,4 @@ fn container(call: &Call, pod: &Object) -> Result<String, ApiError> {
             ))),
         },
     }
-}
-
-/// The upgrade that the request asks for; 400 for a plain request, 403 for one whose protocols are not known.
-async fn upgrade(call: &mut Call, protocols: &[&'static str]) -> Result<WebSocketUpgrade, ApiError> {
-    let request = std::mem::take(&mut call.request);
-    let (mut parts, _) = request.into_parts();
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
-        .await
-        .map_err(|_| ApiError::bad_request("Upgrade request required"))?
-        .protocols(protocols.iter().copied());
-    if upgrade.selected_protocol().is_none() {
-        let message = format!("unable to upgrade: none of the requested protocols is known, which are {protocols:?}");
-        return Err(ApiError::new(Reason::Forbidden, message));
-    }
-    Ok(upgrade)
-}
-
-fn selected(upgrade: &WebSocketUpgrade) -> &str {
-    upgrade
-        .selected_protocol()
-        .and_then(|protocol| protocol.to_str().ok())
-        .unwrap_or_default()
-}
-
-/// What ends up in `Status` on an error channel.
-fn failure(error: &ApiError) -> Value {
-    error.to_status()
-}
-
-/// The end of a connection, as RFC 6455 wants it: gorilla's client takes one without a code for an error.
-fn farewell() -> Message {
-    Message::Close(Some(CloseFrame {
-        code: close_code::NORMAL,
-        reason: "".into(),
-    }))
 }

@@ -1,21 +1,22 @@
 //! TokenRequest: `serviceaccounts/<name>/token`.
 
+use super::{body, call::Call, path::ResolvedPath, render};
+use crate::{
+    error::{ApiError, Cause},
+    resource::names::SERVICE_ACCOUNTS,
+    time,
+};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-
-use super::objects::Place;
-use super::{Call, body, render};
-use crate::error::{ApiError, Cause};
-use crate::resource::names::SERVICE_ACCOUNTS;
 
 /// What Kubernetes gives when the client does not say, in seconds.
 const USUAL: i64 = 3600;
 /// The shortest that Kubernetes gives, in seconds.
 const SHORTEST: i64 = 600;
 
-pub(crate) async fn answer(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
-    let account = call.api.store.get(&SERVICE_ACCOUNTS, place.namespace, place.name()?)?;
+pub(crate) async fn answer(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
+    let account = call.api.store.get(&SERVICE_ACCOUNTS, path.namespace, path.name()?)?;
     let mut request = body::object(call.request).await?;
     let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(USUAL);
     if seconds < SHORTEST {
@@ -25,7 +26,7 @@ pub(crate) async fn answer(call: Call, place: &Place<'_>) -> Result<Response, Ap
             &value,
             "may not specify a duration less than 10 minutes",
         );
-        return Err(ApiError::invalid(place.def, account.name(), vec![cause]));
+        return Err(ApiError::invalid(path.def, account.name(), vec![cause]));
     }
     let given = request["spec"]["audiences"]
         .as_array()
@@ -43,7 +44,6 @@ pub(crate) async fn answer(call: Call, place: &Place<'_>) -> Result<Response, Ap
     request["metadata"] = json!({"name": account.name(), "namespace": account.namespace(), "creationTimestamp": null});
     request["spec"]["audiences"] = json!(audiences);
     request["spec"]["expirationSeconds"] = json!(seconds);
-    request["status"] =
-        json!({"token": token, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+    request["status"] = json!({"token": token, "expirationTimestamp": time::at(expires)});
     Ok(render::value(201, &request))
 }

@@ -1,34 +1,32 @@
 //! Watches over HTTP: one JSON document a line, until the client goes, the time is over or the server stops.
 
-use std::time::Duration;
-
-use axum::body::Body;
-use axum::response::Response;
+use super::{
+    call::Call,
+    kubectl::table,
+    path::ResolvedPath,
+    query::VersionMatch,
+    render::{self, Form, View},
+    selectable,
+};
+use crate::{
+    error::ApiError,
+    object::Object,
+    resource::ResourceDef,
+    store::{Watch, WatchEvent, WatchOptions, WatchStart},
+};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
-
-use super::objects::{Place, check_fields, parse_version};
-use super::query::VersionMatch;
-use super::render::{self, Form, View};
-use super::{Call, table};
-use crate::error::ApiError;
-use crate::object::Object;
-use crate::resource::ResourceDef;
-use crate::store::{Watch, WatchEvent, WatchOptions, WatchStart};
+use std::time::Duration;
 
 /// The longest that a watch lasts when the client does not say. Kubernetes: a random time between 30 and 60 minutes.
 const LONGEST: u64 = 3600;
 
-pub(crate) fn answer(call: &Call, place: &Place<'_>) -> Result<Response, ApiError> {
-    check_fields(call, place)?;
+pub(crate) fn answer(call: &Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let query = &call.query;
-    let version = query
-        .resource_version
-        .as_deref()
-        .map(parse_version)
-        .transpose()?
-        .unwrap_or_default();
+    selectable::check(path.def, &query.labels, &query.fields)?;
+    let version = query.version()?.unwrap_or_default();
     let start = match (query.send_initial_events, version) {
         (Some(true), _) if query.version_match != VersionMatch::NotOlderThan => {
             return Err(ApiError::bad_request(
@@ -48,13 +46,13 @@ pub(crate) fn answer(call: &Call, place: &Place<'_>) -> Result<Response, ApiErro
     };
     let form = call.accept.form;
     let include = table::Include::parse(query.include_object.as_deref())?;
-    let def = call.api.store.definition(&place.resource)?;
-    let lines = match call.api.store.watch(&place.resource, place.namespace, options) {
+    let def = call.api.store.definition(&path.resource)?;
+    let lines = match call.api.store.watch(&path.resource, path.namespace, options) {
         Ok(watch) => Lines {
             watch: Some(watch),
             error: None,
         },
-        // An expired version is told in the stream, as Kubernetes does: informers look for it there.
+        // An expired version is an event of the stream, as in Kubernetes: informers look for it there.
         Err(error) if error.code() == 410 => Lines {
             watch: None,
             error: Some(error),
@@ -63,7 +61,7 @@ pub(crate) fn answer(call: &Call, place: &Place<'_>) -> Result<Response, ApiErro
     };
     let mut writer = Writer {
         def,
-        version: place.version.to_owned(),
+        version: path.version.to_owned(),
         form,
         include,
         headed: false,

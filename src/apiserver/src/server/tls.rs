@@ -1,14 +1,14 @@
-//! A certificate authority and a server certificate, made anew for every server.
+//! A certificate authority and a server certificate, made for each server.
 
-use std::net::IpAddr;
-
+use super::ServerOptions;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-
-use super::ServerOptions;
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use std::net::IpAddr;
 
 pub(super) struct Identity {
     pub ca_pem: String,

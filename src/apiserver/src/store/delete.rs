@@ -1,18 +1,19 @@
 //! Deletion: preconditions, grace periods, finalizers, cascading.
 
+use super::{DeleteOptions, ListOptions, Propagation, Store, WriteOptions, history::Change, metadata, write};
+use crate::{
+    admission::Operation,
+    error::ApiError,
+    object::Object,
+    resource::{Resource, ResourceDef},
+    time,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::history::Change;
-use super::{DeleteOptions, ListOptions, Propagation, Store, WriteOptions, metadata, write};
-use crate::admission::Operation;
-use crate::error::ApiError;
-use crate::object::Object;
-use crate::resource::{Resource, ResourceDef};
-
 /// Waits until everything owned has gone.
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
-/// Waits until everything owned is told that it has no owner any more.
+/// Waits until everything owned has lost its reference to the owner.
 pub(super) const ORPHAN: &str = "orphan";
 /// Namespaces that cannot be deleted (plugin NamespaceLifecycle).
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -96,7 +97,7 @@ impl Store {
             .is_none_or(|present| grace < present);
         if !old.is_terminating() || (shorter && grace_applies(&def)) {
             let end = Timestamp::now() + SignedDuration::from_secs(grace);
-            metadata["deletionTimestamp"] = json!(super::metadata::at(end));
+            metadata["deletionTimestamp"] = json!(time::at(end));
             metadata["deletionGracePeriodSeconds"] = json!(grace);
             if def.generation && !old.is_terminating() {
                 metadata["generation"] = json!(old.generation() + 1);
@@ -148,7 +149,8 @@ fn grace_applies(def: &ResourceDef) -> bool {
     def.kind == "Pod" && def.group.is_empty()
 }
 
-/// Seconds, as in the pod strategy's `CheckGracefulDelete`: a pod that no kubelet runs, or that has ended, goes at once.
+/// Seconds, as in the pod strategy's `CheckGracefulDelete`: a pod that no kubelet runs, or that has ended, goes at
+/// once.
 fn grace_period(def: &ResourceDef, pod: &Value, options: &DeleteOptions) -> i64 {
     if !grace_applies(def) {
         return 0;

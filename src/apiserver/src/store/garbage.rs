@@ -1,20 +1,22 @@
 //! The garbage collector: what is owned goes with (or before, or without) its owner, and a terminating namespace is
 //! emptied and removed. It works on what commits queue, and rescans nothing on its own.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
-
+use super::{
+    DeleteOptions, Propagation, Store, WriteOptions,
+    delete::{FOREGROUND, ORPHAN},
+    history::Change,
+    metadata,
+};
+use crate::{
+    error::ApiError,
+    object::Object,
+    resource::{Resource, Verbs, names::NAMESPACES},
+    sync,
+};
 use serde_json::{Value, json};
+use std::{collections::VecDeque, sync::Mutex};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-
-use super::delete::{FOREGROUND, ORPHAN};
-use super::history::Change;
-use super::{DeleteOptions, Propagation, Store, WriteOptions, metadata};
-use crate::error::ApiError;
-use crate::object::Object;
-use crate::resource::names::NAMESPACES;
-use crate::resource::{Resource, Verbs};
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -89,13 +91,13 @@ impl Queue {
             }
         }
         if !tasks.is_empty() {
-            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+            sync::lock(&self.tasks).extend(tasks);
             self.news.notify_one();
         }
     }
 
     fn next(&self) -> Option<Task> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        sync::lock(&self.tasks).pop_front()
     }
 }
 

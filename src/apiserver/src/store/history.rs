@@ -1,12 +1,9 @@
-//! The bounded record of changes to one resource. Watches are cursors into it: a slow one costs no memory, it is told
-//! 410 when what it has not seen is dropped.
+//! The bounded record of changes to one resource. Watches are cursors into it: a slow one costs no memory, it gets an
+//! error that says 410 when what it has not seen is dropped.
 
-use std::collections::VecDeque;
-use std::sync::{PoisonError, RwLock};
-
+use crate::{object::Object, sync};
+use std::{collections::VecDeque, sync::RwLock};
 use tokio::sync::watch;
-
-use crate::object::Object;
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +54,7 @@ impl History {
     }
 
     pub fn push(&self, record: Record) {
-        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = sync::write(&self.ring);
         if ring.records.len() == ring.capacity
             && let Some(oldest) = ring.records.pop_front()
         {
@@ -73,13 +70,13 @@ impl History {
 
     /// Ends the watches, once they have seen every record.
     pub fn end(&self) {
-        self.ring.write().unwrap_or_else(PoisonError::into_inner).ended = true;
+        sync::write(&self.ring).ended = true;
         self.latest.send_modify(|_| {});
     }
 
     /// True when no record will come any more.
     pub fn has_ended(&self) -> bool {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).ended
+        sync::read(&self.ring).ended
     }
 
     /// Told of every new record.
@@ -89,7 +86,7 @@ impl History {
 
     /// The records after `version`, or the oldest version to start from when some of them are gone.
     pub fn after(&self, version: u64, at_most: usize) -> Result<Vec<Record>, u64> {
-        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let ring = sync::read(&self.ring);
         if version < ring.dropped {
             return Err(ring.dropped);
         }

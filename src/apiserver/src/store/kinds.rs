@@ -1,15 +1,18 @@
 //! Which resources are served: the built-in ones from the start, custom ones as their definitions come and go.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
+use super::{
+    Kind, State, Store, WriteOptions,
+    history::{Change, History, Record},
+};
+use crate::{
+    object::Object,
+    resource::{
+        Resource, ResourceDef, definition_of,
+        names::{CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES},
+    },
+};
 use serde_json::json;
-
-use super::history::{Change, History, Record};
-use super::{Kind, State, Store, WriteOptions};
-use crate::object::Object;
-use crate::resource::names::{CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES};
-use crate::resource::{Resource, ResourceDef, definition_of};
+use std::{collections::BTreeMap, sync::Arc};
 
 impl State {
     /// Begins to serve a resource, or changes its definition and keeps its objects.

@@ -1,16 +1,14 @@
 //! Lists: selectors, pages, and states of the recent past.
 
-use std::collections::BTreeMap;
-
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use super::{Key, Kind, ListOptions, Store, history::Change, watch};
+use crate::{
+    error::{ApiError, Reason},
+    object::Object,
+    resource::Resource,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-
-use super::history::Change;
-use super::{Key, Kind, ListOptions, Store, watch};
-use crate::error::{ApiError, Reason};
-use crate::object::Object;
-use crate::resource::Resource;
+use std::collections::BTreeMap;
 
 /// The objects of a resource at one version.
 #[derive(Clone, Debug, Default)]

@@ -1,20 +1,7 @@
 //! The part of `metadata` that belongs to the server: set on creation, kept on update.
 
-use jiff::Timestamp;
+use crate::{error::ApiError, resource::ResourceDef, time};
 use serde_json::{Map, Value, json};
-
-use crate::error::ApiError;
-use crate::resource::ResourceDef;
-
-/// Now, as `metav1.Time` prints it: RFC 3339 in UTC, whole seconds.
-pub(crate) fn now() -> String {
-    at(Timestamp::now())
-}
-
-/// A time as `metav1.Time` prints it.
-pub(crate) fn at(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
 
 /// Checks that the body is an object of this resource, and completes kind and apiVersion when they are missing.
 pub(super) fn check_type(def: &ResourceDef, object: &mut Value) -> Result<(), ApiError> {
@@ -73,7 +60,7 @@ pub(super) fn begin(def: &ResourceDef, object: &mut Value) -> Result<(), ApiErro
         }
         metadata.remove("generation");
         metadata.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
-        metadata.insert("creationTimestamp".to_owned(), json!(now()));
+        metadata.insert("creationTimestamp".to_owned(), json!(time::now()));
         if def.generation {
             metadata.insert("generation".to_owned(), json!(1));
         }

@@ -1,9 +1,10 @@
 //! The options of reads and writes, as typed values.
 
+use crate::{
+    resource::Subresource,
+    selector::{FieldSelector, LabelSelector},
+};
 use serde_json::Value;
-
-use crate::resource::Subresource;
-use crate::selector::{FieldSelector, LabelSelector};
 
 /// How to write.
 #[derive(Clone, Debug, Default)]

@@ -1,13 +1,14 @@
 //! Patches: the four languages applied to the stored object, then stored like an update.
 
+use super::{Patch, Store, WriteOptions, write::Ownership};
+use crate::{
+    decode::{self, FieldValidation},
+    error::{ApiError, Reason},
+    object::Object,
+    patch::{self, apply},
+    resource::{Resource, ResourceDef, StrategicMerge, Subresource},
+};
 use serde_json::Value;
-
-use super::write::Ownership;
-use super::{Patch, Store, WriteOptions};
-use crate::error::{ApiError, Reason};
-use crate::object::Object;
-use crate::patch::{self, apply};
-use crate::resource::{Resource, ResourceDef, StrategicMerge, Subresource};
 
 impl Store {
     /// Patches an object. Apply creates it when it is missing; the others answer 404.
@@ -74,9 +75,22 @@ impl Store {
             };
         }
         let old = old?;
-        let new = patched(&def, &old, patch)?;
+        let is_json = matches!(patch, Patch::Json(_));
+        let mut new = patched(&def, &old, patch)?;
+        if is_json {
+            check_result(&def, &mut new)?;
+        }
         self.update_locked(resource, &old, new, options, Ownership::Changed)
     }
+}
+
+/// A JSON patch has no type of its own: only its result can be checked. 422, worded as Kubernetes does.
+fn check_result(def: &ResourceDef, patched: &mut Value) -> Result<(), ApiError> {
+    let checked = decode::check(def, patched, FieldValidation::Warn).map(drop);
+    checked.map_err(|error| {
+        let message = format!(" \"\" is invalid: patch: Invalid value: {patched}: {}", error.message);
+        ApiError::new(Reason::Invalid, message)
+    })
 }
 
 /// The result of a patch other than apply, before any check.

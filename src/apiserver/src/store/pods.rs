@@ -1,12 +1,14 @@
 //! Two verbs of pods that are written as subresources: binding to a node, and eviction under a disruption budget.
 
+use super::{DeleteOptions, Deleted, Store};
+use crate::{
+    error::{ApiError, Cause, CauseKind, Reason},
+    object::Object,
+    resource::names::{POD_DISRUPTION_BUDGETS, PODS},
+    selector::LabelSelector,
+    time,
+};
 use serde_json::{Value, json};
-
-use super::{DeleteOptions, Deleted, Store, metadata};
-use crate::error::{ApiError, Cause, CauseKind, Reason};
-use crate::object::Object;
-use crate::resource::names::{POD_DISRUPTION_BUDGETS, PODS};
-use crate::selector::LabelSelector;
 
 impl Store {
     /// Binds a pod to a node, as a scheduler does (`pods/binding`). 409 when it is bound already.
@@ -30,7 +32,7 @@ impl Store {
         // The kubelet may be quicker, and write its own status in between.
         let told = self.modify_status(&PODS, Some(namespace), name, |pod: &mut Value| {
             let condition = json!({
-                "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": metadata::now(),
+                "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": time::now(),
             });
             match pod["status"]["conditions"].as_array_mut() {
                 Some(conditions) => {

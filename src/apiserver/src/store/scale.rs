@@ -1,15 +1,14 @@
 //! The scale subresource: `autoscaling/v1` Scale as a view of replicas, read and written at the paths that the resource
 //! names.
 
+use super::{Patch, Store, WriteOptions, patch::patched, write::Ownership};
+use crate::{
+    error::{ApiError, Cause},
+    object::Object,
+    resource::{Resource, ResourceDef, ScalePaths},
+    selector::LabelSelector,
+};
 use serde_json::{Value, json};
-
-use super::patch::patched;
-use super::write::Ownership;
-use super::{Patch, Store, WriteOptions};
-use crate::error::{ApiError, Cause};
-use crate::object::Object;
-use crate::resource::{Resource, ResourceDef, ScalePaths};
-use crate::selector::LabelSelector;
 
 impl Store {
     /// The Scale of an object. 404 when the resource has none.
@@ -76,7 +75,11 @@ impl Store {
             return Err(ApiError::stale(def, old.name()));
         }
         let mut new = old.to_value();
-        set(&mut new, &paths(def)?.spec_replicas, replicas);
+        let paths = paths(def)?;
+        set(&mut new, &paths.spec_replicas, replicas).ok_or_else(|| {
+            let message = format!("{} of {} is not in an object", paths.spec_replicas, old.name());
+            ApiError::internal(message)
+        })?;
         let options = WriteOptions {
             subresource: None,
             ..options.clone()
@@ -113,11 +116,15 @@ pub(crate) fn view(paths: &ScalePaths, object: &Object) -> Result<Value, ApiErro
     }))
 }
 
-/// Sets the value at a JSON pointer, making the objects on the way.
-fn set(object: &mut Value, pointer: &str, value: Value) {
+/// Sets the value at a JSON pointer, making the objects on the way; none where something else is in the way.
+fn set(object: &mut Value, pointer: &str, value: Value) -> Option<()> {
     let mut at = object;
     for key in pointer.split('/').skip(1) {
-        at = &mut at[key];
+        if at.is_null() {
+            *at = json!({});
+        }
+        at = at.as_object_mut()?.entry(key).or_insert(Value::Null);
     }
     *at = value;
+    Some(())
 }

@@ -1,14 +1,15 @@
 //! The rules of the API, as a controller in process meets them.
 
-use serde_json::{Value, json};
-
-use super::{DeleteOptions, Store, WriteOptions};
-use crate::admission::{Admission, AdmissionRequest, Operation};
-use crate::error::{ApiError, Reason};
-use crate::resource::names::{CONFIG_MAPS, DEPLOYMENTS, LEASES, POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, SERVICES};
-
 mod deletion;
 mod watch;
+
+use super::{Admission, AdmissionRequest, DeleteOptions, Store, WriteOptions};
+use crate::{
+    admission::Operation,
+    error::{ApiError, Reason},
+    resource::names::{CONFIG_MAPS, DEPLOYMENTS, LEASES, POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, SERVICES},
+};
+use serde_json::{Value, json};
 
 const NS: Option<&str> = Some("default");
 
@@ -34,7 +35,8 @@ fn versions_grow_and_stale_writes_conflict() {
     assert!(second.resource_version() > first.resource_version());
     let error = store.update(&CONFIG_MAPS, changed).expect_err("the version is stale");
     assert_eq!(error.reason, Reason::Conflict);
-    let expected = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again";
+    let expected = "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply \
+                    your changes to the latest version and try again";
     assert_eq!(error.message, expected);
     let same = store.update(&CONFIG_MAPS, second.to_value()).expect("nothing to do");
     assert_eq!(

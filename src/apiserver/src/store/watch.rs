@@ -1,18 +1,17 @@
 //! A stream of changes to a resource.
 
-use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{
+    Store, WatchOptions, WatchStart,
+    history::{Change, History, Record},
+};
+use crate::{
+    error::{ApiError, Cause, CauseKind, Reason},
+    object::Object,
+    resource::{Resource, ResourceDef},
+};
 use futures::Stream;
 use serde_json::{Value, json};
-
-use super::history::{Change, History, Record};
-use super::{Store, WatchOptions, WatchStart};
-use crate::error::{ApiError, Cause, CauseKind, Reason};
-use crate::object::Object;
-use crate::resource::{Resource, ResourceDef};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 /// How often a watch that asked for bookmarks gets one while nothing else is sent. Kubernetes: about once a minute.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -101,8 +100,8 @@ struct Cursor {
 }
 
 impl Store {
-    /// Watches a resource, in one namespace or (none) in all. 404 when it is not served, 410 when the asked start is too
-    /// old, 504 when it lies in the future.
+    /// Watches a resource, in one namespace or (none) in all. 404 when it is not served, 410 when the asked start is
+    /// too old, 504 when it lies in the future.
     pub fn watch(
         &self,
         resource: &Resource,

@@ -1,15 +1,17 @@
 //! Create and update: the order in which an object is checked, completed and stored.
 
+use super::{AdmissionRequest, Store, WriteOptions, history::Change, metadata};
+use crate::{
+    admission::{self, Operation},
+    error::{ApiError, Cause, CauseKind},
+    object::Object,
+    patch::ownership,
+    resource::{
+        Resource, ResourceDef, Subresource, Verbs,
+        names::{NAMESPACES, SERVICE_ACCOUNTS},
+    },
+};
 use serde_json::{Value, json};
-
-use super::history::Change;
-use super::{Store, WriteOptions, metadata};
-use crate::admission::{self, AdmissionRequest, Operation};
-use crate::error::{ApiError, Cause, CauseKind};
-use crate::object::Object;
-use crate::patch::ownership;
-use crate::resource::names::{NAMESPACES, SERVICE_ACCOUNTS};
-use crate::resource::{Resource, ResourceDef, Subresource, Verbs};
 
 /// Who owns the fields afterwards.
 pub(super) enum Ownership {
@@ -209,7 +211,8 @@ impl Store {
         if operation == Operation::Delete {
             return Ok(());
         }
-        admission::check(self, def, operation, options.subresource, old, object)
+        let namespace = |name: &str| self.find(&NAMESPACES, None, name);
+        admission::check(namespace, def, operation, options.subresource, old, object)
     }
 }
 

@@ -1,13 +1,11 @@
 //! A kubelet for tests: runs no containers, but answers exec, port-forward and logs in known ways.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use meshproof_apiserver::{
     ApiError, Duplex, Exec, ExitStatus, LogOptions, Object, Reader, Server, ServerOptions, Store, Streams,
 };
 use serde_json::json;
+use std::{net::TcpListener, sync::Arc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// `cat` copies stdin to stdout, `echo` prints its arguments, `fail N` writes to stderr and ends with N. Every port
@@ -78,7 +76,10 @@ pub fn start() -> (Server, Store) {
         "status": {
             "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
             "conditions": [{"type": "Ready", "status": "True"}],
-            "nodeInfo": {"kubeletVersion": "v1.33.6", "osImage": "Test", "kernelVersion": "6", "containerRuntimeVersion": "fake://1"},
+            "nodeInfo": {
+                "kubeletVersion": "v1.33.6", "osImage": "Test", "kernelVersion": "6",
+                "containerRuntimeVersion": "fake://1",
+            },
         },
     });
     store

@@ -1,13 +1,13 @@
 //! kubectl, where it is installed.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-
-use meshproof_apiserver::{KubeContext, Server, Store, User, kubeconfig};
-
 use super::fake;
+use meshproof_apiserver::{KubeContext, Server, Store, User, kubeconfig};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
 
 /// What kubectl carries exec and port-forward with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,9 @@ spec:
   selector: {matchLabels: {app: shop}}
   template:
     metadata: {labels: {app: shop}}
-    spec: {containers: [{name: main, image: 'shop:1', ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53}]}]}
+    spec:
+      containers:
+      - {name: main, image: 'shop:1', ports: [{containerPort: 53, protocol: UDP}, {containerPort: 53}]}
 ---
 apiVersion: v1
 kind: Service
@@ -194,7 +196,10 @@ async fn kubectl_writes() {
             .replace("replace", "add")
             .as_str(),
     );
-    let spec = kubectl.ok("get deploy shop -o jsonpath={.spec.replicas},{.spec.minReadySeconds},{.spec.paused},{.spec.template.spec.containers[0].image}");
+    let spec = kubectl.ok(
+        "get deploy shop -o jsonpath={.spec.replicas},{.spec.minReadySeconds},{.spec.paused},\
+         {.spec.template.spec.containers[0].image}",
+    );
     assert_eq!(spec, "4,7,true,shop:3");
 
     assert!(

@@ -1,21 +1,23 @@
 //! kube-rs.
 
-use std::time::Duration;
-
+use super::fake;
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams, WatchEvent,
-    WatchParams,
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Namespace, Pod},
+    rbac::v1::{Role, RoleBinding},
 };
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+        WatchEvent, WatchParams,
+    },
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use meshproof_apiserver::{KubeContext, Server, Store, User, kubeconfig};
 use serde_json::json;
-
-use super::fake;
+use std::time::Duration;
 
 async fn client_with(server: &Server, token: String) -> Client {
     let text = kubeconfig(&[KubeContext {
@@ -205,7 +207,9 @@ async fn apply_owns_fields() {
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
             "spec": {
                 "replicas": replicas, "selector": {"matchLabels": {"app": "d"}},
-                "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}},
+                "template": {
+                    "metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]},
+                },
             },
         })
     };
@@ -326,7 +330,8 @@ async fn rights_and_tokens_hold() {
     }))
     .expect("a role");
     let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": "reader"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+        "metadata": {"name": "reader"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
         "subjects": [{"kind": "User", "name": "jane"}],
     }))
     .expect("a binding");

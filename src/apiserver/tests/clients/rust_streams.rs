@@ -1,11 +1,12 @@
 //! kube-rs: exec, port-forward and logs.
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{AttachParams, LogParams};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use super::rust::{code, start};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{AttachParams, LogParams},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn exec_carries_streams_and_the_exit_code() {

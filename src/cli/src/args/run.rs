@@ -1,90 +1,96 @@
 //! `meshproof run` and the arguments that name clusters.
 
-use clap::{Args, ValueEnum, ValueHint};
-use meshproof_lab::NODES;
+use super::LAB_NODES;
+use clap::{
+    Args, ValueEnum, ValueHint,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
+use meshproof_contract::PullPolicy;
 use std::{path::PathBuf, time::Duration};
 
 pub const EXAMPLES: &str = "\
 Examples:
-  meshproof run --lab                                       everything, on two emulated clusters
+  meshproof run --lab                                       all checks on two emulated clusters
   meshproof run --infra-context infra --apps-context apps \\
                 --image registry.example/meshproof:1        on real clusters whose nodes have the image
   meshproof run --lab --suite dns                           one suite
-  meshproof run --lab 'connectivity::mtu' --skip apps       trials whose name contains the one and not the other
-  meshproof run --lab --list                                the names, without running
-  meshproof run --lab --lab-fault udp-dropped               see what red looks like";
+  meshproof run --lab connectivity::path_mtu --skip apps    filter and skip trials by name
+  meshproof run --lab --list                                list the trials without running them
+  meshproof run --lab --lab-fault udp-dropped               an example of a failing run
+  meshproof prove --list                                    list the faults for --lab-fault";
 
 /// `meshproof run`
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Eq, Args)]
 pub struct RunArgs {
-    /// Only trials whose name contains one of these
+    /// Run only trials whose name contains one of these
     pub filters: Vec<String>,
 
     /// Where.
     #[command(flatten)]
     pub target: TargetArgs,
 
-    /// Run on two emulated clusters on this machine (Linux)
+    /// Run on two emulated clusters on this machine (Linux only)
     #[arg(long, conflicts_with_all = ["infra_context", "apps_context", "context"], help_heading = "Clusters")]
     pub lab: bool,
-    /// Nodes of each of the lab's clusters
-    #[arg(long, value_name = "N", default_value_t = NODES, value_parser = clap::value_parser!(u8).range(1..=80),
+    /// Nodes per cluster of the lab
+    #[arg(long, value_name = "N", default_value_t = LAB_NODES, value_parser = value_parser!(u8).range(1..=80),
           requires = "lab", help_heading = "Clusters")]
     pub lab_nodes: u8,
-    /// Start the lab with this fault injected (repeatable); `meshproof prove --list` names them
+    /// Inject this fault into the lab (repeatable); `meshproof prove --list` lists the faults
     #[arg(long, value_name = "FAULT", requires = "lab", help_heading = "Clusters")]
     pub lab_fault: Vec<String>,
 
-    /// Only this suite (repeatable)
+    /// Run only this suite (repeatable)
     #[arg(long, value_name = "SUITE", help_heading = "Selection")]
     pub suite: Vec<String>,
-    /// Not the trials whose name contains this (repeatable)
+    /// Skip trials whose name contains FILTER (repeatable)
     #[arg(long, value_name = "FILTER", help_heading = "Selection")]
     pub skip: Vec<String>,
-    /// Filters are whole names, not parts
+    /// Match filters exactly, as trial names or check ids
     #[arg(long, help_heading = "Selection")]
     pub exact: bool,
-    /// List the trials and stop
+    /// List the trials and exit
     #[arg(long, help_heading = "Selection")]
     pub list: bool,
 
-    /// The probe image that the clusters' nodes have
+    /// Probe image that the clusters' nodes have
     #[arg(long, value_name = "REF", help_heading = "Probes")]
     pub image: Option<String>,
-    /// When the nodes pull it
-    #[arg(long, value_name = "POLICY", help_heading = "Probes")]
+    /// When nodes pull the probe image
+    #[arg(long, value_name = "POLICY", value_parser = pull_policies(), help_heading = "Probes")]
     pub pull_policy: Option<PullPolicy>,
 
-    /// Trials at once
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Running")]
+    /// Maximum number of concurrent trials [default: 6]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), help_heading = "Running")]
     pub jobs: Option<u16>,
-    /// Longest time of one trial (default: 180s, 420s for one that runs alone)
+    /// Time limit of one trial, such as 90s or 5m [default: 180s; 420s for trials that run alone]
     #[arg(long, value_name = "TIME", value_parser = super::duration, help_heading = "Running")]
     pub timeout: Option<Duration>,
-    /// Let checks disturb the clusters: delete probe pods, lose a node, restart Cilium agents, stop the
-    /// clustermesh-apiserver for a moment (always on with --lab)
+    /// Allow checks to disrupt the clusters: delete probe pods, take nodes away, restart Cilium agents, scale
+    /// clustermesh-apiserver to zero (always on with --lab)
     #[arg(long, help_heading = "Running")]
     pub disruptive: bool,
-    /// Draw so many policies at random for policy::generated
+    /// Number of random policies for policy::generated [default: 3]
     #[arg(long, value_name = "N", help_heading = "Running")]
     pub generate: Option<u32>,
-    /// Draw them from this seed: the same seed draws the same policies
+    /// Seed of the random policies: the same seed gives the same policies [default: 1]
     #[arg(long, value_name = "S", help_heading = "Running")]
     pub seed: Option<u64>,
-    /// Start nothing more after the first failure
+    /// Start no further trials after the first failure
     #[arg(long, help_heading = "Running")]
     pub fail_fast: bool,
 
-    /// Folder for the reports
+    /// Folder for the reports [default: reports]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub report_dir: Option<PathBuf>,
-    /// What is printed on stdout
+    /// What to print on stdout
     #[arg(long, value_enum, default_value_t = Format::Human, help_heading = "Output")]
     pub format: Format,
 }
 
 /// Which clusters.
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Clusters")]
 pub struct TargetArgs {
     /// kubeconfig context of the infra cluster
@@ -93,10 +99,10 @@ pub struct TargetArgs {
     /// kubeconfig context of the apps cluster
     #[arg(long, value_name = "CONTEXT")]
     pub apps_context: Option<String>,
-    /// Any other cluster, as ROLE=CONTEXT (repeatable)
+    /// Role and kubeconfig context of another cluster (repeatable)
     #[arg(long, value_name = "ROLE=CONTEXT", value_parser = role_and_context)]
     pub context: Vec<(String, String)>,
-    /// Configuration; ./meshproof.yaml is read if it is there
+    /// Configuration file [default: ./meshproof.yaml if it exists]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Configuration")]
     pub config: Option<PathBuf>,
 }
@@ -117,39 +123,34 @@ impl TargetArgs {
 fn role_and_context(text: &str) -> Result<(String, String), String> {
     let (role, context) = text
         .split_once('=')
-        .ok_or("write ROLE=CONTEXT, such as edge=edge-admin")?;
+        .ok_or("expected ROLE=CONTEXT, such as edge=edge-admin")?;
     let valid = !role.is_empty()
         && role
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !role.starts_with('-');
     if !valid || context.is_empty() {
-        return Err(format!(
-            "'{text}': a role is lower-case letters, digits and '-', and the context is not empty"
-        ));
+        return Err(
+            "expected ROLE=CONTEXT: a role has lower-case letters, digits and '-' only, and the context is not empty"
+                .to_owned(),
+        );
     }
     Ok((role.to_owned(), context.to_owned()))
 }
 
-/// What is printed on stdout.
+/// What to print on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A short result by suite, failures first
+    /// Results by suite, failures first
     Human,
-    /// The events, one JSON object a line
+    /// Events, one JSON object per line
     Json,
-    /// Failures and the verdict only
+    /// Only failures and the overall verdict
     Quiet,
 }
 
-/// Kubernetes' image pull policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, schemars::JsonSchema)]
-#[value(rename_all = "PascalCase")]
-pub enum PullPolicy {
-    /// Pull before every start
-    Always,
-    /// Pull only what the node lacks
-    IfNotPresent,
-    /// Never pull: the node has it
-    Never,
+/// Kubernetes' words, with what they mean.
+fn pull_policies() -> impl TypedValueParser<Value = PullPolicy> {
+    let values = PullPolicy::ALL.map(|policy| PossibleValue::new(policy.as_str()).help(policy.about()));
+    PossibleValuesParser::new(values).try_map(|text| text.parse::<PullPolicy>())
 }

@@ -1,23 +1,26 @@
-//! `meshproof bench`: probes a second by agents' batches against one exec a probe, over the same API servers, pods and paths, in one run.
+//! `meshproof bench`: the probe rate of agents' batches and of one exec per probe, over the same API servers, pods and
+//! paths, in one run.
 
-use super::run::{JOBS, new_run_id, scenarios};
 use crate::{
-    args::BenchArgs,
+    args::{BenchArgs, LAB_NODES},
+    cli_error::CliError,
     config::Config,
-    fatal::Fatal,
+    runtime::runtime,
     session::{
         Session,
         consumer::Events,
         lab::{Lab, LabNodes},
-        place::Place,
+        run_plan::{self, JOBS},
         signal::cancelled_by_signals,
+        target::Target,
     },
 };
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use futures::{StreamExt, future::try_join_all, stream};
 use meshproof_cluster::ClusterEnvironment;
 use meshproof_contract::{
-    Action, AgentFacts, AgentId, Environment, Event, Exit, Facts, Outcome, Probe, Target, port, probe::Connection,
+    Action, AgentFacts, AgentId, Environment, Exit, Facts, Outcome, Probe, Target as ProbeTarget, port,
+    probe::Connection,
 };
 use meshproof_engine::{Filter, select};
 use std::time::{Duration, Instant};
@@ -29,7 +32,7 @@ const SCENARIO: &str = "connectivity";
 /// Deadline of a probe.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// What one way came to.
+/// What one way of probing achieved.
 struct Figure {
     probes: usize,
     time: Duration,
@@ -42,52 +45,40 @@ impl Figure {
 }
 
 /// Carries out `meshproof bench`.
-pub fn bench(args: &BenchArgs) -> Result<Exit, Fatal> {
-    super::runtime()?.block_on(async {
+pub fn bench(args: &BenchArgs) -> Result<Exit, CliError> {
+    runtime()?.block_on(async {
         if args.lab {
-            let lab = Lab::start(LabNodes::default(), &[]).await?;
-            let measured = measure(&lab.place(), args.rounds.into()).await;
+            let lab = Lab::start(LabNodes(LAB_NODES), &[]).await?;
+            let measured = measure(&lab.target(), args.rounds.into()).await;
             lab.stop().await;
             return measured;
         }
-        let config = Config::read(args.target.config.as_deref()).map_err(Fatal::usage)?;
-        let place = Place::of(&args.target, &config, args.image.as_deref(), None)?;
-        measure(&place, args.rounds.into()).await
+        let config = Config::read(args.target.config.as_deref()).map_err(CliError::usage)?;
+        let target = Target::of(&args.target, &config, args.image.as_deref(), None)?;
+        measure(&target, args.rounds.into()).await
     })
 }
 
-async fn measure(place: &Place, rounds: usize) -> Result<Exit, Fatal> {
-    let (events, mut incoming) = Events::channel();
-    tokio::spawn(async move {
-        while let Some(event) = incoming.recv().await {
-            if let Event::Warning { message } = event {
-                eprintln!("meshproof: {message}");
-            }
-        }
-    });
-    let cancel = cancelled_by_signals()
-        .context("failed to watch for signals")
-        .map_err(Fatal::environment)?;
+async fn measure(target: &Target, rounds: usize) -> Result<Exit, CliError> {
+    let events = Events::warnings_on_stderr();
+    let cancel = cancelled_by_signals()?;
     let filter = Filter {
         suites: vec![SCENARIO.to_owned()],
         ..Filter::default()
     };
-    let plan = select(&super::suites(), &place.clusters(), &filter).map_err(Fatal::usage)?;
-    let session = Session::open(place, new_run_id(), &scenarios(&plan)?, &events, &cancel).await?;
+    let plan = select(&run_plan::suites(), &target.clusters(), &filter).map_err(CliError::usage)?;
+    let (id, scenarios) = (run_plan::new_run_id(), run_plan::scenarios(&plan)?);
+    let session = Session::open(target, id, &scenarios, &events, &cancel).await?;
     let both = async {
         let (environment, facts) = (session.clusters(), session.clusters().facts());
         let exec = by_exec(&environment, &facts).await?;
         let batch = by_batch(&environment, &facts, rounds).await?;
-        Ok::<_, Fatal>((exec, batch))
+        Ok::<_, CliError>((exec, batch))
     };
-    let interrupted = || Fatal {
-        exit: Exit::Interrupted,
-        error: anyhow!("interrupted"),
-    };
-    let measured = cancel.run_until_cancelled(both).await.ok_or_else(interrupted);
+    let measured = cancel.run_until_cancelled(both).await;
     session.close().await;
-    let (exec, batch) = measured??;
-    Ok(tell(&exec, &batch))
+    let (exec, batch) = measured.ok_or_else(CliError::interrupted)??;
+    Ok(compare(&exec, &batch))
 }
 
 /// Every client with a probe to every server, of all clusters.
@@ -98,7 +89,7 @@ fn rows(facts: &Facts) -> Vec<(AgentId, Vec<Probe>)> {
     };
     let probe = |server: &AgentFacts| {
         let action = Action::Http {
-            to: Target::new(server.address.to_string(), port::HTTP),
+            to: ProbeTarget::new(server.address.to_string(), port::HTTP),
             method: "GET".to_owned(),
             path: "/".to_owned(),
             headers: Vec::new(),
@@ -112,7 +103,7 @@ fn rows(facts: &Facts) -> Vec<(AgentId, Vec<Probe>)> {
 }
 
 /// As many execs at once as a run has trials.
-async fn by_exec(environment: &ClusterEnvironment, facts: &Facts) -> Result<Figure, Fatal> {
+async fn by_exec(environment: &ClusterEnvironment, facts: &Facts) -> Result<Figure, CliError> {
     let cells: Vec<(AgentId, Probe)> = rows(facts)
         .into_iter()
         .flat_map(|(agent, probes)| probes.into_iter().map(move |probe| (agent.clone(), probe)))
@@ -123,7 +114,7 @@ async fn by_exec(environment: &ClusterEnvironment, facts: &Facts) -> Result<Figu
         let outcomes = environment
             .probe_by_exec(&agent, probe)
             .await
-            .map_err(Fatal::environment)?;
+            .map_err(CliError::environment)?;
         answered(&agent, &outcomes, 1)
     });
     let mut asked = asked.buffer_unordered(JOBS.into());
@@ -134,7 +125,7 @@ async fn by_exec(environment: &ClusterEnvironment, facts: &Facts) -> Result<Figu
 }
 
 /// One batch an agent, all agents at once, over the streams that are open anyway.
-async fn by_batch(environment: &ClusterEnvironment, facts: &Facts, rounds: usize) -> Result<Figure, Fatal> {
+async fn by_batch(environment: &ClusterEnvironment, facts: &Facts, rounds: usize) -> Result<Figure, CliError> {
     let rows: Vec<(AgentId, Vec<Probe>)> = rows(facts)
         .into_iter()
         .map(|(agent, probes)| (agent, std::iter::repeat_n(probes, rounds).flatten().collect()))
@@ -143,7 +134,7 @@ async fn by_batch(environment: &ClusterEnvironment, facts: &Facts, rounds: usize
     let began = Instant::now();
     try_join_all(rows.into_iter().map(|(agent, batch)| async move {
         let expected = batch.len();
-        let outcomes = environment.probe(&agent, batch).await.map_err(Fatal::environment)?;
+        let outcomes = environment.probe(&agent, batch).await.map_err(CliError::environment)?;
         answered(&agent, &outcomes, expected)
     }))
     .await?;
@@ -151,49 +142,46 @@ async fn by_batch(environment: &ClusterEnvironment, facts: &Facts, rounds: usize
 }
 
 /// Only answers count: a probe that fails at once would be a fast one.
-fn answered(agent: &AgentId, outcomes: &[Outcome], expected: usize) -> Result<(), Fatal> {
+fn answered(agent: &AgentId, outcomes: &[Outcome], expected: usize) -> Result<(), CliError> {
     let good = outcomes
         .iter()
         .filter(|outcome| outcome.is_success() && outcome.served_by().is_some())
         .count();
-    match good == expected {
-        true => Ok(()),
-        false => Err(Fatal::environment(anyhow!(
-            "{good} of {expected} probes of {}/{} were answered, so there is nothing to compare",
-            agent.cluster,
-            agent.pod
-        ))),
+    if good == expected {
+        return Ok(());
     }
+    Err(CliError::environment(anyhow!(
+        "{good} of {expected} probes of {}/{} were answered, so the rates cannot be compared",
+        agent.cluster,
+        agent.pod
+    )))
 }
 
-fn figure(probes: usize, began: Instant) -> Result<Figure, Fatal> {
-    match probes {
-        0 => Err(Fatal::environment(anyhow!(
+fn figure(probes: usize, began: Instant) -> Result<Figure, CliError> {
+    if probes == 0 {
+        return Err(CliError::environment(anyhow!(
             "no client and server are ready, so nothing was measured"
-        ))),
-        probes => Ok(Figure {
-            probes,
-            time: began.elapsed(),
-        }),
+        )));
     }
+    Ok(Figure {
+        probes,
+        time: began.elapsed(),
+    })
 }
 
-fn tell(exec: &Figure, batch: &Figure) -> Exit {
+fn compare(exec: &Figure, batch: &Figure) -> Exit {
     let ratio = batch.rate() / exec.rate();
     println!(
         "{:<28} {:>8} {:>9} {:>10}",
         "HTTP, every client to server", "probes", "seconds", "probes/s"
     );
     for (name, figure) in [
-        (format!("one exec a probe, {JOBS} at once"), exec),
-        ("one batch an agent".to_owned(), batch),
+        (format!("one exec per probe, {JOBS} jobs"), exec),
+        ("one batch per agent".to_owned(), batch),
     ] {
         let (seconds, rate) = (figure.time.as_secs_f64(), figure.rate());
         println!("{name:<28} {:>8} {seconds:>9.3} {rate:>10.0}", figure.probes);
     }
     println!("ratio {ratio:.1} (at least {LEAST:.0} is required)");
-    match ratio >= LEAST {
-        true => Exit::Passed,
-        false => Exit::Failed,
-    }
+    if ratio >= LEAST { Exit::Passed } else { Exit::Failed }
 }

@@ -1,27 +1,26 @@
 //! `meshproof explain`: the checks' own texts.
 
-use crate::fatal::Fatal;
+use crate::cli_error::CliError;
 use anyhow::anyhow;
-use meshproof_contract::Exit;
-use meshproof_contract::{Check, Suite};
+use meshproof_contract::{Check, Exit, Suite};
 use std::io::{self, Write};
 
 /// Explains the checks whose id contains `wanted`, or lists all.
-pub fn explain(suites: &[&'static Suite], wanted: Option<&str>, out: &mut impl Write) -> Result<Exit, Fatal> {
+pub fn explain(suites: &[&'static Suite], wanted: Option<&str>, out: &mut impl Write) -> Result<Exit, CliError> {
     let written = match wanted {
         None => list(suites, out),
         Some(wanted) => {
             let found = matching(suites, wanted);
             if found.is_empty() {
-                return Err(Fatal::usage(anyhow!(
-                    "no check's id contains '{wanted}'; `meshproof explain` lists them"
+                return Err(CliError::usage(anyhow!(
+                    "no check id contains '{wanted}'; `meshproof explain` lists the checks"
                 )));
             }
             found.into_iter().try_for_each(|check| page(check, out))
         }
     };
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Fatal::environment(error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::environment(error)),
         _ => Ok(Exit::Passed),
     }
 }
@@ -58,9 +57,9 @@ fn page(check: &dyn Check, out: &mut impl Write) -> io::Result<()> {
         ("Proves", text.proves),
         ("How", text.how),
         ("Control", text.control),
-        ("When it is red", text.when_red),
-        ("Faults that turn it red", &faults),
-        ("Faults that blind it", &blinding),
+        ("When red", text.when_red),
+        ("Faults it catches", &faults),
+        ("Faults that make it inconclusive", &blinding),
     ];
     let sections = sections.into_iter().filter(|(_, text)| !text.is_empty());
     for (heading, body) in sections {

@@ -1,6 +1,6 @@
 //! `meshproof image`: the probe image as an archive.
 
-use crate::{args::ImageArgs, fatal::Fatal};
+use crate::{args::ImageArgs, cli_error::CliError};
 use anyhow::anyhow;
 use meshproof_contract::Exit;
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use std::path::PathBuf;
 const AGENT: &str = "meshproof-agent";
 
 /// Packs the agent.
-pub fn image(args: &ImageArgs) -> Result<Exit, Fatal> {
+pub fn image(args: &ImageArgs) -> Result<Exit, CliError> {
     let agent = match &args.agent {
         Some(agent) => agent.clone(),
         None => beside()?,
     };
     let summary = meshproof_image::write(&agent, &args.output, &args.reference).map_err(|error| match args.agent {
-        Some(_) => Fatal::usage(error),
-        None => Fatal::usage(anyhow!("{error}; ci/image.sh builds a static agent and packs it")),
+        Some(_) => CliError::usage(error),
+        None => CliError::usage(anyhow!("{error}; ci/image.sh builds a static agent and packs it")),
     })?;
     println!(
         "{}  {}  {}  {:.2} MiB  {}",
@@ -30,12 +30,13 @@ pub fn image(args: &ImageArgs) -> Result<Exit, Fatal> {
 }
 
 /// The agent beside this command, where an installation has it.
-fn beside() -> Result<PathBuf, Fatal> {
+fn beside() -> Result<PathBuf, CliError> {
     let own = std::env::current_exe().ok();
     let agent = own.and_then(|own| Some(own.parent()?.join(AGENT)));
     agent.filter(|agent| agent.is_file()).ok_or_else(|| {
-        Fatal::usage(anyhow!(
-            "no static {AGENT} is beside this command: ci/image.sh builds it and packs the image, or name one with --agent PATH"
+        CliError::usage(anyhow!(
+            "found no static {AGENT} beside this command: ci/image.sh builds it and packs the image, \
+             or name one with --agent PATH"
         ))
     })
 }

@@ -2,57 +2,53 @@
 
 use crate::{
     args::LabCommand,
-    fatal::Fatal,
-    session::{
-        lab::{known, launched_badly},
-        signal::cancelled_by_signals,
-    },
+    cli_error::CliError,
+    runtime::runtime,
+    session::{lab::known, signal::cancelled_by_signals},
 };
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use meshproof_contract::Exit;
 use meshproof_lab::{Control, ControlError, LabOptions, LabStatus, Lifetime, Registration, Topology, launch};
 use std::fmt::Write as _;
 
 /// Carries out `meshproof lab …`.
-pub fn lab(command: &LabCommand) -> Result<Exit, Fatal> {
-    super::runtime()?.block_on(async {
-        if let LabCommand::Up { detach, nodes, faults } = command {
-            return up(
-                if *detach {
+pub fn lab(command: &LabCommand) -> Result<Exit, CliError> {
+    runtime()?.block_on(async {
+        match command {
+            LabCommand::Up { detach, nodes, faults } => {
+                let lifetime = if *detach {
                     Lifetime::Detached
                 } else {
                     Lifetime::Launcher
-                },
-                *nodes,
-                faults,
-            )
-            .await;
-        }
-        let control = Control::find().await.map_err(not_running)?;
-        match command {
-            LabCommand::Up { .. } => unreachable!("started above"),
-            LabCommand::Status => print!("{}", told(&control.status().await.map_err(not_running)?)),
-            LabCommand::Down => control.stop().await.map_err(not_running)?,
+                };
+                return up(lifetime, *nodes, faults).await;
+            }
+            LabCommand::Status => print!("{}", text(&control().await?.status().await.map_err(failed)?)),
+            LabCommand::Down => control().await?.stop().await.map_err(failed)?,
             LabCommand::Inject { fault } => {
+                let control = control().await?;
                 known(fault)?;
-                control.inject(fault).await.map_err(not_running)?;
+                control.inject(fault).await.map_err(failed)?;
             }
             LabCommand::Heal { fault } => {
+                let control = control().await?;
                 known(fault)?;
-                control.heal(fault).await.map_err(not_running)?;
+                control.heal(fault).await.map_err(failed)?;
             }
         }
         Ok(Exit::Passed)
     })
 }
 
-async fn up(lifetime: Lifetime, nodes: u8, faults: &[String]) -> Result<Exit, Fatal> {
+async fn control() -> Result<Control, CliError> {
+    Control::find().await.map_err(failed)
+}
+
+async fn up(lifetime: Lifetime, nodes: u8, faults: &[String]) -> Result<Exit, CliError> {
     for fault in faults {
         known(fault)?;
     }
-    let cancel = cancelled_by_signals()
-        .context("failed to watch for signals")
-        .map_err(Fatal::environment)?;
+    let cancel = cancelled_by_signals()?;
     eprintln!("booting two clusters");
     let mut options = LabOptions {
         registration: Registration::WellKnown,
@@ -60,55 +56,57 @@ async fn up(lifetime: Lifetime, nodes: u8, faults: &[String]) -> Result<Exit, Fa
         ..LabOptions::default()
     };
     options.lab.topology = Topology::with_nodes(nodes);
-    let lab = launch(options).await.map_err(launched_badly)?;
+    let lab = launch(options).await.map_err(CliError::environment)?;
     for fault in faults {
-        lab.control().inject(fault).await.map_err(Fatal::environment)?;
-        eprintln!("fault in force: {fault}");
+        lab.control().inject(fault).await.map_err(CliError::environment)?;
+        eprintln!("injected fault: {fault}");
     }
     println!("export KUBECONFIG={}", lab.kubeconfig_path().display());
     eprintln!(
-        "contexts infra and apps; `meshproof run --infra-context infra --apps-context apps --image {}`",
+        "contexts infra and apps; `meshproof run --infra-context infra --apps-context apps --image {}` runs on them",
         meshproof_lab::AGENT_IMAGE
     );
     if lifetime == Lifetime::Detached {
-        eprintln!("running in the background; `meshproof lab down` ends it");
+        eprintln!("running in the background; `meshproof lab down` stops it");
         return Ok(Exit::Passed);
     }
-    eprintln!("Ctrl-C ends it");
+    eprintln!("running; Ctrl-C stops it");
     let died = tokio::select! {
         () = cancel.cancelled() => None,
         status = lab.ended() => Some(status),
     };
     match died {
         None => {
-            lab.shutdown().await.map_err(Fatal::environment)?;
+            lab.shutdown().await.map_err(CliError::environment)?;
             Ok(Exit::Passed)
         }
         // `lab down` from another terminal is an orderly end, too.
         Some(Some(status)) if status.success() => Ok(Exit::Passed),
         Some(status) => {
-            let how = status.map_or_else(String::new, |status| format!(" with {status}"));
-            Err(Fatal::environment(anyhow!("the lab ended{how}; nothing of it is left")))
+            let how = status.map_or_else(String::new, |status| format!(" ({status})"));
+            Err(CliError::environment(anyhow!(
+                "the lab exited unexpectedly{how}; nothing of it is left"
+            )))
         }
     }
 }
 
-fn not_running(error: ControlError) -> Fatal {
+fn failed(error: ControlError) -> CliError {
     match error {
-        ControlError::NotRunning => Fatal::environment(anyhow!("no lab is running; `meshproof lab up` starts one")),
-        other => Fatal::environment(other),
+        ControlError::NotRunning => CliError::environment(anyhow!("no lab is running; `meshproof lab up` starts one")),
+        other => CliError::environment(other),
     }
 }
 
-fn told(status: &LabStatus) -> String {
+fn text(status: &LabStatus) -> String {
     let mut text = format!(
         "lab, process {}, up {} s\nKUBECONFIG={}\n",
         status.pid, status.uptime_seconds, status.kubeconfig
     );
     match status.faults.as_slice() {
-        [] => text.push_str("no fault in force\n"),
+        [] => text.push_str("no fault injected\n"),
         faults => {
-            let _ = writeln!(text, "FAULTS in force: {}", faults.join(", "));
+            let _ = writeln!(text, "INJECTED FAULTS: {}", faults.join(", "));
         }
     }
     for cluster in &status.clusters {

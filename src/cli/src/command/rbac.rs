@@ -1,14 +1,14 @@
 //! `meshproof rbac`: the rights that runs need.
 
-use crate::fatal::Fatal;
+use crate::cli_error::CliError;
 use meshproof_cluster::rights;
 use meshproof_contract::{Consent, Exit};
 use std::io::{self, Write as _};
 
 /// Prints the ClusterRole.
-pub fn rbac(consent: Consent) -> Result<Exit, Fatal> {
+pub fn rbac(consent: Consent) -> Result<Exit, CliError> {
     match io::stdout().write_all(rights::manifest(consent).as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Fatal::environment(error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::environment(error)),
         _ => Ok(Exit::Passed),
     }
 }

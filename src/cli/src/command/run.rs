@@ -2,47 +2,39 @@
 
 use crate::{
     args::{Format, RunArgs},
-    config::{Config, Required},
-    fatal::Fatal,
+    cli_error::CliError,
+    config::Config,
+    logging,
+    runtime::runtime,
     session::{
         Session,
         consumer::{Consumer, Events},
         lab::{Lab, LabNodes},
-        place::Place,
+        recorder::record,
+        run_plan::{self, JOBS, LIMITS},
         signal::cancelled_by_signals,
-        tap::tap,
+        target::Target,
     },
 };
 use anyhow::Context;
 use meshproof_contract::{
-    ClusterName, Consent, Event, Exit, FaultName, RunId,
-    event::{FaultChange, LOG_VERSION, Phase, Shortfall},
+    ClusterName, Consent, Event, Exit, FaultName, Generation, RunId,
+    event::{FaultChange, Phase, Shortfall},
 };
-use meshproof_engine::{Filter, Limits, Plan, Printer, RunOptions, Summary, select};
+use meshproof_engine::{Filter, Limits, Plan, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
 use meshproof_report::RunFolder;
 use meshproof_scenario::Scenario;
-use meshproof_suites::policy::generate::Generation;
 use std::{
     io::{self, Write},
     path::PathBuf,
-    time::Duration,
 };
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-
-/// Longest times of one trial, unless told otherwise: waiting for a change to cross the mesh is the longest of those that run
-/// beside others, waiting for what was lost to come back the longest of those that run alone.
-pub const LIMITS: Limits = Limits {
-    shared: Duration::from_secs(180),
-    exclusive: Duration::from_secs(420),
-};
-/// Trials at once, unless told otherwise: enough to hide waiting, few enough not to disturb each other's latencies.
-pub const JOBS: u16 = 6;
 
 /// Where and what, decided before anything is touched.
 struct Intent {
-    place: Option<Place>,
+    /// None is the lab, which has yet to boot.
+    target: Option<Target>,
     config: Config,
     clusters: Vec<ClusterName>,
     plan: Plan,
@@ -50,55 +42,43 @@ struct Intent {
     jobs: usize,
     limits: Limits,
     fail_fast: bool,
+    generation: Generation,
     report_dir: PathBuf,
 }
 
-/// Carries out `meshproof run`.
-pub fn run(args: &RunArgs) -> Result<Exit, Fatal> {
-    let config = Config::read(args.target.config.as_deref()).map_err(Fatal::usage)?;
+/// Carries out `meshproof run`; `again` is the command line that repeats it for one trial.
+pub fn run(args: &RunArgs, again: Vec<String>) -> Result<Exit, CliError> {
+    let config = Config::read(args.target.config.as_deref()).map_err(CliError::usage)?;
     let intent = intent(args, config)?;
-    let usual = Generation::default();
-    meshproof_suites::policy::generate::configure(Generation {
-        count: args.generate.unwrap_or(usual.count),
-        seed: args.seed.unwrap_or(usual.seed),
-    });
     if args.list {
-        // A reader that has seen enough (`| head`) is no failure.
+        // A reader that stops early (`| head`) is not an error.
         let _ = io::stdout().write_all(intent.plan.list().as_bytes());
         return Ok(Exit::Passed);
     }
-    super::runtime()?.block_on(conduct(args, intent))
+    runtime()?.block_on(run_and_report(args, intent, again))
 }
 
-fn intent(args: &RunArgs, config: Config) -> Result<Intent, Fatal> {
-    let suites = super::suites();
-    config.required.verify(&suites).map_err(Fatal::usage)?;
-    let place = match args.lab {
-        true => None,
-        false => {
-            let mut place = Place::of(&args.target, &config, args.image.as_deref(), args.pull_policy)?;
-            if args.disruptive || config.disruptive {
-                place.disruptive.consent = Consent::Given;
-            }
-            Some(place)
-        }
-    };
-    let clusters = place.as_ref().map_or_else(lab_clusters, Place::clusters);
+fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
+    let suites = run_plan::suites();
+    config.required.verify(&suites).map_err(CliError::usage)?;
+    let target = if args.lab { None } else { Some(target(args, &config)?) };
+    let clusters = target.as_ref().map_or_else(run_plan::lab_clusters, Target::clusters);
     let others = config.contexts.keys().map(String::as_str);
-    config.claims.verify(&clusters, others).map_err(Fatal::usage)?;
+    config.claims.verify(&clusters, others).map_err(CliError::usage)?;
     let filter = Filter {
         patterns: args.filters.clone(),
         skip: args.skip.clone(),
         exact: args.exact,
         suites: args.suite.clone(),
     };
-    let plan = select(&suites, &clusters, &filter).map_err(|error| Fatal {
+    let plan = select(&suites, &clusters, &filter).map_err(|error| CliError {
         exit: error.exit(),
         error: error.into(),
     })?;
+    let default = Generation::default();
     Ok(Intent {
-        place,
-        scenarios: scenarios(&plan)?,
+        target,
+        scenarios: run_plan::scenarios(&plan)?,
         plan,
         jobs: args.jobs.or(config.jobs).unwrap_or(JOBS).into(),
         limits: args.timeout.or(config.timeout).map_or(LIMITS, |limit| Limits {
@@ -106,6 +86,10 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, Fatal> {
             exclusive: limit,
         }),
         fail_fast: args.fail_fast,
+        generation: Generation {
+            count: args.generate.unwrap_or(default.count),
+            seed: args.seed.unwrap_or(default.seed),
+        },
         report_dir: args
             .report_dir
             .clone()
@@ -116,43 +100,27 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, Fatal> {
     })
 }
 
-/// The lab's clusters have the roles of the mission.
-pub fn lab_clusters() -> Vec<ClusterName> {
-    ["infra", "apps"].map(ClusterName::from).into()
+fn target(args: &RunArgs, config: &Config) -> Result<Target, CliError> {
+    let mut target = Target::of(&args.target, config, args.image.as_deref(), args.pull_policy)?;
+    if args.disruptive || config.disruptive {
+        target.disruption.consent = Consent::Given;
+    }
+    Ok(target)
 }
 
-/// The scenarios that a plan uses.
-pub fn scenarios(plan: &Plan) -> Result<Vec<Scenario>, Fatal> {
-    plan.scenarios()
-        .into_iter()
-        .map(|name| meshproof_scenario::builtin(name).map_err(Fatal::usage))
-        .collect()
-}
-
-/// A new run's id: sorts by time, and two runs of the same second differ.
-pub fn new_run_id() -> RunId {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    let random = RandomState::new().build_hasher().finish() & 0xffff;
-    RunId::new(format!("{now}-{random:04x}"))
-}
-
-async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
-    let id = new_run_id();
-    let folder = RunFolder::create(&intent.report_dir, &id).map_err(Fatal::usage)?;
-    let log = folder.event_log().map_err(Fatal::usage)?;
+async fn run_and_report(args: &RunArgs, intent: Intent, again: Vec<String>) -> Result<Exit, CliError> {
+    let id = run_plan::new_run_id();
+    let folder = RunFolder::create(&intent.report_dir, &id).map_err(CliError::usage)?;
+    let log = folder.event_log().map_err(CliError::usage)?;
     // Whoever reads `latest` after a crash must not meet the run before.
-    folder.point_latest().map_err(Fatal::usage)?;
-    let cancel = cancelled_by_signals()
-        .context("failed to watch for signals")
-        .map_err(Fatal::environment)?;
+    folder.point_latest().map_err(CliError::usage)?;
+    let cancel = cancelled_by_signals()?;
     let progress = Progress::new(args.format.into(), Surface::detect());
-    super::log_above(&progress);
+    logging::above(&progress);
     let (events, consumer) = Consumer::start(progress, Some(log));
-    events.send(started(&id));
+    events.send(run_plan::run_started(&id, again));
 
-    let outcome = observe(args, &intent, &id, &events, &cancel).await;
-    let exit = match outcome {
+    let exit = match run_on_target(args, &intent, &id, &events, &cancel).await {
         Ok(outcome) => {
             let exit = outcome.exit();
             if !outcome.shortfalls.is_empty() {
@@ -161,12 +129,12 @@ async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
             }
             exit
         }
-        Err(fatal) => {
+        Err(error) => {
             events.send(Event::Aborted {
-                reason: fatal.to_string(),
-                exit_code: fatal.exit.code(),
+                reason: error.to_string(),
+                exit_code: error.exit.code(),
             });
-            fatal.exit
+            error.exit
         }
     };
     events.send(Event::RunFinished { exit_code: exit.code() });
@@ -175,98 +143,76 @@ async fn conduct(args: &RunArgs, intent: Intent) -> Result<Exit, Fatal> {
     Ok(exit)
 }
 
-/// The first event of a run.
-pub fn started(id: &RunId) -> Event {
-    Event::RunStarted {
-        log_version: LOG_VERSION,
-        run: id.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::iter::once("meshproof".to_owned())
-            .chain(std::env::args().skip(1))
-            .collect(),
-    }
-}
-
-/// What a run came to.
+/// How a run ended.
 struct Outcome {
     summary: Summary,
     shortfalls: Vec<Shortfall>,
 }
 
 impl Outcome {
-    /// The worst of what the trials came to and of what is missing.
+    /// The worst of what the trials say and of what is missing.
     fn exit(&self) -> Exit {
-        match self.shortfalls.is_empty() {
-            true => self.summary.exit(),
-            false => self.summary.exit().max(Exit::TooLittle),
+        if self.shortfalls.is_empty() {
+            self.summary.exit()
+        } else {
+            self.summary.exit().max(Exit::TooLittle)
         }
     }
 }
 
-async fn observe(
+async fn run_on_target(
     args: &RunArgs,
     intent: &Intent,
     id: &RunId,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<Outcome, Fatal> {
-    let Some(place) = &intent.place else {
-        events.phase(Phase::Booting);
-        let lab = Lab::start(LabNodes(args.lab_nodes), &args.lab_fault).await?;
-        for fault in &args.lab_fault {
-            events.send(Event::Fault {
-                fault: FaultName::from(fault.as_str()),
-                change: FaultChange::Injected,
-            });
-        }
-        let outcome = check(intent, &lab.place().with(&intent.config), id, events, cancel).await;
-        lab.stop().await;
-        return outcome;
-    };
-    check(intent, place, id, events, cancel).await
+) -> Result<Outcome, CliError> {
+    if let Some(target) = &intent.target {
+        return check(intent, target.clone(), id, events, cancel).await;
+    }
+    events.phase(Phase::Booting);
+    let lab = Lab::start(LabNodes(args.lab_nodes), &args.lab_fault).await?;
+    for fault in &args.lab_fault {
+        events.send(Event::Fault {
+            fault: FaultName::from(fault.as_str()),
+            change: FaultChange::Injected,
+        });
+    }
+    let target = lab.target().with(&intent.config);
+    let outcome = check(intent, target, id, events, cancel).await;
+    lab.stop().await;
+    outcome
 }
 
 async fn check(
     intent: &Intent,
-    place: &Place,
+    mut target: Target,
     id: &RunId,
     events: &Events,
     cancel: &CancellationToken,
-) -> Result<Outcome, Fatal> {
-    let session = Session::open(place, id.clone(), &intent.scenarios, events, cancel).await?;
+) -> Result<Outcome, CliError> {
+    target.overrides.generation = intent.generation;
+    let session = Session::open(&target, id.clone(), &intent.scenarios, events, cancel).await?;
     events.phase(Phase::Checking);
     let options = RunOptions {
         jobs: intent.jobs,
         limits: intent.limits,
         fail_fast: intent.fail_fast,
-        cancel: cancel.child_token(),
-        lost: session.lost(),
-        handle: Handle::current(),
-        printer: Printer::Silent,
+        ..run_plan::options(&session, cancel.child_token())
     };
-    let (tapped, ran) = tap(events);
-    let summary = execute(&session, &intent.plan, options, &tapped).await;
-    drop(tapped);
+    let (recorded, ran) = record(events);
+    let summary = run_plan::execute(&session, &intent.plan, options, &recorded).await;
+    drop(recorded);
     session.close().await;
     let ran = ran
         .await
-        .context("the note of the trials was lost")
-        .map_err(Fatal::environment)?;
-    let required: &Required = &intent.config.required;
+        .context("internal error: the record of the trials was lost")
+        .map_err(CliError::environment)?;
+    let required = &intent.config.required;
     Ok(Outcome {
         summary: summary?,
-        shortfalls: required.missing(&super::suites(), &intent.clusters, &intent.plan, &ran),
+        shortfalls: required.missing(&run_plan::suites(), &intent.clusters, &intent.plan, &ran),
     })
-}
-
-/// Runs the plan on a session.
-pub async fn execute(session: &Session, plan: &Plan, options: RunOptions, events: &Events) -> Result<Summary, Fatal> {
-    let (environment, sender, plan) = (session.environment(), events.sender(), plan.clone());
-    let running = tokio::task::spawn_blocking(move || meshproof_engine::run(&plan, environment, sender, options));
-    running
-        .await
-        .context("the engine came to a bad end")
-        .map_err(Fatal::environment)
 }
 
 impl From<Format> for meshproof_progress::Format {

@@ -1,4 +1,4 @@
-//! Claims of a file: each with the line that makes it, so that a report can say who said so. Never adapted to what is there.
+//! Claims of a file: each with the line that states it, so that a report can cite it. Never adapted to what is there.
 
 use super::{
     error::{ConfigError, suggestion},
@@ -21,7 +21,7 @@ impl Declared {
         for (role, entry) in file.0 {
             let name = ClusterName::new(&role.value);
             if clusters.iter().any(|(known, ..)| known == &name) {
-                let reason = format!("the claims of '{name}' are there twice");
+                let reason = format!("duplicate claims for '{name}'");
                 return Err(ConfigError::at(path, role.referenced, reason));
             }
             let claims = claims(path, &name, &entry);
@@ -33,7 +33,7 @@ impl Declared {
         })
     }
 
-    /// What is claimed of a cluster; none when the file says nothing about it, which is not the same as claiming nothing.
+    /// The claims for a cluster; none when the file does not name it, which is not the same as claiming nothing.
     pub fn of_cluster(&self, cluster: &ClusterName) -> Option<&[Claim]> {
         let found = self.clusters.iter().find(|(name, ..)| name == cluster);
         found.map(|(.., claims)| claims.as_slice())
@@ -44,7 +44,7 @@ impl Declared {
         &self.path
     }
 
-    /// Claims about a cluster that nobody knows would be lost without a word, so they are an error. A cluster that `others` names (the
+    /// Claims for an unknown cluster would be ignored silently, so they are an error. A cluster that `others` names (the
     /// file's own contexts) may be left out of a run.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Declared {
                 &self.path,
                 *at,
                 format!(
-                    "claims about '{name}', which is no cluster of this run; {}",
+                    "claims for unknown cluster '{name}'; {}",
                     suggestion(name.as_str(), known.iter().copied())
                 ),
             )),

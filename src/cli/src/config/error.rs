@@ -1,4 +1,4 @@
-//! What can be wrong with `meshproof.yaml`, with file, line and column, and the word that was meant.
+//! What can be wrong with `meshproof.yaml`, with file, line and column, and the word that was probably meant.
 
 use meshproof_engine::nearest;
 use serde_saphyr::Location;
@@ -37,7 +37,7 @@ fn place(line: u64, column: u64) -> String {
 }
 
 impl ConfigError {
-    /// The parser's error in our words.
+    /// The parser's error, reworded.
     pub(super) fn malformed(path: &str, error: &serde_saphyr::Error) -> Self {
         let text = error.without_snippet().to_string();
         // The plain text repeats the place at its end.
@@ -57,23 +57,23 @@ impl ConfigError {
     }
 }
 
-/// `did you mean x?`, or all that there is when nothing is near.
+/// `did you mean x?`, or all known names when none is near.
 pub(super) fn suggestion<'a>(typed: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(typed, known.clone().map(str::to_owned)).first() {
         Some(near) => format!("did you mean {near}?"),
-        None => format!("there are: {}", known.collect::<Vec<_>>().join(", ")),
+        None => format!("expected one of: {}", known.collect::<Vec<_>>().join(", ")),
     }
 }
 
-/// The parser's words on names, with the nearest name instead of a list that nobody reads.
+/// The parser's errors about names, with the nearest name instead of a list that nobody reads.
 fn reworded(reason: &str) -> String {
     if let Some((key, _)) = reason
         .strip_prefix("duplicate mapping key: ")
         .and_then(|rest| rest.split_once(','))
     {
-        return format!("key '{key}' is there twice");
+        return format!("duplicate key '{key}'");
     }
-    for (kind, told) in [
+    for (kind, problem) in [
         ("unknown field `", "unknown key"),
         ("unknown variant `", "unknown value"),
     ] {
@@ -85,7 +85,7 @@ fn reworded(reason: &str) -> String {
             .split([',', ' ', '`'])
             .filter(|word| !word.is_empty() && *word != "or")
             .collect();
-        return format!("{told} '{typed}'; {}", suggestion(typed, known.iter().copied()));
+        return format!("{problem} '{typed}'; {}", suggestion(typed, known.iter().copied()));
     }
     reason.to_owned()
 }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_told_with_the_nearest_one() {
+    fn an_unknown_name_comes_with_the_nearest_one() {
         assert_eq!(
             reworded("unknown field `imgae`, expected one of `image`, `jobs`"),
             "unknown key 'imgae'; did you mean image?"
@@ -106,11 +106,11 @@ mod tests {
         );
         assert_eq!(
             reworded("unknown variant `tls`, expected one of `wireguard`, `ipsec`, `none`"),
-            "unknown value 'tls'; there are: wireguard, ipsec, none"
+            "unknown value 'tls'; expected one of: wireguard, ipsec, none"
         );
         assert_eq!(
             reworded("unknown field `x`, expected `suites`"),
-            "unknown key 'x'; there are: suites"
+            "unknown key 'x'; expected one of: suites"
         );
         assert_eq!(reworded("something else"), "something else");
     }

@@ -1,4 +1,4 @@
-//! docs/configuration.md, made of the schema, so that it tells what the reader accepts.
+//! docs/configuration.md, made of the schema, so that it describes what the reader accepts.
 
 use super::schema;
 use meshproof_contract::Thresholds;
@@ -8,52 +8,81 @@ use std::fmt::Write;
 const HEAD: &str = "\
 # meshproof.yaml
 
-<!-- Generated from src/cli/src/config/file.rs: `MESHPROOF_UPDATE_DOCS=1 cargo test -p meshproof --lib config` -->
+<!-- Generated from src/cli/src/config/: `MESHPROOF_UPDATE=1 cargo test -p meshproof --lib config` -->
 
-`./meshproof.yaml` is read if it is there; `--config FILE` names another. Every key is optional, an unknown one is an error (with line and
-column, and the key that was probably meant), and the command line wins. `meshproof init` writes a commented file from what the clusters show,
-and `meshproof init --schema` prints the JSON Schema ([meshproof.schema.json](meshproof.schema.json)) for editors. The file applies to `--lab` too.
+meshproof reads `./meshproof.yaml` if it exists; `--config FILE` names another file. All keys are optional. An unknown
+key is an error, with line, column and the key that was probably meant. The command line overrides the file, and the
+file applies to `--lab` too. `meshproof init` writes a commented file from the clusters' current state;
+`meshproof init --schema` prints the JSON Schema ([meshproof.schema.json](meshproof.schema.json)) for editors.
 
-Claims are never adapted to what is there: a claim is shown in the reports as it is written, with file and line, and judged by the checks. The
-namespaces are fixed: `meshproof` and `meshproof-peer` (restricted Pod Security) and `meshproof-node` (privileged, for agents in the node's network).
+Claims are never adapted to the clusters: reports show them as written, with file and line, and checks verify them.
+The namespaces are fixed: `meshproof` and `meshproof-peer` (restricted Pod Security) and `meshproof-node` (privileged,
+for agents in the node's network).
 ";
 
 /// The page.
 pub fn page() -> String {
     let schema = schema::schema();
-    let defaults = serde_json::to_value(Thresholds::default()).unwrap_or_default();
     let mut out = HEAD.to_owned();
     section(&mut out, "Keys", &schema, "");
     for (title, name) in [
-        ("`claims`: for each role name", "ClaimsEntry"),
-        ("`thresholds`", "ThresholdsEntry"),
-        ("`outside`: a list of", "OutsideEntry"),
+        ("`claims`, for each role name", "ClaimsEntry"),
+        ("`thresholds`", "ThresholdOverrides"),
+        ("`outside`, a list", "OutsideEntry"),
         ("`required`", "RequiredEntry"),
         ("`nodePower`", "NodePowerEntry"),
     ] {
         let part = &schema["$defs"][name];
-        section(&mut out, title, part, text(part, "description"));
-        if name == "ThresholdsEntry" {
-            out.push_str("\nDefaults: ");
-            let fields = part["properties"].as_object().into_iter().flatten();
-            let told = fields.map(|(key, _)| format!("`{key}: {}`", defaults[snake(key)].as_str().unwrap_or_default()));
-            out.push_str(&told.collect::<Vec<_>>().join(", "));
-            out.push_str(".\n");
+        section(&mut out, title, part, &description(part));
+        if name == "ThresholdOverrides" {
+            let _ = writeln!(out, "\n{}", defaults());
         }
     }
     out
 }
 
+/// The default of each threshold.
+fn defaults() -> String {
+    let rows = Thresholds::default().rows();
+    let defaults: Vec<_> = rows.iter().map(|row| format!("`{}: {}`", row.key, row.value)).collect();
+    format!(
+        "Defaults: {}. The lab promises more: it has its own defaults for\nrecovery, fail-back, propagation and policy \
+         enforcement.",
+        defaults.join(",\n")
+    )
+}
+
 fn section(out: &mut String, title: &str, schema: &Value, about: &str) {
     let _ = write!(out, "\n## {title}\n\n");
     if !about.is_empty() {
-        let _ = write!(out, "{}\n\n", one_line(about));
+        let _ = write!(out, "{}\n\n", wrapped(about));
     }
     out.push_str("| key | value | meaning |\n|---|---|---|\n");
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-        let about = one_line(text(property, "description"));
+        let about = description(property).replace('|', "\\|");
         let _ = writeln!(out, "| `{key}` | {} | {about} |", kind(property));
     }
+}
+
+/// The description of a part of the schema in one line.
+fn description(part: &Value) -> String {
+    let text = part["description"].as_str().unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The text in lines of at most 120 columns.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("never empty");
+        if line.chars().count() + word.chars().count() >= 120 {
+            lines.push(word.to_owned());
+        } else {
+            let gap = if line.is_empty() { "" } else { " " };
+            let _ = write!(line, "{gap}{word}");
+        }
+    }
+    lines.join("\n")
 }
 
 /// What may be written, in a few words.
@@ -67,12 +96,10 @@ fn kind(property: &Value) -> String {
         "Percent" => "share",
         _ => "see below",
     };
-    if let Some(reference) = property["$ref"].as_str() {
-        return named(reference).to_owned();
-    }
-    if let Some(reference) = property["anyOf"]
-        .as_array()
-        .and_then(|any| any.iter().find_map(|a| a["$ref"].as_str()))
+    let any = property["anyOf"].as_array().into_iter().flatten();
+    if let Some(reference) = std::iter::once(property)
+        .chain(any)
+        .find_map(|part| part["$ref"].as_str())
     {
         return named(reference).to_owned();
     }
@@ -81,51 +108,32 @@ fn kind(property: &Value) -> String {
         Value::Array(any) => any.first().and_then(Value::as_str).unwrap_or_default().to_owned(),
         _ => String::new(),
     };
-    match types.as_str() {
-        "array" => "list of texts".to_owned(),
-        "object" if !property["additionalProperties"]["type"].is_string() => "role name: see below".to_owned(),
-        "object" => "role name: text".to_owned(),
-        "boolean" => "true, false".to_owned(),
-        "integer" => "number".to_owned(),
-        _ => "text".to_owned(),
-    }
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .replace('|', "\\|")
-}
-
-fn snake(key: &str) -> String {
-    key.chars().fold(String::new(), |mut out, c| {
-        if c.is_ascii_uppercase() {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-        out
-    })
+    let kind = match types.as_str() {
+        "array" if property["items"]["$ref"].is_string() => "list, see below",
+        "array" => "list of strings",
+        "object" if !property["additionalProperties"]["type"].is_string() => "map by role name, see below",
+        "object" => "map of role name to string",
+        "boolean" => "true, false",
+        "integer" => "number",
+        _ => "string",
+    };
+    kind.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
+    use std::{fs, path::Path};
 
     fn assert_committed(name: &str, text: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
-        if std::env::var_os("MESHPROOF_UPDATE_DOCS").is_some() {
-            std::fs::write(&path, text).expect("written");
+        if std::env::var("MESHPROOF_UPDATE").as_deref() == Ok("1") {
+            fs::write(&path, text).expect("written");
         }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        let committed = fs::read_to_string(&path).unwrap_or_default();
         assert!(
             committed == text,
-            "docs/{name} is out of date: run `MESHPROOF_UPDATE_DOCS=1 cargo test -p meshproof --lib config`"
+            "docs/{name} is out of date: run `MESHPROOF_UPDATE=1 cargo test -p meshproof --lib config`"
         );
     }
 

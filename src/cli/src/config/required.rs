@@ -1,4 +1,4 @@
-//! The least that must have run. What was skipped, or left out by the command line, has not run.
+//! What must run at least. What was skipped, or left out by the command line, has not run.
 
 use super::{
     error::{ConfigError, suggestion},
@@ -9,7 +9,7 @@ use meshproof_engine::Plan;
 use serde_saphyr::{Location, Spanned};
 use std::collections::BTreeMap;
 
-/// What must have run.
+/// What must run at least.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Required {
     path: String,
@@ -29,14 +29,14 @@ impl Required {
         }
     }
 
-    /// A name that does not exist can never have run: better told now than after a minute.
+    /// A name that does not exist can never run: better an error now than after a minute.
     ///
     /// # Errors
     /// The first suite or check that does not exist.
     pub fn verify(&self, suites: &[Suite]) -> Result<(), ConfigError> {
         let unknown = |kind: &str, name: &str, at: &Location, known: Vec<String>| {
             let meant = suggestion(name, known.iter().map(String::as_str));
-            ConfigError::at(&self.path, *at, format!("there is no {kind} '{name}'; {meant}"))
+            ConfigError::at(&self.path, *at, format!("unknown {kind} '{name}'; {meant}"))
         };
         let names: Vec<String> = suites.iter().map(|suite| suite.name.to_owned()).collect();
         for (name, at) in &self.suites {
@@ -75,7 +75,7 @@ impl Required {
             let instances = scope.map(|scope| Instance::of(scope, clusters)).unwrap_or_default();
             let none = instances
                 .is_empty()
-                .then(|| "it needs two clusters, and one was given".to_owned());
+                .then(|| "it needs two clusters, but only one was given".to_owned());
             let missing = instances.into_iter().filter_map(|instance| {
                 let trial = instance.trial(&CheckId::from(name.as_str()));
                 ran.why_not(&trial, plan).map(|why| format!("{trial}: {why}"))
@@ -108,12 +108,12 @@ fn shares_suite(id: &str, name: &str) -> bool {
     suite(id) == suite(name)
 }
 
-/// Why a suite has not run in a cluster: no trial that starts there gave a verdict of its own.
+/// Why a suite has not run in a cluster: no trial that starts there ran to a verdict.
 fn suite_missing(suite: &str, cluster: &ClusterName, plan: &Plan, ran: &Ran) -> Option<String> {
     let here = |trial: &&meshproof_engine::Trial| trial.check.id().suite() == suite && trial.instance.from() == cluster;
     let trials: Vec<_> = plan.trials().iter().filter(here).map(|trial| &trial.name).collect();
     if trials.is_empty() {
-        return Some(format!("{cluster}: none of its checks was selected"));
+        return Some(format!("{cluster}: no check of the suite was selected"));
     }
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for trial in trials {
@@ -130,8 +130,8 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Takes note of an event.
-    pub fn note(&mut self, event: &Event) {
+    /// Records an event.
+    pub fn record(&mut self, event: &Event) {
         if let Event::TrialFinished { trial, verdict, .. } = event {
             let skipped = match verdict {
                 Verdict::Skipped { why } => Some(why.clone()),
@@ -140,7 +140,7 @@ impl Ran {
             self.verdicts.insert(trial.clone(), skipped);
         }
     }
-    /// How many gave a verdict of their own.
+    /// How many were not skipped.
     fn count(&self) -> usize {
         self.verdicts.values().filter(|skipped| skipped.is_none()).count()
     }
@@ -152,9 +152,7 @@ impl Ran {
         match self.verdicts.get(trial) {
             Some(None) => None,
             Some(Some(why)) => Some(format!("skipped ({why})")),
-            None if plan.trials().iter().any(|planned| &planned.name == trial) => {
-                Some("did not come to an end".to_owned())
-            }
+            None if plan.trials().iter().any(|planned| &planned.name == trial) => Some("did not finish".to_owned()),
             None => Some("was not selected".to_owned()),
         }
     }

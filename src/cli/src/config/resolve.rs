@@ -2,16 +2,16 @@
 
 use super::{
     Config, ConfigError, Declared, Required,
-    file::{ConfigFile, NodePowerEntry, OutsideEntry, ThresholdsEntry},
+    file::{ConfigFile, NodePowerEntry, OutsideEntry},
 };
-use meshproof_contract::{OutsideFacts, Thresholds};
+use meshproof_contract::OutsideFacts;
 use serde_saphyr::Location;
 
 pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigError> {
     if let Some(NodePowerEntry { cut, restore }) = &file.node_power {
         for (key, command) in [("cut", cut), ("restore", restore)] {
             if command.first().is_none_or(String::is_empty) {
-                let reason = format!("nodePower.{key} is an empty command");
+                let reason = format!("nodePower.{key} must name a command");
                 return Err(ConfigError::at(path, Location::UNKNOWN, reason));
             }
         }
@@ -28,12 +28,12 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
         return Err(ConfigError::at(
             path,
             spacing.referenced,
-            "streamSpacingMs must be 1 to 1000".to_owned(),
+            "streamSpacingMs must be between 1 and 1000".to_owned(),
         ));
     }
     Ok(Config {
         claims: Declared::of(path, file.claims)?,
-        thresholds: thresholds(&file.thresholds),
+        thresholds: file.thresholds,
         outside: file.outside.into_iter().map(outside).collect(),
         required: Required::of(path, file.required),
         disruptive: file.disruptive.unwrap_or(false),
@@ -53,36 +53,5 @@ fn outside(entry: OutsideEntry) -> OutsideFacts {
     OutsideFacts {
         name: entry.name,
         port: entry.port.get(),
-    }
-}
-
-/// What the file promises, and the defaults for the rest.
-fn thresholds(entry: &ThresholdsEntry) -> Thresholds {
-    let default = Thresholds::default();
-    let or = |given: Option<super::value::Span>, default| given.map_or(default, |span| span.0);
-    // Every field by name, so that a new one cannot be forgotten here.
-    let ThresholdsEntry {
-        recovery,
-        fail_back,
-        availability,
-        propagation,
-        policy_enforcement,
-        endpoint_removal,
-        local_latency,
-        cross_cluster_latency,
-        cross_cluster_overhead,
-        dns_latency,
-    } = *entry;
-    Thresholds {
-        recovery: or(recovery, default.recovery),
-        fail_back: or(fail_back, default.fail_back),
-        availability: availability.unwrap_or(default.availability),
-        propagation: or(propagation, default.propagation),
-        policy_enforcement: or(policy_enforcement, default.policy_enforcement),
-        endpoint_removal: or(endpoint_removal, default.endpoint_removal),
-        local_latency: or(local_latency, default.local_latency),
-        cross_cluster_latency: or(cross_cluster_latency, default.cross_cluster_latency),
-        cross_cluster_overhead: or(cross_cluster_overhead, default.cross_cluster_overhead),
-        dns_latency: or(dns_latency, default.dns_latency),
     }
 }

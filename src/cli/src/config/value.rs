@@ -1,29 +1,10 @@
-//! Values of `meshproof.yaml` that are more than a word: what may be written, and what it means.
+//! Values of claims in `meshproof.yaml`: what may be written, and what it means.
 
-use meshproof_contract::thresholds::{parse_duration, write_duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
-use std::{fmt, time::Duration};
+use std::fmt;
 
-/// A duration as people write it: `90s`, `2m`, `1500ms`; a bare number is seconds.
-#[derive(Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
-pub struct Span(pub Duration);
-
-impl fmt::Debug for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&write_duration(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        parse_duration(&text).map(Self).map_err(de::Error::custom)
-    }
-}
-
-/// Whether something is there.
+/// Whether a feature is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct YesNo(pub bool);
@@ -35,7 +16,7 @@ pub struct YesNo(pub bool);
 pub enum Encryption {
     Wireguard,
     Ipsec,
-    /// Traffic can be read on the wire, and that is verified.
+    /// Traffic is readable on the wire, which a check verifies.
     None,
 }
 

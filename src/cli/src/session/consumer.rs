@@ -1,9 +1,9 @@
-//! The one consumer of a run's events: it owns the terminal, the event log and the fold.
+//! The one consumer of a run's events: it owns the terminal and the event log.
 
 use jiff::Timestamp;
 use meshproof_contract::{Event, EventRecord, event::Phase};
 use meshproof_progress::Progress;
-use meshproof_report::{Fold, RunFolder, RunReport, folder::EventLog};
+use meshproof_report::{RunFolder, RunReport, folder::EventLog};
 use std::{path::Path, time::Duration};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -11,7 +11,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// How often the clocks of the live view go on.
+/// How often the live view's clocks are updated.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Where events go; cheap to clone.
@@ -24,7 +24,17 @@ impl Events {
         let (sender, receiver) = unbounded_channel();
         (Self(sender), receiver)
     }
-    /// Tells an event. Nobody listening any more means that the run is over.
+    /// Events of which only the warnings are shown, on stderr.
+    pub fn warnings_on_stderr() -> Self {
+        let (events, mut incoming) = Self::channel();
+        tokio::spawn(async move {
+            while let Some(event) = incoming.recv().await {
+                warn_on_stderr(&event);
+            }
+        });
+        events
+    }
+    /// Sends an event. Nobody listening any more means that the run is over.
     pub fn send(&self, event: Event) {
         if self.0.send(event).is_err() {
             tracing::debug!("an event came after the end of the run");
@@ -46,12 +56,18 @@ impl Events {
     }
 }
 
+/// Prints the event on stderr if it is a warning.
+pub fn warn_on_stderr(event: &Event) {
+    if let Event::Warning { message } = event {
+        eprintln!("meshproof: {message}");
+    }
+}
+
 /// A running consumer; it ends when every [`Events`] is dropped.
 pub struct Consumer(JoinHandle<Consumed>);
 
 /// What the consumer leaves.
 pub struct Consumed {
-    fold: Fold,
     progress: Progress,
 }
 
@@ -72,7 +88,6 @@ impl Consumer {
 }
 
 async fn consume(mut events: UnboundedReceiver<Event>, mut progress: Progress, mut log: Option<EventLog>) -> Consumed {
-    let mut fold = Fold::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -81,27 +96,27 @@ async fn consume(mut events: UnboundedReceiver<Event>, mut progress: Progress, m
                 let Some(event) = event else { break };
                 let record = EventRecord { at: Timestamp::now(), event };
                 if let Some(Err(error)) = log.as_mut().map(|log| log.handle(&record)) {
-                    // A full disk must not end the run: the result is still told on the terminal.
-                    let lost = Event::Warning { message: format!("{error}; the event log is incomplete from here") };
+                    // A full disk must not end the run: the terminal still shows the result.
+                    let lost = Event::Warning { message: format!("{error}; the event log ends here") };
                     progress.handle(&EventRecord { at: record.at, event: lost });
                     log = None;
                 }
-                fold.handle(&record);
                 progress.handle(&record);
             }
             _ = ticks.tick() => progress.tick(Timestamp::now()),
         }
     }
-    Consumed { fold, progress }
+    Consumed { progress }
 }
 
 impl Consumed {
     /// The run as a report.
     pub fn report(&self) -> RunReport {
-        self.fold.report()
+        RunReport::of(self.progress.run())
     }
 
-    /// Writes the reports into the run's folder, and prints the result. A folder that cannot be written is told after it.
+    /// Writes the reports into the run's folder and prints the result, then an error if the
+    /// folder cannot be written.
     pub fn finish(mut self, folder: Option<&RunFolder>) {
         let written = folder.map(|folder| folder.write_all(&self.report()));
         let shown: Option<&Path> = match (&written, folder) {

@@ -1,12 +1,12 @@
-//! Faults of the lab, as the command tells them.
+//! Faults of the lab, as the commands show them, also where there is no lab.
 
 /// One fault of the catalogue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct FaultEntry {
     /// Its name.
-    pub name: String,
-    /// What is wrong while it is in force, in one line.
-    pub summary: String,
+    pub name: &'static str,
+    /// What is broken while it is injected, in one line.
+    pub summary: &'static str,
     /// The suites that it concerns.
-    pub suites: Vec<String>,
+    pub suites: &'static [&'static str],
 }

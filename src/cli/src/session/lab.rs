@@ -1,17 +1,17 @@
-//! The lab as the place of a run. The harness meets it like any clusters: through a kubeconfig.
+//! The lab as the target of a run. The harness meets it like any clusters: through a kubeconfig.
 
 use crate::{
-    command::run::lab_clusters,
-    fatal::Fatal,
-    session::{fault::FaultEntry, place::Place, stated::Stated},
+    cli_error::CliError,
+    session::{fault::FaultEntry, overrides::Overrides, run_plan::lab_clusters, target::Target},
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
-use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
-use meshproof_contract::{ClusterName, Consent, Exit, NodeName, OutsideFacts, Thresholds};
+use meshproof_cluster::{DisruptionOptions, Image, NodePower, PullPolicy, Role};
+use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Thresholds};
+use meshproof_engine::nearest;
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, LAB_SUBCOMMAND, LabOptions, LaunchError, NODES, NodeGrace,
-    EXTERNAL_HOSTS, RunningLab, Topology, fault_catalogue, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, LAB_SUBCOMMAND, LabOptions, LaunchError, NodeGrace,
+    RunningLab, Topology, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -26,60 +26,49 @@ pub fn hidden_role() -> Option<ExitCode> {
     }
 }
 
-/// How long a silent node is believed in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
+/// How long a silent node counts as ready in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
 const NODE_GRACE: Duration = Duration::from_secs(4);
 
 /// How many nodes each of the lab's clusters has.
 #[derive(Clone, Copy, Debug)]
 pub struct LabNodes(pub u8);
 
-impl Default for LabNodes {
-    fn default() -> Self {
-        Self(NODES)
-    }
-}
-
 /// A lab that ends with this process at the latest.
 pub struct Lab(RunningLab);
 
 impl Lab {
-    /// Boots a lab of so many nodes a cluster with these faults in force.
-    pub async fn start(nodes: LabNodes, faults: &[String]) -> Result<Self, Fatal> {
+    /// Boots a lab of so many nodes a cluster with these faults injected.
+    pub async fn start(nodes: LabNodes, faults: &[String]) -> Result<Self, CliError> {
         for fault in faults {
             known(fault)?;
         }
         let mut options = LabOptions::default();
         options.lab.topology = Topology::with_nodes(nodes.0);
         options.lab.node_grace = NodeGrace(NODE_GRACE);
-        let lab = Self(launch(options).await.map_err(launched_badly)?);
+        let lab = Self(launch(options).await.map_err(CliError::environment)?);
         for fault in faults {
             lab.inject(fault).await?;
         }
         Ok(lab)
     }
 
-    /// The lab as a place.
-    pub fn place(&self) -> Place {
-        let roles = lab_clusters();
-        let role = |cluster: meshproof_contract::ClusterName| Role {
+    /// The lab as a target.
+    pub fn target(&self) -> Target {
+        let role = |cluster: ClusterName| Role {
             context: cluster.to_string(),
             cluster,
         };
-        Place {
-            roles: roles.into_iter().map(role).collect(),
+        Target {
+            roles: lab_clusters().into_iter().map(role).collect(),
             kubeconfig: Some(self.0.kubeconfig_path().to_owned()),
             image: Image {
                 reference: AGENT_IMAGE.to_owned(),
                 pull: PullPolicy::IfNotPresent,
             },
             ready_within: None,
-            stated: Stated {
-                thresholds: thresholds(),
-                outside: outside(),
-                ..Stated::default()
-            },
+            overrides: overrides(),
             // Nobody else uses it.
-            disruptive: Disruptive {
+            disruption: DisruptionOptions {
                 consent: Consent::Given,
                 power: Some(Arc::new(Switches(self.0.control().clone()))),
                 stream_spacing_ms: None,
@@ -87,52 +76,52 @@ impl Lab {
         }
     }
 
-    /// Every fault that the lab knows, in the order of its catalogue.
-    pub fn faults() -> Vec<FaultEntry> {
-        let entry = |spec: meshproof_lab::FaultSpec| FaultEntry {
-            name: spec.name.to_string(),
-            summary: spec.summary.to_owned(),
-            suites: spec.suites.iter().map(|suite| (*suite).to_owned()).collect(),
+    /// Every fault that the lab knows, in the order of their names.
+    pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
+        let entry = |spec: &meshproof_lab::FaultSpec| FaultEntry {
+            name: spec.name,
+            summary: spec.what,
+            suites: spec.suites,
         };
-        fault_catalogue().into_iter().map(entry).collect()
+        Ok(FAULTS.iter().map(entry).collect())
     }
 
-    /// Breaks something.
-    pub async fn inject(&self, fault: &str) -> Result<(), Fatal> {
-        self.0.control().inject(fault).await.map_err(Fatal::environment)
+    /// Injects a fault.
+    pub async fn inject(&self, fault: &str) -> Result<(), CliError> {
+        self.0.control().inject(fault).await.map_err(CliError::environment)
     }
 
-    /// Mends it.
-    pub async fn heal(&self, fault: &str) -> Result<(), Fatal> {
-        self.0.control().heal(fault).await.map_err(Fatal::environment)
+    /// Heals a fault.
+    pub async fn heal(&self, fault: &str) -> Result<(), CliError> {
+        self.0.control().heal(fault).await.map_err(CliError::environment)
     }
 
-    /// Ends it; nothing of it is left.
+    /// Stops it; nothing of it is left.
     pub async fn stop(self) {
         if let Err(error) = self.0.shutdown().await {
-            eprintln!("meshproof: the lab was killed, since it could not be told to end: {error}");
+            eprintln!("meshproof: killed the lab, since it did not stop by itself: {error}");
         }
     }
 }
 
-/// What a lab promises: its nodes are believed for [`NODE_GRACE`] only and everything in it is near, so it is sooner than a cluster.
-fn thresholds() -> Thresholds {
-    Thresholds {
-        recovery: Duration::from_secs(12),
-        fail_back: Duration::from_secs(5),
-        propagation: Duration::from_secs(5),
-        policy_enforcement: Duration::from_secs(6),
-        ..Thresholds::default()
-    }
-}
-
-/// The machines outside the lab's clusters.
-fn outside() -> Vec<OutsideFacts> {
-    let facts = |name: &str| OutsideFacts {
+/// What a lab promises: its nodes count as ready for [`NODE_GRACE`] only and everything in it is near, so it is faster
+/// than a cluster.
+fn overrides() -> Overrides {
+    let outside = |name: &str| OutsideFacts {
         name: name.to_owned(),
         port: 80,
     };
-    EXTERNAL_HOSTS.into_iter().map(facts).collect()
+    Overrides {
+        thresholds: Thresholds {
+            recovery: Duration::from_secs(12),
+            fail_back: Duration::from_secs(5),
+            propagation: Duration::from_secs(5),
+            policy_enforcement: Duration::from_secs(6),
+            ..Thresholds::default()
+        },
+        outside: EXTERNAL_HOSTS.into_iter().map(outside).collect(),
+        ..Overrides::default()
+    }
 }
 
 /// The lab's switches, used as an operator uses a hypervisor's.
@@ -152,24 +141,39 @@ impl NodePower for Switches {
 }
 
 /// Whether the error is that this machine forbids namespaces.
-pub fn is_forbidden(fatal: &Fatal) -> bool {
-    matches!(fatal.error.downcast_ref(), Some(LaunchError::Forbidden(_)))
+pub fn is_forbidden(error: &CliError) -> bool {
+    matches!(error.error.downcast_ref(), Some(LaunchError::Forbidden(_)))
 }
 
-/// Why there is no lab, with the exit code that it means.
-pub fn launched_badly(error: LaunchError) -> Fatal {
-    Fatal {
-        exit: Exit::CouldNotTell,
-        error: error.into(),
+/// That the lab knows the fault.
+pub fn known(fault: &str) -> Result<(), CliError> {
+    if FAULTS.iter().any(|spec| spec.name == fault) {
+        return Ok(());
     }
+    let near = nearest(fault, FAULTS.iter().map(|spec| spec.name.to_owned()));
+    let near = near
+        .first()
+        .map_or_else(String::new, |near| format!("did you mean {near}? "));
+    Err(CliError::usage(anyhow!(
+        "unknown fault '{fault}'; {near}`meshproof prove --list` lists the faults"
+    )))
 }
 
-/// The fault's name if the lab knows it.
-pub fn known(fault: &str) -> Result<(), Fatal> {
-    match fault_catalogue().iter().any(|spec| spec.name.as_str() == fault) {
-        true => Ok(()),
-        false => Err(Fatal::usage(anyhow!(
-            "the lab knows no fault '{fault}'; `meshproof prove --list` names them"
-        ))),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_labs_own_thresholds_survive_a_configuration_that_states_none() {
+        let overrides = overrides().with(&Config::default());
+        assert_eq!(overrides.thresholds.recovery, Duration::from_secs(12));
+        assert_eq!(overrides.thresholds.policy_enforcement, Duration::from_secs(6));
+        assert_eq!(overrides.outside.len(), EXTERNAL_HOSTS.len());
+    }
+
+    #[test]
+    fn the_default_number_of_nodes_is_the_labs_own() {
+        assert_eq!(crate::args::LAB_NODES, meshproof_lab::NODES);
     }
 }

@@ -1,4 +1,4 @@
-//! The operators' own way of cutting a node off: commands of `meshproof.yaml`, run on this machine, without a shell.
+//! The operators' own way to cut off a node: commands of `meshproof.yaml`, run on this machine, without a shell.
 
 use crate::config::NodePowerEntry;
 use async_trait::async_trait;
@@ -7,11 +7,11 @@ use meshproof_contract::{ClusterName, NodeName};
 use std::{process::Stdio, time::Duration};
 use tokio::process::Command;
 
-/// How long a command may take: machines are slow to go and slower to come.
+/// How long a command may take: machines are slow to stop and slower to boot.
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The commands, and the clusters that they may name.
-pub struct Commands {
+pub struct NodePowerCommands {
     /// As in the file.
     pub commands: NodePowerEntry,
     /// For `{context}`.
@@ -19,7 +19,7 @@ pub struct Commands {
 }
 
 #[async_trait]
-impl NodePower for Commands {
+impl NodePower for NodePowerCommands {
     async fn cut(&self, cluster: &ClusterName, node: &NodeName) -> Result<(), String> {
         run(&self.words(&self.commands.cut, cluster, node)).await
     }
@@ -29,7 +29,7 @@ impl NodePower for Commands {
     }
 }
 
-impl Commands {
+impl NodePowerCommands {
     fn words(&self, command: &[String], cluster: &ClusterName, node: &NodeName) -> Vec<String> {
         let role = self.roles.iter().find(|role| &role.cluster == cluster);
         let context = role.map_or("", |role| role.context.as_str());
@@ -43,29 +43,29 @@ impl Commands {
 }
 
 async fn run(words: &[String]) -> Result<(), String> {
-    let told = words.join(" ");
+    let line = words.join(" ");
     let (program, arguments) = words.split_first().ok_or("the command is empty")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(DEADLINE, command.output())
         .await
-        .map_err(|_| format!("`{told}` did not end within {} s", DEADLINE.as_secs()))?
-        .map_err(|error| format!("failed to start `{told}`: {error}"))?;
+        .map_err(|_| format!("`{line}` did not finish within {} s", DEADLINE.as_secs()))?
+        .map_err(|error| format!("failed to start `{line}`: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    Err(format!("`{told}` ended with {}: {said}", output.status))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    Err(format!("`{line}` failed ({}): {last}", output.status))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn commands(cut: &[&str]) -> Commands {
+    fn commands(cut: &[&str]) -> NodePowerCommands {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        Commands {
+        NodePowerCommands {
             commands: NodePowerEntry {
                 cut: words(cut),
                 restore: words(&["true"]),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_fails_is_told_with_what_it_said() {
+    async fn a_command_that_fails_is_an_error_with_its_last_line() {
         let (apps, node) = ("apps".into(), "apps-2".into());
         assert_eq!(commands(&["true"]).cut(&apps, &node).await, Ok(()));
         let failed = commands(&["sh", "-c", "echo no such machine $0 >&2; exit 3", "{node}"])

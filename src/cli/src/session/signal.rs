@@ -1,17 +1,24 @@
-//! Ctrl-C, SIGTERM and SIGHUP end a run in order; a second one ends it at once.
+//! Ctrl-C, SIGTERM and SIGHUP end a run in order; a second signal ends it at once.
 
+use crate::cli_error::CliError;
+use anyhow::Context;
 use meshproof_contract::Exit;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// A token that the first signal cancels.
-pub fn cancelled_by_signals() -> std::io::Result<CancellationToken> {
-    let token = CancellationToken::new();
+pub fn cancelled_by_signals() -> Result<CancellationToken, CliError> {
+    let listen = |kind| {
+        signal(kind)
+            .context("failed to watch for signals")
+            .map_err(CliError::environment)
+    };
     let (mut int, mut term, mut hup) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::hangup())?,
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::hangup())?,
     );
+    let token = CancellationToken::new();
     let cancel = token.clone();
     tokio::spawn(async move {
         let mut first = true;
@@ -22,11 +29,11 @@ pub fn cancelled_by_signals() -> std::io::Result<CancellationToken> {
                 _ = hup.recv() => {}
             }
             if !first {
-                eprintln!("meshproof: interrupted again; `meshproof clean` removes what is left");
+                eprintln!("meshproof: interrupted again; run `meshproof clean` to remove what is left");
                 std::process::exit(Exit::Interrupted.code().into());
             }
             first = false;
-            eprintln!("meshproof: interrupted; removing what was deployed (again: leave at once)");
+            eprintln!("meshproof: interrupted; cleaning up (interrupt again to quit at once)");
             cancel.cancel();
         }
     });

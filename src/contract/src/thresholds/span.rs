@@ -1,23 +1,24 @@
 //! Durations as people write them, on the command line, in files and in reports.
 
-use std::time::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
 
 /// A duration as people write it: `90s`, `2m`, `1500ms`, `1h`; a bare number is seconds.
 ///
 /// # Errors
-/// What is wrong, and how to write it.
+/// For any other text, with examples of valid ones.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("invalid duration {text:?}: expected 90s, 2m or 1500ms");
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("'{text}' is no duration; write 90s, 2m or 1500ms"))?;
+    let number: u64 = number.parse().map_err(|_| invalid())?;
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "" | "s" => Ok(Duration::from_secs(number)),
         "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
         "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        _ => Err(format!("'{unit}' is no unit of time; write ms, s, m or h")),
+        _ => Err(invalid()),
     }
 }
 
@@ -29,18 +30,34 @@ pub fn write_duration(duration: Duration) -> String {
     }
 }
 
-/// For `#[serde(with)]`.
-pub(super) mod text {
-    use super::{parse_duration, write_duration};
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::time::Duration;
+/// A duration as people write it: `90s`, `2m`, `1500ms`; a bare number is seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Span(pub Duration);
 
-    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&write_duration(*duration))
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&write_duration(self.0))
     }
+}
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        parse_duration(&String::deserialize(from)?).map_err(D::Error::custom)
+impl TryFrom<String> for Span {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_duration(&text).map(Self)
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> Self {
+        write_duration(span.0)
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
     }
 }
 
@@ -55,7 +72,8 @@ mod tests {
         assert_eq!(parse_duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_duration("7"), Ok(Duration::from_secs(7)));
         for wrong in ["soon", "3 weeks", "", "-1s", "1.5s"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
+            let expected = format!("invalid duration {wrong:?}: expected 90s, 2m or 1500ms");
+            assert_eq!(parse_duration(wrong), Err(expected));
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::{ParseError, cilium::cidr, elements, only_keys, title};
 use crate::{
+    flow::Protocol,
     model::{Authentication, Effect, L7, Peer, Peers, Policy, Port, PortMatch, Ports, Rule, Side, Subject},
     selector::Selector,
-    subject::Protocol,
 };
 use serde_json::Value;
 
@@ -94,7 +94,10 @@ fn peer(peer: &Value, place: &str, namespace: &str) -> Result<Peer, ParseError> 
                 pods.in_namespaces(selector(namespaces, place)?).in_any_namespace(),
             ))
         }
-        _ => Err(ParseError::invalid(place, "ipBlock stands alone")),
+        _ => Err(ParseError::invalid(
+            place,
+            "ipBlock excludes podSelector and namespaceSelector",
+        )),
     }
 }
 

@@ -1,115 +1,93 @@
-//! Latency distributions, from measurements that share a name but for the quantile: `round_trip_p50`, `round_trip_p99`.
+//! Latency distributions: one plot for each name, one line for each subject.
 
-use super::{matrix::Place, pair};
+use super::axis::Axis;
 use crate::{
     model::RunReport,
     svg::{Anchor, Svg},
-    text::quantity,
 };
-use meshproof_contract::Unit;
+use meshproof_contract::{Distribution, Subject, Unit};
 use std::collections::BTreeMap;
 
-/// Pairs drawn at most; the slowest are kept.
+/// Lines drawn at most; the slowest are kept.
 const ROWS: usize = 40;
 
-/// One figure: quantiles over pairs.
+/// One figure: latencies of the same name.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Plot {
+pub(crate) struct Plot<'a> {
     /// `round_trip`.
-    pub(crate) name: String,
-    pub(crate) rows: Vec<Row>,
-    /// Pairs left out because they were faster than those drawn.
+    pub(crate) name: &'a str,
+    pub(crate) rows: Vec<PlotRow>,
+    /// Subjects left out because they were faster than those drawn.
     pub(crate) left_out: usize,
 }
 
-/// The quantiles of a pair, in microseconds, rising.
+/// The latencies of one subject, in microseconds.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Row {
+pub(crate) struct PlotRow {
+    /// `infra-1 → apps-2`.
     pub(crate) subject: String,
-    pub(crate) median: f64,
-    /// p90 or p99, whichever is lower and there.
-    pub(crate) high: f64,
-    /// The highest quantile below the maximum.
-    pub(crate) tail: f64,
+    median: f64,
+    p90: f64,
+    p99: f64,
     /// Clusters of the two ends and the ends themselves, as they are listed; rows of the same clusters stand together.
     order: [usize; 4],
 }
 
-/// The name without its quantile, and which one it is.
-fn quantile(name: &str) -> Option<(&str, &str)> {
-    let (stem, quantile) = name.rsplit_once('_')?;
-    ["min", "p50", "p90", "p99", "max"]
-        .contains(&quantile)
-        .then_some((stem, quantile))
-}
-
-/// Whether a measurement is part of a distribution.
-pub(crate) fn is_quantile(name: &str) -> bool {
-    quantile(name).is_some()
-}
-
 /// The plots of a report, by name.
-pub(crate) fn plots(report: &RunReport, places: &[Place]) -> Vec<Plot> {
-    let mut found: BTreeMap<String, BTreeMap<String, BTreeMap<String, f64>>> = BTreeMap::new();
+pub(crate) fn plots<'a>(report: &'a RunReport, axis: &Axis) -> Vec<Plot<'a>> {
+    let mut found: BTreeMap<&str, BTreeMap<&Subject, &Distribution>> = BTreeMap::new();
     for m in report.trials().flat_map(|trial| &trial.measurements) {
-        let Some((stem, quantile)) = quantile(&m.name) else {
-            continue;
-        };
-        let micros = match m.unit {
-            Unit::Microseconds => m.value,
-            Unit::Milliseconds => m.value * 1e3,
-            Unit::Seconds => m.value * 1e6,
-            Unit::Bytes | Unit::Count | Unit::Ratio => continue,
-        };
-        let of_subject = found
-            .entry(stem.to_owned())
-            .or_default()
-            .entry(m.subject.clone())
-            .or_default();
-        of_subject.insert(quantile.to_owned(), micros);
+        if let Some(distribution) = &m.distribution {
+            found.entry(&m.name).or_default().insert(&m.subject, distribution);
+        }
     }
     found
         .into_iter()
-        .filter_map(|(name, subjects)| {
-            let mut rows: Vec<Row> = subjects
+        .map(|(name, subjects)| {
+            let mut rows: Vec<PlotRow> = subjects
                 .into_iter()
-                .filter_map(|(subject, of)| row(subject, &of, places))
+                .map(|(subject, latencies)| PlotRow::of(subject, latencies, axis))
                 .collect();
-            rows.sort_by(|a, b| b.tail.total_cmp(&a.tail));
+            rows.sort_by(|a, b| b.p99.total_cmp(&a.p99));
             let left_out = rows.len().saturating_sub(ROWS);
             rows.truncate(ROWS);
             rows.sort_by(|a, b| a.order.cmp(&b.order).then_with(|| a.subject.cmp(&b.subject)));
-            (!rows.is_empty()).then_some(Plot { name, rows, left_out })
+            Plot { name, rows, left_out }
         })
         .collect()
 }
 
-fn row(subject: String, of: &BTreeMap<String, f64>, places: &[Place]) -> Option<Row> {
-    let median = *of.get("p50")?;
-    let tail = *of.get("p99").or_else(|| of.get("p90"))?;
-    let high = of.get("p90").copied().unwrap_or(median);
-    let (high, tail) = (high.clamp(median, tail.max(median)), tail.max(median));
-    Some(Row {
-        order: order(&subject, places),
-        subject,
-        median,
-        high,
-        tail,
-    })
+impl PlotRow {
+    fn of(subject: &Subject, latencies: &Distribution, axis: &Axis) -> Self {
+        let (text, order) = match subject {
+            Subject::Pair { from, to } => (
+                format!("{from} → {to}"),
+                [
+                    axis.group_position(from),
+                    axis.group_position(to),
+                    axis.position(from),
+                    axis.position(to),
+                ],
+            ),
+            Subject::Node(node) => (
+                node.to_string(),
+                [axis.group_position(node), None, axis.position(node), None],
+            ),
+            Subject::Named(name) => (name.clone(), [None; 4]),
+            Subject::Check => ("all".to_owned(), [None; 4]),
+        };
+        Self {
+            subject: text,
+            median: latencies.p50 as f64,
+            p90: latencies.p90 as f64,
+            p99: latencies.p99 as f64,
+            order: order.map(|rank| rank.unwrap_or(usize::MAX)),
+        }
+    }
 }
 
-fn order(subject: &str, places: &[Place]) -> [usize; 4] {
-    let Some((from, to)) = pair(subject) else {
-        return [usize::MAX; 4];
-    };
-    let place = |name: &str| places.iter().position(|place| place.name == name);
-    let group = |at: Option<usize>| at.and_then(|at| places.iter().position(|place| place.group == places[at].group));
-    let (from, to) = (place(from), place(to));
-    [group(from), group(to), from, to].map(|rank| rank.unwrap_or(usize::MAX))
-}
-
-impl Plot {
-    /// The drawing: a dot at the median, a bar to p90 if it is known, and a line to p99, on a logarithmic scale.
+impl Plot<'_> {
+    /// The drawing: a mark at the median, a bar to p90 and a line to p99, on a logarithmic scale.
     pub(crate) fn svg(&self) -> String {
         const ROW: f64 = 15.0;
         const TOP: f64 = 22.0;
@@ -131,11 +109,11 @@ impl Plot {
             .fold(f64::INFINITY, f64::min)
             .max(1.0)
             * 0.8;
-        let high = self.rows.iter().map(|row| row.tail).fold(low * 2.0, f64::max) * 1.1;
+        let high = self.rows.iter().map(|row| row.p99).fold(low * 2.0, f64::max) * 1.1;
         let x = |micros: f64| left + PLOT * (micros.max(low) / low).ln() / (high / low).ln();
         let gaps: Vec<f64> = (0..self.rows.len())
             .scan(0.0, |gap, index| {
-                let group = |row: &Row| [row.order[0], row.order[1]];
+                let group = |row: &PlotRow| [row.order[0], row.order[1]];
                 if index > 0 && group(&self.rows[index]) != group(&self.rows[index - 1]) {
                     *gap += GAP;
                 }
@@ -143,38 +121,29 @@ impl Plot {
             })
             .collect();
         let height = TOP + ROW * self.rows.len() as f64 + gaps.last().copied().unwrap_or(0.0) + 4.0;
-        let mut svg = Svg::new(
-            left + PLOT + RIGHT,
-            height,
-            format!("{}: median to 99th percentile by pair", self.name),
-        );
+        let mut svg = Svg::new(left + PLOT + RIGHT, height, format!("{}: median to p99", self.name));
         for tick in ticks(low, high) {
             svg.line([x(tick), TOP - 4.0, x(tick), height], "grid");
             svg.text(
                 [x(tick), TOP - 9.0],
                 Anchor::Middle,
                 "soft",
-                quantity(tick, Unit::Microseconds),
+                Unit::Microseconds.quantity(tick),
             );
         }
         for (index, (row, gap)) in self.rows.iter().zip(&gaps).enumerate() {
             let middle = TOP + gap + ROW * (index as f64 + 0.5);
-            let told = |micros: f64| quantity(micros, Unit::Microseconds);
-            let title = format!("{}: median {}, tail {}", row.subject, told(row.median), told(row.tail));
-            svg.text(
-                [left - 8.0, middle + 3.5],
-                Anchor::End,
-                "soft",
-                row.subject.replace(" -> ", " → "),
-            );
-            svg.line([x(row.median), middle, x(row.tail), middle], "whisker");
+            let shown = |micros: f64| Unit::Microseconds.quantity(micros);
+            let title = format!("{}: median {}, p99 {}", row.subject, shown(row.median), shown(row.p99));
+            svg.text([left - 8.0, middle + 3.5], Anchor::End, "soft", &row.subject);
+            svg.line([x(row.median), middle, x(row.p99), middle], "whisker");
             svg.rect(
-                [x(row.median), middle - 3.0, x(row.high) - x(row.median), 6.0],
+                [x(row.median), middle - 3.0, x(row.p90) - x(row.median), 6.0],
                 "box",
                 &title,
             );
             svg.rect([x(row.median) - 1.5, middle - 5.0, 3.0, 10.0], "median", &title);
-            svg.text([x(row.tail) + 5.0, middle + 3.5], Anchor::Start, "soft", told(row.tail));
+            svg.text([x(row.p99) + 5.0, middle + 3.5], Anchor::Start, "soft", shown(row.p99));
         }
         svg.finish()
     }
@@ -192,25 +161,25 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{figure::matrix::places, fixture};
+    use crate::fixture;
 
     #[test]
-    fn quantiles_of_a_name_are_one_plot() {
+    fn distributions_of_a_name_are_one_plot() {
         let report = fixture::report();
-        let plots = plots(&report, &places(report.facts.as_ref().expect("facts")));
+        let plots = plots(&report, &Axis::of(report.facts.as_ref()));
         assert_eq!(
             plots
                 .iter()
-                .map(|plot| (plot.name.as_str(), plot.rows.len()))
+                .map(|plot| (plot.name, plot.rows.len()))
                 .collect::<Vec<_>>(),
             [("round_trip", 36)]
         );
         assert_eq!(
-            plots[0].rows[0].subject, "infra-1 -> infra-1",
+            plots[0].rows[0].subject, "infra-1 → infra-1",
             "in the order of the clusters and nodes"
         );
         for row in &plots[0].rows {
-            assert!(row.median <= row.high && row.high <= row.tail, "{row:?}");
+            assert!(row.median <= row.p90 && row.p90 <= row.p99, "{row:?}");
         }
     }
 

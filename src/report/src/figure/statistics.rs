@@ -1,7 +1,6 @@
-//! All other measurements, one line for each name: how many, and how they spread.
+//! Measurements without a distribution, one line for each name: how many, the least, the median, the most.
 
-use super::distribution::is_quantile;
-use crate::{model::RunReport, text::quantity};
+use crate::model::RunReport;
 use meshproof_contract::Unit;
 
 /// A measured name over all its subjects and trials.
@@ -9,7 +8,7 @@ use meshproof_contract::Unit;
 pub(crate) struct Statistic {
     /// The measurement's name.
     pub(crate) name: String,
-    /// The check's id that first left it.
+    /// The first check that recorded it.
     pub(crate) check: String,
     unit: Unit,
     values: Vec<f64>,
@@ -27,7 +26,7 @@ impl Statistic {
         let at = |index: usize| {
             sorted
                 .get(index)
-                .map_or(String::new(), |value| quantity(*value, self.unit))
+                .map_or(String::new(), |value| self.unit.quantity(*value))
         };
         [
             at(0),
@@ -41,7 +40,7 @@ impl Statistic {
 pub(crate) fn statistics(report: &RunReport) -> Vec<Statistic> {
     let mut found: Vec<Statistic> = Vec::new();
     for trial in report.trials() {
-        for m in trial.measurements.iter().filter(|m| !is_quantile(&m.name)) {
+        for m in trial.measurements.iter().filter(|m| m.distribution.is_none()) {
             match found.iter_mut().find(|s| s.name == m.name && s.unit == m.unit) {
                 Some(statistic) => statistic.values.push(m.value),
                 None => found.push(Statistic {
@@ -62,14 +61,14 @@ mod tests {
     use crate::fixture;
 
     #[test]
-    fn each_name_is_one_line_and_quantiles_are_left_to_the_plots() {
-        let told: Vec<_> = statistics(&fixture::report())
+    fn each_name_is_one_line_and_distributions_are_left_to_the_plots() {
+        let seen: Vec<_> = statistics(&fixture::report())
             .iter()
             .map(|s| (s.name.clone(), s.count(), s.spread()))
             .collect();
         let of = |values: [&str; 3]| values.map(str::to_owned);
         assert_eq!(
-            told,
+            seen,
             [
                 ("path_mtu".to_owned(), 36, of(["1420 B", "1420 B", "1500 B"])),
                 (

@@ -10,7 +10,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
     fs::write(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, path))
         .map_err(|source| {
-            // Of the two errors the first is the one to tell; a leftover is hidden and harmless.
+            // Of the two errors the first is the one to report; a leftover is hidden and harmless.
             let _ = fs::remove_file(&temporary);
             FolderError::Write {
                 path: path.to_owned(),

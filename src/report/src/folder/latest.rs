@@ -18,7 +18,7 @@ pub(super) fn point(run: &Path) -> Result<(), FolderError> {
     let temporary = run.with_file_name(format!(".latest.{text}.{}", std::process::id()));
     match link(Path::new(name), &temporary) {
         Ok(()) => fs::rename(&temporary, &path).map_err(|source| {
-            // The rename's error is the one to tell; a leftover is hidden and harmless.
+            // The rename's error is the one to report; a leftover is hidden and harmless.
             let _ = fs::remove_file(&temporary);
             failed(source)
         }),

@@ -1,21 +1,31 @@
 //! What the template shows, prepared so that it holds no logic of its own.
 
+mod filters;
+mod red;
+
 use crate::{
     figure::{
+        axis::Axis,
         distribution::plots,
-        matrix::{Matrix, Place, matrices, places},
+        matrix::{Matrix, matrices},
         statistics::statistics,
     },
-    model::{Counts, RunReport, SuiteReport, TrialReport},
-    text::{counted, duration, phase, sentence, words},
+    model::{RunReport, SuiteReport, TrialReport},
 };
 use askama::Template;
-use meshproof_contract::{Exit, Finding, Verdict};
+use meshproof_contract::{
+    Exit, Verdict,
+    run_state::Counts,
+    text::{capitalized, counted, duration},
+};
+use red::{RedTrial, by_reason, red};
 
 #[derive(Template)]
 #[template(path = "report.html")]
 pub(super) struct Page<'a> {
     pub(super) report: &'a RunReport,
+    /// Whose claims were not the operators' own.
+    notice: Option<String>,
     /// `good`, `bad` or `unsure`.
     class: &'static str,
     mark: &'static str,
@@ -24,14 +34,14 @@ pub(super) struct Page<'a> {
     when: String,
     took: String,
     share: Vec<Share>,
-    failed: Vec<Red<'a>>,
+    failed: Vec<RedTrial<'a>>,
     /// Of the same reason each.
-    inconclusive: Vec<Vec<Red<'a>>>,
+    inconclusive: Vec<Vec<RedTrial<'a>>>,
     matrices: Vec<Figure>,
     plots: Vec<Figure>,
     statistics: Vec<[String; 6]>,
     suites: Vec<Suite<'a>>,
-    phases: Vec<(&'static str, String)>,
+    phases: Vec<(String, String)>,
     command: String,
 }
 
@@ -40,24 +50,6 @@ struct Share {
     class: &'static str,
     number: usize,
     word: &'static str,
-}
-
-/// A trial that is told in full.
-struct Red<'a> {
-    trial: &'a TrialReport,
-    class: &'static str,
-    took: String,
-    why: String,
-    deviations: Vec<Deviation<'a>>,
-    commands: Vec<&'a str>,
-    evidence: Vec<&'a str>,
-}
-
-/// Deviations that differ in their subject only.
-struct Deviation<'a> {
-    subjects: Vec<String>,
-    expected: &'a str,
-    observed: &'a str,
 }
 
 struct Figure {
@@ -73,10 +65,10 @@ struct Suite<'a> {
     tally: String,
     took: String,
     open: bool,
-    trials: Vec<Line<'a>>,
+    trials: Vec<TrialLine<'a>>,
 }
 
-struct Line<'a> {
+struct TrialLine<'a> {
     class: &'static str,
     mark: &'static str,
     word: &'static str,
@@ -93,25 +85,26 @@ impl<'a> Page<'a> {
             Some(Exit::Failed) => ("bad", "✕"),
             _ => ("unsure", "?"),
         };
-        let places = report.facts.as_ref().map(places).unwrap_or_default();
+        let axis = Axis::of(report.facts.as_ref());
         Self {
             report,
+            notice: report.live_claims_notice().map(|notice| capitalized(&notice)),
             class,
             mark,
-            title: sentence(&report.verdict),
-            meaning: sentence(&report.meaning()),
+            title: capitalized(&report.verdict),
+            meaning: capitalized(&report.meaning()),
             when: report.started.map_or("unknown time".to_owned(), |at| {
                 at.strftime("%-d %B %Y, %H:%M UTC").to_string()
             }),
             took: duration(report.seconds),
             share: share(report.counts),
             failed: report.failed().into_iter().map(red).collect(),
-            inconclusive: unsure(report),
-            matrices: figures(report, &places),
-            plots: plots(report, &places)
+            inconclusive: by_reason(report),
+            matrices: figures(report, &axis),
+            plots: plots(report, &axis)
                 .into_iter()
                 .map(|plot| Figure {
-                    caption: sentence(&words(&plot.name)),
+                    caption: heading(plot.name),
                     note: match plot.left_out {
                         0 => String::new(),
                         n => format!(
@@ -128,7 +121,7 @@ impl<'a> Page<'a> {
                 .map(|s| {
                     let [low, middle, high] = s.spread();
                     [
-                        sentence(&words(&s.name)),
+                        heading(&s.name),
                         s.check.clone(),
                         s.count().to_string(),
                         low,
@@ -141,16 +134,16 @@ impl<'a> Page<'a> {
             phases: report
                 .phases
                 .iter()
-                .map(|p| (phase(p.phase), duration(p.seconds)))
+                .map(|p| (p.phase.to_string(), duration(p.seconds)))
                 .collect(),
             command: report.command.join(" "),
         }
     }
 }
 
-/// The matrices, those with something wrong first.
-fn figures(report: &RunReport, places: &[Place]) -> Vec<Figure> {
-    let mut found: Vec<Matrix> = report.suites.iter().flat_map(|suite| matrices(suite, places)).collect();
+/// The matrices, those with failures first.
+fn figures(report: &RunReport, axis: &Axis) -> Vec<Figure> {
+    let mut found: Vec<Matrix<'_>> = report.suites.iter().flat_map(|suite| matrices(suite, axis)).collect();
     found.sort_by_key(|matrix| (matrix.wrong() == 0, matrix.unknown() == 0));
     found.iter().map(matrix).collect()
 }
@@ -168,76 +161,24 @@ fn share(counts: Counts) -> Vec<Share> {
     .collect()
 }
 
-fn red(trial: &TrialReport) -> Red<'_> {
-    let mut deviations: Vec<Deviation<'_>> = Vec::new();
-    if let Verdict::Fail { findings } = &trial.verdict {
-        for Finding {
-            subject,
-            expected,
-            observed,
-        } in findings
-        {
-            let subject = subject.replace(" -> ", " → ");
-            match deviations
-                .iter_mut()
-                .find(|d| d.expected == expected && d.observed == observed)
-            {
-                Some(same) => same.subjects.push(subject),
-                None => deviations.push(Deviation {
-                    subjects: vec![subject],
-                    expected,
-                    observed,
-                }),
-            }
-        }
-    }
-    let command = |line: &'_ &String| line.starts_with("next: ");
-    Red {
-        trial,
-        class: class(&trial.verdict),
-        took: duration(trial.seconds),
-        why: match &trial.verdict {
-            Verdict::Inconclusive { why } => why.clone(),
-            _ => String::new(),
-        },
-        deviations,
-        commands: trial
-            .evidence
-            .iter()
-            .filter(command)
-            .map(|line| &line["next: ".len()..])
-            .collect(),
-        evidence: trial
-            .evidence
-            .iter()
-            .filter(|line| !command(line))
-            .map(String::as_str)
-            .collect(),
-    }
+/// A measurement's name as a heading: `Cross cluster overhead`.
+fn heading(name: &str) -> String {
+    capitalized(&name.replace('_', " "))
 }
 
-/// Inconclusive trials by their reason: one agent that is away is one thing to look at, however many checks need it.
-fn unsure(report: &RunReport) -> Vec<Vec<Red<'_>>> {
-    let mut groups: Vec<Vec<Red<'_>>> = Vec::new();
-    for item in report.inconclusive().into_iter().map(red) {
-        match groups.iter_mut().find(|group| group[0].why == item.why) {
-            Some(group) => group.push(item),
-            None => groups.push(vec![item]),
-        }
-    }
-    groups
-}
-
-fn matrix(matrix: &Matrix) -> Figure {
+fn matrix(matrix: &Matrix<'_>) -> Figure {
     let (wrong, unknown, pairs) = (matrix.wrong(), matrix.unknown(), matrix.pairs());
     let (class, seen) = match (wrong, unknown) {
-        (0, 0) => ("good", format!("all {pairs} pairs right")),
-        (0, n) => ("unsure", format!("{n} of {pairs} could not be told")),
-        (n, _) => ("bad", format!("{n} of {pairs} wrong")),
+        (0, 0) => ("good", format!("all {pairs} pairs ok")),
+        (0, n) => ("unsure", format!("{n} of {pairs} pairs unknown")),
+        (n, _) => ("bad", format!("{n} of {pairs} pairs failed")),
     };
-    let unit = matrix.unit().map_or(String::new(), |unit| format!(", in {unit}"));
+    let unit = match matrix.scale() {
+        Some(scale) if !scale.symbol.is_empty() => format!(", in {}", scale.symbol),
+        _ => String::new(),
+    };
     Figure {
-        caption: sentence(&matrix.what),
+        caption: capitalized(matrix.what),
         note: seen + &unit,
         class,
         svg: matrix.svg(),
@@ -269,7 +210,7 @@ fn suite(suite: &SuiteReport) -> Suite<'_> {
     }
 }
 
-fn line(trial: &TrialReport) -> Line<'_> {
+fn line(trial: &TrialReport) -> TrialLine<'_> {
     let (mark, word) = match trial.verdict {
         Verdict::Pass { .. } => ("✓", "passed"),
         Verdict::Fail { .. } => ("✕", "failed"),
@@ -278,15 +219,15 @@ fn line(trial: &TrialReport) -> Line<'_> {
     };
     let seen = match &trial.verdict {
         Verdict::Pass { witnesses } => witnesses.iter().map(|w| w.what.as_str()).collect::<Vec<_>>().join("; "),
-        _ => trial.headline(),
+        _ => trial.verdict.headline(),
     };
-    Line {
+    TrialLine {
         class: class(&trial.verdict),
         mark,
         word,
         title: &trial.title,
-        name: trial.short_name(),
-        seen: seen.replace(" -> ", " → "),
+        name: trial.trial.short(),
+        seen,
         took: duration(trial.seconds),
     }
 }
@@ -297,27 +238,5 @@ fn class(verdict: &Verdict) -> &'static str {
         Verdict::Fail { .. } => "bad",
         Verdict::Inconclusive { .. } => "unsure",
         Verdict::Skipped { .. } => "none",
-    }
-}
-
-/// Filters of the template.
-mod filters {
-    /// Text for people as HTML: escaped, and what stands between backticks as code.
-    #[askama::filter_fn]
-    pub(super) fn prose(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
-        let escaped = text
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            .replace('"', "&quot;");
-        let parts: Vec<&str> = escaped.split('`').collect();
-        if parts.len().is_multiple_of(2) {
-            return Ok(escaped);
-        }
-        let part = |(index, part): (usize, &&str)| match index % 2 {
-            0 => (*part).to_owned(),
-            _ => format!("<code>{part}</code>"),
-        };
-        Ok(parts.iter().enumerate().map(part).collect())
     }
 }

@@ -1,10 +1,9 @@
-//! The nodes of the clusters as Cilium announces them: addresses, keys, and which addresses are no pods'.
+//! The nodes of the clusters as Cilium announces them: addresses, keys, and which addresses do not belong to pods.
 
 use ipnet::IpNet;
-use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, Facts, NodeName, Tally};
+use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, Facts, NodeLabel, NodeName, Tally};
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub struct MeshNode {
     /// Addresses out of the pods' ranges that are the node's: router (`CiliumInternalIP`), health endpoint, ingress. Traffic of
     /// theirs is the host's, which is encrypted only with node encryption.
     pub reserved: Vec<IpAddr>,
-    /// Where its pods live; empty when the CNI does not tell.
+    /// The ranges of its pods; empty when the CNI does not say.
     pub pod_cidrs: Vec<IpNet>,
     /// WireGuard's public key, as announced in the annotation [`PUBLIC_KEY`].
     pub announced_key: Option<String>,
@@ -28,21 +27,13 @@ pub struct MeshNode {
 pub const PUBLIC_KEY: [&str; 2] = ["network.cilium.io/wg-pub-key", "io.cilium.network.wg-pub-key"];
 
 impl MeshNode {
-    /// `infra-1`, or `infra/node-1` where the name does not tell the cluster.
-    pub fn place(&self) -> String {
-        place(&self.cluster, &self.name)
+    /// How findings call it.
+    pub fn label(&self) -> NodeLabel {
+        NodeLabel::pod(&self.cluster, &self.name)
     }
     /// Whether the address is one of the node's own on the network between nodes.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
-    }
-}
-
-/// A node's name, with its cluster where the name does not tell it.
-pub fn place(cluster: &ClusterName, node: &NodeName) -> String {
-    match node.as_str().starts_with(cluster.as_str()) {
-        true => node.to_string(),
-        false => format!("{cluster}/{node}"),
     }
 }
 
@@ -71,7 +62,10 @@ fn of(facts: &Facts, cluster: &ClusterName, objects: &[Value], tally: &mut Tally
     let mut nodes = Vec::new();
     for node in known {
         let Some(object) = objects.iter().find(|o| o["metadata"]["name"] == node.name.as_str()) else {
-            tally.unknown(format!("node {} has no CiliumNode", place(cluster, &node.name)));
+            tally.unknown(format!(
+                "node {} has no CiliumNode",
+                NodeLabel::pod(cluster, &node.name)
+            ));
             continue;
         };
         let of_kind = |kind: &str| addresses(object, kind);
@@ -85,8 +79,8 @@ fn of(facts: &Facts, cluster: &ClusterName, objects: &[Value], tally: &mut Tally
             .iter()
             .filter_map(|path| spec.pointer(path)?.as_str()?.parse().ok());
         let mut pod_cidrs: Vec<IpNet> = node.pod_cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect();
-        let told = spec["ipam"]["podCIDRs"].as_array().into_iter().flatten();
-        pod_cidrs.extend(told.filter_map(|cidr| cidr.as_str()?.parse::<IpNet>().ok()));
+        let announced = spec["ipam"]["podCIDRs"].as_array().into_iter().flatten();
+        pod_cidrs.extend(announced.filter_map(|cidr| cidr.as_str()?.parse::<IpNet>().ok()));
         pod_cidrs.sort_unstable();
         pod_cidrs.dedup();
         nodes.push(MeshNode {
@@ -165,10 +159,10 @@ pub async fn ask(
                     node: node.name.clone(),
                     output: output.clone(),
                 }),
-                Some(Err(error)) => tally.unknown(format!("{}: {error}", place(cluster, &node.name))),
+                Some(Err(error)) => tally.unknown(format!("{}: {error}", NodeLabel::pod(cluster, &node.name))),
                 None => tally.unknown(format!(
-                    "no Cilium agent of node {} could be heard",
-                    place(cluster, &node.name)
+                    "no Cilium agent answered on node {}",
+                    NodeLabel::pod(cluster, &node.name)
                 )),
             }
         }

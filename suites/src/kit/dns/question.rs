@@ -1,19 +1,20 @@
-//! Questions from every asker, judged against what the API says, and told in as few findings as say where it is wrong.
+//! Questions from every node, judged against what the API says, in as few findings as say where the answers are wrong.
 
 use super::zone::Zone;
-use crate::kit::matrix::place;
 use crate::kit::next_steps;
 use futures::future::join_all;
 use meshproof_contract::{
-    AgentFacts, CheckContext, DnsAnswer, DnsCode, Environment, EnvironmentError, Outcome, Probe, Tally,
+    AgentFacts, CheckContext, DnsAnswer, DnsCode, Environment, EnvironmentError, NodeLabel, Outcome, Probe, Tally,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// A question and the answer that the API says is right.
 #[derive(Clone)]
 pub struct Question {
-    /// For people: the name as asked, over what, to whom.
+    /// For people: the name as asked, over what, of which server.
     pub label: String,
     /// The probe.
     pub probe: Probe,
@@ -44,7 +45,7 @@ impl Expected {
         match self {
             Expected::Addresses(addresses) => {
                 let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                format!("NOERROR with exactly [{}], as the API says", list.join(", "))
+                format!("NOERROR with exactly [{}], as in the API", list.join(", "))
             }
             Expected::Name(name) => format!("NOERROR with exactly {name}"),
             Expected::Service(target, port) => format!("NOERROR with exactly {target}:{port}"),
@@ -80,11 +81,11 @@ impl Expected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The right one, in so many microseconds.
-    Right(u64),
+    Ok(u64),
     /// None, or a server failure: asked again before it counts.
-    Silent(String),
+    NoAnswer(String),
     /// Another one.
-    Wrong(String),
+    Mismatch(String),
     /// Could not be observed.
     Unknown(String),
 }
@@ -95,10 +96,10 @@ pub fn judge(zone: &Zone, expected: &Expected, outcome: &Outcome) -> Answer {
         Outcome::Dns {
             code, answers, timing, ..
         } => match (code, expected) {
-            (DnsCode::NxDomain, Expected::Absent) => Answer::Right(timing.total),
-            (DnsCode::NoError, _) if expected.is_met(answers) => Answer::Right(timing.total),
-            (DnsCode::ServFail, _) => Answer::Silent("SERVFAIL".to_owned()),
-            (DnsCode::NoError, _) if answers.is_empty() => Answer::Wrong("NOERROR without any record".to_owned()),
+            (DnsCode::NxDomain, Expected::Absent) => Answer::Ok(timing.total),
+            (DnsCode::NoError, _) if expected.is_met(answers) => Answer::Ok(timing.total),
+            (DnsCode::ServFail, _) => Answer::NoAnswer("SERVFAIL".to_owned()),
+            (DnsCode::NoError, _) if answers.is_empty() => Answer::Mismatch("NOERROR without any record".to_owned()),
             (DnsCode::NoError, _) => {
                 let list: Vec<String> = answers
                     .iter()
@@ -107,102 +108,106 @@ pub fn judge(zone: &Zone, expected: &Expected, outcome: &Outcome) -> Answer {
                         other => other.to_string(),
                     })
                     .collect();
-                Answer::Wrong(format!("NOERROR with [{}]", list.join(", ")))
+                Answer::Mismatch(format!("NOERROR with [{}]", list.join(", ")))
             }
-            (code, _) => Answer::Wrong(code.to_string()),
+            (code, _) => Answer::Mismatch(code.to_string()),
         },
         Outcome::LocalError { reason } => Answer::Unknown(format!("the agent could not try: {reason}")),
         Outcome::Timeout { .. } | Outcome::Stalled { .. } | Outcome::NameError { code: None, .. } => {
-            Answer::Silent("no answer from the DNS server".to_owned())
+            Answer::NoAnswer("no answer from the DNS server".to_owned())
         }
-        Outcome::Refused { .. } => Answer::Silent("refused: nothing listens on the DNS port".to_owned()),
+        Outcome::Refused { .. } => Answer::NoAnswer("connection refused on the DNS port".to_owned()),
         Outcome::Reset { .. }
         | Outcome::Closed { .. }
         | Outcome::Unreachable { .. }
         | Outcome::NameError { .. }
-        | Outcome::Corrupted { .. } => Answer::Silent(outcome.to_string()),
-        _ => Answer::Unknown(format!(
-            "the agent answered something else than it was asked: {outcome}"
-        )),
+        | Outcome::Corrupted { .. } => Answer::NoAnswer(outcome.to_string()),
+        _ => Answer::Unknown(format!("unexpected outcome for a DNS question: {outcome}")),
     }
 }
 
-/// Asks every question from every asker, again where there was silence, and tallies. Returns the right answers' times.
-pub async fn ask(context: &CheckContext, zone: &Zone, questions: &[Question], tally: &mut Tally) -> Vec<u64> {
+/// Asks every question from every node, again where no answer came, and tallies. Returns the answers by node, in the order
+/// of the zone's askers, and for each in the order of the questions.
+pub async fn ask(context: &CheckContext, zone: &Zone, questions: &[Question], tally: &mut Tally) -> Vec<Vec<Answer>> {
     zone.note_missing(tally);
     let environment = context.environment.as_ref();
     let rows = join_all(zone.askers.iter().map(|asker| row(environment, zone, asker, questions))).await;
-    let mut times = Vec::new();
     for (number, question) in questions.iter().enumerate() {
-        let mut groups: BTreeMap<String, Vec<&AgentFacts>> = BTreeMap::new();
-        let mut right = 0;
-        for (asker, row) in zone.askers.iter().zip(&rows) {
-            match &row[number] {
-                Answer::Right(micros) => {
-                    right += 1;
-                    times.push(*micros);
-                }
-                Answer::Silent(what) | Answer::Wrong(what) => groups.entry(what.clone()).or_default().push(asker),
-                Answer::Unknown(why) => tally.unknown(format!("{} from {}: {why}", question.label, place(asker))),
-            }
-        }
-        if right > 0 {
-            let all = zone.askers.len();
-            tally.witness(format!(
-                "{} from {right} of {all} nodes: {}",
-                question.label,
-                question.expected.describe()
-            ));
-        }
-        for (what, askers) in groups {
-            let from = if askers.len() == zone.askers.len() && askers.len() > 1 {
-                format!("all {} nodes of {}", askers.len(), context.instance.from())
-            } else {
-                askers.iter().map(|a| place(a)).collect::<Vec<_>>().join(", ")
-            };
-            let others = if right > 0 {
-                format!("; {right} other nodes get the right answer")
-            } else {
-                String::new()
-            };
-            tally.finding(
-                format!("{} from {from}", question.label),
-                question.expected.describe(),
-                format!("{what}{others}"),
-            );
-        }
+        let answers: Vec<&Answer> = rows.iter().map(|row| &row[number]).collect();
+        conclude(context, zone, question, &answers, tally);
     }
     if tally.has_findings() {
-        let (namespace, name) = &zone.dns.service;
-        if !name.is_empty() {
-            let command = format!("-n {namespace} get endpointslices -l kubernetes.io/service-name={name} -o wide");
-            context.suggest(next_steps::kubectl(&zone.facts, context.instance.from(), &command));
-        }
-        for replica in &zone.dns.replicas {
-            let command = format!("-n {namespace} logs {} --tail=50", replica.pod);
-            context.suggest(next_steps::kubectl(&zone.facts, context.instance.from(), &command));
+        suggest(context, zone);
+    }
+    rows
+}
+
+/// Tallies the answers to one question: one witness, and one finding for each kind of wrong answer.
+fn conclude(context: &CheckContext, zone: &Zone, question: &Question, answers: &[&Answer], tally: &mut Tally) {
+    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut ok = 0;
+    for (asker, answer) in zone.askers.iter().map(NodeLabel::from).zip(answers) {
+        match answer {
+            Answer::Ok(_) => ok += 1,
+            Answer::NoAnswer(what) | Answer::Mismatch(what) => groups.entry(what).or_default().push(asker.to_string()),
+            Answer::Unknown(why) => tally.unknown(format!("{} from {asker}: {why}", question.label)),
         }
     }
-    times
+    let all = zone.askers.len();
+    if ok > 0 {
+        let expected = question.expected.describe();
+        tally.witness(format!("{} from {ok} of {all} nodes: {expected}", question.label));
+    }
+    for (what, askers) in groups {
+        let from = if askers.len() == all && all > 1 {
+            format!("all {all} nodes of {}", context.instance.from())
+        } else {
+            askers.join(", ")
+        };
+        let others = if ok > 0 {
+            format!("; {ok} other nodes get the right answer")
+        } else {
+            String::new()
+        };
+        tally.finding(
+            format!("{} from {from}", question.label),
+            question.expected.describe(),
+            format!("{what}{others}"),
+        );
+    }
+}
+
+fn suggest(context: &CheckContext, zone: &Zone) {
+    let kubectl = |command: &str| next_steps::kubectl(&zone.facts, context.instance.from(), command);
+    let (namespace, name) = &zone.dns.service;
+    if !name.is_empty() {
+        let selector = format!("kubernetes.io/service-name={name}");
+        context.suggest(kubectl(&format!(
+            "-n {namespace} get endpointslices -l {selector} -o wide"
+        )));
+    }
+    for replica in &zone.dns.replicas {
+        context.suggest(kubectl(&format!("-n {namespace} logs {} --tail=50", replica.pod)));
+    }
 }
 
 async fn row(environment: &dyn Environment, zone: &Zone, asker: &AgentFacts, questions: &[Question]) -> Vec<Answer> {
     let first: Vec<&Question> = questions.iter().collect();
     let mut answers = batch(environment, zone, asker, &first).await;
-    // A lost datagram is no wrong answer, and applications ask again too.
+    // A lost datagram is not a wrong answer, and applications ask again too.
     let silent: Vec<usize> = (0..answers.len())
-        .filter(|i| matches!(answers[*i], Answer::Silent(_)))
+        .filter(|i| matches!(answers[*i], Answer::NoAnswer(_)))
         .collect();
     if !silent.is_empty() {
         const AGAIN: usize = 3;
         let again: Vec<&Question> = silent.iter().flat_map(|i| vec![&questions[*i]; AGAIN]).collect();
-        let second = batch(environment, zone, asker, &again).await;
-        for (index, tries) in silent.into_iter().zip(second.chunks(AGAIN)) {
+        let retried = batch(environment, zone, asker, &again).await;
+        for (index, tries) in silent.into_iter().zip(retried.chunks(AGAIN)) {
             let best = tries.iter().min_by_key(|answer| match answer {
-                Answer::Wrong(_) => 0,
-                Answer::Right(_) => 1,
+                Answer::Mismatch(_) => 0,
+                Answer::Ok(_) => 1,
                 Answer::Unknown(_) => 2,
-                Answer::Silent(_) => 3,
+                Answer::NoAnswer(_) => 3,
             });
             if let Some(best) = best {
                 answers[index] = best.clone();

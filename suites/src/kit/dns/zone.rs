@@ -1,9 +1,10 @@
-//! What cluster DNS should know, as the cluster's API tells it.
+//! What cluster DNS should know, as the cluster's API shows it.
 
-use crate::kit::matrix::{self, place};
-use meshproof_contract::{AgentFacts, CheckContext, DnsFacts, Facts, RecordType, ServiceFacts, Tally, Verdict};
-use std::net::IpAddr;
-use std::sync::Arc;
+use crate::kit::paths;
+use meshproof_contract::{
+    AgentFacts, CheckContext, DnsFacts, Facts, NodeLabel, RecordType, ServiceFacts, Tally, Verdict,
+};
+use std::{net::IpAddr, sync::Arc};
 
 /// Cluster DNS of one cluster with those who ask it: the client on every node.
 pub struct Zone {
@@ -33,15 +34,12 @@ impl Zone {
     pub fn of(context: &CheckContext) -> Result<Zone, Verdict> {
         let facts = context.environment.facts();
         let cluster = context.instance.from();
-        let askers = matrix::agents(&facts, cluster, "client");
+        let askers = paths::agents(&facts, cluster, "client");
         let missing: Vec<String> = facts
             .missing_agents
             .iter()
             .filter(|m| &m.cluster == cluster && m.workload == "client")
-            .map(|m| {
-                let node = m.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
-                format!("agent `client`{node} in {cluster} does not run: {}", m.state)
-            })
+            .map(paths::describe_missing)
             .collect();
         let dns = dns_of(&facts, context)?;
         if askers.is_empty() {
@@ -62,12 +60,12 @@ impl Zone {
         })
     }
 
-    /// The scenario's service of that name, or why nothing can be asked about it.
+    /// The scenario's service of that name, or why it cannot be asked for.
     pub fn service(&self, context: &CheckContext, name: &str) -> Result<ServiceFacts, Verdict> {
         let cluster = context.instance.from();
         self.facts.service(cluster, name).cloned().ok_or_else(|| {
             Verdict::inconclusive(format!(
-                "service `{name}` of the scenario is not in {cluster}, so its name cannot be asked for"
+                "service `{name}` of the scenario was not found in {cluster}, so its name cannot be looked up"
             ))
         })
     }
@@ -88,7 +86,7 @@ impl Zone {
         format!("{name}.{namespace}.svc.{}.", self.dns.domain.trim_end_matches('.'))
     }
 
-    /// Tells the tally which askers are missing.
+    /// Tallies the askers that are missing.
     pub fn note_missing(&self, tally: &mut Tally) {
         for why in &self.missing {
             tally.unknown(why.clone());
@@ -101,7 +99,7 @@ impl Zone {
             return format!("{address} (cluster IP of `{}` in {})", service.name, service.cluster);
         }
         if let Some(agent) = self.facts.agents.iter().find(|a| a.address == address) {
-            return format!("{address} (pod {} on {})", agent.id, place(agent));
+            return format!("{address} (pod {} on {})", agent.id, NodeLabel::from(agent));
         }
         address.to_string()
     }
@@ -111,7 +109,7 @@ fn dns_of(facts: &Facts, context: &CheckContext) -> Result<DnsFacts, Verdict> {
     let cluster = context.instance.from();
     facts.cluster(cluster).and_then(|c| c.dns.clone()).ok_or_else(|| {
         Verdict::inconclusive(format!(
-            "cluster DNS of {cluster} was not found (the pods' resolv.conf names no server, or no pod told), so there is nobody to ask"
+            "cluster DNS of {cluster} was not found: no pod reported a nameserver in its resolv.conf"
         ))
     })
 }

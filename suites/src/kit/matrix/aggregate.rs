@@ -1,27 +1,49 @@
-//! Turns the cells of a matrix into as few findings as tell the whole truth: all pairs, a node's pairs, then single ones.
+//! Turns the cells of a matrix into as few findings as say everything: all pairs, a node's pairs, then single ones.
 
-use super::control::broken_part;
-use super::{Cell, Deviation, Judged, Path, Paths, place};
-use crate::kit::next_steps;
-use meshproof_contract::evidence::{self, CellOutcome, Row};
-use meshproof_contract::{CheckContext, Evidence, NodeLabel, Tally, Unit};
+use super::{
+    cell::{Cell, Deviation, Judged},
+    observe::{Attempt, probe_with_retry},
+    reference::broken_part,
+};
+use crate::kit::{
+    next_steps,
+    paths::{Path, Paths},
+};
+use meshproof_contract::{
+    CheckContext, Evidence, NodeLabel, Outcome, Probe, Tally, Verdict,
+    evidence::{self, CellOutcome, Row},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a matrix is told.
+/// How a matrix is described.
 #[derive(Clone, Copy, Debug)]
 pub struct Wording {
     /// What went over the paths: `HTTP`.
     pub what: &'static str,
-    /// What the right cells showed, after "n of m pairs": `answered, each by the pod asked`.
-    pub right: &'static str,
-    /// Name under which each right cell's time is recorded.
+    /// What the cells that are as expected showed, after "n of m pairs": `answered, each by the pod asked`.
+    pub ok: &'static str,
+    /// Name under which the quantity of each cell that is as expected is recorded.
     pub figure: Option<&'static str>,
 }
 
 /// Single pairs listed one by one; more are counted.
 const LISTED: usize = 12;
 
-/// Tallies every cell, leaves the matrix as evidence and the times as figures.
+/// Probes every path as [`probe_with_retry`] does, and concludes.
+pub async fn probe_and_conclude(
+    context: &CheckContext,
+    paths: &Paths,
+    wording: Wording,
+    probes: impl Fn(&Path, Attempt) -> Vec<Probe>,
+    judge: impl Fn(&Path, Attempt, &[Outcome]) -> Cell,
+) -> Verdict {
+    let judged = probe_with_retry(context, &paths.list, probes, judge).await;
+    let mut tally = Tally::new();
+    conclude(context, paths, wording, &judged, &mut tally).await;
+    tally.verdict()
+}
+
+/// Tallies every cell, leaves the matrix as evidence and the quantities as figures.
 pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, judged: &[Judged], tally: &mut Tally) {
     let hint = broken_part(context, paths, judged).await;
     let facts = context.environment.facts();
@@ -30,15 +52,15 @@ pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, j
     }
     leave_rows(context, wording, judged);
 
-    let right = judged.iter().filter(|j| matches!(j.cell, Cell::Ok(_))).count();
-    if right > 0 {
-        let (what, how, all) = (wording.what, wording.right, judged.len());
-        tally.witness(format!("{what}, {}: {right} of {all} pairs {how}", paths.describe()));
+    let ok = judged.iter().filter(|j| matches!(j.cell, Cell::Ok(_))).count();
+    if ok > 0 {
+        let (what, how, all) = (wording.what, wording.ok, judged.len());
+        tally.witness(format!("{what}, {}: {ok} of {all} pairs {how}", paths.describe()));
     }
     if let Some(figure) = wording.figure {
         for j in judged {
-            if let Cell::Ok(Some(micros)) = j.cell {
-                context.measure(figure, j.path.to_string(), micros as f64, Unit::Microseconds);
+            if let Cell::Ok(Some(quantity)) = j.cell {
+                context.measure(figure, &j.path, quantity.value, quantity.unit);
             }
         }
     }
@@ -50,66 +72,19 @@ pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, j
         });
     }
     for group in groups(judged) {
-        let mut left: Vec<&Judged> = group.cells.clone();
-        let total = left.len() == judged.len() && judged.len() > 1;
-        let tell = |subject: String, cells: &[&Judged], tally: &mut Tally| {
-            tally.finding(
-                subject,
-                group.deviation.expected.clone(),
-                observed(
-                    group.deviation,
-                    cells,
-                    judged.len() - group.cells.len(),
-                    hint.as_deref(),
-                ),
-            );
-            if let Some(first) = cells.first() {
-                for command in next_steps::for_path(&facts, &first.path) {
-                    context.suggest(command);
-                }
+        for (subject, cells) in group.subjects(paths, wording.what, judged) {
+            let others = judged.len() - group.cells.len();
+            let observed = observed(group.deviation, &cells, others, hint.as_deref());
+            tally.finding(subject, group.deviation.expected.clone(), observed);
+            for command in cells
+                .first()
+                .iter()
+                .flat_map(|first| next_steps::for_path(&facts, &first.path))
+            {
+                context.suggest(command);
             }
-        };
-        if total {
-            tell(
-                format!("{}: all {} pairs {}", wording.what, left.len(), paths.describe()),
-                &left,
-                tally,
-            );
-            continue;
-        }
-        for (side, word) in [(source as fn(&Path) -> String, "from"), (target, "to")] {
-            for node in left.iter().map(|j| side(&j.path)).collect::<BTreeSet<_>>() {
-                let of_node = judged.iter().filter(|j| side(&j.path) == node).count();
-                let (here, rest): (Vec<&Judged>, Vec<&Judged>) = left.iter().partition(|j| side(&j.path) == node);
-                if here.len() == of_node && of_node > 1 {
-                    tell(
-                        format!(
-                            "{}: all {of_node} pairs {word} {node} ({})",
-                            wording.what,
-                            paths.describe()
-                        ),
-                        &here,
-                        tally,
-                    );
-                    left = rest;
-                }
-            }
-        }
-        for one in left.iter().take(LISTED) {
-            tell(format!("{}: {}", wording.what, one.path), &[one], tally);
-        }
-        if left.len() > LISTED {
-            let more = &left[LISTED..];
-            tell(format!("{}: {} more pairs", wording.what, more.len()), more, tally);
         }
     }
-}
-
-fn source(path: &Path) -> String {
-    place(&path.from)
-}
-fn target(path: &Path) -> String {
-    place(&path.to)
 }
 
 fn observed(deviation: &Deviation, cells: &[&Judged], others: usize, hint: Option<&str>) -> String {
@@ -132,9 +107,45 @@ fn observed(deviation: &Deviation, cells: &[&Judged], others: usize, hint: Optio
     text
 }
 
+/// The cells that deviate in the same way.
 struct Group<'a> {
     deviation: &'a Deviation,
     cells: Vec<&'a Judged>,
+}
+
+impl<'a> Group<'a> {
+    /// The findings that it becomes: all pairs at once, all pairs of a node, or single pairs.
+    fn subjects(&self, paths: &Paths, what: &str, judged: &[Judged]) -> Vec<(String, Vec<&'a Judged>)> {
+        let mut left = self.cells.clone();
+        if left.len() == judged.len() && judged.len() > 1 {
+            return vec![(format!("{what}: all {} pairs {}", left.len(), paths.describe()), left)];
+        }
+        let mut subjects = Vec::new();
+        for (side, word) in [(source as fn(&Path) -> NodeLabel, "from"), (target, "to")] {
+            for node in left.iter().map(|j| side(&j.path)).collect::<BTreeSet<_>>() {
+                let of_node = judged.iter().filter(|j| side(&j.path) == node).count();
+                let (here, rest): (Vec<&Judged>, Vec<&Judged>) = left.iter().partition(|j| side(&j.path) == node);
+                if here.len() == of_node && of_node > 1 {
+                    let subject = format!("{what}: all {of_node} pairs {word} {node} ({})", paths.describe());
+                    subjects.push((subject, here));
+                    left = rest;
+                }
+            }
+        }
+        let more = left.split_off(left.len().min(LISTED));
+        subjects.extend(left.into_iter().map(|one| (format!("{what}: {}", one.path), vec![one])));
+        if !more.is_empty() {
+            subjects.push((format!("{what}: {} more pairs", more.len()), more));
+        }
+        subjects
+    }
+}
+
+fn source(path: &Path) -> NodeLabel {
+    NodeLabel::from(&path.from)
+}
+fn target(path: &Path) -> NodeLabel {
+    NodeLabel::from(&path.to)
 }
 
 fn groups(judged: &[Judged]) -> Vec<Group<'_>> {
@@ -171,7 +182,7 @@ fn unknowns(judged: &[Judged]) -> BTreeMap<String, Vec<String>> {
 fn leave_rows(context: &CheckContext, wording: Wording, judged: &[Judged]) {
     let mut rows: BTreeMap<NodeLabel, Vec<evidence::Cell>> = BTreeMap::new();
     for j in judged {
-        rows.entry(NodeLabel::from(&j.path.from)).or_default().push(evidence_of(j));
+        rows.entry(source(&j.path)).or_default().push(evidence_of(j));
     }
     for (from, cells) in rows {
         context.evidence(Evidence::Row(Row {
@@ -184,17 +195,17 @@ fn leave_rows(context: &CheckContext, wording: Wording, judged: &[Judged]) {
 
 fn evidence_of(judged: &Judged) -> evidence::Cell {
     let seen = |d: &Deviation| Some(d.detail.clone().unwrap_or_else(|| d.symptom.clone()));
-    let (outcome, micros, detail) = match &judged.cell {
-        Cell::Ok(micros) => (CellOutcome::Ok, *micros, None),
-        Cell::NoAnswer(d) => (CellOutcome::NoAnswer, None, seen(d)),
-        Cell::Mismatch(d) => (CellOutcome::Mismatch, None, seen(d)),
+    let (outcome, quantity, detail) = match &judged.cell {
+        Cell::Ok(quantity) => (CellOutcome::Ok, *quantity, None),
+        Cell::NoAnswer(d) => (CellOutcome::NoAnswer, d.quantity, seen(d)),
+        Cell::Mismatch(d) => (CellOutcome::Mismatch, d.quantity, seen(d)),
         Cell::Unknown(why) => (CellOutcome::Unknown, None, Some(why.clone())),
     };
     evidence::Cell {
-        to: NodeLabel::from(&judged.path.to),
+        to: target(&judged.path),
         outcome,
-        value: micros.map(|micros| micros as f64),
-        unit: micros.map(|_| Unit::Microseconds),
+        value: quantity.map(|quantity| quantity.value),
+        unit: quantity.map(|quantity| quantity.unit),
         detail,
     }
 }
@@ -202,14 +213,16 @@ fn evidence_of(judged: &Judged) -> evidence::Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Fake;
-    use crate::kit::matrix::{Locality, WorkloadPair};
-    use meshproof_contract::{Instance, Verdict, verdict::Finding};
+    use crate::{
+        kit::matrix::{Locality, Quantity, WorkloadPair},
+        testing::Fake,
+    };
+    use meshproof_contract::{Instance, verdict::Finding};
     use std::sync::Arc;
 
     const WORDING: Wording = Wording {
         what: "HTTP",
-        right: "answered",
+        ok: "answered",
         figure: None,
     };
 
@@ -228,7 +241,7 @@ mod tests {
                 cell: if broken(path) {
                     Cell::NoAnswer(Deviation::new("an answer", "no answer"))
                 } else {
-                    Cell::Ok(Some(900))
+                    Cell::Ok(Some(Quantity::micros(900)))
                 },
             })
             .collect();
@@ -259,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_odd_pair_is_told_singly_beside_a_broken_node() {
+    async fn a_single_pair_is_listed_beside_a_broken_node() {
         let found = findings(|p| {
             p.from.node.as_str() == "infra-2" || (p.from.node.as_str() == "infra-1" && p.to.node.as_str() == "apps-1")
         })

@@ -1,7 +1,7 @@
 //! One cell of a matrix: what was seen on a path, judged against what was expected there.
 
-use super::Path;
-use meshproof_contract::Outcome;
+use crate::kit::paths::Path;
+use meshproof_contract::{Outcome, Unit};
 
 /// A path with its judgement.
 #[derive(Clone, Debug)]
@@ -13,11 +13,11 @@ pub struct Judged {
 }
 
 /// A judgement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// As expected, with the time it took in microseconds where that is one figure.
-    Ok(Option<u64>),
-    /// No proper answer. One lost packet looks like this, so it is looked at again before it counts.
+    /// As expected, with what was measured.
+    Ok(Option<Quantity>),
+    /// No proper answer. One lost packet looks like this, so the path is probed again before it counts.
     NoAnswer(Deviation),
     /// An answer that must not be. Chance does not make it, so it counts at once.
     Mismatch(Deviation),
@@ -25,15 +25,39 @@ pub enum Cell {
     Unknown(String),
 }
 
+/// What was measured on a path.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantity {
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: Unit,
+}
+
+impl Quantity {
+    /// A time in microseconds.
+    pub fn micros(micros: u64) -> Self {
+        let (value, unit) = (micros as f64, Unit::Microseconds);
+        Self { value, unit }
+    }
+    /// A size in bytes.
+    pub fn bytes(bytes: u32) -> Self {
+        let (value, unit) = (f64::from(bytes), Unit::Bytes);
+        Self { value, unit }
+    }
+}
+
 /// How a cell differs from what was expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Deviation {
-    /// What was expected; cells with equal expectation and symptom are told together.
+    /// What was expected; cells with equal expectation and symptom become one finding.
     pub expected: String,
     /// What kind of thing was seen, without figures that differ from cell to cell.
     pub symptom: String,
-    /// The figures of this cell.
+    /// The figures of this cell, for people.
     pub detail: Option<String>,
+    /// What was measured all the same.
+    pub quantity: Option<Quantity>,
 }
 
 impl Deviation {
@@ -43,7 +67,13 @@ impl Deviation {
             expected: expected.into(),
             symptom: symptom.into(),
             detail: None,
+            quantity: None,
         }
+    }
+    /// The deviation with what was measured on this path.
+    pub fn with_quantity(mut self, quantity: Quantity) -> Self {
+        self.quantity = Some(quantity);
+        self
     }
     /// The deviation with this cell's figures.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
@@ -52,26 +82,37 @@ impl Deviation {
     }
 }
 
-/// Judges several tries of the same thing: a wrong answer in any of them counts, else one right answer is enough, and
-/// silence only counts when every try was silent.
+/// Judges several tries of the same thing: a wrong answer in any of them counts, else one right answer is enough; no answer
+/// counts only when no try got one.
 pub fn judge_tries(outcomes: &[Outcome], judge: impl Fn(&Outcome) -> Cell) -> Cell {
-    let mut right = None;
-    let mut silent = None;
-    let mut unknown = None;
+    let (mut ok, mut silent, mut unknown) = (None, None, None);
     for cell in outcomes.iter().map(judge) {
         match cell {
             Cell::Mismatch(_) => return cell,
-            Cell::Ok(_) => right = right.or(Some(cell)),
+            Cell::Ok(_) => ok = ok.or(Some(cell)),
             Cell::NoAnswer(_) => silent = silent.or(Some(cell)),
             Cell::Unknown(_) => unknown = unknown.or(Some(cell)),
         }
     }
-    match (right, silent, unknown) {
+    match (ok, silent, unknown) {
         (Some(_), _, Some(unknown)) => unknown,
-        (Some(right), _, None) => right,
+        (Some(ok), _, None) => ok,
         (None, Some(silent), _) => silent,
         (None, None, Some(unknown)) => unknown,
-        (None, None, None) => Cell::Unknown("the agent was asked nothing".to_owned()),
+        (None, None, None) => Cell::Unknown("no probe was sent".to_owned()),
+    }
+}
+
+/// Judges tries over two protocols, of which `streams` are the first: both must be as expected, and the first one's
+/// quantity counts.
+pub fn judge_both(outcomes: &[Outcome], streams: usize, judge: impl Fn(&Outcome) -> Cell) -> Cell {
+    let (streams, datagrams) = outcomes.split_at(streams.min(outcomes.len()));
+    match judge_tries(streams, &judge) {
+        ok @ Cell::Ok(_) => match judge_tries(datagrams, &judge) {
+            Cell::Ok(_) => ok,
+            other => other,
+        },
+        other => other,
     }
 }
 
@@ -94,32 +135,35 @@ pub fn answered_by(path: &Path, outcome: &Outcome, expected: &str) -> Cell {
                 Some(status) if !(200..300).contains(status) => {
                     Cell::NoAnswer(Deviation::new(expected, format!("answered with HTTP status {status}")))
                 }
-                _ => Cell::Ok(Some(timing.total)),
+                _ => Cell::Ok(Some(Quantity::micros(timing.total))),
             }
         }
-        Outcome::Answered { served_by: None, .. } => {
-            Cell::Mismatch(Deviation::new(expected, "answered by something that is no probe agent"))
-        }
-        other => silence(other, expected),
+        Outcome::Answered { served_by: None, .. } => Cell::Mismatch(Deviation::new(
+            expected,
+            "answered by something other than a probe agent",
+        )),
+        other => no_answer(other, expected),
     }
 }
 
-/// Judges an outcome that is no answer of the asked kind.
-pub fn silence(outcome: &Outcome, expected: &str) -> Cell {
+/// Judges an outcome other than an answer of the expected kind.
+pub fn no_answer(outcome: &Outcome, expected: &str) -> Cell {
     let deviation = |symptom: &str| Deviation::new(expected, symptom).with_detail(outcome.to_string());
     match outcome {
         Outcome::LocalError { reason } => Cell::Unknown(format!("the agent could not try: {reason}")),
-        Outcome::Timeout { .. } => Cell::NoAnswer(deviation("no answer at all, packets vanish")),
-        Outcome::Refused { .. } => Cell::NoAnswer(deviation("refused: nobody listens there, or a device refuses")),
+        Outcome::Timeout { .. } => Cell::NoAnswer(deviation("no answer: packets are lost without an error")),
+        Outcome::Refused { .. } => Cell::NoAnswer(deviation(
+            "connection refused, by the target or by a device on the path",
+        )),
         Outcome::Reset { .. } => Cell::NoAnswer(deviation("connected, then reset")),
         Outcome::Closed { .. } => Cell::NoAnswer(deviation("connected, then closed before the answer was complete")),
-        Outcome::Stalled { .. } => Cell::NoAnswer(deviation("connected, then silence: larger packets may vanish")),
-        Outcome::Unreachable { .. } => Cell::NoAnswer(deviation("unreachable: no route, or an ICMP error says so")),
+        Outcome::Stalled { .. } => {
+            Cell::NoAnswer(deviation("connected, then no more data: larger packets may be lost"))
+        }
+        Outcome::Unreachable { .. } => Cell::NoAnswer(deviation("unreachable: no route, or an ICMP error")),
         Outcome::NameError { .. } => Cell::NoAnswer(deviation("the name did not resolve")),
-        Outcome::Corrupted { .. } => Cell::Mismatch(deviation("the answer is not what was sent")),
-        _ => Cell::Unknown(format!(
-            "the agent answered something else than it was asked: {outcome}"
-        )),
+        Outcome::Corrupted { .. } => Cell::Mismatch(deviation("the answer differs from what was sent")),
+        _ => Cell::Unknown(format!("unexpected outcome for this probe: {outcome}")),
     }
 }
 
@@ -130,9 +174,9 @@ mod tests {
 
     fn cell_of(outcome: &Outcome) -> Cell {
         match outcome {
-            Outcome::Answered { .. } => Cell::Ok(Some(1)),
+            Outcome::Answered { .. } => Cell::Ok(None),
             Outcome::Corrupted { .. } => Cell::Mismatch(Deviation::new("e", "s")),
-            other => silence(other, "an answer"),
+            other => no_answer(other, "an answer"),
         }
     }
     const TIMEOUT: Outcome = Outcome::Timeout {
@@ -161,10 +205,7 @@ mod tests {
 
     #[test]
     fn one_right_answer_outweighs_lost_datagrams() {
-        assert_eq!(
-            judge_tries(&[TIMEOUT, answered(), TIMEOUT], cell_of),
-            Cell::Ok(Some(1))
-        );
+        assert_eq!(judge_tries(&[TIMEOUT, answered(), TIMEOUT], cell_of), Cell::Ok(None));
         assert!(matches!(judge_tries(&[TIMEOUT, TIMEOUT], cell_of), Cell::NoAnswer(_)));
     }
 

@@ -1,12 +1,32 @@
 //! Sends the probes of a matrix: one batch for each agent that asks, all agents at once.
 
-use super::{Cell, Judged, Path};
+use super::cell::{Cell, Judged};
+use crate::kit::paths::Path;
 use futures::future::join_all;
 use meshproof_contract::{AgentId, CheckContext, Environment, EnvironmentError, Outcome, Probe, Unit};
 use std::collections::BTreeMap;
 
 /// What one path showed: an outcome for each of its probes, or why there is none.
 pub type Seen = Result<Vec<Outcome>, EnvironmentError>;
+
+/// Which probes of a path these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Those that every path gets.
+    First,
+    /// Those for a path that gave no answer to the first.
+    Retry,
+}
+
+impl Attempt {
+    /// The one of two that belongs to the attempt.
+    pub fn by<T>(self, first: T, retry: T) -> T {
+        match self {
+            Attempt::First => first,
+            Attempt::Retry => retry,
+        }
+    }
+}
 
 /// The outcomes for each path, in their order.
 pub async fn observe(environment: &dyn Environment, paths: &[Path], probes: impl Fn(&Path) -> Vec<Probe>) -> Vec<Seen> {
@@ -52,45 +72,45 @@ pub async fn observe(environment: &dyn Environment, paths: &[Path], probes: impl
         .collect()
 }
 
-/// Observes and judges every path; those that were silent are looked at once more, with other probes, before that counts.
+/// Observes and judges every path; those without an answer are probed once more before that counts.
 ///
 /// A single lost packet must not turn a functional check red, since loss has a check of its own. How many paths needed the
-/// second look is left as a figure, so that it is measured and not hidden.
+/// retry is left as a figure, so that it is measured and not hidden.
 pub async fn probe_with_retry(
     context: &CheckContext,
     paths: &[Path],
-    first: impl Fn(&Path) -> Vec<Probe>,
-    again: impl Fn(&Path) -> Vec<Probe>,
-    judge: impl Fn(&Path, &[Outcome]) -> Cell,
+    probes: impl Fn(&Path, Attempt) -> Vec<Probe>,
+    judge: impl Fn(&Path, Attempt, &[Outcome]) -> Cell,
 ) -> Vec<Judged> {
-    let judged = |path: &Path, seen: &Seen| Judged {
+    let judged = |path: &Path, attempt: Attempt, seen: &Seen| Judged {
         path: path.clone(),
         cell: match seen {
-            Ok(outcomes) => judge(path, outcomes),
+            Ok(outcomes) => judge(path, attempt, outcomes),
             Err(error) => Cell::Unknown(error.to_string()),
         },
     };
     let environment = context.environment.as_ref();
-    let seen = observe(environment, paths, first).await;
-    let mut cells: Vec<Judged> = paths.iter().zip(&seen).map(|(path, seen)| judged(path, seen)).collect();
+    let seen = observe(environment, paths, |path| probes(path, Attempt::First)).await;
+    let first = paths.iter().zip(&seen);
+    let mut cells: Vec<Judged> = first.map(|(path, seen)| judged(path, Attempt::First, seen)).collect();
 
     let silent: Vec<usize> = (0..cells.len())
         .filter(|i| matches!(cells[*i].cell, Cell::NoAnswer(_)))
         .collect();
     if !silent.is_empty() {
         let paths: Vec<Path> = silent.iter().map(|i| cells[*i].path.clone()).collect();
-        let seen = observe(environment, &paths, again).await;
+        let seen = observe(environment, &paths, |path| probes(path, Attempt::Retry)).await;
         let mut recovered = 0;
         for (index, (path, seen)) in silent.iter().zip(paths.iter().zip(&seen)) {
-            let second = judged(path, seen);
-            if matches!(second.cell, Cell::Ok(_)) {
+            let retried = judged(path, Attempt::Retry, seen);
+            if matches!(retried.cell, Cell::Ok(_)) {
                 recovered += 1;
-                context.note(format!("{path}: silent at the first look, right at the second"));
+                context.note(format!("{path}: no answer at first, answered on retry"));
             }
-            cells[*index] = second;
+            cells[*index] = retried;
         }
-        context.measure("second_looks", "", silent.len() as f64, Unit::Count);
-        context.measure("second_looks_recovered", "", f64::from(recovered), Unit::Count);
+        context.measure("retried_pairs", "", silent.len() as f64, Unit::Count);
+        context.measure("recovered_pairs", "", f64::from(recovered), Unit::Count);
     }
     cells
 }

@@ -18,3 +18,8 @@ pub fn ready(pod: &Value) -> Option<&Value> {
     let conditions = pod["status"]["conditions"].as_array()?;
     conditions.iter().find(|condition| condition["type"] == "Ready")
 }
+
+/// Whether its condition Ready is True.
+pub fn is_ready(pod: &Value) -> bool {
+    ready(pod).is_some_and(|condition| condition["status"] == "True")
+}

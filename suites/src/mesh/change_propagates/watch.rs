@@ -1,34 +1,32 @@
-//! How the pods of the near cluster feel a service: who answers them, and until when.
+//! What the pods of the near cluster see of a Service: who answers them, and until when.
 
-use crate::kit::matrix::place;
 use crate::kit::{probes, wait};
 use futures::future::join_all;
-use meshproof_contract::{AgentFacts, CheckContext, Outcome, Tally, Target};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use meshproof_contract::{AgentFacts, CheckContext, NodeLabel, Outcome, Tally, Target};
+use std::{collections::BTreeMap, time::Duration};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// What one client saw of the fresh service.
+/// What one client saw of the new Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// A pod of the other cluster answered.
     There,
     /// Nothing answered.
     Nothing(String),
-    /// Somebody else answered.
-    Stranger(String),
+    /// Something else answered.
+    Unexpected(String),
     /// It could not be observed.
     Unknown(String),
 }
 
-/// Watches the fresh service from every node of the near cluster.
+/// Watches the new Service from every node of the near cluster.
 pub struct Watch<'a> {
     /// The check's context.
     pub context: &'a CheckContext,
     /// The clients, one on every node.
     pub clients: &'a [AgentFacts],
-    /// The service's address in the near cluster.
+    /// The Service's cluster IP in the near cluster.
     pub target: Target,
 }
 
@@ -39,12 +37,12 @@ impl Watch<'_> {
             let probe = probes::http_get_from(self.target.clone());
             let seen = match self.context.environment.probe(&client.id, vec![probe]).await {
                 Ok(outcomes) => outcomes.first().map_or_else(
-                    || Seen::Unknown("the agent answered nothing".to_owned()),
+                    || Seen::Unknown("the agent returned no outcome".to_owned()),
                     |outcome| self.judge(outcome),
                 ),
                 Err(error) => Seen::Unknown(error.to_string()),
             };
-            (place(client), seen)
+            (NodeLabel::from(client).to_string(), seen)
         }))
         .await;
         seen.into_iter().collect()
@@ -60,10 +58,10 @@ impl Watch<'_> {
                 if identity.cluster == to.as_str() {
                     Seen::There
                 } else {
-                    Seen::Stranger(outcome.to_string())
+                    Seen::Unexpected(outcome.to_string())
                 }
             }
-            Outcome::Answered { .. } | Outcome::Corrupted { .. } => Seen::Stranger(outcome.to_string()),
+            Outcome::Answered { .. } | Outcome::Corrupted { .. } => Seen::Unexpected(outcome.to_string()),
             Outcome::LocalError { reason } => Seen::Unknown(format!("the agent could not try: {reason}")),
             Outcome::Timeout { .. }
             | Outcome::Refused { .. }
@@ -72,19 +70,22 @@ impl Watch<'_> {
             | Outcome::Stalled { .. }
             | Outcome::Unreachable { .. } => Seen::Nothing(outcome.to_string()),
             _ => Seen::Unknown(format!(
-                "the agent answered something else than it was asked: {outcome}"
+                "the agent returned an outcome of another kind than it was asked for: {outcome}"
             )),
         }
     }
 
-    /// Waits until every client agrees; a stranger ends it at once, since waiting does not make it right. The error is what was seen last.
+    /// Waits until every client agrees; an unexpected answer ends it at once, since waiting does not
+    /// correct it. The error is what was seen last.
     pub async fn until(&self, wanted: impl Fn(&Seen) -> bool) -> Result<Duration, BTreeMap<String, Seen>> {
-        let waited = wait::until(never(self.context), INTERVAL, || async {
+        let waited = wait::until(give_up_after(self.context), INTERVAL, || async {
             let seen = self.look().await;
-            match seen.values().any(|s| matches!(s, Seen::Stranger(_))) {
-                true => Ok(Some(seen)),
-                false if seen.values().all(&wanted) => Ok(None),
-                false => Err(seen),
+            if seen.values().any(|s| matches!(s, Seen::Unexpected(_))) {
+                Ok(Some(seen))
+            } else if seen.values().all(&wanted) {
+                Ok(None)
+            } else {
+                Err(seen)
             }
         })
         .await;
@@ -95,13 +96,13 @@ impl Watch<'_> {
     }
 }
 
-/// Time after which a change counts as never felt: three times what is promised.
-pub fn never(context: &CheckContext) -> Duration {
+/// Time after which a change counts as never seen: three times the threshold.
+pub fn give_up_after(context: &CheckContext) -> Duration {
     3 * context.environment.facts().thresholds.propagation
 }
 
-/// Tells who has not seen the change, nodes that saw the same together.
-pub fn tell(
+/// Reports who has not seen the change, nodes that saw the same together.
+pub fn report(
     last: &BTreeMap<String, Seen>,
     expected: &str,
     wanted: impl Fn(&Seen) -> bool,
@@ -112,7 +113,7 @@ pub fn tell(
     for (node, seen) in last.iter().filter(|(_, seen)| !wanted(seen)) {
         match seen {
             Seen::Unknown(why) => tally.unknown(format!("{node}: {why}")),
-            Seen::Nothing(_) => late.entry("nothing answers".to_owned()).or_default().push(node),
+            Seen::Nothing(_) => late.entry("no answer".to_owned()).or_default().push(node),
             other => late.entry(describe(other)).or_default().push(node),
         }
         context.note(format!("last seen on {node}: {}", describe(seen)));
@@ -130,7 +131,7 @@ pub fn tell(
         } else {
             String::new()
         };
-        tally.finding(subject, expected, format!("still: {what}{others}"));
+        tally.finding(subject, expected, format!("still {what}{others}"));
     }
 }
 
@@ -139,7 +140,7 @@ pub fn describe(seen: &Seen) -> String {
     match seen {
         Seen::There => "answered by a pod of the other cluster".to_owned(),
         Seen::Nothing(outcome) => outcome.clone(),
-        Seen::Stranger(outcome) => format!("somebody else: {outcome}"),
+        Seen::Unexpected(outcome) => format!("unexpected answer: {outcome}"),
         Seen::Unknown(why) => format!("unknown: {why}"),
     }
 }

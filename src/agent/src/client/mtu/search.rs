@@ -21,7 +21,7 @@ pub(super) struct MtuSearch {
     passed: u32,
     failed: u32,
     hint: Option<u32>,
-    told: Option<u32>,
+    reported: Option<u32>,
     lost: Option<u32>,
     floor: u32,
 }
@@ -33,7 +33,7 @@ impl MtuSearch {
             passed: 0,
             failed: top + 1,
             hint: Some(top),
-            told: None,
+            reported: None,
             lost: None,
             floor: FLOOR.min(top),
         }
@@ -67,7 +67,7 @@ impl MtuSearch {
             }
             Trial::TooBig(mtu) => {
                 self.failed = self.failed.min(size);
-                self.told = Some(self.told.map_or(mtu, |told| told.min(mtu)));
+                self.reported = Some(self.reported.map_or(mtu, |reported| reported.min(mtu)));
                 if mtu < size && mtu >= self.floor {
                     self.failed = self.failed.min(mtu + 1);
                     self.hint = Some(mtu);
@@ -80,16 +80,17 @@ impl MtuSearch {
     pub(super) fn largest(&self) -> u32 {
         self.passed
     }
-    /// The smallest size that vanished although nobody had told a smaller MTU.
+    /// The smallest size that vanished although nobody had reported a smaller MTU.
     pub(super) fn blackhole(&self) -> Option<u32> {
-        self.lost.filter(|lost| self.told.is_none_or(|told| *lost <= told))
+        self.lost
+            .filter(|lost| self.reported.is_none_or(|reported| *lost <= reported))
     }
-    /// The smallest MTU that was told.
-    pub(super) fn told(&self) -> Option<u32> {
-        self.told
+    /// The smallest MTU that was reported.
+    pub(super) fn reported(&self) -> Option<u32> {
+        self.reported
     }
-    /// Whether what is known is worth telling although the search is not over.
-    pub(super) fn is_telling(&self) -> bool {
+    /// Whether what is known is worth a report although the search is not over.
+    pub(super) fn is_conclusive(&self) -> bool {
         self.passed > 0 && self.blackhole().is_some()
     }
 }
@@ -120,16 +121,16 @@ mod tests {
         }
 
         #[test]
-        fn a_told_limit_takes_two_trials(route in 577u32..9000, limit in 576u32..9000) {
+        fn a_reported_limit_takes_two_trials(route in 577u32..9000, limit in 576u32..9000) {
             prop_assume!(limit < route);
             let (search, trials) = run(route, |size| if size <= limit { Trial::Passed } else { Trial::TooBig(limit) });
-            prop_assert_eq!((search.largest(), search.blackhole(), search.told()), (limit, None, Some(limit)));
+            prop_assert_eq!((search.largest(), search.blackhole(), search.reported()), (limit, None, Some(limit)));
             prop_assert_eq!(trials, 2);
         }
 
         #[test]
-        fn nonsense_that_is_told_does_no_harm(route in 576u32..9000, limit in 576u32..9000, told: u32) {
-            let (search, _) = run(route, |size| if size <= limit { Trial::Passed } else { Trial::TooBig(told) });
+        fn reported_nonsense_does_no_harm(route in 576u32..9000, limit in 576u32..9000, reported: u32) {
+            let (search, _) = run(route, |size| if size <= limit { Trial::Passed } else { Trial::TooBig(reported) });
             prop_assert!(search.largest() <= limit);
         }
     }

@@ -20,13 +20,13 @@ impl AnswerStream {
             return Ok(None);
         };
         let card = echo::tcp_answer_card(header)
-            .ok_or_else(|| Failure::Corrupted("what answered is not an agent's TCP port".to_owned()))?;
+            .ok_or_else(|| Failure::Corrupted("the answer is not from an agent's TCP port".to_owned()))?;
         let body = echo::TCP_HEADER + card;
         if self.0.len() < body + payload {
             return Ok(None);
         }
         let card = serde_json::from_slice(&self.0[echo::TCP_HEADER..body])
-            .map_err(|error| Failure::Corrupted(format!("the server's card cannot be read: {error}")))?;
+            .map_err(|error| Failure::Corrupted(format!("cannot decode the server's identity: {error}")))?;
         let answer = self.0[body..body + payload].to_vec();
         self.0.drain(..body + payload);
         Ok(Some((card, answer)))

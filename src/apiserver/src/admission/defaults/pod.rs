@@ -1,8 +1,7 @@
 //! Defaults of pods and pod templates.
 
-use serde_json::{Value, json};
-
 use super::{each, present, set};
+use serde_json::{Value, json};
 
 /// A pod: its specification, and what the admission plugins of a usual cluster add.
 pub(super) fn complete(pod: &mut Value) {
@@ -146,9 +145,8 @@ fn is_floating(image: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::{complete, is_floating};
+    use serde_json::json;
 
     #[test]
     fn a_pod_gets_what_clients_read() {

@@ -1,8 +1,7 @@
 //! Defaults of services. Cluster addresses are not allocated here: that is for whoever owns the address range.
 
-use serde_json::{Value, json};
-
 use super::{each, set};
+use serde_json::{Value, json};
 
 pub(super) fn complete(old: Option<&Value>, service: &mut Value) {
     if let Some(old) = old {
@@ -83,9 +82,8 @@ fn keep_allocated(old: &Value, new: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::complete;
+    use serde_json::json;
 
     #[test]
     fn an_update_keeps_what_was_allocated() {

@@ -1,9 +1,8 @@
 //! Defaults of workload controllers.
 
-use serde_json::{Value, json};
-
 use super::{pod, present, set};
 use crate::resource::ResourceDef;
+use serde_json::{Value, json};
 
 pub(super) fn complete(def: &ResourceDef, object: &mut Value) {
     match (&*def.group, &*def.kind) {

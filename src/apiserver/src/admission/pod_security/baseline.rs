@@ -1,8 +1,7 @@
 //! The controls of the *baseline* standard, in the order of their ids.
 
-use serde_json::Value;
-
 use super::{PodView, Violation, distinct, named, quoted};
+use serde_json::Value;
 
 /// Which controls apply: *restricted* has stricter ones in place of some.
 #[derive(Clone, Copy, PartialEq, Eq)]

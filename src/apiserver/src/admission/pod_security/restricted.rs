@@ -1,8 +1,7 @@
 //! The controls that the *restricted* standard adds to *baseline*, in the order of their ids.
 
-use serde_json::Value;
-
 use super::{PodView, Violation, distinct, named, quoted};
+use serde_json::Value;
 
 const VOLUMES: [&str; 8] = [
     "configMap",

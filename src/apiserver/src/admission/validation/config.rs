@@ -1,11 +1,11 @@
 //! Configuration, rights, leases and definitions.
 
-use serde_json::Value;
-
 use super::{items, names, text};
 use crate::error::Cause;
+use serde_json::Value;
 
-const KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+const KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
+                   'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
 /// ConfigMaps and Secrets.
 pub(super) fn check(old: Option<&Value>, object: &Value, causes: &mut Vec<Cause>) {

@@ -1,11 +1,9 @@
 //! Services.
 
-use std::collections::HashSet;
-
-use serde_json::Value;
-
 use super::{items, names, pod, text};
 use crate::error::Cause;
+use serde_json::Value;
+use std::collections::HashSet;
 
 pub(super) fn check(old: Option<&Value>, service: &Value, causes: &mut Vec<Cause>) {
     let spec = &service["spec"];

@@ -1,13 +1,12 @@
 //! Workload controllers: selectors that match their templates, and what may not change.
 
+use super::{names, pod, text};
+use crate::{error::Cause, resource::ResourceDef, selector::LabelSelector};
 use serde_json::{Map, Value, json};
 
-use super::{names, pod, text};
-use crate::error::Cause;
-use crate::resource::ResourceDef;
-use crate::selector::LabelSelector;
-
-const STATEFUL_SET: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+const STATEFUL_SET: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+                            'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and \
+                            'minReadySeconds' are forbidden";
 
 pub(super) fn check(def: &ResourceDef, old: Option<&Value>, object: &Value, causes: &mut Vec<Cause>) {
     let spec = &object["spec"];
@@ -113,10 +112,11 @@ fn check_change(def: &ResourceDef, old: &Value, new: &Value, causes: &mut Vec<Ca
 
 #[cfg(test)]
 mod tests {
+    use crate::{
+        resource::names::{DEPLOYMENTS, PODS, SERVICES},
+        store::Store,
+    };
     use serde_json::{Value, json};
-
-    use crate::resource::names::{DEPLOYMENTS, PODS, SERVICES};
-    use crate::store::Store;
 
     fn deployment(selector: Value, labels: Value) -> Value {
         json!({
@@ -142,7 +142,8 @@ mod tests {
         let error = store
             .create(&DEPLOYMENTS, wrong)
             .expect_err("the selector does not match");
-        let expected = "Deployment.apps \"d\" is invalid: spec.template.metadata.labels: Invalid value: {\"a\":\"1\"}: `selector` does not match template `labels`";
+        let expected = "Deployment.apps \"d\" is invalid: spec.template.metadata.labels: Invalid value: \
+                        {\"a\":\"1\"}: `selector` does not match template `labels`";
         assert_eq!(error.message, expected);
         let right = deployment(json!({"matchLabels": {"a": "1"}}), json!({"a": "1"}));
         store.create(&DEPLOYMENTS, right).expect("created");
@@ -165,7 +166,8 @@ mod tests {
             .map(|d| d.causes.into_iter().map(|c| c.field).collect())
             .unwrap_or_default();
         assert_eq!(fields, ["metadata.name", "spec.containers[0].image"]);
-        let pod = json!({"metadata": {"name": "p", "namespace": "default"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let spec = json!({"containers": [{"name": "c", "image": "i"}]});
+        let pod = json!({"metadata": {"name": "p", "namespace": "default"}, "spec": spec});
         store.create(&PODS, pod).expect("created");
         let error = store
             .modify(&PODS, Some("default"), "p", |p| p["spec"]["hostNetwork"] = json!(true))
@@ -192,7 +194,8 @@ mod tests {
             fields,
             ["metadata.name", "spec.ports[0].port", "spec.ports[0].targetPort"]
         );
-        let service = json!({"metadata": {"name": "s", "namespace": "default"}, "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1}]}});
+        let spec = json!({"clusterIP": "10.0.0.1", "ports": [{"port": 1}]});
+        let service = json!({"metadata": {"name": "s", "namespace": "default"}, "spec": spec});
         store.create(&SERVICES, service).expect("created");
         let moved = store.modify(&SERVICES, Some("default"), "s", |s| {
             s["spec"]["clusterIP"] = json!("10.0.0.2");

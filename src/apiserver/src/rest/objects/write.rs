@@ -1,17 +1,24 @@
 //! Writes over HTTP: bodies and queries into the store's options, results into answers.
 
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use super::read::one;
+use crate::{
+    decode,
+    error::{ApiError, Reason},
+    object::Object,
+    resource::Subresource,
+    rest::{
+        body,
+        call::Call,
+        path::{ResolvedPath, method_not_allowed},
+        query, render, selectable,
+    },
+    store::{DeleteOptions, Deleted, ListOptions, Patch, Propagation, WriteOptions},
+};
+use axum::{
+    http::{HeaderValue, header},
+    response::Response,
+};
 use serde_json::{Value, json};
-
-use super::super::path::method_not_allowed;
-use super::super::{Call, body, render};
-use super::{Place, one, write_options};
-use crate::error::{ApiError, Reason};
-use crate::object::Object;
-use crate::resource::Subresource;
-use crate::rest::query;
-use crate::store::{DeleteOptions, Deleted, ListOptions, Patch, WriteOptions};
 
 /// A call whose body has been taken.
 struct Rest {
@@ -31,53 +38,76 @@ fn take_request(call: &mut Call) -> axum::extract::Request {
     std::mem::replace(&mut call.request, head)
 }
 
-pub(super) async fn create(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+pub(super) async fn create(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let (Rest { call }, mut object) = take_body(call).await?;
-    let warnings = body::typed::check(place.def, &mut object, call.query.field_validation)?;
-    settle_namespace(place, &mut object)?;
+    let warnings = decode::check(path.def, &mut object, call.query.field_validation)?;
+    take_namespace_of_path(path, &mut object)?;
     let created = call
         .api
         .store
-        .create_with(&place.resource, object, &write_options(&call, None))?;
-    one(&call, place, 201, &created).map(|answer| warn(answer, &warnings))
+        .create_with(&path.resource, object, &write_options(&call, None))?;
+    one(&call, path, 201, &created).map(|answer| warn(answer, &warnings))
 }
 
 pub(super) async fn update(
     call: Call,
-    place: &Place<'_>,
+    path: &ResolvedPath<'_>,
     subresource: Option<Subresource>,
 ) -> Result<Response, ApiError> {
     let (Rest { call }, mut object) = take_body(call).await?;
-    let warnings = body::typed::check(place.def, &mut object, call.query.field_validation)?;
-    settle_namespace(place, &mut object)?;
-    settle_name(place.name()?, &mut object)?;
+    let warnings = decode::check(path.def, &mut object, call.query.field_validation)?;
+    take_namespace_of_path(path, &mut object)?;
+    check_name(path.name()?, &mut object)?;
     let updated = call
         .api
         .store
-        .update_with(&place.resource, object, &write_options(&call, subresource))?;
-    one(&call, place, 200, &updated).map(|answer| warn(answer, &warnings))
+        .update_with(&path.resource, object, &write_options(&call, subresource))?;
+    one(&call, path, 200, &updated).map(|answer| warn(answer, &warnings))
 }
 
 pub(super) async fn patch(
     mut call: Call,
-    place: &Place<'_>,
+    path: &ResolvedPath<'_>,
     subresource: Option<Subresource>,
 ) -> Result<Response, ApiError> {
     let mut patch = read_patch(&mut call).await?;
     let warnings = match &mut patch {
         Patch::Merge(object) | Patch::Strategic(object) | Patch::Apply { object, .. } if object.is_object() => {
-            body::typed::check(place.def, object, call.query.field_validation)?
+            decode::check(path.def, object, call.query.field_validation)?
         }
         _ => Vec::new(),
     };
     let options = write_options(&call, subresource);
-    let name = place.name()?;
-    let existed = call.api.store.find(&place.resource, place.namespace, name).is_some();
+    let name = path.name()?;
+    let existed = call.api.store.find(&path.resource, path.namespace, name).is_some();
     let patched = call
         .api
         .store
-        .patch_with(&place.resource, place.namespace, name, patch, &options)?;
-    one(&call, place, if existed { 200 } else { 201 }, &patched).map(|answer| warn(answer, &warnings))
+        .patch_with(&path.resource, path.namespace, name, patch, &options)?;
+    one(&call, path, if existed { 200 } else { 201 }, &patched).map(|answer| warn(answer, &warnings))
+}
+
+/// The options of a write, from query and user agent.
+fn write_options(call: &Call, subresource: Option<Subresource>) -> WriteOptions {
+    let agent = || {
+        let header = call.request.headers().get(header::USER_AGENT)?.to_str().ok()?;
+        header
+            .split('/')
+            .next()
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+    };
+    WriteOptions {
+        manager: call
+            .query
+            .field_manager
+            .clone()
+            .or_else(agent)
+            .or_else(|| Some("unknown".to_owned())),
+        dry_run: call.query.dry_run,
+        subresource,
+        user: Some(call.user.name.clone()),
+    }
 }
 
 /// Adds warnings that `kubectl` prints (RFC 7234, code 299).
@@ -115,7 +145,7 @@ async fn read_patch(call: &mut Call) -> Result<Patch, ApiError> {
             force: call.query.force,
         },
         _ => {
-            return Err(body::unsupported(&[
+            return Err(ApiError::unsupported_media_type(&[
                 "application/json-patch+json",
                 "application/merge-patch+json",
                 "application/strategic-merge-patch+json",
@@ -125,17 +155,14 @@ async fn read_patch(call: &mut Call) -> Result<Patch, ApiError> {
     })
 }
 
-pub(super) async fn delete(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+pub(super) async fn delete(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let (call, options) = delete_options(call).await?;
-    let name = place.name()?;
-    let deleted = call
-        .api
-        .store
-        .delete(&place.resource, place.namespace, name, &options)?;
-    deletion(&call, place, &deleted)
+    let name = path.name()?;
+    let deleted = call.api.store.delete(&path.resource, path.namespace, name, &options)?;
+    deletion(&call, path, &deleted)
 }
 
-fn deletion(call: &Call, place: &Place<'_>, deleted: &Deleted) -> Result<Response, ApiError> {
+fn deletion(call: &Call, path: &ResolvedPath<'_>, deleted: &Deleted) -> Result<Response, ApiError> {
     // Where the registry has `ReturnDeletedObject`.
     const RETURNED: [&str; 5] = [
         "Pod",
@@ -145,23 +172,23 @@ fn deletion(call: &Call, place: &Place<'_>, deleted: &Deleted) -> Result<Respons
         "PersistentVolumeClaim",
     ];
     match deleted {
-        Deleted::Now(object) if !RETURNED.contains(&&*place.def.kind) || place.def.is_custom() => {
-            Ok(render::value(200, &success(place, object)))
+        Deleted::Now(object) if !RETURNED.contains(&&*path.def.kind) || path.def.is_custom() => {
+            Ok(render::value(200, &success(path, object)))
         }
-        Deleted::Now(object) | Deleted::Later(object) => one(call, place, 200, object),
+        Deleted::Now(object) | Deleted::Later(object) => one(call, path, 200, object),
     }
 }
 
-fn success(place: &Place<'_>, object: &Object) -> Value {
-    let mut details = json!({"name": object.name(), "kind": place.def.plural, "uid": object.uid()});
-    if !place.def.group.is_empty() {
-        details["group"] = json!(place.def.group);
+fn success(path: &ResolvedPath<'_>, object: &Object) -> Value {
+    let mut details = json!({"name": object.name(), "kind": path.def.plural, "uid": object.uid()});
+    if !path.def.group.is_empty() {
+        details["group"] = json!(path.def.group);
     }
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }
 
-pub(super) async fn delete_collection(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
-    super::check_fields(&call, place)?;
+pub(super) async fn delete_collection(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
+    selectable::check(path.def, &call.query.labels, &call.query.fields)?;
     let (call, options) = delete_options(call).await?;
     let which = ListOptions {
         labels: call.query.labels.clone(),
@@ -169,9 +196,9 @@ pub(super) async fn delete_collection(call: Call, place: &Place<'_>) -> Result<R
         ..ListOptions::default()
     };
     let store = &call.api.store;
-    let deleted = store.delete_collection(&place.resource, place.namespace, &which, &options)?;
+    let deleted = store.delete_collection(&path.resource, path.namespace, &which, &options)?;
     let metadata = json!({"resourceVersion": store.version().to_string()});
-    let view = place.view(render::Form::Plain);
+    let view = path.view(render::Form::Plain);
     Ok(render::json_response(200, view.list(&deleted, &metadata)))
 }
 
@@ -197,7 +224,7 @@ fn options_of(call: &Call, body: &Value) -> Result<DeleteOptions, ApiError> {
     let orphan = body["orphanDependents"] == true;
     let propagation = match body["propagationPolicy"].as_str() {
         Some(policy) => query::propagation(policy)?,
-        None if orphan => Some(crate::store::Propagation::Orphan),
+        None if orphan => Some(Propagation::Orphan),
         None => call.query.propagation,
     };
     Ok(DeleteOptions {
@@ -210,29 +237,26 @@ fn options_of(call: &Call, body: &Value) -> Result<DeleteOptions, ApiError> {
     })
 }
 
-pub(super) async fn update_scale(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+pub(super) async fn update_scale(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let (Rest { call }, scale) = take_body(call).await?;
     let options = write_options(&call, Some(Subresource::Scale));
-    let name = place.name()?;
+    let name = path.name()?;
     let updated = call
         .api
         .store
-        .update_scale(&place.resource, place.namespace, name, &scale, &options)?;
+        .update_scale(&path.resource, path.namespace, name, &scale, &options)?;
     Ok(render::value(200, &updated))
 }
 
-pub(super) async fn patch_scale(mut call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+pub(super) async fn patch_scale(mut call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let patch = read_patch(&mut call).await?;
     let options = write_options(&call, Some(Subresource::Scale));
-    let (store, name) = (&call.api.store, place.name()?);
-    store.patch_with(&place.resource, place.namespace, name, patch, &options)?;
-    Ok(render::value(
-        200,
-        &store.scale(&place.resource, place.namespace, name)?,
-    ))
+    let (store, name) = (&call.api.store, path.name()?);
+    store.patch_with(&path.resource, path.namespace, name, patch, &options)?;
+    Ok(render::value(200, &store.scale(&path.resource, path.namespace, name)?))
 }
 
-pub(super) async fn bind(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+pub(super) async fn bind(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let (Rest { call }, binding) = take_body(call).await?;
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     if node.is_empty() {
@@ -242,9 +266,9 @@ pub(super) async fn bind(call: Call, place: &Place<'_>) -> Result<Response, ApiE
         user: Some(call.user.name.clone()),
         ..WriteOptions::default()
     };
-    let namespace = place.namespace.ok_or_else(method_not_allowed)?;
+    let namespace = path.namespace.ok_or_else(method_not_allowed)?;
     if !options.dry_run && !call.query.dry_run {
-        call.api.store.bind_pod(namespace, place.name()?, node)?;
+        call.api.store.bind_pod(namespace, path.name()?, node)?;
     }
     Ok(render::value(
         201,
@@ -252,11 +276,11 @@ pub(super) async fn bind(call: Call, place: &Place<'_>) -> Result<Response, ApiE
     ))
 }
 
-pub(super) async fn evict(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
+pub(super) async fn evict(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
     let (Rest { call }, eviction) = take_body(call).await?;
     let options = options_of(&call, &eviction["deleteOptions"])?;
-    let namespace = place.namespace.ok_or_else(method_not_allowed)?;
-    call.api.store.evict_pod(namespace, place.name()?, &options)?;
+    let namespace = path.namespace.ok_or_else(method_not_allowed)?;
+    call.api.store.evict_pod(namespace, path.name()?, &options)?;
     Ok(render::value(
         201,
         &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
@@ -264,8 +288,8 @@ pub(super) async fn evict(call: Call, place: &Place<'_>) -> Result<Response, Api
 }
 
 /// The namespace of the path holds; a different one in the body is refused.
-fn settle_namespace(place: &Place<'_>, object: &mut Value) -> Result<(), ApiError> {
-    let Some(namespace) = place.namespace else {
+fn take_namespace_of_path(path: &ResolvedPath<'_>, object: &mut Value) -> Result<(), ApiError> {
+    let Some(namespace) = path.namespace else {
         return Ok(());
     };
     if !object.is_object() {
@@ -285,7 +309,7 @@ fn settle_namespace(place: &Place<'_>, object: &mut Value) -> Result<(), ApiErro
     Ok(())
 }
 
-fn settle_name(name: &str, object: &mut Value) -> Result<(), ApiError> {
+fn check_name(name: &str, object: &mut Value) -> Result<(), ApiError> {
     let given = object["metadata"]["name"].as_str().unwrap_or_default();
     if given == name {
         return Ok(());

@@ -1,21 +1,26 @@
 //! Exec over a WebSocket: channels of one byte before the data, `v4.channel.k8s.io` and `v5.channel.k8s.io`
 //! (`k8s.io/apimachinery/pkg/util/remotecommand`, `k8s.io/client-go/tools/remotecommand`). Older clients ask for SPDY.
 
-use std::sync::Arc;
-
-use axum::extract::ws::{Message, WebSocket};
-use axum::response::Response;
+use super::{container, running_pod};
+use crate::{
+    error::ApiError,
+    rest::{
+        call::{Api, Call},
+        kubectl::spdy_streams,
+        path::ResolvedPath,
+        websocket::{farewell, selected, upgrade},
+    },
+    streams::{Exec, Reader, Terminal, Writer},
+};
+use axum::{
+    extract::ws::{Message, WebSocket},
+    response::Response,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{Sink, SinkExt, Stream, StreamExt};
-use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio_util::io::ReaderStream;
-
-use super::{container, failure, farewell, running_pod, selected, spdy_streams, upgrade};
-use crate::error::ApiError;
-use crate::rest::objects::Place;
-use crate::rest::{Api, Call};
-use crate::streams::{Exec, ExitStatus, Reader, Terminal, Writer};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -28,8 +33,8 @@ const V4: &str = "v4.channel.k8s.io";
 /// Bytes that a stream holds before its sender waits.
 const PIPE: usize = 64 * 1024;
 
-pub(crate) async fn answer(mut call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
-    let pod = running_pod(&call, place)?;
+pub(crate) async fn answer(mut call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
+    let pod = running_pod(&call, path)?;
     let container = container(&call, &pod)?;
     let argv: Vec<String> = call.query.all("command").map(str::to_owned).collect();
     if argv.is_empty() {
@@ -97,7 +102,7 @@ pub(crate) async fn answer(mut call: Call, place: &Place<'_>) -> Result<Response
     }))
 }
 
-/// Whether the client can tell that its stdin ends.
+/// Whether the client can signal the end of its stdin.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closing {
     Signalled,
@@ -123,8 +128,8 @@ async fn run(
     let command = async {
         let (status, ()) = tokio::join!(api.streams.exec(exec), send_all(&mut sink, outputs));
         let status = match status {
-            Ok(status) => rendered(&status),
-            Err(error) => failure(&error),
+            Ok(status) => status.to_status(),
+            Err(error) => error.to_status(),
         };
         let _ = sink.send(framed(ERROR, status.to_string().as_bytes())).await;
         let _ = sink.send(farewell()).await;
@@ -180,21 +185,5 @@ async fn receive(
             // Terminal sizes, and channels that this server does not know.
             _ => {}
         }
-    }
-}
-
-/// `metav1.Status` on the error channel, as the kubelet sends it.
-pub(super) fn rendered(status: &ExitStatus) -> Value {
-    match status {
-        ExitStatus::Code(0) => json!({"metadata": {}, "status": "Success"}),
-        ExitStatus::Code(code) => json!({
-            "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
-            "message": format!("command terminated with non-zero exit code: exit status {code}"),
-            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
-        }),
-        ExitStatus::Failed(why) => json!({
-            "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
-            "message": format!("Internal error occurred: {why}"), "details": {"causes": [{"message": why}]},
-        }),
     }
 }

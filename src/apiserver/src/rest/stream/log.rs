@@ -1,22 +1,20 @@
 //! Logs of containers.
 
-use std::sync::Arc;
-
-use axum::body::Body;
-use axum::response::Response;
+use super::{container, find_pod};
+use crate::{
+    error::ApiError,
+    rest::{call::Call, path::ResolvedPath, render},
+    streams::LogOptions,
+};
+use axum::{body::Body, response::Response};
 use futures::StreamExt;
 use jiff::Timestamp;
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-use super::{container, find_pod};
-use crate::error::ApiError;
-use crate::rest::objects::Place;
-use crate::rest::{Call, render};
-use crate::streams::LogOptions;
-
-pub(crate) async fn answer(call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
-    let pod = find_pod(&call, place)?;
+pub(crate) async fn answer(call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
+    let pod = find_pod(&call, path)?;
     let container = container(&call, &pod)?;
     if call.query.flag("previous") {
         let message = format!(

@@ -2,21 +2,28 @@
 //! (`v4.channel.k8s.io`, what kube-rs speaks), or SPDY frames in messages (`SPDY/3.1+portforward.k8s.io`, what kubectl
 //! speaks since 1.31). Older clients ask for SPDY itself.
 
-use std::sync::Arc;
-
-use axum::extract::ws::{Message, WebSocket};
-use axum::response::Response;
+use super::running_pod;
+use crate::{
+    error::ApiError,
+    object::Object,
+    rest::{
+        call::{Api, Call},
+        kubectl::spdy_streams,
+        path::ResolvedPath,
+        websocket::{farewell, selected, upgrade},
+    },
+};
+use axum::{
+    extract::ws::{Message, WebSocket},
+    response::Response,
+};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::stream::SplitSink;
-use futures::{SinkExt, Stream, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
-
-use super::{farewell, running_pod, selected, spdy_streams, upgrade};
-use crate::error::ApiError;
-use crate::object::Object;
-use crate::rest::objects::Place;
-use crate::rest::{Api, Call};
+use futures::{SinkExt, Stream, StreamExt, stream::SplitSink};
+use std::sync::Arc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 
 const V4: &str = "v4.channel.k8s.io";
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
@@ -25,8 +32,8 @@ const QUEUE: usize = 16;
 /// Bytes read from the pod at a time.
 const CHUNK: usize = 32 * 1024;
 
-pub(crate) async fn answer(mut call: Call, place: &Place<'_>) -> Result<Response, ApiError> {
-    let pod = running_pod(&call, place)?;
+pub(crate) async fn answer(mut call: Call, path: &ResolvedPath<'_>) -> Result<Response, ApiError> {
+    let pod = running_pod(&call, path)?;
     let ports = ports(&call)?;
     if spdy_streams::is_wanted(&call) {
         let api = Arc::clone(&call.api);

@@ -1,11 +1,12 @@
 //! Deletion: grace periods, finalizers, cascading, namespaces.
 
-use serde_json::{Value, json};
-
 use super::{NS, map, pod};
-use crate::error::Reason;
-use crate::resource::names::{CONFIG_MAPS, NAMESPACES, PODS};
-use crate::store::{DeleteOptions, Deleted, Propagation, Store};
+use crate::{
+    error::Reason,
+    resource::names::{CONFIG_MAPS, NAMESPACES, PODS},
+    store::{DeleteOptions, Deleted, Propagation, Store},
+};
+use serde_json::{Value, json};
 
 fn owned(name: &str, owner: &crate::Object, kind: &str) -> Value {
     let mut map = map(name);

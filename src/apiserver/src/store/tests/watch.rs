@@ -1,17 +1,18 @@
 //! Watches: selectors, resuming, lagging, and agreement with lists.
 
+use super::{NS, map};
+use crate::{
+    error::Reason,
+    resource::names::{CONFIG_MAPS, SERVICES},
+    selector::LabelSelector,
+    store::{DeleteOptions, ListOptions, Patch, Store, Watch, WatchEvent, WatchOptions, WatchStart},
+};
 use futures::FutureExt;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{NS, map};
-use crate::error::Reason;
-use crate::resource::names::{CONFIG_MAPS, SERVICES};
-use crate::selector::LabelSelector;
-use crate::store::{DeleteOptions, ListOptions, Patch, Store, Watch, WatchEvent, WatchOptions, WatchStart};
-
-/// What a watch has to tell right now.
-fn told(watch: &mut Watch) -> Vec<String> {
+/// The events that a watch has right now.
+fn news(watch: &mut Watch) -> Vec<String> {
     let mut events = Vec::new();
     while let Some(Some(event)) = watch.next().now_or_never() {
         let name = event
@@ -37,10 +38,10 @@ fn watches_follow_selectors_and_resume() {
     };
     let before = store.version();
     let mut live = watch(WatchStart::PresentThenBookmark);
-    assert_eq!(told(&mut live), ["BOOKMARK"]);
+    assert_eq!(news(&mut live), ["BOOKMARK"]);
     let label = |value: &str| Patch::Merge(json!({"metadata": {"labels": {"on": value}}}));
     store.create(&CONFIG_MAPS, map("a")).expect("created");
-    assert!(told(&mut live).is_empty(), "it does not match");
+    assert!(news(&mut live).is_empty(), "it does not match");
     store.patch(&CONFIG_MAPS, NS, "a", label("yes")).expect("patched");
     store
         .modify(&CONFIG_MAPS, NS, "a", |map| map["data"]["a"] = json!("2"))
@@ -49,9 +50,9 @@ fn watches_follow_selectors_and_resume() {
     store
         .delete(&CONFIG_MAPS, NS, "a", &DeleteOptions::default())
         .expect("deleted");
-    assert_eq!(told(&mut live), ["ADDED a", "MODIFIED a", "DELETED a"]);
+    assert_eq!(news(&mut live), ["ADDED a", "MODIFIED a", "DELETED a"]);
     assert_eq!(
-        told(&mut watch(WatchStart::After(before))),
+        news(&mut watch(WatchStart::After(before))),
         ["ADDED a", "MODIFIED a", "DELETED a"],
         "a late watch sees the same"
     );
@@ -72,7 +73,7 @@ fn a_watch_that_lags_is_told() {
     for number in 0..5 {
         store.create(&CONFIG_MAPS, map(&format!("m{number}"))).expect("created");
     }
-    assert_eq!(told(&mut lagging), ["ERROR"], "what it missed is dropped");
+    assert_eq!(news(&mut lagging), ["ERROR"], "what it missed is dropped");
     let error = store.watch(&CONFIG_MAPS, NS, WatchOptions::after(start)).err();
     assert_eq!(error.map(|error| error.reason), Some(Reason::Expired));
     let quiet = store.watch(&SERVICES, NS, WatchOptions::after(start));

@@ -1,0 +1,60 @@
+//! `meshproof lab` and `meshproof prove`.
+
+use clap::{Args, Subcommand, ValueHint, value_parser};
+use std::{num::NonZeroU8, path::PathBuf};
+
+/// Default number of nodes in each cluster of a lab.
+pub const LAB_NODES: u8 = 3;
+
+/// `meshproof lab …`
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// Start the lab and print `export KUBECONFIG=…` once both clusters are ready; runs until Ctrl-C
+    Up {
+        /// Run in the background; `meshproof lab down` stops it
+        #[arg(long)]
+        detach: bool,
+        /// Nodes per cluster
+        #[arg(long, value_name = "N", default_value_t = LAB_NODES, value_parser = value_parser!(u8).range(1..=80))]
+        nodes: u8,
+        /// Start with this fault injected (repeatable); `meshproof prove --list` lists the faults
+        #[arg(long = "fault", value_name = "FAULT")]
+        faults: Vec<String>,
+    },
+    /// Show clusters, nodes, pods and injected faults
+    Status,
+    /// Stop the lab
+    Down,
+    /// Inject a fault
+    Inject {
+        /// Name of the fault; `meshproof prove --list` lists the faults
+        fault: String,
+    },
+    /// Heal a fault
+    Heal {
+        /// Name of the fault; `meshproof lab status` shows those injected
+        fault: String,
+    },
+}
+
+/// `meshproof prove`
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// Only faults whose name contains one of these; without any, all faults
+    pub faults: Vec<String>,
+    /// List the faults, one per line, and exit
+    #[arg(long)]
+    pub list: bool,
+    /// Run every check against every fault, not only the checks that a fault concerns
+    #[arg(long)]
+    pub full: bool,
+    /// Number of labs to run in parallel (about 0.25 CPU each)
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub labs: NonZeroU8,
+    /// Nodes per cluster of each lab
+    #[arg(long, value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=80))]
+    pub nodes: u8,
+    /// Folder for the reports
+    #[arg(long, value_name = "DIR", default_value = "reports", value_hint = ValueHint::DirPath)]
+    pub report_dir: PathBuf,
+}

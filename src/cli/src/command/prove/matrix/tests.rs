@@ -1,0 +1,135 @@
+//! The rules of the proof, and how the matrix is shown.
+
+use super::*;
+
+fn check(name: &str) -> CheckId {
+    CheckId::from(name)
+}
+
+fn matrix() -> Matrix {
+    let row = Row {
+        fault: "udp-dropped".into(),
+        summary: "UDP is dropped".into(),
+        ran: [check("a::udp"), check("a::tcp")].into(),
+        caught: [(check("a::udp"), "no answer".to_owned())].into(),
+        inconclusive: BTreeMap::new(),
+        unhealed: BTreeMap::new(),
+    };
+    let checks = [
+        (check("a::udp"), ["udp-dropped".into()].into()),
+        (check("a::tcp"), BTreeSet::new()),
+    ]
+    .into();
+    Matrix {
+        checks,
+        blinded: BTreeMap::new(),
+        unhealthy: BTreeMap::new(),
+        rows: vec![row],
+    }
+}
+
+#[test]
+fn a_check_that_nothing_kills_is_a_defect_when_all_faults_were_met() {
+    assert_eq!(
+        matrix().defects(Coverage::AllFaults),
+        [Defect::CannotFail { check: check("a::tcp") }]
+    );
+    assert_eq!(matrix().defects(Coverage::SomeFaults), []);
+}
+
+#[test]
+fn a_fault_that_nobody_catches_is_a_survivor_and_missed_by_those_who_name_it() {
+    let mut matrix = matrix();
+    matrix.rows[0].caught.clear();
+    let fault = FaultName::from("udp-dropped");
+    assert_eq!(
+        matrix.defects(Coverage::SomeFaults),
+        [
+            Defect::Survivor { fault: fault.clone() },
+            Defect::Missed {
+                fault: fault.clone(),
+                check: check("a::udp"),
+                unsure: None
+            }
+        ]
+    );
+    matrix.rows[0]
+        .inconclusive
+        .insert(check("a::udp"), "nothing was sent".to_owned());
+    let unsure = &matrix.defects(Coverage::SomeFaults)[1];
+    assert_eq!(
+        unsure.to_string(),
+        "missed: a::udp names udp-dropped but was inconclusive: nothing was sent"
+    );
+}
+
+#[test]
+fn a_blinded_check_must_be_inconclusive() {
+    let mut matrix = matrix();
+    let fault = FaultName::from("udp-dropped");
+    matrix.checks.clear();
+    matrix.rows[0].caught.clear();
+    matrix.blinded = [(check("a::udp"), [fault.clone()].into())].into();
+    let green = matrix.defects(Coverage::SomeFaults);
+    assert!(
+        green.contains(&Defect::GreenBlind {
+            fault: fault.clone(),
+            check: check("a::udp")
+        }),
+        "{green:?}"
+    );
+    assert!(green.contains(&Defect::Survivor { fault }), "{green:?}");
+    matrix.rows[0]
+        .inconclusive
+        .insert(check("a::udp"), "nothing was seen".to_owned());
+    assert_eq!(matrix.defects(Coverage::SomeFaults), []);
+}
+
+#[test]
+fn false_alarms_and_unhealed_labs_are_defects() {
+    let mut matrix = matrix();
+    matrix.unhealthy.insert(check("a::tcp"), "refused".into());
+    matrix.rows[0].unhealed.insert(check("a::udp"), "no answer".into());
+    assert_eq!(matrix.defects(Coverage::SomeFaults).len(), 2);
+}
+
+#[test]
+fn a_check_needs_a_fault_that_no_other_suite_catches() {
+    let mut matrix = matrix();
+    matrix.checks.remove(&check("a::tcp"));
+    matrix.rows[0].caught.insert(check("a::udp_again"), "silent".to_owned());
+    assert_eq!(matrix.defects(Coverage::AllFaults), []);
+    matrix.rows[0].caught.insert(check("b::all"), "silent".to_owned());
+    assert_eq!(
+        matrix.defects(Coverage::AllFaults),
+        [Defect::NoUniqueFault { check: check("a::udp") }]
+    );
+}
+
+#[test]
+fn the_table_has_a_cell_for_each_check() {
+    let table = matrix().markdown();
+    assert!(table.contains("| udp-dropped | · | **red** |"), "{table}");
+}
+
+#[test]
+fn the_page_reads_well() {
+    insta::assert_snapshot!(matrix().markdown(), @"
+    # Checks and the faults that they catch
+
+    **red**: the check caught the fault; ·: it passed; ?: it was inconclusive; empty: it did not run.
+
+    ## a
+
+    1. `a::tcp`
+    2. `a::udp`
+
+    | fault | 1 | 2 |
+    | --- | --- | --- |
+    | udp-dropped | · | **red** |
+
+    ## The faults
+
+    - **udp-dropped**: UDP is dropped
+    ");
+}

@@ -1,0 +1,60 @@
+//! In place of `lab` where there is none: off Linux, and in a build without the feature `lab`. The command says so and
+//! does everything else.
+
+use crate::{
+    cli_error::CliError,
+    session::{fault::FaultEntry, target::Target},
+};
+use std::{convert::Infallible, process::ExitCode};
+
+/// Why there is no lab.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this build of meshproof has no lab: it needs Linux and the cargo feature `lab` (on by default); \
+     use such a build, in a virtual machine if need be, or name clusters with --infra-context and --apps-context"
+)]
+pub struct LabUnsupported;
+
+/// No process of this build is a part of a lab.
+pub fn hidden_role() -> Option<ExitCode> {
+    None
+}
+
+/// How many nodes each of the lab's clusters has.
+#[derive(Clone, Copy, Debug)]
+pub struct LabNodes(pub u8);
+
+/// A lab; no value of it exists.
+pub struct Lab(Infallible);
+
+impl Lab {
+    /// Fails.
+    pub async fn start(LabNodes(_): LabNodes, _faults: &[String]) -> Result<Self, CliError> {
+        Err(CliError::environment(LabUnsupported))
+    }
+    /// Never called: there is no lab.
+    pub fn target(&self) -> Target {
+        match self.0 {}
+    }
+    /// Fails: only the lab knows its faults.
+    pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
+        Err(CliError::environment(LabUnsupported))
+    }
+    /// Never called: there is no lab.
+    pub async fn inject(&self, _fault: &str) -> Result<(), CliError> {
+        match self.0 {}
+    }
+    /// Never called: there is no lab.
+    pub async fn heal(&self, _fault: &str) -> Result<(), CliError> {
+        match self.0 {}
+    }
+    /// Never called: there is no lab.
+    pub async fn stop(self) {
+        match self.0 {}
+    }
+}
+
+/// Whether the error is that this machine or build cannot have a lab.
+pub fn is_forbidden(error: &CliError) -> bool {
+    error.error.is::<LabUnsupported>()
+}

@@ -1,0 +1,90 @@
+//! What commands run on a session: which suites and scenarios, on which clusters, within which limits.
+
+use super::{Session, consumer::Events};
+use crate::cli_error::CliError;
+use anyhow::Context;
+use meshproof_contract::{ClusterName, Event, RunId, Suite, event::LOG_VERSION};
+use meshproof_engine::{Limits, Plan, Printer, RunOptions, Summary};
+use meshproof_scenario::Scenario;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    time::Duration,
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+/// Default time limits of one trial: a change that crosses the mesh takes longest among trials that run beside others,
+/// the recovery of what was lost among trials that run alone.
+pub const LIMITS: Limits = Limits {
+    shared: Duration::from_secs(180),
+    exclusive: Duration::from_secs(420),
+};
+/// Default number of concurrent trials: enough to hide waiting, few enough not to disturb each other's latencies.
+pub const JOBS: u16 = 6;
+
+/// Every suite.
+pub fn suites() -> Vec<Suite> {
+    meshproof_suites::ALL.iter().map(|suite| **suite).collect()
+}
+
+/// The lab's clusters have the roles of the mission.
+pub fn lab_clusters() -> Vec<ClusterName> {
+    ["infra", "apps"].map(ClusterName::from).into()
+}
+
+/// The scenarios that a plan uses.
+pub fn scenarios(plan: &Plan) -> Result<Vec<Scenario>, CliError> {
+    plan.scenarios()
+        .into_iter()
+        .map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage))
+        .collect()
+}
+
+/// A new run's id: sorts by time, and two runs of the same second differ.
+pub fn new_run_id() -> RunId {
+    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+    let random = RandomState::new().build_hasher().finish() & 0xffff;
+    RunId::new(format!("{now}-{random:04x}"))
+}
+
+/// The first event of a run; `again` is the command line that repeats it for one trial.
+pub fn run_started(id: &RunId, again: Vec<String>) -> Event {
+    Event::RunStarted {
+        log_version: LOG_VERSION,
+        run: id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::iter::once("meshproof".to_owned())
+            .chain(std::env::args().skip(1))
+            .collect(),
+        again,
+    }
+}
+
+/// The default options of a run on this session; must be called on its runtime.
+pub fn options(session: &Session, cancel: CancellationToken) -> RunOptions {
+    RunOptions {
+        shared: session.shared(),
+        jobs: JOBS.into(),
+        limits: LIMITS,
+        fail_fast: false,
+        cancel,
+        lost: session.lost(),
+        handle: Handle::current(),
+        printer: Printer::Silent,
+    }
+}
+
+/// Runs the plan on a session.
+pub async fn execute(
+    session: &Session,
+    plan: &Plan,
+    options: RunOptions,
+    events: &Events,
+) -> Result<Summary, CliError> {
+    let (environment, sender, plan) = (session.environment(), events.sender(), plan.clone());
+    let running = tokio::task::spawn_blocking(move || meshproof_engine::run(&plan, environment, sender, options));
+    running
+        .await
+        .context("internal error: the test engine panicked")
+        .map_err(CliError::environment)
+}

@@ -1,0 +1,17 @@
+//! What must hold for the files of the repository themselves: who imports whom, their sizes, their lines, their
+//! dependencies.
+
+mod architecture;
+mod dependencies;
+mod layers;
+mod sources;
+
+use std::path::PathBuf;
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the root of the repository exists")
+}

@@ -1,0 +1,79 @@
+//! HTTP and DNS rules of a port, and names.
+
+use super::super::{ParseError, elements, only_keys};
+use crate::{
+    fqdn::NamePattern,
+    model::{HttpMatch, L7},
+};
+use regex::Regex;
+use serde_json::Value;
+
+pub(super) fn l7(rules: &Value, place: &str) -> Result<L7, ParseError> {
+    if rules.is_null() {
+        return Ok(L7::None);
+    }
+    only_keys(rules, &["http", "dns"], &format!("{place}.rules"))?;
+    match (&rules["http"], &rules["dns"]) {
+        (Value::Null, Value::Null) => Ok(L7::None),
+        (http, Value::Null) => Ok(L7::Http(
+            elements(http, place)?
+                .iter()
+                .map(|m| http_match(m, place))
+                .collect::<Result<_, _>>()?,
+        )),
+        (Value::Null, dns) => Ok(L7::Dns(
+            elements(dns, place)?
+                .iter()
+                .map(|n| names(n, place))
+                .collect::<Result<_, _>>()?,
+        )),
+        _ => Err(ParseError::invalid(place, "http and dns in one rule")),
+    }
+}
+
+fn http_match(rule: &Value, place: &str) -> Result<HttpMatch, ParseError> {
+    only_keys(
+        rule,
+        &["method", "path", "host", "headers", "headerMatches"],
+        &format!("{place}.rules.http"),
+    )?;
+    // The proxy compares the whole value: an expression is anchored at both ends.
+    let expression = |key: &str| match rule[key].as_str().filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => Regex::new(&format!("^(?:{text})$"))
+            .map(Some)
+            .map_err(|e| ParseError::invalid(place, e.to_string())),
+    };
+    let mut headers = Vec::new();
+    for header in elements(&rule["headers"], place)? {
+        let text = header
+            .as_str()
+            .ok_or_else(|| ParseError::kind(place, "a header", header))?;
+        let (name, value) = text
+            .split_once([':', ' '])
+            .map_or((text, None), |(name, value)| (name, Some(value.trim())));
+        headers.push((name.trim().to_ascii_lowercase(), value.map(str::to_owned)));
+    }
+    for header in elements(&rule["headerMatches"], place)? {
+        only_keys(header, &["name", "value"], &format!("{place}.headerMatches"))?;
+        let name = header["name"]
+            .as_str()
+            .ok_or_else(|| ParseError::kind(place, "a header name", header))?;
+        headers.push((name.to_ascii_lowercase(), header["value"].as_str().map(str::to_owned)));
+    }
+    Ok(HttpMatch {
+        method: expression("method")?,
+        path: expression("path")?,
+        host: expression("host")?,
+        headers,
+    })
+}
+
+pub(super) fn names(value: &Value, place: &str) -> Result<NamePattern, ParseError> {
+    only_keys(value, &["matchName", "matchPattern"], place)?;
+    match (value["matchName"].as_str(), value["matchPattern"].as_str()) {
+        (Some(name), None) => Ok(NamePattern::name(name)),
+        (None, Some(pattern)) => Ok(NamePattern::pattern(pattern)),
+        _ => Err(ParseError::kind(place, "matchName or matchPattern", value)),
+    }
+}

@@ -1,0 +1,104 @@
+//! A capture between nodes, prepared: where to capture, which pod addresses to look for, and when to capture again.
+
+use super::{
+    CAPTURE, LISTENER, TALKER,
+    capture_point::{CapturePoint, capture_points},
+    flow::Flow,
+    judge::Reading,
+    peers::{agents, missing},
+    window::{Window, observe},
+};
+use crate::kit::cilium::nodes::{self, MeshNode};
+use ipnet::IpNet;
+use meshproof_contract::{Action, AgentFacts, CheckContext, CiliumQuery, ClusterName, Tally, Unit, Verdict};
+use std::time::Duration;
+
+/// How often traffic is captured before something that was lost counts.
+const WINDOWS: usize = 3;
+/// Pauses before the second and the third: a burst on a busy machine passes.
+const PAUSES: [Duration; WINDOWS - 1] = [Duration::from_secs(1), Duration::from_secs(2)];
+
+/// The capture points of some clusters, and the addresses to look for.
+pub struct Capture {
+    /// Every node of the clusters.
+    pub nodes: Vec<MeshNode>,
+    points: Vec<CapturePoint>,
+    pods: Vec<IpNet>,
+}
+
+impl Capture {
+    /// Prepares it in these clusters. What is missing goes to the tally; none with fewer than two capture points.
+    pub async fn prepare(context: &CheckContext, clusters: &[ClusterName], tally: &mut Tally) -> Option<Self> {
+        let facts = context.environment.facts();
+        for absent in clusters.iter().flat_map(|cluster| missing(&facts, cluster)) {
+            tally.unknown(absent);
+        }
+        let nodes = nodes::nodes(context, clusters, tally).await;
+        let answers = nodes::ask(context, clusters, CiliumQuery::Status, tally).await;
+        let captures: Vec<AgentFacts> = clusters
+            .iter()
+            .flat_map(|c| agents(&facts, c, CAPTURE))
+            .cloned()
+            .collect();
+        let (points, lacking) = capture_points(&nodes, &answers, &captures);
+        for why in lacking {
+            tally.unknown(why);
+        }
+        if points.len() < 2 {
+            tally.unknown("fewer than two nodes can capture, so traffic between nodes cannot be observed");
+            return None;
+        }
+        // The pods that the flows are between, one by one: not every IPAM mode reports where pods get addresses from.
+        let ours = clusters
+            .iter()
+            .flat_map(|c| agents(&facts, c, TALKER).chain(agents(&facts, c, LISTENER)));
+        let replicas = clusters
+            .iter()
+            .filter_map(|c| facts.cluster(c)?.dns.as_ref())
+            .flat_map(|dns| &dns.replicas);
+        let pods = ours
+            .map(|agent| agent.address)
+            .chain(replicas.map(|replica| replica.address));
+        let pods = pods.map(IpNet::from).collect();
+        Some(Self { nodes, points, pods })
+    }
+
+    /// Captures new flows, and others again where something was lost.
+    pub async fn observe(
+        &self,
+        context: &CheckContext,
+        flows: impl Fn() -> Result<Vec<Flow>, Verdict>,
+    ) -> Result<Window, Verdict> {
+        let mut pauses = PAUSES.into_iter();
+        let mut windows = 0;
+        loop {
+            let flows = flows()?;
+            let mut pods = self.pods.clone();
+            pods.extend(flows.iter().flat_map(|flow| &flow.others).copied().map(IpNet::from));
+            let mut window = observe(context, &self.points, &flows, &pods).await;
+            leave_out_pings(context, &mut window);
+            windows += 1;
+            match pauses.next() {
+                Some(pause) if Reading::of(&window).needs_retry() => tokio::time::sleep(pause).await,
+                _ => {
+                    context.measure("windows", "", f64::from(windows), Unit::Count);
+                    return Ok(window);
+                }
+            }
+        }
+    }
+}
+
+/// Leaves out the pings that pods may not send (`net.ipv4.ping_group_range` of their node): they never left the pod.
+fn leave_out_pings(context: &CheckContext, window: &mut Window) {
+    window.flows.retain(|(flow, outcome, _)| {
+        let is_ping = matches!(flow.probe.action, Action::IcmpEcho { .. });
+        match outcome {
+            Ok(outcome) if is_ping && outcome.is_local_error() => {
+                context.note(format!("{}: left out, the agent may not ping: {outcome}", flow.name));
+                false
+            }
+            _ => true,
+        }
+    });
+}

@@ -1,0 +1,201 @@
+//! The plaintext in a window: payloads by their markers, and headers by the addresses of the pods that sent them.
+
+use super::super::{capture_point::CapturePoint, window::Window};
+use meshproof_contract::{
+    CaptureReport, NodeLabel,
+    capture::{ClearFlow, DeviceCapture, Sighting},
+    evidence::{Direction, Packet},
+};
+use std::{collections::BTreeSet, net::IpAddr};
+
+/// How many other places a finding lists.
+const PLACES: usize = 3;
+
+/// All plaintext of the window's own flows.
+pub fn find(window: &Window, captured: &[(&CapturePoint, &CaptureReport)]) -> Vec<Packet> {
+    let mut found = Vec::new();
+    let own = own_addresses(window);
+    for (point, report) in captured {
+        for device in &report.devices {
+            found.extend(payloads(window, point, device));
+        }
+    }
+    for (point, report) in captured {
+        for device in &report.devices {
+            let clear = device.clear.iter();
+            let clear = clear.filter(|flow| own.contains(&flow.source) && own.contains(&flow.destination));
+            found.extend(clear.map(|flow| headers(point, device, flow)));
+        }
+    }
+    found
+}
+
+/// Markers of the flows that were seen on a device.
+fn payloads(window: &Window, point: &CapturePoint, device: &DeviceCapture) -> Vec<Packet> {
+    let hits = device.hits.iter();
+    hits.filter_map(|hit| {
+        let mut flows = window.flows.iter();
+        let (flow, ..) = flows.find(|(_, _, needle)| *needle == Some(hit.needle))?;
+        Some(packet(
+            "payload readable".to_owned(),
+            flow.name.clone(),
+            (point, device),
+            &hit.first,
+            hit.packets,
+        ))
+    })
+    .collect()
+}
+
+/// Packets between two pods whose addresses were readable.
+fn headers(point: &CapturePoint, device: &DeviceCapture, flow: &ClearFlow) -> Packet {
+    let meaning = if flow.tunnel {
+        format!("pod addresses visible in an unencrypted {}", tunnel(&flow.first.head))
+    } else {
+        "pod addresses visible".to_owned()
+    };
+    let name = format!("{} -> {}, {}", flow.source, flow.destination, protocol(flow.protocol));
+    packet(meaning, name, (point, device), &flow.first, flow.packets)
+}
+
+fn packet(
+    meaning: String,
+    flow: String,
+    (point, device): (&CapturePoint, &DeviceCapture),
+    first: &Sighting,
+    packets: u64,
+) -> Packet {
+    Packet {
+        meaning,
+        flow,
+        packets,
+        node: NodeLabel::pod(&point.node.cluster, &point.node.name),
+        device: device.device.clone(),
+        direction: if first.outgoing {
+            Direction::Egress
+        } else {
+            Direction::Ingress
+        },
+        source: first.source,
+        destination: first.destination,
+        length: first.length,
+        first_bytes: first.head.clone(),
+    }
+}
+
+/// Where something was readable: `11 packets on infra-1/eth0 (egress); also on infra-2/eth0`.
+pub fn places(found: &[&Packet]) -> String {
+    let mut places = Vec::new();
+    for packet in found {
+        let place = format!("{}/{}", packet.node, packet.device);
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let Some((packet, (first, others))) = found.first().copied().zip(places.split_first()) else {
+        return String::new();
+    };
+    let mut text = format!(
+        "{} on {first} ({})",
+        meshproof_contract::text::counted(packet.packets as usize, "packet"),
+        packet.direction
+    );
+    if !others.is_empty() {
+        let listed: Vec<&str> = others.iter().take(PLACES).map(String::as_str).collect();
+        text.push_str(&format!("; also on {}", listed.join(", ")));
+    }
+    if others.len() > PLACES {
+        text.push_str(&format!(" and {} more devices", others.len() - PLACES));
+    }
+    text
+}
+
+/// The pods that the flows are between.
+fn own_addresses(window: &Window) -> BTreeSet<IpAddr> {
+    let flows = window.flows.iter().map(|(flow, ..)| flow);
+    flows
+        .flat_map(|flow| flow.others.iter().copied().chain([flow.from.address]))
+        .collect()
+}
+
+/// Which tunnel a packet is in, by the UDP port to which it goes: VXLAN's (8472 in the kernel, 4789 in RFC 7348) or
+/// Geneve's (RFC 8926).
+fn tunnel(first_bytes: &str) -> &'static str {
+    match udp_destination(first_bytes) {
+        Some(8472 | 4789) => "VXLAN tunnel",
+        Some(6081) => "Geneve tunnel",
+        _ => "tunnel",
+    }
+}
+
+/// The destination port of a UDP datagram that begins with these bytes of an IP packet.
+fn udp_destination(first_bytes: &str) -> Option<u16> {
+    let byte = |at: usize| u8::from_str_radix(first_bytes.get(2 * at..2 * at + 2)?, 16).ok();
+    let (protocol, header) = match byte(0)? >> 4 {
+        4 => (byte(9)?, 4 * usize::from(byte(0)? & 0x0f)),
+        6 => (byte(6)?, 40),
+        _ => return None,
+    };
+    (protocol == 17).then_some(())?;
+    Some(u16::from_be_bytes([byte(header + 2)?, byte(header + 3)?]))
+}
+
+fn protocol(number: u8) -> String {
+    match number {
+        1 => "ICMP".to_owned(),
+        6 => "TCP".to_owned(),
+        17 => "UDP".to_owned(),
+        58 => "ICMPv6".to_owned(),
+        other => format!("IP protocol {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 header for UDP, with a UDP header to that port.
+    fn datagram(port: u16) -> String {
+        format!("4500006e000040004011000000000000000000000000{port:04x}00000000").replacen(
+            "0000000000000000000000000000",
+            "000000000a190b0b0a190b0cd431",
+            1,
+        )
+    }
+
+    #[test]
+    fn a_tunnel_is_named_by_its_port() {
+        assert_eq!(tunnel(&datagram(8472)), "VXLAN tunnel");
+        assert_eq!(tunnel(&datagram(4789)), "VXLAN tunnel");
+        assert_eq!(tunnel(&datagram(6081)), "Geneve tunnel");
+        for odd in [datagram(53), "4500".to_owned(), String::new(), "zz".to_owned()] {
+            assert_eq!(tunnel(&odd), "tunnel", "{odd}");
+        }
+        let v6 = format!("60000000{:04x}1140{}d4312118", 100, "00".repeat(32));
+        assert_eq!(tunnel(&v6), "VXLAN tunnel");
+    }
+
+    #[test]
+    fn a_finding_names_the_first_place_and_a_few_others() {
+        let on = |device: &str, direction| Packet {
+            meaning: "payload readable".to_owned(),
+            flow: "infra-1 -> infra-2, TCP".to_owned(),
+            packets: 11,
+            node: NodeLabel::pod(&"infra".into(), &"infra-1".into()),
+            device: device.to_owned(),
+            direction,
+            source: None,
+            destination: None,
+            length: 100,
+            first_bytes: "4500006e".to_owned(),
+        };
+        let (out, back) = (on("eth0", Direction::Egress), on("eth0", Direction::Ingress));
+        assert_eq!(places(&[&out, &back]), "11 packets on infra-1/eth0 (egress)");
+        let others: Vec<Packet> = (1..=5).map(|n| on(&format!("eth{n}"), Direction::Egress)).collect();
+        let all: Vec<&Packet> = [&out].into_iter().chain(&others).collect();
+        assert_eq!(
+            places(&all),
+            "11 packets on infra-1/eth0 (egress); also on infra-1/eth1, infra-1/eth2, infra-1/eth3 and 2 more devices"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! The test world with WireGuard between its nodes: agents that exchange markers, captures that see what is between
+//! nodes, and Cilium's reports, each of which can be broken.
+
+use super::{
+    super::capture_point::WIREGUARD_PORT,
+    wire::{Shown, Wire},
+};
+use crate::{kit::cilium::nodes::PUBLIC_KEY, testing::Fake};
+use meshproof_contract::{
+    Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, Environment,
+    Evidence, Facts, Instance, ServiceFacts, capture::DeviceCapture, evidence::Packet, facts::PodNetwork,
+};
+use serde_json::{Value, json};
+use std::{net::IpAddr, sync::Arc};
+
+/// A claim of encryption.
+pub fn claim(cluster: &str, value: &str) -> Claim {
+    Claim {
+        cluster: cluster.into(),
+        kind: ClaimKind::Encryption,
+        value: value.to_owned(),
+        source: ClaimSource::Live {
+            object: "ConfigMap kube-system/cilium-config: enable-wireguard".to_owned(),
+        },
+    }
+}
+
+/// The two clusters with this suite's agents.
+pub fn facts() -> Facts {
+    let mut facts = Fake::healthy().facts;
+    facts.agents.clear();
+    for (cluster, pods, first_node) in [("infra", 244, 11), ("apps", 246, 14)] {
+        facts.claims.push(claim(cluster, "wireguard"));
+        for n in 1..=3u8 {
+            let capturing = format!("10.25.11.{}", first_node + n - 1);
+            for (workload, network, address) in [
+                ("talker", PodNetwork::Pod, format!("10.{pods}.{n}.20")),
+                ("listener", PodNetwork::Pod, format!("10.{pods}.{n}.21")),
+                ("capture", PodNetwork::HostCapture, capturing),
+            ] {
+                facts.agents.push(AgentFacts {
+                    id: AgentId {
+                        cluster: cluster.into(),
+                        pod: format!("{workload}-{cluster}-{n}"),
+                    },
+                    scenario: "encryption".to_owned(),
+                    workload: workload.to_owned(),
+                    namespace: "meshproof".to_owned(),
+                    node: format!("{cluster}-{n}").into(),
+                    address: address.parse().expect("an address"),
+                    network,
+                });
+            }
+        }
+    }
+    facts
+}
+
+type Tamper = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
+type Shows = Arc<dyn Fn(&str, &str, &Action) -> Shown + Send + Sync>;
+type Report = Arc<dyn Fn(&mut DeviceCapture) + Send + Sync>;
+
+/// The world of the suite's own tests; healthy until something is broken.
+#[derive(Clone)]
+pub struct World {
+    pub facts: Facts,
+    pub(super) shows: Shows,
+    interface: Tamper,
+    status: Tamper,
+    report: Report,
+    pub(super) lost: bool,
+    pub(super) pings: bool,
+}
+
+fn key(node: &str) -> String {
+    format!("key-of-{node}")
+}
+
+impl World {
+    pub fn healthy() -> Self {
+        Self {
+            facts: facts(),
+            shows: Arc::new(|_, _, _| Shown::Ciphertext),
+            interface: Arc::new(|_, _| {}),
+            status: Arc::new(|_, _| {}),
+            report: Arc::new(|_| {}),
+            lost: false,
+            pings: true,
+        }
+    }
+    /// The world in which no check of the suite is skipped: with strict mode, proxies and Services.
+    pub fn complete() -> Self {
+        let mut world = Self::healthy();
+        let kinds = [ClaimKind::StrictEncryption, ClaimKind::FqdnPolicy, ClaimKind::L7Policy];
+        for (cluster, net, range) in [("infra", 96, "10.244.0.0/16"), ("apps", 97, "10.246.0.0/16")] {
+            let claims = kinds.map(|kind| Claim {
+                kind,
+                ..claim(cluster, "true")
+            });
+            world.facts.claims.extend(claims);
+            let services = [("listener", 1), ("listener-global", 2)];
+            world.facts.services.extend(services.map(|(name, last)| ServiceFacts {
+                cluster: cluster.into(),
+                scenario: "encryption".to_owned(),
+                namespace: "meshproof".to_owned(),
+                name: name.to_owned(),
+                address: Some([10, net, 8, last].into()),
+                ports: [("tcp".to_owned(), 8081), ("udp".to_owned(), 8082)].into(),
+                workload: "listener".to_owned(),
+            }));
+            world.configure(cluster, "enable-encryption-strict-mode", "true");
+            world.configure(cluster, "encryption-strict-mode-cidr", range);
+        }
+        world
+    }
+    /// Sets a key of a cluster's cilium-config.
+    pub fn configure(&mut self, cluster: &str, key: &str, value: &str) {
+        let mut clusters = self.facts.clusters.iter_mut();
+        let cluster = clusters.find(|c| c.name.as_str() == cluster).expect("a cluster");
+        let config = &mut cluster.cilium.as_mut().expect("Cilium").config;
+        config.insert(key.to_owned(), value.to_owned());
+    }
+    /// All clusters claim this instead.
+    pub fn claims(mut self, value: &str) -> Self {
+        for claim in self.facts.claims.iter_mut().filter(|c| c.kind == ClaimKind::Encryption) {
+            claim.value = value.to_owned();
+        }
+        self
+    }
+    /// What the wire shows of what goes from a node to a node.
+    pub fn wire(mut self, shows: impl Fn(&str, &str, &Action) -> Shown + Send + Sync + 'static) -> Self {
+        self.shows = Arc::new(shows);
+        self
+    }
+    /// Tampers with a node's WireGuard interface in `debuginfo`.
+    pub fn interface(mut self, tamper: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Self {
+        self.interface = Arc::new(tamper);
+        self
+    }
+    /// Tampers with a node's status.
+    pub fn status(mut self, tamper: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Self {
+        self.status = Arc::new(tamper);
+        self
+    }
+    /// Tampers with what every capture reports.
+    pub fn report(mut self, tamper: impl Fn(&mut DeviceCapture) + Send + Sync + 'static) -> Self {
+        self.report = Arc::new(tamper);
+        self
+    }
+    /// Agents may not ping.
+    pub fn without_pings(mut self) -> Self {
+        self.pings = false;
+        self
+    }
+    /// Nothing that pods send arrives.
+    pub fn lost(mut self) -> Self {
+        self.lost = true;
+        self
+    }
+
+    /// Runs the check, panics unless it concludes `word`, and returns everything that it said.
+    pub async fn expect(self, check: &dyn Check, instance: Instance, word: &str) -> String {
+        self.fake().expect(check, instance, word).await
+    }
+
+    /// Runs the check; the packets that it leaves as evidence.
+    pub async fn packets(self, check: &dyn Check, instance: Instance) -> Vec<Packet> {
+        let context = CheckContext::new(self.environment(), instance);
+        check.run(&context).await;
+        let evidence = context.take_notes().evidence.into_iter();
+        let packets = evidence.filter_map(|one| match one {
+            Evidence::Packet(packet) => Some(packet),
+            _ => None,
+        });
+        packets.collect()
+    }
+
+    /// The world as checks see it.
+    pub fn environment(self) -> Arc<dyn Environment> {
+        Arc::new(self.fake())
+    }
+
+    /// The test world of all suites with this one's wire in it.
+    fn fake(self) -> Fake {
+        let wire = Arc::new(Wire::of(&self.facts, self.report.clone()));
+        let world = Arc::new(self);
+        let (sending, reporting, replying) = (world.clone(), world.clone(), world.clone());
+        let (sent, counted) = (wire.clone(), wire.clone());
+        let mut fake = Fake::healthy()
+            .facts(|facts| *facts = world.facts.clone())
+            .rule(move |ask| Some(sending.outcome(ask, &sent)))
+            .status(move |_, node, status| reporting.report_status(node, status))
+            .policies(move |node, query| match query {
+                CiliumQuery::Debuginfo => {
+                    json!({"encryption": {"wireguard": {"interfaces": [replying.interface_of(node, &counted)]}}})
+                }
+                _ => Value::Null,
+            })
+            .captures(wire);
+        for cluster in &world.facts.clusters {
+            for node in &cluster.nodes {
+                let name = node.name.as_str();
+                let announced = json!({
+                    "kind": "CiliumNode",
+                    "metadata": {"name": name, "annotations": {PUBLIC_KEY[0]: key(name)}},
+                    "spec": {
+                        "addresses": [{"type": "InternalIP", "ip": node.addresses[0]}],
+                        "ipam": {"podCIDRs": node.pod_cidrs},
+                    },
+                });
+                fake = fake.object(cluster.name.as_str(), announced);
+            }
+        }
+        fake
+    }
+
+    fn report_status(&self, node: &str, status: &mut Value) {
+        let wireguard = json!({"node-encryption": "Disabled", "interfaces": [{"listen-port": WIREGUARD_PORT}]});
+        let address = self.node_address(node);
+        status["encryption"] = json!({"mode": "Wireguard", "wireguard": wireguard});
+        status["kube-proxy-replacement"] = json!({"deviceList": [{"name": "ens3", "ip": ["", address]}]});
+        (self.status)(node, status);
+    }
+
+    fn node_address(&self, node: &str) -> IpAddr {
+        let mut nodes = self.facts.clusters.iter().flat_map(|c| &c.nodes);
+        nodes.find(|n| n.name.as_str() == node).expect("a node").addresses[0]
+    }
+
+    /// WireGuard's interface on a node, with the counters that the wire makes.
+    fn interface_of(&self, node: &str, wire: &Wire) -> Value {
+        let nodes = self.facts.clusters.iter().flat_map(|c| &c.nodes);
+        let others = nodes.filter(|n| n.name.as_str() != node);
+        let counted = |from: &str, to: &str| 1000 + wire.ciphertext(from, to);
+        let peers: Vec<Value> = others
+            .map(|other| {
+                let name = other.name.as_str();
+                json!({
+                    "public-key": key(name), "endpoint": format!("{}:{WIREGUARD_PORT}", other.addresses[0]),
+                    "allowed-ips": [format!("{}/32", other.addresses[0])],
+                    "last-handshake-time": jiff::Timestamp::now().to_string(),
+                    "transfer-rx": counted(name, node), "transfer-tx": counted(node, name),
+                })
+            })
+            .collect();
+        let mut interface =
+            json!({"name": "cilium_wg0", "listen-port": WIREGUARD_PORT, "public-key": key(node), "peers": peers});
+        (self.interface)(node, &mut interface);
+        interface
+    }
+}

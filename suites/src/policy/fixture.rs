@@ -1,0 +1,198 @@
+//! What one policy check works with: borrowed subject pods, their peers, and what policies mean in the cluster's version.
+
+pub mod cluster_dns;
+pub mod external_hosts;
+mod semantics;
+
+use super::{
+    cell::{Cell, Traffic},
+    participant::{Participant, SCENARIO, participants},
+    subjects::{LABEL, SubjectGroup},
+};
+use crate::kit::cilium::remotes::mesh_name;
+use cluster_dns::ClusterDns;
+use external_hosts::ExternalHost;
+use meshproof_contract::{CheckContext, ClusterName, Facts, Instance, NodeName, Verdict, facts::PodNetwork};
+use meshproof_oracle::{Party, Semantics};
+use semantics::semantics;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    slice,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+/// The pods of one check.
+pub struct Fixture {
+    /// The cluster whose API gets the policies, and in which the subject pods are.
+    pub cluster: ClusterName,
+    /// Its name in the mesh.
+    pub mesh: String,
+    /// The name in the mesh of the other end's cluster; the same for an instance on one cluster.
+    pub peer_mesh: String,
+    /// Namespace of the subject pods.
+    pub namespace: String,
+    /// The pods that the policies select.
+    pub subjects: Vec<Arc<Participant>>,
+    /// Pods that no policy selects, in the clusters of the instance.
+    pub peers: Vec<Arc<Participant>>,
+    /// Agents on the nodes' own network, where any run.
+    pub hosts: Vec<Arc<Participant>>,
+    /// The external hosts of meshproof.yaml, as a subject pod resolves them.
+    pub external_hosts: Vec<ExternalHost>,
+    /// Cluster DNS, where its replicas are pods that policies can select.
+    pub dns: Option<ClusterDns>,
+    /// What differs between versions and settings.
+    pub semantics: Semantics,
+    /// Whether Cilium's agents once did not answer in time: they are not queried again.
+    pub agents_slow: AtomicBool,
+    group: SubjectGroup,
+}
+
+impl Fixture {
+    /// Borrows a group of subject pods and reads who their peers are.
+    pub async fn new(context: &CheckContext, groups: &[&'static str]) -> Result<Self, Verdict> {
+        let facts = context.environment.facts();
+        let cluster = context.instance.to().clone();
+        let group = SubjectGroup::borrow(&context.shared, &cluster, groups).await;
+        let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
+        let clusters: Vec<ClusterName> = clusters.into_iter().collect();
+        let found = participants(context.environment.as_ref(), &clusters).await;
+        let found = found.map_err(|error| Verdict::inconclusive(format!("cannot read the pods: {error}")))?;
+        let mut fixture = Self {
+            dns: cluster_dns::find(context.environment.as_ref(), &facts, &cluster).await,
+            mesh: mesh_name(&facts, &cluster),
+            peer_mesh: mesh_name(&facts, context.instance.from()),
+            semantics: semantics(&facts, &cluster),
+            agents_slow: AtomicBool::new(false),
+            namespace: String::new(),
+            subjects: Vec::new(),
+            peers: Vec::new(),
+            hosts: Vec::new(),
+            external_hosts: Vec::new(),
+            cluster,
+            group,
+        };
+        found.into_iter().for_each(|participant| fixture.add(participant));
+        if fixture.subjects.is_empty() {
+            return Err(Verdict::inconclusive(format!(
+                "{}: no pod of subject group {} is ready, so no policy can be tested on it{}",
+                fixture.cluster,
+                fixture.group.name(),
+                missing_agents(&facts, &fixture.cluster)
+            )));
+        }
+        fixture.external_hosts = external_hosts::resolve(context, &facts, &fixture.subjects[0]).await;
+        Ok(fixture)
+    }
+
+    /// Sorts a participant in; subject pods of other groups are left out.
+    fn add(&mut self, participant: Participant) {
+        let participant = Arc::new(participant);
+        match &participant.party {
+            Party::Endpoint(endpoint) => match endpoint.labels.get(LABEL) {
+                Some(group) if group == self.group.name() && *participant.cluster() == self.cluster => {
+                    self.namespace.clone_from(&endpoint.namespace);
+                    self.subjects.push(participant);
+                }
+                Some(_) => {}
+                None => self.peers.push(participant),
+            },
+            Party::Node { .. } => self.hosts.push(participant),
+            Party::World { .. } => {}
+        }
+    }
+
+    /// Cells from each subject pod to each external host.
+    pub fn cells_to_external_hosts(&self) -> Vec<Cell> {
+        let cells = self.external_hosts.iter().flat_map(|host| {
+            let connect = Traffic::ConnectByName {
+                name: host.name.clone(),
+                port: host.port,
+            };
+            Self::cells(&self.subjects, slice::from_ref(&host.participant), &[connect])
+        });
+        cells.collect()
+    }
+
+    /// Notes the ready nodes without a subject pod: spreading over nodes is a preference of the scheduler, and policies
+    /// are not tested on nodes without one.
+    pub fn note_untested_nodes(&self, context: &CheckContext) {
+        let facts = context.environment.facts();
+        let nodes = facts.cluster(&self.cluster).map_or(&[][..], |cluster| &cluster.nodes);
+        let has_subject = |node: &NodeName| self.subjects.iter().any(|subject| &subject.agent.node == node);
+        let without = nodes.iter().filter(|node| node.ready && !has_subject(&node.name));
+        let without: Vec<&str> = without.map(|node| node.name.as_str()).collect();
+        if !without.is_empty() {
+            context.note(format!(
+                "no pod of subject group {} runs on {}: policies were not tested there",
+                self.group.name(),
+                without.join(", ")
+            ));
+        }
+    }
+
+    /// A policy's selector of the subject pods.
+    pub fn selector(&self) -> Value {
+        json!({"matchLabels": {LABEL: self.group.name()}})
+    }
+
+    /// The same for policies without a namespace.
+    pub fn cluster_wide_selector(&self) -> Value {
+        json!({"matchLabels": {LABEL: self.group.name(), "k8s:io.kubernetes.pod.namespace": self.namespace}})
+    }
+
+    /// The peers that a matrix uses: all of the subject pods' cluster, and of another cluster one of each workload on each
+    /// node, since nodes enforce policies independently.
+    pub fn peers_of(&self, instance: &Instance) -> Vec<Arc<Participant>> {
+        let mut seen = BTreeSet::new();
+        let mut first = |peer: &Participant| {
+            let agent = &peer.agent;
+            seen.insert((agent.id.cluster.clone(), agent.workload.clone(), agent.node.clone()))
+        };
+        let chosen = self.peers.iter();
+        chosen
+            .filter(|peer| peer.cluster() == instance.to() || first(peer))
+            .cloned()
+            .collect()
+    }
+
+    /// The namespace of peers that is not the subject pods'.
+    pub fn other_namespace(&self) -> String {
+        let namespaces = self.peers.iter().map(|peer| peer.agent.namespace.as_str());
+        let mut different = namespaces.filter(|namespace| *namespace != self.namespace);
+        different.next().unwrap_or("meshproof-peer").to_owned()
+    }
+
+    /// Cells from each of `from` to each of `to`, for each kind of traffic.
+    pub fn cells(from: &[Arc<Participant>], to: &[Arc<Participant>], traffic: &[Traffic]) -> Vec<Cell> {
+        let pairs = from.iter().flat_map(|from| to.iter().map(move |to| (from, to)));
+        pairs
+            .filter(|(from, to)| from.agent.id != to.agent.id)
+            .flat_map(|(from, to)| {
+                traffic.iter().map(|traffic| Cell {
+                    from: from.clone(),
+                    to: to.clone(),
+                    traffic: traffic.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// The last states of the scenario's agents that should run in the cluster and do not, in parentheses.
+fn missing_agents(facts: &Facts, cluster: &ClusterName) -> String {
+    let missing = facts.missing_agents.iter().filter(|m| &m.cluster == cluster);
+    let has_others = facts
+        .agents
+        .iter()
+        .any(|a| a.scenario == SCENARIO && a.network == PodNetwork::Pod);
+    let mut states: BTreeSet<String> = missing.map(|m| format!("{}: {}", m.workload, m.state)).collect();
+    if !has_others && states.is_empty() {
+        states.insert(format!("scenario {SCENARIO} has no agents"));
+    }
+    if states.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", states.into_iter().collect::<Vec<_>>().join("; "))
+}

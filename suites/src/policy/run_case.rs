@@ -1,0 +1,199 @@
+//! Runs one case: probes every cell before the policies are applied, while they are in force, and after their deletion.
+//!
+//! A cell counts only if its path was open before, in the same run; a denied one must show the expected kind of refusal;
+//! and what stays closed after the deletion is a finding of its own. How long a change takes is measured: the waits end
+//! when the whole matrix is as expected, or at a deadline with what was seen last.
+
+mod change;
+mod converge;
+mod deadlines;
+mod evidence;
+mod foreign_policies;
+mod judge;
+mod judged_cell;
+mod pings;
+mod realized;
+mod round;
+
+use super::{
+    cell::{Cell, CellResult},
+    enforced_within,
+    fixture::Fixture,
+};
+use crate::kit::object::policy as object;
+use change::Change;
+use converge::converge;
+pub(super) use deadlines::Deadlines;
+use judge::judge;
+pub(super) use judged_cell::JudgedCell;
+use meshproof_contract::{CheckContext, EnvironmentError, ObjectRef, Tally};
+use meshproof_oracle::{Expected, decide, parse};
+pub(super) use pings::are_forbidden as pings_are_forbidden;
+use round::{ROUND_INTERVAL, probe_round};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// How long paths may take to be open before a case begins: another check's policy may just have been deleted.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A case with everything filled in.
+pub struct PreparedCase<'a> {
+    /// A few words, for findings and reports.
+    pub name: &'a str,
+    /// The policies, without name and namespace.
+    pub policies: Vec<Value>,
+    /// The cells to probe.
+    pub cells: Vec<Cell>,
+}
+
+/// Runs the case: what was seen goes into the tally, and what each cell showed under the policies is returned.
+pub async fn run_case(
+    context: &CheckContext,
+    fixture: &Fixture,
+    case: PreparedCase<'_>,
+    tally: &mut Tally,
+) -> Option<Vec<(JudgedCell, CellResult)>> {
+    let name = case.name;
+    let policies: Vec<Value> = case
+        .policies
+        .into_iter()
+        .map(|policy| object::named(policy, &fixture.namespace))
+        .collect();
+    let cells = match expectations(fixture, &policies, case.cells) {
+        Ok(cells) => cells,
+        Err(why) => {
+            tally.unknown(format!("{name}: {why}"));
+            return None;
+        }
+    };
+    let (cells, deadlines) = open_before(context, name, cells, tally).await?;
+    // A policy that changes nothing cannot be distinguished from one that was never applied.
+    if !cells.iter().any(JudgedCell::is_changed) {
+        tally.unknown(format!(
+            "{name}: no path that the policy denies was open before, so its enforcement could not be observed"
+        ));
+        return None;
+    }
+    let wait = |change, start| {
+        let (cells, policies, deadlines) = (&cells, &policies, &deadlines);
+        async move { converge(context, fixture, cells, change, policies, deadlines, start).await }
+    };
+    let start = Instant::now();
+    let under = match apply(context, fixture, &policies).await {
+        Ok(()) => Some(wait(Change::Applied, start).await),
+        Err(error) => {
+            tally.unknown(format!("{name}: cannot apply the policy: {error}"));
+            None
+        }
+    };
+    let start = Instant::now();
+    if let Err(error) = delete(context, fixture, &policies).await {
+        tally.unknown(format!("{name}: cannot delete the policy: {error}"));
+        return None;
+    }
+    let under = under?;
+    let after = wait(Change::Deleted, start).await;
+    let foreign = match under.after.and(after.after) {
+        Some(_) => String::new(),
+        None => foreign_policies::describe(context.environment.as_ref(), &cells).await,
+    };
+    evidence::leave(context, name, &cells, (&under, &after));
+    let limit = enforced_within(context);
+    judge(context, name, &cells, (&under, &after), limit, &foreign, tally);
+    Some(cells.into_iter().zip(under.last).collect())
+}
+
+/// What must happen in each cell, by the harness's own reading of the objects.
+pub(super) fn expectations(fixture: &Fixture, policies: &[Value], cells: Vec<Cell>) -> Result<Vec<JudgedCell>, String> {
+    if cells.is_empty() {
+        return Err("no agent can probe it".to_owned());
+    }
+    let mut parsed = Vec::new();
+    for policy in policies {
+        parsed
+            .extend(parse(policy, &fixture.mesh).map_err(|error| format!("cannot compute the expectation: {error}"))?);
+    }
+    let judged = cells.into_iter().map(|cell| JudgedCell {
+        decision: decide(&parsed, &fixture.semantics, &cell.flow()),
+        cell,
+    });
+    Ok(judged.collect())
+}
+
+/// The cells whose path is open, with deadlines from their latencies; the others are tallied as unknown.
+async fn open_before(
+    context: &CheckContext,
+    name: &str,
+    cells: Vec<JudgedCell>,
+    tally: &mut Tally,
+) -> Option<(Vec<JudgedCell>, Deadlines)> {
+    let environment = context.environment.as_ref();
+    let start = Instant::now();
+    let (round, forbidden, all_open) = loop {
+        let begun = Instant::now();
+        let round = probe_round(environment, &cells, |_| Expected::Allowed, &Deadlines::DEFAULT).await;
+        let forbidden = pings::forbidden(&cells, &round);
+        let mut results = round.results.iter().zip(&forbidden);
+        let all_open = results.all(|(result, forbidden)| *forbidden || *result == CellResult::Ok);
+        if all_open || start.elapsed() >= OPEN_WITHIN {
+            break (round, forbidden, all_open);
+        }
+        sleep_until(begun + ROUND_INTERVAL).await;
+    };
+    let deadlines = Deadlines::from_latencies(&round.latencies);
+    let pings = forbidden.iter().filter(|forbidden| **forbidden).count();
+    if pings > 0 {
+        context.note(format!(
+            "{name}: {pings} pings are left out: their pods may not send any (net.ipv4.ping_group_range)"
+        ));
+    }
+    let foreign = if all_open {
+        String::new()
+    } else {
+        foreign_policies::describe(environment, &cells).await
+    };
+    let mut open = Vec::new();
+    let results = cells.into_iter().zip(round.results).zip(forbidden);
+    for ((cell, result), _) in results.filter(|(_, forbidden)| !forbidden) {
+        match result {
+            CellResult::Ok => open.push(cell),
+            CellResult::Mismatch(seen) => tally.unknown(format!(
+                "{name}: {} was not open before the policy ({seen}){foreign}",
+                cell.cell
+            )),
+            CellResult::Unknown(why) => tally.unknown(format!("{name}: {why}")),
+        }
+    }
+    (!open.is_empty()).then_some((open, deadlines))
+}
+
+/// Of cells without policies those that are open, with deadlines from their latencies; the others are tallied as unknown.
+pub(super) async fn open_cells(
+    context: &CheckContext,
+    cells: Vec<Cell>,
+    tally: &mut Tally,
+) -> Option<(Vec<Cell>, Deadlines)> {
+    let cells = cells.into_iter().map(JudgedCell::open).collect();
+    let (cells, deadlines) = open_before(context, "before", cells, tally).await?;
+    Some((cells.into_iter().map(|judged| judged.cell).collect(), deadlines))
+}
+
+async fn apply(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
+    for policy in policies {
+        context.environment.apply(&fixture.cluster, policy.clone()).await?;
+    }
+    Ok(())
+}
+
+async fn delete(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
+    let mut result = Ok(());
+    for policy in policies {
+        let deleted = context
+            .environment
+            .delete(&fixture.cluster, &ObjectRef::of(policy))
+            .await;
+        result = result.and(deleted);
+    }
+    result
+}
