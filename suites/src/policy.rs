@@ -36,7 +36,7 @@ fn enforced_within(context: &CheckContext) -> Duration {
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "policy",
-    about: "Network policies are enforced as written, cell by cell and with the right kind of refusal, and end with their deletion",
+    about: "Network policies are enforced as written, cell by cell and with the right kind of refusal, and end with their deletion.",
     checks: &[
         &cases::deny::DEFAULT_DENY_INGRESS,
         &cases::deny::DEFAULT_DENY_EGRESS,

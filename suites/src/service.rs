@@ -95,8 +95,8 @@ fn converges_within(context: &CheckContext) -> Duration {
 #[cfg(test)]
 mod tests;
 
-/// The healthy world of the suite's tests.
+/// The healthy world of the suite's tests, in which no check is skipped.
 #[cfg(test)]
 pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    std::sync::Arc::new(tests::world::healthy())
+    std::sync::Arc::new(tests::mesh::complete())
 }

@@ -33,6 +33,20 @@ impl Measurement {
             distribution: Some(latencies),
         }
     }
+    /// The figure for people: `1420 B`, `median 2.17 ms, p99 4.16 ms of 1000 samples`.
+    pub fn figure(&self) -> String {
+        match &self.distribution {
+            Some(latencies) => {
+                let micros = |value: u64| Unit::Microseconds.quantity(value as f64);
+                let (median, p99) = (micros(latencies.p50), micros(latencies.p99));
+                format!(
+                    "median {median}, p99 {p99} of {}",
+                    text::counted(latencies.count as usize, "sample")
+                )
+            }
+            None => self.unit.quantity(self.value),
+        }
+    }
 }
 
 /// What a figure was measured on. In JSON a pair of nodes is an object with `from` and `to`, a node one with `cluster`
@@ -205,6 +219,14 @@ mod tests {
         assert_eq!(Unit::Seconds.quantity(0.4), "400 ms");
         assert_eq!(Unit::Bytes.quantity(1420.0), "1420 B");
         assert_eq!(Unit::Count.quantity(1000.0), "1000");
+    }
+
+    #[test]
+    fn latencies_are_shown_with_their_quantiles() {
+        let latencies = Distribution::of(1..=1000).expect("samples");
+        let measured = Measurement::of_latencies("round_trip", "", latencies);
+        assert_eq!(measured.value, 990.0);
+        assert_eq!(measured.figure(), "median 500 µs, p99 990 µs of 1000 samples");
     }
 
     #[test]

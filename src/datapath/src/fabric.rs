@@ -107,7 +107,7 @@ impl Fabric {
         &self.shared.config
     }
 
-    /// Attaches a machine that is no node: the world outside the clusters.
+    /// Attaches a machine other than a node: the world outside the clusters.
     ///
     /// # Errors
     /// When its name or address is taken or the kernel refuses a device.

@@ -33,7 +33,7 @@ pub enum NodeError {
     #[error(transparent)]
     Fabric(#[from] FabricError),
     /// Its namespace could not be made.
-    #[error("failed to make the namespace of node {node}")]
+    #[error("failed to create the namespace of node {node}")]
     Namespace {
         /// Which node.
         node: NodeName,
@@ -41,7 +41,7 @@ pub enum NodeError {
         source: NamespaceError,
     },
     /// A device in its namespace could not be made.
-    #[error("failed to make the devices of node {node}")]
+    #[error("failed to create the devices of node {node}")]
     Device {
         /// Which node.
         node: NodeName,

@@ -35,7 +35,7 @@ pub enum Verdict {
     Allow,
     /// Drop it, for this reason.
     Deny(DropReason),
-    /// Drop it and tell its sender: a reset or an ICMP error.
+    /// Drop it and answer its sender with a reset or an ICMP error.
     Reject(DropReason),
     /// Hand the flow to a proxy that listens in the node's namespace.
     Redirect(ProxyPort),

@@ -200,7 +200,10 @@ mod tests {
         for check in PathCheck::all(PathMtu) {
             let fake = Fake::healthy().rule(|_| Some(found(1280, 1420, Some(1350), None)));
             let text = fake.expect(&check, instance_of(&check), "fail").await;
-            assert!(text.contains("blackhole") && text.contains("mismatch 1280 B"), "{text}");
+            assert!(
+                text.contains("blackhole") && text.contains("1280 B pass (1280 B)"),
+                "{text}"
+            );
         }
     }
 

@@ -7,7 +7,7 @@ mod cell;
 mod observe;
 mod reference;
 
-pub use crate::kit::paths::{Locality, Path, Paths, SCENARIO, WorkloadPair, agents, place};
+pub use crate::kit::paths::{Locality, Path, Paths, SCENARIO, WorkloadPair, agents};
 pub use aggregate::{Wording, conclude, probe_and_conclude};
 pub use cell::{Cell, Deviation, Judged, Quantity, answered_by, judge_both, judge_tries, no_answer};
 pub use observe::{Attempt, Seen, observe, probe_with_retry};

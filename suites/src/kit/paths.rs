@@ -3,7 +3,7 @@
 mod agents;
 mod locality;
 
-pub use agents::{SCENARIO, agents, describe_missing, place};
+pub use agents::{SCENARIO, agents, describe_missing};
 pub use locality::Locality;
 
 use meshproof_contract::{AgentFacts, ClusterName, Facts, Identity, Instance, NodeLabel, Subject, Target, Verdict};

@@ -36,7 +36,7 @@ impl Check for Fallback {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Affinity falls back to the other side without preferred pods, and returns when they do",
+            title: "With affinity, the other side answers only while the preferred side has no pods",
             proves: "Affinity is only a preference: on every node, pods of the other side answer when the preferred side \
                      has none, and stop answering when it has pods again.",
             how: "This cluster's only pod behind the global Services `svc-mover-local` and `svc-mover-remote` is scaled \

@@ -38,7 +38,7 @@ impl Check for GlobalName {
             control: "A joined cluster has a Service of the same name with another cluster IP. Services with equal \
                       addresses are left out; without any other the check is inconclusive.",
             when_red: "If the finding shows the other cluster's address, find out who writes into this zone: `kubectl \
-                       --context CONTEXT -n kube-system get cm coredns -o yaml` (plugins besides `kubernetes`), and \
+                       --context CONTEXT -n DNS_NAMESPACE get cm coredns -o yaml` (plugins besides `kubernetes`), and \
                        external DNS servers that are asked first. No answer: suite dns.",
         }
     }

@@ -82,7 +82,9 @@ fn states_a_limit(title: &str) -> bool {
     let title = title.replace(' ', "");
     let mut limits = limits.filter_map(|limit| limit.as_str());
     limits.any(|limit| {
-        let mut before = title.match_indices(limit).map(|(at, _)| title[..at].trim_end_matches(','));
+        let mut before = title
+            .match_indices(limit)
+            .map(|(at, _)| title[..at].trim_end_matches(','));
         before.any(|before| !before.ends_with(|c: char| c.is_ascii_digit()))
     })
 }

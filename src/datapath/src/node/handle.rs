@@ -87,27 +87,27 @@ impl NodeHandle {
 
     /// Gives a pod another identity (its labels changed).
     pub fn set_pod_identity(&self, address: Ipv4Addr, identity: Identity) {
-        self.tell(move |worker| worker.switch.set_pod_identity(address, identity));
+        self.run(move |worker| worker.switch.set_pod_identity(address, identity));
     }
 
     /// Replaces the peers. Sessions with unchanged peers live on.
     pub fn set_peers(&self, peers: Vec<Peer>) {
-        self.tell(move |worker| worker.set_peers(peers));
+        self.run(move |worker| worker.set_peers(peers));
     }
 
     /// Replaces the services. Established flows to backends that stay are untouched.
     pub fn set_services(&self, services: Vec<Service>) {
-        self.tell(move |worker| worker.switch.set_services(services));
+        self.run(move |worker| worker.switch.set_services(services));
     }
 
     /// Replaces what is known about remote addresses; the longest prefix wins.
     pub fn set_identities(&self, identities: Vec<(Ipv4Net, Identity)>) {
-        self.tell(move |worker| worker.switch.set_identities(identities));
+        self.run(move |worker| worker.switch.set_identities(identities));
     }
 
     /// Replaces the policy; established flows are asked about again.
     pub fn set_policy(&self, policy: Box<dyn Policy>) {
-        self.tell(move |worker| worker.switch.set_policy(policy));
+        self.run(move |worker| worker.switch.set_policy(policy));
     }
 
     /// Where a flow that a proxy in the node's namespace accepted from `client` was really going. `None` if it was not
@@ -161,7 +161,7 @@ impl NodeHandle {
         }
     }
 
-    pub(super) fn tell(&self, work: impl FnOnce(&mut Worker) + Send + 'static) {
+    pub(super) fn run(&self, work: impl FnOnce(&mut Worker) + Send + 'static) {
         self.inner.send(Command::Do(Box::new(work)));
     }
 
@@ -170,7 +170,7 @@ impl NodeHandle {
         work: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Option<T> {
         let (sender, receiver) = oneshot::channel();
-        self.tell(move |worker| {
+        self.run(move |worker| {
             let _ = sender.send(work(worker));
         });
         receiver.await.ok()
@@ -179,7 +179,7 @@ impl NodeHandle {
 
 impl Inner {
     fn send(&self, command: Command) {
-        // A node that has shut down has nobody to tell.
+        // A node that has shut down has nothing to run it.
         if self.sender.send(command).is_ok() {
             self.waker.wake();
         }

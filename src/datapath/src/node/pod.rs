@@ -36,7 +36,7 @@ pub enum PodError {
         address: Ipv4Addr,
     },
     /// No namespace could be made.
-    #[error("failed to make the namespace of the pod at {address} on node {node}")]
+    #[error("failed to create the namespace of the pod at {address} on node {node}")]
     Namespace {
         /// The node.
         node: NodeName,
@@ -46,7 +46,7 @@ pub enum PodError {
         source: NamespaceError,
     },
     /// A device could not be made.
-    #[error("failed to make the devices of the pod at {address} on node {node}")]
+    #[error("failed to create the devices of the pod at {address} on node {node}")]
     Device {
         /// The node.
         node: NodeName,

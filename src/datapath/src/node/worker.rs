@@ -149,7 +149,7 @@ impl Worker {
         })
     }
 
-    /// Carries packets until told to stop.
+    /// Carries packets until stopped.
     pub(super) fn run(&mut self) {
         self.apply_faults();
         loop {

@@ -44,7 +44,8 @@ impl PacketSocket {
         // SAFETY: the descriptor is fresh and owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         match reads {
-            // Shared with the kernel's stack, and with whoever captures there: what bypasses the queue is not seen by captures.
+            // Shared with the kernel's stack, and with whoever captures there: what bypasses the queue is not seen by
+            // captures.
             Reads::ForOthers => filter_for_others(fd.as_fd())?,
             Reads::All | Reads::Nothing => set(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?,
         }

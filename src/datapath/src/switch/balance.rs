@@ -107,7 +107,7 @@ impl ServiceTable {
         self.entries = self.wanted.iter().map(build).collect();
     }
 
-    /// The service at this destination. `is_node` tells whether the address is a node's, where NodePorts are served.
+    /// The service at this destination. `is_node`: whether the address is a node's, where NodePorts are served.
     pub(super) fn find(
         &self,
         protocol: Protocol,

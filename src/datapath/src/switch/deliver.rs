@@ -134,12 +134,13 @@ impl Switch {
         }
         if is_notable {
             // Shown as the backend sees it: that is who really takes part.
-            let shown = match is_reply {
-                true => before,
-                false => Tuple {
+            let shown = if is_reply {
+                before
+            } else {
+                Tuple {
                     destination: transit.headers.tuple.destination,
                     ..before
-                },
+                }
             };
             self.record(transit, shown, is_reply, observation, FlowVerdict::Forwarded);
         }

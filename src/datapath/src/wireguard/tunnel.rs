@@ -35,7 +35,7 @@ pub(super) struct Tunnel {
     pub(super) last_handshake: Option<SystemTime>,
     pub(super) rx_bytes: u64,
     pub(super) tx_bytes: u64,
-    /// What boringtun was given to tell this tunnel's sessions.
+    /// What boringtun marks this tunnel's sessions with.
     pub(super) index: u32,
 }
 

@@ -1,5 +1,5 @@
-//! Faults of fail-over: what a cluster's agents go on believing about backends that came or went. They concern every cluster, and
-//! applications' services only. Pure but for the clock that is handed in.
+//! Faults of fail-over: what a cluster's agents go on believing about backends that came or went. They concern every
+//! cluster, and applications' services only. Pure but for the clock that is handed in.
 
 use crate::fault::{ActiveFaults, Fault};
 use ipnet::Ipv4Net;

@@ -25,7 +25,7 @@ pub(crate) struct Matrix<'a> {
     cells: BTreeMap<(&'a NodeLabel, &'a NodeLabel), &'a Cell>,
 }
 
-/// The matrices of a suite, in the order in which they first appear. One pair alone is no matrix.
+/// The matrices of a suite, in the order in which they first appear. One pair alone makes no matrix.
 pub(crate) fn matrices<'a>(suite: &'a SuiteReport, axis: &Axis) -> Vec<Matrix<'a>> {
     let mut axis = axis.clone();
     let mut found: Vec<Matrix<'a>> = Vec::new();

@@ -50,12 +50,7 @@ impl Judgement {
     pub fn record(&self, context: &CheckContext, path: &Path) {
         let Some(figures) = &self.figures else { return };
         context.measure("loss", path, figures.loss, Unit::Ratio);
-        context.measure(
-            "generator_lag",
-            path,
-            figures.lag as f64,
-            Unit::Microseconds,
-        );
+        context.measure("generator_lag", path, figures.lag as f64, Unit::Microseconds);
         if let Some(latencies) = &figures.latencies {
             context.measure_latencies("round_trip", path, latencies.clone());
         }

@@ -28,7 +28,7 @@ impl World {
         let timing = Timing::default();
         let sent = match self.sent(ask.action) {
             Ok(sent) => sent,
-            Err(outcome) => return outcome,
+            Err(outcome) => return *outcome,
         };
         let Some(to) = self.receiver(ask.from, &sent.to) else {
             // Nobody has the address; on the wire it goes to node ``, if anywhere.
@@ -55,7 +55,7 @@ impl World {
     }
 
     /// What an action sends, unless its outcome is decided before anything crosses the wire.
-    fn sent(&self, action: &Action) -> Result<Sent, Outcome> {
+    fn sent(&self, action: &Action) -> Result<Sent, Box<Outcome>> {
         let unmarked = |to: String, bytes| Sent {
             to,
             marker: None,
@@ -72,18 +72,18 @@ impl World {
             Action::TcpConnect {
                 to: Target { port: CLOSED, .. },
             } => {
-                return Err(Outcome::Refused {
+                return Err(Box::new(Outcome::Refused {
                     timing: Timing::default(),
-                });
+                }));
             }
             Action::TcpConnect { to } => unmarked(to.host.clone(), 40),
-            Action::IcmpEcho { .. } if !self.pings => return Err(local_error()),
+            Action::IcmpEcho { .. } if !self.pings => return Err(Box::new(local_error())),
             Action::IcmpEcho { to, .. } => unmarked(to.to_string(), 84),
             Action::Http { to, .. } => unmarked(to.host.clone(), HTTP_BYTES),
             Action::Dns {
                 server: Some(server), ..
             } if self.replica(server.ip()).is_some() => unmarked(server.ip().to_string(), DNS_BYTES),
-            _ => return Err(no_such_name()),
+            _ => return Err(Box::new(no_such_name())),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The agents between which matrices probe.
 
-use meshproof_contract::{AgentFacts, ClusterName, Facts, NodeLabel, facts::MissingAgent};
+use meshproof_contract::{AgentFacts, ClusterName, Facts, facts::MissingAgent};
 
 /// The scenario whose agents the matrices use.
 pub const SCENARIO: &str = "connectivity";
@@ -26,9 +26,4 @@ pub fn describe_missing(missing: &MissingAgent) -> String {
         "agent `{}`{node} in {} is not running: {}",
         missing.workload, missing.cluster, missing.state
     )
-}
-
-/// The label of an agent's node, as text. To go: use [`NodeLabel`].
-pub fn place(agent: &AgentFacts) -> String {
-    NodeLabel::from(agent).to_string()
 }

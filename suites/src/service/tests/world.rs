@@ -5,7 +5,7 @@ use meshproof_contract::{Action, AgentFacts, AgentId, DnsAnswer, Identity, Outco
 use serde_json::json;
 use std::{collections::BTreeMap, net::IpAddr};
 
-const SERVICES: [&str; 11] = [
+pub const SERVICES: [&str; 11] = [
     "svc-plain",
     "svc-sticky",
     "svc-global",
@@ -60,7 +60,7 @@ pub fn backends() -> Vec<AgentFacts> {
     of("infra").chain(of("apps")).collect()
 }
 
-fn address(cluster: &str, service: &str) -> IpAddr {
+pub fn address(cluster: &str, service: &str) -> IpAddr {
     let index = SERVICES.iter().position(|s| *s == service).expect("a service") as u8;
     IpAddr::from([10, if cluster == "infra" { 96 } else { 97 }, 7, index])
 }

@@ -68,7 +68,9 @@ proptest! {
                     net.now += Duration::from_secs(seconds.into());
                     continue;
                 }
-                Step::Ask { node, client, port, server, protocol } => (node, at(pod(node, client), port), server, protocol),
+                Step::Ask { node, client, port, server, protocol } => {
+                    (node, at(pod(node, client), port), server, protocol)
+                }
             };
             let to = match server {
                 Server::Service => at(VIP, 80),
@@ -85,7 +87,7 @@ proptest! {
             let Target::Pod(at_pod) = arrival.target else { panic!("not at a pod: {arrival:?}") };
             prop_assert_eq!(at_pod, *tuple.destination.ip());
             if let Server::Service = server {
-                prop_assert!(backends.contains(&at_pod), "{} is no backend", at_pod);
+                prop_assert!(backends.contains(&at_pod), "{} is not a backend", at_pod);
                 // UDP flows are forgotten after a minute; this one may then go anywhere.
                 let lifetime = Duration::from_secs(60);
                 let key = (client, protocol.number());

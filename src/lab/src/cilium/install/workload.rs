@@ -16,7 +16,11 @@ fn labels(name: &str, app: &str) -> Value {
 }
 
 pub(super) fn services(cluster: &ClusterSpec) -> Vec<Value> {
-    let service = |name: &str, labels: Value, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec});
+    let service = |name: &str, labels: Value, spec: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec,
+        })
+    };
     vec![
         service(
             "clustermesh-apiserver",

@@ -31,9 +31,10 @@ pub fn text(view: &AgentView) -> String {
     );
     line(
         "KubeProxyReplacement",
-        &match view.replaces_kube_proxy {
-            true => format!("True   [eth0   {address} (Direct Routing)]"),
-            false => "False".to_owned(),
+        &if view.replaces_kube_proxy {
+            format!("True   [eth0   {address} (Direct Routing)]")
+        } else {
+            "False".to_owned()
         },
     );
     line("Host firewall", "Disabled");
@@ -112,7 +113,8 @@ pub fn text(view: &AgentView) -> String {
         } => line(
             "Encryption",
             &format!(
-                "Wireguard       [NodeEncryption: Disabled, cilium_wg0 (Pubkey: {public_key}, Port: {port}, Peers: {})]",
+                "Wireguard       [NodeEncryption: Disabled, cilium_wg0 (Pubkey: {public_key}, Port: {port}, Peers: \
+                 {})]",
                 peers.len()
             ),
         ),

@@ -1,5 +1,5 @@
-//! A lab with pods to write policies about: in both clusters, in namespace `test`, DaemonSets `server` (with named ports),
-//! `client` and `other`; and in namespace `beyond` another `client`.
+//! A lab with pods to write policies about: in both clusters, in namespace `test`, DaemonSets `server` (with named
+//! ports), `client` and `other`; and in namespace `beyond` another `client`.
 
 use crate::client::{Result, address, client, converse, eventually, is_ready, name, text};
 use k8s_openapi::api::{
@@ -16,7 +16,7 @@ use meshproof_wire::{Answer, Command, Hello};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-pub struct Place {
+pub struct World {
     pub lab: RunningLab,
     pub infra: Client,
     pub apps: Client,
@@ -29,7 +29,7 @@ pub struct From {
     pod: Pod,
 }
 
-impl Place {
+impl World {
     pub async fn start() -> Result<Self> {
         let lab = launch(LabOptions::default()).await.map_err(text)?;
         let (infra, apps) = (
@@ -120,9 +120,12 @@ impl From {
     pub async fn eventually(&self, what: &str, actions: &[Action], wanted: &[bool]) -> Result<()> {
         let look = || async {
             let seen = self.probe(actions.to_vec()).await?;
-            let fits = seen.iter().zip(wanted).all(|(outcome, wanted)| match wanted {
-                true => answered(outcome),
-                false => matches!(outcome, Outcome::Timeout { .. }),
+            let fits = seen.iter().zip(wanted).all(|(outcome, wanted)| {
+                if *wanted {
+                    answered(outcome)
+                } else {
+                    matches!(outcome, Outcome::Timeout { .. })
+                }
             });
             if fits { Ok(()) } else { Err(format!("{seen:#?}")) }
         };

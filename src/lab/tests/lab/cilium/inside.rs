@@ -1,6 +1,6 @@
 //! Commands in Cilium's pods.
 
-use crate::client::{Result, name, text};
+use crate::client::{Result, expect, name, text};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Client,
@@ -62,4 +62,30 @@ pub async fn json(client: &Client, pod: &Pod, container: &str, command: &str) ->
         0 => serde_json::from_str(&ran.stdout).map_err(|error| format!("{command}: {error} in {}", ran.stdout)),
         code => Err(format!("{command}: exit code {code}, {}", ran.stderr)),
     }
+}
+
+pub async fn agents(client: &Client) -> Result<Vec<Pod>> {
+    let pods = pods(client, "k8s-app=cilium").await?;
+    expect("three agents", pods.len() == 3, &pods.len())?;
+    Ok(pods)
+}
+
+pub async fn status(client: &Client, agent: &Pod) -> Result<Value> {
+    json(client, agent, "cilium-agent", "cilium-dbg status -o json").await
+}
+
+pub async fn kvstoremesh(client: &Client) -> Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for pod in pods(client, "k8s-app=clustermesh-apiserver").await? {
+        let command = "clustermesh-apiserver kvstoremesh-dbg status -o json";
+        found.push(json(client, &pod, "kvstoremesh", command).await?[0].clone());
+    }
+    Ok(found)
+}
+
+pub fn is_complete(remote: &Value) -> bool {
+    remote["ready"] == true
+        && remote["connected"] == true
+        && remote["num-nodes"] == 3
+        && remote["synced"]["services"] == true
 }
