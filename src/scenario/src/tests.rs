@@ -197,7 +197,7 @@ fn a_missing_file_is_message_by_name() {
 fn the_committed_schema_is_current() {
     let committed: serde_json::Value =
         serde_json::from_str(include_str!("../../../scenarios/scenario.schema.json")).expect("JSON");
-    if std::env::var_os("MESHPROOF_UPDATE_SCHEMAS").is_some() {
+    if std::env::var_os("MESHPROOF_UPDATE").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/scenario.schema.json");
         let text = serde_json::to_string_pretty(&schema()).expect("JSON") + "\n";
         std::fs::write(path, text).expect("written");
@@ -205,7 +205,7 @@ fn the_committed_schema_is_current() {
     }
     assert!(
         committed == schema(),
-        "scenarios/scenario.schema.json is out of date: run the test with MESHPROOF_UPDATE_SCHEMAS=1"
+        "scenarios/scenario.schema.json is out of date: run the test with MESHPROOF_UPDATE=1"
     );
 }
 

@@ -13,7 +13,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   meshproof run --lab                                       all checks on two emulated clusters
   meshproof run --infra-context infra --apps-context apps \\
-                --image registry.example/meshproof:1        on real clusters whose nodes have the image
+                --image registry.example/meshproof:1        on real clusters that have the image
   meshproof run --lab --suite dns                           one suite
   meshproof run --lab connectivity::path_mtu --skip apps    filter and skip trials by name
   meshproof run --lab --list                                list the trials without running them

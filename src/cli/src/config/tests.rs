@@ -139,6 +139,8 @@ fn claims_about_a_cluster_that_is_not_there_are_refused() {
 #[test]
 fn an_empty_file_is_an_empty_configuration() {
     for text in ["", "\n", "# nothing yet\n", "claims:\n", "thresholds:\nrequired:\n"] {
-        assert_eq!(parse(text), Ok(Config::default()), "{text:?}");
+        let empty = parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert_eq!(empty.thresholds, ThresholdOverrides::default(), "{text:?}");
+        assert_eq!(Ok(empty), parse(""), "{text:?}");
     }
 }

@@ -12,7 +12,7 @@ fn a_late_policy_is_red() -> Result<()> {
     let fault = "policy-enforced-late";
     let ended = meshproof.ran(&["run", "--lab", "--lab-fault", fault, "--exact", "policy::takes_effect"])?;
     // The fault delays by 8 s: over the lab's 6 s, and under the 10 s of clusters that promise nothing else.
-    let ended = ended.with(1)?.printing("within 6 s")?;
+    let ended = ended.with(1)?.printing("6 s after the policy was applied")?;
     ended.printing("meshproof run --lab --lab-fault policy-enforced-late --exact 'policy::takes_effect[")?;
     let log = fs::read_to_string(meshproof.latest("events.ndjson")?).map_err(text)?;
     for stated in [r#""policy_enforcement":"6s""#, r#""recovery":"12s""#] {

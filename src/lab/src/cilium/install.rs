@@ -1,6 +1,7 @@
 //! What Cilium's Helm chart installs, as complete objects in the order of their creation.
 
 mod certificate;
+mod mesh_apiserver;
 mod secret;
 mod workload;
 
@@ -35,7 +36,12 @@ pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> 
         Err(error) => tracing::error!(%error, cluster = cluster.name, "Cilium's secrets cannot be made"),
     }
     objects.extend(workload::services(cluster));
-    objects.extend(workload::workloads(topology, cluster));
+    objects.extend([
+        workload::agent(cluster),
+        workload::operator(),
+        mesh_apiserver::mesh_apiserver(topology, cluster),
+        workload::relay(),
+    ]);
     objects
 }
 
