@@ -2,7 +2,7 @@
 
 use crate::{
     cli_error::CliError,
-    session::{fault::FaultEntry, overrides::Overrides, run_plan::lab_clusters, target::Target},
+    session::{fault::FaultSpec, overrides::Overrides, run_plan::lab_clusters, target::Target},
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use meshproof_lab::{
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-/// The process may have been started to be the lab's engine, or an agent in one of its pods; then that is all it does.
+/// The process may have been started to be the lab's own, or an agent in one of its pods; then that is all it does.
 /// Must be called before anything starts a thread.
 pub fn hidden_role() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
@@ -77,13 +77,8 @@ impl Lab {
     }
 
     /// Every fault that the lab knows, in the order of their names.
-    pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
-        let entry = |spec: &meshproof_lab::FaultSpec| FaultEntry {
-            name: spec.name,
-            summary: spec.what,
-            suites: spec.suites,
-        };
-        Ok(FAULTS.iter().map(entry).collect())
+    pub fn faults() -> Result<Vec<FaultSpec>, CliError> {
+        Ok(FAULTS.to_vec())
     }
 
     /// Injects a fault.

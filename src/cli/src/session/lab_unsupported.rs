@@ -3,7 +3,7 @@
 
 use crate::{
     cli_error::CliError,
-    session::{fault::FaultEntry, target::Target},
+    session::{fault::FaultSpec, target::Target},
 };
 use std::{convert::Infallible, process::ExitCode};
 
@@ -37,7 +37,7 @@ impl Lab {
         match self.0 {}
     }
     /// Fails: only the lab knows its faults.
-    pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
+    pub fn faults() -> Result<Vec<FaultSpec>, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
     /// Never called: there is no lab.

@@ -1,8 +1,5 @@
 //! Who may import whom (ARCHITECTURE.md), held to by a test.
 
-#[path = "architecture/module_circles.rs"]
-mod module_circles;
-
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},

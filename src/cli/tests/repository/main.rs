@@ -4,6 +4,7 @@
 mod architecture;
 mod dependencies;
 mod layers;
+mod module_circles;
 mod sources;
 
 use std::path::PathBuf;

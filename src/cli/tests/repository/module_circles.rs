@@ -61,7 +61,7 @@ fn a_circle_is_found_through_braces_reexports_and_paths() {
 
 /// Every circle of a crate, as `parent: a -> b -> a`.
 fn circles(folder: &str) -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
+    let root = crate::root().join(folder);
     let mut sources = Sources::new();
     read(&root, &[], &mut sources);
     assert!(sources.len() > 5, "{} has no sources", root.display());
