@@ -2,7 +2,8 @@
 
 use super::{Fake, fake::AT_ONCE, topology};
 use meshproof_contract::{
-    Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, Timing, facts::PodNetwork, port,
+    Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, Timing, facts::PodNetwork,
+    port,
 };
 use serde_json::Value;
 use std::net::IpAddr;

@@ -38,7 +38,6 @@ async fn what_the_harness_could_not_see_is_inconclusive() {
     for trouble in Trouble::ALL {
         for (suite, check) in ALL
             .iter()
-            
             .flat_map(|suite| suite.checks.iter().map(|check| (suite.name, *check)))
         {
             let blind = Arc::new(Blind::new(world(suite), trouble));
@@ -48,7 +47,9 @@ async fn what_the_harness_could_not_see_is_inconclusive() {
             let is_fair = match verdict {
                 Verdict::Inconclusive { .. } | Verdict::Skipped { .. } => true,
                 // It may pass where it needs nothing of what is missing.
-                Verdict::Pass { .. } => needs_no_api || needs_no_agents || !(blind.looked() || trouble.takes_agents_of(check.needs())),
+                Verdict::Pass { .. } => {
+                    needs_no_api || needs_no_agents || !(blind.looked() || trouble.takes_agents_of(check.needs()))
+                }
                 Verdict::Fail { .. } => false,
             };
             if !is_fair {
@@ -67,7 +68,6 @@ async fn the_healthy_worlds_are_green() {
     let mut shortcomings = Vec::new();
     for (suite, check) in ALL
         .iter()
-        
         .flat_map(|suite| suite.checks.iter().map(|check| (suite.name, *check)))
     {
         let verdict = run(check, world(suite)).await;
