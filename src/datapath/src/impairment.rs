@@ -1,4 +1,4 @@
-//! What the impairments of one place do to one packet. Pure: the fabric and the switch ask, and act on the answer.
+//! What the impairments of one link do to one packet. Pure: the fabric and the switch ask, and act on the answer.
 
 use crate::{
     fault::{Checksum, Effect, Impairment, MtuSignal, Traffic},

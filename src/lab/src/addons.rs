@@ -1,14 +1,13 @@
-//! The list of system modules: the one place that knows them all. A module adds itself with one line here and one
-//! `mod` in `lib.rs`.
+//! The list of addons: the only module that names them all. An addon joins with one line here and one `mod` in `lib.rs`.
 
-use crate::system::SystemModule;
+use crate::system::Addon;
 use std::sync::Arc;
 
-/// Every module, in the order in which their objects are created.
-pub(crate) fn all() -> Vec<Arc<dyn SystemModule>> {
+/// Every addon, in the order in which their objects are created.
+pub(crate) fn all() -> Vec<Arc<dyn Addon>> {
     vec![
-        Arc::new(crate::cilium::CiliumModule::default()),
-        Arc::new(crate::dns::DnsModule),
-        Arc::new(crate::enforcement::PolicyModule),
+        Arc::new(crate::cilium::CiliumAddon::default()),
+        Arc::new(crate::dns::DnsAddon),
+        Arc::new(crate::enforcement::PolicyAddon),
     ]
 }

@@ -4,6 +4,7 @@
 //! Views are pure functions of a [`view::AgentView`]; what gathers it, what runs in Cilium's pods and what parses
 //! command lines is around them. It enforces nothing and moves no packet: the data path does.
 
+mod addon;
 mod agent;
 mod command;
 mod config;
@@ -11,7 +12,6 @@ mod gather;
 mod health;
 mod install;
 mod mesh_command;
-mod module;
 mod object;
 mod operator;
 mod output;
@@ -22,4 +22,4 @@ pub mod time;
 mod troubleshoot;
 pub mod view;
 
-pub use module::CiliumModule;
+pub use addon::CiliumAddon;

@@ -11,7 +11,7 @@ pub use client::{Control, ControlError};
 /// What can be asked of a lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
-pub(crate) enum Question {
+pub(crate) enum LabRequest {
     /// What runs.
     Status,
     /// Put a fault in force.
@@ -35,7 +35,7 @@ pub(crate) enum Question {
 /// What a lab answers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub(crate) enum Reply {
+pub(crate) enum LabReply {
     Status(LabStatus),
     Flows { lines: Vec<String> },
     Kubeconfig { text: String, path: String },

@@ -175,7 +175,7 @@ impl Definition {
             .versions
             .iter()
             .enumerate()
-            .map(|(place, version)| {
+            .map(|(index, version)| {
                 let schema = match self.kind {
                     "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy" => policy_schema::schema(),
                     _ => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
@@ -183,7 +183,7 @@ impl Definition {
                 let mut value = json!({
                     "name": version,
                     "served": true,
-                    "storage": place == 0,
+                    "storage": index == 0,
                     "schema": {"openAPIV3Schema": schema},
                 });
                 // CiliumEndpoint and CiliumNode have had a status subresource since 1.5 resp. 1.6; identities have

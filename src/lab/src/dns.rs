@@ -4,12 +4,12 @@
 //! CoreDNS's `kubernetes` plugin and of the Kubernetes DNS specification (kubernetes/dns, docs/specification.md). This
 //! module does not know clusters beyond its own, Cilium, or who asks.
 
+mod addon;
 mod install;
-mod module;
 mod replica;
 mod server;
 mod source;
 mod wrong_answer;
 mod zone;
 
-pub use module::DnsModule;
+pub use addon::DnsAddon;

@@ -25,13 +25,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use policy_state::PolicyState;
 
-use crate::{state::LabState, system::SystemModule};
+use crate::{state::LabState, system::Addon};
 
 /// Policy enforcement in every cluster.
-pub(crate) struct PolicyModule;
+pub(crate) struct PolicyAddon;
 
 #[async_trait]
-impl SystemModule for PolicyModule {
+impl Addon for PolicyAddon {
     fn name(&self) -> &'static str {
         "policy"
     }

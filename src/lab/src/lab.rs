@@ -77,22 +77,22 @@ impl Lab {
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let external = external_hosts::start(&state.fabric, &stop).await?;
-        let modules = addons::all();
+        let addons = addons::all();
         let mut servers = Vec::new();
         for cluster in &state.clusters {
             servers.push(boot::start_cluster(
                 &state,
                 cluster,
-                &modules,
+                &addons,
                 config.node_grace,
                 &tasks,
                 &stop,
             )?);
         }
         tasks.spawn(ipcache::run(Arc::clone(&state), stop.clone()));
-        for module in &modules {
-            let (module, lab, stop) = (Arc::clone(module), Arc::clone(&state), stop.clone());
-            tasks.spawn(async move { module.run(lab, stop).await });
+        for addon in &addons {
+            let (addon, lab, stop) = (Arc::clone(addon), Arc::clone(&state), stop.clone());
+            tasks.spawn(async move { addon.run(lab, stop).await });
         }
         let contexts: Vec<_> = state
             .clusters

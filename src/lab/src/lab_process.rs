@@ -2,7 +2,7 @@
 //! and ends on request, when its launcher ends, or with any process of its own.
 
 use crate::{
-    control::server::{self, Surroundings},
+    control::server::{self, ProcessInfo},
     lab::{Lab, LabConfig},
 };
 use meshproof_datapath::netns::{self, Isolation};
@@ -152,12 +152,12 @@ async fn serve(order: LaunchOrder) -> ExitCode {
     };
     let pid = own_pid();
     let path = format!("/proc/{pid}/fd/{}", kubeconfig.as_raw_fd());
-    let around = Surroundings {
+    let process = ProcessInfo {
         pid,
         kubeconfig_path: path.clone(),
         stop: stop.clone(),
     };
-    let control = tokio::spawn(server::serve(listener, Arc::clone(&lab), Arc::new(around)));
+    let control = tokio::spawn(server::serve(listener, Arc::clone(&lab), Arc::new(process)));
     write_report(&LaunchReport::Ready {
         pid,
         kubeconfig: lab.kubeconfig().to_owned(),

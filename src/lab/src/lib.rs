@@ -51,7 +51,7 @@ pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, 
 pub use node_grace::NodeGrace;
 pub use service::{RemoteBackend, RemoteBackends, ServiceKey};
 pub use state::{ClusterState, LabState, NodeState, PodNetwork, PodState};
-pub use system::{SystemContainer, SystemImage, SystemModule};
+pub use system::{Addon, SystemContainer, SystemImage};
 pub use topology::{
     AGENT_IMAGE, CILIUM_VERSION, CLUSTER_DOMAIN, ClusterSpec, EncryptionMode, KUBERNETES_VERSION, NODES, NodeSpec,
     RoutingMode, Topology,

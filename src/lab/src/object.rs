@@ -42,7 +42,7 @@ pub(crate) fn template_hash(template: &Value) -> String {
     for byte in template.to_string().bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    let letter = |place: u32| char::from(SAFE[((hash >> (place * 6)) % SAFE.len() as u64) as usize]);
+    let letter = |index: u32| char::from(SAFE[((hash >> (index * 6)) % SAFE.len() as u64) as usize]);
     (0..10).map(letter).collect()
 }
 

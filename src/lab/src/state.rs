@@ -1,5 +1,5 @@
 //! What is true in the lab now, for everybody in it to read: clusters, nodes, running pods, faults. The kubelets and
-//! the boot write it; system modules derive from it what Cilium would show, and keep in it what they know by type. It
+//! the boot write it; addons derive from it what Cilium would show, and keep in it what they know by type. It
 //! does not know Kubernetes' rules, nor who derives what from it.
 
 use crate::{
@@ -54,7 +54,7 @@ pub struct ClusterState {
 pub struct NodeState {
     /// What it was asked to be.
     pub spec: NodeSpec,
-    /// Its place in the data path: counters, WireGuard peers, flows, namespace.
+    /// Its handle in the data path: counters, WireGuard peers, flows, namespace.
     pub handle: NodeHandle,
     pods: RwLock<BTreeMap<String, PodState>>,
     online: watch::Sender<bool>,
@@ -133,7 +133,7 @@ impl LabState {
 
     /// Whether a fault, if it is in force, acts on this node.
     pub fn concerns(&self, fault: Fault, cluster: &ClusterState, node: &str) -> bool {
-        let is = |place: Option<&Arc<NodeState>>| place.is_some_and(|place| place.name() == node);
+        let is = |known: Option<&Arc<NodeState>>| known.is_some_and(|it| it.name() == node);
         let scope = fault.spec().scope;
         let this_node = match scope {
             Scope::FirstNode | Scope::LastClustersFirstNode => is(cluster.nodes().first()),
@@ -144,7 +144,7 @@ impl LabState {
     }
 
     fn concerns_cluster(&self, scope: Scope, cluster: &str) -> bool {
-        let is = |place: Option<&Arc<ClusterState>>| place.is_some_and(|place| place.name() == cluster);
+        let is = |known: Option<&Arc<ClusterState>>| known.is_some_and(|it| it.name() == cluster);
         match scope {
             Scope::Lab => true,
             Scope::FirstCluster | Scope::FirstNode | Scope::NodePair | Scope::FirstDnsReplica => {

@@ -1,6 +1,6 @@
-//! What runs in a pod without being a process: Cilium's agent and operator, the clustermesh-apiserver, cluster DNS. A
-//! [`SystemModule`] brings objects, images and background work; kubelets run its images in process, with
-//! sockets in the pod's network namespace. Nothing here knows what a module does.
+//! What runs in a pod without being a process: Cilium's agent and operator, the clustermesh-apiserver, cluster DNS. An
+//! [`Addon`] brings objects, images and background work; kubelets run its images in process, with
+//! sockets in the pod's network namespace. Nothing here knows what an addon does.
 
 use crate::{
     container_log::LogWriter,
@@ -61,7 +61,7 @@ pub struct SystemContainer {
 
 /// A part of the lab that lives on top of kubelets and controllers.
 #[async_trait]
-pub trait SystemModule: Send + Sync + 'static {
+pub trait Addon: Send + Sync + 'static {
     /// For logs.
     fn name(&self) -> &'static str;
 

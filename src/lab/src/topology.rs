@@ -1,5 +1,5 @@
-//! The shape of the lab as data: clusters, nodes, addresses, links. The constants on top are the default topology, the
-//! one of the mission; nothing here acts.
+//! The shape of the lab as data: clusters, nodes, addresses, links. The constants on top are the default topology;
+//! nothing here acts.
 
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Encryption, Routing};
@@ -127,9 +127,9 @@ impl Topology {
         let clusters = CLUSTERS
             .iter()
             .enumerate()
-            .map(|(place, (name, id, pods, services, first))| {
+            .map(|(index, (name, id, pods, services, first))| {
                 // The addresses of the mission leave room for three nodes a cluster: more shift the second cluster.
-                let extra = u32::from(nodes.saturating_sub(NODES)) * place as u32;
+                let extra = u32::from(nodes.saturating_sub(NODES)) * index as u32;
                 let first = u32::from(Ipv4Addr::from(*first)) + extra;
                 ClusterSpec::new(name, *id, (*pods).into(), (*services).into(), first.into(), nodes)
             });

@@ -1,4 +1,4 @@
-//! Services and the choice of a backend: algorithm, session affinity, backend states, and faults that bend them.
+//! Services and the choice of a backend: algorithm, session affinity, backend states, and faults that change them.
 
 use super::{conntrack::Binding, maglev};
 use crate::{
@@ -194,10 +194,10 @@ impl ServiceTable {
             .backends
             .iter()
             .any(|backend| backend.address == binding.backend);
-        let bent = entry.overrides.iter().any(|change| {
+        let overridden = entry.overrides.iter().any(|change| {
             matches!(change, ServiceOverride::Pinned(to) | ServiceOverride::Weighted(to, _) if *to == binding.backend)
         });
-        if known || bent {
+        if known || overridden {
             Keep::Yes(self.revision)
         } else {
             Keep::BackendGone

@@ -1,3 +1,5 @@
+//! Two WireGuard sides joined in memory.
+
 use super::*;
 use std::net::Ipv4Addr;
 

@@ -144,8 +144,8 @@ fn set_node_ports(spec: &mut Value, old: &Value, others: &[Value]) -> Result<(),
             .collect()
     };
     let mut taken: BTreeSet<u64> = others.iter().flat_map(used).collect();
-    for (place, port) in ports.iter_mut().enumerate() {
-        let field = format!("spec.ports[{place}].nodePort");
+    for (index, port) in ports.iter_mut().enumerate() {
+        let field = format!("spec.ports[{index}].nodePort");
         let kept = || {
             let same = |other: &&Value| other["name"] == port["name"] && other["port"] == port["port"];
             old["ports"]

@@ -104,4 +104,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_selector_selects_its_own_pods() {
+        let topology = Topology::default();
+        let objects = objects(&topology, &topology.clusters[0]);
+        let is_workload = |object: &&Value| object["spec"]["template"].is_object();
+        let workloads: Vec<_> = objects.iter().filter(is_workload).collect();
+        assert_eq!(workloads.len(), 4);
+        for workload in workloads {
+            let spec = &workload["spec"];
+            let labels = &spec["template"]["metadata"]["labels"];
+            for (key, value) in spec["selector"]["matchLabels"].as_object().unwrap() {
+                assert_eq!(&labels[key], value, "{}", workload["metadata"]["name"]);
+            }
+            assert_eq!(workload["metadata"]["namespace"], "kube-system");
+        }
+    }
 }

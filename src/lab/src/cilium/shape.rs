@@ -165,8 +165,8 @@ async fn every_output_is_shaped_like_the_recorded_one() {
                 .iter()
                 .position(|(of, wanted, _)| of == file && covers(wanted, path))
             {
-                Some(place) => {
-                    used.insert(place);
+                Some(index) => {
+                    used.insert(index);
                 }
                 None => wrong.push(format!(
                     "{file}: .{path} is recorded, not produced, and not in lacking.txt"
@@ -174,8 +174,8 @@ async fn every_output_is_shaped_like_the_recorded_one() {
             }
         }
     }
-    for (place, (file, path, _)) in lacking.iter().enumerate() {
-        if !used.contains(&place) {
+    for (index, (file, path, _)) in lacking.iter().enumerate() {
+        if !used.contains(&index) {
             wrong.push(format!("lacking.txt: {file} {path} is not lacking"));
         }
     }

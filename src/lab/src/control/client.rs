@@ -1,6 +1,6 @@
 //! Asks a running lab.
 
-use super::{LabStatus, Question, Reply, well_known_name};
+use super::{LabReply, LabRequest, LabStatus, well_known_name};
 use std::{
     io,
     os::{linux::net::SocketAddrExt, unix::net::SocketAddr},
@@ -58,8 +58,8 @@ impl Control {
     /// # Errors
     /// When the lab has ended or does not answer.
     pub async fn status(&self) -> Result<LabStatus, ControlError> {
-        match self.ask(Question::Status).await? {
-            Reply::Status(status) => Ok(status),
+        match self.ask(LabRequest::Status).await? {
+            LabReply::Status(status) => Ok(status),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -69,7 +69,7 @@ impl Control {
     /// # Errors
     /// When there is no such fault, or the lab lacks what it acts on.
     pub async fn inject(&self, name: &str) -> Result<(), ControlError> {
-        self.done(Question::Inject { name: name.to_owned() }).await
+        self.done(LabRequest::Inject { name: name.to_owned() }).await
     }
 
     /// Takes a fault back.
@@ -77,7 +77,7 @@ impl Control {
     /// # Errors
     /// When there is no such fault.
     pub async fn heal(&self, name: &str) -> Result<(), ControlError> {
-        self.done(Question::Heal { name: name.to_owned() }).await
+        self.done(LabRequest::Heal { name: name.to_owned() }).await
     }
 
     /// Takes all faults back.
@@ -85,7 +85,7 @@ impl Control {
     /// # Errors
     /// When the lab has ended or does not answer.
     pub async fn heal_all(&self) -> Result<(), ControlError> {
-        self.done(Question::HealAll).await
+        self.done(LabRequest::HealAll).await
     }
 
     /// Cuts a node off, as if its cable were pulled; it is gone when this returns.
@@ -94,7 +94,7 @@ impl Control {
     /// When there is no such node.
     pub async fn cut_node(&self, cluster: &str, node: &str) -> Result<(), ControlError> {
         let (cluster, node) = (cluster.to_owned(), node.to_owned());
-        self.done(Question::CutNode { cluster, node }).await
+        self.done(LabRequest::CutNode { cluster, node }).await
     }
 
     /// Brings a node back.
@@ -103,7 +103,7 @@ impl Control {
     /// When there is no such node.
     pub async fn restore_node(&self, cluster: &str, node: &str) -> Result<(), ControlError> {
         let (cluster, node) = (cluster.to_owned(), node.to_owned());
-        self.done(Question::RestoreNode { cluster, node }).await
+        self.done(LabRequest::RestoreNode { cluster, node }).await
     }
 
     /// The last flows of every node, one line each, oldest first.
@@ -111,8 +111,8 @@ impl Control {
     /// # Errors
     /// When the lab has ended or does not answer.
     pub async fn flows(&self, limit: usize) -> Result<Vec<String>, ControlError> {
-        match self.ask(Question::Flows { limit }).await? {
-            Reply::Flows { lines } => Ok(lines),
+        match self.ask(LabRequest::Flows { limit }).await? {
+            LabReply::Flows { lines } => Ok(lines),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -122,8 +122,8 @@ impl Control {
     /// # Errors
     /// When the lab has ended or does not answer.
     pub async fn kubeconfig(&self) -> Result<(String, String), ControlError> {
-        match self.ask(Question::Kubeconfig).await? {
-            Reply::Kubeconfig { text, path } => Ok((text, path)),
+        match self.ask(LabRequest::Kubeconfig).await? {
+            LabReply::Kubeconfig { text, path } => Ok((text, path)),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -134,8 +134,8 @@ impl Control {
     /// When it does not answer, or has not ended after ten seconds.
     pub async fn stop(&self) -> Result<(), ControlError> {
         let mut stream = self.connect().await?;
-        let reply = self.exchange(&mut stream, &Question::Stop).await?;
-        if let Reply::Refused { why } = reply {
+        let reply = self.exchange(&mut stream, &LabRequest::Stop).await?;
+        if let LabReply::Refused { why } = reply {
             return Err(ControlError::Refused(why));
         }
         // The process keeps this connection until its end: what closes it is the end of the process.
@@ -150,17 +150,17 @@ impl Control {
         }
     }
 
-    async fn done(&self, question: Question) -> Result<(), ControlError> {
+    async fn done(&self, question: LabRequest) -> Result<(), ControlError> {
         match self.ask(question).await? {
-            Reply::Done => Ok(()),
+            LabReply::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
     }
 
-    async fn ask(&self, question: Question) -> Result<Reply, ControlError> {
+    async fn ask(&self, question: LabRequest) -> Result<LabReply, ControlError> {
         let mut stream = self.connect().await?;
         match self.exchange(&mut stream, &question).await? {
-            Reply::Refused { why } => Err(ControlError::Refused(why)),
+            LabReply::Refused { why } => Err(ControlError::Refused(why)),
             reply => Ok(reply),
         }
     }
@@ -178,7 +178,7 @@ impl Control {
         })
     }
 
-    async fn exchange(&self, stream: &mut UnixStream, question: &Question) -> Result<Reply, ControlError> {
+    async fn exchange(&self, stream: &mut UnixStream, question: &LabRequest) -> Result<LabReply, ControlError> {
         let talk = async {
             let mut line = serde_json::to_vec(question)?;
             line.push(b'\n');
@@ -203,7 +203,7 @@ impl Control {
         }
     }
 
-    fn unexpected(&self, reply: &Reply) -> ControlError {
+    fn unexpected(&self, reply: &LabReply) -> ControlError {
         self.failed(io::Error::other(format!("it answered {reply:?}")))
     }
 }

@@ -1,6 +1,6 @@
 //! Answers for a running lab, to its own user only.
 
-use super::{ClusterStatus, LabStatus, NodeStatus, PodStatus, Question, Reply};
+use super::{ClusterStatus, LabReply, LabRequest, LabStatus, NodeStatus, PodStatus};
 use crate::{
     lab::{Lab, pod_state},
     object::is_ready,
@@ -25,8 +25,8 @@ pub(crate) fn bind(name: &str) -> io::Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
-/// What the server reports of the process around the lab.
-pub(crate) struct Surroundings {
+/// What the server reports of the process process the lab.
+pub(crate) struct ProcessInfo {
     pub(crate) pid: u32,
     pub(crate) kubeconfig_path: String,
     /// Cancelled to end the lab.
@@ -34,7 +34,7 @@ pub(crate) struct Surroundings {
 }
 
 /// Serves until dropped.
-pub(crate) async fn serve(listener: std::os::unix::net::UnixListener, lab: Arc<Lab>, around: Arc<Surroundings>) {
+pub(crate) async fn serve(listener: std::os::unix::net::UnixListener, lab: Arc<Lab>, process: Arc<ProcessInfo>) {
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "failed to serve the control socket"),
@@ -42,7 +42,7 @@ pub(crate) async fn serve(listener: std::os::unix::net::UnixListener, lab: Arc<L
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(converse(stream, Arc::clone(&lab), Arc::clone(&around)));
+                tokio::spawn(converse(stream, Arc::clone(&lab), Arc::clone(&process)));
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept on the control socket");
@@ -52,7 +52,7 @@ pub(crate) async fn serve(listener: std::os::unix::net::UnixListener, lab: Arc<L
     }
 }
 
-async fn converse(mut stream: UnixStream, lab: Arc<Lab>, around: Arc<Surroundings>) {
+async fn converse(mut stream: UnixStream, lab: Arc<Lab>, process: Arc<ProcessInfo>) {
     // An abstract name has no permissions: whoever is not this user is not answered.
     let own = nix::unistd::geteuid().as_raw();
     if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
@@ -62,11 +62,11 @@ async fn converse(mut stream: UnixStream, lab: Arc<Lab>, around: Arc<Surrounding
     if BufReader::new(&mut stream).read_line(&mut line).await.is_err() {
         return;
     }
-    let question = serde_json::from_str::<Question>(&line);
-    let stopping = matches!(question, Ok(Question::Stop));
+    let question = serde_json::from_str::<LabRequest>(&line);
+    let stopping = matches!(question, Ok(LabRequest::Stop));
     let reply = match question {
-        Ok(question) => answer(question, &lab, &around).await,
-        Err(error) => Reply::Refused {
+        Ok(question) => answer(question, &lab, &process).await,
+        Err(error) => LabReply::Refused {
             why: format!("the question was not understood: {error}"),
         },
     };
@@ -76,43 +76,43 @@ async fn converse(mut stream: UnixStream, lab: Arc<Lab>, around: Arc<Surrounding
         tracing::debug!(%error, "who asked has gone");
     }
     if stopping {
-        around.stop.cancel();
+        process.stop.cancel();
         // Kept open until the process ends: that is how the other side knows.
         std::mem::forget(stream);
     }
 }
 
-async fn answer(question: Question, lab: &Lab, around: &Surroundings) -> Reply {
+async fn answer(question: LabRequest, lab: &Lab, process: &ProcessInfo) -> LabReply {
     let done = |result: Result<(), crate::injection::FaultError>| match result {
-        Ok(()) => Reply::Done,
-        Err(error) => Reply::Refused { why: error.to_string() },
+        Ok(()) => LabReply::Done,
+        Err(error) => LabReply::Refused { why: error.to_string() },
     };
     let switched = |result: Result<(), crate::power::NoSuchNode>| match result {
-        Ok(()) => Reply::Done,
-        Err(error) => Reply::Refused { why: error.to_string() },
+        Ok(()) => LabReply::Done,
+        Err(error) => LabReply::Refused { why: error.to_string() },
     };
     match question {
-        Question::Status => Reply::Status(status(lab, around)),
-        Question::Inject { name } => done(lab.faults().inject(&name)),
-        Question::Heal { name } => done(lab.faults().heal(&name)),
-        Question::HealAll => {
+        LabRequest::Status => LabReply::Status(status(lab, process)),
+        LabRequest::Inject { name } => done(lab.faults().inject(&name)),
+        LabRequest::Heal { name } => done(lab.faults().heal(&name)),
+        LabRequest::HealAll => {
             lab.faults().heal_all();
-            Reply::Done
+            LabReply::Done
         }
-        Question::CutNode { cluster, node } => switched(lab.power().cut(&cluster, &node)),
-        Question::RestoreNode { cluster, node } => switched(lab.power().restore(&cluster, &node)),
-        Question::Flows { limit } => Reply::Flows {
+        LabRequest::CutNode { cluster, node } => switched(lab.power().cut(&cluster, &node)),
+        LabRequest::RestoreNode { cluster, node } => switched(lab.power().restore(&cluster, &node)),
+        LabRequest::Flows { limit } => LabReply::Flows {
             lines: flows(lab, limit).await,
         },
-        Question::Kubeconfig => Reply::Kubeconfig {
+        LabRequest::Kubeconfig => LabReply::Kubeconfig {
             text: lab.kubeconfig().to_owned(),
-            path: around.kubeconfig_path.clone(),
+            path: process.kubeconfig_path.clone(),
         },
-        Question::Stop => Reply::Done,
+        LabRequest::Stop => LabReply::Done,
     }
 }
 
-fn status(lab: &Lab, around: &Surroundings) -> LabStatus {
+fn status(lab: &Lab, process: &ProcessInfo) -> LabStatus {
     let state = lab.state();
     let servers = lab.server_urls();
     let clusters = state.clusters.iter().zip(servers).map(|(cluster, server)| {
@@ -143,9 +143,9 @@ fn status(lab: &Lab, around: &Surroundings) -> LabStatus {
         }
     });
     LabStatus {
-        pid: around.pid,
+        pid: process.pid,
         uptime_seconds: state.started.elapsed().unwrap_or_default().as_secs(),
-        kubeconfig: around.kubeconfig_path.clone(),
+        kubeconfig: process.kubeconfig_path.clone(),
         clusters: clusters.collect(),
         faults: lab.faults().active().iter().map(ToString::to_string).collect(),
     }

@@ -3,7 +3,7 @@
 //! answered.
 
 use super::{
-    server::{CurrentZone, Handler, Surroundings},
+    server::{ClusterView, CurrentZone, Handler},
     source::ZoneSource,
     zone::Zone,
 };
@@ -110,12 +110,12 @@ impl Replica {
             source,
         })?;
 
-        let surroundings = InLab {
+        let view = InLab {
             lab: pod.lab,
             cluster: pod.cluster,
             pod: pod.name,
         };
-        let (following, site, token) = (Arc::clone(&current), surroundings.clone(), stop.clone());
+        let (following, site, token) = (Arc::clone(&current), view.clone(), stop.clone());
         let mut faults = site.lab.faults.subscribe();
         tokio::spawn(async move {
             loop {
@@ -129,10 +129,10 @@ impl Replica {
                 }
             }
         });
-        let pod = surroundings.pod.clone();
+        let pod = view.pod.clone();
         let handler = Handler {
             zone: current,
-            surroundings,
+            cluster: view,
         };
         let ended = serve(handler, sockets, stop.clone()).map_err(|source| DnsError::Thread { pod, source })?;
         Ok(Self {
@@ -203,7 +203,7 @@ fn zone(informer: &Informer) -> Zone {
     source.zone()
 }
 
-/// A replica's surroundings in the lab.
+/// The clusters as a replica of the lab sees them.
 #[derive(Clone)]
 struct InLab {
     lab: Arc<LabState>,
@@ -233,7 +233,7 @@ impl InLab {
     }
 }
 
-impl Surroundings for InLab {
+impl ClusterView for InLab {
     fn faults(&self) -> BTreeSet<Fault> {
         if self.is_dead() {
             return BTreeSet::from([Fault::DnsSilentUdp, Fault::DnsSilentTcp]);

@@ -36,8 +36,8 @@ const UDP_PAYLOAD: u16 = 1232;
 /// How much later a slow server answers: below the resolvers' usual retry after five seconds.
 const SLOW: Duration = Duration::from_millis(800);
 
-/// What a server needs of its surroundings, asked again for every question.
-pub(super) trait Surroundings: Send + Sync + Unpin + 'static {
+/// What a server needs to know of the clusters, asked again for every question.
+pub(super) trait ClusterView: Send + Sync + Unpin + 'static {
     /// The faults that concern this server now.
     fn faults(&self) -> BTreeSet<Fault>;
     /// The cluster IP of a service in the other cluster.
@@ -68,13 +68,13 @@ impl CurrentZone {
 /// Answers questions.
 pub(super) struct Handler<S> {
     pub(super) zone: Arc<CurrentZone>,
-    pub(super) surroundings: S,
+    pub(super) cluster: S,
 }
 
 #[async_trait]
-impl<S: Surroundings> RequestHandler for Handler<S> {
+impl<S: ClusterView> RequestHandler for Handler<S> {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
-        let faults = self.surroundings.faults();
+        let faults = self.cluster.faults();
         let silent = if request.protocol() == Protocol::Udp {
             Fault::DnsSilentUdp
         } else {
@@ -136,7 +136,7 @@ impl Answer {
     }
 }
 
-impl<S: Surroundings> Handler<S> {
+impl<S: ClusterView> Handler<S> {
     fn answer(&self, request: &Request, faults: &BTreeSet<Fault>) -> Answer {
         if request.metadata.op_code != OpCode::Query {
             return Answer::error(ResponseCode::NotImp);
@@ -152,9 +152,9 @@ impl<S: Surroundings> Handler<S> {
             name: &name,
             question,
             domain: zone.domain(),
-            departed: self.surroundings.departed(),
-            elsewhere: &|namespace, service| self.surroundings.elsewhere(namespace, service),
-            is_global: &|namespace, service| self.surroundings.is_global(namespace, service),
+            departed: self.cluster.departed(),
+            elsewhere: &|namespace, service| self.cluster.elsewhere(namespace, service),
+            is_global: &|namespace, service| self.cluster.is_global(namespace, service),
         };
         let right = zone.lookup(&name, question);
         let lookup = faults

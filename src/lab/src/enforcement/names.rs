@@ -27,7 +27,7 @@ impl Lookup {
     }
 }
 
-/// A lookup that is still believed.
+/// A lookup that is still valid.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     /// Who asked.
@@ -38,7 +38,7 @@ pub(crate) struct Known {
     pub address: Ipv4Addr,
     /// When.
     pub at: SystemTime,
-    /// For how long it is believed.
+    /// For how long it is valid.
     pub ttl: Duration,
 }
 
@@ -61,12 +61,12 @@ impl Names {
             .any(|((_, name, known), lookup)| *known == address && lookup.holds(now) && pattern.matches(name))
     }
 
-    /// Everything that is still believed.
+    /// Everything that is still valid.
     pub(crate) fn all(&self) -> Vec<Known> {
         let now = SystemTime::now();
         let known = read(&self.0);
-        let believed = known.iter().filter(|(_, lookup)| lookup.holds(now));
-        believed
+        let valid = known.iter().filter(|(_, lookup)| lookup.holds(now));
+        valid
             .map(|((client, name, address), lookup)| Known {
                 client: *client,
                 name: name.clone(),

@@ -1,4 +1,4 @@
-//! Policies read, bent by faults and decided, without a lab.
+//! Policies read, mutated by faults and decided, without a lab.
 
 use super::{
     cilium::{self, Reading},
@@ -113,11 +113,11 @@ fn denied_is_denied_and_the_host_always_enters() {
 }
 
 #[test]
-fn faults_bend_what_they_say() {
+fn faults_change_what_they_allow() {
     let tcp = flow(Protocol::Tcp, 80);
     let port =
         |port: &str| json!([{"fromEntities": ["world"], "toPorts": [{"ports": [{"port": port, "protocol": "TCP"}]}]}]);
-    for (ingress, fault, healthy, bent) in [
+    for (ingress, fault, healthy, mutated_decision) in [
         (port("80"), Fault::PolicyOverEnforced, Decision::Allow, DENIED),
         (port("80"), Fault::PolicyEntitiesIgnored, Decision::Allow, DENIED),
         (port("81"), Fault::PolicyPortIgnored, DENIED, Decision::Allow),
@@ -141,7 +141,7 @@ fn faults_bend_what_they_say() {
         assert_eq!(decided(json!({"ingress": ingress}), &[], tcp), healthy, "{ingress}");
         assert_eq!(
             decided(json!({"ingress": ingress}), &[fault], tcp),
-            bent,
+            mutated_decision,
             "{fault:?}: {ingress}"
         );
     }

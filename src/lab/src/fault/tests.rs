@@ -1,3 +1,5 @@
+//! The catalogue holds together, and something acts on every fault in it.
+
 use super::{CATALOGUE, Fault, Layer};
 use std::path::Path;
 

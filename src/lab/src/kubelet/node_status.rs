@@ -13,7 +13,7 @@ use meshproof_apiserver::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How many renewals of the Lease fit into the time for which a silent node is believed (`nodeLeaseDurationSeconds` /
+/// How many renewals of the Lease fit into the grace period of a silent node (`nodeLeaseDurationSeconds` /
 /// 4).
 const RENEWALS: u32 = 4;
 /// How often the conditions are posted although nothing changed is a matter of minutes; every so many renewals here.

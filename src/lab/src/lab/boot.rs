@@ -8,7 +8,7 @@ use crate::{
     node_grace::NodeGrace,
     service,
     state::{ClusterState, LabState, NodeState},
-    system::SystemModule,
+    system::Addon,
     topology::{ClusterSpec, KUBERNETES_VERSION, NODE_PORTS, NODE_PREFIX_LEN, Topology},
 };
 use meshproof_apiserver::{ApiError, Resource, Server, ServerOptions, Store};
@@ -61,7 +61,7 @@ pub(super) fn introduce_nodes(lab: &LabState) {
 pub(super) fn start_cluster(
     lab: &Arc<LabState>,
     cluster: &Arc<ClusterState>,
-    modules: &[Arc<dyn SystemModule>],
+    addons: &[Arc<dyn Addon>],
     grace: NodeGrace,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -74,9 +74,9 @@ pub(super) fn start_cluster(
     };
     create_api_service(&cluster.store, cluster.spec.api_address())
         .map_err(|error| refused("Service kubernetes", error))?;
-    for module in modules {
-        let store = cluster.store.writing_as(module.name());
-        for manifest in module.manifests(lab, cluster) {
+    for addon in addons {
+        let store = cluster.store.writing_as(addon.name());
+        for manifest in addon.manifests(lab, cluster) {
             let label = format!("{} {}", text(&manifest["kind"]), text(&manifest["metadata"]["name"]));
             create(&store, manifest).map_err(|error| refused(&label, error))?;
         }
@@ -99,7 +99,7 @@ pub(super) fn start_cluster(
                 source,
             }
         })?;
-    let images: Arc<[_]> = modules.iter().flat_map(|module| module.images()).collect();
+    let images: Arc<[_]> = addons.iter().flat_map(|addon| addon.images()).collect();
     let mut kubelets = Vec::new();
     for node in cluster.nodes() {
         kubelets.push(Kubelet::start(

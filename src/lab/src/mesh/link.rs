@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How patient a link is.
+/// The deadlines of a link.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// After so long without a heartbeat the other cluster counts as away.
@@ -48,7 +48,7 @@ impl Default for Timing {
     }
 }
 
-/// Whether the other cluster is followed, as KVStoreMesh believes.
+/// Whether the other cluster is followed, as KVStoreMesh sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkPhase {
     /// "Waiting for initial connection to be established".
@@ -247,7 +247,7 @@ mod tests {
         }
     }
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     async fn serve_at(address: &str, published: &Keyspace, stop: &CancellationToken) -> SocketAddrV4 {
         let listener = TcpListener::bind(address).await.unwrap();
@@ -286,20 +286,20 @@ mod tests {
         let link = tokio::spawn(async move { link.run().await });
 
         let connected = LinkPhase::Connected { cluster_id: 2 };
-        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected))
+        timeout(TIMEOUT, phases.wait_for(|status| status.phase == connected))
             .await
             .unwrap()
             .unwrap();
         assert!(cache.snapshot().contains_key("a"), "what was there before is copied");
         published.put("b".into(), json!(2));
-        timeout(PATIENCE, copies.wait_for(|copy| copy.contains_key("b")))
+        timeout(TIMEOUT, copies.wait_for(|copy| copy.contains_key("b")))
             .await
             .unwrap()
             .unwrap();
 
         stop.cancel();
         let cut = Instant::now();
-        let lost = timeout(PATIENCE, phases.wait_for(|status| status.phase == LinkPhase::Waiting));
+        let lost = timeout(TIMEOUT, phases.wait_for(|status| status.phase == LinkPhase::Waiting));
         assert_eq!(lost.await.unwrap().unwrap().failures, 1);
         assert!(
             cut.elapsed() > notice / 2,
@@ -311,7 +311,7 @@ mod tests {
         published.delete("a");
         let again = CancellationToken::new();
         serve_at(&address.to_string(), &published, &again).await;
-        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected))
+        timeout(TIMEOUT, phases.wait_for(|status| status.phase == connected))
             .await
             .unwrap()
             .unwrap();
@@ -322,7 +322,7 @@ mod tests {
         );
 
         blocked.send_replace(true);
-        timeout(PATIENCE, phases.wait_for(|status| status.failures == 2))
+        timeout(TIMEOUT, phases.wait_for(|status| status.failures == 2))
             .await
             .unwrap()
             .unwrap();
@@ -347,7 +347,7 @@ mod tests {
         let value = |value: u8| Arc::new(json!(value));
         published.replace(Snapshot::from([("a".into(), value(1)), ("b".into(), value(2))]));
         let connected = LinkPhase::Connected { cluster_id: 2 };
-        timeout(PATIENCE, phases.wait_for(|status| status.phase == connected))
+        timeout(TIMEOUT, phases.wait_for(|status| status.phase == connected))
             .await
             .unwrap()
             .unwrap();

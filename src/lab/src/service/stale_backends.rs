@@ -167,7 +167,6 @@ pub(super) fn backends(services: &[Service]) -> BTreeSet<Ipv4Addr> {
 mod tests {
     use super::*;
     use crate::fault::FaultState;
-    use Ipv4Addr;
 
     fn service(backends: &[(u8, u8)]) -> Vec<Service> {
         let backends = backends
@@ -189,35 +188,35 @@ mod tests {
 
     #[test]
     fn a_late_removal_ends_and_says_when() {
-        let (faults, mut memory, start) = (
+        let (faults, mut stale, start) = (
             in_force(Fault::EndpointRemovalLate),
             StaleBackends::default(),
             Instant::now(),
         );
-        memory.apply(service(&[(244, 1), (244, 2)]), own(), &faults, OtherClusters::Up, start);
+        stale.apply(service(&[(244, 1), (244, 2)]), own(), &faults, OtherClusters::Up, start);
         // However long nothing has changed before.
         let gone = start + 10 * LATE;
-        let (bent, again) = memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone);
-        assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
+        let (applied, again) = stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone);
+        assert_eq!((applied[0].backends.len(), again), (2, Some(gone + LATE)));
         let soon = gone + Duration::from_secs(1);
-        let (bent, again) = memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, soon);
-        assert_eq!((bent[0].backends.len(), again), (2, Some(gone + LATE)));
-        let (bent, again) = memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone + LATE);
-        assert_eq!((bent[0].backends.len(), again), (1, None));
+        let (applied, again) = stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, soon);
+        assert_eq!((applied[0].backends.len(), again), (2, Some(gone + LATE)));
+        let (applied, again) = stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone + LATE);
+        assert_eq!((applied[0].backends.len(), again), (1, None));
     }
 
     #[test]
     fn what_went_over_does_not_come_back() {
-        let (faults, mut memory, now) = (in_force(Fault::FailBackNever), StaleBackends::default(), Instant::now());
+        let (faults, mut stale, now) = (in_force(Fault::FailBackNever), StaleBackends::default(), Instant::now());
         for wanted in [&[(244, 1)][..], &[(246, 1)]] {
             assert_eq!(
-                memory.apply(service(wanted), own(), &faults, OtherClusters::Up, now).0,
+                stale.apply(service(wanted), own(), &faults, OtherClusters::Up, now).0,
                 service(wanted)
             );
         }
-        let (bent, _) = memory.apply(service(&[(244, 3)]), own(), &faults, OtherClusters::Up, now);
-        assert_eq!(bent, service(&[(246, 1)]));
-        let (healed, _) = memory.apply(
+        let (applied, _) = stale.apply(service(&[(244, 3)]), own(), &faults, OtherClusters::Up, now);
+        assert_eq!(applied, service(&[(246, 1)]));
+        let (healed, _) = stale.apply(
             service(&[(244, 3)]),
             own(),
             &ActiveFaults::default(),
@@ -230,25 +229,25 @@ mod tests {
     #[test]
     fn fail_over_and_return_can_be_denied() {
         let now = Instant::now();
-        let (faults, mut memory) = (in_force(Fault::FailOverNever), StaleBackends::default());
+        let (faults, mut stale) = (in_force(Fault::FailOverNever), StaleBackends::default());
         assert_eq!(
-            memory
+            stale
                 .apply(service(&[(246, 1)]), own(), &faults, OtherClusters::Up, now)
                 .0,
             service(&[(246, 1)])
         );
-        memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, now);
+        stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, now);
         assert_eq!(
-            memory
+            stale
                 .apply(service(&[(246, 1)]), own(), &faults, OtherClusters::Up, now)
                 .0,
             service(&[])
         );
-        let (faults, mut memory) = (in_force(Fault::EndpointsNeverReturn), StaleBackends::default());
-        memory.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, now);
-        memory.apply(service(&[]), own(), &faults, OtherClusters::Up, now);
+        let (faults, mut stale) = (in_force(Fault::EndpointsNeverReturn), StaleBackends::default());
+        stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, now);
+        stale.apply(service(&[]), own(), &faults, OtherClusters::Up, now);
         assert_eq!(
-            memory
+            stale
                 .apply(service(&[(244, 2)]), own(), &faults, OtherClusters::Up, now)
                 .0,
             service(&[])
@@ -257,15 +256,15 @@ mod tests {
 
     #[test]
     fn the_loss_of_another_cluster_can_take_everything_along() {
-        let (faults, mut memory, now) = (
+        let (faults, mut stale, now) = (
             in_force(Fault::ClusterLossDropsBackends),
             StaleBackends::default(),
             Instant::now(),
         );
         let wanted = service(&[(244, 1)]);
-        let (whole, again) = memory.apply(wanted.clone(), own(), &faults, OtherClusters::Up, now);
+        let (whole, again) = stale.apply(wanted.clone(), own(), &faults, OtherClusters::Up, now);
         assert_eq!((whole, again), (wanted.clone(), Some(now + LOOK)));
-        let (broken, _) = memory.apply(wanted, own(), &faults, OtherClusters::OneIsDown, now);
+        let (broken, _) = stale.apply(wanted, own(), &faults, OtherClusters::OneIsDown, now);
         assert!(broken[0].backends.is_empty());
     }
 }

@@ -20,7 +20,7 @@ impl Worker {
         self.faults_in_force = faults.iter().map(|(id, _)| *id).collect();
         let Some(wireguard) = &mut self.wireguard else { return };
         let name = &self.port.name;
-        let believed = |peer: &Peer| -> Option<PublicKey> {
+        let known_key = |peer: &Peer| -> Option<PublicKey> {
             let is_wrong = faults.iter().any(|(_, fault)| {
                 matches!(fault, Fault::WrongKey { node, peer: about } if node.contains(name) && *about == peer.node)
             });
@@ -51,12 +51,12 @@ impl Worker {
             });
             changed.unwrap_or_else(|| allowed_ips(peer, routing))
         };
-        wireguard.set_peers(self.peers.iter().map(|peer| (peer, believed(peer), allowed(peer))));
+        wireguard.set_peers(self.peers.iter().map(|peer| (peer, known_key(peer), allowed(peer))));
         for (index, peer) in self.peers.iter().enumerate() {
             // The other side still believes in a session that this side has just forgotten.
             let key_changed = before
                 .get(&peer.node)
-                .is_some_and(|known| Some(*known) != believed(peer));
+                .is_some_and(|known| Some(*known) != known_key(peer));
             if key_changed {
                 wireguard.initiate(index, &mut self.pool, &mut self.outcome);
             }

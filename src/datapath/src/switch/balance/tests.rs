@@ -1,3 +1,5 @@
+//! The choice of a backend, without a switch.
+
 use super::*;
 use rand::SeedableRng;
 use std::time::Duration;
@@ -106,7 +108,7 @@ fn affinity_holds_until_the_client_was_idle_too_long_or_the_backend_left() {
 }
 
 #[test]
-fn faults_bend_the_choice_and_heal() {
+fn faults_change_the_choice_and_heal() {
     let now = Instant::now();
     let mut table = table(service(vec![backend(1), backend(2)]));
     let name = ServiceName::from("demo/echo");

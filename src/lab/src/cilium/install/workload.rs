@@ -190,21 +190,3 @@ pub(super) fn relay() -> Value {
     object["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] = json!(1);
     object
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_selector_selects_its_own_pods() {
-        let topology = Topology::default();
-        for workload in workloads(&topology, &topology.clusters[0]) {
-            let spec = &workload["spec"];
-            let labels = &spec["template"]["metadata"]["labels"];
-            for (key, value) in spec["selector"]["matchLabels"].as_object().unwrap() {
-                assert_eq!(&labels[key], value, "{}", workload["metadata"]["name"]);
-            }
-            assert_eq!(workload["metadata"]["namespace"], "kube-system");
-        }
-    }
-}

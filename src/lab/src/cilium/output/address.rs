@@ -54,8 +54,8 @@ pub fn identities(identities: &[(u32, Vec<String>)]) -> Value {
 pub fn identities_text(identities: &[(u32, Vec<String>)]) -> String {
     let mut text = "ID         LABELS\n".to_owned();
     for (id, labels) in identities {
-        for (place, label) in labels.iter().enumerate() {
-            let id = if place == 0 { id.to_string() } else { String::new() };
+        for (index, label) in labels.iter().enumerate() {
+            let id = if index == 0 { id.to_string() } else { String::new() };
             text.push_str(&format!("{id:<10} {label}\n"));
         }
     }

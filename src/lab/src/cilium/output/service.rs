@@ -84,9 +84,9 @@ pub fn text(services: &[ServiceView]) -> String {
     let mut rows = vec![row!["ID", "Frontend", "Service Type", "Backend"]];
     for service in services {
         let name = protocol(service.protocol);
-        let backends = service.backends.iter().zip(1..).map(|(backend, place)| {
+        let backends = service.backends.iter().zip(1..).map(|(backend, number)| {
             format!(
-                "{place} => {}:{}/{name} ({})",
+                "{number} => {}:{}/{name} ({})",
                 backend.address,
                 backend.port,
                 state(backend.state)

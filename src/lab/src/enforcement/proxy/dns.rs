@@ -23,7 +23,7 @@ use tokio::{
 };
 
 /// How long the server may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// `tofqdns-dns-reject-response-code`.
 #[derive(Clone, Copy)]
@@ -105,7 +105,7 @@ async fn answer(gate: &Gate, handed: &Handed, refusal: Refusal, question: &[u8])
             _ => ask_over_udp(gate, handed, question).await,
         }
     };
-    let answer = tokio::time::timeout(PATIENCE, ask).await.ok()?.ok()?;
+    let answer = tokio::time::timeout(TIMEOUT, ask).await.ok()?.ok()?;
     if let Ok(message) = Message::from_vec(&answer) {
         learn(gate, handed, &asked, &message);
     }

@@ -4,7 +4,7 @@ use super::{command, install, mesh_command, operator, pods::CiliumPods};
 use crate::{
     mesh::{self},
     state::{ClusterState, LabState},
-    system::{SystemContainer, SystemImage, SystemModule},
+    system::{Addon, SystemContainer, SystemImage},
 };
 use async_trait::async_trait;
 use meshproof_apiserver::{Exec, ExitStatus};
@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Cilium and the cluster mesh in every cluster.
 #[derive(Clone, Default)]
-pub struct CiliumModule(CiliumPods);
+pub struct CiliumAddon(CiliumPods);
 
 #[async_trait]
-impl SystemModule for CiliumModule {
+impl Addon for CiliumAddon {
     fn name(&self) -> &'static str {
         "cilium"
     }

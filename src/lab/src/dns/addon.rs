@@ -7,17 +7,17 @@ use super::{
 use crate::{
     health::ready_endpoint,
     state::{ClusterState, LabState},
-    system::{SystemContainer, SystemImage, SystemModule},
+    system::{Addon, SystemContainer, SystemImage},
 };
 use async_trait::async_trait;
 use serde_json::Value;
 use std::sync::Arc;
 
 /// CoreDNS in every cluster.
-pub struct DnsModule;
+pub struct DnsAddon;
 
 #[async_trait]
-impl SystemModule for DnsModule {
+impl Addon for DnsAddon {
     fn name(&self) -> &'static str {
         "dns"
     }
