@@ -56,7 +56,7 @@ fn only_encryption_captures() {
 }
 
 #[test]
-fn an_unknown_built_in_is_message_with_those_that_exist() {
+fn an_unknown_built_in_is_reported_with_those_that_exist() {
     let error = builtin("nosuch").expect_err("unknown").to_string();
     assert!(error.contains("connectivity"), "{error}");
 }
@@ -88,7 +88,7 @@ services:
 }
 
 #[test]
-fn a_reference_to_no_workload_is_message_with_line_and_column() {
+fn a_reference_to_no_workload_is_reported_with_line_and_column() {
     let (line, column, problem) = invalid(
         "\
 name: own
@@ -152,7 +152,7 @@ fn contradictions_are_found() {
 }
 
 #[test]
-fn malformed_yaml_and_unknown_keys_are_message_in_one_line_with_their_position() {
+fn malformed_yaml_and_unknown_keys_are_reported_in_one_line_with_their_position() {
     for (text, line, word) in [
         ("name: own\nworkloads: [\n", 2, ""),
         (
@@ -185,7 +185,7 @@ fn malformed_yaml_and_unknown_keys_are_message_in_one_line_with_their_position()
 }
 
 #[test]
-fn a_missing_file_is_message_by_name() {
+fn a_missing_file_is_reported_by_name() {
     let folder = tempfile::tempdir().expect("folder");
     let error = read(&folder.path().join("absent.yaml"))
         .expect_err("absent")
@@ -197,7 +197,7 @@ fn a_missing_file_is_message_by_name() {
 fn the_committed_schema_is_current() {
     let committed: serde_json::Value =
         serde_json::from_str(include_str!("../../../scenarios/scenario.schema.json")).expect("JSON");
-    if std::env::var_os("MESHPROOF_UPDATE_SCHEMAS").is_some() {
+    if std::env::var_os("MESHPROOF_UPDATE").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios/scenario.schema.json");
         let text = serde_json::to_string_pretty(&schema()).expect("JSON") + "\n";
         std::fs::write(path, text).expect("written");
@@ -205,7 +205,7 @@ fn the_committed_schema_is_current() {
     }
     assert!(
         committed == schema(),
-        "scenarios/scenario.schema.json is out of date: run the test with MESHPROOF_UPDATE_SCHEMAS=1"
+        "scenarios/scenario.schema.json is out of date: run the test with MESHPROOF_UPDATE=1"
     );
 }
 
