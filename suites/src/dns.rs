@@ -1,6 +1,7 @@
 //! Does cluster DNS answer pods correctly, from every node and from every replica?
 
 mod endpoints;
+mod replica;
 
 pub mod absent_name;
 pub mod headless_service;

@@ -1,4 +1,4 @@
-//! One Markdown page a suite, made of the checks' own texts, so that documentation, `explain` and reports say the same.
+//! One Markdown page for each suite, made of the checks' own texts, so that documentation, `explain` and reports agree.
 
 use crate::ALL;
 use meshproof_contract::{Check, Needs, Scope, Suite};
@@ -13,14 +13,15 @@ pub struct Page {
     pub text: String,
 }
 
-/// Every page: an index and one a suite.
+/// Every page: an index and one for each suite.
 pub fn pages() -> Vec<Page> {
     let mut pages = vec![index()];
     pages.extend(ALL.iter().map(|suite| page(suite)));
     pages
 }
 
-const GENERATED: &str = "<!-- Generated from the checks' own texts; change them there, then: MESHPROOF_WRITE_PAGES=1 cargo test -p meshproof-suites pages -->\n";
+const GENERATED: &str = "<!-- Generated from the checks' own texts. Change them there, then run: \
+                         MESHPROOF_UPDATE=1 cargo test -p meshproof-suites -->\n";
 
 fn index() -> Page {
     let mut text = format!("{GENERATED}\n# Suites\n\n| suite | checks | about |\n| --- | --- | --- |\n");
@@ -132,29 +133,20 @@ fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use crate::tests::{assert_current, repository};
 
     #[test]
     fn the_committed_pages_are_current() {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/suites");
-        let write = std::env::var_os("MESHPROOF_WRITE_PAGES").is_some();
         for page in pages() {
-            let path = folder.join(&page.file);
-            if write {
-                std::fs::create_dir_all(&folder).expect("docs/suites");
-                std::fs::write(&path, &page.text).expect("page");
-            }
-            let committed = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(
-                committed == page.text,
-                "docs/suites/{} is not what the checks say; run MESHPROOF_WRITE_PAGES=1 cargo test -p meshproof-suites pages",
-                page.file
-            );
+            assert_current(&format!("docs/suites/{}", page.file), &page.text);
         }
-        let expected: Vec<String> = pages().into_iter().map(|p| p.file).collect();
-        for entry in std::fs::read_dir(&folder).expect("docs/suites") {
+        let expected: Vec<String> = pages().into_iter().map(|page| page.file).collect();
+        for entry in std::fs::read_dir(repository().join("docs/suites")).expect("docs/suites") {
             let name = entry.expect("entry").file_name().to_string_lossy().into_owned();
-            assert!(expected.contains(&name), "docs/suites/{name} belongs to no suite");
+            assert!(
+                expected.contains(&name),
+                "docs/suites/{name} belongs to no suite: remove it"
+            );
         }
     }
 }

@@ -70,8 +70,8 @@ const TRAFFIC_NEEDS: Needs = Needs {
     ..STATUS_NEEDS
 };
 
-/// The healthy world of the suite's tests.
+/// The healthy world of the suite's tests, in which no check is skipped.
 #[cfg(test)]
 pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    tests::world::World::healthy().environment()
+    tests::world::World::complete().environment()
 }

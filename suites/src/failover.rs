@@ -1,16 +1,20 @@
-//! What do applications notice when something fails? Streams run on while one thing at a time is taken away and given back.
+//! What applications notice when something fails: streams run on while one thing at a time is taken away and restored.
 
-mod cast;
-mod endpoint;
+mod check;
+mod disruption;
+mod endpoint_slice;
+mod event;
 mod observed;
-mod patience;
+mod participants;
 mod recording;
-mod reunion;
+mod resync;
+mod retry_when_busy;
 mod series;
 mod stream;
+mod workload;
 
 #[cfg(test)]
-mod stage;
+mod tests;
 
 pub mod agent_restart;
 pub mod backend_deleted;
@@ -21,55 +25,35 @@ pub mod node_lost;
 pub mod other_cluster_lost;
 pub mod scaled_to_zero;
 
-use meshproof_contract::{Admission, ClaimKind, Needs, Outcome, Suite};
+use meshproof_contract::Suite;
+use std::time::Instant;
+
+/// The scenario whose agents take part.
+const SCENARIO: &str = "failover";
 
 /// The suite.
 pub const SUITE: Suite = Suite {
-    name: "failover",
-    about: "What applications notice when backends, nodes, Cilium's agents and the clustermesh-apiserver go and come back: five kinds of stream, each on its own, run open-loop through one event at a time, beside controls that nothing happens to: two neighbours, and a DNS question for another name, whose silence excuses the DNS stream alone. Outages are intervals, never single figures. The suite disturbs, so on clusters of yours it runs only with `--disruptive`.",
+    name: SCENARIO,
+    about: "What applications notice when backends, nodes, Cilium agents or the clustermesh-apiserver fail and come back: five kinds of stream run open-loop through one event at a time, beside control streams that the event does not affect. Outages are intervals, never single figures. The suite disrupts the clusters, so outside the lab it runs only with `--disruptive`.",
     checks: &[
-        &backend_deleted::BackendDeleted,
-        &backend_unready::BackendUnready,
-        &scaled_to_zero::ScaledToZero,
-        &local_backends_gone::LocalBackendsGone,
-        &mesh_apiserver_down::MeshApiServerDown,
-        &agent_restart::AgentRestart,
-        &node_lost::NodeLost,
-        &other_cluster_lost::OtherClusterLost,
+        &backend_deleted::BACKEND_DELETED,
+        &backend_unready::BACKEND_UNREADY,
+        &scaled_to_zero::SCALED_TO_ZERO,
+        &local_backends_gone::LOCAL_BACKENDS_GONE,
+        &mesh_apiserver_down::MESH_APISERVER_DOWN,
+        &agent_restart::AGENT_RESTART,
+        &node_lost::NODE_LOST,
+        &other_cluster_lost::OTHER_CLUSTER_LOST,
     ],
 };
 
-const NEEDS: Needs = Needs {
-    scenario: Some(cast::SCENARIO),
-    claim: None,
-    admission: Admission::Exclusive,
-    mutates: true,
-};
-
-const MESH_NEEDS: Needs = Needs {
-    claim: Some(ClaimKind::ClusterMesh),
-    ..NEEDS
-};
-
-/// The time by the runtime's clock, which tests can hold.
-fn now() -> std::time::Instant {
-    tokio::time::Instant::now().into_std()
+/// The suite's world in memory, healthy.
+#[cfg(test)]
+pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    std::sync::Arc::new(tests::world::World::new())
 }
 
-/// What became of a probe that failed, in a word.
-fn kind(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Refused { .. } => "refused",
-        Outcome::Reset { .. } => "reset mid-stream",
-        Outcome::Closed { .. } => "closed early",
-        Outcome::Timeout { .. } => "timeout",
-        Outcome::Stalled { .. } => "stalled",
-        Outcome::Unreachable { .. } => "unreachable",
-        Outcome::NameError { .. } => "name not resolved",
-        Outcome::Dns { .. } => "DNS error code",
-        Outcome::Answered { .. } => "HTTP error status",
-        Outcome::Corrupted { .. } => "corrupted",
-        Outcome::LocalError { .. } => "not tried",
-        Outcome::PathMtu { .. } | Outcome::Series { .. } => "no stream",
-    }
+/// The time by the runtime's clock, which tests can stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

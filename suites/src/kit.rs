@@ -10,6 +10,7 @@ pub mod needs;
 pub mod next_steps;
 pub mod object;
 pub mod path_check;
+pub mod paths;
 pub mod probes;
 pub mod unique_name;
 pub mod wait;

@@ -1,7 +1,8 @@
 //! The checks of meshproof, suite by suite.
 //!
-//! A check is one file, or one item of a family, and one word in its suite's list. Checks see the world through
-//! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab.
+//! A check is one file, or one item of a family, and one entry in its suite's list. Checks see the world through
+//! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab. A suite
+//! imports [`kit`] and the contract, never another suite.
 
 pub mod connectivity;
 pub mod dns;
@@ -20,7 +21,7 @@ mod tests;
 
 use meshproof_contract::Suite;
 
-/// Every suite, in the order in which they are told: what the later ones observe rests on what the earlier ones prove.
+/// Every suite, in the order of reports: what the later ones observe rests on what the earlier ones prove.
 pub const ALL: &[&Suite] = &[
     &connectivity::SUITE,
     &dns::SUITE,

@@ -1,33 +1,34 @@
-//! Suite `policy`: what policies say is what happens, cell by cell, with the right kind of refusal, and how long it takes.
+//! Suite `policy`: what policies say is what happens, cell by cell, with the right kind of refusal, and in time.
 //!
-//! Policies select only groups of this suite's own pods; what must happen in each cell is computed from the policies' text by
-//! `meshproof-oracle`, never by looking at what happens.
+//! Policies select only groups of this suite's own pods. What must happen in each cell is computed from the policies' text
+//! by `meshproof-oracle`, never from what happens.
 
-mod actor;
 mod agents_agree;
 mod case;
 mod cases;
 mod cell;
-pub mod generate;
+mod conditional;
+mod fixture;
 mod generated;
-mod pinged;
-mod play;
-mod proxied;
-mod scene;
+mod participant;
+mod random_policy;
+mod run_case;
+mod subjects;
 mod takes_effect;
-mod ward;
 
 #[cfg(test)]
 mod tests;
 
-use cases::outside::{self, needs_outside};
-use cases::{authentication, clusters, deny, empty, entities, http, kinds, names, peers, ports};
 use meshproof_contract::{CheckContext, Suite};
-use pinged::pinged;
-use proxied::proxied;
 use std::time::Duration;
 
-/// How long a change of policy may take to come through on every node.
+/// The suite's world in memory, healthy.
+#[cfg(test)]
+pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    std::sync::Arc::new(tests::world::World::healthy())
+}
+
+/// How long a change of policy may take to be enforced on every node.
 fn enforced_within(context: &CheckContext) -> Duration {
     context.environment.facts().thresholds.policy_enforcement
 }
@@ -35,43 +36,39 @@ fn enforced_within(context: &CheckContext) -> Duration {
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "policy",
-    about: "Network policies are enforced as written, cell by cell and with the right kind of refusal, and come off again",
+    about: "Network policies are enforced as written, cell by cell and with the right kind of refusal, and end with their deletion.",
     checks: &[
-        &deny::DEFAULT_DENY_INGRESS,
-        &deny::DEFAULT_DENY_EGRESS,
-        &deny::DEFAULT_DENY_ACROSS,
-        &deny::DENY_OVER_ALLOW,
-        &deny::NO_DEFAULT_DENY,
-        &peers::LABELS,
-        &peers::EXPRESSIONS,
-        &peers::NAMESPACES,
-        &peers::SERVICE_ACCOUNTS,
-        &peers::CIDR,
-        &clusters::CLUSTERS,
-        &entities::FROM_ENTITIES,
-        &entities::TO_ENTITIES,
-        &ports::PORTS,
-        &ports::PORT_RANGES,
-        &ports::NAMED_PORTS,
-        &ports::PROTOCOLS,
-        &pinged(&ports::ICMP),
-        &empty::EMPTY,
-        &kinds::CLUSTER_WIDE,
-        &kinds::KUBERNETES,
-        &proxied(&http::METHOD_AND_PATH),
-        &proxied(&http::HEADERS),
-        &names::NAMES,
-        &names::NAMES_AND_PODS,
-        &needs_outside(&outside::FQDN),
-        &needs_outside(&outside::ADDRESSES),
-        &authentication::REQUIRED,
-        &authentication::ALWAYS_FAILS,
+        &cases::deny::DEFAULT_DENY_INGRESS,
+        &cases::deny::DEFAULT_DENY_EGRESS,
+        &cases::deny::DEFAULT_DENY_ACROSS,
+        &cases::deny::DENY_OVER_ALLOW,
+        &cases::deny::NO_DEFAULT_DENY,
+        &cases::peers::LABELS,
+        &cases::peers::EXPRESSIONS,
+        &cases::peers::NAMESPACES,
+        &cases::peers::SERVICE_ACCOUNTS,
+        &cases::peers::CIDR,
+        &cases::clusters::CLUSTERS,
+        &cases::entities::FROM_ENTITIES,
+        &cases::entities::TO_ENTITIES,
+        &cases::ports::PORTS,
+        &cases::ports::PORT_RANGES,
+        &cases::ports::NAMED_PORTS,
+        &cases::ports::PROTOCOLS,
+        &conditional::pings::if_pings(&cases::ports::ICMP),
+        &cases::empty::EMPTY,
+        &cases::kinds::CLUSTER_WIDE,
+        &cases::kinds::KUBERNETES,
+        &conditional::l7_proxy::if_l7_proxy(&cases::http::METHOD_AND_PATH),
+        &conditional::l7_proxy::if_l7_proxy(&cases::http::HEADERS),
+        &cases::names::NAMES,
+        &cases::names::NAMES_AND_PODS,
+        &conditional::external_hosts::if_external_hosts(&cases::external_hosts::FQDN),
+        &conditional::external_hosts::if_external_hosts(&cases::external_hosts::ADDRESSES),
+        &cases::authentication::REQUIRED,
+        &cases::authentication::ALWAYS_FAILS,
         &takes_effect::TakesEffect,
         &agents_agree::AgentsAgree,
         &generated::Generated,
     ],
 };
-
-/// Checks whose tests stand beside them and not among those of all families.
-#[cfg(test)]
-const OWN_TESTS: &[&str] = &["policy::takes_effect", "policy::agents_agree", "policy::generated"];

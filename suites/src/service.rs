@@ -1,59 +1,61 @@
-//! Do services lead to the right pods: a cluster's own, all clusters' where they are global, and nobody else's?
+//! Do Services lead to the right pods: a cluster's own, all clusters' where they are global, and no others?
 
 mod ask;
 mod judge;
-mod namesakes;
 mod side;
 mod spread;
 mod steady;
+mod test_service;
 
 pub mod annotation;
+pub mod cluster_ip;
 pub mod fallback;
 pub mod global;
+pub mod global_name;
 pub mod headless;
+pub mod kube_proxy_replacement;
 pub mod merging;
-pub mod names;
 pub mod node_port;
-pub mod plain;
 pub mod ports;
-pub mod remote_only;
-pub mod replacement;
-pub mod sticky;
+pub mod remote_backends;
+pub mod session_affinity;
 pub mod unready;
 
 use meshproof_contract::{Admission, CheckContext, ClaimKind, Needs, Suite};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::{sync::OnceLock, time::Duration};
+use tokio::time::Instant;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "service",
-    about: "Services of equal names in every cluster: each is answered by the pods that its annotations say, from every node, evenly, on every port, and by nobody else; and a change of annotation, readiness or replicas is felt within a measured time. Who answered is read from each answer.",
+    about: "Services with the same name in every cluster are answered by the pods that their annotations say, from every \
+            node, evenly, on every port, and by no others. A change of annotation, readiness or replicas takes effect \
+            within a measured time; each answer names the pod that gave it.",
     checks: &[
-        &plain::Plain,
+        &cluster_ip::ClusterIp,
         &ports::TCP,
         &ports::UDP,
         &node_port::NodePort,
-        &replacement::ReplacementInForce,
-        &sticky::Sticky,
+        &kube_proxy_replacement::ReplacementInForce,
+        &session_affinity::SessionAffinity,
         &global::CURRENT,
         &global::LEGACY,
         &merging::UNANNOTATED,
-        &remote_only::REMOTE_ONLY,
-        &remote_only::UNSHARED,
+        &remote_backends::ONLY,
+        &remote_backends::UNSHARED,
         &merging::LOCAL,
         &merging::REMOTE,
-        &fallback::FallsOver,
+        &fallback::Fallback,
         &annotation::AnnotationChange,
         &unready::Unready,
-        &names::GlobalName,
+        &global_name::GlobalName,
         &headless::GlobalHeadless,
     ],
 };
 
 /// What checks of one cluster need.
 const NEEDS: Needs = Needs {
-    scenario: Some(side::SCENARIO),
+    scenario: Some("service"),
     claim: None,
     admission: Admission::Shared,
     mutates: false,
@@ -65,29 +67,36 @@ const MESH_NEEDS: Needs = Needs {
     ..NEEDS
 };
 
-/// Requests of each client to judge a service by: with four pods the chance that one of them is never met is 4e-15.
+/// Requests of each client to judge a Service by: with four pods the chance that one of them never answers is 4e-15.
 const SAMPLE: u32 = 120;
 /// Requests of each client while a state is waited for.
 const POLL: u32 = 12;
-/// How long a service may take to be as it was deployed, from when the suite first looks at any.
-const SETTLES: Duration = Duration::from_secs(12);
+/// How long a Service may take to converge after its deployment, from when the suite first asks any.
+const CONVERGES: Duration = Duration::from_secs(12);
 /// How long it is waited for in any case.
-const SETTLES_AT_LEAST: Duration = Duration::from_secs(3);
+const CONVERGES_AT_LEAST: Duration = Duration::from_secs(3);
+
 /// How long a change may take until every node of the other cluster acts on it.
 fn changed_within(context: &CheckContext) -> Duration {
     context.environment.facts().thresholds.propagation
 }
 
-/// When a trial of this run first looked at a service.
+/// When a trial of this run first asked a Service.
 #[derive(Default)]
-struct FirstLook(OnceLock<Instant>);
+struct FirstRequest(OnceLock<Instant>);
 
-/// How much of [`SETTLES`] is left: what was deployed long ago and is still otherwise will not come right by waiting.
-fn settles(context: &CheckContext) -> Duration {
-    let first = context.shared.of::<FirstLook>();
+/// How much of [`CONVERGES`] is left: what was deployed long ago and is still wrong will not converge by waiting.
+fn converges_within(context: &CheckContext) -> Duration {
+    let first = context.shared.of::<FirstRequest>();
     let since = first.0.get_or_init(Instant::now).elapsed();
-    SETTLES.saturating_sub(since).max(SETTLES_AT_LEAST)
+    CONVERGES.saturating_sub(since).max(CONVERGES_AT_LEAST)
 }
 
 #[cfg(test)]
 mod tests;
+
+/// The healthy world of the suite's tests, in which no check is skipped.
+#[cfg(test)]
+pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    std::sync::Arc::new(tests::mesh::complete())
+}

@@ -7,7 +7,7 @@ mod run;
 pub use again::{again, again_with};
 pub use lab::{LAB_NODES, LabCommand, ProveArgs};
 pub use meshproof_contract::thresholds::parse_duration as duration;
-pub use run::{Format, PullPolicy, RunArgs, TargetArgs};
+pub use run::{Format, RunArgs, TargetArgs};
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;

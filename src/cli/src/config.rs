@@ -15,8 +15,7 @@ pub use error::ConfigError;
 pub use file::NodePowerEntry;
 pub use required::{Ran, Required};
 
-use crate::args::PullPolicy;
-use meshproof_contract::{OutsideFacts, thresholds::ThresholdOverrides};
+use meshproof_contract::{OutsideFacts, PullPolicy, thresholds::ThresholdOverrides};
 use std::{
     collections::BTreeMap,
     fs, io,

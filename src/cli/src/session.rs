@@ -17,7 +17,7 @@ pub mod target;
 use crate::cli_error::CliError;
 use consumer::Events;
 use meshproof_cluster::{
-    ClusterEnvironment, Contexts, DeployOptions, Discovery, Progress, Run, StartError, discover,
+    ClusterEnvironment, Contexts, DeployOptions, Discovery, ProgressSink, Run, StartError, discover,
 };
 use meshproof_contract::{Environment, Event, RunId, RunShared, event::Phase};
 use meshproof_scenario::Scenario;
@@ -44,8 +44,8 @@ impl Session {
     ) -> Result<Self, CliError> {
         events.phase(Phase::Discovering);
         let sink = events.clone();
-        let progress = Progress::new(move |event| sink.send(event));
-        let (contexts, mut discovery) = unless(cancel, look_at(target, &progress)).await??;
+        let progress = ProgressSink::new(move |event| sink.send(event));
+        let (contexts, mut discovery) = unless(cancel, connect_and_discover(target, &progress)).await??;
         target.overrides.put_into(&mut discovery, events);
 
         events.phase(Phase::Deploying);
@@ -55,7 +55,7 @@ impl Session {
         let options = DeployOptions {
             image: target.image.clone(),
             ready_within: target.ready_within,
-            disruptive: target.disruptive.clone(),
+            disruption: target.disruption.clone(),
         };
         let deployed = match unless(cancel, run.deploy(discovery, scenarios, &options)).await {
             Ok(deployed) => deployed.map_err(CliError::environment),
@@ -103,8 +103,7 @@ impl Session {
     /// Removes everything of this run.
     pub async fn close(self) {
         for failure in self.environment.restore_all().await {
-            self.events
-                .warning(format!("failed to undo a disruption: {failure}"));
+            self.events.warning(format!("failed to undo a disruption: {failure}"));
         }
         drop(self.environment);
         tear_down(self.run, &self.events).await;
@@ -112,7 +111,7 @@ impl Session {
 }
 
 /// Connects to the target's clusters and reads what is there; changes nothing.
-pub async fn look_at(target: &Target, progress: &Progress) -> Result<(Contexts, Discovery), CliError> {
+pub async fn connect_and_discover(target: &Target, progress: &ProgressSink) -> Result<(Contexts, Discovery), CliError> {
     let contexts = Contexts::connect(&target.roles, target.kubeconfig.clone(), progress).await?;
     let discovery = discover(&contexts, progress).await.map_err(CliError::environment)?;
     Ok((contexts, discovery))

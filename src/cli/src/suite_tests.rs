@@ -20,7 +20,7 @@ pub fn main() -> ExitCode {
         return code;
     }
     let arguments = TestArguments::from_env();
-    // A filter meant for another target selects nothing here, which is no failure under `cargo test`.
+    // A filter meant for another target selects nothing here, which must not fail `cargo test`.
     let Ok(plan) = select(&run_plan::suites(), &run_plan::lab_clusters(), &arguments.filter()) else {
         return ExitCode::SUCCESS;
     };

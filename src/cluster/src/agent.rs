@@ -1,4 +1,4 @@
-//! Talking to agents: one stream a pod, requests told apart by their ids. Does not know what is asked.
+//! Connections to agents: one stream for each pod, requests matched by id. Does not know what is asked.
 
 mod connection;
 mod link;
@@ -6,7 +6,7 @@ mod route;
 
 pub(crate) use link::AgentLink;
 
-use crate::Progress;
+use crate::ProgressSink;
 use futures::{StreamExt, stream};
 use meshproof_contract::EnvironmentError;
 use meshproof_wire::Hello;
@@ -15,10 +15,10 @@ use std::sync::Arc;
 /// How many streams are opened at once: each is a connection through API server and kubelet.
 const CONNECT_BOUND: usize = 16;
 
-/// Connects to all agents; each with its greeting, or why it cannot be used.
+/// Connects to all agents; each with its greeting, or the reason why it cannot be used.
 pub(crate) async fn connect_all(
     links: Vec<Arc<AgentLink>>,
-    progress: &Progress,
+    progress: &ProgressSink,
 ) -> Vec<(Arc<AgentLink>, Result<Hello, EnvironmentError>)> {
     let total = links.len();
     let connecting = stream::iter(links).map(|link| async move {
@@ -29,11 +29,11 @@ pub(crate) async fn connect_all(
     let mut done = Vec::with_capacity(total);
     progress.waiting(format!("connections to {total} agents"));
     while let Some(one) = connecting.next().await {
-        let member = one.0.member();
-        for reason in member.kubelets().news() {
+        let client = one.0.client();
+        for reason in client.kubelets().unreported() {
             progress.warning(format!(
-                "{}: {reason}; its agents cannot be used: is the port open from the control plane to the node?",
-                member.name()
+                "{}: {reason}; its agents are not used: check that the control plane reaches port 10250 of the node",
+                client.name()
             ));
         }
         done.push(one);

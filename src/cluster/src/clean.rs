@@ -1,20 +1,21 @@
-//! `meshproof clean`: removes everything that runs left on the clusters, and only that.
+//! `meshproof clean`: removes everything that runs left on the clusters, and nothing else.
 
 use crate::{
-    ApiError, Contexts, Progress,
-    environment::disturbance::mend,
+    ApiError, Contexts, ProgressSink,
+    cleanup::{self, RunSelector},
+    client::ClusterClient,
+    environment::disruption::undo_abandoned,
     lease::{self, LeaseError},
-    leftover::{self, Of},
-    member::Member,
     name::NAMESPACES,
     namespace::{self, NamespaceError},
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, api::ListParams};
+use kube::api::ListParams;
 use meshproof_contract::ClusterName;
+use std::fmt;
 
-/// Whether a run that is under way is spared.
+/// What happens to a run that is in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Live {
     /// A run that still renews its Lease is an error.
@@ -23,22 +24,37 @@ pub enum Live {
     RemoveToo,
 }
 
-/// What was removed from one cluster.
+/// What was done to one cluster; displayed as one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaned {
     /// The cluster.
     pub cluster: ClusterName,
+    /// Disruptions that were undone: `uncordoned Node apps-2`.
+    pub restored: Vec<String>,
     /// `Namespace meshproof`, `CiliumClusterwideNetworkPolicy x`; empty if nothing was left.
     pub removed: Vec<String>,
 }
 
-/// Why cleaning did not come to its end.
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (restored, removed) = (self.restored.join(", "), self.removed.join(", "));
+        let done = match (restored.as_str(), removed.as_str()) {
+            ("", "") => "nothing to remove".to_owned(),
+            (_, "") => restored,
+            ("", _) => format!("removed {removed}"),
+            _ => format!("{restored}; removed {removed}"),
+        };
+        write!(f, "{}: {done}", self.cluster)
+    }
+}
+
+/// Why the clusters could not be cleaned.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
-    /// A run is under way.
-    #[error("{0}; `meshproof clean --force` removes it all the same")]
+    /// A run is in progress.
+    #[error("{0}; `meshproof clean --force` removes it anyway")]
     Live(LeaseError),
-    /// A namespace does not go.
+    /// A namespace was not deleted.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
     /// A call failed.
@@ -46,65 +62,92 @@ pub enum CleanError {
     Api(#[from] ApiError),
 }
 
-/// Removes what carries meshproof's label from every cluster, and waits until it is gone. No cluster is touched while one has a live run.
-pub async fn clean(contexts: &Contexts, live: Live, progress: &Progress) -> Result<Vec<Cleaned>, CleanError> {
-    let members = contexts.members();
+/// Removes everything that carries meshproof's label from every cluster, and waits until it is gone. Changes no cluster while
+/// a run is in progress on one of them.
+pub async fn clean(contexts: &Contexts, live: Live, progress: &ProgressSink) -> Result<Vec<Cleaned>, CleanError> {
+    let clients = contexts.clients();
     if live == Live::Spare {
-        let holders = try_join_all(members.iter().map(lease::live_holder)).await?;
+        let holders = try_join_all(clients.iter().map(lease::live_holder)).await?;
         if let Some(held) = holders.into_iter().flatten().next() {
             return Err(CleanError::Live(held));
         }
     }
-    try_join_all(members.iter().map(|member| clean_one(member, progress))).await
+    try_join_all(clients.iter().map(|client| clean_one(client, progress))).await
 }
 
-async fn clean_one(member: &Member, progress: &Progress) -> Result<Cleaned, CleanError> {
-    let mut removed = mend(member).await?;
-    removed.extend(leftover::delete_cluster_wide(member, Of::All).await?);
-    removed.extend(leftover::delete_in_namespaces(member, Of::All).await?);
+async fn clean_one(client: &ClusterClient, progress: &ProgressSink) -> Result<Cleaned, CleanError> {
+    let restored = undo_abandoned(client).await?;
+    let mut removed = cleanup::delete_cluster_wide(client, RunSelector::All).await?;
+    removed.extend(cleanup::delete_in_namespaces(client, RunSelector::All).await?);
     let mut going = Vec::new();
-    for name in namespaces(member).await? {
-        let foreign = leftover::foreign(member, &name).await?;
+    for name in namespaces(client).await? {
+        let foreign = cleanup::foreign(client, &name).await?;
         if !foreign.is_empty() {
             progress.warning(format!(
-                "{}: namespace {name} stays, since it holds what is not meshproof's: {}",
-                member.name(),
+                "{}: kept namespace {name}: it contains objects that are not meshproof's: {}",
+                client.name(),
                 foreign.join(", ")
             ));
             continue;
         }
-        match namespace::delete(member, &name).await {
+        match namespace::delete(client, &name).await {
             Ok(()) => going.push(name),
-            // An administrator's, given to meshproof: its content is gone.
+            // An administrator made it for meshproof: its content is gone.
             Err(NamespaceError::Api(error)) if error.is_forbidden() => {
-                progress.warning(format!("{}; namespace {name} stays, empty", error));
+                progress.warning(format!("{error}; kept the empty namespace {name}"));
             }
             Err(error) => return Err(error.into()),
         }
     }
-    try_join_all(going.iter().map(|name| namespace::wait_gone(member, name, progress))).await?;
+    try_join_all(going.iter().map(|name| namespace::wait_gone(client, name, progress))).await?;
     removed.extend(going.into_iter().map(|name| format!("Namespace {name}")));
     Ok(Cleaned {
-        cluster: member.name().clone(),
+        cluster: client.name().clone(),
+        restored,
         removed,
     })
 }
 
-/// Our namespaces by label, or those of our names where namespaces may not be listed.
-async fn namespaces(member: &Member) -> Result<Vec<String>, CleanError> {
+/// Our namespaces by label, or by name where namespaces may not be listed.
+async fn namespaces(client: &ClusterClient) -> Result<Vec<String>, CleanError> {
     let labelled = ListParams::default().labels(&crate::name::ours());
-    match member.list_global::<Namespace>(&labelled).await {
+    match client.list_global::<Namespace>(&labelled).await {
         Ok(found) => Ok(found.into_iter().filter_map(|ns| ns.metadata.name).collect()),
         Err(error) if error.is_forbidden() => {
-            let api: Api<Namespace> = Api::all(member.client());
             let mut ours = Vec::new();
             for name in NAMESPACES {
-                let operation = crate::api::Operation::on("get", "namespaces").named(name);
-                let found = member.call(operation, api.get_opt(name)).await?;
+                let found = namespace::get(client, name).await?;
                 ours.extend(found.filter(namespace::is_ours).map(|_| name.to_owned()));
             }
             Ok(ours)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_one_line() {
+        let line = |restored: &[&str], removed: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+            let cleaned = Cleaned {
+                cluster: "infra".into(),
+                restored: owned(restored),
+                removed: owned(removed),
+            };
+            cleaned.to_string()
+        };
+        assert_eq!(line(&[], &[]), "infra: nothing to remove");
+        assert_eq!(
+            line(&[], &["Service a/b", "Namespace a"]),
+            "infra: removed Service a/b, Namespace a"
+        );
+        assert_eq!(
+            line(&["uncordoned Node infra-2"], &["Namespace a"]),
+            "infra: uncordoned Node infra-2; removed Namespace a"
+        );
     }
 }

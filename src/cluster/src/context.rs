@@ -1,13 +1,14 @@
-//! From role names and kubeconfig contexts to clusters that answer. Every error is one line with its cause and the next step.
+//! From role names and kubeconfig contexts to clients of clusters that answer. Every error is one line with its cause and the
+//! next step.
 
 pub(crate) mod kubeconfig;
 
 pub use kubeconfig::IN_CLUSTER;
 
 use crate::{
-    Progress,
-    api::{ApiError, Endpoint, Operation},
-    member::Member,
+    ProgressSink,
+    api::{ApiError, Endpoint, Operation, chain},
+    client::ClusterClient,
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
@@ -18,7 +19,7 @@ use std::{io, path::PathBuf, time::Duration};
 /// How long connecting to an API server may take before it counts as unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A role and the context that plays it.
+/// A role and the context that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// The cluster's name in this run.
@@ -30,14 +31,14 @@ pub struct Role {
 /// Clusters that answered, in the order of their roles.
 #[derive(Clone)]
 pub struct Contexts {
-    members: Vec<Member>,
+    clients: Vec<ClusterClient>,
 }
 
 /// Why the clusters of a run could not be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// There is no kubeconfig at all.
-    #[error("there is no kubeconfig: looked at {}; set KUBECONFIG, or run `meshproof run --lab`", .0.join(", "))]
+    /// No kubeconfig was found.
+    #[error("found no kubeconfig at {}; set KUBECONFIG, or run `meshproof run --lab`", .0.join(", "))]
     NoKubeconfig(Vec<String>),
     /// A kubeconfig cannot be read.
     #[error("failed to read kubeconfig {path}: {source}")]
@@ -61,7 +62,7 @@ pub enum ContextError {
     },
     /// No such context.
     #[error(
-        "cluster {cluster}: no context {context:?} in {}; there are: {}",
+        "cluster {cluster}: no context {context:?} in {}; known contexts: {}",
         .files.join(", "),
         if .present.is_empty() { "none".to_owned() } else { .present.join(", ") }
     )]
@@ -76,7 +77,7 @@ pub enum ContextError {
         files: Vec<String>,
     },
     /// A context that cannot be used.
-    #[error("cluster {cluster}: context {context:?} cannot be used: {reason}")]
+    #[error("cluster {cluster}: cannot use context {context:?}: {reason}")]
     Unusable {
         /// The role.
         cluster: ClusterName,
@@ -86,13 +87,13 @@ pub enum ContextError {
         reason: String,
     },
     /// Two roles of one name.
-    #[error("cluster {0} is given twice: every role needs a name of its own")]
+    #[error("cluster {0} is given twice: every role needs its own name")]
     DuplicateRole(ClusterName),
     /// No role at all.
     #[error("no cluster given: name a context for each with --context ROLE=CONTEXT, or use --lab")]
     NoRoles,
-    /// Two roles are one cluster, so that what is seen "across clusters" would be a lie.
-    #[error("{first} and {second} are the same cluster ({evidence}): give each role a cluster of its own")]
+    /// Two roles are one cluster, so that nothing would really be tested across clusters.
+    #[error("{first} and {second} are the same cluster ({evidence}): give each role its own cluster")]
     SameCluster {
         /// One role.
         first: ClusterName,
@@ -107,7 +108,7 @@ pub enum ContextError {
 }
 
 impl ContextError {
-    /// Whether the user's configuration is wrong, rather than a cluster away (exit code 2 rather than 3).
+    /// Whether the user's configuration is wrong, rather than a cluster unreachable (exit code 2 rather than 3).
     pub fn is_configuration(&self) -> bool {
         !matches!(self, ContextError::Api(_))
     }
@@ -118,7 +119,7 @@ impl Contexts {
     pub async fn connect(
         roles: &[Role],
         kubeconfig: Option<PathBuf>,
-        progress: &Progress,
+        progress: &ProgressSink,
     ) -> Result<Self, ContextError> {
         if roles.is_empty() {
             return Err(ContextError::NoRoles);
@@ -129,7 +130,7 @@ impl Contexts {
             }
         }
         let files = kubeconfig::Files::read(kubeconfig)?;
-        let mut members = Vec::new();
+        let mut clients = Vec::new();
         for role in roles {
             let mut config = files.config(role).await?;
             config.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -139,56 +140,56 @@ impl Contexts {
                 server: config.cluster_url.to_string().trim_end_matches('/').to_owned(),
             };
             let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
-            let client = Client::try_from(config).map_err(|e| ContextError::Unusable {
+            let kube = Client::try_from(config).map_err(|e| ContextError::Unusable {
                 cluster: role.cluster.clone(),
                 context: role.context.clone(),
                 reason: match plugin {
-                    Some(command) => format!("its credential plugin {command}: {}", crate::api::chain(&e)),
-                    None => crate::api::chain(&e),
+                    Some(command) => format!("its credential plugin {command} failed: {}", chain(&e)),
+                    None => chain(&e),
                 },
             })?;
-            members.push(Member::new(endpoint, client));
+            clients.push(ClusterClient::new(endpoint, kube));
         }
-        let servers: Vec<_> = members.iter().map(|m| m.endpoint().server.clone()).collect();
-        progress.waiting(format!("answers of {}", servers.join(", ")));
-        let contexts = Self { members };
+        let servers: Vec<_> = clients.iter().map(|m| m.endpoint().server.clone()).collect();
+        progress.waiting(format!("an answer from {}", servers.join(", ")));
+        let contexts = Self { clients };
         contexts.require_different().await?;
         Ok(contexts)
     }
 
     /// Clusters behind clients made elsewhere, for tests.
-    pub fn of(members: Vec<Member>) -> Self {
-        Self { members }
+    pub fn of(clients: Vec<ClusterClient>) -> Self {
+        Self { clients }
     }
 
     /// The clusters in the order of their roles.
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    pub fn clients(&self) -> &[ClusterClient] {
+        &self.clients
     }
 
     /// Two contexts with different names often lead to one cluster; its namespace kube-system has one UID for ever.
     async fn require_different(&self) -> Result<(), ContextError> {
-        let uids = try_join_all(self.members.iter().map(|member| async move {
-            // Answers to everybody who is authenticated, so this is where dead servers and expired tokens show.
-            member
-                .call(Operation::on("get", "/version"), member.client().apiserver_version())
+        let uids = try_join_all(self.clients.iter().map(|client| async move {
+            // Every authenticated user may read it, so dead servers and expired tokens show here.
+            client
+                .call(Operation::on("get", "/version"), client.kube().apiserver_version())
                 .await?;
-            Ok::<_, ApiError>(cluster_uid(member).await)
+            Ok::<_, ApiError>(cluster_uid(client).await)
         }))
         .await?;
-        for (n, member) in self.members.iter().enumerate() {
-            for (m, other) in self.members[..n].iter().enumerate() {
+        for (n, client) in self.clients.iter().enumerate() {
+            for (m, other) in self.clients[..n].iter().enumerate() {
                 let evidence = match (&uids[m], &uids[n]) {
                     (Some(a), Some(b)) if a == b => format!("namespace kube-system has UID {a} in both"),
                     (Some(_), Some(_)) => continue,
-                    _ if member.endpoint().server == other.endpoint().server => {
-                        format!("both are {}", member.endpoint().server)
+                    _ if client.endpoint().server == other.endpoint().server => {
+                        format!("both are {}", client.endpoint().server)
                     }
                     _ => continue,
                 };
                 return Err(ContextError::SameCluster {
                     first: other.name().clone(),
-                    second: member.name().clone(),
+                    second: client.name().clone(),
                     evidence,
                 });
             }
@@ -198,9 +199,9 @@ impl Contexts {
 }
 
 /// The UID of kube-system, if it may be read.
-pub(crate) async fn cluster_uid(member: &Member) -> Option<String> {
-    let namespaces: Api<Namespace> = Api::all(member.client());
+pub(crate) async fn cluster_uid(client: &ClusterClient) -> Option<String> {
+    let namespaces: Api<Namespace> = Api::all(client.kube());
     let operation = Operation::on("get", "namespaces").named("kube-system");
-    let found = member.call(operation, namespaces.get("kube-system")).await.ok()?;
+    let found = client.call(operation, namespaces.get("kube-system")).await.ok()?;
     found.metadata.uid
 }

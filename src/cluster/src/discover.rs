@@ -1,5 +1,5 @@
-//! What is there before anything is deployed: versions, nodes, Cilium, and what its configuration claims. Only reads;
-//! what may not be read is left out with a warning.
+//! Reads the clusters before anything is deployed: versions, nodes, Cilium, and what its configuration claims. What may not be
+//! read is left out with a warning.
 
 pub(crate) mod cilium;
 mod claims;
@@ -7,23 +7,22 @@ pub(crate) mod dns;
 mod proxy;
 
 use crate::{
-    ApiError, Contexts, Progress,
+    ApiError, Contexts, ProgressSink,
     api::{Cause, Operation},
-    home::{Homes, is_ready},
-    member::Member,
+    client::ClusterClient,
+    ready::is_node_ready,
+    schedulable::SchedulableNodes,
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
-use meshproof_contract::{
-    Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds,
-};
+use meshproof_contract::{Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds};
 use std::collections::BTreeMap;
 
-/// What was found, and what the operators state beside it: checks find both in the facts.
+/// The clusters as found, and what the operators state about them: checks read both in the facts.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
-    /// The clusters in the order of their roles; DNS is known only once agents have told what pods are told.
+    /// The clusters in the order of their roles; DNS is filled in after the deployment, from the pods' `resolv.conf`.
     pub clusters: Vec<ClusterFacts>,
     /// What the live configuration claims; the operators' own claims replace those of their clusters.
     pub claims: Vec<Claim>,
@@ -35,21 +34,23 @@ pub struct Discovery {
     pub generation: Generation,
     /// Where Cilium's own pods are.
     pub(crate) cilium_namespaces: BTreeMap<ClusterName, String>,
-    /// Where replicas may go.
-    pub(crate) homes: BTreeMap<ClusterName, Homes>,
+    /// Nodes that replicas may be scheduled on.
+    pub(crate) schedulable: BTreeMap<ClusterName, SchedulableNodes>,
 }
 
 /// Reads all clusters at once.
-pub async fn discover(contexts: &Contexts, progress: &Progress) -> Result<Discovery, ApiError> {
-    progress.waiting("nodes and Cilium of each cluster");
-    let found = try_join_all(contexts.members().iter().map(|member| one(member, progress))).await?;
+pub async fn discover(contexts: &Contexts, progress: &ProgressSink) -> Result<Discovery, ApiError> {
+    progress.waiting("nodes and Cilium configuration of each cluster");
+    let found = try_join_all(contexts.clients().iter().map(|client| one(client, progress))).await?;
     let mut discovery = Discovery::default();
     for one in found {
         let name = one.facts.name.clone();
         discovery
             .cilium_namespaces
             .extend(one.cilium_namespace.map(|ns| (name.clone(), ns)));
-        discovery.homes.extend(one.homes.map(|homes| (name, homes)));
+        discovery
+            .schedulable
+            .extend(one.schedulable.map(|schedulable| (name, schedulable)));
         discovery.clusters.push(one.facts);
         discovery.claims.extend(one.claims);
     }
@@ -61,28 +62,28 @@ struct Found {
     facts: ClusterFacts,
     claims: Vec<Claim>,
     cilium_namespace: Option<String>,
-    homes: Option<Homes>,
+    schedulable: Option<SchedulableNodes>,
 }
 
-async fn one(member: &Member, progress: &Progress) -> Result<Found, ApiError> {
-    let client = member.client();
-    let version = member.call_again(Operation::on("get", "/version"), || client.apiserver_version());
+async fn one(client: &ClusterClient, progress: &ProgressSink) -> Result<Found, ApiError> {
+    let kube = client.kube();
+    let version = client.call_again(Operation::on("get", "/version"), || kube.apiserver_version());
     let params = ListParams::default();
-    let nodes = member.list_global::<Node>(&params);
-    let (version, nodes, cilium) = tokio::join!(version, nodes, cilium::find(member, progress));
-    let nodes = allowed(nodes, progress, "agents are expected where the DaemonSets put them")?.unwrap_or_default();
+    let nodes = client.list_global::<Node>(&params);
+    let (version, nodes, cilium) = tokio::join!(version, nodes, cilium::find(client, progress));
+    let nodes = allowed(nodes, progress, "the number of agents is taken from the DaemonSets")?.unwrap_or_default();
     let cilium = cilium?;
     let claims = match &cilium {
-        Some(found) => claims::from_config(member.name(), found),
+        Some(found) => claims::from_config(client.name(), found),
         None => Vec::new(),
     };
     let cilium_namespace = cilium.as_ref().map(|found| found.namespace.clone());
-    let homes = Homes::of(&nodes);
+    let schedulable = SchedulableNodes::of(&nodes);
     let mut nodes: Vec<_> = nodes.iter().map(node).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let facts = ClusterFacts {
-        name: member.name().clone(),
-        context: member.endpoint().context.clone(),
+        name: client.name().clone(),
+        context: client.endpoint().context.clone(),
         version: version?.git_version,
         nodes,
         dns: None,
@@ -92,7 +93,7 @@ async fn one(member: &Member, progress: &Progress) -> Result<Found, ApiError> {
         facts,
         claims,
         cilium_namespace,
-        homes,
+        schedulable,
     })
 }
 
@@ -110,7 +111,7 @@ fn node(node: &Node) -> NodeFacts {
             .filter_map(|a| a.address.parse().ok())
             .collect(),
         pod_cidrs,
-        ready: is_ready(node),
+        ready: is_node_ready(node),
         kernel: status
             .and_then(|s| s.node_info.as_ref())
             .map(|i| i.kernel_version.clone())
@@ -118,10 +119,10 @@ fn node(node: &Node) -> NodeFacts {
     }
 }
 
-/// None with a warning where reading is not allowed; any other failure stays one.
+/// None with a warning where reading is forbidden; any other failure stays one.
 pub(crate) fn allowed<T>(
     result: Result<T, ApiError>,
-    progress: &Progress,
+    progress: &ProgressSink,
     consequence: &str,
 ) -> Result<Option<T>, ApiError> {
     match result {
@@ -131,7 +132,8 @@ pub(crate) fn allowed<T>(
                 return Ok(None);
             };
             progress.warning(format!(
-                "{}: not allowed to {}: {consequence} ({reason})",
+                "{}: not allowed to {}, so {consequence} ({reason}); `meshproof rbac` prints the ClusterRole that \
+                 grants it",
                 error.endpoint.cluster, error.operation
             ));
             Ok(None)
@@ -152,7 +154,10 @@ mod tests {
             "metadata": {"name": "apps-1"},
             "spec": {"podCIDR": "10.246.1.0/24", "podCIDRs": ["10.246.1.0/24"]},
             "status": {
-                "addresses": [{"type": "InternalIP", "address": "10.25.12.14"}, {"type": "Hostname", "address": "apps-1"}],
+                "addresses": [
+                    {"type": "InternalIP", "address": "10.25.12.14"},
+                    {"type": "Hostname", "address": "apps-1"},
+                ],
                 "conditions": [{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}],
             },
         }));

@@ -1,9 +1,9 @@
-//! Running a command in a container and taking its output. An exec that "succeeds" without output counts as failed.
+//! Runs a command in a container and reads its output. An exec that "succeeds" without output counts as failed.
 
 use crate::{
-    api::{ApiError, Operation, STREAM_VERBS, is_transient_text, one_line},
-    kubelets::SLOW,
-    member::Member,
+    api::{ApiError, Operation, STREAM_VERBS, chain, is_transient_text, one_line},
+    client::ClusterClient,
+    kubelet_reachability::SLOW,
 };
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
 use kube::api::AttachParams;
@@ -44,9 +44,9 @@ pub(crate) enum ExecError {
     Transport(String),
 }
 
-/// Runs a command; transport errors, which say nothing about it, are tried again unless they took long.
+/// Runs a command; transport errors, which say nothing about it, are retried unless they took long.
 pub(crate) async fn run(
-    member: &Member,
+    client: &ClusterClient,
     container: &Container<'_>,
     command: &[&str],
     deadline: Duration,
@@ -54,7 +54,7 @@ pub(crate) async fn run(
     let mut pauses = BACKOFF.iter();
     loop {
         let begun = Instant::now();
-        let error = match tokio::time::timeout(deadline, once(member, container, command)).await {
+        let error = match tokio::time::timeout(deadline, once(client, container, command)).await {
             Ok(Ok(output)) => return Ok(output),
             Ok(Err(error)) => error,
             Err(_) => return Err(ExecError::Deadline(deadline.as_secs())),
@@ -71,8 +71,8 @@ pub(crate) async fn run(
     }
 }
 
-async fn once(member: &Member, container: &Container<'_>, command: &[&str]) -> Result<Vec<u8>, ExecError> {
-    let pods = member.within::<Pod>(container.namespace);
+async fn once(client: &ClusterClient, container: &Container<'_>, command: &[&str]) -> Result<Vec<u8>, ExecError> {
+    let pods = client.within::<Pod>(container.namespace);
     let operation = Operation::on(STREAM_VERBS, "pods/exec")
         .within(container.namespace)
         .named(container.pod);
@@ -83,7 +83,7 @@ async fn once(member: &Member, container: &Container<'_>, command: &[&str]) -> R
         .stderr(true)
         .max_stdout_buf_size(256 << 10);
     let call = pods.exec(container.pod, command.iter().copied(), &params);
-    let mut process = member.call(operation, call).await.map_err(ExecError::Api)?;
+    let mut process = client.call(operation, call).await.map_err(ExecError::Api)?;
     let mut stdout = process.stdout().expect("stdout was asked for");
     let mut stderr = process.stderr().expect("stderr was asked for");
     let status = process.take_status().expect("taken once");
@@ -96,19 +96,18 @@ async fn once(member: &Member, container: &Container<'_>, command: &[&str]) -> R
     match status {
         Some(status) => conclude(&status, out, &String::from_utf8_lossy(&err)),
         None => Err(ExecError::Transport(match ended {
-            Err(error) => crate::api::chain(&error),
+            Err(error) => chain(&error),
             Ok(()) => "the stream ended without a status".to_owned(),
         })),
     }
 }
 
-/// What the status says that the API server sends at the end (`v4.channel.k8s.io`: reason `NonZeroExitCode`, cause `ExitCode`).
+/// The result in the status that the API server sends at the end (`v4.channel.k8s.io`: reason `NonZeroExitCode`, cause
+/// `ExitCode`).
 fn conclude(status: &Status, out: Vec<u8>, stderr: &str) -> Result<Vec<u8>, ExecError> {
     if status.status.as_deref() == Some("Success") {
-        return match out.iter().all(u8::is_ascii_whitespace) {
-            true => Err(ExecError::Empty),
-            false => Ok(out),
-        };
+        let is_empty = out.iter().all(u8::is_ascii_whitespace);
+        return if is_empty { Err(ExecError::Empty) } else { Ok(out) };
     }
     let message = one_line(status.message.as_deref().unwrap_or_default());
     let missing = ["executable file not found", "no such file or directory"];
@@ -122,7 +121,7 @@ fn conclude(status: &Status, out: Vec<u8>, stderr: &str) -> Result<Vec<u8>, Exec
         .find(|c| c.reason.as_deref() == Some("ExitCode"))
         .and_then(|c| c.message.as_deref()?.parse().ok());
     match code {
-        // What shells and runtimes answer for a command that is not there.
+        // What shells and runtimes answer for a command that does not exist.
         Some(126 | 127) => Err(ExecError::NoSuchCommand(message)),
         Some(code) => Err(ExecError::Exit {
             code,

@@ -7,37 +7,39 @@
 mod agent;
 pub mod api;
 pub mod clean;
+mod cleanup;
+pub mod client;
 pub mod context;
-mod dead;
 pub mod discover;
 mod environment;
 mod exec;
 #[doc(hidden)]
 pub mod fuzz;
-pub mod home;
-mod kubelets;
+mod kubelet_reachability;
 mod lease;
-mod leftover;
-pub mod member;
+pub mod manifest;
 pub mod name;
 mod namespace;
-pub mod object;
-mod progress;
+mod progress_sink;
 mod readiness;
+mod ready;
 pub mod rights;
 pub mod run;
+pub mod schedulable;
+mod stuck_pods;
 
 pub use api::ApiError;
 pub use clean::{CleanError, Cleaned, Live, clean};
+pub use client::ClusterClient;
 pub use context::{ContextError, Contexts, IN_CLUSTER, Role};
 pub use discover::{Discovery, discover};
 pub use environment::{
     ClusterEnvironment,
-    disturbance::{Disruptive, NodePower},
+    disruption::{DisruptionOptions, NodePower},
 };
 pub use lease::{Holder, LeaseError};
-pub use member::Member;
+pub use manifest::Image;
+pub use meshproof_contract::PullPolicy;
 pub use namespace::NamespaceError;
-pub use object::{Image, PullPolicy};
-pub use progress::Progress;
+pub use progress_sink::ProgressSink;
 pub use run::{DeployError, DeployOptions, Run, StartError, TearDownError};

@@ -1,4 +1,4 @@
-//! Names that meshproof uses on clusters, in one place: whatever carries them is ours, and nothing else is.
+//! Names that meshproof uses on clusters, in one place: objects that carry them are ours, and no others.
 
 use meshproof_contract::{RunId, facts::PodNetwork};
 use meshproof_scenario::{Namespace, Workload};
@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 pub const NAMESPACE: &str = "meshproof";
 /// Namespace of agents that share their node's network; Pod Security *privileged*, since *baseline* forbids host networking.
 pub const NODE_NAMESPACE: &str = "meshproof-node";
-/// A second namespace like [`NAMESPACE`], for what tells namespaces apart; Pod Security *restricted*.
+/// A second namespace like [`NAMESPACE`], for policies that distinguish namespaces; Pod Security *restricted*.
 pub const PEER_NAMESPACE: &str = "meshproof-peer";
 /// The Lease that keeps two runs apart.
 pub const LEASE: &str = "meshproof";
 /// Field manager of everything that is applied.
 pub const FIELD_MANAGER: &str = "meshproof";
-/// Label of everything that meshproof made, with [`MANAGED_BY_VALUE`].
+/// Label of everything that meshproof creates, with [`MANAGED_BY_VALUE`].
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// See [`MANAGED_BY`].
 pub const MANAGED_BY_VALUE: &str = "meshproof";
@@ -29,12 +29,12 @@ pub const CONTAINER: &str = "agent";
 /// The agent's executable in the probe image.
 pub const AGENT_COMMAND: &str = "/meshproof-agent";
 
-/// Selects whatever meshproof made.
+/// Selects everything that meshproof created.
 pub fn ours() -> String {
     format!("{MANAGED_BY}={MANAGED_BY_VALUE}")
 }
 
-/// Selects whatever a run made.
+/// Selects everything that a run created.
 pub fn of_run(run: &RunId) -> String {
     format!("{},{RUN}={}", ours(), label_value(run.as_str()))
 }
@@ -48,7 +48,7 @@ pub fn namespace_of(network: PodNetwork) -> &'static str {
 }
 
 /// The namespace in which a workload's pods live.
-pub fn home_of(workload: &Workload) -> &'static str {
+pub fn workload_namespace(workload: &Workload) -> &'static str {
     match (workload.network, workload.namespace) {
         (PodNetwork::Pod, Namespace::Peer) => PEER_NAMESPACE,
         (network, _) => namespace_of(network),
@@ -58,7 +58,7 @@ pub fn home_of(workload: &Workload) -> &'static str {
 /// The namespaces of a run.
 pub const NAMESPACES: [&str; 3] = [NAMESPACE, NODE_NAMESPACE, PEER_NAMESPACE];
 
-/// The labels of everything that a run makes.
+/// The labels of everything that a run creates.
 pub fn run_labels(run: &RunId) -> BTreeMap<String, String> {
     [
         (MANAGED_BY, MANAGED_BY_VALUE.to_owned()),

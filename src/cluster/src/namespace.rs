@@ -1,12 +1,13 @@
-//! The namespaces of a run: made if absent, refused if they are somebody else's, waited for while they go.
+//! The namespaces of a run: created if absent, refused if they are somebody else's, awaited while they are deleted.
 
 use crate::{
-    ApiError, Progress,
-    api::Operation,
-    dead,
-    leftover::Of,
-    member::Member,
-    name::{FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE, RUN},
+    ApiError, ProgressSink,
+    api::{Operation, chain, one_line},
+    cleanup::RunSelector,
+    client::ClusterClient,
+    manifest,
+    name::{FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE, RUN, label_value},
+    stuck_pods,
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
@@ -20,15 +21,16 @@ use std::{pin::pin, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a namespace that is being deleted may take to go.
+/// How long the deletion of a namespace may take.
 pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(120);
 
 /// Why a namespace cannot be used or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
-    /// It was there before and has not our label.
+    /// It exists without our label.
     #[error(
-        "{cluster}: namespace {name} exists and is not meshproof's (no label {MANAGED_BY}={MANAGED_BY_VALUE}): remove or rename it; meshproof deletes its namespace when it ends"
+        "{cluster}: namespace {name} exists and is not meshproof's (no label {MANAGED_BY}={MANAGED_BY_VALUE}): \
+         delete it, or add that label if meshproof may delete it"
     )]
     NotOurs {
         /// The cluster.
@@ -36,67 +38,72 @@ pub enum NamespaceError {
         /// The namespace.
         name: String,
     },
-    /// It does not go.
-    #[error("{cluster}: namespace {name} was still there after {seconds} s; last seen: {last}")]
+    /// Its deletion takes too long.
+    #[error(
+        "{cluster}: timed out after {seconds} s: deletion of namespace {name}; last state: {last}; see `kubectl \
+         --context {context} get namespace {name} -o yaml`"
+    )]
     Stays {
         /// The cluster.
         cluster: ClusterName,
+        /// The cluster's context.
+        context: String,
         /// The namespace.
         name: String,
-        /// How long it was waited for.
+        /// How long its deletion was awaited.
         seconds: u64,
-        /// Its phase, and what is left in it.
+        /// Its phase, and what it still contains.
         last: String,
     },
-    /// It was called off while a namespace of this name was still going.
-    #[error("interrupted while waiting for a namespace to go")]
+    /// The run was interrupted while a namespace of this name was still being deleted.
+    #[error("interrupted while waiting for the deletion of a namespace")]
     Interrupted,
     /// A call failed.
     #[error(transparent)]
     Api(#[from] ApiError),
 }
 
-/// Whether a namespace had to be made.
+/// Whether a namespace had to be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ensured {
     Created,
     Found,
 }
 
-/// Makes the namespace, or finds it to be ours; one that is going is waited for first, unless `cancel` is cancelled. Never give
-/// its future up: a namespace could be made that nobody knows of.
+/// Creates the namespace, or finds it to be ours; one that is being deleted is awaited first, unless `cancel` is cancelled.
+/// Never drop its future: a namespace could be created that nobody knows of.
 pub(crate) async fn ensure(
-    member: &Member,
+    client: &ClusterClient,
     name: &str,
     run: &RunId,
-    progress: &Progress,
+    progress: &ProgressSink,
     cancel: &CancellationToken,
 ) -> Result<Ensured, NamespaceError> {
-    let api: Api<Namespace> = Api::all(member.client());
+    let api: Api<Namespace> = Api::all(client.kube());
     loop {
-        match get(member, name).await? {
+        match get(client, name).await? {
             Some(found) if !is_ours(&found) => {
                 return Err(NamespaceError::NotOurs {
-                    cluster: member.name().clone(),
+                    cluster: client.name().clone(),
                     name: name.to_owned(),
                 });
             }
             Some(found) if found.metadata.deletion_timestamp.is_some() => {
-                let waited = cancel.run_until_cancelled(wait_gone(member, name, progress)).await;
+                let waited = cancel.run_until_cancelled(wait_gone(client, name, progress)).await;
                 waited.ok_or(NamespaceError::Interrupted)??;
             }
             Some(_) => return Ok(Ensured::Found),
             None => {
-                let object: Namespace = serde_json::from_value(crate::object::namespace(name, run))
+                let object: Namespace = serde_json::from_value(manifest::namespace(name, run))
                     .expect("a namespace as written is one as read");
                 let params = PostParams {
                     field_manager: Some(FIELD_MANAGER.to_owned()),
                     ..PostParams::default()
                 };
                 let operation = Operation::on("create", "namespaces").named(name);
-                match member.call(operation, api.create(&params, &object)).await {
+                match client.call(operation, api.create(&params, &object)).await {
                     Ok(_) => return Ok(Ensured::Created),
-                    // Somebody was quicker: look again whose it is.
+                    // Somebody was quicker: read again whose it is.
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -105,61 +112,67 @@ pub(crate) async fn ensure(
     }
 }
 
-/// Labels a namespace that was found with this run; not being allowed to is no hindrance.
-pub(crate) async fn adopt(member: &Member, name: &str, run: &RunId) -> Result<(), ApiError> {
-    let api: Api<Namespace> = Api::all(member.client());
-    let labels = serde_json::json!({"metadata": {"labels": {RUN: crate::name::label_value(run.as_str())}}});
+/// Labels a namespace that was found with this run; where that is forbidden it stays as it is.
+pub(crate) async fn adopt(client: &ClusterClient, name: &str, run: &RunId) -> Result<(), ApiError> {
+    let api: Api<Namespace> = Api::all(client.kube());
+    let labels = serde_json::json!({"metadata": {"labels": {RUN: label_value(run.as_str())}}});
     let (params, patch) = (PatchParams::default(), Patch::Merge(labels));
     let operation = Operation::on("patch", "namespaces").named(name);
-    match member.call(operation, api.patch(name, &params, &patch)).await {
+    match client.call(operation, api.patch(name, &params, &patch)).await {
         Err(error) if !error.is_forbidden() => Err(error),
         _ => Ok(()),
     }
 }
 
 /// Starts the deletion of a namespace that is ours; one that is absent is done already.
-pub(crate) async fn delete(member: &Member, name: &str) -> Result<(), NamespaceError> {
-    match get(member, name).await? {
+pub(crate) async fn delete(client: &ClusterClient, name: &str) -> Result<(), NamespaceError> {
+    match get(client, name).await? {
         None => return Ok(()),
         Some(found) if !is_ours(&found) => {
             return Err(NamespaceError::NotOurs {
-                cluster: member.name().clone(),
+                cluster: client.name().clone(),
                 name: name.to_owned(),
             });
         }
         Some(_) => {}
     }
-    let api: Api<Namespace> = Api::all(member.client());
+    let api: Api<Namespace> = Api::all(client.kube());
     let operation = Operation::on("delete", "namespaces").named(name);
     let params = DeleteParams::background();
-    match member.call(operation, api.delete(name, &params)).await {
+    match client.call(operation, api.delete(name, &params)).await {
         Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// Waits until a namespace is gone, telling what is left in it; pods of ours that no kubelet ends are removed by force.
-pub(crate) async fn wait_gone(member: &Member, name: &str, progress: &Progress) -> Result<(), NamespaceError> {
+/// Waits until a namespace is gone, and reports what it still contains; pods of ours that no kubelet terminates are removed
+/// by force.
+pub(crate) async fn wait_gone(
+    client: &ClusterClient,
+    name: &str,
+    progress: &ProgressSink,
+) -> Result<(), NamespaceError> {
     tokio::select! {
-        gone = see_go(member, name, progress) => gone,
-        never = dead::remove(member, name, Of::All, progress) => match never {},
+        gone = gone(client, name, progress) => gone,
+        never = stuck_pods::remove(client, name, RunSelector::All, progress) => match never {},
     }
 }
 
-async fn see_go(member: &Member, name: &str, progress: &Progress) -> Result<(), NamespaceError> {
-    let api: Api<Namespace> = Api::all(member.client());
+async fn gone(client: &ClusterClient, name: &str, progress: &ProgressSink) -> Result<(), NamespaceError> {
+    let api: Api<Namespace> = Api::all(client.kube());
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = pin!(watcher(api, only).default_backoff());
     let end = Instant::now() + GONE_WITHIN;
     let mut last = "nothing".to_owned();
-    let (mut is_there, mut is_told) = (false, false);
-    progress.waiting(format!("{}: namespace {name} to go", member.name()));
+    let (mut exists, mut warned) = (false, false);
+    progress.waiting(format!("{}: deletion of namespace {name}", client.name()));
     loop {
         let change = match tokio::time::timeout_at(end, changes.next()).await {
             Ok(Some(change)) => change,
             Ok(None) | Err(_) => {
                 return Err(NamespaceError::Stays {
-                    cluster: member.name().clone(),
+                    cluster: client.name().clone(),
+                    context: client.endpoint().context.clone(),
                     name: name.to_owned(),
                     seconds: GONE_WITHIN.as_secs(),
                     last,
@@ -167,25 +180,26 @@ async fn see_go(member: &Member, name: &str, progress: &Progress) -> Result<(), 
             }
         };
         match change {
-            Ok(watcher::Event::Init) => is_there = false,
+            Ok(watcher::Event::Init) => exists = false,
             Ok(watcher::Event::InitApply(found) | watcher::Event::Apply(found)) => {
-                is_there = true;
+                exists = true;
                 last = what_is_left(&found);
-                if let Some(failing) = undiscovered(&found).filter(|_| !std::mem::replace(&mut is_told, true)) {
+                if let Some(failing) = undiscovered(&found).filter(|_| !std::mem::replace(&mut warned, true)) {
                     progress.warning(format!(
-                        "{}: namespace {name} cannot go while an APIService does not answer: {failing}; see `kubectl --context {} get apiservices`",
-                        member.name(),
-                        member.endpoint().context
+                        "{}: the deletion of namespace {name} is blocked by an APIService that does not answer: \
+                         {failing}; see `kubectl --context {} get apiservices`",
+                        client.name(),
+                        client.endpoint().context
                     ));
                 }
-                progress.waiting(format!("{}: namespace {name} to go: {last}", member.name()));
+                progress.waiting(format!("{}: deletion of namespace {name}: {last}", client.name()));
             }
-            Ok(watcher::Event::InitDone) if is_there => {}
+            Ok(watcher::Event::InitDone) if exists => {}
             Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => return Ok(()),
             Err(error) => {
-                // Perhaps only watching is forbidden, or the server is restarting: ask for it plainly.
-                last = crate::api::chain(&error);
-                if get(member, name).await.is_ok_and(|found| found.is_none()) {
+                // Perhaps only watching is forbidden, or the server is restarting: read it once.
+                last = chain(&error);
+                if get(client, name).await.is_ok_and(|found| found.is_none()) {
                     return Ok(());
                 }
             }
@@ -193,38 +207,36 @@ async fn see_go(member: &Member, name: &str, progress: &Progress) -> Result<(), 
     }
 }
 
-async fn get(member: &Member, name: &str) -> Result<Option<Namespace>, ApiError> {
-    let api: Api<Namespace> = Api::all(member.client());
+pub(crate) async fn get(client: &ClusterClient, name: &str) -> Result<Option<Namespace>, ApiError> {
+    let api: Api<Namespace> = Api::all(client.kube());
     let operation = Operation::on("get", "namespaces").named(name);
-    member.call_again(operation, || api.get_opt(name)).await
+    client.call_again(operation, || api.get_opt(name)).await
 }
 
 pub(crate) fn is_ours(namespace: &Namespace) -> bool {
     namespace.labels().get(MANAGED_BY).map(String::as_str) == Some(MANAGED_BY_VALUE)
 }
 
-/// Which API groups keep the namespace controller from knowing what is in the namespace, in its words.
+/// Which API groups the namespace controller cannot list, in its words.
 fn undiscovered(namespace: &Namespace) -> Option<String> {
     let conditions = namespace.status.as_ref()?.conditions.as_ref()?;
     let failing = conditions
         .iter()
         .find(|c| c.type_ == "NamespaceDeletionDiscoveryFailure" && c.status == "True")?;
-    Some(crate::api::one_line(
-        failing.message.as_deref().unwrap_or("no group is named"),
-    ))
+    Some(one_line(failing.message.as_deref().unwrap_or("no group is named")))
 }
 
 fn what_is_left(namespace: &Namespace) -> String {
     let status = namespace.status.as_ref();
     let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or("Terminating");
-    let told = status
+    let message = status
         .and_then(|s| s.conditions.as_ref())
         .into_iter()
         .flatten()
         .filter(|c| c.status == "True")
         .find_map(|c| c.message.as_deref());
-    match told {
-        Some(message) => format!("{phase}: {}", crate::api::one_line(message)),
+    match message {
+        Some(message) => format!("{phase}: {}", one_line(message)),
         None => phase.to_owned(),
     }
 }
@@ -235,11 +247,12 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_api_service_that_does_not_answer_is_told() {
+    fn an_api_service_that_does_not_answer_is_named() {
         let with = |status: &str| -> Namespace {
             serde_json::from_value(json!({"status": {"phase": "Terminating", "conditions": [{
                 "type": "NamespaceDeletionDiscoveryFailure", "status": status, "reason": "DiscoveryFailed",
-                "message": "Discovery failed for some groups, 1 failing:\n metrics.k8s.io/v1beta1: stale GroupVersion discovery",
+                "message": "Discovery failed for some groups, 1 failing:\n \
+                    metrics.k8s.io/v1beta1: stale GroupVersion discovery",
             }]}}))
             .expect("a namespace")
         };

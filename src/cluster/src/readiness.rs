@@ -1,16 +1,19 @@
-//! Waiting for agents by watching their pods. Goes on with those that are ready; the others are named with the last state seen.
+//! Waiting for agents by watching their pods. The run goes on with those that are ready; the others are named with their last
+//! state.
 
 mod cause;
 mod census;
 pub(crate) mod endpoints;
 mod limit;
+mod pod_state;
 
-pub(crate) use census::{Census, Expected, Number, ReadyPod, State, restarts, state};
+pub(crate) use census::{Census, Expected, Number, ReadyPod};
+pub(crate) use pod_state::{PodState, restarts};
 
 use crate::{
-    Progress,
-    api::{ApiError, Cause, Operation},
-    member::Member,
+    ProgressSink,
+    api::{ApiError, Cause, Operation, chain},
+    client::ClusterClient,
     name::{NAMESPACES, of_run},
 };
 use futures::{StreamExt, stream::select_all};
@@ -21,35 +24,35 @@ use meshproof_contract::{RunId, facts::MissingAgent};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
-/// How long a state that does not look like progress (an image that cannot be pulled, no node that fits) may last
-/// while nothing else changes, before the run goes on without that agent.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long agents may be stuck (an image that cannot be pulled, no node that fits) while nothing else changes, before the run
+/// goes on without them.
+const STUCK_FOR: Duration = Duration::from_secs(20);
 
-/// How often a change of state is told, at most.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two reports of the states, at least.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// What was found when waiting ended.
+/// The agents when waiting ended.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     /// Pods to connect to.
     pub ready: Vec<ReadyPod>,
-    /// Agents to do without.
+    /// Agents that are missing.
     pub missing: Vec<MissingAgent>,
 }
 
-/// Waits until all pods of a run are ready, or none of the others seems to come, or the time is over: that of the operators,
-/// or what [`Limit`] gives as long as pods get on.
+/// Waits until all pods of a run are ready, or the others are stuck, or the time is over: the operators' limit, or what
+/// [`Limit`] gives as long as pods make progress.
 pub(crate) async fn wait(
-    member: &Member,
+    client: &ClusterClient,
     run: &RunId,
     mut census: Census,
     within: Option<Duration>,
-    progress: &Progress,
+    progress: &ProgressSink,
 ) -> Result<Readiness, ApiError> {
     let namespaces: BTreeSet<&str> = NAMESPACES.into_iter().filter(|ns| census.uses(ns)).collect();
     let selection = watcher::Config::default().labels(&of_run(run));
     let mut changes = select_all(namespaces.iter().map(|ns| {
-        let (pods, sets) = (member.within::<Pod>(ns), member.within::<DaemonSet>(ns));
+        let (pods, sets) = (client.within::<Pod>(ns), client.within::<DaemonSet>(ns));
         let pods = watcher(pods, selection.clone()).default_backoff().map(Change::Pod);
         let sets = watcher(sets, selection.clone()).default_backoff().map(Change::Set);
         let namespace = (*ns).to_owned();
@@ -60,15 +63,16 @@ pub(crate) async fn wait(
     let start = Instant::now();
     let mut limit = Limit::new(start, within);
     let mut quiet_since = start;
-    let (mut shape_before, mut told_before, mut told_at, mut ready_before) = (None, String::new(), start, usize::MAX);
-    let mut ticks = tokio::time::interval(TELL_EVERY);
+    let (mut shape_before, mut ready_before) = (None, usize::MAX);
+    let (mut reported, mut reported_at) = (String::new(), start);
+    let mut ticks = tokio::time::interval(REPORT_EVERY);
     loop {
         let pending = census.missing();
-        limit.take(census.steps(), Instant::now());
+        limit.observe(census.steps(), Instant::now());
         if census.is_complete() && pending.is_empty() {
             break;
         }
-        // A state that only changes its words (ErrImagePull, ImagePullBackOff and back) is no movement.
+        // A state that only changes its words (ErrImagePull, ImagePullBackOff and back) does not count as progress.
         let shape: Vec<_> = pending
             .iter()
             .map(|a| (a.node.clone(), a.pod.clone(), a.state.is_stuck()))
@@ -77,20 +81,21 @@ pub(crate) async fn wait(
             quiet_since = Instant::now();
             shape_before = Some(shape);
         }
-        // Every new agent is worth a word at once, words about the others once a second.
-        let (ready, told) = (census.ready().len(), census.tell());
-        if told != told_before && (ready != ready_before || told_at.elapsed() >= TELL_EVERY) {
-            progress.waiting(&told);
-            (told_before, told_at, ready_before) = (told, Instant::now(), ready);
+        // A new ready agent is reported at once, other changes once a second.
+        let (ready, summary) = (census.ready().len(), census.summary());
+        if summary != reported && (ready != ready_before || reported_at.elapsed() >= REPORT_EVERY) {
+            progress.waiting(&summary);
+            (reported, reported_at, ready_before) = (summary, Instant::now(), ready);
         }
-        // With somebody still on the way there is only the limit.
-        let give_up = match census.is_complete() && census.is_hopeless() {
-            true => limit.end().min(quiet_since + PATIENCE),
-            false => limit.end(),
+        // While an agent is still starting there is only the limit.
+        let give_up = if census.is_complete() && census.is_hopeless() {
+            limit.end().min(quiet_since + STUCK_FOR)
+        } else {
+            limit.end()
         };
         tokio::select! {
             change = changes.next() => match change {
-                Some((namespace, change)) => take(&mut census, member, &namespace, change)?,
+                Some((namespace, change)) => take(&mut census, client, &namespace, change)?,
                 None => break,
             },
             _ = ticks.tick() => {}
@@ -99,7 +104,7 @@ pub(crate) async fn wait(
     }
     let mut missing = Vec::new();
     for absent in census.missing() {
-        missing.push(cause::explain(member, absent).await);
+        missing.push(cause::explain(client, absent).await);
     }
     Ok(Readiness {
         ready: census.ready(),
@@ -112,33 +117,38 @@ enum Change {
     Set(Result<watcher::Event<DaemonSet>, watcher::Error>),
 }
 
-fn take(census: &mut Census, member: &Member, namespace: &str, change: Change) -> Result<(), ApiError> {
+fn take(census: &mut Census, client: &ClusterClient, namespace: &str, change: Change) -> Result<(), ApiError> {
     match change {
         Change::Pod(Ok(event)) => census.pod(namespace, event),
         Change::Set(Ok(watcher::Event::Apply(set) | watcher::Event::InitApply(set))) => census.set(namespace, &set),
         Change::Set(Ok(_)) => {}
-        Change::Pod(Err(error)) => refuse(member, "pods", namespace, error)?,
+        Change::Pod(Err(error)) => fail_if_lasting(client, "pods", namespace, error)?,
         // Only counts are read from it, and only where nodes may not be listed.
         Change::Set(Err(error)) => tracing::debug!(%error, "watch of DaemonSets failed"),
     }
     Ok(())
 }
 
-/// What will not change by trying again ends the wait; the rest is tried again until the deadline.
-fn refuse(member: &Member, resource: &str, namespace: &str, error: watcher::Error) -> Result<(), ApiError> {
+/// A failure that retrying does not change ends the wait; others are retried until the deadline.
+fn fail_if_lasting(
+    client: &ClusterClient,
+    resource: &str,
+    namespace: &str,
+    error: watcher::Error,
+) -> Result<(), ApiError> {
     let cause = match &error {
         watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
             Cause::of(e)
         }
-        other => Cause::Other(crate::api::chain(other)),
+        other => Cause::Other(chain(other)),
     };
     match cause {
         Cause::Forbidden(_) | Cause::Unauthorized(_) => {
             let operation = Operation::on("watch", resource).within(namespace);
-            Err(member.failed(operation, cause))
+            Err(client.failed(operation, cause))
         }
         other => {
-            tracing::debug!(?other, "watch of pods failed, trying again");
+            tracing::debug!(?other, "watch of pods failed, retrying");
             Ok(())
         }
     }

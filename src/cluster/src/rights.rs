@@ -1,4 +1,4 @@
-//! The rights that a run needs, as RBAC objects: what `meshproof rbac` prints. A test holds the crate to them.
+//! The rights that a run needs, as RBAC objects: what `meshproof rbac` prints. A test compares them with the calls made.
 
 use meshproof_contract::Consent;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ pub struct Rule {
     pub names: &'static [&'static str],
     /// Verbs.
     pub verbs: &'static [&'static str],
-    /// What it is for, and what is lost without it.
+    /// What it is for, and what is missing without it.
     pub why: &'static str,
 }
 
@@ -42,7 +42,8 @@ pub const RULES: [Rule; 14] = [
         "",
         &["namespaces"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "the run's namespaces meshproof, meshproof-node and meshproof-peer are made, watched and removed; the UID of kube-system tells clusters apart",
+        "creates, watches and deletes the namespaces meshproof, meshproof-node and meshproof-peer; the UID of \
+         kube-system identifies a cluster",
     ),
     rule(
         "coordination.k8s.io",
@@ -54,49 +55,51 @@ pub const RULES: [Rule; 14] = [
         "apps",
         &["daemonsets", "deployments"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "the agents' workloads",
+        "workloads of the probe agents",
     ),
     rule(
         "",
         &["services", "configmaps"],
         &["get", "list", "create", "patch", "delete"],
-        "the scenarios' objects; Services of all namespaces to find cluster DNS, ConfigMaps of all to find cilium-config",
+        "objects of the scenarios; Services of all namespaces to find cluster DNS, ConfigMaps of all namespaces to \
+         find cilium-config",
     ),
     rule(
         "",
         &["serviceaccounts"],
         &["list", "create", "patch", "delete"],
-        "accounts of probe pods, without any rights, for policies that select by account",
+        "service accounts of probe pods, without any rights, for policies that select by service account",
     ),
     rule(
         "discovery.k8s.io",
         &["endpointslices"],
         &["list", "watch"],
-        "what Services lead to, and the replicas of cluster DNS",
+        "endpoints of Services, and the replicas of cluster DNS",
     ),
     rule(
         "",
         &["pods"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "agents becoming ready, restarted or replaced; Cilium's pods",
+        "readiness and restarts of probe agents; Cilium's pods",
     ),
     rule(
         "",
         &["pods/portforward", "pods/exec"],
         &["get", "create"],
-        "the control stream to agents (exec where port-forward fails), and Cilium's own commands in its pods; get is what a WebSocket needs, Kubernetes 1.35 and later ask for create as well",
+        "the control stream to probe agents (exec where port-forward fails), and Cilium's own commands in its pods; a \
+         WebSocket needs get, Kubernetes 1.35 and later also require create",
     ),
     rule(
         "",
         &["nodes"],
         &["get", "list"],
-        "one agent is expected on each; without it the DaemonSets' count is used",
+        "one probe agent is expected on each node; without this the DaemonSets' count is used",
     ),
     rule(
         "",
         &["events"],
         &["list"],
-        "why an agent does not come; without it only the pod's status tells",
+        "why a probe agent does not become ready; without this only the pod's status is known",
     ),
     Rule {
         names: &["cilium-clustermesh"],
@@ -104,7 +107,7 @@ pub const RULES: [Rule; 14] = [
             "",
             &["secrets"],
             &["get"],
-            "the names of the clusters that this one is to join; without it none can be missed",
+            "the names of the clusters that this one should join; without this a missing one is not noticed",
         )
     },
     rule(
@@ -123,16 +126,16 @@ pub const RULES: [Rule; 14] = [
         "cilium.io",
         &["ciliumnodes", "ciliumendpoints", "ciliumidentities"],
         &["get", "list"],
-        "what Cilium knows of nodes and pods",
+        "Cilium's view of nodes and pods",
     ),
 ];
 
-/// What only `--disruptive` needs, besides [`RULES`], which restart agents and scale Deployments already.
+/// What only `--disruptive` needs, besides [`RULES`], which include restarting agents and scaling Deployments.
 pub const DISRUPTIVE_RULES: [Rule; 1] = [rule(
     "",
     &["nodes"],
     &["patch"],
-    "with --disruptive a node is cordoned while it counts as lost, unless the operators' own command cuts it off",
+    "with --disruptive a lost node is simulated by cordoning it, unless nodePower in meshproof.yaml cuts it off",
 )];
 
 /// The ClusterRole.

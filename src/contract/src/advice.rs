@@ -1,24 +1,26 @@
 //! What to do about a red trial, with the names of this run in place of the placeholders.
 
 use crate::{
-    ClusterName, Evidence, Facts, Instance, NodeLabel,
-    evidence::{CellOutcome, Row},
+    AgentFacts, ClusterName, Evidence, Facts, Instance, NodeLabel,
+    evidence::{Cell, CellOutcome},
+    facts::PodNetwork,
 };
 use std::collections::BTreeSet;
 
 /// Fills the placeholders of a check's `when_red` for one trial, as far as the facts and the evidence name what is meant:
 ///
 /// - `CONTEXT`, `OTHER_CONTEXT`: the kubeconfig contexts of the clusters that the instance starts from and goes to;
-/// - `NODE`: the node that the evidence points to;
+/// - `NODE`: the node in the first of them that the evidence points to;
 /// - `AGENT_POD`: the Cilium agent's pod on that node, or `ds/cilium`, any of them;
-/// - `DNS_NAMESPACE`, `DNS_SERVICE`: the Service of cluster DNS.
+/// - `NAMESPACE`: the namespace of the scenarios' services and pods;
+/// - `DNS_NAMESPACE`, `DNS_SERVICE`: the Service of cluster DNS in the first cluster.
 ///
 /// What is not known stays a placeholder.
 pub fn fill(text: &str, facts: &Facts, instance: &Instance, evidence: &[Evidence]) -> String {
     let names = Names {
         facts,
         instance,
-        node: suspect(evidence),
+        node: suspect(instance.from(), evidence),
     };
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut filled = String::with_capacity(text.len());
@@ -42,14 +44,12 @@ struct Names<'a> {
 
 impl Names<'_> {
     fn of(&self, placeholder: &str) -> Option<String> {
-        // Commands about a node go to that node's cluster.
-        let here = self.node.map_or(self.instance.from(), |node| &node.cluster);
         match placeholder {
-            "CONTEXT" => self.context(here),
-            "OTHER_CONTEXT" if here == self.instance.to() => self.context(self.instance.from()),
+            "CONTEXT" => self.context(self.instance.from()),
             "OTHER_CONTEXT" => self.context(self.instance.to()),
             "NODE" => self.node.map(|node| node.node.to_string()),
             "AGENT_POD" => Some(self.agent_pod().unwrap_or_else(|| "ds/cilium".to_owned())),
+            "NAMESPACE" => self.namespace(),
             "DNS_NAMESPACE" => self.dns_service().map(|(namespace, _)| namespace),
             "DNS_SERVICE" => self.dns_service().map(|(_, name)| name),
             _ => None,
@@ -63,40 +63,51 @@ impl Names<'_> {
         let cilium = self.facts.cluster(&node.cluster)?.cilium.as_ref()?;
         cilium.agents.get(&node.node).cloned()
     }
+    fn namespace(&self) -> Option<String> {
+        let is_pod = |agent: &&AgentFacts| agent.network == PodNetwork::Pod;
+        let pods = self.facts.agents.iter().filter(is_pod).map(|agent| &agent.namespace);
+        let services = self.facts.services.iter().map(|service| &service.namespace);
+        services.chain(pods).next().cloned()
+    }
     fn dns_service(&self) -> Option<(String, String)> {
         let service = &self.facts.cluster(self.instance.from())?.dns.as_ref()?.service;
         Some(service.clone()).filter(|(_, name)| !name.is_empty())
     }
 }
 
-/// The node to look at first: the target if several sources fail to reach only it, else the first source that fails; or the
-/// node that captured what must not be there.
-fn suspect(evidence: &[Evidence]) -> Option<&NodeLabel> {
-    let rows = evidence.iter().filter_map(|one| match one {
-        Evidence::Row(row) => Some(row),
-        _ => None,
-    });
-    let is_bad = |outcome| matches!(outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch);
-    let bad = |row: &'_ Row| row.cells.iter().any(|cell| is_bad(cell.outcome));
-    let failing: Vec<&Row> = rows.filter(|row| bad(row)).collect();
-    let cells = failing.iter().flat_map(|row| &row.cells);
-    let targets: BTreeSet<&NodeLabel> = cells.filter(|cell| is_bad(cell.outcome)).map(|cell| &cell.to).collect();
-    let sources: BTreeSet<&NodeLabel> = failing.iter().map(|row| &row.from).collect();
+/// The node of the cluster to look at first: the target if several sources get no answer from it and from no other, else the
+/// first source whose cells are not as expected; or the node that captured what must not be there.
+fn suspect<'a>(cluster: &ClusterName, evidence: &'a [Evidence]) -> Option<&'a NodeLabel> {
+    let is_bad = |cell: &&Cell| matches!(cell.outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch);
+    let bad: Vec<(&NodeLabel, &Cell)> = evidence
+        .iter()
+        .filter_map(|one| match one {
+            Evidence::Row(row) => Some(row),
+            _ => None,
+        })
+        .flat_map(|row| row.cells.iter().filter(is_bad).map(|cell| (&row.from, cell)))
+        .collect();
     let captured = evidence.iter().find_map(|one| match one {
         Evidence::Packet(packet) => Some(&packet.node),
         _ => None,
     });
-    if targets.len() == 1 && sources.len() > 1 {
-        targets.first().copied()
-    } else {
-        failing.first().map(|row| &row.from).or(captured)
-    }
+    let sources: BTreeSet<&NodeLabel> = bad.iter().map(|(from, _)| *from).collect();
+    let targets: BTreeSet<&NodeLabel> = bad.iter().map(|(_, cell)| &cell.to).collect();
+    // A wrong answer is the doing of the node that chose whom to ask.
+    let is_silence = bad.iter().all(|(_, cell)| cell.outcome == CellOutcome::NoAnswer);
+    let target = targets.first().copied();
+    let target = target.filter(|_| is_silence && targets.len() == 1 && sources.len() > 1);
+    let candidates = target
+        .into_iter()
+        .chain(bad.iter().map(|(from, _)| *from))
+        .chain(captured);
+    candidates.into_iter().find(|node| &node.cluster == cluster)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ClusterFacts, DnsFacts, evidence::Cell, facts::CiliumFacts};
+    use crate::{ClusterFacts, DnsFacts, evidence::Row, facts::CiliumFacts};
     use std::collections::BTreeMap;
 
     fn facts() -> Facts {
@@ -175,13 +186,19 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_no_source_reaches_is_looked_at_in_its_own_cluster() {
-        let evidence = ["infra-1", "infra-2"].map(|from| row(from, "apps-1", CellOutcome::NoAnswer));
-        let text = fill(TEXT, &facts(), &direction(), &evidence);
-        assert!(
-            text.starts_with("`kubectl --context admin@apps exec cilium-x7k -- x` on apps-1,"),
-            "{text}"
+    fn a_target_that_no_source_reaches_is_looked_at_first() {
+        let on_infra = Instance::Cluster("infra".into());
+        let named = |instance: &Instance, to: &str, outcome| {
+            let evidence = ["infra-2", "infra-3"].map(|from| row(from, to, outcome));
+            fill("NODE AGENT_POD CONTEXT", &facts(), instance, &evidence)
+        };
+        let silent = CellOutcome::NoAnswer;
+        assert_eq!(named(&on_infra, "infra-1", silent), "infra-1 cilium-x7k admin@infra");
+        assert_eq!(
+            named(&on_infra, "infra-1", CellOutcome::Mismatch),
+            "infra-2 ds/cilium admin@infra"
         );
-        assert!(text.contains("--context admin@infra`"), "{text}");
+        // Commands go to the cluster that the instance starts from, and so do the node's names.
+        assert_eq!(named(&direction(), "apps-1", silent), "infra-2 ds/cilium admin@infra");
     }
 }

@@ -1,4 +1,4 @@
-//! Claims: what the operators say is true, and where they said it.
+//! Claims: what the operators say is true of a cluster, and where they say it.
 
 use crate::ClusterName;
 use schemars::JsonSchema;
@@ -14,13 +14,13 @@ pub struct Claim {
     pub kind: ClaimKind,
     /// The claimed value: `wireguard`, `true`, `tunnel`.
     pub value: String,
-    /// Who says so.
+    /// Where it is stated.
     pub source: ClaimSource,
 }
 
 impl Claim {
-    /// Whether it says that something is there. `false` and `never` say that it is not: such a claim is shown, and there is
-    /// nothing to verify. Encryption `none` is no denial: that traffic can be read is verified as well.
+    /// Whether it claims that something is present. `false` and `never` deny it: such a claim is shown, and there is nothing to
+    /// verify. Encryption `none` is not a denial: a check verifies that traffic is readable.
     pub fn affirms(&self) -> bool {
         !matches!(self.value.as_str(), "" | "false" | "never")
     }
@@ -34,7 +34,7 @@ pub enum ClaimKind {
     ClusterMesh,
     /// `wireguard`, `ipsec` or `none`.
     Encryption,
-    /// What would leave in clear between pods is dropped instead (strict mode).
+    /// Traffic between pods that would leave unencrypted is dropped (strict mode).
     StrictEncryption,
     /// Network policies are enforced.
     Policy,
@@ -44,7 +44,7 @@ pub enum ClaimKind {
     FqdnPolicy,
     /// Mutual authentication.
     MutualAuth,
-    /// Services of kube-proxy replacement.
+    /// Cilium replaces kube-proxy for Services.
     KubeProxyReplacement,
 }
 
@@ -59,7 +59,7 @@ pub enum ClaimSource {
         /// 1-based line.
         line: u32,
     },
-    /// No file: taken from what the cluster shows (reports say so in their first lines).
+    /// No file: taken from the live configuration (reports say so in their first lines).
     Live {
         /// The object that shows it, such as `ConfigMap kube-system/cilium-config: enable-wireguard`.
         object: String,
@@ -67,7 +67,7 @@ pub enum ClaimSource {
 }
 
 impl fmt::Display for ClaimKind {
-    /// The word of `meshproof.yaml`.
+    /// The key in `meshproof.yaml`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             ClaimKind::ClusterMesh => "cluster-mesh",
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_told_as_it_is_written() {
+    fn a_kind_is_displayed_as_it_is_written() {
         for kind in [
             ClaimKind::ClusterMesh,
             ClaimKind::L7Policy,

@@ -1,4 +1,8 @@
-//! What a check may do to the world, and nothing more.
+//! What a check may do on the clusters, and nothing more.
+
+mod error;
+
+pub use error::EnvironmentError;
 
 use crate::{
     AgentFacts, AgentId, CaptureReport, CaptureSpec, ClusterName, Disruption, Facts, NodeName, Outcome, Probe,
@@ -57,12 +61,12 @@ pub trait Environment: Send + Sync {
         unsupported("change an object")
     }
 
-    /// Deletes an object of this run; one that does not exist is no error.
+    /// Deletes an object of this run; one that does not exist is not an error.
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         unsupported("delete an object")
     }
 
-    /// The agents of a workload that are ready now, connected: pods come and go while checks disturb them, and
+    /// The agents of a workload that are ready now, connected: pods come and go while checks disrupt them, and
     /// [`Environment::facts`] stays as it was.
     async fn agents(
         &self,
@@ -113,13 +117,13 @@ pub trait Environment: Send + Sync {
         unsupported("stop a capture")
     }
 
-    /// Disturbs what is not this run's own, where the operators allow it. It is undone by [`Environment::restore`]; after the
-    /// trial, or at the end of the run, if a check did not come to that.
+    /// Disrupts what is not this run's own, where the operators allow it. [`Environment::restore`] undoes it; after the trial,
+    /// or at the end of the run, if the check did not.
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         unsupported("disrupt")
     }
 
-    /// Undoes a disruption; one that is not in force is no error.
+    /// Undoes a disruption; one that is not in force is not an error.
     async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         unsupported("undo a disruption")
     }
@@ -227,95 +231,4 @@ pub struct CiliumAnswer {
     pub node: NodeName,
     /// What it printed, or why there is nothing: an exec that "succeeded" without output is an error.
     pub output: Result<Value, EnvironmentError>,
-}
-
-/// The harness or the API could not do what was asked: says nothing about the mesh.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum EnvironmentError {
-    /// The agent cannot be reached any more.
-    #[error("agent {agent} does not answer: {reason}")]
-    AgentGone {
-        /// Which.
-        agent: AgentId,
-        /// The last error.
-        reason: String,
-    },
-    /// The agent speaks another version of the protocol.
-    #[error(
-        "agent {agent} speaks protocol {theirs}, this meshproof speaks {ours}: build the probe image from the same version"
-    )]
-    Version {
-        /// Which.
-        agent: AgentId,
-        /// The agent's.
-        theirs: u32,
-        /// The harness's.
-        ours: u32,
-    },
-    /// The API server said no.
-    #[error("{cluster}: not allowed to {verb} {object}: {reason}")]
-    Forbidden {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// The verb.
-        verb: String,
-        /// The object or kind.
-        object: String,
-        /// The server's words.
-        reason: String,
-    },
-    /// A disruption of what is not this run's own, and the operators did not allow it.
-    #[error("{cluster}: not allowed to {what}: the run was not started with --disruptive")]
-    NotDisruptive {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was to be done.
-        what: String,
-    },
-    /// A disruption for which the operators gave no means.
-    #[error(
-        "{cluster}: no way to {what}: nodePower in meshproof.yaml names commands that cut nodes and bring them back"
-    )]
-    NoMeans {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was to be done.
-        what: String,
-    },
-    /// Something was asked outside the run's own namespaces.
-    #[error("refused to touch {object} in {cluster}: it is not this run's own")]
-    NotOurs {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What.
-        object: String,
-    },
-    /// This environment has no such operation.
-    #[error("this environment cannot {operation}")]
-    Unsupported {
-        /// What was asked for.
-        operation: &'static str,
-    },
-    /// Any other failure of the API.
-    #[error("{cluster}: failed to {operation}: {reason}")]
-    Api {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was being done.
-        operation: String,
-        /// The error, with its causes.
-        reason: String,
-    },
-    /// A deadline passed; `last` is what was seen last.
-    #[error("{cluster}: gave up to {operation} after {seconds} s; last seen: {last}")]
-    Deadline {
-        /// Which cluster.
-        cluster: ClusterName,
-        /// What was being done.
-        operation: String,
-        /// After how long.
-        seconds: u64,
-        /// The last state.
-        last: String,
-    },
 }

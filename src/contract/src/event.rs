@@ -34,8 +34,8 @@ pub enum Event {
         version: String,
         /// The command line as it was typed.
         command: Vec<String>,
-        /// The command line that repeats the run for one trial: append the trial's name. The command line's parser made it, so
-        /// that it says where and under which conditions, and nothing of what selects or prints.
+        /// The command line that repeats the run for one trial: append the trial's name. It says where and under which
+        /// conditions, and nothing of what selects or prints.
         again: Vec<String>,
     },
     /// A phase began; it ends when the next begins.

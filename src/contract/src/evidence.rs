@@ -41,7 +41,7 @@ impl fmt::Display for Evidence {
         match self {
             Evidence::Row(row) => row.fmt(f),
             Evidence::Packet(packet) => packet.fmt(f),
-            Evidence::Command(command) => write!(f, "look: {}", command.command),
+            Evidence::Command(command) => write!(f, "next: {}", command.command),
             Evidence::Note { text } => f.write_str(text),
         }
     }
@@ -87,16 +87,18 @@ pub struct Cell {
 }
 
 impl fmt::Display for Cell {
-    /// `apps-1 ok 2.3 ms`, `apps-2: no answer within 1500 ms`, `apps-3 unknown: the agent did not start`.
+    /// `apps-1 ok 2.3 ms`, `apps-2 refused after 0.4 ms`, `apps-3 mismatch 1280 B (1350 B are lost)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.detail, self.outcome) {
-            (Some(detail), CellOutcome::NoAnswer | CellOutcome::Mismatch) => write!(f, "{}: {detail}", self.to)?,
-            (Some(detail), outcome) => write!(f, "{} {outcome}: {detail}", self.to)?,
-            (None, outcome) => write!(f, "{} {outcome}", self.to)?,
+        if let (CellOutcome::NoAnswer, Some(detail)) = (self.outcome, &self.detail) {
+            return write!(f, "{} {detail}", self.to);
         }
-        match (self.value, self.unit) {
-            (Some(value), Some(unit)) => write!(f, " {}", unit.quantity(value)),
-            _ => Ok(()),
+        write!(f, "{} {}", self.to, self.outcome)?;
+        if let (Some(value), Some(unit)) = (self.value, self.unit) {
+            write!(f, " {}", unit.quantity(value))?;
+        }
+        match &self.detail {
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
         }
     }
 }
@@ -278,7 +280,7 @@ mod tests {
         });
         assert_eq!(
             row.to_string(),
-            "HTTP: infra-1 -> apps-1 ok 2.3 ms, apps-2: refused after 0.4 ms"
+            "HTTP: infra-1 -> apps-1 ok 2.3 ms, apps-2 refused after 0.4 ms"
         );
         let json = serde_json::to_string(&row).expect("encodes");
         assert_eq!(serde_json::from_str::<Evidence>(&json).expect("decodes"), row);

@@ -9,7 +9,7 @@ pub enum Exit {
     Passed,
     /// 4: nothing ran, or less than the required minimum.
     TooLittle,
-    /// 3: inconclusive trials, an environment that cannot be judged, a lab that cannot start.
+    /// 3: inconclusive trials, an environment that failed, a lab that cannot start.
     CouldNotTell,
     /// 1: at least one check failed.
     Failed,
@@ -31,7 +31,7 @@ impl Exit {
             Exit::Interrupted => 130,
         }
     }
-    /// What that code means here; none for codes that meshproof does not use.
+    /// The exit with that code; none for codes that meshproof does not use.
     pub fn from_code(code: u8) -> Option<Self> {
         [
             Exit::Passed,

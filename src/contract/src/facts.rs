@@ -14,24 +14,24 @@ pub struct Facts {
     pub agents: Vec<AgentFacts>,
     /// Services of the deployed scenarios.
     pub services: Vec<ServiceFacts>,
-    /// What the operators say is true.
+    /// What the operators claim, or the live configuration shows.
     pub claims: Vec<Claim>,
     /// The service levels that measurements are compared with.
     #[serde(default)]
     pub thresholds: Thresholds,
-    /// Whether checks may disturb the clusters.
+    /// Whether checks may disrupt the clusters.
     #[serde(default)]
     pub consent: Consent,
-    /// Time between two probes of the streams that watch a disturbance, in milliseconds; 10 where nobody wants it otherwise.
+    /// Time between two probes of the streams that watch a disruption, in milliseconds; 10 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_spacing_ms: Option<u32>,
     /// How `policy::generated` makes its policies.
     #[serde(default)]
     pub generation: Generation,
-    /// What the operators name of the world outside the clusters, for policies to be about.
+    /// Hosts outside the clusters that the operators name, as targets of policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<OutsideFacts>,
-    /// Agents that should run and do not, with the last state seen: checks that needed them cannot judge those paths.
+    /// Agents that should be ready and are not, with their last state: checks that need them are inconclusive.
     pub missing_agents: Vec<MissingAgent>,
 }
 
@@ -74,10 +74,10 @@ impl Default for Generation {
     }
 }
 
-/// A machine outside of the clusters that pods reach while no policy keeps them from it.
+/// A host outside of the clusters that pods reach unless a policy denies it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutsideFacts {
-    /// Its name, absolute or not; cluster DNS answers it.
+    /// Its DNS name, absolute or not; cluster DNS resolves it.
     pub name: String,
     /// A TCP port on which it listens.
     pub port: u16,
@@ -107,7 +107,7 @@ pub struct NodeFacts {
     pub name: NodeName,
     /// InternalIP addresses.
     pub addresses: Vec<IpAddr>,
-    /// Pod CIDRs as the Node object tells (empty when the CNI allocates by itself).
+    /// Pod CIDRs of the Node object (empty when the CNI allocates by itself).
     pub pod_cidrs: Vec<String>,
     /// Condition Ready is True.
     pub ready: bool,
@@ -115,7 +115,7 @@ pub struct NodeFacts {
     pub kernel: String,
 }
 
-/// Cluster DNS as pods are told to use it.
+/// Cluster DNS as pods use it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DnsFacts {
     /// Namespace and name of the Service.
@@ -124,7 +124,7 @@ pub struct DnsFacts {
     pub address: IpAddr,
     /// The pods behind it, from its EndpointSlices.
     pub replicas: Vec<DnsReplica>,
-    /// The cluster domain, `cluster.local` unless pods are told otherwise.
+    /// The cluster domain, from the pods' search list; `cluster.local` by default.
     pub domain: String,
 }
 
@@ -200,7 +200,7 @@ pub enum PodNetwork {
     HostCapture,
 }
 
-/// An agent that should run and does not.
+/// An agent that should be ready and is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MissingAgent {
     /// The cluster.
@@ -209,7 +209,7 @@ pub struct MissingAgent {
     pub node: Option<NodeName>,
     /// Workload of the scenario.
     pub workload: String,
-    /// The last state seen, for people: `Pending: 0/3 nodes are available`, `ImagePullBackOff: …`.
+    /// The last state, for people: `Pending: 0/3 nodes are available`, `ImagePullBackOff: …`.
     pub state: String,
 }
 
@@ -262,11 +262,11 @@ impl Facts {
     pub fn service(&self, cluster: &ClusterName, name: &str) -> Option<&ServiceFacts> {
         self.services.iter().find(|s| &s.cluster == cluster && s.name == name)
     }
-    /// What is said of that kind about a cluster, also that it is not there ([`Claim::affirms`]).
+    /// The claim of that kind for a cluster, also a denial ([`Claim::affirms`]).
     pub fn statement(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
         self.claims.iter().find(|c| &c.cluster == cluster && c.kind == kind)
     }
-    /// The claim of that kind for a cluster; none if nobody makes one, or if the operators say that it is not there.
+    /// The claim of that kind for a cluster; none if nobody makes one, or if the operators deny it.
     pub fn claim(&self, cluster: &ClusterName, kind: ClaimKind) -> Option<&Claim> {
         self.statement(cluster, kind).filter(|claim| claim.affirms())
     }

@@ -33,9 +33,24 @@ impl Measurement {
             distribution: Some(latencies),
         }
     }
+    /// The figure for people: `1420 B`, `median 2.17 ms, p99 4.16 ms of 1000 samples`.
+    pub fn figure(&self) -> String {
+        match &self.distribution {
+            Some(latencies) => {
+                let micros = |value: u64| Unit::Microseconds.quantity(value as f64);
+                let (median, p99) = (micros(latencies.p50), micros(latencies.p99));
+                format!(
+                    "median {median}, p99 {p99} of {}",
+                    text::counted(latencies.count as usize, "sample")
+                )
+            }
+            None => self.unit.quantity(self.value),
+        }
+    }
 }
 
-/// What a figure was measured on. A pair of nodes is an object with `from` and `to` in JSON, anything else a text.
+/// What a figure was measured on. In JSON a pair of nodes is an object with `from` and `to`, a node one with `cluster`
+/// and `node`, anything else a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Subject {
@@ -46,7 +61,9 @@ pub enum Subject {
         /// Their target.
         to: NodeLabel,
     },
-    /// Anything else that has a name: a cluster, a workload, a client.
+    /// One node, such as that of a client.
+    Node(NodeLabel),
+    /// Anything else that has a name: a cluster, a workload, a service.
     Named(String),
     /// The whole check.
     #[default]
@@ -65,6 +82,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Subject::Pair { from, to } => write!(f, "{from} -> {to}"),
+            Subject::Node(node) => node.fmt(f),
             Subject::Named(name) => f.write_str(name),
             Subject::Check => Ok(()),
         }
@@ -78,6 +96,18 @@ impl<A: Into<NodeLabel>, B: Into<NodeLabel>> From<(A, B)> for Subject {
             from: from.into(),
             to: to.into(),
         }
+    }
+}
+
+impl From<NodeLabel> for Subject {
+    fn from(node: NodeLabel) -> Self {
+        Subject::Node(node)
+    }
+}
+
+impl From<&NodeLabel> for Subject {
+    fn from(node: &NodeLabel) -> Self {
+        Subject::Node(node.clone())
     }
 }
 
@@ -118,7 +148,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// A value of this unit for people, in the largest unit that keeps it readable: `412 µs`, `2.35 ms`, `1420 B`, `0.97`.
+    /// A value of this unit for people, in the largest unit that keeps it readable: `412 µs`, `2.35 ms`, `1420 B`.
     pub fn quantity(self, value: f64) -> String {
         let micros = match self {
             Unit::Microseconds => value,
@@ -192,12 +222,24 @@ mod tests {
     }
 
     #[test]
+    fn latencies_are_shown_with_their_quantiles() {
+        let latencies = Distribution::of(1..=1000).expect("samples");
+        let measured = Measurement::of_latencies("round_trip", "", latencies);
+        assert_eq!(measured.value, 990.0);
+        assert_eq!(measured.figure(), "median 500 µs, p99 990 µs of 1000 samples");
+    }
+
+    #[test]
     fn a_subject_reads_well_in_json_and_comes_back() {
         let node = |name: &str| NodeLabel::pod(&"infra".into(), &name.into());
         for (subject, json) in [
             (
                 Subject::from((node("infra-1"), node("infra-2"))),
                 r#"{"from":{"cluster":"infra","node":"infra-1"},"to":{"cluster":"infra","node":"infra-2"}}"#,
+            ),
+            (
+                Subject::from(node("infra-1")),
+                r#"{"cluster":"infra","node":"infra-1"}"#,
             ),
             (Subject::from("failover-local"), r#""failover-local""#),
             (Subject::from(""), "null"),

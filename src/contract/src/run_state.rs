@@ -4,6 +4,7 @@
 
 use crate::{
     Event, EventRecord, Evidence, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    advice::fill,
     event::{FaultChange, Phase, PlannedTrial, Shortfall},
 };
 use jiff::Timestamp;
@@ -66,7 +67,8 @@ pub struct InjectedFault {
 /// A trial so far.
 #[derive(Clone, Debug)]
 pub struct TrialState {
-    /// The trial as planned; what is not known of an unplanned one is empty.
+    /// The trial as planned; what is not known of an unplanned one is empty. Once it has finished, its `when_red` holds the names
+    /// of this run.
     pub planned: PlannedTrial,
     /// On what it runs; none when only its name is known and does not say so.
     pub instance: Option<Instance>,
@@ -244,15 +246,22 @@ impl RunState {
         trial.planned = planned.clone();
     }
 
-    /// A trial that ran again keeps its worst verdict, so that a repetition cannot hide a failure.
+    /// A trial that ran again keeps its worst verdict, so that a repetition cannot hide a failure. Only now it is known which
+    /// names its advice needs.
     fn finish(&mut self, name: &TrialName, finished: FinishedTrial) {
+        let facts = self.facts.take();
         let trial = self.trial(name);
         if trial
             .verdict()
             .is_none_or(|before| severity(&finished.verdict) > severity(before))
         {
+            if let Some(facts) = &facts {
+                let planned = &mut trial.planned;
+                planned.when_red = fill(&planned.when_red, facts, &planned.instance, &finished.evidence);
+            }
             trial.finished = Some(finished);
         }
+        self.facts = facts;
     }
 
     fn fault(&mut self, fault: &FaultName, change: FaultChange) {
@@ -286,3 +295,6 @@ fn severity(verdict: &Verdict) -> u8 {
         Verdict::Fail { .. } => 3,
     }
 }
+
+#[cfg(test)]
+mod tests;

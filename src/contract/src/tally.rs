@@ -17,11 +17,11 @@ impl Tally {
     pub fn new() -> Self {
         Self::default()
     }
-    /// Something was seen to be as claimed.
+    /// Something was observed as claimed.
     pub fn witness(&mut self, what: impl Into<String>) {
         self.witnesses.push(Witness { what: what.into() });
     }
-    /// Something was seen to be otherwise.
+    /// Something was observed to differ from the claim.
     pub fn finding(&mut self, subject: impl Into<String>, expected: impl Into<String>, observed: impl Into<String>) {
         self.findings.push(Finding {
             subject: subject.into(),
@@ -29,17 +29,17 @@ impl Tally {
             observed: observed.into(),
         });
     }
-    /// Something could not be seen.
+    /// Something could not be observed.
     pub fn unknown(&mut self, why: impl Into<String>) {
         self.unknown.push(why.into());
     }
-    /// Takes over all that another tally has.
+    /// Takes over the observations of another tally.
     pub fn absorb(&mut self, other: Tally) {
         self.witnesses.extend(other.witnesses);
         self.findings.extend(other.findings);
         self.unknown.extend(other.unknown);
     }
-    /// Whether a deviation was seen.
+    /// Whether a deviation was observed.
     pub fn has_findings(&self) -> bool {
         !self.findings.is_empty()
     }
@@ -60,7 +60,7 @@ impl Tally {
                 },
             }
         } else if self.witnesses.is_empty() {
-            Verdict::inconclusive("nothing was observed, so nothing is proven")
+            Verdict::inconclusive("no observation was made, so nothing is proven")
         } else {
             Verdict::Pass {
                 witnesses: self.witnesses,

@@ -1,8 +1,8 @@
 //! What a caller says about a fabric, a node, a pod and a peer. Data only: nothing here acts.
 
 use crate::{
+    identity::Identity,
     name::{ClusterName, EndpointName, NodeName},
-    policy::Identity,
 };
 use boringtun::x25519;
 use ipnet::Ipv4Net;
@@ -118,8 +118,8 @@ pub struct NodeConfig {
     pub routing: Routing,
     /// Whether they are encrypted.
     pub encryption: Encryption,
-    /// Strict mode: what pods of this range send each other is dropped where it would leave in clear, because no key is known.
-    /// Without it, it leaves, as Cilium does by default.
+    /// Strict mode: what pods of this range send each other is dropped where it would leave in clear, because no key is
+    /// known. Without it, it leaves, as Cilium does by default.
     pub strict_encryption: Option<Ipv4Net>,
     /// WireGuard key; generated when absent.
     pub secret_key: Option<SecretKey>,
@@ -169,7 +169,7 @@ impl NodeConfig {
     }
 }
 
-/// A machine on the fabric that is no node: the world outside the clusters.
+/// A machine on the fabric other than a node: the world outside the clusters.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// Unique on the fabric, nodes included.

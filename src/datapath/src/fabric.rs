@@ -4,29 +4,30 @@
 //! machine's thread reads that end, applies the rule of the link (`uplink`) and writes to the receiver's end.
 
 mod host;
+mod table;
 mod uplink;
 
 use crate::{
     config::{FabricConfig, HostConfig},
     device::{DeviceError, End, Mac, Netlink, index_of},
     fault::{Fault, FaultId},
-    name::{ClusterName, NodeName},
+    name::NodeName,
     netns::{Namespace, NamespaceError},
     reactor::Waker,
     socket::{PacketSocket, Reads},
+    sync::{lock, off_runtime},
 };
 use ipnet::Ipv4Net;
 use std::{
-    collections::HashMap,
     net::Ipv4Addr,
-    ops::RangeInclusive,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 pub use host::HostNet;
+pub(crate) use table::{Attachment, Port, SwitchPorts, Table};
 pub(crate) use uplink::{Notice, Uplink};
 
 /// Why a fabric could not be made or changed.
@@ -76,71 +77,6 @@ struct Shared {
     next_device: AtomicU64,
 }
 
-/// A consistent view of the fabric.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Table {
-    pub version: u64,
-    pub ports: Vec<Arc<Port>>,
-    pub routes: Vec<(Ipv4Net, NodeName)>,
-    pub faults: Arc<Vec<(FaultId, Fault)>>,
-    by_address: HashMap<Ipv4Addr, usize>,
-}
-
-/// Where a machine is attached.
-#[derive(Debug)]
-pub(crate) struct Port {
-    pub name: NodeName,
-    pub cluster: Option<ClusterName>,
-    pub address: Ipv4Addr,
-    /// The machine's `eth0`.
-    pub mac: Mac,
-    /// The fabric's end of the machine's link.
-    pub socket: PacketSocket,
-    /// What the machine's kernel must not see of what arrives; `None` if it has no switch.
-    pub switch: Option<SwitchPorts>,
-    pub wireguard_port: Option<u16>,
-    pub waker: Waker,
-}
-
-/// Ports of a node's address that its switch serves.
-#[derive(Clone, Debug)]
-pub(crate) struct SwitchPorts {
-    pub node_ports: RangeInclusive<u16>,
-    pub reserved: Vec<u16>,
-}
-
-/// What a machine says of itself when it is attached.
-pub(crate) struct Attachment {
-    pub name: NodeName,
-    pub cluster: Option<ClusterName>,
-    pub address: Ipv4Addr,
-    pub switch: Option<SwitchPorts>,
-    pub wireguard_port: Option<u16>,
-    pub prefixes: Vec<Ipv4Net>,
-    pub waker: Waker,
-}
-
-impl Table {
-    /// The machine that has the address, or that a route leads to; the longest prefix wins.
-    pub(crate) fn find(&self, address: Ipv4Addr) -> Option<usize> {
-        if let Some(port) = self.by_address.get(&address) {
-            return Some(*port);
-        }
-        let route = self.routes.iter().filter(|(prefix, _)| prefix.contains(&address));
-        let (_, name) = route.max_by_key(|(prefix, _)| prefix.prefix_len())?;
-        self.ports.iter().position(|port| port.name == *name)
-    }
-
-    fn reindex(&mut self) {
-        self.by_address = self
-            .ports
-            .iter()
-            .enumerate()
-            .map(|(index, port)| (port.address, index))
-            .collect();
-    }
-}
-
 /// A MAC address made of a device's role and its machine's address.
 pub(crate) fn mac(role: u8, address: Ipv4Addr) -> Mac {
     let [a, b, c, d] = address.octets();
@@ -171,13 +107,13 @@ impl Fabric {
         &self.shared.config
     }
 
-    /// Attaches a machine that is no node: the world outside the clusters.
+    /// Attaches a machine other than a node: the world outside the clusters.
     ///
     /// # Errors
     /// When its name or address is taken or the kernel refuses a device.
     pub async fn add_host(&self, config: HostConfig) -> Result<HostNet, FabricError> {
         let fabric = self.clone();
-        crate::node::off_runtime(move || HostNet::start(config, &fabric)).await
+        off_runtime(move || HostNet::start(config, &fabric)).await
     }
 
     /// Sends packets for this prefix to that machine: load balancer addresses, pod CIDRs seen from outside. A second
@@ -236,7 +172,7 @@ impl Fabric {
 
     fn lock(&self) -> MutexGuard<'_, Arc<Table>> {
         // A view is replaced as a whole, so a panic elsewhere leaves none half-done.
-        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.table)
     }
 
     fn change(&self, change: impl FnOnce(&mut Table)) {

@@ -75,7 +75,8 @@ pub enum Fault {
         /// About whom.
         peer: NodeName,
     },
-    /// `node` has no WireGuard peer for `peer`: what it sends there goes as without a key, and it cannot read what comes.
+    /// `node` has no WireGuard peer for `peer`: what it sends there goes as without a key, and it cannot read what
+    /// comes.
     UnknownPeer {
         /// Who lacks it.
         node: Nodes,
@@ -216,14 +217,14 @@ pub enum Effect {
     Mtu {
         /// Largest IP packet in bytes.
         bytes: u16,
-        /// Whether the sender is told.
+        /// Whether ICMP reports it to the sender.
         signal: MtuSignal,
     },
     /// This share, 0 to 1, gets one byte of its payload inverted.
     Corrupt {
         /// How many.
         share: f64,
-        /// Whether the receiver's kernel can tell.
+        /// Whether the receiver's kernel can notice.
         checksum: Checksum,
     },
     /// This share, 0 to 1, arrives twice.

@@ -1,11 +1,7 @@
 //! What the data path remembers of the packets that passed: flow events and counters. It does not know how they are
 //! shown (Hubble, metrics): that is the lab's part.
 
-use crate::{
-    name::EndpointName,
-    policy::{Identity, ProxyPort},
-    service::Protocol,
-};
+use crate::{identity::Identity, name::EndpointName, service::Protocol};
 use std::{collections::BTreeMap, net::Ipv4Addr, time::SystemTime};
 
 /// Seen from an endpoint.
@@ -16,6 +12,10 @@ pub enum Direction {
     /// From the endpoint.
     Egress,
 }
+
+/// A port in the node's namespace where a proxy listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProxyPort(pub u16);
 
 /// Why a packet was dropped. The numbers in the comments are Cilium's (`bpf/lib/drop_reasons.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,6 +15,7 @@ mod device;
 mod fabric;
 mod fault;
 mod flow;
+mod identity;
 mod impairment;
 mod name;
 pub mod netns;
@@ -25,6 +26,7 @@ mod reactor;
 mod service;
 mod socket;
 pub mod switch;
+mod sync;
 mod wireguard;
 
 pub use config::{
@@ -33,10 +35,11 @@ pub use config::{
 pub use device::DeviceError;
 pub use fabric::{Fabric, FabricError, HostNet};
 pub use fault::{Checksum, Effect, Fault, FaultId, Impairment, MtuSignal, Nodes, Traffic};
-pub use flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party};
+pub use flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party, ProxyPort};
+pub use identity::Identity;
 pub use name::{ClusterName, EndpointName, NodeName, ServiceName};
 pub use node::{Node, NodeError, NodeHandle, PodError, PodNet};
-pub use policy::{AllowAll, FlowQuery, Identity, Policy, ProxyPort, Verdict};
+pub use policy::{AllowAll, FlowQuery, Policy, Verdict};
 pub use service::{
     Affinity, Algorithm, Backend, BackendState, Frontend, NoBackend, Protocol, Service, ServiceOverride,
 };

@@ -1,27 +1,11 @@
 //! The hook point for policy: who is asked, with what, and what may be answered. The rules are the caller's.
 
 use crate::{
-    flow::{Direction, DropReason},
+    flow::{Direction, DropReason, ProxyPort},
+    identity::Identity,
     service::Protocol,
 };
 use std::net::Ipv4Addr;
-
-/// A security identity as Cilium numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Identity(pub u32);
-
-impl Identity {
-    /// No identity known.
-    pub const UNKNOWN: Self = Self(0);
-    /// The node itself.
-    pub const HOST: Self = Self(1);
-    /// Anything outside the clusters.
-    pub const WORLD: Self = Self(2);
-    /// Another node.
-    pub const REMOTE_NODE: Self = Self(6);
-    /// The Kubernetes API server.
-    pub const KUBE_APISERVER: Self = Self(7);
-}
 
 /// One new flow at one endpoint, after service translation: what a policy decides on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +35,11 @@ pub enum Verdict {
     Allow,
     /// Drop it, for this reason.
     Deny(DropReason),
-    /// Drop it and tell its sender: a reset or an ICMP error.
+    /// Drop it and answer its sender with a reset or an ICMP error.
     Reject(DropReason),
     /// Hand the flow to a proxy that listens in the node's namespace.
     Redirect(ProxyPort),
 }
-
-/// A port in the node's namespace where a proxy listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProxyPort(pub u16);
 
 /// Decides about new flows. Asked in the node's thread for every first packet, so it must be quick and must not block.
 pub trait Policy: Send {

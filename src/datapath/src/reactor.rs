@@ -95,7 +95,7 @@ impl Reactor {
 
     fn arm(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         let Some(deadline) = deadline else { return Ok(()) };
-        // A timer that fires early costs one empty round; setting it anew for every later deadline costs more.
+        // A timer that fires early costs one empty round; setting it again for every later deadline costs more.
         if self.armed.is_some_and(|armed| armed <= deadline) {
             return Ok(());
         }

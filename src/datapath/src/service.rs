@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// The transport protocols that the data path tells apart.
+/// The transport protocols that the data path distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// TCP.

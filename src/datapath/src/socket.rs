@@ -1,5 +1,6 @@
 //! Sockets that the node's thread reads and writes in batches: packet sockets on devices, UDP sockets of the tunnels.
 
+mod address;
 mod batch;
 mod link;
 

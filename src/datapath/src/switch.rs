@@ -5,26 +5,30 @@
 //! The order of things follows Cilium's (`bpf/bpf_lxc.c`): service translation, policy at the source, policy at the
 //! destination, routing; answers and established flows pass by connection tracking.
 
+mod answer;
 mod balance;
 mod conntrack;
 mod deliver;
 mod fragments;
+mod impair;
 mod journal;
 mod maglev;
 mod ports;
 mod proxy;
+mod record;
 mod related;
 mod settings;
 mod setup;
 mod topology;
+mod transit;
 mod wire;
 
 use crate::{
     config::{Encryption, NodeConfig, Routing},
-    flow::{Counters, Direction, DropReason, FlowEvent, FlowVerdict, Observation, Party},
+    flow::{Counters, Direction, DropReason, FlowEvent},
     name::NodeName,
     packet::{HeaderError, Headers, Packet, Transport, Tuple},
-    policy::{AllowAll, Identity, Policy},
+    policy::{AllowAll, Policy},
     service::Protocol,
 };
 use balance::{Keep, ServiceTable};
@@ -32,6 +36,7 @@ use conntrack::{Conntrack, FlowKey, Way};
 use fragments::FragmentTable;
 use journal::Journal;
 use rand::{SeedableRng, rngs::SmallRng};
+use record::direction_of;
 use settings::SwitchFaults;
 use std::{
     collections::HashMap,
@@ -40,6 +45,7 @@ use std::{
     time::{Duration, Instant},
 };
 use topology::Topology;
+use transit::{Refusal, Transit};
 
 pub use ports::{Delivery, Protection, ProxiedFlow, Source, Target, Upstream};
 pub use topology::PeerIndex;
@@ -73,46 +79,6 @@ pub struct Switch {
     learned_mtu: Vec<Option<usize>>,
     rng: SmallRng,
     next_expiry: Instant,
-}
-
-/// A packet with what is known of it, on its way through.
-struct Transit {
-    now: Instant,
-    from: Source,
-    packet: Packet,
-    headers: Headers,
-    /// Headers' tuple, with ports also in later fragments.
-    tuple: Tuple,
-    delay: Duration,
-    /// Whether a fault sends it twice.
-    twice: bool,
-    /// The smallest MTU that a fault allows on its way.
-    mtu: usize,
-    /// Identity to carry, where it is not the source's own.
-    identity: Option<Identity>,
-}
-
-impl Transit {
-    fn new(now: Instant, from: Source, packet: Packet, headers: Headers, tuple: Tuple) -> Self {
-        Self {
-            now,
-            from,
-            packet,
-            headers,
-            tuple,
-            delay: Duration::ZERO,
-            twice: false,
-            mtu: usize::MAX,
-            identity: None,
-        }
-    }
-}
-
-/// Why a packet does not go on, and what its sender gets to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    Drop(DropReason),
-    Reject(DropReason),
 }
 
 impl Switch {
@@ -275,63 +241,6 @@ impl Switch {
             self.reject(transit, out);
         }
     }
-
-    fn note_drop(&mut self, transit: &Transit, reason: DropReason) {
-        self.journal.count_dropped(reason, direction_of(transit.from));
-        self.record(
-            transit,
-            transit.tuple,
-            false,
-            Observation::Drop,
-            FlowVerdict::Dropped(reason),
-        );
-    }
-
-    fn record(
-        &mut self,
-        transit: &Transit,
-        tuple: Tuple,
-        is_reply: bool,
-        observation: Observation,
-        verdict: FlowVerdict,
-    ) {
-        let event = FlowEvent {
-            sequence: 0,
-            time: self.journal.time_of(transit.now),
-            observation,
-            verdict,
-            direction: match observation {
-                Observation::ToEndpoint => Direction::Ingress,
-                _ => direction_of(transit.from),
-            },
-            protocol: tuple.protocol,
-            source: self.party(tuple.source, transit.from),
-            destination: self.party(tuple.destination, Source::Host),
-            is_reply,
-            tcp_flags: transit.headers.tcp_flags(),
-            icmp: transit.headers.icmp(),
-            length: transit.headers.total_len as u16,
-        };
-        self.journal.record(event);
-    }
-
-    fn party(&self, side: SocketAddrV4, from: Source) -> Party {
-        let identity = match from {
-            Source::Tunnel(identity) if identity != Identity::UNKNOWN => identity,
-            _ => self.topology.identity_of(*side.ip()),
-        };
-        let endpoint = self
-            .topology
-            .endpoints
-            .get(side.ip())
-            .map(|endpoint| endpoint.name.clone());
-        Party {
-            address: *side.ip(),
-            port: side.port(),
-            identity,
-            endpoint,
-        }
-    }
 }
 
 impl std::fmt::Debug for Switch {
@@ -343,13 +252,5 @@ impl std::fmt::Debug for Switch {
     }
 }
 
-fn direction_of(from: Source) -> Direction {
-    match from {
-        Source::Pod(_) | Source::Host => Direction::Egress,
-        Source::Tunnel(_) | Source::Wire => Direction::Ingress,
-    }
-}
-
 #[cfg(test)]
-#[path = "switch/tests.rs"]
 mod tests;

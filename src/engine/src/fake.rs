@@ -1,20 +1,22 @@
-//! Checks and a world for this crate's tests: no cluster, no network.
+//! Checks and an environment for this crate's tests: no cluster, no network.
 
 use crate::plan::{Plan, Trial};
 use async_trait::async_trait;
 use meshproof_contract::{
-    Admission, AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, Check, CheckContext, CheckId, CheckText,
-    CiliumAnswer, CiliumQuery, Claim, ClaimKind, ClaimSource, ClockReading, ClusterName, Disruption, Environment,
-    EnvironmentError, Facts, Finding, Instance, Needs, ObjectRef, Outcome, Probe, Readiness, Scope, StreamId,
-    StreamReport, StreamSpec, Suite, Verdict, Witness, facts::PodNetwork,
+    Admission, AgentFacts, AgentId, Check, CheckContext, CheckId, CheckText, Claim, ClaimKind, ClaimSource,
+    ClusterName, Disruption, Environment, EnvironmentError, Facts, Finding, Instance, Needs, ObjectRef, Scope, Suite,
+    Verdict, Witness, facts::PodNetwork,
 };
 use serde_json::Value;
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
-/// A check that does what it is told.
+/// A check whose behaviour is given.
 pub(crate) struct FakeCheck {
     id: &'static str,
     scope: Scope,
@@ -27,6 +29,7 @@ pub(crate) struct FakeCheck {
 
 enum End {
     Verdict(Verdict),
+    Count,
     Panic(&'static str),
 }
 
@@ -46,14 +49,11 @@ impl FakeCheck {
         Self::new(id, End::Verdict(verdict))
     }
     pub(crate) fn passing(id: &'static str) -> Self {
-        Self::concluding(
-            id,
-            Verdict::Pass {
-                witnesses: vec![Witness {
-                    what: "an answer".into(),
-                }],
-            },
-        )
+        Self::concluding(id, pass("an answer"))
+    }
+    /// Counts the trials of its run; each passes with its number as witness.
+    pub(crate) fn counting(id: &'static str) -> Self {
+        Self::new(id, End::Count)
     }
     pub(crate) fn failing(id: &'static str) -> Self {
         let finding = Finding {
@@ -85,7 +85,7 @@ impl FakeCheck {
     pub(crate) fn lasting(self, lasts: Duration) -> Self {
         Self { lasts, ..self }
     }
-    /// Disturbs the world and does not undo it.
+    /// Disrupts the cluster and does not undo it.
     pub(crate) fn disrupting(self) -> Self {
         Self { disrupts: true, ..self }
     }
@@ -131,8 +131,19 @@ impl Check for FakeCheck {
         tokio::time::sleep(self.lasts).await;
         match &self.end {
             End::Verdict(verdict) => verdict.clone(),
+            End::Count => {
+                let before = context.shared.of::<AtomicU32>().fetch_add(1, Ordering::Relaxed);
+                pass(&(before + 1).to_string())
+            }
             End::Panic(message) => panic!("{message}"),
         }
+    }
+}
+
+fn pass(witness: &str) -> Verdict {
+    let what = witness.to_owned();
+    Verdict::Pass {
+        witnesses: vec![Witness { what }],
     }
 }
 
@@ -185,110 +196,55 @@ pub(crate) fn claim(cluster: &str, kind: ClaimKind) -> Claim {
     }
 }
 
-/// An environment that knows its facts, and refuses everything else or takes down what is done to it.
+/// An environment that knows its facts, and records changes or refuses them; it supports nothing else.
 #[derive(Default)]
-pub(crate) struct World {
+pub(crate) struct FakeEnvironment {
     facts: Arc<Facts>,
     calls: Option<Mutex<Vec<String>>>,
 }
 
-impl World {
-    /// A world that can be changed.
-    pub(crate) fn willing() -> Self {
+impl FakeEnvironment {
+    /// One that can be changed.
+    pub(crate) fn recording() -> Self {
         Self {
             calls: Some(Mutex::default()),
             ..Self::default()
         }
     }
-    /// What was done to it.
+    /// The changes made to it.
     pub(crate) fn calls(&self) -> Vec<String> {
-        let calls = self.calls.as_ref().expect("a willing world");
+        let calls = self.calls.as_ref().expect("a recording environment");
         calls.lock().expect("no panic").clone()
     }
     pub(crate) fn forget(&self) {
-        let calls = self.calls.as_ref().expect("a willing world");
+        let calls = self.calls.as_ref().expect("a recording environment");
         calls.lock().expect("no panic").clear();
     }
-    fn change<T>(&self, cluster: &ClusterName, call: String, answer: T) -> Result<T, EnvironmentError> {
-        let Some(calls) = &self.calls else {
-            return Self::refuse(cluster, &call);
+    fn change<T>(&self, call: String, answer: T) -> Result<T, EnvironmentError> {
+        let refused = EnvironmentError::Unsupported {
+            operation: "be changed",
         };
+        let calls = self.calls.as_ref().ok_or(refused)?;
         calls.lock().expect("no panic").push(call);
         Ok(answer)
-    }
-    fn refuse<T>(cluster: &ClusterName, operation: &str) -> Result<T, EnvironmentError> {
-        let (operation, reason) = (operation.to_owned(), "this world is a fake".to_owned());
-        Err(EnvironmentError::Api {
-            cluster: cluster.clone(),
-            operation,
-            reason,
-        })
     }
 }
 
 #[async_trait]
-impl Environment for World {
+impl Environment for FakeEnvironment {
     fn facts(&self) -> Arc<Facts> {
         self.facts.clone()
     }
-    async fn probe(&self, agent: &AgentId, _: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
-        Self::refuse(&agent.cluster, "probe")
+    async fn apply(&self, _: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
+        self.change("apply".to_owned(), object)
     }
-    async fn cilium(&self, cluster: &ClusterName, _: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
-        Self::refuse(cluster, "ask Cilium")
-    }
-    async fn get(&self, cluster: &ClusterName, _: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
-        Self::refuse(cluster, "get")
-    }
-    async fn list(
-        &self,
-        cluster: &ClusterName,
-        _: &str,
-        _: &str,
-        _: Option<&str>,
-    ) -> Result<Vec<Value>, EnvironmentError> {
-        Self::refuse(cluster, "list")
-    }
-    async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
-        self.change(cluster, "apply".to_owned(), object)
-    }
-    async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
-        self.change(cluster, format!("delete {}", object.name), ())
-    }
-    async fn patch(&self, cluster: &ClusterName, _: &ObjectRef, _: Value) -> Result<Value, EnvironmentError> {
-        Self::refuse(cluster, "patch")
-    }
-    async fn agents(&self, cluster: &ClusterName, _: &str, _: &str) -> Result<Vec<AgentFacts>, EnvironmentError> {
-        Self::refuse(cluster, "list agents")
-    }
-    async fn set_ready(&self, agent: &AgentId, _: Readiness) -> Result<(), EnvironmentError> {
-        Self::refuse(&agent.cluster, "set an agent's readiness")
-    }
-    async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
-        Self::refuse(&agent.cluster, "read a clock")
-    }
-    async fn start_stream(&self, agent: &AgentId, _: StreamSpec) -> Result<StreamId, EnvironmentError> {
-        Self::refuse(&agent.cluster, "start a stream")
-    }
-    async fn collect_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
-        Self::refuse(&agent.cluster, "collect a stream")
-    }
-    async fn stop_stream(&self, agent: &AgentId, _: StreamId) -> Result<StreamReport, EnvironmentError> {
-        Self::refuse(&agent.cluster, "stop a stream")
-    }
-    async fn start_capture(&self, agent: &AgentId, _: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
-        Self::refuse(&agent.cluster, "start a capture")
-    }
-    async fn collect_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
-        Self::refuse(&agent.cluster, "collect a capture")
-    }
-    async fn stop_capture(&self, agent: &AgentId, _: CaptureId) -> Result<CaptureReport, EnvironmentError> {
-        Self::refuse(&agent.cluster, "stop a capture")
+    async fn delete(&self, _: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        self.change(format!("delete {}", object.name), ())
     }
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
-        self.change(cluster, format!("disrupt {cluster}: {disruption}"), ())
+        self.change(format!("disrupt {cluster}: {disruption}"), ())
     }
     async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
-        self.change(cluster, format!("restore {cluster}: {disruption}"), ())
+        self.change(format!("restore {cluster}: {disruption}"), ())
     }
 }

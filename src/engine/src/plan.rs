@@ -31,7 +31,7 @@ impl fmt::Debug for Trial {
     }
 }
 
-/// The trials of a run in their order: shared ones as the suites tell them, then the exclusive ones, so that an
+/// The trials of a run in their order: shared ones in the order of the suites, then the exclusive ones, so that an
 /// exclusive trial waits once for the last shared one instead of halting them all in the middle.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {

@@ -1,11 +1,11 @@
-//! What must be there before a check may judge: its claim, and its scenario's agents.
+//! What must be present before a check may judge: its claim, and its scenario's agents.
 
 use meshproof_contract::{ClusterName, Facts, Instance, Needs, Verdict};
 
 /// The verdict of a trial whose needs are not met; none when it can run.
 ///
-/// A check between two clusters applies when either of them claims what it is about: a claim that only one side
-/// makes is exactly what it must look at.
+/// A check between two clusters applies when either of them makes the claim: a claim that only one side makes is exactly
+/// what it must verify.
 pub(crate) fn unmet(needs: Needs, instance: &Instance, facts: &Facts) -> Option<Verdict> {
     let mut ends = vec![instance.from()];
     if instance.to() != instance.from() {
@@ -15,16 +15,16 @@ pub(crate) fn unmet(needs: Needs, instance: &Instance, facts: &Facts) -> Option<
         && !ends.iter().any(|cluster| facts.claim(cluster, kind).is_some())
     {
         let denied = ends.iter().find_map(|cluster| facts.statement(cluster, kind));
-        let said = denied.map_or(String::new(), |claim| {
+        let denial = denied.map_or(String::new(), |claim| {
             format!(" ({} says {})", claim.source, claim.value)
         });
-        return Some(Verdict::skipped(format!("not claimed: {kind}{said}")));
+        return Some(Verdict::skipped(format!("not claimed: {kind}{denial}")));
     }
     let scenario = needs.scenario?;
     let absent = ends.into_iter().find(|cluster| !has_agents(facts, scenario, cluster))?;
     Some(Verdict::inconclusive(match states(facts, absent) {
         Some(states) => format!("scenario {scenario} is not deployed in {absent}: {states}"),
-        None => format!("scenario {scenario} is not deployed in {absent}: no agent of it is ready there"),
+        None => format!("scenario {scenario} is not deployed in {absent}: none of its agents is ready there"),
     }))
 }
 
@@ -49,8 +49,7 @@ fn states(facts: &Facts, cluster: &ClusterName) -> Option<String> {
 mod tests {
     use super::*;
     use crate::fake::{agent, claim};
-    use meshproof_contract::facts::MissingAgent;
-    use meshproof_contract::{ClaimKind, ClaimSource};
+    use meshproof_contract::{ClaimKind, ClaimSource, facts::MissingAgent};
 
     const NEEDS: Needs = Needs {
         scenario: Some("connectivity"),

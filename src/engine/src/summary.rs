@@ -1,15 +1,15 @@
-//! What the trials came to, and the exit code that it means.
+//! The counts of verdicts, and the exit code that they mean.
 
 use meshproof_contract::{Exit, Verdict};
 
 /// Counts over the trials of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Trials that saw their claim hold.
+    /// Trials that passed.
     pub passed: usize,
-    /// Trials that saw it not hold.
+    /// Trials that failed.
     pub failed: usize,
-    /// Trials that could not tell.
+    /// Inconclusive trials.
     pub inconclusive: usize,
     /// Trials that did not apply, or that `--fail-fast` left out.
     pub skipped: usize,

@@ -1,8 +1,8 @@
 //! What real Cilium 1.18.3 shows of a cluster: the objects that it installs and writes, and what its commands print on
 //! exec, derived from the lab's true state with the shapes of recorded outputs.
 //!
-//! Views are pure functions of a [`view::AgentView`]; what gathers it, what runs in Cilium's pods and what parses command
-//! lines is around them. It enforces nothing and moves no packet: the data path does.
+//! Views are pure functions of a [`view::AgentView`]; what gathers it, what runs in Cilium's pods and what parses
+//! command lines is around them. It enforces nothing and moves no packet: the data path does.
 
 mod agent;
 mod command;

@@ -132,7 +132,7 @@ impl Log {
             }
             tokio::select! {
                 changed = progress.changed() => if changed.is_err() { return Ok(()) },
-                // A reader that has gone is noticed only by writing; a closed pipe needs no line to be told.
+                // A reader that has gone is noticed only by writing; a closed pipe shows it without a line.
                 () = gone(writer) => return Ok(()),
             }
         }

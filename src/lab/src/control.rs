@@ -1,5 +1,5 @@
-//! The control interface of a running lab: one JSON line each way over an abstract unix socket, which leaves no file and
-//! vanishes with the process. This file has the words; `server` and `client` speak them.
+//! The control interface of a running lab: one JSON line each way over an abstract unix socket, which leaves no file
+//! and vanishes with the process. This file has the words; `server` and `client` speak them.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ pub(crate) enum Reply {
 /// What runs in a lab.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabStatus {
-    /// Process id of the engine, as seen from outside of its namespaces.
+    /// Id of the lab's process, as seen from outside of its namespaces.
     pub pid: u32,
     /// Seconds since its start.
     pub uptime_seconds: u64,

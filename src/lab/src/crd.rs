@@ -1,5 +1,5 @@
-//! Cilium's resources by name, and the definitions that its operator installs: names, scopes, versions and columns as in
-//! Cilium 1.18.3. Schemas are left open but for policies: the lab's API server stores what it is given.
+//! Cilium's resources by name, and the definitions that its operator installs: names, scopes, versions and columns as
+//! in Cilium 1.18.3. Schemas are left open but for policies: the lab's API server stores what it is given.
 
 use meshproof_apiserver::Resource;
 use serde_json::{Value, json};
@@ -186,7 +186,8 @@ impl Definition {
                     "storage": place == 0,
                     "schema": {"openAPIV3Schema": schema},
                 });
-                // CiliumEndpoint and CiliumNode have had a status subresource since 1.5 resp. 1.6; identities have none.
+                // CiliumEndpoint and CiliumNode have had a status subresource since 1.5 resp. 1.6; identities have
+                // none.
                 if self.kind != "CiliumIdentity" && self.kind != "CiliumEndpoint" {
                     value["subresources"] = json!({"status": {}});
                 }

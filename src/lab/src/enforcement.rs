@@ -1,5 +1,6 @@
-//! Enforcement of network policies: CiliumNetworkPolicies, CiliumClusterwideNetworkPolicies and NetworkPolicies are read,
-//! put in force at every node, and asked about every new flow by the data path; proxies look into what they are handed.
+//! Enforcement of network policies: CiliumNetworkPolicies, CiliumClusterwideNetworkPolicies and NetworkPolicies are
+//! read, put in force at every node, and asked about every new flow by the data path; proxies look into what they are
+//! handed.
 //!
 //! Written from Cilium's documentation; it knows nothing of what the harness expects of a policy.
 

@@ -25,9 +25,10 @@ pub(crate) fn record(store: &Store, about: &Object, kind: Kind, reason: &str, me
             event["lastTimestamp"] = json!(now());
         }),
         None => {
+            let name = format!("{}.{}{}", about.name(), random_suffix(), random_suffix());
             let event = json!({
                 "apiVersion": "v1", "kind": "Event",
-                "metadata": {"name": format!("{}.{}{}", about.name(), random_suffix(), random_suffix()), "namespace": namespace},
+                "metadata": {"name": name, "namespace": namespace},
                 "involvedObject": {
                     "apiVersion": about["apiVersion"], "kind": about["kind"], "name": about.name(),
                     "namespace": about.namespace(), "uid": about.uid(),

@@ -1,5 +1,6 @@
 //! Hosts outside the clusters: two machines on the network between the nodes that answer HTTP, and their names, which
-//! cluster DNS serves as CoreDNS's plugin `hosts` does. Addresses for documentation (RFC 5737), names as in the recordings.
+//! cluster DNS serves as CoreDNS's plugin `hosts` does. Addresses for documentation (RFC 5737), names as in the
+//! recordings.
 
 use crate::health::http_endpoint;
 use meshproof_datapath::{Fabric, FabricError, HostConfig, HostNet};

@@ -1,5 +1,5 @@
-//! Faults that the lab can inject: the [catalogue] as data, and which of them are in force. It does not know what a fault
-//! does: faults of the data path and of nodes are put there by `injection`, all others act in a module that looks
+//! Faults that the lab can inject: the [catalogue] as data, and which of them are in force. It does not know what a
+//! fault does: faults of the data path and of nodes are put there by `injection`, all others act in a module that looks
 //! whether they are in force.
 
 mod active;

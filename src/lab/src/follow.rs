@@ -1,5 +1,6 @@
 //! Following a resource of a cluster's store for as long as somebody wants: a watch that ends (its reader was too slow,
-//! its resource is not served yet) begins again. Controllers, informers and kubelets follow the store with this one rule.
+//! its resource is not served yet) begins again. Controllers, informers and kubelets follow the store with this one
+//! rule.
 
 use futures::stream::{self, BoxStream, StreamExt};
 use meshproof_apiserver::{Resource, Store, Watch, WatchEvent, WatchOptions};

@@ -161,7 +161,8 @@ mod tests {
     #[tokio::test]
     async fn it_has_what_was_there_and_follows_changes() {
         let store = Store::new();
-        let object = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "default", "name": name}});
+        let metadata = |name: &str| json!({"namespace": "default", "name": name});
+        let object = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(name)});
         store.create(&CONFIG_MAPS, object("first")).unwrap();
         let informer = Informer::start(&store, &[CONFIG_MAPS, NAMESPACES], &CancellationToken::new());
         informer.synced().await;

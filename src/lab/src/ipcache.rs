@@ -1,4 +1,4 @@
-//! Tells every node whose address is whose: the identities of all pods of all clusters, of nodes, and of the world.
+//! Gives every node the identity of every address: those of all pods of all clusters, of nodes, and of the world.
 
 use crate::state::LabState;
 use ipnet::Ipv4Net;

@@ -1,5 +1,5 @@
-//! The engine: the process that holds a lab. It enters its namespaces while it has one thread, starts the lab, reports
-//! on stdout, and ends when it is told to, when its launcher ends, or with any of its own.
+//! The process that holds a lab. It enters its namespaces while it has one thread, starts the lab, reports on stdout,
+//! and ends on request, when its launcher ends, or with any process of its own.
 
 use crate::{
     control::server::{self, Surroundings},
@@ -27,7 +27,7 @@ pub const LAB_SUBCOMMAND: &str = "lab-process";
 /// The hidden subcommand under which the embedding executable must run the agent: pods are started with it.
 pub const AGENT_SUBCOMMAND: &str = "agent";
 
-/// What the launcher tells the engine: one line on stdin.
+/// What the launcher asks for: one line on stdin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LaunchOrder {
     pub(crate) lab: LabConfig,
@@ -35,11 +35,11 @@ pub(crate) struct LaunchOrder {
     pub(crate) user_namespace: bool,
     /// Abstract name of the control socket.
     pub(crate) control: String,
-    /// The launcher's process: if it is gone before the engine has begun, the engine does not begin.
+    /// The launcher's process id: if the launcher ends before the lab has begun, the lab does not begin.
     pub(crate) launcher: Option<u32>,
 }
 
-/// What the engine tells the launcher: one line on stdout.
+/// What the process reports to its launcher: one line on stdout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LaunchReport {
@@ -57,14 +57,14 @@ pub(crate) enum LaunchReport {
     Failed { why: String },
 }
 
-/// Runs the engine to its end. Call it first thing in `main`, when the process has no thread but the first.
+/// Runs the lab to its end. Call it first thing in `main`, when the process has no thread but the first.
 ///
-/// Ends with 0 after an orderly shutdown and 3 when the lab could not be had.
+/// Ends with 0 after an orderly shutdown and 3 when the lab could not be started.
 pub fn lab_main(_arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match prepare() {
         Ok(order) => run(order),
         Err(report) => {
-            tell(&report);
+            write_report(&report);
             ExitCode::from(3)
         }
     }
@@ -78,12 +78,12 @@ fn prepare() -> Result<LaunchOrder, LaunchReport> {
         .read_line(&mut line)
         .map_err(|error| failed(format!("failed to read the order: {error}")))?;
     let order: LaunchOrder =
-        serde_json::from_str(&line).map_err(|error| failed(format!("the order was not understood: {error}")))?;
+        serde_json::from_str(&line).map_err(|error| failed(format!("failed to parse the order: {error}")))?;
     if let Some(launcher) = order.launcher {
-        // The kernel's word, for a launcher that is killed; the pipe on stdin is the orderly way.
-        let told = prctl::set_pdeathsig(Signal::SIGKILL);
-        if told.is_err() || nix::unistd::getppid().as_raw() as u32 != launcher {
-            return Err(failed("the process that wanted a lab has gone".to_owned()));
+        // For a launcher that is killed; the pipe on stdin is the orderly way.
+        let asked = prctl::set_pdeathsig(Signal::SIGKILL);
+        if asked.is_err() || nix::unistd::getppid().as_raw() as u32 != launcher {
+            return Err(failed("the launcher has ended".to_owned()));
         }
     }
     let isolation = if order.user_namespace {
@@ -99,7 +99,7 @@ fn run(order: LaunchOrder) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tell(&LaunchReport::Failed {
+            write_report(&LaunchReport::Failed {
                 why: format!("failed to start a runtime: {error}"),
             });
             return ExitCode::from(3);
@@ -112,7 +112,7 @@ fn run(order: LaunchOrder) -> ExitCode {
 
 async fn serve(order: LaunchOrder) -> ExitCode {
     let refuse = |report: LaunchReport| {
-        tell(&report);
+        write_report(&report);
         ExitCode::from(3)
     };
     // Taken before anything is built: a second lab of the same name ends here.
@@ -158,7 +158,7 @@ async fn serve(order: LaunchOrder) -> ExitCode {
         stop: stop.clone(),
     };
     let control = tokio::spawn(server::serve(listener, Arc::clone(&lab), Arc::new(around)));
-    tell(&LaunchReport::Ready {
+    write_report(&LaunchReport::Ready {
         pid,
         kubeconfig: lab.kubeconfig().to_owned(),
         kubeconfig_path: path,
@@ -206,7 +206,8 @@ fn offer(text: &str) -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// This process's id as `/proc` shows it: that of the namespace in which `/proc` was mounted, not the engine's own.
+/// This process's id as `/proc` shows it: that of the namespace in which `/proc` was mounted, not the process's own
+/// namespace.
 fn own_pid() -> u32 {
     let shown = std::fs::read_link("/proc/self").ok();
     shown
@@ -214,11 +215,11 @@ fn own_pid() -> u32 {
         .unwrap_or_else(std::process::id)
 }
 
-fn tell(report: &LaunchReport) {
+fn write_report(report: &LaunchReport) {
     let mut line = serde_json::to_vec(report).unwrap_or_default();
     line.push(b'\n');
     let mut out = std::io::stdout().lock();
-    // A launcher that does not listen any more needs no report.
+    // A launcher that no longer listens needs no report.
     let _ = out.write_all(&line).and_then(|()| out.flush());
 }
 

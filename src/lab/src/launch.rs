@@ -1,4 +1,4 @@
-//! Starts an engine as a child process and holds on to it.
+//! Starts a lab as a child process and holds on to it.
 
 use crate::{
     control::{Control, ControlError, well_known_name},
@@ -16,9 +16,9 @@ use tokio::sync::watch;
 
 mod child;
 
-/// How long an engine may take to report.
+/// How long a lab may take to report.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
-/// How long an engine may take to end by itself before it is killed.
+/// How long a lab may take to end by itself before it is killed.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What to start, and for how long.
@@ -62,37 +62,37 @@ pub enum Lifetime {
     /// With the launcher, whatever ends it.
     #[default]
     Launcher,
-    /// When it is told to (`lab up --detach`).
+    /// On request (`lab up --detach`).
     Detached,
 }
 
-/// Why no lab could be had.
+/// Why a lab could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// This machine forbids namespaces. The text says what was refused and how to allow it.
     #[error("{0}")]
     Forbidden(String),
     /// A lab of this user runs already.
-    #[error("a lab is already running; `meshproof lab status` shows it, `meshproof lab down` ends it")]
+    #[error("a lab is already running; `meshproof lab status` shows it, `meshproof lab down` stops it")]
     AlreadyRunning,
-    /// The engine's process could not be started.
-    #[error("failed to start the lab's engine")]
+    /// The lab's process could not be started.
+    #[error("failed to start the lab's process")]
     Spawn(#[source] std::io::Error),
-    /// The engine reported a failure.
+    /// The lab reported a failure.
     #[error("{0}")]
     Failed(String),
-    /// The engine ended without a report.
-    #[error("the lab's engine ended with {status} before it was ready{}", tail(.stderr))]
+    /// The process ended without a report.
+    #[error("the lab's process ended with {status} before the lab was ready{}", tail(.stderr))]
     Ended {
         /// How it ended.
         status: ExitStatus,
-        /// Its last words.
+        /// The end of its stderr.
         stderr: String,
     },
-    /// The engine did not report in time.
-    #[error("the lab's engine was not ready after {} s{}", BOOT_DEADLINE.as_secs(), tail(.stderr))]
+    /// The lab did not report in time.
+    #[error("the lab was not ready after {} s{}", BOOT_DEADLINE.as_secs(), tail(.stderr))]
     TooSlow {
-        /// Its last words.
+        /// The end of its stderr.
         stderr: String,
     },
 }
@@ -102,7 +102,7 @@ fn tail(stderr: &str) -> String {
     if line.is_empty() {
         String::new()
     } else {
-        format!("; its last words: {line}")
+        format!("; last line on stderr: {line}")
     }
 }
 
@@ -114,7 +114,7 @@ pub struct RunningLab {
     kubeconfig_path: PathBuf,
     control: Control,
     lifetime: Lifetime,
-    /// Closing it tells the engine to end.
+    /// Closing it asks the process to end.
     stdin: Option<ChildStdin>,
     ended: watch::Receiver<Option<ExitStatus>>,
     outer: u32,
@@ -182,7 +182,7 @@ pub async fn launch(options: LabOptions) -> Result<RunningLab, LaunchError> {
 }
 
 impl RunningLab {
-    /// Process id of the engine.
+    /// Process id of the lab's process.
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -202,7 +202,7 @@ impl RunningLab {
         &self.control
     }
 
-    /// Waits until the engine has ended, whatever ended it.
+    /// Waits until the process has ended, whatever ended it.
     pub async fn ended(&self) -> Option<ExitStatus> {
         let mut ended = self.ended.clone();
         ended.wait_for(Option::is_some).await.ok().and_then(|status| *status)
@@ -211,9 +211,9 @@ impl RunningLab {
     /// Ends the lab and waits until nothing of it is left.
     ///
     /// # Errors
-    /// When the engine could not be told; it is killed then.
+    /// When the process could not be asked to end; it is killed then.
     pub async fn shutdown(mut self) -> Result<(), ControlError> {
-        let told = match self.stdin.take() {
+        let asked = match self.stdin.take() {
             Some(stdin) => {
                 drop(stdin);
                 Ok(())
@@ -224,7 +224,7 @@ impl RunningLab {
             kill(self.outer);
             let _ = tokio::time::timeout(SHUTDOWN_DEADLINE, self.ended()).await;
         }
-        match told {
+        match asked {
             Err(ControlError::NotRunning) | Ok(()) => Ok(()),
             Err(error) => Err(error),
         }

@@ -1,7 +1,7 @@
 //! Two emulated Kubernetes clusters with Cilium-like networking on one Linux machine.
 //!
 //! The harness meets them only over the Kubernetes API; this crate knows nothing of suites, checks or reports. One
-//! process, the engine, holds both API servers, the controllers, the kubelets and the data path; pods are processes of
+//! process holds both API servers, the controllers, the kubelets and the data path; pods are processes of
 //! the same executable in network namespaces of their own. Linux only.
 
 #![cfg(target_os = "linux")]

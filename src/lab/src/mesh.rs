@@ -1,10 +1,10 @@
-//! The cluster mesh: what a cluster publishes (nodes, identities, endpoints, global services), how the other one follows
-//! it, and what that adds to its services.
+//! The cluster mesh: what a cluster publishes (nodes, identities, endpoints, global services), how the other one
+//! follows it, and what that adds to its services.
 //!
 //! As in Cilium with KVStoreMesh: in every clustermesh-apiserver pod an `apiserver` writes the cluster's state into the
-//! pod's `etcd`, and a `kvstoremesh` copies the other clusters' into it; agents follow the pod of their own cluster only.
-//! The copy goes over a real TCP connection between the two pods' network namespaces, so whatever happens to packets
-//! happens to it. This module knows neither what Cilium's commands print nor the harness.
+//! pod's `etcd`, and a `kvstoremesh` copies the other clusters' into it; agents follow the pod of their own cluster
+//! only. The copy goes over a real TCP connection between the two pods' network namespaces, so whatever happens to
+//! packets happens to it. This module knows neither what Cilium's commands print nor the harness.
 
 pub(crate) mod agents;
 mod containers;

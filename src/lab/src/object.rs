@@ -196,7 +196,7 @@ mod tests {
         let mut object = json!({});
         set_condition(&mut object, "Ready", "True", "", "");
         object["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
-        set_condition(&mut object, "Ready", "True", "Again", "said again");
+        set_condition(&mut object, "Ready", "True", "Again", "reported again");
         assert_eq!(
             condition(&object, "Ready").unwrap()["lastTransitionTime"],
             "2026-01-01T00:00:00Z"

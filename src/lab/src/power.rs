@@ -1,5 +1,5 @@
-//! Cutting nodes off and bringing them back, as an operator does it with a switch or a hypervisor. It is no fault: it is asked
-//! for by who tests, and nothing in the lab is broken by it but the node.
+//! Cutting nodes off and bringing them back, as an operator does it with a switch or a hypervisor. It is not one of the
+//! faults: a test asks for it, and nothing but the node is affected.
 
 use crate::{
     state::{LabState, NodeState},
@@ -17,7 +17,7 @@ pub(crate) struct Power {
     off: Mutex<BTreeMap<(String, String), FaultId>>,
 }
 
-/// There is no such node.
+/// The lab has no such node.
 #[derive(Debug, thiserror::Error)]
 #[error("the lab has no node {node} in {cluster}")]
 pub(crate) struct NoSuchNode {

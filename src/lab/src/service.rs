@@ -8,6 +8,6 @@ mod stale_backends;
 
 pub use remote_backends::{RemoteBackend, RemoteBackends, ServiceKey};
 
-/// Who manages the EndpointSlices that hold other clusters' pods, for those who read slices (`clustermesh-enable-endpoint-sync`);
-/// the agents know these pods already.
+/// Who manages the EndpointSlices that hold other clusters' pods, for those who read slices
+/// (`clustermesh-enable-endpoint-sync`); the agents know these pods already.
 pub(crate) const MESH_SLICES: &str = "endpointslice-mesh-controller.cilium.io";

@@ -1,6 +1,6 @@
-//! What is true in the lab now, for everybody in it to read: clusters, nodes, running pods, faults. The kubelets and the
-//! boot write it; system modules derive from it what Cilium would show, and keep in it what they know by type. It does
-//! not know Kubernetes' rules, nor who derives what from it.
+//! What is true in the lab now, for everybody in it to read: clusters, nodes, running pods, faults. The kubelets and
+//! the boot write it; system modules derive from it what Cilium would show, and keep in it what they know by type. It
+//! does not know Kubernetes' rules, nor who derives what from it.
 
 use crate::{
     fault::{ActiveFaults, Fault, Scope},

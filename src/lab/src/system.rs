@@ -92,7 +92,7 @@ pub(crate) async fn not_found(exec: Exec) -> ExitStatus {
          file not found in $PATH: unknown\n"
     );
     if let Some(mut stderr) = exec.stderr.or(exec.stdout) {
-        // The client may have gone; the exit code is told all the same.
+        // The client may have gone; the exit code is reported all the same.
         let _ = stderr.write_all(message.as_bytes()).await;
         let _ = stderr.shutdown().await;
     }

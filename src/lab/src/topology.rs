@@ -23,7 +23,8 @@ pub const NODE_PREFIX_LEN: u8 = 24;
 /// Ports of NodePort services.
 pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 
-/// The cluster with what is off by default, strict mode of encryption and mutual authentication: so both cases are there.
+/// The cluster with what is off by default, strict mode of encryption and mutual authentication: so both cases are
+/// there.
 const STRICT: &str = "apps";
 
 type Octets = [u8; 4];

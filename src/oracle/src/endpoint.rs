@@ -15,7 +15,7 @@ pub struct Endpoint {
     pub service_account: String,
     /// The pod's labels.
     pub labels: BTreeMap<String, String>,
-    /// Its node, since host and remote-node are told apart by it.
+    /// Its node, which distinguishes host from remote-node.
     pub node: String,
     /// Its container ports that have a name.
     pub named_ports: BTreeMap<String, u16>,

@@ -28,7 +28,7 @@ pub enum Party {
     },
 }
 
-/// Protocols that policies tell apart.
+/// Protocols that policies distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
 pub enum Protocol {

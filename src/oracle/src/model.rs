@@ -147,6 +147,6 @@ pub(crate) struct HttpMatch {
     pub method: Option<Regex>,
     pub path: Option<Regex>,
     pub host: Option<Regex>,
-    /// Header name in lower case, and its value if one is asked for.
+    /// Header name in lower case, and its value if the rule has one.
     pub headers: Vec<(String, Option<String>)>,
 }

@@ -1,7 +1,7 @@
 //! Evidence as files of its own, so that people's CI can link it from the test case.
 
 use crate::model::{RunReport, TrialReport};
-use meshproof_contract::{Evidence, Verdict};
+use meshproof_contract::{Evidence, Subject, Verdict};
 use std::fmt::Write;
 
 /// A text file beside the reports.
@@ -53,14 +53,21 @@ fn file_name(name: &str) -> String {
 
 fn text_of(trial: &TrialReport) -> String {
     let mut text = format!("{}\n{}\n", trial.trial, trial.title);
-    for evidence in &trial.evidence {
+    for evidence in trial.observations() {
         writeln!(text, "{evidence}").expect("a String takes everything");
         if let Evidence::Packet(packet) = evidence {
             writeln!(text, "  {}", packet.first_bytes).expect("a String takes everything");
         }
     }
+    for look in trial.commands() {
+        writeln!(text, "look: {}", look.command).expect("a String takes everything");
+    }
     for m in &trial.measurements {
-        writeln!(text, "{} {}: {} {}", m.name, m.subject, m.value, m.unit.symbol()).expect("a String takes everything");
+        let subject = match &m.subject {
+            Subject::Check => String::new(),
+            subject => format!(" {subject}"),
+        };
+        writeln!(text, "{}{subject}: {}", m.name, m.figure()).expect("a String takes everything");
     }
     text
 }

@@ -166,7 +166,7 @@ fn system_out(report: &RunReport, trial: &TrialReport) -> String {
         lines.extend(witnesses.iter().map(|witness| format!("observed: {}", witness.what)));
     }
     let figures = trial.measurements.iter().filter(|m| m.subject.is_check());
-    lines.extend(figures.map(|m| format!("{}: {}", m.name, m.unit.quantity(m.value))));
+    lines.extend(figures.map(|m| format!("{}: {}", m.name, m.figure())));
     if let Some(path) = attachment::path_of(trial) {
         lines.push(format!("[[ATTACHMENT|{path}]]"));
     }

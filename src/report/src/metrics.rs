@@ -76,15 +76,6 @@ pub fn metrics(report: &RunReport) -> String {
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Quantiles of latencies, as Prometheus labels them.
-const QUANTILES: [(&str, fn(&Distribution) -> u64); 5] = [
-    ("0", |d| d.min),
-    ("0.5", |d| d.p50),
-    ("0.9", |d| d.p90),
-    ("0.99", |d| d.p99),
-    ("1", |d| d.max),
-];
-
 /// One family for each name, in base units as Prometheus wants them.
 fn measurements(report: &RunReport, out: &mut Exposition) {
     let mut families = Families::default();
@@ -108,14 +99,14 @@ fn measurements(report: &RunReport, out: &mut Exposition) {
                 labels.clone(),
                 latencies.count as f64,
             );
-            for (quantile, micros) in QUANTILES {
+            for (quantile, micros) in quantiles(latencies) {
                 let mut labels = labels.clone();
                 labels.push(("quantile", quantile.to_owned()));
                 families.add(
                     metric_name(&m.name, "_seconds"),
                     "Latency measured by a check, by quantile.",
                     labels,
-                    micros(latencies) as f64 * 1e-6,
+                    micros as f64 * 1e-6,
                 );
             }
         }
@@ -123,13 +114,30 @@ fn measurements(report: &RunReport, out: &mut Exposition) {
     families.write(out);
 }
 
-/// Help text and samples by family.
+/// Quantiles of latencies in microseconds, as Prometheus labels them.
+fn quantiles(latencies: &Distribution) -> [(&'static str, u64); 5] {
+    [
+        ("0", latencies.min),
+        ("0.5", latencies.p50),
+        ("0.9", latencies.p90),
+        ("0.99", latencies.p99),
+        ("1", latencies.max),
+    ]
+}
+
+/// Families by name.
 #[derive(Default)]
-struct Families(BTreeMap<String, (&'static str, Vec<(Labels, f64)>)>);
+struct Families(BTreeMap<String, Family>);
+
+struct Family {
+    help: &'static str,
+    samples: Vec<(Labels, f64)>,
+}
 
 impl Families {
     fn add(&mut self, name: String, help: &'static str, labels: Labels, value: f64) {
-        let (_, samples) = self.0.entry(name).or_insert((help, Vec::new()));
+        let samples = Vec::new();
+        let Family { samples, .. } = self.0.entry(name).or_insert(Family { help, samples });
         // Two samples of the same labels would make the whole file unreadable.
         if !samples.iter().any(|(others, _)| *others == labels) {
             samples.push((labels, value));
@@ -137,7 +145,7 @@ impl Families {
     }
 
     fn write(self, out: &mut Exposition) {
-        for (name, (help, samples)) in self.0 {
+        for (name, Family { help, samples }) in self.0 {
             out.family(&name, help);
             for (labels, value) in samples {
                 out.sample(&name, &labels, value);
@@ -230,14 +238,16 @@ mod tests {
             assert!(families.contains(name), "sample without its family: {line}");
             assert!(samples.insert(series), "sample twice: {line}");
         }
+        let pair = "from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"";
+        let latency = format!("{{check=\"connectivity::latency\",{pair}");
         for expected in [
-            "meshproof_run_exit_code 1",
-            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1",
-            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0",
-            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN",
-            "meshproof_round_trip_seconds{check=\"connectivity::latency\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\",quantile=\"0.99\"} 0.004164",
-            "meshproof_round_trip_samples{check=\"connectivity::latency\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"} 1000",
-            "meshproof_path_mtu_bytes{check=\"connectivity::path_mtu\",from=\"infra\",to=\"apps\",subject=\"infra-1 -> apps-1\"} 1420",
+            "meshproof_run_exit_code 1".to_owned(),
+            "meshproof_trials{suite=\"connectivity\",verdict=\"fail\"} 1".to_owned(),
+            "meshproof_trial_verdict{check=\"connectivity::udp\",from=\"infra\",to=\"apps\"} 0".to_owned(),
+            "meshproof_trial_verdict{check=\"dns::every_replica\",from=\"apps\",to=\"apps\"} NaN".to_owned(),
+            format!("meshproof_round_trip_seconds{latency},quantile=\"0.99\"}} 0.004164"),
+            format!("meshproof_round_trip_samples{latency}}} 1000"),
+            format!("meshproof_path_mtu_bytes{{check=\"connectivity::path_mtu\",{pair}}} 1420"),
         ] {
             assert!(text.lines().any(|line| line == expected), "missing: {expected}\n{text}");
         }

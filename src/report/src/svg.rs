@@ -61,7 +61,8 @@ impl Svg {
     pub(crate) fn finish(self) -> String {
         let (width, height, label) = (number(self.width), number(self.height), escape(&self.label));
         format!(
-            "<svg viewBox=\"0 0 {width} {height}\" style=\"max-width:{width}px\" role=\"img\" aria-label=\"{label}\">{}</svg>",
+            "<svg viewBox=\"0 0 {width} {height}\" style=\"max-width:{width}px\" role=\"img\" \
+             aria-label=\"{label}\">{}</svg>",
             self.body
         )
     }
@@ -93,6 +94,12 @@ mod tests {
         svg.rect([1.0, 2.25, 3.0, 4.0], "good", "<script>");
         svg.text([0.0, 1.0], Anchor::End, "soft", "a & b");
         svg.line([0.0, 0.0, 1.0, 1.0], "axis");
-        insta::assert_snapshot!(svg.finish(), @r#"<svg viewBox="0 0 100 20.5" style="max-width:100px" role="img" aria-label="a &quot;b&quot;"><rect x="1" y="2.2" width="3" height="4" rx="2" class="good"><title>&lt;script&gt;</title></rect><text x="0" y="1" text-anchor="end" class="soft">a &amp; b</text><line x1="0" y1="0" x2="1" y2="1" class="axis"/></svg>"#);
+        let expected = [
+            r#"<svg viewBox="0 0 100 20.5" style="max-width:100px" role="img" aria-label="a &quot;b&quot;">"#,
+            r#"<rect x="1" y="2.2" width="3" height="4" rx="2" class="good"><title>&lt;script&gt;</title></rect>"#,
+            r#"<text x="0" y="1" text-anchor="end" class="soft">a &amp; b</text>"#,
+            r#"<line x1="0" y1="0" x2="1" y2="1" class="axis"/></svg>"#,
+        ];
+        assert_eq!(svg.finish(), expected.concat());
     }
 }

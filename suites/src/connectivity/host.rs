@@ -195,7 +195,10 @@ impl PathProbe for Host {
     }
 
     async fn run(&self, context: &CheckContext, paths: &Paths) -> Verdict {
-        let addresses = NodeAddresses::read(context, &paths.from).await;
+        let addresses = match self {
+            Host::ToPods => Some(NodeAddresses::read(context, &paths.from).await),
+            Host::FromPods => None,
+        };
         // The tries of a path say the same, and once is enough.
         let translated = Mutex::new(BTreeSet::new());
         let judge = |path: &Path, outcome: &Outcome| -> Cell {
@@ -203,15 +206,15 @@ impl PathProbe for Host {
             let (Cell::Ok(_), Outcome::Answered { source, .. }) = (&cell, outcome) else {
                 return cell;
             };
-            match (self, source) {
-                (Host::ToPods, source) => addresses.judge(path, *source, cell),
-                (Host::FromPods, Some(source)) if source.to_canonical() != path.from.address => {
+            match (&addresses, source) {
+                (Some(addresses), source) => addresses.judge(path, *source, cell),
+                (None, Some(source)) if source.to_canonical() != path.from.address => {
                     let pod = path.from.address;
                     let note = format!("{path}: the node saw source address {source} instead of the pod's {pod}");
                     translated.lock().unwrap_or_else(PoisonError::into_inner).insert(note);
                     cell
                 }
-                (Host::FromPods, _) => cell,
+                (None, _) => cell,
             }
         };
         let verdict = matrix::probe_and_conclude(context, paths, self.wording(), probes, |path, attempt, outcomes| {

@@ -63,7 +63,7 @@ struct Comparison {
     inside: Option<Distribution>,
     across: Vec<Judged>,
     unknown: Vec<String>,
-    figures: Vec<(String, f64)>,
+    figures: Vec<(Path, f64)>,
 }
 
 impl Comparison {
@@ -107,7 +107,7 @@ impl Comparison {
                 };
                 comparison
                     .figures
-                    .extend(overhead.map(|overhead| (path.to_string(), overhead)));
+                    .extend(overhead.map(|overhead| ((*path).clone(), overhead)));
                 comparison.across.push(Judged {
                     path: (*path).clone(),
                     cell,
@@ -227,7 +227,7 @@ impl Check for CrossClusterOverhead {
         let micros = Unit::Microseconds;
         context.measure("local_median", reference.describe(), inside.p50 as f64, micros);
         for (path, overhead) in comparison.figures {
-            context.measure("cross_cluster_overhead", path, overhead, micros);
+            context.measure("cross_cluster_overhead", &path, overhead, micros);
         }
         let judged = comparison.across;
         matrix::conclude(context, &across, WORDING, &judged, &mut tally).await;

@@ -156,7 +156,7 @@ impl PathProbe for PathMtu {
         for (path, seen) in pairs() {
             for outcome in seen.iter().flatten() {
                 if let Outcome::PathMtu { largest, .. } = outcome {
-                    context.measure("path_mtu", path.to_string(), f64::from(*largest), Unit::Bytes);
+                    context.measure("path_mtu", path, f64::from(*largest), Unit::Bytes);
                 }
             }
         }
@@ -200,7 +200,10 @@ mod tests {
         for check in PathCheck::all(PathMtu) {
             let fake = Fake::healthy().rule(|_| Some(found(1280, 1420, Some(1350), None)));
             let text = fake.expect(&check, instance_of(&check), "fail").await;
-            assert!(text.contains("blackhole") && text.contains("mismatch 1280 B"), "{text}");
+            assert!(
+                text.contains("blackhole") && text.contains("1280 B pass (1280 B)"),
+                "{text}"
+            );
         }
     }
 

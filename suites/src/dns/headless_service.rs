@@ -82,8 +82,8 @@ impl Questions for HeadlessService {
                   service's EndpointSlices, and these must equal the probe agents that are ready. After silence it asks three \
                   more times before that counts.",
             control: "Two sources for the expectation that must agree: the EndpointSlices, and the pods that answered the harness.",
-            when_red: "Compare `kubectl --context CONTEXT -n meshproof get endpointslices -l \
-                       kubernetes.io/service-name=server-headless -o wide` with `kubectl --context CONTEXT -n meshproof get pods \
+            when_red: "Compare `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
+                       kubernetes.io/service-name=server-headless -o wide` with `kubectl --context CONTEXT -n NAMESPACE get pods \
                        -o wide`. If they agree, the DNS server's watch is stale: see dns::replica_learns.",
         }
     }

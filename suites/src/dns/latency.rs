@@ -161,10 +161,10 @@ impl Lookups {
     fn conclude(self, context: &CheckContext, tally: &mut Tally) {
         let from = self.from;
         if let Some(lost) = self.lost {
-            context.measure("lookups_lost", from.to_string(), lost, Unit::Ratio);
+            context.measure("lookups_lost", &from, lost, Unit::Ratio);
         }
         if let Some(latencies) = self.latencies {
-            context.measure_latencies("lookup", from.to_string(), latencies);
+            context.measure_latencies("lookup", &from, latencies);
         }
         match self.judgement {
             Judgement::Ok(what) => tally.witness(format!("{from}: {what}")),

@@ -1,23 +1,21 @@
 //! Every DNS replica learns of a new service, and forgets it again: its view of the cluster is alive.
 
+use super::replica::Watch;
 use crate::kit::{
     dns::{
-        question::{Answer, Expected, judge},
-        zone::{Zone, address_record},
+        question::{Answer, Expected},
+        zone::Zone,
     },
-    needs, probes, unique_name,
-    wait::{self, Waited},
+    needs, next_steps, unique_name,
+    wait::Waited,
 };
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, DnsReplica, Needs, ObjectRef, Scope, Tally, Transport, Unit, Verdict,
+    Check, CheckContext, CheckId, CheckText, DnsReplica, Needs, ObjectRef, Scope, Tally, Unit, Verdict,
 };
 use serde_json::{Value, json};
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 /// A change of the cluster's services, seen by every replica.
 pub struct ReplicaLearns;
@@ -26,60 +24,6 @@ pub struct ReplicaLearns;
 const LEARN: Duration = Duration::from_secs(15);
 /// Caches keep an answer for up to 30 s (the default of CoreDNS for the cluster domain), and some time to notice.
 const FORGET: Duration = Duration::from_secs(45);
-const INTERVAL: Duration = Duration::from_millis(250);
-
-/// What one replica shows of the fresh name.
-struct Watch<'a> {
-    context: &'a CheckContext,
-    zone: &'a Zone,
-    replica: &'a DnsReplica,
-    name: &'a str,
-    address: IpAddr,
-}
-
-impl Watch<'_> {
-    /// Whether the replica gives the expected answer to any node: the state is the replica's, not the path's, which
-    /// dns::replica_answers judges.
-    async fn shows(&self, expected: &Expected) -> Result<(), Answer> {
-        let server = SocketAddr::new(self.replica.address, self.replica.port);
-        let probe = probes::dns(self.name, address_record(self.address), Some(server), Transport::Udp);
-        let answers = join_all(self.zone.askers.iter().map(|asker| {
-            let probe = probe.clone();
-            async move {
-                match self.context.environment.probe(&asker.id, vec![probe]).await {
-                    Ok(outcomes) => outcomes.first().map_or_else(
-                        || Answer::Unknown("the agent returned no outcome".to_owned()),
-                        |o| judge(self.zone, expected, o),
-                    ),
-                    Err(error) => Answer::Unknown(error.to_string()),
-                }
-            }
-        }))
-        .await;
-        answers
-            .into_iter()
-            .min_by_key(|answer| match answer {
-                Answer::Ok(_) => 0,
-                Answer::Mismatch(_) => 1,
-                Answer::NoAnswer(_) => 2,
-                Answer::Unknown(_) => 3,
-            })
-            .map_or_else(
-                || Err(Answer::Unknown("no node asked".to_owned())),
-                |best| {
-                    if matches!(best, Answer::Ok(_)) {
-                        Ok(())
-                    } else {
-                        Err(best)
-                    }
-                },
-            )
-    }
-
-    async fn until(&self, expected: Expected, deadline: Duration) -> Waited<(), Answer> {
-        wait::until(deadline, INTERVAL, || self.shows(&expected)).await
-    }
-}
 
 /// A Service that selects nothing; its cluster IP is all that DNS needs.
 fn manifest(namespace: &str, name: &str) -> Value {
@@ -176,6 +120,12 @@ impl Check for ReplicaLearns {
                 }
             }
             Err(error) => tally.unknown(format!("the new service could not be deleted: {error}")),
+        }
+        if tally.has_findings() {
+            for replica in &zone.dns.replicas {
+                let command = format!("-n {} logs {} --tail=50", zone.dns.service.0, replica.pod);
+                context.suggest(next_steps::kubectl(&zone.facts, cluster, &command));
+            }
         }
         tally.verdict()
     }

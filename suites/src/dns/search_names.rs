@@ -28,9 +28,9 @@ impl Questions for SearchNames {
                   resolv.conf; each answer must be NOERROR with exactly the service's cluster IP. After silence it asks three \
                   more times before that counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "If dns::service_name_udp is green, check the pod's resolv.conf: `kubectl --context CONTEXT -n meshproof get \
-                       pod POD -o jsonpath='{.spec.dnsPolicy}{.spec.dnsConfig}'`, and the kubelet's clusterDomain, which must \
-                       be the domain that cluster DNS serves.",
+            when_red: "If dns::service_name_udp is green, check what the pods' resolv.conf is made of: `kubectl --context CONTEXT \
+                       -n NAMESPACE get pods -o custom-columns=NAME:.metadata.name,POLICY:.spec.dnsPolicy`, and the kubelet's \
+                       clusterDomain, which must be the domain that cluster DNS serves.",
         }
     }
 

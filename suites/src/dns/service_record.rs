@@ -28,7 +28,7 @@ impl Questions for ServiceRecord {
                   exactly the service's absolute name with the port in the API. After silence it asks three more times before \
                   that counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "`kubectl --context CONTEXT -n meshproof get svc server -o yaml` (does the port have a name?), then the DNS \
+            when_red: "`kubectl --context CONTEXT -n NAMESPACE get svc server -o yaml` (does the port have a name?), then the DNS \
                        server's configuration.",
         }
     }

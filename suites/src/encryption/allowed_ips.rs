@@ -121,7 +121,7 @@ impl Check for AllowedIps {
 /// Whether a peer allows what it should.
 fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Facts, tally: &mut Tally) -> bool {
     let Some(peer) = device.peer(other) else { return false };
-    let subject = format!("{}, peer {}", device.node.place(), other.place());
+    let subject = format!("{}, peer {}", device.node.label(), other.label());
     let expected = mesh.claimed.expects(format_args!("allowed IPs: {}", rule.describe()));
     let mut allowed: Vec<IpNet> = Vec::new();
     for text in &peer.allowed_ips {

@@ -47,11 +47,7 @@ pub fn capture_points(
             .iter()
             .find(|a| a.cluster == node.cluster && a.node == node.name);
         let Some(agent) = agent else {
-            lacking.push(format!(
-                "{}: there is no ready agent `{}`",
-                node.place(),
-                super::CAPTURE
-            ));
+            lacking.push(format!("{}: no ready agent `{}`", node.label(), super::CAPTURE));
             continue;
         };
         // That its Cilium agent did not answer has been reported already.
@@ -96,7 +92,7 @@ fn devices(status: &Value, node: &MeshNode) -> Result<Vec<String>, String> {
     Err(format!(
         "{}: cannot choose the devices to capture on: `cilium-dbg status` lists no device with the node's address \
          ({}), only [{}]",
-        node.place(),
+        node.label(),
         addresses.join(", "),
         names.join(", ")
     ))

@@ -64,7 +64,7 @@ impl Claimed {
 pub fn of(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
     let Some(claim) = facts.claim(cluster, ClaimKind::Encryption) else {
         return Err(Verdict::skipped(format!(
-            "not claimed: there is no claim about encryption in {cluster}"
+            "not claimed: no claim about encryption in {cluster}"
         )));
     };
     match Mode::of(claim) {
@@ -116,7 +116,7 @@ pub fn between(facts: &Facts, instance: &Instance) -> Result<Claimed, Verdict> {
     }
     if !remotes::joined(facts, from, to) {
         return Err(Verdict::skipped(format!(
-            "not claimed: there is no claim that {from} and {to} are in one cluster mesh"
+            "not claimed: no claim that {from} and {to} are in one cluster mesh"
         )));
     }
     match (of(facts, from), of(facts, to)) {

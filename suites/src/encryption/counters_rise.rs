@@ -91,7 +91,7 @@ fn judge(
     mesh: &Mesh,
     tally: &mut Tally,
 ) -> Cell {
-    let subject = format!("{} -> {}", a.place(), b.place());
+    let subject = format!("{} -> {}", a.label(), b.label());
     let mut cell = Cell {
         to: NodeLabel::from(&one.to),
         outcome: CellOutcome::Unknown,

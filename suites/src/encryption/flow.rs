@@ -14,7 +14,7 @@ pub struct Flow {
     pub name: String,
     /// Who sends.
     pub from: AgentFacts,
-    /// The node at the other end; none if the answer tells it (a Service's backend).
+    /// The node at the other end; none if the answer names it (a Service's backend).
     pub to: Option<(ClusterName, NodeName)>,
     /// Addresses of the pods that may be at the other end.
     pub others: Vec<IpAddr>,

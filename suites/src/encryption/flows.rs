@@ -10,8 +10,8 @@ use super::{
     traffic_kind::TrafficKind,
 };
 use meshproof_contract::{
-    Action, AgentFacts, ClusterName, Facts, Instance, Needle, NodeName, Outcome, Probe, Target, Transport, Verdict,
-    port,
+    Action, AgentFacts, ClusterName, Facts, Instance, Needle, NodeLabel, NodeName, Outcome, Probe, Target, Transport,
+    Verdict, port,
 };
 use std::{net::IpAddr, time::Duration};
 
@@ -99,7 +99,7 @@ pub fn withheld(from: &AgentFacts, to: IpAddr) -> [Flow; 2] {
 }
 
 fn node(agent: &AgentFacts) -> String {
-    crate::kit::cilium::nodes::place(&agent.id.cluster, &agent.node)
+    NodeLabel::from(agent).to_string()
 }
 
 fn whole(outcome: &Outcome) -> bool {

@@ -103,7 +103,7 @@ impl Check for HandshakesFresh {
         let mut fresh = 0;
         for one in &handshakes {
             if let Age::Seconds(age) = one.age {
-                let pair = format!("{} -> {}", one.from.place(), one.to.place());
+                let pair = (one.from.label(), one.to.label());
                 context.measure("handshake_age", pair, age as f64, Unit::Seconds);
             }
             fresh += usize::from(one.age.is_fresh());
@@ -162,7 +162,7 @@ async fn observe(context: &CheckContext, mesh: &Mesh, sent: &[Exchange], tally: 
 
 /// Judges one handshake; a fresh one has nothing to report.
 fn judge(one: &Handshake, mesh: &Mesh, sent: &[Exchange], tally: &mut Tally) {
-    let (from, to) = (one.from.place(), one.to.place());
+    let (from, to) = (one.from.label(), one.to.label());
     let observed = match &one.age {
         age if age.is_fresh() => return,
         Age::Seconds(age) if *age < 0 => {

@@ -168,7 +168,7 @@ impl<'a> Reading<'a> {
     /// The devices captured on, as `infra-1/eth0, infra-2/eth0`.
     fn devices(&self) -> String {
         let one = |(point, _): &(&CapturePoint, &CaptureReport)| {
-            let place = point.node.place();
+            let place = point.node.label();
             let on = |device: &String| format!("{place}/{device}");
             point.devices.iter().map(on).collect::<Vec<_>>()
         };

@@ -43,7 +43,7 @@ impl Check for KeysAgree {
         };
         let (mut agree, mut own) = (0, 0);
         for device in mesh.devices(context, &mut tally).await {
-            let at = device.node.place();
+            let at = device.node.label().to_string();
             match &device.node.announced_key {
                 Some(key) if *key == device.interface.public_key => own += 1,
                 Some(key) => tally.finding(
@@ -61,7 +61,7 @@ impl Check for KeysAgree {
                 if peer.public_key == *announced {
                     agree += 1;
                 } else {
-                    let expected = format!("the announced key of {}, {announced}", other.place());
+                    let expected = format!("the announced key of {}, {announced}", other.label());
                     tally.finding(
                         &at,
                         mesh.claimed.expects(expected),

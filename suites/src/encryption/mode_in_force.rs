@@ -4,7 +4,8 @@ use super::claim;
 use crate::kit::cilium::nodes;
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, Scope, Tally, Verdict, cilium::AgentStatus,
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, NodeLabel, Scope, Tally, Verdict,
+    cilium::AgentStatus,
 };
 
 /// The mode as the agents report it.
@@ -52,7 +53,7 @@ impl Check for ModeInForce {
         let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, &mut tally).await;
         let mut agree = 0;
         for answer in &answers {
-            let at = nodes::place(&answer.cluster, &answer.node);
+            let at = NodeLabel::pod(&answer.cluster, &answer.node).to_string();
             let status = serde_json::from_value::<AgentStatus>(answer.output.clone());
             let mode = match status.map(|status| status.encryption.map(|e| e.mode)) {
                 Ok(Some(mode)) if !mode.is_empty() => mode,

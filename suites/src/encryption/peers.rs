@@ -102,7 +102,7 @@ impl Mesh {
                 Err(error) => {
                     tally.unknown(format!(
                         "{}: cannot parse the output of `cilium-dbg debuginfo`: {error}",
-                        node.place()
+                        node.label()
                     ));
                     continue;
                 }
@@ -110,7 +110,7 @@ impl Mesh {
             let Some(encryption) = info.encryption else {
                 tally.unknown(format!(
                     "{}: `cilium-dbg debuginfo` does not report encryption",
-                    node.place()
+                    node.label()
                 ));
                 continue;
             };
@@ -123,7 +123,7 @@ impl Mesh {
                     interface,
                 }),
                 None => tally.finding(
-                    node.place(),
+                    node.label().to_string(),
                     self.claimed.expects("a WireGuard device"),
                     "`cilium-dbg debuginfo --output json` shows no WireGuard interface",
                 ),

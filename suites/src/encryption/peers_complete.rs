@@ -60,7 +60,7 @@ impl Check for PeersComplete {
         let extra = unexpected(context, &mesh, &devices).await;
         if !extra.is_empty() {
             tokio::time::sleep(RETRY_AFTER).await;
-            // What cannot be read now could be read before, so it is no part of the verdict.
+            // What cannot be read now could be read before, so it is not part of the verdict.
             let now = mesh.devices(context, &mut Tally::new()).await;
             for (place, problem) in unexpected(context, &mesh, &now).await.intersection(&extra) {
                 let expected = mesh.claimed.expects("one peer for each other node and no other");
@@ -73,12 +73,12 @@ impl Check for PeersComplete {
                     Some(_) => found += 1,
                     None => {
                         tally.finding(
-                            device.node.place(),
-                            mesh.claimed.expects(format_args!("a peer for {}", other.place())),
+                            device.node.label().to_string(),
+                            mesh.claimed.expects(format_args!("a peer for {}", other.label())),
                             format!(
                                 "none of its {} peers has an endpoint on {}",
                                 device.interface.peers.len(),
-                                other.place()
+                                other.label()
                             ),
                         );
                         let facts = context.environment.facts();
@@ -121,7 +121,7 @@ async fn unexpected(context: &CheckContext, mesh: &Mesh, devices: &[Device]) -> 
                 _ if !seen.insert(address) => "two peers have the same endpoint",
                 _ => continue,
             };
-            problems.insert((device.node.place(), format!("{problem}: {address}")));
+            problems.insert((device.node.label().to_string(), format!("{problem}: {address}")));
         }
     }
     problems

@@ -2,7 +2,6 @@
 
 use super::{LISTENER, TALKER, peers::agents};
 use crate::kit::{
-    cilium::nodes::place,
     object::policy,
     probes::IDENTITY_PAGE,
     wait::{self, Waited},
@@ -10,7 +9,7 @@ use crate::kit::{
 use futures::future::join_all;
 use meshproof_contract::{
     Action, AgentFacts, CheckContext, Claim, ClaimKind, ClaimSource, ClusterName, DnsCode, DnsFacts, Facts, Marker,
-    ObjectRef, Outcome, Probe, RecordType, Search, Target, Transport, Verdict, port, probe::Connection,
+    NodeLabel, ObjectRef, Outcome, Probe, RecordType, Search, Target, Transport, Verdict, port, probe::Connection,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
@@ -129,7 +128,7 @@ impl<'a> Endpoints<'a> {
         let senders: Vec<_> = agents(facts, cluster, proxy.sender()).collect();
         if senders.is_empty() {
             return Err(Verdict::inconclusive(format!(
-                "there is no ready agent `{}` in {cluster}",
+                "no ready agent `{}` in {cluster}",
                 proxy.sender()
             )));
         }
@@ -174,7 +173,7 @@ impl<'a> Endpoints<'a> {
 
     /// What the proxy refuses to each sender, and nobody else would refuse.
     fn controls(&self, proxy: Proxy) -> Result<Vec<(AgentFacts, Probe)>, Verdict> {
-        let missing = |what: &str| Verdict::inconclusive(format!("there is no {what} in {}", self.cluster));
+        let missing = |what: &str| Verdict::inconclusive(format!("no {what} in {}", self.cluster));
         let control = match proxy {
             Proxy::Dns => {
                 let dns = self.dns.ok_or_else(|| missing("cluster DNS"))?;
@@ -229,7 +228,7 @@ async fn refused(context: &CheckContext, proxy: Proxy, controls: &[(AgentFacts, 
             },
             Err(error) => error.to_string(),
         };
-        Some(format!("{}: {seen}", place(&sender.id.cluster, &sender.node)))
+        Some(format!("{}: {seen}", NodeLabel::from(sender)))
     });
     let missing: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
     if missing.is_empty() { Ok(()) } else { Err(missing) }

@@ -10,11 +10,12 @@ use super::{
     peers::agents,
     traffic_kind::TrafficKind,
 };
-use crate::kit::cilium::nodes::{MeshNode, place};
+use crate::kit::cilium::nodes::MeshNode;
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use meshproof_contract::{
-    AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Facts, Needs, Scope, Tally, Verdict,
+    AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Facts, Needs, NodeLabel, Scope, Tally,
+    Verdict,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -79,7 +80,7 @@ impl Check for StrictMode {
         let mut tally = Tally::new();
         for outside in talkers.iter().filter(|talker| !strict.holds(talker.address)) {
             tally.finding(
-                place(cluster, &outside.node),
+                NodeLabel::from(outside).to_string(),
                 strict.claimed.expects("all pod addresses in the strict mode range"),
                 format!("a pod has {}", outside.address),
             );
@@ -173,7 +174,7 @@ impl Strict {
         if let Some(silent) = nodes.iter().find(|node| node.pod_cidrs.is_empty()) {
             return Err(format!(
                 "{}: its CiliumNode has no podCIDRs, so unused addresses are unknown",
-                silent.place()
+                silent.label()
             ));
         }
         let announced = |address: &Ipv4Addr| {

@@ -1,5 +1,6 @@
 //! The checks against a world that fails in every way: what must be red, and what must not be green.
 
+mod network;
 pub mod wire;
 pub mod world;
 
@@ -8,7 +9,7 @@ use super::{
     traffic::{HEADERS, PODS, PODS_ACROSS},
 };
 use crate::testing::{infra, infra_to_apps};
-use meshproof_contract::{Action, Check, Transport};
+use meshproof_contract::{Action, Check, Scope, Transport};
 use serde_json::json;
 use wire::Shown;
 use world::World;
@@ -31,6 +32,17 @@ async fn everything_as_claimed_is_green() {
     World::healthy().expect(&PODS_ACROSS, infra_to_apps(), "pass").await;
     let said = World::healthy().expect(&PODS, infra(), "pass").await;
     assert!(said.contains("3 controls"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_check_is_green_where_everything_is_claimed_and_in_use() {
+    for check in super::SUITE.checks {
+        let instance = match check.scope() {
+            Scope::Cluster => infra(),
+            Scope::Direction => infra_to_apps(),
+        };
+        World::complete().expect(*check, instance, "pass").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The kinds of traffic that a capture looks at, with what the check of each kind says about itself.
+//! The kinds of traffic that a capture looks at, with the texts of the check of each kind.
 
 use super::proxied::Proxy;
 use meshproof_contract::{Instance, Scope};

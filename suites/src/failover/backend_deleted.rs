@@ -1,205 +1,193 @@
 //! One of several backends is deleted.
 
-use super::NEEDS;
-use super::cast::{self, Cast, REPLICAS};
-use super::endpoint;
-use super::observed::Event;
-use super::patience::{Halt, patiently};
-use super::recording::{Plan, Recording, unknown};
-use super::stream::Stream;
+use super::{
+    check::FailoverCheck,
+    endpoint_slice,
+    event::Event,
+    observed::Observed,
+    participants::{Participants, REPLICAS, by},
+    recording::{Plan, Recording},
+    retry_when_busy::Unjudged,
+    stream::Stream,
+    workload::{self, tally_failure, unknown},
+};
 use crate::kit::object::pod;
-use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Identity, Needs, Scope, Tally, Unit, Verdict};
-use std::time::Duration;
+use meshproof_contract::{AgentFacts, CheckContext, CheckText, Identity, Scope, Tally, Thresholds, Unit, Verdict};
+use std::time::{Duration, Instant};
 
 /// A pod behind a Service is deleted.
-pub struct BackendDeleted;
+pub const BACKEND_DELETED: FailoverCheck = FailoverCheck {
+    id: "failover::backend_deleted",
+    text: CheckText {
+        title: "When one of two backends is deleted, the other takes over in time",
+        proves: "A deleted pod leaves the data path of the client's node in time, for TCP and UDP. Connections to the pods that stay are not affected, neither by the deletion nor by the new pod.",
+        how: "Streams to Service failover-local run while a backend that does not carry the long-lived connection is deleted, until its successor answers. Losses may last for `endpointRemoval` of the thresholds after the EndpointSlice shows the endpoint as gone, not ready or terminating (for `recovery` if it does not); the long-lived connection and DNS must not be affected.",
+        control: "A pod on the client's node and one in the other cluster are probed at the same spacing, and the streams themselves before the event. If a control fails or the probe generator lags by more than the spacing, the check is inconclusive.",
+        when_red: "Losses that go on: `cilium-dbg service list` on the client's node still shows the deleted pod's address, unlike `kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o yaml`. A reset connection: `hubble observe --last 500 --type drop`.",
+    },
+    scope: Scope::Cluster,
+    faults: &[
+        "endpoint-removal-late",
+        "stale-backend-kept",
+        "udp-backend-stale",
+        "connections-reset-on-change",
+    ],
+    attempt: |context, spacing| Box::pin(attempt(context, spacing)),
+};
 
-/// Beyond what is promised: so long more it is watched, to tell late from never.
+/// How long streams are watched beyond the limit, to distinguish late from never.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How long the Deployment's new pod may take to answer before that is left open.
-const REPLACED: Duration = Duration::from_secs(20);
+/// How long the Deployment's new pod may take to answer.
+const REPLACED_WITHIN: Duration = Duration::from_secs(20);
 
-#[async_trait]
-impl Check for BackendDeleted {
-    fn id(&self) -> CheckId {
-        CheckId::from("failover::backend_deleted")
-    }
-
-    fn text(&self) -> CheckText {
-        CheckText {
-            title: "When one of two backends is deleted, the other takes over at once",
-            proves: "A deleted pod leaves the data path of the client's node within seconds, for TCP and UDP, and connections to the pods that stay are not touched, neither when it goes nor when its successor comes.",
-            how: "Streams to Service failover-local run at 10 ms spacing while the backend that the long-lived connection is not on is deleted, and until its successor answers. From the time when the EndpointSlice shows its endpoint as gone, not ready or terminating, a stream may lose probes for as long as `endpoint_removal` of the thresholds (2 s by default); until it is shown, which is measured, for as long as `recovery`. The long-lived connection and DNS must not notice.",
-            control: "A neighbour on the client's node and one in the other cluster, at the same spacing; the streams themselves before the event. If a control fails or the generator lags by more than the spacing, it is inconclusive.",
-            when_red: "Losses that go on: `cilium-dbg service list` on the client's node still shows the deleted pod's address, compare with `kubectl -n meshproof get endpointslices -l kubernetes.io/service-name=failover-local -o yaml`. A reset connection: `hubble observe --last 500 --type drop`.",
-        }
-    }
-
-    fn scope(&self) -> Scope {
-        Scope::Cluster
-    }
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
-    fn faults(&self) -> &'static [&'static str] {
-        &[
-            "endpoint-removal-late",
-            "stale-backend-kept",
-            "udp-backend-stale",
-            "connections-reset-on-change",
-        ]
-    }
-
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        patiently(context, |least| judge(context, least)).await
-    }
+/// What the streams and the API showed.
+struct Deletion<'a> {
+    victim: &'a AgentFacts,
+    event: Event,
+    /// When the EndpointSlice showed the endpoint as gone, if it did.
+    shown: Result<Option<Instant>, Verdict>,
+    /// From when on the data path is late.
+    since: Instant,
+    /// How late it may be.
+    limit: Duration,
+    /// Whether the other backend answered all streams in time.
+    is_stable: bool,
+    /// Streams that were not stable at the end.
+    unstable: String,
 }
 
-async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
+async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let cast = Cast::of(context, cluster).await?;
-    let client = &cast.clients[0];
-    let plan = Plan::of(context, &cast, client, "failover-local", least)?;
-    let mut recording = Recording::start(&plan, cast::by(cluster)).await?;
+    let participants = Participants::of(context, cluster).await?;
+    let client = &participants.clients[0];
+    let thresholds = &participants.facts.thresholds;
+    let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
+    let mut recording = Recording::start(&plan, by(cluster)).await?;
     let event = Event::begin();
-    let kept = recording.seen.server_before(Stream::LongTcp, event.called).cloned();
-    let victim = cast
-        .backends
-        .iter()
-        .find(|b| kept.as_ref().is_some_and(|kept| kept.pod != b.id.pod));
-    let Some(victim) = victim else {
-        recording.stop().await?;
-        return Err(Verdict::inconclusive("who answers the long-lived connection is not one of the backends").into());
+    let victim = match recording.backend_without_long_tcp(&participants.backends, &event) {
+        Ok(victim) => victim,
+        Err(verdict) => {
+            recording.stop().await?;
+            return Err(verdict.into());
+        }
     };
-    context.note(format!("deleting {}", victim.id));
-    context
-        .environment
-        .delete(cluster, &pod::of(victim))
-        .await
-        .map_err(unknown)?;
-    let event = event.end();
-
-    let other = |who: Option<&Identity>| who.is_some_and(|who| who.pod != victim.id.pod);
-    let limit = cast.facts.thresholds.endpoint_removal;
-    let recovery = cast.facts.thresholds.recovery;
-    let shown = endpoint::shown(context, &mut recording, victim, recovery, |ready| ready != Some(true)).await;
-    // The data path is late from then on only.
-    let (since, limit) = match shown {
-        Ok(Some(shown)) => (shown, limit),
-        _ => (event.returned, recovery),
-    };
-    let settled = recording
-        .until(limit + MARGIN, |seen| {
-            let whole = !matches!(shown, Ok(Some(_))) || seen.covers(since, limit);
-            whole && seen.all_settled(Some(since), &other)
-        })
-        .await?;
-    let old: Vec<&str> = cast.backends.iter().map(|b| b.id.pod.as_str()).collect();
-    let new = |who: &Identity| !old.contains(&who.pod.as_str());
+    let mut deletion = delete(context, &mut recording, victim, event, thresholds).await?;
+    let old: Vec<&str> = participants.backends.iter().map(|b| b.id.pod.as_str()).collect();
+    let is_new = |server: &Identity| !old.contains(&server.pod.as_str());
     let replaced = recording
-        .until(REPLACED, |seen| {
+        .until(REPLACED_WITHIN, |seen| {
             let track = seen.track(Stream::NewTcp);
-            track.is_some_and(|track| track.series.first_answer(0, new).is_some())
+            track.is_some_and(|track| track.series.first_answer(0, is_new).is_some())
         })
         .await?;
-    let unsettled = recording.seen.unsettled(Some(since), &|_| true);
+    let event = deletion.event;
+    deletion.unstable = recording.seen.unstable(Some(event.returned), &|_| true);
     let seen = recording.stop().await?;
 
-    seen.tell(context, &event);
-    seen.tell_time(context, "last_stale_answer", event.returned, |series, from| {
-        series.last_answered(from, |who| who.pod == victim.id.pod)
+    seen.report(context, &event);
+    seen.report_time(context, "last_stale_answer", event.returned, |series, from| {
+        series.last_answered(from, |server| server.pod == victim.id.pod)
     });
     if replaced {
-        seen.tell_time(context, "successor_answers", event.returned, |series, from| {
-            series.first_answer(from, new)
+        seen.report_time(context, "successor_answers", event.returned, |series, from| {
+            series.first_answer(from, is_new)
         });
     }
-    let whole = cast::ready(context, cluster, "backend", REPLICAS).await;
-    if let Some(halt) = seen.unusable(&event) {
-        return Err(halt);
+    let complete = workload::ready(context, cluster, "backend", REPLICAS).await;
+    if let Some(unjudged) = seen.unusable(&event) {
+        return Err(unjudged);
     }
     let mut tally = Tally::new();
-    cast::leave_open(&mut tally, &whole);
-    cast::leave_open(&mut tally, &shown);
-    match shown {
-        Ok(Some(shown)) => {
-            let after = (shown - event.called).as_secs_f64() * 1000.0;
-            context.measure("shown_as_gone", "failover-local", after, Unit::Milliseconds);
-        }
-        Ok(None) => tally.finding(
-            "failover-local",
-            format!(
-                "the EndpointSlice shows the pod as gone within {} s",
-                recovery.as_secs()
-            ),
-            format!("{} is still shown as ready", victim.id.pod),
-        ),
-        Err(_) => {}
-    }
-    if !settled && !unsettled.is_empty() {
-        tally.finding(
-            "failover-local",
-            format!("answered by the other backend alone within {} ms", limit.as_millis()),
-            format!(
-                "not so {} ms after its endpoint went: {unsettled}",
-                (limit + MARGIN).as_millis()
-            ),
-        );
-    }
-    let event = Event {
-        returned: since,
-        ..event
-    };
-    let mut unmoved = vec![Stream::LongTcp, Stream::Dns];
-    let mut moved = vec![Stream::NewTcp, Stream::Udp];
-    // Which of them was on the deleted pod is chance.
-    let keep_alive = seen.server_before(Stream::KeepAlive, event.called);
-    match keep_alive.is_some_and(|who| who.pod == victim.id.pod) {
-        true => moved.push(Stream::KeepAlive),
-        false => unmoved.push(Stream::KeepAlive),
-    }
-    seen.judge_recovery(&mut tally, &moved, &event, limit);
-    seen.judge_unnoticed(&mut tally, &unmoved, &event, &cast.facts.thresholds);
+    tally_failure(&mut tally, &complete);
+    deletion.judge(context, &seen, thresholds, &mut tally);
+    plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failover::stage::Stage;
-    use crate::testing::infra;
+/// Deletes the victim, and waits until the other backend answers all streams or the time is over.
+async fn delete<'a>(
+    context: &CheckContext,
+    recording: &mut Recording<'_>,
+    victim: &'a AgentFacts,
+    event: Event,
+    thresholds: &Thresholds,
+) -> Result<Deletion<'a>, Verdict> {
+    context.note(format!("deleting {}", victim.id));
+    let cluster = &victim.id.cluster;
+    let deleted = context.environment.delete(cluster, &pod::of(victim)).await;
+    deleted.map_err(unknown)?;
+    let event = event.end();
+    let recovery = thresholds.recovery;
+    let is_gone = |ready| ready != Some(true);
+    let shown = endpoint_slice::shown(context, recording, victim, recovery, is_gone).await;
+    let (since, limit) = match shown {
+        Ok(Some(shown)) => (shown, thresholds.endpoint_removal),
+        _ => (event.returned, recovery),
+    };
+    let by_other = |server: Option<&Identity>| server.is_some_and(|server| server.pod != victim.id.pod);
+    let is_stable = recording
+        .until(limit + MARGIN, |seen| {
+            let covered = !matches!(shown, Ok(Some(_))) || seen.covers(since, limit);
+            covered && seen.all_stable(Some(since), &by_other)
+        })
+        .await?;
+    Ok(Deletion {
+        victim,
+        event,
+        shown,
+        since,
+        limit,
+        is_stable,
+        unstable: String::new(),
+    })
+}
 
-    #[tokio::test(start_paused = true)]
-    async fn a_backend_that_is_forgotten_in_time_is_green_and_one_that_is_kept_is_red() {
-        Stage::set().expect(&BackendDeleted, infra(), "pass").await;
-        let kept = Stage::with(|stage| stage.forgets = Duration::from_secs(600));
-        kept.expect(&BackendDeleted, infra(), "fail").await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_successor_that_never_comes_hides_no_finding_and_lets_nothing_pass() {
-        let alone = |forgets| Stage::with(|stage| (stage.replaces, stage.forgets) = (None, forgets));
-        alone(Duration::from_secs(600))
-            .expect(&BackendDeleted, infra(), "fail")
-            .await;
-        let text = alone(Duration::ZERO)
-            .expect(&BackendDeleted, infra(), "inconclusive")
-            .await;
-        assert!(text.contains("1 of at least 2 agents `backend`"), "{text}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_data_path_has_its_time_from_when_the_endpoint_is_shown_as_gone() {
-        let late = |shown, forgets| {
-            Stage::with(|stage| {
-                (stage.shown, stage.forgets) = (Duration::from_secs(shown), Duration::from_secs(forgets))
-            })
+impl Deletion<'_> {
+    fn judge(&self, context: &CheckContext, seen: &Observed, thresholds: &Thresholds, tally: &mut Tally) {
+        tally_failure(tally, &self.shown);
+        match self.shown {
+            Ok(Some(shown)) => {
+                let after = (shown - self.event.called).as_secs_f64() * 1000.0;
+                context.measure("shown_as_gone", "failover-local", after, Unit::Milliseconds);
+            }
+            Ok(None) => tally.finding(
+                "failover-local",
+                format!(
+                    "the EndpointSlice shows the deleted pod as gone within {} s",
+                    thresholds.recovery.as_secs()
+                ),
+                format!("{} is still shown as ready", self.victim.id.pod),
+            ),
+            Err(_) => {}
+        }
+        if !self.is_stable && !self.unstable.is_empty() {
+            tally.finding(
+                "failover-local",
+                format!(
+                    "answered by the other backend only within {} ms",
+                    self.limit.as_millis()
+                ),
+                format!(
+                    "not answered by it only {} ms after the endpoint was removed: {}",
+                    (self.limit + MARGIN).as_millis(),
+                    self.unstable
+                ),
+            );
+        }
+        let event = Event {
+            returned: self.since,
+            ..self.event
         };
-        let text = late(5, 1).expect(&BackendDeleted, infra(), "pass").await;
-        assert!(text.contains("shown_as_gone"), "{text}");
-        late(5, 3).expect(&BackendDeleted, infra(), "fail").await;
-        let text = late(70, 0).expect(&BackendDeleted, infra(), "fail").await;
-        assert!(text.contains("is still shown as ready"), "{text}");
+        let mut unmoved = vec![Stream::LongTcp, Stream::Dns];
+        let mut moved = vec![Stream::NewTcp, Stream::Udp];
+        // Whether it was on the deleted pod is chance.
+        let keep_alive = seen.server_before(Stream::KeepAlive, event.called);
+        if keep_alive.is_some_and(|server| server.pod == self.victim.id.pod) {
+            moved.push(Stream::KeepAlive);
+        } else {
+            unmoved.push(Stream::KeepAlive);
+        }
+        seen.judge_recovery(tally, &moved, &event, self.limit);
+        seen.judge_unnoticed(tally, &unmoved, &event, thresholds);
     }
 }

@@ -1,137 +1,145 @@
-//! A node is gone without a word, with a backend on it.
+//! A node with a backend is lost without notice.
 
-use super::NEEDS;
-use super::cast::{self, Cast, REPLICAS};
-use super::observed::Event;
-use super::patience::{Halt, patiently};
-use super::recording::{Plan, Recording, unknown};
-use super::stream::TESTED;
-use async_trait::async_trait;
+use super::{
+    check::FailoverCheck,
+    disruption::while_disrupted,
+    event::Event,
+    observed::Observed,
+    participants::{Participants, REPLICAS, by},
+    recording::{Plan, Recording},
+    retry_when_busy::Unjudged,
+    stream::TESTED,
+    workload::{self, tally_failure, unknown},
+};
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, Disruption, Identity, Needs, NodeName, ObjectRef, Scope, Tally, Verdict,
+    AgentFacts, CheckContext, CheckText, Disruption, Identity, NodeName, ObjectRef, Scope, Tally, Verdict,
 };
 use std::time::Duration;
 
 /// A node of a backend is lost.
-pub struct NodeLost;
+pub const NODE_LOST: FailoverCheck = FailoverCheck {
+    id: "failover::node_lost",
+    text: CheckText {
+        title: "When a node is lost, other backends and DNS replicas take over in time",
+        proves: "The control plane detects a lost node, and its backends leave the data path of the other nodes. Every kind of stream, name resolution included, recovers within `recovery` of the thresholds.",
+        how: "Streams to Service failover-local run from a client on another node while a node with a backend is cut off by the operators' command (`nodePower` in meshproof.yaml). Without one the node is cordoned and the run's pods on it are deleted without grace, which is all that the API allows. No stream may lose a probe later than `recovery` after the event.",
+        control: "A pod on the client's node and one in the other cluster are probed at the same spacing.",
+        when_red: "`kubectl --context CONTEXT get nodes` and `kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o yaml` show when the loss was detected. For DNS, `kubectl --context CONTEXT -n DNS_NAMESPACE get pods -o wide` shows whether the replicas share one node.",
+    },
+    scope: Scope::Cluster,
+    faults: &["node-detection-late", "dns-dies-with-node"],
+    attempt: |context, spacing| Box::pin(attempt(context, spacing)),
+};
 
+/// How long streams are watched beyond the limit.
 const MARGIN: Duration = Duration::from_secs(3);
 
-#[async_trait]
-impl Check for NodeLost {
-    fn id(&self) -> CheckId {
-        CheckId::from("failover::node_lost")
-    }
-
-    fn text(&self) -> CheckText {
-        CheckText {
-            title: "When a node is lost, its backends' share is taken over in time, and DNS with it",
-            proves: "The control plane notices a node that is gone without a word, its backends leave the data path of the others, and every kind of stream, name resolution included, is answered again for good within the promised recovery.",
-            how: "Streams to Service failover-local run from a client on another node while a node with a backend is cut off: by the operators' command where there is one, otherwise it is cordoned and the run's pods on it are deleted without grace, which is the most that an API can do. Every stream must be good again within `recovery` of the thresholds (60 s by default).",
-            control: "A neighbour on the client's node and one in the other cluster, at the same spacing.",
-            when_red: "`kubectl get nodes` and `kubectl -n meshproof get endpointslices -o yaml` tell when the node was noticed; for DNS `kubectl -n kube-system get pods -o wide`: do the replicas share one node?",
-        }
-    }
-
-    fn scope(&self) -> Scope {
-        Scope::Cluster
-    }
-    fn needs(&self) -> Needs {
-        NEEDS
-    }
-    fn faults(&self) -> &'static [&'static str] {
-        &["node-detection-late", "dns-dies-with-node"]
-    }
-
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        patiently(context, |least| judge(context, least)).await
-    }
+/// What the streams showed while the node was away.
+struct Loss {
+    /// Whether other backends answered all streams in time, and which streams they did not answer.
+    recovered: (bool, String),
+    seen: Observed,
+    /// Whether the node was only cordoned.
+    only_cordoned: bool,
 }
 
-async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
+async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let mut cast = Cast::of(context, cluster).await?;
-    cast.backends = cast::spread(context, cast.backends).await?;
-    // The last such pair, since the first node is a control plane's more often than not.
-    let pairs = cast.backends.iter().rev();
-    let pair = pairs.flat_map(|backend| cast.clients.iter().map(move |client| (backend, client)));
-    let Some((backend, client)) = pair.into_iter().find(|(backend, client)| backend.node != client.node) else {
-        return Err(Verdict::inconclusive(
-            "no backend runs on another node than a client, so no node can be lost from a distance",
-        )
-        .into());
-    };
-    if cast.backends.iter().all(|other| other.node == backend.node) {
-        return Err(Verdict::inconclusive(format!(
-            "all backends run on {}, so nobody would be left to take over",
-            backend.node
-        ))
-        .into());
-    }
-    let plan = Plan::of(context, &cast, client, "failover-local", least)?;
-    let own = cast::by(cluster);
-    let mut recording = Recording::start(&plan, own).await?;
-    let environment = &context.environment;
+    let mut participants = Participants::of(context, cluster).await?;
+    participants.backends = workload::spread(context, participants.backends).await?;
+    let (backend, client) = on_different_nodes(&participants)?;
+    let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
+    let mut recording = Recording::start(&plan, by(cluster)).await?;
     let disruption = Disruption::NodeLost {
         node: backend.node.clone(),
     };
-    let limit = cast.facts.thresholds.recovery;
-    let event = Event::begin();
-    let disrupted = environment.disrupt(cluster, &disruption).await.map_err(unknown);
-    let event = event.end();
-    let other = |who: Option<&Identity>| who.is_some_and(|who| who.pod != backend.id.pod);
-    let settled = match &disrupted {
-        Ok(()) => {
-            let within = limit + MARGIN;
-            recording
-                .until(within, |seen| seen.all_settled(Some(event.returned), &other))
-                .await
+    let limit = participants.facts.thresholds.recovery;
+    let lost = while_disrupted(context, cluster, &disruption, |event| {
+        watch(context, &mut recording, backend, event, limit)
+    });
+    let lost = match lost.await {
+        Ok(lost) => lost,
+        Err(error) => {
+            recording.stop().await?;
+            return Err(unknown(error).into());
         }
-        Err(_) => Ok(false),
     };
-    let unsettled = recording.seen.unsettled(Some(event.returned), &other);
-    let seen = recording.stop().await;
-    let only_cordoned = is_cordoned(context, &backend.node).await;
-    // Whatever was seen, the node comes back.
-    let restored = environment.restore(cluster, &disruption).await.map_err(unknown);
-    disrupted?;
-    let (settled, seen) = (settled?, seen?);
-    let whole = match &restored {
-        Ok(()) => cast::ready(context, cluster, "backend", REPLICAS).await.map(drop),
-        Err(_) => restored,
+    let Loss {
+        recovered: (recovered, not_recovered),
+        seen,
+        only_cordoned,
+    } = lost.watched?;
+    let restored = match lost.restored {
+        Ok(()) => workload::ready(context, cluster, "backend", REPLICAS).await.map(drop),
+        failed => failed,
     };
-
-    context.note(format!("{} was lost, with {} on it", backend.node, backend.id));
+    let event = lost.event;
+    context.note(format!("node {} was lost, with {} on it", backend.node, backend.id));
     if only_cordoned {
         context.note(format!(
-            "only the API was used: {} was cordoned and this run's pods on it were deleted, so its other pods, cluster DNS among them, and its own loss were not exercised (nodePower in meshproof.yaml)",
+            "nodePower is not set in meshproof.yaml, so {} was only cordoned and this run's pods on it were deleted: its other pods, cluster DNS among them, kept running",
             backend.node
         ));
     }
-    seen.tell(context, &event);
-    seen.tell_time(context, "last_stale_answer", event.returned, |series, since| {
-        series.last_answered(since, |who| who.pod == backend.id.pod)
+    seen.report(context, &event);
+    seen.report_time(context, "last_stale_answer", event.returned, |series, since| {
+        series.last_answered(since, |server| server.pod == backend.id.pod)
     });
-    if let Some(halt) = seen.unusable(&event) {
-        return Err(halt);
+    if let Some(unjudged) = seen.unusable(&event) {
+        return Err(unjudged);
     }
     let mut tally = Tally::new();
-    cast::leave_open(&mut tally, &whole);
-    if !settled {
-        tally.finding(
-            backend.node.to_string(),
-            format!(
-                "every stream good again within {} s, without the node's backend",
-                limit.as_secs()
-            ),
-            unsettled,
-        );
+    tally_failure(&mut tally, &restored);
+    if !recovered {
+        let expected = format!("every stream answered by other backends within {} s", limit.as_secs());
+        tally.finding(backend.node.to_string(), expected, not_recovered);
     }
     seen.judge_recovery(&mut tally, &TESTED, &event, limit);
+    plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }
 
-/// Whether the loss left the node in the API's hands, where no operators' command cut it.
+/// A backend, and a client on another node; another backend must be left to take over.
+fn on_different_nodes(participants: &Participants) -> Result<(&AgentFacts, &AgentFacts), Verdict> {
+    let (backends, clients) = (&participants.backends, &participants.clients);
+    // The last such pair, since the first node is often the control plane's.
+    let pairs = backends.iter().rev();
+    let mut pairs = pairs.flat_map(|backend| clients.iter().map(move |client| (backend, client)));
+    let pair = pairs.find(|(backend, client)| backend.node != client.node);
+    let (backend, client) = pair.ok_or_else(|| {
+        Verdict::inconclusive("no backend runs on another node than a client, so no node can be lost")
+    })?;
+    if backends.iter().all(|other| other.node == backend.node) {
+        return Err(Verdict::inconclusive(format!(
+            "all backends run on {}, so none could take over",
+            backend.node
+        )));
+    }
+    Ok((backend, client))
+}
+
+/// Watches the streams until other backends answer all of them or the time is over.
+async fn watch(
+    context: &CheckContext,
+    recording: &mut Recording<'_>,
+    lost: &AgentFacts,
+    event: Event,
+    limit: Duration,
+) -> Result<Loss, Verdict> {
+    let by_other = |server: Option<&Identity>| server.is_some_and(|server| server.pod != lost.id.pod);
+    let recovered = recording
+        .until(limit + MARGIN, |seen| seen.all_stable(Some(event.returned), &by_other))
+        .await;
+    let not_recovered = recording.seen.unstable(Some(event.returned), &by_other);
+    let seen = recording.stop().await;
+    Ok(Loss {
+        only_cordoned: is_cordoned(context, &lost.node).await,
+        recovered: (recovered?, not_recovered),
+        seen: seen?,
+    })
+}
+
+/// Whether the API shows the node as cordoned, which it does where no operators' command cut it.
 async fn is_cordoned(context: &CheckContext, node: &NodeName) -> bool {
     let node = ObjectRef {
         api_version: "v1".to_owned(),
@@ -141,36 +149,4 @@ async fn is_cordoned(context: &CheckContext, node: &NodeName) -> bool {
     };
     let found = context.environment.get(context.instance.from(), &node).await;
     found.is_ok_and(|node| node.is_some_and(|node| node["spec"]["unschedulable"] == true))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failover::stage::Stage;
-    use crate::testing::infra;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_does_not_come_back_hides_no_finding() {
-        Stage::set().expect(&NodeLost, infra(), "pass").await;
-        let gone = || Stage::with(|stage| stage.restores = None);
-        gone().expect(&NodeLost, infra(), "inconclusive").await;
-        gone()
-            .losing(|service, _| service == "failover-local")
-            .expect(&NodeLost, infra(), "fail")
-            .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn backends_on_one_node_are_spread_first() {
-        let text = Stage::set()
-            .crowded("infra", "backend", "infra-2")
-            .expect(&NodeLost, infra(), "pass")
-            .await;
-        assert!(
-            text.contains("to spread them") && text.contains("only the API was used"),
-            "{text}"
-        );
-        let stuck = Stage::with(|stage| stage.crowds = true).crowded("infra", "backend", "infra-2");
-        stuck.expect(&NodeLost, infra(), "inconclusive").await;
-    }
 }

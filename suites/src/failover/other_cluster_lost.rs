@@ -1,243 +1,167 @@
-//! The other cluster is gone as a whole, and comes back.
+//! The other cluster is lost as a whole, and comes back.
 
-use super::MESH_NEEDS;
-use super::cast::{self, Cast, REPLICAS, Service};
-use super::now;
-use super::observed::{Event, Observed};
-use super::patience::{Halt, patiently};
-use super::recording::{Plan, Recording, unknown};
-use super::stream::{Stream, TESTED};
-use async_trait::async_trait;
-use meshproof_contract::{
-    Action, AgentFacts, Check, CheckContext, CheckId, CheckText, Disruption, EnvironmentError, Needs, Probe, Scope,
-    Tally, Target, Unit, Verdict, port,
+mod remote_service;
+
+use super::{
+    check::FailoverCheck,
+    disruption::while_disrupted,
+    event::Event,
+    observed::Observed,
+    participants::{Participants, REPLICAS, by},
+    recording::{Plan, Recording},
+    retry_when_busy::Unjudged,
+    stream::{Stream, TESTED},
+    workload::{self, tally_failure, unknown},
 };
-use std::time::{Duration, Instant};
+use meshproof_contract::{
+    CheckContext, CheckText, Disruption, EnvironmentError, Scope, Tally, Thresholds, Unit, Verdict,
+};
+use remote_service::{RemoteService, Withdrawal};
+use std::time::Duration;
 
-/// Every node of the other cluster is cut.
-pub struct OtherClusterLost;
+/// Every node of the other cluster is cut off.
+pub const OTHER_CLUSTER_LOST: FailoverCheck = FailoverCheck {
+    id: "failover::other_cluster_lost",
+    text: CheckText {
+        title: "Services with local backends are not affected by the loss of the other cluster",
+        proves: "A global service that prefers its own backends loses no request while every node of the other cluster is away, nor when it returns. After its return the other cluster answers again within `recovery` of the thresholds.",
+        how: "Streams to Service failover-global (affinity local) run while the operators' command (`nodePower` in meshproof.yaml; skipped without one) cuts off every node of the other cluster for 2 s at least. Service failover-remote, which prefers the other cluster, is probed, too: with `clustermesh-cache-ttl` its own cluster must answer after 150 s plus the TTL, without it losses are recorded and not a finding; after the return the other cluster must answer it within `recovery`.",
+        control: "The stream to a pod in the other cluster must be answered before, be silent while the cluster is away, and be answered again. A pod on the client's node is probed at the same spacing.",
+        when_red: "Local losses: `cilium-dbg service list` on the client's node must still have the local backends of failover-global. No return: `cilium-dbg status --verbose` there (ClusterMesh, node health), and `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100`.",
+    },
+    scope: Scope::Direction,
+    faults: &["cluster-loss-drops-backends"],
+    attempt: |context, spacing| Box::pin(attempt(context, spacing)),
+};
 
 /// How long traffic is watched without the other cluster.
 const WATCHED: Duration = Duration::from_millis(2000);
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How late Cilium notices that another cluster is away: nothing heard for two minutes (recorded: 124 s).
-const NOTICED_WITHIN: Duration = Duration::from_secs(150);
-/// Questions at a time to the service that prefers the other cluster, and between them.
-const QUESTIONS: usize = 8;
-const LOOK: Duration = Duration::from_millis(200);
-const DEADLINE: Duration = Duration::from_millis(250);
+/// How long its control may take to fall silent.
+const SILENT_WITHIN: Duration = Duration::from_secs(20);
 
-#[async_trait]
-impl Check for OtherClusterLost {
-    fn id(&self) -> CheckId {
-        CheckId::from("failover::other_cluster_lost")
-    }
-
-    fn text(&self) -> CheckText {
-        CheckText {
-            title: "What a cluster serves itself goes on without the other one, and the mesh is whole when that returns",
-            proves: "Nothing that a cluster can serve alone depends on the other one: a global service that prefers its own backends loses no request while every node of the other cluster is away, nor when they return; and then the other cluster answers again by itself within the promised recovery.",
-            how: "Streams to Service failover-global (affinity local) run while every node of the other cluster is cut by the operators' command (`nodePower` in meshproof.yaml; skipped where there is none), for 2 s at least, and come back. What becomes of Service failover-remote, which prefers the other cluster, is asked beside it: without `clustermesh-cache-ttl` (Cilium's default) its backends stay and its requests are lost, which is recorded and no finding; with a TTL its own cluster must answer once the loss can be noticed (150 s) and the TTL is over. After the return it must be answered by the other cluster within `recovery` of the thresholds.",
-            control: "The stream to a neighbour in the other cluster must be answered before, be silent while it is away, and be answered again: only then was the cluster gone. A neighbour on the client's node runs at the same spacing.",
-            when_red: "Losses at home: `cilium-dbg service list` on the client's node, are the own backends of failover-global still there? No return: `cilium-dbg status --verbose` there (ClusterMesh, node health), and `kubectl -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100`.",
-        }
-    }
-
-    fn scope(&self) -> Scope {
-        Scope::Direction
-    }
-    fn needs(&self) -> Needs {
-        MESH_NEEDS
-    }
-    fn faults(&self) -> &'static [&'static str] {
-        &["cluster-loss-drops-backends"]
-    }
-
-    async fn run(&self, context: &CheckContext) -> Verdict {
-        patiently(context, |least| judge(context, least)).await
-    }
+/// What the return of the other cluster showed.
+struct Return {
+    /// Whether its control was answered again in time.
+    control: bool,
+    /// After how long it answered the service that prefers it.
+    answered: Option<Duration>,
+    /// Whether its backends are ready again.
+    restored: Result<(), Verdict>,
 }
 
-async fn judge(context: &CheckContext, least: Duration) -> Result<Verdict, Halt> {
+async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let (from, to) = (context.instance.from(), context.instance.to());
-    let cast = Cast::of(context, from).await?;
-    cast::ready(context, to, "backend", REPLICAS).await?;
-    let client = &cast.clients[0];
-    let plan = Plan::of(context, &cast, client, "failover-global", least)?;
-    let beside = Beside {
+    let participants = Participants::of(context, from).await?;
+    workload::ready(context, to, "backend", REPLICAS).await?;
+    let client = &participants.clients[0];
+    let plan = Plan::of(context, &participants, client, "failover-global", spacing)?;
+    let remote = RemoteService {
         context,
         client,
-        service: cast.service(from, "failover-remote")?,
+        service: participants.service(from, "failover-remote")?,
+        cache_ttl: participants.cache_ttl(from),
     };
-    let nodes = cast.facts.cluster(to).map(|cluster| &cluster.nodes);
+    let nodes = participants.facts.cluster(to).map(|cluster| &cluster.nodes);
     let disruption = Disruption::ClusterLost {
         nodes: nodes.into_iter().flatten().map(|node| node.name.clone()).collect(),
     };
-    let own = cast::by(from);
-    let mut recording = Recording::start(&plan, own).await?;
-    let environment = &context.environment;
-    let event = Event::begin();
-    if let Err(error) = environment.disrupt(to, &disruption).await {
-        let undone = environment.restore(to, &disruption).await.map_err(unknown);
-        recording.stop().await?;
-        undone?;
-        return Err(match error {
-            EnvironmentError::NoMeans { .. } => Verdict::skipped(error.to_string()),
-            error => unknown(error),
+    let mut recording = Recording::start(&plan, by(from)).await?;
+    let lost = while_disrupted(context, to, &disruption, |event| watch(&mut recording, &remote, event));
+    let lost = match lost.await {
+        Ok(lost) => lost,
+        Err(error) => {
+            recording.stop().await?;
+            return Err(match error {
+                EnvironmentError::NoMeans { .. } => Verdict::skipped(error.to_string()),
+                error => unknown(error),
+            }
+            .into());
         }
-        .into());
-    }
-    let event = event.end();
-    let away = watch_absence(&mut recording, &event).await;
-    let withdrawn = beside.without(&cast, event.returned).await;
-    // Whatever was seen, it comes back.
-    let returning = Event::begin();
-    let restored = environment.restore(to, &disruption).await.map_err(unknown);
-    let limit = cast.facts.thresholds.recovery;
-    let back = recording
-        .until(limit, |seen| {
+    };
+    let thresholds = &participants.facts.thresholds;
+    let back = lost.restoring.called;
+    let control = recording
+        .until(thresholds.recovery, |seen| {
             let control = seen.track(Stream::OtherCluster);
-            control.is_some_and(|track| track.is_settled_since(returning.called))
+            control.is_some_and(|track| track.is_stable_since(back))
         })
         .await;
-    let answered = beside.answered_by(to.as_str(), returning.called, limit).await;
+    let answered = remote.answered_by(to.as_str(), back, thresholds.recovery).await;
     let seen = recording.stop().await;
-    let (away, back, seen) = (away?, back?, seen?);
-    let whole = match &restored {
-        Ok(()) => cast::ready(context, to, "backend", REPLICAS).await.map(drop),
-        Err(_) => restored,
+    let (silent, withdrawal) = lost.watched?;
+    let (control, seen) = (control?, seen?);
+    let restored = match lost.restored {
+        Ok(()) => workload::ready(context, to, "backend", REPLICAS).await.map(drop),
+        failed => failed,
     };
-
-    context.note(format!("all nodes of {to} were away"));
-    seen.tell(context, &event);
-    if !away {
+    context.note(format!("all nodes of {to} were cut off"));
+    seen.report(context, &lost.event);
+    if !silent {
         return Err(Verdict::inconclusive(format!(
-            "{to} was to be gone, and the stream to a neighbour there was not seen to fall silent"
+            "the nodes of {to} were cut off, but the stream to a pod there was not silent"
         ))
         .into());
     }
-    if let Some(halt) = seen.unusable_beside(&event, &[Stream::OtherCluster]) {
-        return Err(halt);
+    if let Some(unjudged) = seen.unusable_except(&lost.event, &[Stream::OtherCluster]) {
+        return Err(unjudged);
     }
     let mut tally = Tally::new();
-    cast::leave_open(&mut tally, &whole);
-    seen.judge_unnoticed(&mut tally, &TESTED, &event, &cast.facts.thresholds);
-    withdrawn.judge(context, &mut tally);
-    match answered {
-        Some(after) if back => {
-            let ms = after.as_secs_f64() * 1000.0;
-            context.measure("answers_again", "failover-remote", ms, Unit::Milliseconds);
-            tally.witness(format!("{to} answers again {ms:.0} ms after its return"));
-        }
-        // Without backends there it has nobody to be answered by.
-        _ if whole.is_err() => {}
-        _ => tally.finding(
-            "failover-remote",
-            format!("answered by {to} again within {} s of its return", limit.as_secs()),
-            match back {
-                true => format!("not so, although a neighbour in {to} answers"),
-                false => format!("not so, and no neighbour in {to} answers either"),
-            },
-        ),
-    }
+    tally_failure(&mut tally, &restored);
+    seen.judge_unnoticed(&mut tally, &TESTED, &lost.event, thresholds);
+    withdrawal.judge(context, &mut tally);
+    let returned = Return {
+        control,
+        answered,
+        restored,
+    };
+    returned.judge(context, thresholds, &mut tally);
+    plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }
 
-/// Whether the other cluster was seen to be away for as long as traffic is to be watched.
-async fn watch_absence(recording: &mut Recording<'_>, event: &Event) -> Result<bool, Verdict> {
-    let gone = |seen: &Observed| {
+/// Whether the other cluster was seen to be away for as long as traffic is to be watched, and what became of its backends.
+async fn watch(
+    recording: &mut Recording<'_>,
+    remote: &RemoteService<'_>,
+    event: Event,
+) -> Result<(bool, Withdrawal), Verdict> {
+    let is_gone = |seen: &Observed| {
         let control = seen.track(Stream::OtherCluster);
         control.is_some_and(|track| track.is_silent_since(event.returned))
     };
-    recording
-        .until(PATIENCE, |seen| gone(seen) && seen.covers(event.returned, WATCHED))
-        .await
+    let silent = recording
+        .until(SILENT_WITHIN, |seen| {
+            is_gone(seen) && seen.covers(event.returned, WATCHED)
+        })
+        .await;
+    let withdrawal = remote.withdrawal(event.returned).await;
+    Ok((silent?, withdrawal))
 }
 
-/// What becomes of the service that prefers the other cluster.
-struct Beside<'a> {
-    context: &'a CheckContext,
-    client: &'a AgentFacts,
-    service: Service,
-}
-
-/// What it was like without the other cluster.
-enum Withdrawn {
-    /// No TTL: so many of the requests were lost.
-    Never { lost: usize },
-    /// With a TTL: after so long its own cluster answered.
-    After { limit: Duration, took: Option<Duration> },
-}
-
-impl Beside<'_> {
-    /// Who answers a few new connections; none for a loss.
-    async fn ask(&self) -> Vec<Option<String>> {
-        let probe = || {
-            let to = Target::new(self.service.address.to_string(), port::TCP);
-            Probe::once(Action::TcpEcho { to, payload: 32 }, DEADLINE)
-        };
-        let probes = (0..QUESTIONS).map(|_| probe()).collect();
-        let outcomes = self.context.environment.probe(&self.client.id, probes).await;
-        let server = |outcome: &meshproof_contract::Outcome| {
-            let served = outcome.served_by().filter(|_| outcome.is_success());
-            served.map(|identity| identity.cluster.clone())
-        };
-        outcomes.unwrap_or_default().iter().map(server).collect()
-    }
-
-    async fn answered_by(&self, cluster: &str, since: Instant, within: Duration) -> Option<Duration> {
-        loop {
-            let asked = now();
-            let answers = self.ask().await;
-            if answers.len() == QUESTIONS && answers.iter().all(|who| who.as_deref() == Some(cluster)) {
-                return Some(asked - since);
+impl Return {
+    fn judge(&self, context: &CheckContext, thresholds: &Thresholds, tally: &mut Tally) {
+        let to = context.instance.to();
+        match self.answered {
+            Some(after) if self.control => {
+                let millis = after.as_secs_f64() * 1000.0;
+                context.measure("answers_again", "failover-remote", millis, Unit::Milliseconds);
+                tally.witness(format!("{to} answers again {millis:.0} ms after its return"));
             }
-            if now() - since > within {
-                return None;
+            // Without backends there nothing can answer.
+            _ if self.restored.is_err() => {}
+            _ => {
+                let limit = thresholds.recovery.as_secs();
+                let control = if self.control {
+                    format!("although a pod in {to} answers directly")
+                } else {
+                    format!("and a pod in {to} does not answer directly, either")
+                };
+                tally.finding(
+                    "failover-remote",
+                    format!("answered by {to} again within {limit} s of its return"),
+                    format!("not answered by {to}, {control}"),
+                );
             }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    async fn without(&self, cast: &Cast, since: Instant) -> Withdrawn {
-        let own = &self.client.id.cluster;
-        match cast.cache_ttl(own) {
-            None => Withdrawn::Never {
-                lost: self.ask().await.iter().filter(|who| who.is_none()).count(),
-            },
-            Some(ttl) => {
-                let limit = NOTICED_WITHIN + ttl;
-                Withdrawn::After {
-                    limit,
-                    took: self.answered_by(own.as_str(), since, limit).await,
-                }
-            }
-        }
-    }
-}
-
-impl Withdrawn {
-    fn judge(&self, context: &CheckContext, tally: &mut Tally) {
-        match self {
-            Withdrawn::Never { lost } => context.note(format!(
-                "failover-remote, which prefers the lost cluster: {lost} of {QUESTIONS} requests lost; without clustermesh-cache-ttl its backends stay"
-            )),
-            Withdrawn::After { limit, took: Some(took) } => {
-                let ms = took.as_secs_f64() * 1000.0;
-                context.measure("withdrawn_after", "failover-remote", ms, Unit::Milliseconds);
-                tally.witness(format!(
-                    "failover-remote was answered at home {ms:.0} ms after the loss, of {} s allowed",
-                    limit.as_secs()
-                ));
-            }
-            Withdrawn::After { limit, took: None } => tally.finding(
-                "failover-remote",
-                format!(
-                    "answered at home {} s after the loss: until it is noticed, and clustermesh-cache-ttl",
-                    limit.as_secs()
-                ),
-                "not so",
-            ),
         }
     }
 }

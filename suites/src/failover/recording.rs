@@ -1,24 +1,27 @@
-//! Streams under way: started together, collected while something happens, stopped together.
+//! Running streams: started together, collected while something happens, stopped together.
 
-use super::cast::{Cast, Service};
-use super::now;
-use super::observed::{Observed, Track};
-use super::patience::{self, Halt};
-use super::series::Series;
-use super::stream::{Stream, TESTED};
-use futures::future::join_all;
-use meshproof_contract::{
-    AgentFacts, AgentId, CheckContext, ClockReading, EnvironmentError, Identity, StreamId, Verdict,
+use super::{
+    event::Event,
+    now,
+    observed::{Observed, Track},
+    participants::{Participants, Service},
+    retry_when_busy::{Unjudged, roomier},
+    series::Series,
+    stream::{Stream, TESTED},
+    workload::unknown,
 };
-use std::collections::BTreeMap;
-use std::time::Duration;
+use crate::kit::next_steps;
+use futures::future::join_all;
+use meshproof_contract::{AgentFacts, AgentId, CheckContext, ClockReading, Identity, StreamId, Tally, Verdict};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use tokio::time::sleep;
 
-/// How long streams may take to be settled before the event.
-const BASELINE: Duration = Duration::from_secs(10);
+/// How long streams may take to be stable before the event.
+const STABLE_WITHIN: Duration = Duration::from_secs(10);
 /// How long the machine may take to be quiet enough to begin.
 const QUIET_WITHIN: Duration = Duration::from_secs(15);
 /// Between collections.
-const LOOK: Duration = Duration::from_millis(60);
+const INTERVAL: Duration = Duration::from_millis(60);
 
 /// Which streams, from where to where.
 pub struct Plan<'a> {
@@ -28,28 +31,57 @@ pub struct Plan<'a> {
     /// Carries the controls.
     pub control: &'a AgentFacts,
     pub service: Service,
-    pub cast: &'a Cast,
+    pub participants: &'a Participants,
     /// The least spacing of probes.
-    pub least: Duration,
+    pub spacing: Duration,
 }
 
 impl<'a> Plan<'a> {
     /// Streams from a client to a service of its own cluster, with the controls on the client, too.
     pub fn of(
         context: &'a CheckContext,
-        cast: &'a Cast,
+        participants: &'a Participants,
         client: &'a AgentFacts,
         service: &str,
-        least: Duration,
+        spacing: Duration,
     ) -> Result<Self, Verdict> {
         Ok(Self {
             context,
             client,
             control: client,
-            service: cast.service(&client.id.cluster, service)?,
-            cast,
-            least,
+            service: participants.service(&client.id.cluster, service)?,
+            participants,
+            spacing,
         })
+    }
+
+    /// Suggests commands if something was found: what the client's node and the API have for the service.
+    pub fn suggest_commands(&self, tally: &Tally) {
+        if !tally.has_findings() {
+            return;
+        }
+        let facts = self.context.environment.facts();
+        let cluster = &self.client.id.cluster;
+        let in_agent = |command| next_steps::in_agent(&facts, cluster, Some(&self.client.node), command);
+        let Service { name, namespace, .. } = &self.service;
+        let slices = format!("-n {namespace} get endpointslices -l kubernetes.io/service-name={name} -o yaml");
+        self.context.suggest(in_agent("cilium-dbg service list"));
+        self.context.suggest(next_steps::kubectl(&facts, cluster, &slices));
+        self.context.suggest(in_agent("hubble observe --last 500 --type drop"));
+    }
+
+    /// Every stream with the agent that carries it and its destination.
+    fn streams(&self) -> Result<Vec<(Stream, &'a AgentFacts, IpAddr)>, Verdict> {
+        let neighbour = self.participants.neighbour(self.control)?;
+        let tested = TESTED.into_iter();
+        let mut streams: Vec<_> = tested
+            .map(|stream| (stream, self.client, self.service.address))
+            .collect();
+        streams.push((Stream::OtherName, self.control, self.service.address));
+        streams.push((Stream::Neighbour, self.control, neighbour.address));
+        let remote = self.participants.neighbour_in_other_cluster(&self.client.id.cluster);
+        streams.extend(remote.map(|remote| (Stream::OtherCluster, self.control, remote.address)));
+        Ok(streams)
     }
 }
 
@@ -67,50 +99,39 @@ pub struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    /// Starts all streams, and returns once all are good in a row as `fits` says of who answers: the state before the event.
-    pub async fn start(plan: &Plan<'a>, fits: impl Fn(Option<&Identity>) -> bool) -> Result<Self, Halt> {
+    /// Starts all streams, and returns once all are stable, answered by servers that fit: the state before the event.
+    pub async fn start(plan: &Plan<'a>, fits: impl Fn(Option<&Identity>) -> bool) -> Result<Self, Unjudged> {
         let begun = now();
-        let (mut spacing, mut late) = (plan.least, 0);
-        // A burst of work on the machine passes: it is tried until one has lasted.
+        let (mut spacing, mut lag) = (plan.spacing, 0);
+        // A burst of work on the machine passes, so this is repeated until the machine was quiet once.
         while now() - begun < QUIET_WITHIN {
             let mut recording = Self::begin(plan, spacing).await?;
-            let settled = recording.until(BASELINE, |seen| seen.all_settled(None, &fits)).await?;
-            if !settled {
-                let told = recording.seen.unsettled(None, &fits);
+            let is_stable = recording
+                .until(STABLE_WITHIN, |seen| seen.all_stable(None, &fits))
+                .await?;
+            if !is_stable {
+                let unstable = recording.seen.unstable(None, &fits);
                 recording.stop().await?;
-                return Err(Verdict::inconclusive(format!("before anything was done: {told}")).into());
+                return Err(Verdict::inconclusive(format!("before the event: {unstable}")).into());
             }
-            late = recording.seen.lag();
-            // Half of it, since more is to come.
-            if u128::from(late) * 2 <= spacing.as_micros() {
+            lag = recording.seen.lag();
+            // Half of the spacing, since more is to come.
+            if u128::from(lag) * 2 <= spacing.as_micros() {
                 return Ok(recording);
             }
             recording.stop().await?;
-            spacing = patience::roomier(late, spacing);
+            spacing = roomier(lag, spacing);
         }
         Err(Verdict::inconclusive(format!(
-            "the generator of the probes is up to {} ms late before anything is done: the agent's machine is too busy",
-            late.div_ceil(1000)
+            "the agent's machine is too busy: the probe generator lags up to {} ms before the event",
+            lag.div_ceil(1000)
         ))
         .into())
     }
 
     async fn begin(plan: &Plan<'a>, spacing: Duration) -> Result<Self, Verdict> {
         let environment = &plan.context.environment;
-        let cluster = &plan.client.id.cluster;
-        let mut wanted: Vec<(Stream, &AgentFacts, std::net::IpAddr)> = TESTED
-            .into_iter()
-            .map(|stream| (stream, plan.client, plan.service.address))
-            .collect();
-        wanted.push((Stream::OtherName, plan.control, plan.service.address));
-        wanted.push((
-            Stream::Neighbour,
-            plan.control,
-            plan.cast.neighbour(plan.control)?.address,
-        ));
-        if let Some(elsewhere) = plan.cast.elsewhere(cluster) {
-            wanted.push((Stream::OtherCluster, plan.control, elsewhere.address));
-        }
+        let streams = plan.streams()?;
         let mut clocks: BTreeMap<AgentId, ClockReading> = BTreeMap::new();
         for agent in [plan.client, plan.control] {
             let clock = environment.clock(&agent.id).await.map_err(unknown)?;
@@ -121,23 +142,21 @@ impl<'a> Recording<'a> {
             running: Vec::new(),
             seen: Observed::default(),
         };
-        let lasting = plan.cast.lasting_name(cluster);
-        let specs = wanted.iter().map(|(stream, agent, to)| {
+        let unaffected = plan.participants.unaffected_name(&plan.client.id.cluster);
+        let starts = streams.iter().map(|(stream, agent, to)| {
             let name = match stream {
-                Stream::OtherName => &lasting,
-                _ => &plan.service.name,
+                Stream::OtherName => &unaffected,
+                _ => &plan.service.dns_name,
             };
             let spec = stream.spec(*to, name, spacing);
             async move { (*stream, *agent, environment.start_stream(&agent.id, spec).await) }
         });
         let mut failure = None;
-        for (stream, agent, started) in join_all(specs).await {
+        for (stream, agent, started) in join_all(starts).await {
             match (started, clocks.get(&agent.id)) {
                 (Ok(id), Some(clock)) => {
-                    recording.running.push(Running {
-                        agent: agent.id.clone(),
-                        id,
-                    });
+                    let agent = agent.id.clone();
+                    recording.running.push(Running { agent, id });
                     recording.seen.tracks.push(Track {
                         stream,
                         clock: *clock,
@@ -157,16 +176,25 @@ impl<'a> Recording<'a> {
         }
     }
 
+    /// A backend that does not carry the long-lived connection.
+    pub fn backend_without_long_tcp<'b>(
+        &self,
+        backends: &'b [AgentFacts],
+        event: &Event,
+    ) -> Result<&'b AgentFacts, Verdict> {
+        let carrier = self.seen.server_before(Stream::LongTcp, event.called);
+        let is_other = |backend: &&AgentFacts| carrier.is_some_and(|carrier| carrier.pod != backend.id.pod);
+        backends.iter().find(is_other).ok_or_else(|| {
+            Verdict::inconclusive("no backend can be chosen: it is unknown which pod carries the long-lived connection")
+        })
+    }
+
     /// Takes in what became known.
     pub async fn collect(&mut self) -> Result<(), Verdict> {
         let environment = &self.context.environment;
-        let reports = join_all(
-            self.running
-                .iter()
-                .map(|one| environment.collect_stream(&one.agent, one.id)),
-        )
-        .await;
-        for (track, report) in self.seen.tracks.iter_mut().zip(reports) {
+        let running = self.running.iter();
+        let reports = running.map(|one| environment.collect_stream(&one.agent, one.id));
+        for (track, report) in self.seen.tracks.iter_mut().zip(join_all(reports).await) {
             track.series.add(report.map_err(unknown)?);
         }
         Ok(())
@@ -183,27 +211,18 @@ impl<'a> Recording<'a> {
             if now() - begun > within {
                 return Ok(false);
             }
-            tokio::time::sleep(LOOK).await;
+            sleep(INTERVAL).await;
         }
     }
 
-    /// Ends all streams; all that they have seen.
-    pub async fn stop(mut self) -> Result<Observed, Verdict> {
+    /// Ends all streams, and returns all that they have seen.
+    pub async fn stop(&mut self) -> Result<Observed, Verdict> {
         let environment = &self.context.environment;
-        let reports = join_all(
-            self.running
-                .iter()
-                .map(|one| environment.stop_stream(&one.agent, one.id)),
-        )
-        .await;
-        for (track, report) in self.seen.tracks.iter_mut().zip(reports) {
+        let running = std::mem::take(&mut self.running);
+        let reports = running.iter().map(|one| environment.stop_stream(&one.agent, one.id));
+        for (track, report) in self.seen.tracks.iter_mut().zip(join_all(reports).await) {
             track.series.add(report.map_err(unknown)?);
         }
-        Ok(self.seen)
+        Ok(std::mem::take(&mut self.seen))
     }
-}
-
-/// An error of the environment says nothing about the mesh.
-pub fn unknown(error: EnvironmentError) -> Verdict {
-    Verdict::inconclusive(error.to_string())
 }

@@ -52,12 +52,12 @@ pub struct Figures {
     pub longest_gap: u64,
     /// Losses divided by the rate.
     pub loss_derived: u64,
-    /// From the first loss to the last: with [`Figures::loss_derived`] it tells flapping.
+    /// From the first loss to the last: with [`Figures::loss_derived`] it shows flapping.
     pub first_to_last: u64,
 }
 
 impl Series {
-    /// Takes in what a report tells.
+    /// Takes a report in.
     pub fn add(&mut self, report: StreamReport) {
         (self.start, self.interval) = (report.start, report.interval);
         self.servers = report.servers;
@@ -77,8 +77,8 @@ impl Series {
         self.interval
     }
 
-    /// Probes in a row, good or lost, that settle how a stream is: those of 200 ms, and 5 at least.
-    pub fn enough(&self) -> usize {
+    /// Probes in a row, good or lost, after which a state counts as stable: those of 200 ms, and 5 at least.
+    pub fn stable_count(&self) -> usize {
         usize::try_from(200_000 / self.interval.max(1))
             .unwrap_or(usize::MAX)
             .clamp(5, 20)
@@ -178,19 +178,19 @@ impl Series {
             .map(|(due, _)| due)
     }
 
-    /// The losses since `from`, by what became of them.
+    /// The losses since `from`, by kind.
     pub fn kinds(&self, from: u64) -> BTreeMap<String, u64> {
         let mut kinds = BTreeMap::new();
         for (_, result) in self.since(from) {
             if let StreamResult::Bad { outcome } = result {
-                *kinds.entry(super::kind(outcome).to_owned()).or_default() += 1;
+                *kinds.entry(failure_kind(outcome).to_owned()).or_default() += 1;
             }
         }
         kinds
     }
 
-    /// Why the agent could not try probes since `from`, one entry each: its own trouble, not the network's.
-    pub fn untried(&self, from: u64) -> Vec<&str> {
+    /// Why the agent could not send probes since `from`, one entry each: a local problem, not the network's.
+    pub fn not_sent(&self, from: u64) -> Vec<&str> {
         self.since(from)
             .filter_map(|(_, result)| match result {
                 StreamResult::Bad {
@@ -211,7 +211,7 @@ impl Series {
         })
     }
 
-    /// When the last probe since `from` was due that a server answered that fits.
+    /// When the last probe since `from` was due that was answered by a server that fits.
     pub fn last_answered(&self, from: u64, fits: impl Fn(&Identity) -> bool) -> Option<u64> {
         self.last_answered_before(from, u64::MAX, fits)
     }
@@ -254,13 +254,13 @@ impl Series {
     }
 
     /// Whether the last `count` probes were all good, and all were due since `from`.
-    pub fn settled(&self, from: u64, count: usize, fits: impl Fn(Option<&Identity>) -> bool) -> bool {
+    pub fn is_stable(&self, from: u64, count: usize, fits: impl Fn(Option<&Identity>) -> bool) -> bool {
         let good = |result: &&StreamResult| matches!(result, StreamResult::Good { .. }) && fits(self.server(result));
         self.decided(from, count).is_some_and(|last| last.iter().all(good))
     }
 
     /// Whether the last `count` probes since `from` were all lost.
-    pub fn silent(&self, from: u64, count: usize) -> bool {
+    pub fn is_silent(&self, from: u64, count: usize) -> bool {
         let bad = |result: &&StreamResult| matches!(result, StreamResult::Bad { .. });
         self.decided(from, count).is_some_and(|last| last.iter().all(bad))
     }
@@ -268,6 +268,24 @@ impl Series {
     /// When the newest probe was due of which, and of all before it, the outcome is known.
     pub fn newest(&self) -> Option<u64> {
         Some(self.due(self.open.checked_sub(1)?))
+    }
+}
+
+/// What became of a probe that failed.
+fn failure_kind(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Refused { .. } => "refused",
+        Outcome::Reset { .. } => "reset",
+        Outcome::Closed { .. } => "closed early",
+        Outcome::Timeout { .. } => "timeout",
+        Outcome::Stalled { .. } => "stalled",
+        Outcome::Unreachable { .. } => "unreachable",
+        Outcome::NameError { .. } => "name not resolved",
+        Outcome::Dns { .. } => "DNS error code",
+        Outcome::Answered { .. } => "HTTP error status",
+        Outcome::Corrupted { .. } => "corrupted",
+        Outcome::LocalError { .. } => "not sent",
+        Outcome::PathMtu { .. } | Outcome::Series { .. } => "not a stream's outcome",
     }
 }
 

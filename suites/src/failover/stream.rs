@@ -6,12 +6,12 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 /// Payload of a ping.
 const PING: u32 = 32;
-/// Time of each probe: generous against a busy machine, well below the second after which TCP sends its first packet again.
+/// Deadline of each probe: generous for a busy machine, well below the second after which TCP sends its SYN again.
 const DEADLINE: Duration = Duration::from_millis(250);
-/// Streams end by themselves after so long, if nobody comes to stop them.
+/// A stream that nobody stops ends after so long.
 const LIFETIME: Duration = Duration::from_secs(240);
 
-/// A kind of stream. Never merged: each is a different application.
+/// A kind of stream. Their figures are never merged: each is a different application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stream {
     /// A new TCP connection for each probe.
@@ -22,13 +22,13 @@ pub enum Stream {
     KeepAlive,
     /// A datagram for each probe.
     Udp,
-    /// A DNS question for the service's name for each probe.
+    /// A DNS query for the service's name for each probe.
     Dns,
-    /// Control: a neighbour on the same node.
+    /// Control: a pod on the client's node.
     Neighbour,
-    /// Control: a pod of another cluster that nothing happens to.
+    /// Control: a pod of another cluster.
     OtherCluster,
-    /// Control of [`Stream::Dns`] alone: a DNS question for a name that nothing happens to.
+    /// Control of [`Stream::Dns`] alone: a DNS query for a name that the event does not affect.
     OtherName,
 }
 
@@ -42,22 +42,22 @@ pub const TESTED: [Stream; 5] = [
 ];
 
 impl Stream {
-    /// Whether it must go on whatever happens.
+    /// Whether it must go on whatever happens to others.
     pub fn is_control(self) -> bool {
         matches!(self, Stream::Neighbour | Stream::OtherCluster | Stream::OtherName)
     }
 
-    /// Whether each probe stands for itself, so that it goes where the service leads at that moment.
+    /// Whether each probe is independent, so that it goes to a backend that the service has at that moment.
     pub fn is_fresh(self) -> bool {
         matches!(self, Stream::NewTcp | Stream::Udp)
     }
 
     /// Whether an agent answers it.
-    pub fn tells_server(self) -> bool {
+    pub fn reports_server(self) -> bool {
         !matches!(self, Stream::Dns | Stream::OtherName)
     }
 
-    /// The probes towards an address (DNS: about a name).
+    /// The probes to an address (DNS: for a name).
     pub fn spec(self, to: IpAddr, name: &str, interval: Duration) -> StreamSpec {
         let target = |number| Target::new(to.to_string(), number);
         let action = match self {
@@ -102,7 +102,7 @@ fn spec(kind: StreamKind, interval: Duration) -> StreamSpec {
     StreamSpec {
         kind,
         interval,
-        // A probe may leave late by as much as the spacing: the network has its time nevertheless.
+        // A probe may be sent late by as much as the spacing; the network still has its time.
         deadline: DEADLINE + interval,
         lifetime: LIFETIME,
     }
@@ -118,7 +118,7 @@ impl fmt::Display for Stream {
             Stream::Dns => "DNS",
             Stream::Neighbour => "control: same node",
             Stream::OtherCluster => "control: other cluster",
-            Stream::OtherName => "control: other name",
+            Stream::OtherName => "control: other DNS name",
         })
     }
 }

@@ -1,49 +1,13 @@
-//! A matrix of probes between agents: which paths there are, what was seen on each, and how many cells become few findings.
+//! A matrix of probes between agents: what was seen on each path, and how many cells become few findings.
 //!
 //! It knows agents and probes, and nothing of what a suite wants to prove with them.
 
 mod aggregate;
 mod cell;
-mod locality;
 mod observe;
-mod paths;
 mod reference;
 
-pub use aggregate::{Wording, conclude};
+pub use crate::kit::paths::{Locality, Path, Paths, SCENARIO, WorkloadPair, agents};
+pub use aggregate::{Wording, conclude, probe_and_conclude};
 pub use cell::{Cell, Deviation, Judged, Quantity, answered_by, judge_both, judge_tries, no_answer};
-pub use locality::Locality;
-pub use observe::{Attempt, Seen, observe, probe_and_conclude, probe_with_retry};
-pub use paths::{Path, Paths, WorkloadPair};
-
-use meshproof_contract::{AgentFacts, ClusterName, Facts, NodeLabel, facts::MissingAgent};
-
-/// The scenario whose agents the matrices use.
-pub const SCENARIO: &str = "connectivity";
-
-/// Ready agents of the scenario's workload, in stable order.
-pub fn agents(facts: &Facts, cluster: &ClusterName, workload: &str) -> Vec<AgentFacts> {
-    facts
-        .agents_of(cluster, workload)
-        .into_iter()
-        .filter(|a| a.scenario == SCENARIO)
-        .cloned()
-        .collect()
-}
-
-/// Why an agent cannot be asked, for people.
-pub fn describe_missing(missing: &MissingAgent) -> String {
-    let node = missing
-        .node
-        .as_ref()
-        .map(|node| format!(" on {node}"))
-        .unwrap_or_default();
-    format!(
-        "agent `{}`{node} in {} is not running: {}",
-        missing.workload, missing.cluster, missing.state
-    )
-}
-
-/// The label of an agent's node, as text. To go: use [`NodeLabel`].
-pub fn place(agent: &AgentFacts) -> String {
-    NodeLabel::from(agent).to_string()
-}
+pub use observe::{Attempt, Seen, observe, probe_with_retry};

@@ -1,6 +1,6 @@
 //! What checks need that use the agents and services of the scenario `connectivity`.
 
-use super::matrix::SCENARIO;
+use super::paths::SCENARIO;
 use meshproof_contract::{Admission, Needs};
 
 /// The scenario, shared with whatever else runs.

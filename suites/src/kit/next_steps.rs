@@ -1,6 +1,6 @@
 //! The commands to run next, with this run's own contexts, nodes and addresses in them.
 
-use crate::kit::matrix::Path;
+use crate::kit::paths::Path;
 use meshproof_contract::{ClusterName, Facts, NodeName};
 
 /// What to ask Cilium on both ends of a path that does not work.

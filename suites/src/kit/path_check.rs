@@ -2,8 +2,8 @@
 //! it sends and how it judges the answers. The rest is the same for all and is here.
 
 use super::{
-    matrix::{Locality, Paths, WorkloadPair},
     needs,
+    paths::{Locality, Paths, WorkloadPair},
 };
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Verdict};

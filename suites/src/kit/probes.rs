@@ -1,6 +1,6 @@
 //! The probes that several checks send, with their deadlines.
 
-use crate::kit::matrix::Path;
+use crate::kit::paths::Path;
 use meshproof_contract::{
     Action, Probe, RecordType, Target, Transport, port,
     probe::{Connection, Search},

@@ -1,11 +1,10 @@
 //! Whether the Cilium agents work: by their pods, by whether their command returns, and by their own status. Knows nothing
 //! of other clusters.
 
-use crate::kit::cilium::{
-    nodes::place,
-    pods::{self, Pods},
+use crate::kit::cilium::pods::{self, Pods};
+use meshproof_contract::{
+    CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeLabel, NodeName, Tally,
 };
-use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,7 +24,7 @@ impl Agents {
     pub fn report(&self, cluster: &ClusterName, tally: &mut Tally) {
         for (node, problem) in &self.problems {
             tally.finding(
-                format!("Cilium agent on {}", place(cluster, node)),
+                format!("Cilium agent on {}", NodeLabel::pod(cluster, node)),
                 "a ready agent that answers and reaches its API server",
                 problem,
             );
@@ -55,13 +54,13 @@ async fn read(context: &CheckContext, cluster: &ClusterName) -> Agents {
         context.note(format!("cannot read the agents' pods: {error}"));
     }
     let answered = answers.as_deref().unwrap_or_default();
-    let somebody_answers = answered.iter().any(|answer| answer.output.is_ok());
+    let others_answer = answered.iter().any(|answer| answer.output.is_ok());
     let mut problems = BTreeMap::new();
     for node in facts.cluster(cluster).into_iter().flat_map(|c| &c.nodes) {
         let answer = answered.iter().find(|answer| answer.node == node.name);
         let reported = answer.and_then(|answer| match &answer.output {
             Ok(status) => failure(status),
-            Err(error @ EnvironmentError::Deadline { .. }) if somebody_answers => {
+            Err(error @ EnvironmentError::Deadline { .. }) if others_answer => {
                 Some(format!("{error}, while other agents answer"))
             }
             Err(_) => None,
@@ -89,7 +88,7 @@ fn of_pod(pods: &Pods, node: &NodeName, no_status: bool) -> Option<String> {
     let mut agents = pods.of(pods::AGENT)?;
     agents.retain(|pod| pod["spec"]["nodeName"] == node.as_str());
     if agents.is_empty() {
-        return no_status.then(|| "there is no agent pod on this node".to_owned());
+        return no_status.then(|| "no agent pod on this node".to_owned());
     }
     agents.into_iter().find_map(pods::unready)
 }

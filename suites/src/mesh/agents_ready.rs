@@ -191,7 +191,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_is_gone_unready_or_hangs_is_red() {
         let ways = [
-            (Fake::healthy().without_agent_pod("infra-2"), "there is no agent pod"),
+            (Fake::healthy().without_agent_pod("infra-2"), "no agent pod"),
             (
                 Fake::healthy().agent_unready("infra-2"),
                 "is not Ready: containers with",

@@ -273,12 +273,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_harness_could_not_see_is_inconclusive_and_what_is_not_claimed_skipped() {
+    async fn without_what_it_needs_it_is_inconclusive_and_without_a_claim_skipped() {
         let fakes = [
             Fake::healthy().apply_refused(),
-            Fake::healthy().local_errors(),
-            Fake::healthy().agents_gone(),
-            Fake::healthy().without_agents(),
             Fake::healthy().missing("client", "infra-1"),
             Fake::healthy().facts(|f| f.services.clear()),
             Fake::healthy().without_object("apps", "Service", "server"),

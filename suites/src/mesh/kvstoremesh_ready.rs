@@ -109,7 +109,7 @@ async fn unready(context: &CheckContext, cluster: &ClusterName) -> Option<String
     };
     let servers = pods.of(pods::MESH_SERVER)?;
     if servers.is_empty() {
-        return Some("there is no clustermesh-apiserver pod".to_owned());
+        return Some("no clustermesh-apiserver pod".to_owned());
     }
     let problems: Option<Vec<String>> = servers.into_iter().map(pods::unready).collect();
     problems.map(|problems| problems.join("; "))

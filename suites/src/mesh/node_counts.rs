@@ -2,15 +2,13 @@
 
 use super::{STATUS_NEEDS, agent_state::RETRY_AFTER};
 use crate::kit::{
-    cilium::{
-        nodes::place,
-        remotes::{self, reports},
-    },
+    cilium::remotes::{self, reports},
     next_steps,
 };
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Unit, Verdict,
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeLabel, NodeName, Scope, Tally, Unit,
+    Verdict,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -99,7 +97,7 @@ impl Check for NodeCounts {
             };
             for (node, problem) in first.intersection(&second) {
                 tally.finding(
-                    format!("Cilium agent on {}", place(from, node)),
+                    format!("Cilium agent on {}", NodeLabel::pod(from, node)),
                     format!("the names of the nodes of {to}"),
                     problem,
                 );

@@ -2,15 +2,13 @@
 
 use super::STATUS_NEEDS;
 use crate::kit::{
-    cilium::{
-        nodes::place,
-        remotes::{self, Report, reports},
-    },
+    cilium::remotes::{self, Report, reports},
     next_steps,
 };
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Verdict,
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeLabel, NodeName, Scope, Tally,
+    Verdict,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -145,7 +143,7 @@ fn judge(
     let (from, to) = (context.instance.from(), context.instance.to());
     for (who, counts) in reported.iter().filter(|(who, _)| !equal.contains(who)) {
         tally.finding(
-            format!("{} {} on {}", who.what, who.pod, place(from, &who.node)),
+            format!("{} {} on {}", who.what, who.pod, NodeLabel::pod(from, &who.node)),
             format!("{actual}, as {to} has"),
             format!("{counts}; no match within {} s", elapsed.as_secs()),
         );

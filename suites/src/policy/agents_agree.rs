@@ -1,21 +1,25 @@
-//! Whether the agents of all nodes say that they do what the API holds: a signal beside the traffic of the other checks, and the
-//! only one for pods that are not this run's.
+//! Whether the agents of all nodes report what the API holds: a signal beside the traffic of the other checks, and the only
+//! one for pods that are not this run's.
 
-mod reading;
+mod snapshot;
 
-use super::actor::SCENARIO;
-use super::enforced_within;
+use super::{enforced_within, participant::SCENARIO};
+use crate::kit::next_steps;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict};
-use reading::Reading;
-use std::time::Duration;
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Needs, Scope, Tally, Verdict, text,
+};
+use snapshot::{Deviation, Snapshot};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
-/// Every agent against the API, and against itself a moment before.
+/// Every agent against the API, and against its own state a moment before.
 pub struct AgentsAgree;
 
 /// Between two readings.
-const LOOK: Duration = Duration::from_secs(2);
+const READING_INTERVAL: Duration = Duration::from_secs(2);
+/// Deviations for which a command is suggested; the others are likely of the same kind.
+const SUGGESTED: usize = 3;
 
 #[async_trait]
 impl Check for AgentsAgree {
@@ -26,10 +30,10 @@ impl Check for AgentsAgree {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every node's agent has the policies of the API, and its endpoints have realized them",
-            proves: "No agent has missed a policy or kept a deleted one, no endpoint of any pod is stuck before it is ready or behind its agent's policies, and none only audits what it should enforce.",
-            how: "`cilium-dbg policy get` and `endpoint list` of every agent are read beside the API's policies, 2 s apart, until nothing deviates in two readings in a row, or for `policyEnforcement` of the thresholds (10 s by default). Only what deviates in every reading is a finding: endpoints that are not ready, a realized revision below the agent's of the first reading, PolicyAuditMode, and names that only the API or only the agent has.",
-            control: "Each agent must answer with a list of endpoints; one that does not is inconclusive, and so are policies that may not be listed.",
-            when_red: "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg endpoint get ID` (its log says what failed), `kubectl -n kube-system logs CILIUM-POD-OF-THE-NODE --tail=100` for policies that could not be imported.",
+            proves: "No agent has missed a policy or kept a deleted one. No endpoint of any pod is not ready, behind its agent's policy revision, or in policy audit mode.",
+            how: "`cilium-dbg policy get` and `endpoint list` of every agent are read beside the API's policies, 2 s apart, until nothing deviates in two readings in a row, or for `policyEnforcement` of the thresholds. Only what deviates in every reading is a finding.",
+            control: "Each agent must answer with a list of endpoints. An agent that does not, or policies that may not be listed, make it inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg endpoint get ID` shows what failed. `kubectl --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent --tail=100` shows policies that could not be imported.",
         }
     }
 
@@ -50,40 +54,60 @@ impl Check for AgentsAgree {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let cluster = context.instance.from();
         let end = Instant::now() + enforced_within(context);
-        let first = match Reading::of(context, cluster).await {
-            Ok(reading) => reading,
+        let first = match Snapshot::read(context, cluster).await {
+            Ok(snapshot) => snapshot,
             Err(why) => return Verdict::inconclusive(why),
         };
         let mut lasting = first.deviations(&first);
         let (mut begun, mut readings) = (Instant::now(), 1);
         let last = loop {
-            sleep_until(begun + LOOK).await;
+            sleep_until(begun + READING_INTERVAL).await;
             begun = Instant::now();
-            let reading = match Reading::of(context, cluster).await {
-                Ok(reading) => reading,
+            let snapshot = match Snapshot::read(context, cluster).await {
+                Ok(snapshot) => snapshot,
                 Err(why) => return Verdict::inconclusive(why),
             };
             readings += 1;
-            let now = reading.deviations(&first).into_iter();
+            let now = snapshot.deviations(&first).into_iter();
             lasting = now.filter(|(subject, _)| lasting.contains_key(subject)).collect();
             if lasting.is_empty() || begun >= end {
-                break reading;
+                break snapshot;
             }
         };
+        suggest_commands(context, cluster, &lasting);
         let mut tally = Tally::new();
-        for (subject, (expected, seen)) in lasting {
-            tally.finding(subject, expected, format!("{seen}, in the last of {readings} readings"));
+        for (subject, deviation) in lasting {
+            let observed = format!("{}, in the last of {readings} readings", deviation.seen);
+            tally.finding(subject, deviation.expected, observed);
         }
-        for silent in &last.silent {
-            tally.unknown(silent);
+        for unread in &last.unread {
+            tally.unknown(unread);
         }
         tally.witness(format!(
-            "{} endpoints of {} agents are ready with {} policies",
-            last.endpoints(),
-            last.agents(),
-            last.policies()
+            "{} of {}: ready, with {}",
+            text::counted(last.endpoints(), "endpoint"),
+            text::counted(last.agents(), "agent"),
+            counted_policies(last.policies())
         ));
         tally.verdict()
+    }
+}
+
+fn counted_policies(number: usize) -> String {
+    match number {
+        1 => "1 policy".to_owned(),
+        _ => format!("{number} policies"),
+    }
+}
+
+fn suggest_commands(context: &CheckContext, cluster: &ClusterName, deviations: &BTreeMap<String, Deviation>) {
+    let facts = context.environment.facts();
+    for deviation in deviations.values().take(SUGGESTED) {
+        let command = match deviation.endpoint {
+            Some(id) => format!("cilium-dbg endpoint get {id}"),
+            None => "cilium-dbg policy get".to_owned(),
+        };
+        context.suggest(next_steps::in_agent(&facts, cluster, Some(&deviation.node), &command));
     }
 }
 

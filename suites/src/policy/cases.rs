@@ -5,50 +5,45 @@ pub mod clusters;
 pub mod deny;
 pub mod empty;
 pub mod entities;
+pub mod external_hosts;
 pub mod http;
 pub mod kinds;
 pub mod names;
-pub mod outside;
 pub mod peers;
 pub mod ports;
 
-use super::actor::Actor;
-use super::cell::{Ask, Cell, GET};
-use super::scene::Scene;
+use super::{
+    cell::{Cell, GET, Traffic},
+    fixture::Fixture,
+    participant::Participant,
+};
 use std::sync::Arc;
 
-/// TCP, HTTP and UDP.
-pub const PLAIN: [Ask; 3] = [GET, Ask::Tcp, Ask::Udp];
+/// HTTP, TCP and UDP.
+pub const PLAIN: [Traffic; 3] = [GET, Traffic::Tcp, Traffic::Udp];
 /// These and ICMP.
-pub const ALL: [Ask; 4] = [GET, Ask::Tcp, Ask::Udp, Ask::Ping];
+pub const WITH_PING: [Traffic; 4] = [GET, Traffic::Tcp, Traffic::Udp, Traffic::Ping];
 
-/// Neighbours ask the ward.
-pub fn inbound(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    Scene::cells(others, &scene.wards, &PLAIN)
+/// From peers to the subject pods.
+pub fn inbound(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    Fixture::cells(peers, &fixture.subjects, &PLAIN)
 }
 
-/// The ward asks its neighbours.
-pub fn outbound(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    Scene::cells(&scene.wards, others, &PLAIN)
+/// From the subject pods to peers.
+pub fn outbound(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    Fixture::cells(&fixture.subjects, peers, &PLAIN)
 }
 
-/// Both ways.
-pub fn both_ways(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    let mut cells = inbound(scene, others);
-    cells.extend(outbound(scene, others));
+/// In both directions.
+pub fn both_ways(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    let mut cells = inbound(fixture, peers);
+    cells.extend(outbound(fixture, peers));
     cells
 }
 
-/// Both ways, ICMP too.
-pub fn both_ways_and_ping(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    let mut cells = Scene::cells(others, &scene.wards, &ALL);
-    cells.extend(Scene::cells(&scene.wards, others, &ALL));
+/// In both directions, with ICMP.
+pub fn both_ways_and_ping(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    let mut cells = Fixture::cells(peers, &fixture.subjects, &WITH_PING);
+    cells.extend(Fixture::cells(&fixture.subjects, peers, &WITH_PING));
     cells
-}
-
-/// The namespace of neighbours that is not the ward's.
-pub fn other_namespace(scene: &Scene) -> String {
-    let others = scene.others.iter().map(|actor| actor.agent.namespace.as_str());
-    let mut different = others.filter(|namespace| *namespace != scene.namespace);
-    different.next().unwrap_or("meshproof-peer").to_owned()
 }

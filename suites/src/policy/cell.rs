@@ -1,14 +1,16 @@
-//! One cell of a policy's matrix: who asks whom for what, how that is probed, and whether the outcome is the expected one.
+//! One cell of a policy's matrix: source, destination and traffic, its probe, and whether the outcome is the expected one.
 
-use super::actor::Actor;
-use meshproof_contract::probe::{Connection, Search};
-use meshproof_contract::{Action, DnsCode, Outcome, Probe, RecordType, Target, Transport, port};
-use meshproof_oracle::{Expected, Flow, HttpRequest, Party, Protocol, Request};
+use super::participant::Participant;
+use meshproof_contract::{
+    Action, DnsCode, Outcome, Probe, RecordType, Target, Transport, port,
+    probe::{Connection, Search},
+};
+use meshproof_oracle::{Expected, Flow, HttpRequest, Protocol, Request};
 use std::{fmt, sync::Arc, time::Duration};
 
-/// What is asked of the other side.
+/// What is sent to the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Traffic {
     /// An HTTP request to the agent's HTTP port.
     Http {
         /// The method.
@@ -22,17 +24,17 @@ pub enum Ask {
     Tcp,
     /// A datagram to the agent's UDP port.
     Udp,
-    /// An ICMP echo.
+    /// An ICMP echo request.
     Ping,
-    /// A connection to a name outside, which is asked of the nameserver first.
-    Reach {
+    /// A TCP connection to an external name, which is resolved by cluster DNS first.
+    ConnectByName {
         /// The name, absolute.
         name: String,
         /// The port.
         port: u16,
     },
-    /// A question over UDP to the pod's nameserver; the other side is a DNS replica.
-    Lookup {
+    /// A DNS query over UDP to the pod's nameserver; the destination is a DNS replica.
+    DnsQuery {
         /// The name, absolute.
         name: String,
         /// The port on which replicas really listen.
@@ -41,7 +43,7 @@ pub enum Ask {
 }
 
 /// A plain GET.
-pub const GET: Ask = Ask::Http {
+pub const GET: Traffic = Traffic::Http {
     method: "GET",
     path: "/",
     header: None,
@@ -50,22 +52,22 @@ pub const GET: Ask = Ask::Http {
 /// One cell.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    /// Who asks.
-    pub from: Arc<Actor>,
-    /// Who is asked.
-    pub to: Arc<Actor>,
-    /// For what.
-    pub ask: Ask,
+    /// The source.
+    pub from: Arc<Participant>,
+    /// The destination.
+    pub to: Arc<Participant>,
+    /// What is sent.
+    pub traffic: Traffic,
 }
 
-/// How a cell's outcome compares with what is expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Compared {
+/// How a cell's outcome compares with the expectation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CellResult {
     /// As expected, and for a refusal of the expected kind.
-    Right,
+    Ok,
     /// Something else was seen.
-    Wrong(String),
-    /// Nothing was seen that says anything.
+    Mismatch(Outcome),
+    /// Nothing was seen from which to conclude.
     Unknown(String),
 }
 
@@ -73,25 +75,22 @@ impl Cell {
     /// The flow to be judged.
     pub fn flow(&self) -> Flow {
         let agent = &self.to.agent;
-        let (protocol, port, request) = match &self.ask {
-            Ask::Http { method, path, header } => {
+        let (protocol, port, request) = match &self.traffic {
+            Traffic::Http { method, path, header } => {
                 let request = HttpRequest {
                     method: (*method).to_owned(),
                     path: (*path).to_owned(),
                     host: Target::new(agent.address.to_string(), agent.port(port::HTTP)).to_string(),
-                    headers: header
-                        .iter()
-                        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                        .collect(),
+                    headers: owned(*header),
                 };
                 (Protocol::Tcp, agent.port(port::HTTP), Request::Http(request))
             }
-            Ask::Tcp => (Protocol::Tcp, agent.port(port::TCP), Request::Opaque),
-            Ask::Udp => (Protocol::Udp, agent.port(port::UDP), Request::Opaque),
-            Ask::Reach { port, .. } => (Protocol::Tcp, *port, Request::Opaque),
+            Traffic::Tcp => (Protocol::Tcp, agent.port(port::TCP), Request::Opaque),
+            Traffic::Udp => (Protocol::Udp, agent.port(port::UDP), Request::Opaque),
+            Traffic::ConnectByName { port, .. } => (Protocol::Tcp, *port, Request::Opaque),
             // Type 8, echo request.
-            Ask::Ping => (Protocol::Icmp, 8, Request::Opaque),
-            Ask::Lookup { name, port } => {
+            Traffic::Ping => (Protocol::Icmp, 8, Request::Opaque),
+            Traffic::DnsQuery { name, port } => {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
                 (Protocol::Udp, *port, Request::Dns(name))
             }
@@ -109,34 +108,31 @@ impl Cell {
     pub fn probe(&self, deadline: Duration) -> Probe {
         let agent = &self.to.agent;
         let at = |base: u16| Target::new(agent.address.to_string(), agent.port(base));
-        let action = match &self.ask {
-            Ask::Http { method, path, header } => Action::Http {
+        let action = match &self.traffic {
+            Traffic::Http { method, path, header } => Action::Http {
                 to: at(port::HTTP),
                 method: (*method).to_owned(),
                 path: (*path).to_owned(),
-                headers: header
-                    .iter()
-                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                    .collect(),
+                headers: owned(*header),
                 body: 0,
                 connection: Connection::New,
             },
-            Ask::Tcp => Action::TcpEcho {
+            Traffic::Tcp => Action::TcpEcho {
                 to: at(port::TCP),
                 payload: 64,
             },
-            Ask::Udp => Action::UdpEcho {
+            Traffic::Udp => Action::UdpEcho {
                 to: at(port::UDP),
                 payload: 64,
             },
-            Ask::Ping => Action::IcmpEcho {
+            Traffic::Ping => Action::IcmpEcho {
                 to: agent.address,
                 payload: 56,
             },
-            Ask::Reach { name, port } => Action::TcpConnect {
+            Traffic::ConnectByName { name, port } => Action::TcpConnect {
                 to: Target::new(name.clone(), *port),
             },
-            Ask::Lookup { name, .. } => Action::Dns {
+            Traffic::DnsQuery { name, .. } => Action::Dns {
                 name: name.clone(),
                 record: RecordType::A,
                 server: None,
@@ -147,94 +143,81 @@ impl Cell {
         Probe::once(action, deadline)
     }
 
-    /// Compares an outcome with the expectation. The kind of refusal counts: refused or reset is no policy denial.
-    pub fn compare(&self, expected: Expected, outcome: &Outcome) -> Compared {
+    /// Compares an outcome with the expectation. The kind of refusal counts: a reset is not a policy's denial.
+    pub fn compare(&self, expected: Expected, outcome: &Outcome) -> CellResult {
         if outcome.is_local_error() {
-            return Compared::Unknown(format!("{self}: {outcome}"));
+            return CellResult::Unknown(format!("{self}: {outcome}"));
         }
-        let wrong = || Compared::Wrong(outcome.to_string());
+        if self.is_as_expected(expected, outcome) {
+            CellResult::Ok
+        } else {
+            CellResult::Mismatch(outcome.clone())
+        }
+    }
+
+    fn is_as_expected(&self, expected: Expected, outcome: &Outcome) -> bool {
         match (expected, outcome) {
             (Expected::Allowed | Expected::AllowedIfAuthenticated, Outcome::Answered { served_by, .. }) => {
-                let asked = served_by.as_ref().is_none_or(|by| by.pod == self.to.agent.id.pod);
-                if outcome.is_success() && asked {
-                    Compared::Right
-                } else {
-                    wrong()
-                }
+                let by_destination = served_by.as_ref().is_none_or(|by| by.pod == self.to.agent.id.pod);
+                outcome.is_success() && by_destination
             }
-            // A name that is not there was answered by the server all the same.
-            (
-                Expected::Allowed,
-                Outcome::Dns {
-                    code: DnsCode::NoError | DnsCode::NxDomain,
-                    ..
-                },
-            ) => Compared::Right,
-            (Expected::Dropped, Outcome::Timeout { .. }) => Compared::Right,
-            (Expected::Unreachable, Outcome::Unreachable { .. }) => Compared::Right,
+            // NXDOMAIN for a name that does not exist is the server's answer, too.
+            (Expected::Allowed, Outcome::Dns { code, .. }) => {
+                matches!(code, DnsCode::NoError | DnsCode::NxDomain)
+            }
+            (Expected::Dropped, Outcome::Timeout { .. }) => true,
+            (Expected::Unreachable, Outcome::Unreachable { .. }) => true,
             // No error comes to a ping socket that did not ask for errors.
-            (Expected::Unreachable, Outcome::Timeout { .. }) if self.ask == Ask::Ping => Compared::Right,
-            (Expected::Forbidden, Outcome::Answered { status: Some(403), .. }) => Compared::Right,
-            (
-                Expected::DnsRefused,
-                Outcome::Dns {
-                    code: DnsCode::Refused, ..
-                },
-            )
-            | (
-                Expected::DnsNameError,
-                Outcome::Dns {
-                    code: DnsCode::NxDomain,
-                    ..
-                },
-            ) => Compared::Right,
-            _ => wrong(),
+            (Expected::Unreachable, Outcome::Timeout { .. }) => self.traffic == Traffic::Ping,
+            (Expected::Forbidden, Outcome::Answered { status, .. }) => *status == Some(403),
+            (Expected::DnsRefused, Outcome::Dns { code, .. }) => *code == DnsCode::Refused,
+            (Expected::DnsNameError, Outcome::Dns { code, .. }) => *code == DnsCode::NxDomain,
+            _ => false,
         }
     }
 }
 
-/// What people call an expectation.
-pub fn wording(expected: Expected) -> &'static str {
+fn owned(header: Option<(&str, &str)>) -> Vec<(String, String)> {
+    let headers = header.into_iter();
+    headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// An expectation, for people.
+pub fn describe(expected: Expected) -> &'static str {
     match expected {
-        Expected::Allowed => "answered by the pod asked",
-        Expected::AllowedIfAuthenticated => "answered, since both sides can authenticate",
-        Expected::Dropped => "dropped without a word (a timeout)",
-        Expected::Forbidden => "403 from the proxy",
-        Expected::Unreachable => "dropped, and answered by an ICMP error (policy-deny-response)",
+        Expected::Allowed => "answered by the destination pod",
+        Expected::AllowedIfAuthenticated => "answered after mutual authentication",
+        Expected::Dropped => "silently dropped (timeout)",
+        Expected::Forbidden => "403 from the L7 proxy",
+        Expected::Unreachable => "dropped with an ICMP error (policy-deny-response)",
         Expected::DnsRefused => "REFUSED by the DNS proxy",
-        Expected::DnsNameError => "NXDOMAIN by the DNS proxy (tofqdns-dns-reject-response-code)",
+        Expected::DnsNameError => "NXDOMAIN from the DNS proxy (tofqdns-dns-reject-response-code)",
     }
 }
 
-impl fmt::Display for Ask {
+impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ask::Http { method, path, header } => {
+            Traffic::Http { method, path, header } => {
                 write!(f, "{method} {path}")?;
                 match header {
                     Some((name, value)) => write!(f, " with {name}: {value}"),
                     None => Ok(()),
                 }
             }
-            Ask::Tcp => f.write_str("TCP 8081"),
-            Ask::Udp => f.write_str("UDP 8082"),
-            Ask::Ping => f.write_str("ping"),
-            Ask::Reach { name, port } => write!(f, "TCP {port} of {name}"),
-            Ask::Lookup { name, .. } => write!(f, "question for {name}"),
+            Traffic::Tcp => write!(f, "TCP {}", port::TCP),
+            Traffic::Udp => write!(f, "UDP {}", port::UDP),
+            Traffic::Ping => f.write_str("ping"),
+            Traffic::ConnectByName { name, port } => write!(f, "TCP {port} of {name}"),
+            Traffic::DnsQuery { name, .. } => write!(f, "DNS query for {name}"),
         }
     }
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = |actor: &Actor| match &actor.party {
-            Party::Endpoint(endpoint) => format!(
-                "{} in {} on {}",
-                actor.agent.workload, endpoint.namespace, endpoint.node
-            ),
-            Party::Node { name, .. } => format!("node {name}"),
-            Party::World { address, .. } => address.to_string(),
-        };
-        write!(f, "{} -> {}, {}", place(&self.from), place(&self.to), self.ask)
+        write!(f, "{} -> {}, {}", self.from, self.to, self.traffic)
     }
 }

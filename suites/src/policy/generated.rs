@@ -1,24 +1,31 @@
-//! Generated policies, compared cell by cell with the expectation: what no fixed case thought of.
+//! Random policies, compared cell by cell with the expectation: combinations of rules that no fixed case has.
 
-use super::actor::SCENARIO;
-use super::cases::both_ways;
-use super::generate::{Draw, Sketch};
-use super::play::{expectations, play};
-use super::scene::Scene;
-use super::ward::GROUPS;
+use super::{
+    cases::both_ways,
+    fixture::Fixture,
+    participant::SCENARIO,
+    random_policy::{RandomNumbers, RandomPolicy},
+    run_case::{PreparedCase, expectations, run_case},
+    subjects::GROUPS,
+};
+use crate::kit::object::policy as object;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict, facts::Generation,
+};
 use meshproof_oracle::Expected;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Policies drawn at random.
+/// Random policies.
 pub struct Generated;
 
-/// Policies played again to find a simpler one that still deviates: each may take the whole time of a wait.
-const SHRINKS: u32 = 6;
-/// After so long the smallest so far has to do.
-const SHRUNK_WITHIN: Duration = Duration::from_secs(60);
+/// Simpler policies that are tested at most after a deviation: each may take the whole time of a wait.
+const SIMPLIFICATIONS: u32 = 6;
+/// No simplification begins later than this.
+const SIMPLIFIED_WITHIN: Duration = Duration::from_secs(60);
+/// Policies made at most for each one that is tested: some deny nothing and prove nothing.
+const MADE_PER_TESTED: u32 = 20;
 
 #[async_trait]
 impl Check for Generated {
@@ -28,11 +35,11 @@ impl Check for Generated {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Policies drawn at random are enforced as computed, cell by cell",
-            proves: "Combinations of rules that nobody wrote a case for (kinds, directions, allow and deny, peers, ports) mean on the clusters what the documentation says.",
-            how: "From a seed, small policies are drawn (`--generate N --seed S`; three from seed 1 unless given), each measured like a fixed case: before, under and after. One that deviates is shrunk to the least that still does.",
-            control: "Each cell must be open before the policy and after it; a policy that would close nothing is not counted.",
-            when_red: "The finding holds the smallest deviating policy and the seed: `meshproof run --suite policy --generate N --seed S` draws it again; `cilium-dbg policy get` on the node named shows how the agent read it.",
+            title: "Random policies are enforced as computed, cell by cell",
+            proves: "Combinations of rules that no fixed case has (kinds, directions, allow and deny, peers, ports) mean on the clusters what the documentation says.",
+            how: "Small policies are made from a seed (`--generate N --seed S`; 3 policies from seed 1 by default). Each is tested like a fixed case: before, while in force, and after its deletion. A policy that deviates is simplified until only what deviates is left.",
+            control: "Each cell must be open before the policy and after its deletion. A policy that denies nothing does not count.",
+            when_red: "The finding shows the smallest deviating policy and the seed: `meshproof run --suite policy --generate N --seed S` makes it again. `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` on the node in the finding shows how the agent read it.",
         }
     }
 
@@ -52,62 +59,59 @@ impl Check for Generated {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let scene = match Scene::set(context, &GROUPS).await {
-            Ok(scene) => scene,
+        let fixture = match Fixture::new(context, &GROUPS).await {
+            Ok(fixture) => fixture,
             Err(verdict) => return verdict,
         };
-        let asked = context.environment.facts().generation;
-        let mut draw = Draw::new(asked.seed);
+        let Generation { count, seed } = context.environment.facts().generation;
+        let mut numbers = RandomNumbers::from_seed(seed);
         let mut tally = Tally::new();
-        let (mut played, mut drawn) = (0, 0);
-        // Some of those drawn close nothing, and prove nothing.
-        while played < asked.count && drawn < 20 * asked.count.max(1) {
-            let sketch = Sketch::draw(&mut draw);
-            drawn += 1;
-            if closes_something(context, &scene, &sketch) {
-                played += 1;
-                compare(context, &scene, &sketch, drawn, &mut tally).await;
+        let (mut tested, mut made) = (0, 0);
+        while tested < count && made < MADE_PER_TESTED * count.max(1) {
+            let policy = RandomPolicy::next(&mut numbers);
+            made += 1;
+            if denies_something(context, &fixture, &policy) {
+                tested += 1;
+                let name = format!("policy {made} of seed {seed}");
+                test(context, &fixture, &policy, &name, &mut tally).await;
                 if tally.has_findings() {
                     break;
                 }
             }
         }
         context.note(format!(
-            "seed {}: {played} of {drawn} policies drawn were played",
-            asked.seed
+            "seed {seed}: {tested} of {made} generated policies deny something and were tested"
         ));
         tally.verdict()
     }
 }
 
-fn closes_something(context: &CheckContext, scene: &Scene, sketch: &Sketch) -> bool {
-    let cells = both_ways(scene, &scene.neighbours(&context.instance));
-    let policy = crate::kit::object::policy::named(sketch.object(scene), &scene.namespace);
-    expectations(scene, &[policy], cells)
-        .is_ok_and(|rows| rows.iter().any(|row| row.decision.expected != Expected::Allowed))
+fn denies_something(context: &CheckContext, fixture: &Fixture, policy: &RandomPolicy) -> bool {
+    let cells = both_ways(fixture, &fixture.peers_of(&context.instance));
+    let object = object::named(policy.object(fixture), &fixture.namespace);
+    expectations(fixture, &[object], cells)
+        .is_ok_and(|cells| cells.iter().any(|judged| judged.decision.expected != Expected::Allowed))
 }
 
-/// Plays one; where it deviates, the simplest that does is what is told.
-async fn compare(context: &CheckContext, scene: &Scene, sketch: &Sketch, number: u32, tally: &mut Tally) {
-    let seed = context.environment.facts().generation.seed;
-    let name = format!("policy {number} of seed {seed}");
-    let mut found = attempt(context, scene, sketch, &name).await;
-    let mut smallest = sketch.clone();
-    let mut left = if found.has_findings() { SHRINKS } else { 0 };
+/// Tests one policy; where it deviates, the simplest one that does is reported.
+async fn test(context: &CheckContext, fixture: &Fixture, policy: &RandomPolicy, name: &str, tally: &mut Tally) {
+    let mut found = attempt(context, fixture, policy, name).await;
+    let mut smallest = policy.clone();
+    let mut left = if found.has_findings() { SIMPLIFICATIONS } else { 0 };
     let begun = Instant::now();
-    'shrinking: while left > 0 {
+    'simplifying: while left > 0 {
         for simpler in smallest.simpler() {
-            if left == 0 || begun.elapsed() >= SHRUNK_WITHIN {
-                break 'shrinking;
+            if left == 0 || begun.elapsed() >= SIMPLIFIED_WITHIN {
+                break 'simplifying;
             }
-            if !closes_something(context, scene, &simpler) {
+            if !denies_something(context, fixture, &simpler) {
                 continue;
             }
             left -= 1;
-            let tried = attempt(context, scene, &simpler, &format!("{name}, shrunk")).await;
-            if tried.has_findings() {
-                (found, smallest) = (tried, simpler);
-                continue 'shrinking;
+            let attempted = attempt(context, fixture, &simpler, &format!("{name}, simplified")).await;
+            if attempted.has_findings() {
+                (found, smallest) = (attempted, simpler);
+                continue 'simplifying;
             }
         }
         break;
@@ -115,22 +119,23 @@ async fn compare(context: &CheckContext, scene: &Scene, sketch: &Sketch, number:
     match found.verdict() {
         Verdict::Pass { witnesses } => witnesses.into_iter().for_each(|w| tally.witness(w.what)),
         Verdict::Fail { findings } => {
-            let text = smallest.object(scene).to_string();
+            let object = smallest.object(fixture);
             for finding in findings {
-                tally.finding(
-                    finding.subject,
-                    finding.expected,
-                    format!("{}; policy: {text}", finding.observed),
-                );
+                let observed = format!("{}; policy: {object}", finding.observed);
+                tally.finding(finding.subject, finding.expected, observed);
             }
         }
         Verdict::Inconclusive { why } | Verdict::Skipped { why } => tally.unknown(why),
     }
 }
 
-async fn attempt(context: &CheckContext, scene: &Scene, sketch: &Sketch, name: &str) -> Tally {
+async fn attempt(context: &CheckContext, fixture: &Fixture, policy: &RandomPolicy, name: &str) -> Tally {
     let mut tally = Tally::new();
-    let cells = both_ways(scene, &scene.neighbours(&context.instance));
-    play(context, scene, name, vec![sketch.object(scene)], cells, &mut tally).await;
+    let case = PreparedCase {
+        name,
+        policies: vec![policy.object(fixture)],
+        cells: both_ways(fixture, &fixture.peers_of(&context.instance)),
+    };
+    run_case(context, fixture, case, &mut tally).await;
     tally
 }

@@ -1,82 +1,82 @@
-//! Who takes part in a policy's test: probe agents with everything that a policy can say about them, as the API tells it.
+//! The pods and nodes between which policies are tested, with everything that a policy can select them by.
 //!
 //! Labels, accounts and ports are read from the pods themselves and not assumed from the scenario: an admission webhook
-//! or an operator may have changed them, and the expectation must be about what runs.
+//! or an operator may have changed them, and the expectation must describe what runs.
 
-use meshproof_contract::facts::PodNetwork;
-use meshproof_contract::{AgentFacts, ClusterName, Environment, EnvironmentError, Facts, ObjectRef};
+use crate::kit::cilium::remotes::mesh_name;
+use meshproof_contract::{AgentFacts, ClusterName, Environment, EnvironmentError, ObjectRef, facts::PodNetwork};
 use meshproof_oracle::{Endpoint, Party};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
 
 /// The scenario whose agents take part.
 pub const SCENARIO: &str = "policy";
 
 /// A probe agent as policies see it.
 #[derive(Clone, Debug)]
-pub struct Actor {
+pub struct Participant {
     /// The agent.
     pub agent: AgentFacts,
-    /// What policies can say about it.
+    /// What policies can select it by.
     pub party: Party,
 }
 
-impl Actor {
+impl Participant {
     /// The cluster's role name.
     pub fn cluster(&self) -> &ClusterName {
         &self.agent.id.cluster
     }
 }
 
-/// Cluster, node and workload: what people need to know of it.
-impl std::fmt::Display for Actor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} on {}", self.agent.workload, self.agent.node)
+impl fmt::Display for Participant {
+    /// A pod by workload, namespace and node, a node by its name, an external host by its address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.party {
+            Party::Endpoint(Endpoint { namespace, node, .. }) => {
+                write!(f, "{} in {namespace} on {node}", self.agent.workload)
+            }
+            Party::Node { name, .. } => write!(f, "node {name}"),
+            Party::World { address, .. } => address.fmt(f),
+        }
     }
 }
 
-/// The cluster's name in the mesh, by which policies know it.
-pub fn mesh_name(facts: &Facts, cluster: &ClusterName) -> String {
-    facts
-        .cluster(cluster)
-        .and_then(|c| c.cilium.as_ref()?.cluster_name())
-        // The default of the agent's option --cluster-name.
-        .unwrap_or("default")
-        .to_owned()
-}
-
-/// Everybody of the scenario in these clusters, and the agents on the nodes' own network if any run.
-pub async fn cast(environment: &dyn Environment, clusters: &[ClusterName]) -> Result<Vec<Actor>, EnvironmentError> {
+/// All pods of the scenario in these clusters, and the agents on the nodes' own network if any run.
+pub async fn participants(
+    environment: &dyn Environment,
+    clusters: &[ClusterName],
+) -> Result<Vec<Participant>, EnvironmentError> {
     let facts = environment.facts();
-    let mut actors = Vec::new();
+    let mut found = Vec::new();
     for cluster in clusters {
         let mesh = mesh_name(&facts, cluster);
-        let here = |agent: &&AgentFacts| &agent.id.cluster == cluster;
-        let pods = facts.agents.iter().filter(here);
-        let pods = pods.filter(|a| a.scenario == SCENARIO && a.network == PodNetwork::Pod);
-        let pods: Vec<&AgentFacts> = pods.collect();
+        let of_cluster = |agent: &&AgentFacts| &agent.id.cluster == cluster;
+        let pods = facts.agents.iter().filter(of_cluster);
+        let pods: Vec<&AgentFacts> = pods
+            .filter(|a| a.scenario == SCENARIO && a.network == PodNetwork::Pod)
+            .collect();
         let namespaces: BTreeSet<&str> = pods.iter().map(|a| a.namespace.as_str()).collect();
         for namespace in namespaces {
             let labels = namespace_labels(environment, cluster, namespace).await?;
             let objects = environment.list(cluster, "v1", "Pod", Some(namespace)).await?;
             for agent in pods.iter().filter(|a| a.namespace == namespace) {
                 let object = objects.iter().find(|o| o["metadata"]["name"] == agent.id.pod.as_str());
-                // One that went since the run began is not there to be probed.
+                // A pod that was deleted since the run began cannot be probed.
                 let Some(object) = object else { continue };
-                actors.push(Actor {
+                found.push(Participant {
                     agent: (*agent).clone(),
                     party: Party::Endpoint(endpoint(object, &mesh, namespace, &labels)),
                 });
             }
         }
         let servers = api_servers(environment, cluster).await;
-        let hosts = facts
-            .agents
-            .iter()
-            .filter(here)
-            .filter(|a| a.network == PodNetwork::Host);
-        actors.extend(hosts.map(|agent| Actor {
+        let hosts = facts.agents.iter().filter(of_cluster);
+        let hosts = hosts.filter(|a| a.network == PodNetwork::Host);
+        found.extend(hosts.map(|agent| Participant {
             agent: agent.clone(),
             party: Party::Node {
                 cluster: mesh.clone(),
@@ -86,7 +86,7 @@ pub async fn cast(environment: &dyn Environment, clusters: &[ClusterName]) -> Re
             },
         }));
     }
-    Ok(actors)
+    Ok(found)
 }
 
 /// A pod as policies see it.
@@ -108,13 +108,13 @@ pub fn endpoint(pod: &Value, mesh: &str, namespace: &str, namespace_labels: &BTr
             .as_str()
             .unwrap_or("default")
             .to_owned(),
-        labels: texts(&pod["metadata"]["labels"]),
+        labels: strings(&pod["metadata"]["labels"]),
         node: pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned(),
         named_ports: named.collect(),
     }
 }
 
-/// The labels of a namespace; the one that Kubernetes sets is always there.
+/// The labels of a namespace, with the one that Kubernetes always sets.
 pub async fn namespace_labels(
     environment: &dyn Environment,
     cluster: &ClusterName,
@@ -127,7 +127,7 @@ pub async fn namespace_labels(
         name: name.to_owned(),
     };
     let found = environment.get(cluster, &object).await?;
-    let mut labels = found.map_or_else(BTreeMap::new, |o| texts(&o["metadata"]["labels"]));
+    let mut labels = found.map_or_else(BTreeMap::new, |o| strings(&o["metadata"]["labels"]));
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
     Ok(labels)
 }
@@ -148,7 +148,7 @@ async fn api_servers(environment: &dyn Environment, cluster: &ClusterName) -> BT
         .collect()
 }
 
-fn texts(value: &Value) -> BTreeMap<String, String> {
+fn strings(value: &Value) -> BTreeMap<String, String> {
     let object = value.as_object().into_iter().flatten();
     object
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))

@@ -1,219 +1,199 @@
-//! Plays one case: every cell before the policies, under them and after their removal.
+//! Runs one case: probes every cell before the policies are applied, while they are in force, and after their deletion.
 //!
-//! A cell counts only if its path was open before, in the same run; a denied one is right only with the expected kind of
-//! refusal; and what stays closed after the removal is a finding of its own. How long a change takes is measured, not
-//! hidden: the waits end when the whole matrix is as expected, or at a deadline with what was seen last.
+//! A cell counts only if its path was open before, in the same run; a denied one must show the expected kind of refusal;
+//! and what stays closed after the deletion is a finding of its own. How long a change takes is measured: the waits end
+//! when the whole matrix is as expected, or at a deadline with what was seen last.
 
-mod conclude;
-mod foreign;
-mod look;
+mod change;
+mod converge;
+mod deadlines;
+mod evidence;
+mod foreign_policies;
+mod judge;
+mod judged_cell;
 mod pings;
 mod realized;
-mod settle;
+mod round;
 
-use super::cell::{Cell, Compared};
-use super::enforced_within;
+use super::{
+    cell::{Cell, CellResult},
+    enforced_within,
+    fixture::Fixture,
+};
 use crate::kit::object::policy as object;
-use super::scene::Scene;
-use conclude::conclude;
-pub(super) use look::Pace;
-use look::look;
-use meshproof_contract::{CheckContext, EnvironmentError, ObjectRef, Tally, Unit};
-use meshproof_oracle::{Decision, Expected, decide, parse};
+use change::Change;
+use converge::converge;
+pub(super) use deadlines::Deadlines;
+use judge::judge;
+pub(super) use judged_cell::JudgedCell;
+use meshproof_contract::{CheckContext, EnvironmentError, ObjectRef, Tally};
+use meshproof_oracle::{Expected, decide, parse};
 pub(super) use pings::are_forbidden as pings_are_forbidden;
+use round::{ROUND_INTERVAL, probe_round};
 use serde_json::Value;
-use settle::{Goal, Settled, settle};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// How long paths may take to be open before a case begins: another check's policy may just be going.
+/// How long paths may take to be open before a case begins: another check's policy may just have been deleted.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 
-/// A cell with its expectation under the policies.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The cell.
-    pub cell: Cell,
-    /// The expectation, and the rule that it rests on.
-    pub decision: Decision,
+/// A case with everything filled in.
+pub struct PreparedCase<'a> {
+    /// A few words, for findings and reports.
+    pub name: &'a str,
+    /// The policies, without name and namespace.
+    pub policies: Vec<Value>,
+    /// The cells to probe.
+    pub cells: Vec<Cell>,
 }
 
-/// Plays the case; what was seen goes into the tally, and what each cell showed under the policies is returned.
-pub async fn play(
+/// Runs the case: what was seen goes into the tally, and what each cell showed under the policies is returned.
+pub async fn run_case(
     context: &CheckContext,
-    scene: &Scene,
-    name: &str,
-    policies: Vec<Value>,
-    cells: Vec<Cell>,
+    fixture: &Fixture,
+    case: PreparedCase<'_>,
     tally: &mut Tally,
-) -> Option<Vec<(Row, Compared)>> {
-    let policies: Vec<Value> = policies
+) -> Option<Vec<(JudgedCell, CellResult)>> {
+    let name = case.name;
+    let policies: Vec<Value> = case
+        .policies
         .into_iter()
-        .map(|policy| object::named(policy, &scene.namespace))
+        .map(|policy| object::named(policy, &fixture.namespace))
         .collect();
-    let rows = match expectations(scene, &policies, cells) {
-        Ok(rows) => rows,
+    let cells = match expectations(fixture, &policies, case.cells) {
+        Ok(cells) => cells,
         Err(why) => {
             tally.unknown(format!("{name}: {why}"));
             return None;
         }
     };
-    let (rows, pace) = open_before(context, name, rows, tally).await?;
-    // A policy that changes nothing cannot be told from one that was never applied.
-    if !rows.iter().any(settle::changes) {
+    let (cells, deadlines) = open_before(context, name, cells, tally).await?;
+    // A policy that changes nothing cannot be distinguished from one that was never applied.
+    if !cells.iter().any(JudgedCell::is_changed) {
         tally.unknown(format!(
-            "{name}: no path that the policy should close was open before, so it could not be seen in force"
+            "{name}: no path that the policy denies was open before, so its enforcement could not be observed"
         ));
         return None;
     }
+    let wait = |change, start| {
+        let (cells, policies, deadlines) = (&cells, &policies, &deadlines);
+        async move { converge(context, fixture, cells, change, policies, deadlines, start).await }
+    };
     let start = Instant::now();
-    let under = match apply(context, scene, &policies).await {
-        Ok(()) => Some(settle(context, scene, &rows, Goal::Enforced, &policies, &pace, start).await),
+    let under = match apply(context, fixture, &policies).await {
+        Ok(()) => Some(wait(Change::Applied, start).await),
         Err(error) => {
-            tally.unknown(format!("{name}: the policy could not be applied: {error}"));
+            tally.unknown(format!("{name}: cannot apply the policy: {error}"));
             None
         }
     };
     let start = Instant::now();
-    if let Err(error) = remove(context, scene, &policies).await {
-        tally.unknown(format!("{name}: the policy could not be deleted again: {error}"));
+    if let Err(error) = delete(context, fixture, &policies).await {
+        tally.unknown(format!("{name}: cannot delete the policy: {error}"));
         return None;
     }
     let under = under?;
-    let after = settle(context, scene, &rows, Goal::Open, &policies, &pace, start).await;
-    note(context, name, &rows, &under, &after);
-    let others = match under.after.and(after.after) {
+    let after = wait(Change::Deleted, start).await;
+    let foreign = match under.after.and(after.after) {
         Some(_) => String::new(),
-        None => foreign::policies(context.environment.as_ref(), &rows).await,
+        None => foreign_policies::describe(context.environment.as_ref(), &cells).await,
     };
-    conclude(name, &rows, (&under, &after), enforced_within(context), &others, tally);
-    Some(rows.into_iter().zip(under.last).collect())
+    evidence::leave(context, name, &cells, (&under, &after));
+    let limit = enforced_within(context);
+    judge(context, name, &cells, (&under, &after), limit, &foreign, tally);
+    Some(cells.into_iter().zip(under.last).collect())
 }
 
 /// What must happen in each cell, by the harness's own reading of the objects.
-pub(super) fn expectations(scene: &Scene, policies: &[Value], cells: Vec<Cell>) -> Result<Vec<Row>, String> {
+pub(super) fn expectations(fixture: &Fixture, policies: &[Value], cells: Vec<Cell>) -> Result<Vec<JudgedCell>, String> {
     if cells.is_empty() {
-        return Err("nobody is there to try it with".to_owned());
+        return Err("no agent can probe it".to_owned());
     }
     let mut parsed = Vec::new();
     for policy in policies {
-        parsed.extend(parse(policy, &scene.mesh).map_err(|error| format!("no expectation: {error}"))?);
+        parsed
+            .extend(parse(policy, &fixture.mesh).map_err(|error| format!("cannot compute the expectation: {error}"))?);
     }
-    let rows = cells.into_iter().map(|cell| Row {
-        decision: decide(&parsed, &scene.semantics, &cell.flow()),
+    let judged = cells.into_iter().map(|cell| JudgedCell {
+        decision: decide(&parsed, &fixture.semantics, &cell.flow()),
         cell,
     });
-    Ok(rows.collect())
+    Ok(judged.collect())
 }
 
-/// The rows whose path is open, and how quick the paths are; the others are told as unknown.
+/// The cells whose path is open, with deadlines from their latencies; the others are tallied as unknown.
 async fn open_before(
     context: &CheckContext,
     name: &str,
-    rows: Vec<Row>,
+    cells: Vec<JudgedCell>,
     tally: &mut Tally,
-) -> Option<(Vec<Row>, Pace)> {
+) -> Option<(Vec<JudgedCell>, Deadlines)> {
+    let environment = context.environment.as_ref();
     let start = Instant::now();
-    let open = |_: &Row| Expected::Allowed;
-    loop {
+    let (round, forbidden, all_open) = loop {
         let begun = Instant::now();
-        let round = look(context.environment.as_ref(), &rows, open, &Pace::UNKNOWN).await;
-        let forbidden = pings::forbidden(&rows, &round);
-        let mut told = round.compared.iter().zip(&forbidden);
-        let all = told.all(|(compared, forbidden)| *forbidden || *compared == Compared::Right);
-        if !all && start.elapsed() < OPEN_WITHIN {
-            sleep_until(begun + Duration::from_millis(50)).await;
-            continue;
+        let round = probe_round(environment, &cells, |_| Expected::Allowed, &Deadlines::DEFAULT).await;
+        let forbidden = pings::forbidden(&cells, &round);
+        let mut results = round.results.iter().zip(&forbidden);
+        let all_open = results.all(|(result, forbidden)| *forbidden || *result == CellResult::Ok);
+        if all_open || start.elapsed() >= OPEN_WITHIN {
+            break (round, forbidden, all_open);
         }
-        let pace = Pace::of(&round.latencies);
-        let pings = forbidden.iter().filter(|forbidden| **forbidden).count();
-        if pings > 0 {
-            context.note(format!(
-                "{name}: {pings} pings are left out, since their pods may not send any (net.ipv4.ping_group_range)"
-            ));
-        }
-        let others = match all {
-            true => String::new(),
-            false => foreign::policies(context.environment.as_ref(), &rows).await,
-        };
-        let mut kept = Vec::new();
-        for ((row, compared), _) in rows
-            .into_iter()
-            .zip(round.compared)
-            .zip(forbidden)
-            .filter(|(_, forbidden)| !forbidden)
-        {
-            match compared {
-                Compared::Right => kept.push(row),
-                Compared::Wrong(seen) => tally.unknown(format!(
-                    "{name}: {} was not open before the policy ({seen}), so nothing can be told there{others}",
-                    row.cell
-                )),
-                Compared::Unknown(why) => tally.unknown(format!("{name}: {why}")),
-            }
-        }
-        return (!kept.is_empty()).then_some((kept, pace));
+        sleep_until(begun + ROUND_INTERVAL).await;
+    };
+    let deadlines = Deadlines::from_latencies(&round.latencies);
+    let pings = forbidden.iter().filter(|forbidden| **forbidden).count();
+    if pings > 0 {
+        context.note(format!(
+            "{name}: {pings} pings are left out: their pods may not send any (net.ipv4.ping_group_range)"
+        ));
     }
+    let foreign = if all_open {
+        String::new()
+    } else {
+        foreign_policies::describe(environment, &cells).await
+    };
+    let mut open = Vec::new();
+    let results = cells.into_iter().zip(round.results).zip(forbidden);
+    for ((cell, result), _) in results.filter(|(_, forbidden)| !forbidden) {
+        match result {
+            CellResult::Ok => open.push(cell),
+            CellResult::Mismatch(seen) => tally.unknown(format!(
+                "{name}: {} was not open before the policy ({seen}){foreign}",
+                cell.cell
+            )),
+            CellResult::Unknown(why) => tally.unknown(format!("{name}: {why}")),
+        }
+    }
+    (!open.is_empty()).then_some((open, deadlines))
 }
 
-/// Of cells without policies those that are open, and how quick they are; the others are told as unknown.
-pub(super) async fn opened(context: &CheckContext, cells: Vec<Cell>, tally: &mut Tally) -> Option<(Vec<Cell>, Pace)> {
-    let rows = cells.into_iter().map(Row::open).collect();
-    let (rows, pace) = open_before(context, "before", rows, tally).await?;
-    Some((rows.into_iter().map(|row| row.cell).collect(), pace))
+/// Of cells without policies those that are open, with deadlines from their latencies; the others are tallied as unknown.
+pub(super) async fn open_cells(
+    context: &CheckContext,
+    cells: Vec<Cell>,
+    tally: &mut Tally,
+) -> Option<(Vec<Cell>, Deadlines)> {
+    let cells = cells.into_iter().map(JudgedCell::open).collect();
+    let (cells, deadlines) = open_before(context, "before", cells, tally).await?;
+    Some((cells.into_iter().map(|judged| judged.cell).collect(), deadlines))
 }
 
-async fn apply(context: &CheckContext, scene: &Scene, policies: &[Value]) -> Result<(), EnvironmentError> {
+async fn apply(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
     for policy in policies {
-        context.environment.apply(&scene.cluster, policy.clone()).await?;
+        context.environment.apply(&fixture.cluster, policy.clone()).await?;
     }
     Ok(())
 }
 
-async fn remove(context: &CheckContext, scene: &Scene, policies: &[Value]) -> Result<(), EnvironmentError> {
+async fn delete(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
     let mut result = Ok(());
     for policy in policies {
-        let removed = context.environment.delete(&scene.cluster, &ObjectRef::of(policy)).await;
-        result = result.and(removed);
+        let deleted = context
+            .environment
+            .delete(&fixture.cluster, &ObjectRef::of(policy))
+            .await;
+        result = result.and(deleted);
     }
     result
-}
-
-fn note(context: &CheckContext, name: &str, rows: &[Row], under: &Settled, after: &Settled) {
-    let count = |wanted: Expected| rows.iter().filter(|row| row.decision.expected == wanted).count();
-    let mut kinds: Vec<String> = Vec::new();
-    for (expected, word) in [
-        (Expected::Allowed, "allowed"),
-        (Expected::AllowedIfAuthenticated, "allowed after authentication"),
-        (Expected::Dropped, "dropped"),
-        (Expected::Unreachable, "denied by an ICMP error"),
-        (Expected::Forbidden, "answered 403"),
-        (Expected::DnsRefused, "refused by the DNS proxy"),
-        (Expected::DnsNameError, "answered NXDOMAIN by the DNS proxy"),
-    ] {
-        match count(expected) {
-            0 => {}
-            n => kinds.push(format!("{n} {word}")),
-        }
-    }
-    let told = |settled: &Settled| match settled.after {
-        Some(after) => format!("as expected {} ms later", after.as_millis()),
-        None => "not as expected in the end".to_owned(),
-    };
-    context.note(format!(
-        "{name}: of {} cells {}; applied, {}; deleted, {}",
-        rows.len(),
-        kinds.join(", "),
-        told(under),
-        told(after)
-    ));
-    for (figure, settled) in [("enforced_within", under), ("open_within", after)] {
-        if let Some(after) = settled.after {
-            context.measure(figure, name, after.as_secs_f64() * 1000.0, Unit::Milliseconds);
-        }
-    }
-    if under.half + after.half > 0 {
-        let half = f64::from(under.half + after.half);
-        context.measure("half_enforced_rounds", name, half, Unit::Count);
-    }
 }

@@ -1,14 +1,17 @@
-//! Removing the annotation stops the merging and adding it starts it again, on either side, within a measured time.
+//! Removing the annotation ends the merging, and adding it starts it again, on either side, within a measured time.
 
-use super::ask::{Answers, ask_until};
-use super::judge::{Expected, judge, suggest};
-use super::namesakes::{Behind, GLOBAL, Namesakes};
-use super::side::Side;
-use super::{MESH_NEEDS, POLL, changed_within};
+use super::{
+    MESH_NEEDS, POLL,
+    ask::{Answers, ask_until},
+    changed_within,
+    judge::{Expected, judge, suggest},
+    side::Side,
+    test_service::{Backends, GLOBAL, TestService},
+};
 use crate::kit::cilium::remotes;
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Target, Unit, Verdict,
+    Check, CheckContext, CheckId, CheckText, ClusterName, EnvironmentError, Needs, Scope, Tally, Target, Unit, Verdict,
 };
 
 /// Changes of the annotation.
@@ -21,11 +24,19 @@ impl Check for AnnotationChange {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Removing the annotation ends the merging, and adding it starts it, in time (10 s)",
-            proves: "Merging follows the annotation of either side at any time: a service that is no longer global gets no answer of the other cluster any more, from no node, and one that becomes global does.",
-            how: "A service with a name drawn at random is made in both clusters with backends, global on both sides, until every client here is answered by both. Then the annotation is removed in the other cluster until this cluster's pods alone answer, and added again until both do; then the same on this side. Every state must hold for two looks of 12 requests from every node. Each of the five times is recorded.",
-            control: "Each state is seen before the next change: that only own pods answer counts because the other cluster's did just before, at the same address.",
-            when_red: "Still merged after removal in the other cluster: `kubectl -n kube-system exec deploy/clustermesh-apiserver -c kvstoremesh -- clustermesh-apiserver kvstoremesh-dbg status`, and the agents' `cilium-dbg service list` (stale backends). Never merged: mesh::change_propagates.",
+            title: "Removing the global annotation ends the merging in time, and adding it starts it again",
+            proves: "Merging follows the annotation on either side at any time and on every node: without it, only \
+                     local pods answer; with it, pods of both clusters do.",
+            how: "A Service with a random name is created in both clusters, with backends and global. The annotation is \
+                  removed and added again, first in the other cluster and then here; each time the answering clusters \
+                  must change within `thresholds.propagation` (default 10 s), in two reads of 12 requests from every \
+                  node. The five times are recorded.",
+            control: "Each state is observed before the next change, at the same cluster IP: only local answers count \
+                      because the other cluster's pods answered just before.",
+            when_red: "Still merged: `kubectl --context CONTEXT -n kube-system exec deploy/clustermesh-apiserver -c \
+                       kvstoremesh -- clustermesh-apiserver kvstoremesh-dbg status`, then `kubectl --context CONTEXT -n \
+                       kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list` (stale backends). Never \
+                       merged: mesh::change_propagates.",
         }
     }
     fn scope(&self) -> Scope {
@@ -52,22 +63,22 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let (from, to) = (context.instance.from(), context.instance.to());
     let side = Side::of(context, from)?;
     remotes::members(&side.facts, from, to)?;
-    let namesakes = Namesakes::draw(context, &side, &[from, to]).await?;
+    let service = TestService::named_at_random(context, &side, &[from, to]).await?;
     let mut tally = Tally::new();
-    side.note_missing(&mut tally);
+    side.report_missing(&mut tally);
     let change = Change {
         context,
         side: &side,
-        namesakes: &namesakes,
+        service: &service,
         to,
     };
     let done = change.through_all(&mut tally).await;
-    namesakes.delete(&[from, to]).await;
+    service.delete(&[from, to]).await;
     if let Err(error) = done {
-        tally.unknown(format!("the service could not be made or changed: {error}"));
+        tally.unknown(format!("cannot create or change the Service: {error}"));
     }
     if tally.has_findings() {
-        suggest(context, &side);
+        suggest(context, &side, None);
     }
     Ok(tally.verdict())
 }
@@ -82,41 +93,36 @@ enum State {
 struct Change<'a> {
     context: &'a CheckContext,
     side: &'a Side,
-    namesakes: &'a Namesakes<'a>,
+    service: &'a TestService<'a>,
     to: &'a ClusterName,
 }
 
 impl Change<'_> {
-    async fn through_all(&self, tally: &mut Tally) -> Result<(), meshproof_contract::EnvironmentError> {
+    async fn through_all(&self, tally: &mut Tally) -> Result<(), EnvironmentError> {
         let here = &self.side.cluster;
         let global = [(GLOBAL, "true")];
-        self.namesakes.create(self.to, &global, Behind::Backends).await?;
-        let target = self.namesakes.create(here, &global, Behind::Backends).await?;
+        self.service.create(self.to, &global, Backends::Scenario).await?;
+        let target = self.service.create(here, &global, Backends::Scenario).await?;
+        let created = "its creation, global in both clusters";
         if !self
-            .reaches(
-                &target,
-                State::Merged,
-                "it was made, global in both clusters",
-                "merged_after",
-                tally,
-            )
+            .reaches(&target, State::Merged, created, "merged_after", tally)
             .await
         {
             return Ok(());
         }
         for (cluster, word) in [(self.to, "remote"), (here, "local")] {
-            self.namesakes.annotate(cluster, GLOBAL, None).await?;
+            self.service.annotate(cluster, GLOBAL, None).await?;
             let (what, name) = (
                 format!("the annotation was removed in {cluster}"),
-                format!("{word}_removal_felt_after"),
+                format!("{word}_removal_effective_after"),
             );
             if !self.reaches(&target, State::Apart, &what, &name, tally).await {
                 return Ok(());
             }
-            self.namesakes.annotate(cluster, GLOBAL, Some("true")).await?;
+            self.service.annotate(cluster, GLOBAL, Some("true")).await?;
             let (what, name) = (
                 format!("the annotation was added in {cluster}"),
-                format!("{word}_addition_felt_after"),
+                format!("{word}_addition_effective_after"),
             );
             if !self.reaches(&target, State::Merged, &what, &name, tally).await {
                 return Ok(());
@@ -130,20 +136,20 @@ impl Change<'_> {
             State::Merged => vec![self.side.cluster.clone(), self.to.clone()],
             State::Apart => vec![self.side.cluster.clone()],
         };
-        let content = |answers: &Answers| answers.by_each(&clusters);
-        let askers = &self.side.askers;
+        let wanted = |answers: &Answers| answers.by_each(&clusters);
+        let clients = &self.side.clients;
         let within = changed_within(self.context);
-        match ask_until(self.context, askers, target, POLL, within, content).await {
+        match ask_until(self.context, clients, target, POLL, within, wanted).await {
             Ok(after) => {
                 let direction = self.context.instance.to_string();
                 self.context
                     .measure(name, direction, after.as_secs_f64() * 1000.0, Unit::Milliseconds);
                 let who: Vec<&str> = clusters.iter().map(ClusterName::as_str).collect();
                 tally.witness(format!(
-                    "{} ms after {what}, every node of {} was answered by {} alone",
+                    "{} ms after {what}, only pods of {} answered, on every node of {}",
                     after.as_millis(),
-                    self.side.cluster,
-                    who.join(" and ")
+                    who.join(" and "),
+                    self.side.cluster
                 ));
                 true
             }
@@ -157,7 +163,7 @@ impl Change<'_> {
                     Expected::Clusters(&clusters),
                     tally,
                 ) {
-                    tally.unknown(format!("{what}: the state was seen, but did not hold for two looks"));
+                    tally.unknown(format!("{what}: the state was reached, but did not hold for two reads"));
                 }
                 false
             }

@@ -1,23 +1,23 @@
-//! Many requests to one service from many clients, and who answered them.
+//! Many requests to one Service from many clients, and who answered them.
 //!
-//! It knows agents and probes, and nothing of what a check wants to prove.
+//! It knows agents and probes, and not what a check wants to prove.
 
 use crate::kit::{cpu_pressure, probes, wait};
 use futures::future::join_all;
-use meshproof_contract::probe::Connection;
-use meshproof_contract::{Action, AgentFacts, CheckContext, ClusterName, Identity, Outcome, Probe, Target};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use meshproof_contract::{
+    Action, AgentFacts, CheckContext, ClusterName, Identity, Outcome, Probe, Target, probe::Connection,
+};
+use std::{collections::BTreeMap, time::Duration};
 
-/// How often a state is looked at while it is waited for.
+/// How often a state is read while it is waited for.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Series of a client that run at the same time: few enough for small machines, enough that requests which fail slowly do
-/// not add up.
+/// Series of a client that run at the same time: few enough for small machines, enough that requests which fail slowly
+/// do not add up.
 const LANES: u32 = 6;
 /// Bytes of an echo.
 const PAYLOAD: u32 = 64;
 
-/// How a request is made. Each opens a connection or a socket of its own, so that each is balanced anew.
+/// How a request is made. Each opens a connection or a socket of its own, so that each is load-balanced by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
     /// A GET.
@@ -86,9 +86,10 @@ impl Answers {
             words.push(format!("{} failed: {first}", self.failures.len()));
         }
         words.extend(self.unknown.clone());
-        match words.is_empty() {
-            true => "nothing was asked".to_owned(),
-            false => words.join(", "),
+        if words.is_empty() {
+            "no request was sent".to_owned()
+        } else {
+            words.join(", ")
         }
     }
 }
@@ -98,8 +99,8 @@ pub fn is_pod(server: &Identity, pod: &AgentFacts) -> bool {
     server.cluster == pod.id.cluster.as_str() && server.pod == pod.id.pod && server.namespace == pod.namespace
 }
 
-/// `count` requests of every client. A client of which some failed asks once more: a single lost packet is another check's
-/// subject.
+/// `count` requests of every client. A client with failures retries all of them once: a single lost packet is the
+/// subject of another check.
 pub async fn ask(
     context: &CheckContext,
     clients: &[AgentFacts],
@@ -115,7 +116,7 @@ pub async fn ask(
         let mut second = once(context, client, to, exchange, count).await;
         if second.failures.is_empty() {
             context.note(format!(
-                "{}: {}; asked again, all were answered",
+                "{}: {}; all were answered in a retry",
                 client.node,
                 first.describe()
             ));
@@ -128,25 +129,20 @@ pub async fn ask(
     .await
 }
 
-/// Asks `count` times from every client again and again until all of them are content twice in a row: the time until then,
-/// and the answers; else the last answers.
+/// Sends `count` requests from every client again and again until the answers of all of them are as wanted, twice in a
+/// row: the time until then; else the last answers.
 pub async fn ask_until(
     context: &CheckContext,
     clients: &[AgentFacts],
     to: &Target,
     count: u32,
     deadline: Duration,
-    content: impl Fn(&Answers) -> bool,
+    wanted: impl Fn(&Answers) -> bool,
 ) -> Result<Duration, Vec<Answers>> {
     let waited = wait::until(deadline, INTERVAL, || async {
-        let look = clients
-            .iter()
-            .map(|client| once(context, client, to, Exchange::Http, count));
-        let seen = join_all(look).await;
-        match seen.iter().all(&content) {
-            true => Ok(()),
-            false => Err(seen),
-        }
+        let clients = clients.iter();
+        let seen = join_all(clients.map(|client| once(context, client, to, Exchange::Http, count))).await;
+        if seen.iter().all(&wanted) { Ok(()) } else { Err(seen) }
     })
     .await;
     match waited {
@@ -171,7 +167,9 @@ async fn once(context: &CheckContext, client: &AgentFacts, to: &Target, exchange
     };
     match context.environment.probe(&client.id, batch).await {
         Ok(outcomes) if outcomes.len() == lanes as usize => outcomes.into_iter().for_each(|o| answers.take(o)),
-        Ok(_) => answers.unknown = Some("the agent did not answer what it was asked".to_owned()),
+        Ok(_) => {
+            answers.unknown = Some("the agent returned another number of outcomes than it was sent probes".to_owned())
+        }
         Err(error) => answers.unknown = Some(error.to_string()),
     }
     answers
@@ -207,7 +205,7 @@ impl Answers {
                 let known: u32 = served_by.iter().map(|(_, times)| times).sum();
                 if known < latencies.len() as u32 {
                     self.unknown
-                        .get_or_insert_with(|| "something answered that is no probe agent".to_owned());
+                        .get_or_insert_with(|| "something other than a probe agent answered".to_owned());
                 }
                 for (server, times) in served_by {
                     add(&mut self.servers, server, times);
@@ -224,16 +222,17 @@ impl Answers {
             }
             answered @ Outcome::Answered { .. } if answered.is_success() => match answered.served_by() {
                 Some(server) => add(&mut self.servers, server.clone(), 1),
-                None => self.unknown = Some("something answered that is no probe agent".to_owned()),
+                None => self.unknown = Some("something other than a probe agent answered".to_owned()),
             },
             other => self.fail(other),
         }
     }
 
     fn fail(&mut self, outcome: Outcome) {
-        match outcome.is_local_error() {
-            true => self.unknown = Some(outcome.to_string()),
-            false => self.failures.push(outcome),
+        if outcome.is_local_error() {
+            self.unknown = Some(outcome.to_string());
+        } else {
+            self.failures.push(outcome);
         }
     }
 }

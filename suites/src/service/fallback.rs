@@ -1,44 +1,55 @@
-//! With an affinity, the other side serves when the preferred one is empty, and gives back when it is not any more.
+//! With an affinity, the other side serves when the preferred one has no pods, and no longer when it has pods again.
 
-use super::ask::{Answers, ask_until};
-use super::judge::{Expected, judge, suggest};
-use super::merging::merges;
-use super::namesakes::reference;
-use super::side::{SCENARIO, Side};
-use super::{MESH_NEEDS, POLL, SETTLES, changed_within};
+use super::{
+    CONVERGES, MESH_NEEDS, POLL,
+    ask::{Answers, ask_until},
+    changed_within,
+    judge::{Expected, judge, suggest},
+    merging::merges,
+    side::{SCENARIO, Side},
+    test_service::reference,
+};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClusterName, Needs, ObjectRef, Scope, Tally, Target, Unit, Verdict,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// The workload that is scaled to none.
+/// The workload that is scaled to zero.
 const WORKLOAD: &str = "mover";
-/// How long a pod may take to go, or to come; that everybody notices takes a while more.
-const MOVES: Duration = Duration::from_secs(5);
-/// One cluster of a run at a time may be without: with both empty nobody could take over.
+/// How long a pod may take to stop, or to start; that every node acts on it takes longer.
+const SCALES: Duration = Duration::from_secs(5);
+/// Only one cluster of a run at a time may have no pods: otherwise none could take over.
 #[derive(Default)]
 struct Turns(Mutex<()>);
 
-/// Falling over and back.
-pub struct FallsOver;
+/// Fallback to the other side, and back.
+pub struct Fallback;
 
 #[async_trait]
-impl Check for FallsOver {
+impl Check for Fallback {
     fn id(&self) -> CheckId {
         CheckId::from("service::affinity_falls_over")
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Affinity falls over when the preferred side is empty, and back when it is not",
-            proves: "An affinity is a preference and no prison: when the last pod of the preferred side goes, the other side's pods answer on every node, without anybody's doing; and when it returns, the preference holds again.",
-            how: "This cluster's only pod behind `svc-mover-local` and `svc-mover-remote`, both global, is scaled away. The clients here, whose own side the first prefers, and in a mesh of two clusters the clients of the other one, whose other side the second prefers, must then be answered by the other cluster alone; and when it is scaled up again, by this cluster alone. \
-                  Each state must hold for two looks of 12 requests from every node, within 5 s for the pod and `propagation` of the thresholds (10 s by default); the four times, which include the pod's going and coming, are recorded. How many requests are lost meanwhile is the subject of suite failover. The clusters take turns.",
-            control: "Before, the same clients are answered by this cluster alone at the same addresses, and by both clusters at `svc-global`.",
-            when_red: "`cilium-dbg service list` on the nodes named while the pod is away: `kubectl -n meshproof scale deployment service-mover --replicas=0`. No backends of the other cluster: is the annotation global there, too? Backends there and no answer: the path, see suite connectivity.",
+            title: "With affinity, the other side answers only while the preferred side has no pods",
+            proves: "Affinity is only a preference: on every node, pods of the other side answer when the preferred side \
+                     has none, and stop answering when it has pods again.",
+            how: "This cluster's only pod behind the global Services `svc-mover-local` and `svc-mover-remote` is scaled \
+                  down and up; clients that prefer it (with remote affinity those of the other cluster, in a mesh of two) \
+                  must be answered by the other cluster and then by this one. Each state must hold for two reads of 12 \
+                  requests from every node, within 5 s plus `thresholds.propagation` (default 10 s); the four times are \
+                  recorded.",
+            control: "Before scaling, only pods of this cluster answer the same clients at the same cluster IPs, and pods \
+                      of both clusters answer at `svc-global`.",
+            when_red: "Repeat it with `kubectl --context CONTEXT -n NAMESPACE scale deployment service-mover \
+                       --replicas=0` and look for backends of the other cluster in `kubectl --context CONTEXT -n \
+                       kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`. Backends listed but no \
+                       answer: see suite connectivity.",
         }
     }
     fn scope(&self) -> Scope {
@@ -63,7 +74,7 @@ impl Check for FallsOver {
     }
 }
 
-/// Clients that prefer the cluster that is emptied.
+/// Clients that prefer the cluster that is scaled to zero.
 struct Preferring {
     side: Side,
     service: &'static str,
@@ -81,7 +92,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
         others: joined.clone(),
         side: side.clone(),
     }];
-    // With a third cluster the remote side would not be empty.
+    // With a third cluster the remote side would still have pods.
     if let [other] = joined.as_slice() {
         let there = Side::of(context, other)?;
         preferring.push(Preferring {
@@ -93,13 +104,16 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     }
     let deployment = deployment(context, &side).await?;
     let mut tally = Tally::new();
-    side.note_missing(&mut tally);
-    let movement = Movement {
+    side.report_missing(&mut tally);
+    let scaling = Scaling {
         context,
-        emptied: &side.cluster,
+        scaled: &side.cluster,
         preferring: &preferring,
     };
-    if !movement.settles("before", State::Preferred, SETTLES, &mut tally).await {
+    if !scaling
+        .reaches("before scaling", State::Preferred, CONVERGES, &mut tally)
+        .await
+    {
         return Ok(tally.verdict());
     }
     let scale = |replicas: u32| {
@@ -107,20 +121,20 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             .environment
             .patch(&side.cluster, &deployment, json!({"spec": {"replicas": replicas}}))
     };
-    let failed = |error| Verdict::inconclusive(format!("the workload `{WORKLOAD}` could not be scaled: {error}"));
-    let within = MOVES + changed_within(context);
+    let failed = |error| Verdict::inconclusive(format!("cannot scale workload `{WORKLOAD}`: {error}"));
+    let within = SCALES + changed_within(context);
     scale(0).await.map_err(failed)?;
-    let fell = movement
-        .settles("scaled to none", State::FallenOver, within, &mut tally)
+    let fell = scaling
+        .reaches("scaled to zero", State::FellBack, within, &mut tally)
         .await;
     scale(1).await.map_err(failed)?;
-    // Who never left need not be waited for.
+    // Clients that never changed need not be waited for.
     let back = fell
-        && movement
-            .settles("scaled up again", State::Preferred, within, &mut tally)
+        && scaling
+            .reaches("scaled up again", State::Preferred, within, &mut tally)
             .await;
     if !back {
-        preferring.iter().for_each(|one| suggest(context, &one.side));
+        preferring.iter().for_each(|one| suggest(context, &one.side, None));
     }
     Ok(tally.verdict())
 }
@@ -133,7 +147,7 @@ async fn deployment(context: &CheckContext, side: &Side) -> Result<ObjectRef, Ve
         .list(&side.cluster, "apps/v1", "Deployment", Some(&namespace))
         .await;
     let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
-    let label = |object: &serde_json::Value, key: &str| object["metadata"]["labels"][key].as_str().map(str::to_owned);
+    let label = |object: &Value, key: &str| object["metadata"]["labels"][key].as_str().map(str::to_owned);
     let own = found.iter().find(|object| {
         label(object, "meshproof.dev/workload").as_deref() == Some(WORKLOAD)
             && label(object, "meshproof.dev/scenario").as_deref() == Some(SCENARIO)
@@ -147,44 +161,41 @@ async fn deployment(context: &CheckContext, side: &Side) -> Result<ObjectRef, Ve
     }
 }
 
-/// Who answers those who prefer the cluster.
+/// Who answers the clients that prefer the cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Preferred,
-    FallenOver,
+    FellBack,
 }
 
-struct Movement<'a> {
+struct Scaling<'a> {
     context: &'a CheckContext,
-    emptied: &'a ClusterName,
+    scaled: &'a ClusterName,
     preferring: &'a [Preferring],
 }
 
-impl Movement<'_> {
-    /// Waits until all who prefer the cluster see the state.
-    async fn settles(&self, when: &str, state: State, deadline: Duration, tally: &mut Tally) -> bool {
-        let own = vec![self.emptied.clone()];
+impl Scaling<'_> {
+    /// Waits until all clients that prefer the cluster see the state.
+    async fn reaches(&self, when: &str, state: State, deadline: Duration, tally: &mut Tally) -> bool {
+        let own = vec![self.scaled.clone()];
         let seen = join_all(self.preferring.iter().map(|one| {
             let expected = match state {
                 State::Preferred => &own,
-                State::FallenOver => &one.others,
+                State::FellBack => &one.others,
             };
             async move {
-                let content = |answers: &Answers| answers.only_by(expected);
-                let seen = ask_until(self.context, &one.side.askers, &one.target, POLL, deadline, content).await;
+                let wanted = |answers: &Answers| answers.only_by(expected);
+                let seen = ask_until(self.context, &one.side.clients, &one.target, POLL, deadline, wanted).await;
                 (one, expected, seen)
             }
         }))
         .await;
         let mut all = true;
         for (one, expected, seen) in seen {
-            let what = format!("{}, {} {when}", one.service, self.emptied);
+            let what = format!("{}, {} {when}", one.service, self.scaled);
             match seen {
                 Ok(after) => {
-                    let subject = format!(
-                        "{}, {} {when}, seen from {}",
-                        one.service, self.emptied, one.side.cluster
-                    );
+                    let subject = format!("{}, {} {when}, from {}", one.service, self.scaled, one.side.cluster);
                     self.context.measure(
                         "answered_as_preferred_after",
                         subject,
@@ -193,10 +204,10 @@ impl Movement<'_> {
                     );
                     let who: Vec<&str> = expected.iter().map(ClusterName::as_str).collect();
                     tally.witness(format!(
-                        "{what}: after {} ms every node of {} was answered by {} alone",
+                        "{what}: after {} ms only pods of {} answered, on every node of {}",
                         after.as_millis(),
-                        one.side.cluster,
-                        who.join(" and ")
+                        who.join(" and "),
+                        one.side.cluster
                     ));
                 }
                 Err(last) => {
@@ -210,11 +221,33 @@ impl Movement<'_> {
                         Expected::Clusters(expected),
                         tally,
                     ) {
-                        tally.unknown(format!("{what}: the state was seen, but did not hold for two looks"));
+                        tally.unknown(format!("{what}: the state was reached, but did not hold for two reads"));
                     }
                 }
             }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::infra;
+    use meshproof_contract::RunShared;
+    use std::sync::Arc;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn trials_of_a_run_take_turns_and_do_not_wait_for_those_of_another_run() {
+        let (run, another): (Arc<RunShared>, Arc<RunShared>) = Default::default();
+        let turns = run.of::<Turns>();
+        let _held = turns.0.lock().await;
+        let trial = |shared: &Arc<RunShared>| {
+            let context = CheckContext::new(crate::service::world(), infra()).sharing(shared.clone());
+            async move { timeout(Duration::from_secs(3600), Fallback.run(&context)).await }
+        };
+        assert!(trial(&run).await.is_err(), "another trial of this run has its turn");
+        trial(&another).await.expect("nothing of the other run has its turn");
     }
 }

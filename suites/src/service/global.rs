@@ -1,10 +1,14 @@
-//! A global service is answered by the pods of all joined clusters, as evenly as chance makes it.
+//! A global Service is answered by the pods of all joined clusters, as evenly as chance makes it.
 
-use super::ask::{Answers, Exchange, ask, ask_until};
-use super::judge::{Expected, judge};
-use super::side::{Side, pods};
-use super::steady::while_steady;
-use super::{MESH_NEEDS, POLL, SAMPLE, settles, spread};
+use super::{
+    MESH_NEEDS, POLL, SAMPLE,
+    ask::{Answers, Exchange, ask, ask_until},
+    converges_within,
+    judge::{Expected, judge},
+    side::{Side, pods},
+    spread,
+    steady::while_steady,
+};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Unit, Verdict,
@@ -13,14 +17,14 @@ use meshproof_contract::{
 /// Probability of a false alarm of one trial, over all its tests together.
 const LEVEL: f64 = 1e-6;
 
-/// The annotation that makes the service global.
+/// The annotation that makes the Service global.
 #[derive(Clone, Copy)]
 enum Annotation {
     Current,
     Legacy,
 }
 
-/// A global service by one of the annotations.
+/// A global Service by one of the annotations.
 pub struct Global(Annotation);
 
 /// `service.cilium.io/global`.
@@ -37,22 +41,31 @@ impl Check for Global {
         })
     }
     fn text(&self) -> CheckText {
-        const PROVES: &str = "Every node of this cluster merges the service with its namesakes of all joined clusters, and new connections are spread over all their pods evenly: none is left out, none preferred.";
-        const CONTROL: &str = "The identity in each answer: cluster, node and pod. A request that nobody answered counts for no spread, but as a finding.";
-        const WHEN_RED: &str = "No pod of the other cluster: mesh::change_propagates, then `kubectl -n meshproof get service -o yaml` in both clusters: name, namespace, port names and annotation must be equal. Uneven: `cilium-dbg service list` on the node named, weights and `bpf-lb-algorithm`.";
+        const PROVES: &str = "Every node of this cluster merges the Service with those of the same name in all joined \
+                              clusters, and spreads new connections evenly over all their pods.";
+        const CONTROL: &str = "Each answer names the pod, node and cluster that gave it. An unanswered request is not \
+                               part of the spread, but a finding.";
+        const WHEN_RED: &str = "No answers from the other cluster: mesh::change_propagates, then compare name, namespace, \
+                                port names and annotation in `kubectl --context CONTEXT -n NAMESPACE get service -o \
+                                yaml` of both clusters. Uneven: `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
+                                -c cilium-agent -- cilium-dbg service list` and `bpf-lb-algorithm`.";
         match self.0 {
             Annotation::Current => CheckText {
-                title: "A global service is answered by all joined clusters, spread evenly",
+                title: "A global Service spreads requests evenly over the pods of all joined clusters",
                 proves: PROVES,
-                how: "Once answers of every cluster have been seen from every node (the time is recorded), the client on every node sends 120 GETs, each over a new connection, to the cluster IP of `svc-global` here. With n pods in all, each pod's count must fit a binomial distribution with p = 1/n: an exact two-sided test for each pod at each client, each pod over all clients, and each cluster over all clients, \
-                      Bonferroni-corrected to a level of 1e-6 for the whole trial. With four pods and three nodes (360 requests) that tells 64/36 between the clusters and worse, and a client's 90/10 always.",
+                how: "Once every client here has been answered by every cluster (the time is recorded), each sends 120 \
+                      GETs, each over a new connection, to the cluster IP of `svc-global`. Exact two-sided binomial \
+                      tests compare the count of each pod (at each client and over all) and of each cluster with an even \
+                      spread, Bonferroni-corrected to a level of 1e-6 for the trial; 360 requests over four pods show a \
+                      64/36 split between clusters.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
             Annotation::Legacy => CheckText {
-                title: "A service with the legacy annotation is global, too, spread evenly",
+                title: "A Service with the legacy global annotation spreads requests as evenly",
                 proves: PROVES,
-                how: "As service::global_spread, with service `svc-legacy`, which carries the annotation io.cilium/global-service instead: 120 GETs of each client, exact binomial tests of each pod at each client and over all clients and of each cluster, at a level of 1e-6 for the whole trial.",
+                how: "As service::global_spread, but with Service `svc-legacy`, which has the annotation \
+                      io.cilium/global-service instead.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -90,9 +103,9 @@ async fn observe(context: &CheckContext, service: &str) -> Result<Verdict, Verdi
     let target = side.target(service, "http")?;
     let backends = backends(context, &clusters)?;
     let mut tally = Tally::new();
-    side.note_missing(&mut tally);
-    let content = |answers: &Answers| answers.by_each(&clusters);
-    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(context), content).await {
+    side.report_missing(&mut tally);
+    let wanted = |answers: &Answers| answers.by_each(&clusters);
+    if let Ok(after) = ask_until(context, &side.clients, &target, POLL, converges_within(context), wanted).await {
         context.measure(
             "merged_after",
             service,
@@ -100,7 +113,7 @@ async fn observe(context: &CheckContext, service: &str) -> Result<Verdict, Verdi
             Unit::Milliseconds,
         );
     }
-    let answers = ask(context, &side.askers, &target, Exchange::Http, SAMPLE).await;
+    let answers = ask(context, &side.clients, &target, Exchange::Http, SAMPLE).await;
     let expected = Expected::Pods(&backends);
     if judge(context, &side, service, &answers, expected, &mut tally) {
         test(context, &side, service, &answers, &backends, &mut tally);
@@ -108,7 +121,7 @@ async fn observe(context: &CheckContext, service: &str) -> Result<Verdict, Verdi
     Ok(tally.verdict())
 }
 
-/// The pods behind the scenario's services in these clusters.
+/// The pods behind the scenario's Services in these clusters.
 fn backends(context: &CheckContext, clusters: &[ClusterName]) -> Result<Vec<AgentFacts>, Verdict> {
     let facts = context.environment.facts();
     let mut all = Vec::new();
@@ -116,7 +129,7 @@ fn backends(context: &CheckContext, clusters: &[ClusterName]) -> Result<Vec<Agen
         let found = pods(&facts, cluster, "backend");
         if found.is_empty() {
             return Err(Verdict::inconclusive(format!(
-                "no ready agent `backend` in {cluster}, so nothing can be expected of it"
+                "no ready agent `backend` in {cluster}, so its share cannot be judged"
             )));
         }
         all.extend(found);
@@ -124,7 +137,7 @@ fn backends(context: &CheckContext, clusters: &[ClusterName]) -> Result<Vec<Agen
     Ok(all)
 }
 
-/// One hypothesis: of so many requests so many should go there, by chance.
+/// One hypothesis: so many of so many requests go there by chance.
 struct Hypothesis {
     /// Whose share.
     whose: String,
@@ -154,7 +167,7 @@ fn test(
             tally.finding(
                 format!("{service}, share of {} at {}", one.whose, one.of),
                 format!(
-                    "{:.0} % of {} requests, that is {low} to {high} (exact binomial test, level {LEVEL:e} over {} tests)",
+                    "{:.0} % of {} requests: {low} to {high} (exact binomial test, level {LEVEL:e} over {} tests)",
                     100.0 * one.share,
                     one.requests,
                     hypotheses.len()
@@ -166,7 +179,7 @@ fn test(
     context.measure("least_p_value", service, least, Unit::Ratio);
     if least >= level {
         tally.witness(format!(
-            "{service}: {} exact binomial tests, the least p-value is {least:.2e}, above {level:.1e}",
+            "{service}: evenly spread by {} exact binomial tests; smallest p-value {least:.2e}, limit {level:.1e}",
             hypotheses.len()
         ));
     }

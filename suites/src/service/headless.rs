@@ -1,23 +1,29 @@
-//! A global headless service's name leads to the pods of all joined clusters, where EndpointSlices are synchronised.
+//! The name of a global headless Service resolves to the pods of all joined clusters, where EndpointSlices are
+//! synchronised.
 
-use super::MESH_NEEDS;
-use super::settles;
-use super::side::{Side, pods};
-use super::steady::while_steady;
-use crate::kit::dns::question::{Answer, Expected, Question, ask, judge};
-use crate::kit::dns::zone::{Zone, address_record};
-use crate::kit::{probes, wait};
+use super::{
+    MESH_NEEDS, converges_within,
+    side::{Side, pods},
+    steady::while_steady,
+};
+use crate::kit::{
+    dns::{
+        question::{Answer, Expected, Question, ask, judge},
+        zone::{Zone, address_record},
+    },
+    probes, wait,
+};
 use async_trait::async_trait;
 use futures::future::join_all;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Unit, Verdict};
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::time::Duration;
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Outcome, Scope, Tally, Transport, Unit, Verdict,
+};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-/// Where a cluster says that it does so.
+/// The key of cilium-config that turns it on.
 const KEY: &str = "clustermesh-enable-endpoint-sync";
 
-/// The name of a global headless service.
+/// The name of a global headless Service.
 pub struct GlobalHeadless;
 
 #[async_trait]
@@ -27,11 +33,18 @@ impl Check for GlobalHeadless {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "A global headless service's name leads to the pods of all joined clusters",
-            proves: "EndpointSlices of the other clusters' pods are synchronised into this cluster, and cluster DNS takes them up: an application that balances by itself finds all pods of the mesh, and nothing else.",
-            how: "Where cilium-config sets clustermesh-enable-endpoint-sync, the client on every node asks for the absolute name of `svc-headless` until exactly the addresses of the backends of this and all joined clusters come back (the time is recorded); what comes back after 12 s at the latest counts. Elsewhere the check is skipped.",
-            control: "The expected addresses are those of agents that answered the harness; the own cluster's pods must be among the answer, too.",
-            when_red: "`kubectl -n meshproof get endpointslices -l kubernetes.io/service-name=svc-headless`: slices managed by endpointslice-mesh-controller.cilium.io are missing: the operator's log, `kubectl -n kube-system logs deploy/cilium-operator`. They are there: cluster DNS, dns::headless_service.",
+            title: "The name of a global headless Service resolves to the pods of all joined clusters",
+            proves: "EndpointSlices of other clusters' pods are synchronised into this cluster, and cluster DNS uses \
+                     them: an application that load-balances by itself finds all pods of the mesh, and no others.",
+            how: "Where cilium-config sets clustermesh-enable-endpoint-sync, the client on every node asks for the \
+                  absolute name of `svc-headless` until it gets exactly the addresses of the backends of all joined \
+                  clusters, for up to 12 s (the time is recorded). Elsewhere the check is skipped.",
+            control: "The expected addresses are those of agents that answered the harness, among them pods of this \
+                      cluster.",
+            when_red: "Does `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
+                       kubernetes.io/service-name=svc-headless` list slices managed by \
+                       endpointslice-mesh-controller.cilium.io? If not, see `kubectl --context CONTEXT -n kube-system \
+                       logs deploy/cilium-operator`; if so, see dns::headless_service.",
         }
     }
     fn scope(&self) -> Scope {
@@ -55,48 +68,63 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let cilium = side.facts.cluster(&side.cluster).and_then(|c| c.cilium.as_ref());
     if cilium.and_then(|c| c.flag(KEY)) != Some(true) {
         return Err(Verdict::skipped(format!(
-            "not claimed: cilium-config of {} does not set {KEY}, so headless services lead to own pods only",
+            "not claimed: cilium-config of {} does not set {KEY}, so headless Services resolve to local pods only",
             side.cluster
         )));
     }
-    let mut expected: BTreeSet<IpAddr> = BTreeSet::new();
-    for cluster in &clusters {
-        let found = pods(&side.facts, cluster, "backend");
-        if found.is_empty() {
-            return Err(Verdict::inconclusive(format!("no ready agent `backend` in {cluster}")));
-        }
-        expected.extend(found.iter().map(|pod| pod.address));
-    }
-    let zone = Zone::asked_by(context, side.askers.clone())?;
+    let expected = addresses(&side, &clusters)?;
+    let zone = Zone::asked_by(context, side.clients.clone())?;
     let service = zone.service(context, "svc-headless")?;
     let name = zone.absolute(&service.namespace, &service.name);
     let record = expected.first().copied().map(address_record);
-    let record = record.ok_or_else(|| Verdict::inconclusive("no pod has an address"))?;
+    let record = record.ok_or_else(|| Verdict::inconclusive("the backends have no addresses"))?;
     let question = Question {
         label: name.clone(),
         probe: probes::dns(&name, record, None, Transport::Udp),
         expected: Expected::Addresses(expected),
     };
     let mut tally = Tally::new();
-    side.note_missing(&mut tally);
-    let settled = wait::until(settles(context), Duration::from_millis(250), || async {
-        let looks = side.askers.iter().map(|asker| {
-            let batch = vec![question.probe.clone()];
-            async move { context.environment.probe(&asker.id, batch).await }
-        });
-        let right = |seen: &Result<Vec<meshproof_contract::Outcome>, _>| match seen.as_deref() {
-            Ok([outcome]) => matches!(judge(&zone, &question.expected, outcome), Answer::Ok(_)),
-            _ => false,
-        };
-        match join_all(looks).await.iter().all(right) {
-            true => Ok(()),
-            false => Err(()),
-        }
-    })
-    .await;
-    if let wait::Waited::Seen(after, ()) = settled {
-        context.measure("settled_after", &name, after.as_secs_f64() * 1000.0, Unit::Milliseconds);
+    side.report_missing(&mut tally);
+    if let Some(after) = converge(context, &side, &zone, &question).await {
+        let millis = after.as_secs_f64() * 1000.0;
+        context.measure("converged_after", &name, millis, Unit::Milliseconds);
     }
     ask(context, &zone, std::slice::from_ref(&question), &mut tally).await;
     Ok(tally.verdict())
+}
+
+/// The addresses of the backends of all these clusters.
+fn addresses(side: &Side, clusters: &[ClusterName]) -> Result<BTreeSet<IpAddr>, Verdict> {
+    let mut addresses = BTreeSet::new();
+    for cluster in clusters {
+        let found = pods(&side.facts, cluster, "backend");
+        if found.is_empty() {
+            return Err(Verdict::inconclusive(format!("no ready agent `backend` in {cluster}")));
+        }
+        addresses.extend(found.iter().map(|pod| pod.address));
+    }
+    Ok(addresses)
+}
+
+/// Waits until every client gets the expected answer; the time until then.
+async fn converge(context: &CheckContext, side: &Side, zone: &Zone, question: &Question) -> Option<Duration> {
+    let is_expected = |seen: &Result<Vec<Outcome>, _>| match seen.as_deref() {
+        Ok([outcome]) => matches!(judge(zone, &question.expected, outcome), Answer::Ok(_)),
+        _ => false,
+    };
+    let waited = wait::until(converges_within(context), Duration::from_millis(250), || async {
+        let asking = side.clients.iter().map(|client| {
+            let batch = vec![question.probe.clone()];
+            async move { context.environment.probe(&client.id, batch).await }
+        });
+        if join_all(asking).await.iter().all(is_expected) {
+            Ok(())
+        } else {
+            Err(())
+        }
+    });
+    match waited.await {
+        wait::Waited::Seen(after, ()) => Some(after),
+        wait::Waited::GaveUp(()) => None,
+    }
 }

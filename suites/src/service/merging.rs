@@ -1,15 +1,18 @@
-//! Which namesakes are merged, and which side is preferred: by the annotations, while a global service of the same pods is seen to
-//! be merged by the same clients.
+//! Which Services of the same name are merged, and which side is preferred: by the annotations, while the same clients see
+//! a global Service of the same pods being merged.
 
-use super::ask::{Answers, Exchange, ask, ask_until};
-use super::judge::{Expected, judge};
-use super::side::Side;
-use super::steady::while_steady;
-use super::{MESH_NEEDS, POLL, SAMPLE, settles};
+use super::{
+    MESH_NEEDS, POLL, SAMPLE,
+    ask::{Answers, Exchange, ask, ask_until},
+    converges_within,
+    judge::{Expected, judge},
+    side::Side,
+    steady::while_steady,
+};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Unit, Verdict};
 
-/// What the service says about merging.
+/// What the Service says about merging.
 #[derive(Clone, Copy)]
 enum Case {
     Unannotated,
@@ -17,7 +20,7 @@ enum Case {
     Remote,
 }
 
-/// A service whose annotations keep some cluster's pods from answering.
+/// A Service whose annotations keep some cluster's pods from answering.
 pub struct Merging(Case);
 
 /// No annotation.
@@ -27,8 +30,12 @@ pub const LOCAL: Merging = Merging(Case::Local);
 /// `service.cilium.io/affinity: remote`.
 pub const REMOTE: Merging = Merging(Case::Remote);
 
-const CONTROL: &str = "First the same clients must be answered by pods of every joined cluster at `svc-global`, which has the same pods behind it: so the mesh works at this moment, and the path to the other cluster does, and that its pods do not answer here is due to the annotations. Otherwise the check is inconclusive.";
-const WHEN_RED: &str = "`kubectl -n meshproof get service -o yaml` in both clusters: which annotations do both really have? Then `cilium-dbg service list` on the nodes named: backends with addresses of the other cluster's pods. The field `preferred` there is not reliable (cilium/cilium#43681).";
+const CONTROL: &str = "First, pods of every joined cluster must answer the same clients at `svc-global`, which has the \
+                       same backends; this shows that the mesh and the paths work. Otherwise the check is inconclusive.";
+const WHEN_RED: &str = "`kubectl --context CONTEXT -n NAMESPACE get service -o yaml` in both clusters: compare the \
+                        annotations. Then look for backend addresses of the other cluster in `kubectl --context CONTEXT \
+                        -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`; the field `preferred` \
+                        there is not reliable (cilium/cilium#43681).";
 
 #[async_trait]
 impl Check for Merging {
@@ -42,23 +49,30 @@ impl Check for Merging {
     fn text(&self) -> CheckText {
         match self.0 {
             Case::Unannotated => CheckText {
-                title: "Services of equal names without the annotation are never merged",
-                proves: "Two clusters that happen to have a service of the same name and namespace keep them apart: requests never leak to the other cluster's pods.",
-                how: "`svc-plain` exists in every cluster without annotation. The client on every node sends 120 GETs to its cluster IP here, each over a new connection: pods of this cluster alone may answer.",
+                title: "Services of the same name without the annotation are never merged",
+                proves: "Two clusters with a Service of the same name and namespace keep them separate: no request \
+                         reaches the other cluster's pods.",
+                how: "`svc-plain` exists in every cluster without annotation. The client on every node sends 120 GETs to \
+                      its cluster IP here, each over a new connection; only pods of this cluster may answer.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
             Case::Local => CheckText {
-                title: "Affinity local: own pods answer as long as there are any",
-                proves: "A global service with service.cilium.io/affinity: local is answered by this cluster's pods only while they are ready, so traffic does not cross to the other cluster without need.",
-                how: "`svc-local` is global in every cluster, with affinity local. The client on every node sends 120 GETs to its cluster IP here: pods of this cluster alone may answer. What happens when there are none is service::affinity_falls_over.",
+                title: "Affinity local: only local pods answer as long as there are any",
+                proves: "A global Service with service.cilium.io/affinity: local uses only this cluster's pods while \
+                         they are ready, so traffic does not cross to the other cluster unnecessarily.",
+                how: "`svc-local` is global with affinity local in every cluster. The client on every node sends 120 GETs \
+                      to its cluster IP here; only pods of this cluster may answer (service::affinity_falls_over covers \
+                      the case without local pods).",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
             Case::Remote => CheckText {
-                title: "Affinity remote: the other clusters' pods answer as long as there are any",
-                proves: "A global service with service.cilium.io/affinity: remote is answered by other clusters' pods only while they are ready.",
-                how: "`svc-remote` is global in every cluster, with affinity remote. The client on every node sends 120 GETs to its cluster IP here: pods of the other clusters alone may answer.",
+                title: "Affinity remote: only remote pods answer as long as there are any",
+                proves: "A global Service with service.cilium.io/affinity: remote uses only pods of other clusters \
+                         while they are ready.",
+                how: "`svc-remote` is global with affinity remote in every cluster. The client on every node sends 120 \
+                      GETs to its cluster IP here; only pods of other clusters may answer.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -93,31 +107,31 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     merges(context, &side).await?;
     let target = side.target(service, "http")?;
     let mut tally = Tally::new();
-    side.note_missing(&mut tally);
-    let content = |answers: &Answers| answers.only_by(&may);
-    if let Ok(after) = ask_until(context, &side.askers, &target, POLL, settles(context), content).await {
+    side.report_missing(&mut tally);
+    let wanted = |answers: &Answers| answers.only_by(&may);
+    if let Ok(after) = ask_until(context, &side.clients, &target, POLL, converges_within(context), wanted).await {
         context.measure(
-            "settled_after",
+            "converged_after",
             service,
             after.as_secs_f64() * 1000.0,
             Unit::Milliseconds,
         );
     }
-    let answers = ask(context, &side.askers, &target, Exchange::Http, SAMPLE).await;
+    let answers = ask(context, &side.clients, &target, Exchange::Http, SAMPLE).await;
     judge(context, &side, service, &answers, Expected::Clusters(&may), &mut tally);
     Ok(tally.verdict())
 }
 
-/// The control: every client here is answered by every joined cluster at the global service. Returns these clusters.
+/// The control: pods of every joined cluster answer every client here at the global Service. Returns these clusters.
 pub async fn merges(context: &CheckContext, side: &Side) -> Result<Vec<ClusterName>, Verdict> {
     let clusters = side.mesh()?;
     let target = side.target("svc-global", "http")?;
-    let content = |answers: &Answers| answers.by_each(&clusters);
-    let within = settles(context);
-    match ask_until(context, &side.askers, &target, 2 * POLL, within, content).await {
+    let wanted = |answers: &Answers| answers.by_each(&clusters);
+    let within = converges_within(context);
+    match ask_until(context, &side.clients, &target, 2 * POLL, within, wanted).await {
         Ok(_) => {
             context.note(format!(
-                "control: svc-global is answered by every cluster, on every node of {}",
+                "control: pods of every cluster answer at svc-global on every node of {}",
                 side.cluster
             ));
             Ok(clusters)
@@ -128,9 +142,10 @@ pub async fn merges(context: &CheckContext, side: &Side) -> Result<Vec<ClusterNa
                 .map(|a| format!("{}: {}", a.client.node, a.describe()))
                 .collect();
             Err(Verdict::inconclusive(format!(
-                "control: within {} s not every client of {} was answered by every joined cluster at `svc-global`, so what does not answer proves nothing; see service::global_spread. Last seen: {}",
-                within.as_secs(),
+                "control: pods of every joined cluster did not answer every client of {} at `svc-global` within {} s, so \
+                 missing answers prove nothing; see service::global_spread. Last seen: {}",
                 side.cluster,
+                within.as_secs(),
                 seen.join("; ")
             )))
         }

@@ -1,21 +1,24 @@
-//! A NodePort is served at every node's address, to whoever comes from outside of the cluster.
+//! A NodePort is served at every node's address, to clients from outside of the cluster.
 
-use super::ask::{Answers, ask_until, is_pod};
-use super::side::Side;
-use super::steady::while_steady;
-use super::{NEEDS, POLL, changed_within};
-use crate::kit::cilium::nodes::place;
-use crate::kit::{next_steps, unique_name};
+use super::{
+    NEEDS, POLL,
+    ask::{Answers, ask_until, is_pod},
+    changed_within,
+    side::Side,
+    steady::while_steady,
+    test_service::TestService,
+};
+use crate::kit::next_steps;
 use async_trait::async_trait;
 use futures::future::join_all;
-use meshproof_contract::facts::NodeFacts;
 use meshproof_contract::{
-    AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Needs, ObjectRef, Outcome, Scope,
-    ServiceFacts, Tally, Target, Verdict,
+    AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, Evidence, Needs, NodeLabel, Outcome, Scope, Tally,
+    Target, Verdict,
+    evidence::{Cell, CellOutcome, Row},
 };
-use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
 
-/// NodePorts of one cluster, asked for by pods of the other.
+/// NodePorts of one cluster, with clients in the other.
 pub struct NodePort;
 
 #[async_trait]
@@ -26,11 +29,16 @@ impl Check for NodePort {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A NodePort is served at the address of every node",
-            proves: "Whoever reaches a node of the cluster reaches its services: each node takes what comes from outside to a pod behind the service, on whichever node that is, and the answer back.",
-            how: "A Service of type NodePort with a name drawn at random is created before the pods `backend` of one cluster. The client on every node of the other cluster, which knows nothing of it and so translates nothing by itself, sends GETs to the port at every node's address, until 12 of 12 are answered by those pods twice in a row, \
-                  within `propagation` of the thresholds (10 s by default). Then the Service is deleted.",
-            control: "The identity in each answer. If not one request is answered at any node and none is refused either, a firewall between the clusters may be what is in the way, and the result is inconclusive.",
-            when_red: "One node: `cilium-dbg status` there, does KubeProxyReplacement name the device with the node's address? `cilium-dbg bpf lb list` and `iptables -S` on the node. One client: its node's way to the other cluster's nodes, see connectivity::pod_to_host_other_cluster.",
+            proves: "Every node forwards requests from outside the cluster to a pod behind the Service, on any node, and \
+                     returns the answer.",
+            how: "A Service of type NodePort with a random name is created for the pods `backend` of the other cluster. \
+                  The client on every node here sends GETs to the port at every node's address there; all 12 of 12 must \
+                  be answered by those pods, twice in a row, within `thresholds.propagation` (default 10 s).",
+            control: "Each answer names the pod that gave it. If no request to any node is answered or refused, a \
+                      firewall between the clusters is possible, and the check is inconclusive.",
+            when_red: "One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \
+                       AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` list the device with the node's \
+                       address? One client: see connectivity::pod_to_host_other_cluster.",
         }
     }
     fn scope(&self) -> Scope {
@@ -56,106 +64,76 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let (from, to) = (context.instance.from(), context.instance.to());
     let (near, far) = (Side::of(context, from)?, Side::of(context, to)?);
     let backends = far.pods("backend")?;
-    let plain = far.service("svc-plain")?;
-    let reference = |name: &str| ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Service".to_owned(),
-        namespace: Some(plain.namespace.clone()),
-        name: name.to_owned(),
+    let service = TestService::named_at_random(context, &far, &[]).await?;
+    let port = service.create_node_port(to).await;
+    let verdict = match port {
+        Ok(port) => probe(context, (&near, &far), &backends, port).await,
+        Err(error) => Verdict::inconclusive(format!("cannot create the Service of type NodePort in {to}: {error}")),
     };
-    let object = context.environment.get(to, &reference(&plain.name)).await;
-    let object = object.map_err(|error| Verdict::inconclusive(error.to_string()))?;
-    let selector = object.and_then(|service| service.pointer("/spec/selector").cloned());
-    let Some(selector) = selector.filter(Value::is_object) else {
-        return Err(Verdict::inconclusive(format!(
-            "service `svc-plain` in {to} has no selector, so its pods cannot be put behind another service"
-        )));
-    };
-    let name = unique_name::label("node-port");
-    let created = context.environment.apply(to, manifest(plain, &name, &selector)).await;
-    let created = created.map_err(|error| {
-        Verdict::inconclusive(format!(
-            "the service of type NodePort could not be created in {to}: {error}"
-        ))
-    })?;
-    let verdict = match created.pointer("/spec/ports/0/nodePort").and_then(Value::as_u64) {
-        Some(port) => look(context, (&near, &far), &backends, port as u16).await,
-        None => Verdict::inconclusive(format!("the API of {to} gave the service no NodePort")),
-    };
-    if let Err(error) = context.environment.delete(to, &reference(&name)).await {
-        context.note(format!("service {name} is left in {to} until the run's end: {error}"));
-    }
+    service.delete(&[to]).await;
     Ok(verdict)
 }
 
-fn manifest(plain: &ServiceFacts, name: &str, selector: &Value) -> Value {
-    let port = meshproof_contract::port::HTTP;
-    json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": name, "namespace": plain.namespace},
-        "spec": {
-            "type": "NodePort", "selector": selector,
-            "ports": [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}],
-        },
-    })
+/// A node of the far cluster, and what the clients saw there: the time until all were answered, else the last answers.
+struct Node {
+    label: NodeLabel,
+    target: Target,
+    seen: Result<Duration, Vec<Answers>>,
 }
 
-async fn look(context: &CheckContext, (near, far): (&Side, &Side), backends: &[AgentFacts], port: u16) -> Verdict {
+async fn probe(context: &CheckContext, (near, far): (&Side, &Side), backends: &[AgentFacts], port: u16) -> Verdict {
     let mut tally = Tally::new();
-    near.note_missing(&mut tally);
+    near.report_missing(&mut tally);
     let nodes = near.facts.cluster(&far.cluster).into_iter().flat_map(|c| &c.nodes);
-    let is_backend = |answers: &Answers| {
+    let by_backends = |answers: &Answers| {
         let mut servers = answers.servers.iter();
         servers.all(|(server, _)| backends.iter().any(|pod| is_pod(server, pod)))
     };
-    let asked = nodes
+    let probing = nodes
         .filter_map(|node| Some((node, node.addresses.first()?)))
         .map(|(node, address)| {
             let target = Target::new(address.to_string(), port);
+            let label = NodeLabel::pod(&far.cluster, &node.name);
             async move {
-                let content = |answers: &Answers| answers.is_complete() && is_backend(answers);
+                let wanted = |answers: &Answers| answers.is_complete() && by_backends(answers);
                 let within = changed_within(context);
-                let seen = ask_until(context, &near.askers, &target, POLL, within, content).await;
-                (node, target, seen)
+                let seen = ask_until(context, &near.clients, &target, POLL, within, wanted).await;
+                Node { label, target, seen }
             }
         });
-    let seen = join_all(asked).await;
-    let unheard = |answers: &Answers| {
-        let mut failures = answers.failures.iter();
-        answers.answered() == 0 && failures.all(|failure| matches!(failure, Outcome::Timeout { .. }))
-    };
-    if seen
-        .iter()
-        .all(|(.., seen)| seen.as_ref().is_err_and(|last| last.iter().all(unheard)))
-    {
+    let nodes = join_all(probing).await;
+    if nodes.iter().all(is_silent) {
         tally.unknown(format!(
-            "not one request from {} to any NodePort of {} was answered, nor refused: a firewall may stand between",
+            "no request from {} to any NodePort of {} was answered or refused: a firewall between the clusters is \
+             possible",
             near.cluster, far.cluster
         ));
         return tally.verdict();
     }
-    for (node, target, seen) in &seen {
-        match seen {
+    let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
+    for node in &nodes {
+        match &node.seen {
             Ok(after) => tally.witness(format!(
-                "{target} of {} answered clients on all {} nodes of {} with its own backends after {} ms",
-                place(&far.cluster, &node.name),
-                near.askers.len(),
+                "backends answered the clients on all {} nodes of {} at {} of {} after {} ms",
+                near.clients.len(),
                 near.cluster,
+                node.target,
+                node.label,
                 after.as_millis()
             )),
             Err(last) => {
                 for answers in last {
-                    tell(
-                        near,
-                        (&far.cluster, node),
-                        target,
-                        answers,
-                        is_backend(answers),
-                        &mut tally,
-                    );
+                    judge(node, answers, by_backends(answers), &mut tally);
                 }
             }
         }
+        for (client, cell) in cells(near, node, by_backends) {
+            rows.entry(client).or_default().push(cell);
+        }
+    }
+    for (from, cells) in rows {
+        let what = "NodePort".to_owned();
+        context.evidence(Evidence::Row(Row { what, from, cells }));
     }
     if tally.has_findings() {
         let command = next_steps::in_agent(&far.facts, &far.cluster, None, "cilium-dbg bpf lb list");
@@ -164,24 +142,61 @@ async fn look(context: &CheckContext, (near, far): (&Side, &Side), backends: &[A
     tally.verdict()
 }
 
-/// What one client saw last at a node where not all were content.
-fn tell(
-    near: &Side,
-    (cluster, node): (&ClusterName, &NodeFacts),
-    target: &Target,
-    answers: &Answers,
-    by_backends: bool,
-    tally: &mut Tally,
-) {
-    let from = place(&near.cluster, &answers.client.node);
+/// Whether nothing came back from the node at all.
+fn is_silent(node: &Node) -> bool {
+    let no_answer = |answers: &Answers| {
+        let mut failures = answers.failures.iter();
+        answers.answered() == 0 && failures.all(|failure| matches!(failure, Outcome::Timeout { .. }))
+    };
+    node.seen.as_ref().is_err_and(|last| last.iter().all(no_answer))
+}
+
+/// What one client saw last at a node where not all were answered as wanted.
+fn judge(node: &Node, answers: &Answers, by_backends: bool, tally: &mut Tally) {
+    let (from, target) = (NodeLabel::from(&answers.client), &node.target);
     if let Some(why) = &answers.unknown {
         return tally.unknown(format!("{target} from {from}: {why}"));
     }
-    let expected = "every request answered by a pod behind the service";
-    let at = format!("NodePort {target} of {} from {from}", place(cluster, &node.name));
-    match answers.failures.is_empty() {
-        false => tally.finding(at, expected, answers.describe()),
-        true if !by_backends => tally.finding(at, expected, format!("others answer: {}", answers.describe())),
-        true => {}
+    let expected = "every request answered by a backend of the Service";
+    let at = format!("NodePort {target} of {} from {from}", node.label);
+    if !answers.failures.is_empty() {
+        tally.finding(at, expected, answers.describe());
+    } else if !by_backends {
+        tally.finding(at, expected, format!("unexpected answers: {}", answers.describe()));
+    }
+}
+
+/// What each client saw at a node, as cells of the clients' rows.
+fn cells(near: &Side, node: &Node, by_backends: impl Fn(&Answers) -> bool) -> Vec<(NodeLabel, Cell)> {
+    let cell = |client: &AgentFacts, outcome, detail| {
+        let cell = Cell {
+            to: node.label.clone(),
+            outcome,
+            value: None,
+            unit: None,
+            detail,
+        };
+        (NodeLabel::from(client), cell)
+    };
+    match &node.seen {
+        Ok(_) => {
+            let clients = near.clients.iter();
+            clients.map(|client| cell(client, CellOutcome::Ok, None)).collect()
+        }
+        Err(last) => {
+            let seen = |answers: &Answers| {
+                let (outcome, detail) = if answers.unknown.is_some() {
+                    (CellOutcome::Unknown, Some(answers.describe()))
+                } else if !answers.failures.is_empty() {
+                    (CellOutcome::NoAnswer, Some(answers.describe()))
+                } else if !by_backends(answers) {
+                    (CellOutcome::Mismatch, Some(answers.describe()))
+                } else {
+                    (CellOutcome::Ok, None)
+                };
+                cell(&answers.client, outcome, detail)
+            };
+            last.iter().map(seen).collect()
+        }
     }
 }

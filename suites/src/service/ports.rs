@@ -1,15 +1,18 @@
-//! Every port of a service leads to the port that it names, over its protocol, locally and through the mesh.
+//! Every port of a Service leads to its own target port, over its protocol, locally and through the mesh.
 
-use super::ask::{Answers, Exchange, ask, ask_until};
-use super::judge::{Expected, judge};
-use super::side::Side;
-use super::steady::while_steady;
-use super::{NEEDS, POLL, settles};
+use super::{
+    NEEDS, POLL,
+    ask::{Answers, Exchange, ask, ask_until},
+    converges_within,
+    judge::{Expected, judge},
+    side::Side,
+    steady::while_steady,
+};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Verdict};
 
-/// Requests of each client to a port: the chance that one of two clusters is never met is 1e-7.
+/// Requests of each client to a port: the chance that one of two clusters never answers is 1e-7.
 const REQUESTS: u32 = 24;
 
 /// The ports of one protocol.
@@ -19,7 +22,7 @@ enum Case {
     Udp,
 }
 
-/// Ports of services.
+/// Ports of Services.
 pub struct Ports(Case);
 
 /// Several TCP ports.
@@ -27,8 +30,12 @@ pub const TCP: Ports = Ports(Case::Tcp);
 /// A UDP port.
 pub const UDP: Ports = Ports(Case::Udp);
 
-const CONTROL: &str = "Only an answer of the asked protocol counts: the identity page of a pod's HTTP server, the echo of its TCP server with the payload sent, the echo of its UDP server. Where a mesh is claimed, pods of every cluster must answer on every port.";
-const WHEN_RED: &str = "`kubectl -n meshproof get endpointslices -l kubernetes.io/service-name=svc-global -o yaml`: are the ports there by name and protocol? Then `cilium-dbg service list` on the node named. For the other cluster's pods the port names must be equal in both clusters, since Cilium merges by name.";
+const CONTROL: &str = "Only an answer of the server behind that port counts: the identity page over HTTP, or the echoed \
+                       payload over TCP or UDP. Where a mesh is claimed, pods of every cluster must answer on every port.";
+const WHEN_RED: &str = "Does `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
+                        kubernetes.io/service-name=svc-global -o yaml` list the ports by name and protocol, with equal \
+                        names in both clusters (Cilium merges by name)? Then `kubectl --context CONTEXT -n kube-system \
+                        exec AGENT_POD -c cilium-agent -- cilium-dbg service list`.";
 
 #[async_trait]
 impl Check for Ports {
@@ -41,16 +48,20 @@ impl Check for Ports {
     fn text(&self) -> CheckText {
         match self.0 {
             Case::Tcp => CheckText {
-                title: "Each of several ports of a service leads to its own target port",
-                proves: "Services with several ports are translated port by port, on every node: to pods here, and for a global service to pods of all joined clusters.",
-                how: "The client on every node sends 24 requests to each TCP port of `svc-plain` and `svc-global`: 80 and 8088, which lead to the pods' HTTP port 8080, and 81, which leads to their TCP port 8081.",
+                title: "Each of several ports of a Service leads to its own target port",
+                proves: "Every node load-balances a Service with several ports port by port: to local pods, and for a \
+                         global Service to pods of all joined clusters.",
+                how: "The client on every node sends 24 requests to each TCP port of `svc-plain` and `svc-global`: 80 and \
+                      8088 (target port 8080, HTTP) and 81 (target port 8081, TCP echo).",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
             Case::Udp => CheckText {
-                title: "A UDP port of a service is balanced like a TCP port",
-                proves: "Datagrams to a service reach its pods and their answers come back from the service's address, on every node: to pods here, and for a global service to pods of all joined clusters.",
-                how: "The client on every node sends 24 datagrams, each from a socket of its own, to UDP port 82 of `svc-plain` and `svc-global`, which leads to the pods' UDP port 8082. A datagram lost is sent again once.",
+                title: "A UDP port of a Service is load-balanced like a TCP port",
+                proves: "On every node, datagrams to a Service reach its pods, and answers come back from the cluster IP: \
+                         local pods, and for a global Service pods of all joined clusters.",
+                how: "The client on every node sends 24 datagrams, each from its own socket, to UDP port 82 of \
+                      `svc-plain` and `svc-global` (target port 8082). A client with lost datagrams retries once.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -88,16 +99,16 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     let mut services: Vec<(&str, Vec<ClusterName>)> = vec![("svc-plain", own)];
     if let Ok(mesh) = side.mesh() {
         let target = side.target("svc-global", "http")?;
-        let content = |answers: &Answers| answers.by_each(&mesh);
-        // That it is merged at all is another check's subject; here it only takes its time.
-        let settled = ask_until(context, &side.askers, &target, POLL, settles(context), content).await;
-        if settled.is_err() {
-            context.note("svc-global was not answered by every cluster before its ports were asked");
+        let wanted = |answers: &Answers| answers.by_each(&mesh);
+        // Another check verifies that it is merged at all; here it only takes its time.
+        let merged = ask_until(context, &side.clients, &target, POLL, converges_within(context), wanted).await;
+        if merged.is_err() {
+            context.note("pods of every cluster did not yet answer at svc-global before its ports were probed");
         }
         services.push(("svc-global", mesh));
     }
     let mut tally = Tally::new();
-    side.note_missing(&mut tally);
+    side.report_missing(&mut tally);
     let mut asked = Vec::new();
     for (service, expected) in &services {
         for (port, exchange) in ports {
@@ -112,7 +123,7 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     }
     let answers = join_all(asked.iter().map(|(_, target, exchange, _)| {
         let side = &side;
-        async move { ask(context, &side.askers, target, *exchange, REQUESTS).await }
+        async move { ask(context, &side.clients, target, *exchange, REQUESTS).await }
     }))
     .await;
     for ((what, _, _, expected), answers) in asked.iter().zip(&answers) {

@@ -1,6 +1,6 @@
 //! How likely a spread of requests is when each goes to one of several backends by chance: the exact binomial test.
 //!
-//! Pure. A backend that each of `n` requests reaches with probability `p` is met `k` times; the two-sided p-value is twice the
+//! Pure. A backend that each of `n` requests reaches with probability `p` gets `k` of them; the two-sided p-value is twice the
 //! smaller tail, computed from the distribution itself, without approximation.
 
 /// Logarithms of the factorials of 0 to `n`.

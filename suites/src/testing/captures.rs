@@ -1,6 +1,6 @@
 //! Captures in the test world. What they see is up to the suite that has a wire to capture on.
 
-use meshproof_contract::{AgentId, CaptureId, CaptureReport, CaptureSpec};
+use meshproof_contract::{AgentId, CaptureId, CaptureReport, CaptureSpec, EnvironmentError};
 use std::sync::{Arc, Mutex};
 
 /// A network on which agents can capture.
@@ -23,14 +23,18 @@ impl Running {
             specs: Arc::default(),
         }
     }
-    pub fn start(&self, spec: CaptureSpec) -> Option<CaptureId> {
-        self.network.as_ref()?;
+    pub fn start(&self, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
+        self.network("start a capture")?;
         let mut specs = self.specs.lock().expect("no panic while starting");
         specs.push(spec);
-        Some(CaptureId(specs.len() as u64 - 1))
+        Ok(CaptureId(specs.len() as u64 - 1))
     }
-    pub fn stop(&self, agent: &AgentId, capture: CaptureId) -> Option<CaptureReport> {
+    pub fn stop(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
+        let network = self.network("stop a capture")?;
         let specs = self.specs.lock().expect("no panic while stopping");
-        Some(self.network.as_ref()?.report(agent, specs.get(capture.0 as usize)?))
+        Ok(network.report(agent, &specs[capture.0 as usize]))
+    }
+    fn network(&self, operation: &'static str) -> Result<&Arc<dyn Captures>, EnvironmentError> {
+        self.network.as_ref().ok_or(EnvironmentError::Unsupported { operation })
     }
 }

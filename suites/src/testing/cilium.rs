@@ -1,6 +1,10 @@
-//! Cilium's words, as recorded from 1.18.3.
+//! Cilium's answers, as recorded from 1.18.3.
 
-use super::{Cilium, Fake, topology};
+use super::{
+    Fake,
+    fake::{Cilium, Tamper},
+    topology,
+};
 use meshproof_contract::{CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName};
 use serde_json::{Value, json};
 
@@ -32,7 +36,7 @@ impl Fake {
             _ => {}
         }
         let other = topology::other(cluster.as_str());
-        let answer = |node: &NodeName, pod: String, mut value: Value, tampers: &[super::Tamper]| {
+        let answer = |node: &NodeName, pod: String, mut value: Value, tampers: &[Tamper]| {
             for tamper in tampers {
                 tamper(cluster.as_str(), node.as_str(), &mut value);
             }

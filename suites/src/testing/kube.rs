@@ -1,6 +1,6 @@
 //! Objects in memory, with the times of their creation and deletion, so that followers can be late.
 
-use super::Follows;
+use super::fake::Follows;
 use meshproof_contract::{ClusterName, Facts};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -29,6 +29,20 @@ impl Object {
             _ => false,
         };
         learnt && !forgotten
+    }
+}
+
+/// JSON merge patch (RFC 7396).
+fn merge(value: &mut Value, change: &Value) {
+    let Value::Object(keys) = change else {
+        *value = change.clone();
+        return;
+    };
+    for (key, change) in keys {
+        match (change, value.as_object_mut()) {
+            (Value::Null, Some(object)) => drop(object.remove(key)),
+            _ => merge(&mut value[key], change),
+        }
     }
 }
 
@@ -118,7 +132,9 @@ impl Objects {
         self.with(|objects| {
             if value["kind"] == "Service" {
                 let net = if cluster.as_str() == "infra" { 96 } else { 97 };
-                value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
+                if value["spec"]["clusterIP"].is_null() {
+                    value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
+                }
                 if value["spec"]["type"] == "NodePort" {
                     value["spec"]["ports"][0]["nodePort"] = json!(NODE_PORT);
                 }
@@ -131,6 +147,15 @@ impl Objects {
             });
         });
         value
+    }
+    /// Merges a patch into an object, if it exists: null removes a key.
+    pub fn patch(&self, cluster: &ClusterName, kind: &str, name: &str, change: &Value) -> Option<Value> {
+        self.with(|objects| {
+            let mut live = objects.iter_mut().filter(|o| o.deleted.is_none());
+            let object = live.find(|o| o.is(cluster.as_str(), kind, name))?;
+            merge(&mut object.value, change);
+            Some(object.value.clone())
+        })
     }
     pub fn remove(&self, cluster: &ClusterName, kind: &str, name: &str) {
         self.with(|objects| {

@@ -1,8 +1,10 @@
 //! What a probe meets: a rule, or else a network that delivers everything to exactly the agent asked.
 
-use super::{Fake, topology};
-use meshproof_contract::outcome::Timing;
-use meshproof_contract::{Action, AgentFacts, DnsAnswer, DnsCode, Identity, Outcome, Probe, facts::PodNetwork, port};
+use super::{Fake, fake::AT_ONCE, topology};
+use meshproof_contract::{
+    Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, Timing, facts::PodNetwork, port,
+};
+use serde_json::Value;
 use std::net::IpAddr;
 
 /// One try of a probe, as rules see it.
@@ -67,6 +69,13 @@ fn identity(agent: &AgentFacts) -> Identity {
 }
 
 impl Ask<'_> {
+    pub fn facts(&self) -> &Facts {
+        &self.fake.facts
+    }
+    /// The objects of a kind that exist now.
+    pub fn objects(&self, cluster: &ClusterName, kind: &str) -> Vec<Value> {
+        self.fake.objects.list(cluster, kind)
+    }
     pub fn to_node(&self) -> Option<&str> {
         self.to.map(|to| to.node.as_str())
     }
@@ -228,7 +237,7 @@ impl Fake {
         let Some(name) = self.objects.service_at(cluster, address) else {
             return refused;
         };
-        if self.objects.has_backends(cluster, &name, super::AT_ONCE) {
+        if self.objects.has_backends(cluster, &name, AT_ONCE) {
             return ask.answered_by_cluster(cluster);
         }
         let other = topology::other(cluster);

@@ -1,6 +1,10 @@
 //! Cluster DNS as it should be, out of the objects that a replica knows.
 
-use super::{AT_ONCE, Fake, network};
+use super::{
+    Fake,
+    fake::{AT_ONCE, Follows},
+    network,
+};
 use meshproof_contract::probe::Search;
 use meshproof_contract::{AgentFacts, DnsAnswer, DnsCode, Outcome, RecordType};
 use std::net::{IpAddr, SocketAddr};
@@ -43,13 +47,7 @@ impl Fake {
         }
     }
 
-    fn records(
-        &self,
-        cluster: &str,
-        name: &str,
-        record: RecordType,
-        follows: super::Follows,
-    ) -> Option<Vec<DnsAnswer>> {
+    fn records(&self, cluster: &str, name: &str, record: RecordType, follows: Follows) -> Option<Vec<DnsAnswer>> {
         let suffix = ".meshproof.svc.cluster.local.";
         if record == RecordType::Ptr {
             let reversed = name.strip_suffix(".in-addr.arpa.")?;

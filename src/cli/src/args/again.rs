@@ -165,10 +165,25 @@ mod tests {
 
     #[test]
     fn spaces_and_quotes_stay_in_their_word() {
-        let (_, again) = parsed(&["meshproof", "run", "--infra-context", "it's a context", "--apps-context", "b"]);
+        let (_, again) = parsed(&[
+            "meshproof",
+            "run",
+            "--infra-context",
+            "it's a context",
+            "--apps-context",
+            "b",
+        ]);
         assert_eq!(
             again,
-            ["meshproof", "run", "--infra-context", "it's a context", "--apps-context", "b", "--exact"]
+            [
+                "meshproof",
+                "run",
+                "--infra-context",
+                "it's a context",
+                "--apps-context",
+                "b",
+                "--exact"
+            ]
         );
         let line = meshproof_contract::again(&again, &TRIAL.into());
         assert!(line.contains(r#""it's a context""#), "{line}");

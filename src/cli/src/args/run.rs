@@ -1,16 +1,21 @@
 //! `meshproof run` and the arguments that name clusters.
 
 use super::LAB_NODES;
-use clap::{Args, ValueEnum, ValueHint, value_parser};
+use clap::{
+    Args, ValueEnum, ValueHint,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+    value_parser,
+};
+use meshproof_contract::PullPolicy;
 use std::{path::PathBuf, time::Duration};
 
 pub const EXAMPLES: &str = "\
 Examples:
   meshproof run --lab                                       all checks on two emulated clusters
   meshproof run --infra-context infra --apps-context apps \\
-                --image registry.example/meshproof:1        on real clusters whose nodes have the image
+                --image registry.example/meshproof:1        on real clusters that have the image
   meshproof run --lab --suite dns                           one suite
-  meshproof run --lab connectivity::path_mtu --skip apps    trials whose name contains one and not the other
+  meshproof run --lab connectivity::path_mtu --skip apps    filter and skip trials by name
   meshproof run --lab --list                                list the trials without running them
   meshproof run --lab --lab-fault udp-dropped               an example of a failing run
   meshproof prove --list                                    list the faults for --lab-fault";
@@ -53,7 +58,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "REF", help_heading = "Probes")]
     pub image: Option<String>,
     /// When nodes pull the probe image
-    #[arg(long, value_name = "POLICY", help_heading = "Probes")]
+    #[arg(long, value_name = "POLICY", value_parser = pull_policies(), help_heading = "Probes")]
     pub pull_policy: Option<PullPolicy>,
 
     /// Maximum number of concurrent trials [default: 6]
@@ -144,14 +149,8 @@ pub enum Format {
     Quiet,
 }
 
-/// Kubernetes' image pull policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize, schemars::JsonSchema)]
-#[value(rename_all = "PascalCase")]
-pub enum PullPolicy {
-    /// Pull before every start of a pod
-    Always,
-    /// Pull if the node does not have the image
-    IfNotPresent,
-    /// Never pull: the node must have the image
-    Never,
+/// Kubernetes' words, with what they mean.
+fn pull_policies() -> impl TypedValueParser<Value = PullPolicy> {
+    let values = PullPolicy::ALL.map(|policy| PossibleValue::new(policy.as_str()).help(policy.about()));
+    PossibleValuesParser::new(values).try_map(|text| text.parse::<PullPolicy>())
 }

@@ -8,7 +8,7 @@ use crate::{
     session::{consumer::warn_on_stderr, target::Target},
 };
 use anyhow::Context;
-use meshproof_cluster::{CleanError, Cleaned, Contexts, Live, Progress, clean as clean_clusters};
+use meshproof_cluster::{CleanError, Cleaned, Contexts, Live, ProgressSink, clean as clean_clusters};
 use meshproof_contract::{Event, Exit};
 use std::io::{self, IsTerminal};
 
@@ -19,7 +19,9 @@ pub fn clean(args: &TargetArgs, live: Live) -> Result<Exit, CliError> {
     runtime()?.block_on(async {
         tokio::select! {
             cleaned = remove(&target, live) => cleaned.map(|clusters| {
-                print(&clusters);
+                for cluster in clusters {
+                    println!("{cluster}");
+                }
                 Exit::Passed
             }),
             interrupted = tokio::signal::ctrl_c() => interrupted
@@ -32,7 +34,7 @@ pub fn clean(args: &TargetArgs, live: Live) -> Result<Exit, CliError> {
 
 async fn remove(target: &Target, live: Live) -> Result<Vec<Cleaned>, CliError> {
     let shown = io::stderr().is_terminal();
-    let progress = Progress::new(move |event| match event {
+    let progress = ProgressSink::new(move |event| match event {
         Event::Waiting { what } if shown => eprintln!("waiting for {what}"),
         event => warn_on_stderr(&event),
     });
@@ -42,13 +44,4 @@ async fn remove(target: &Target, live: Live) -> Result<Vec<Cleaned>, CliError> {
         CleanError::Live(_) => CliError::usage(error),
         error => CliError::environment(error),
     })
-}
-
-fn print(clusters: &[Cleaned]) {
-    for cluster in clusters {
-        match cluster.removed.as_slice() {
-            [] => println!("{}: nothing was left", cluster.cluster),
-            removed => println!("{}: removed {}", cluster.cluster, removed.join(", ")),
-        }
-    }
 }

@@ -8,14 +8,14 @@ use crate::{
     config::{Config, DEFAULT_FILE, schema},
     runtime::runtime,
     session::{
+        connect_and_discover,
         consumer::warn_on_stderr,
         lab::{Lab, LabNodes},
-        look_at,
         target::Target,
     },
 };
 use anyhow::{Context, anyhow};
-use meshproof_cluster::{Discovery, Progress};
+use meshproof_cluster::{Discovery, ProgressSink};
 use meshproof_contract::Exit;
 use std::{
     fs,
@@ -71,8 +71,8 @@ async fn find(args: &InitArgs) -> Result<Discovery, CliError> {
 
 /// What the clusters show, with the service levels that a run on this target would expect.
 async fn discover(target: &Target) -> Result<Discovery, CliError> {
-    let progress = Progress::new(|event| warn_on_stderr(&event));
-    let (_, mut discovery) = look_at(target, &progress).await?;
+    let progress = ProgressSink::new(|event| warn_on_stderr(&event));
+    let (_, mut discovery) = connect_and_discover(target, &progress).await?;
     discovery.thresholds = target.overrides.thresholds.clone();
     Ok(discovery)
 }

@@ -16,7 +16,11 @@ pub fn lab(command: &LabCommand) -> Result<Exit, CliError> {
     runtime()?.block_on(async {
         match command {
             LabCommand::Up { detach, nodes, faults } => {
-                let lifetime = if *detach { Lifetime::Detached } else { Lifetime::Launcher };
+                let lifetime = if *detach {
+                    Lifetime::Detached
+                } else {
+                    Lifetime::Launcher
+                };
                 return up(lifetime, *nodes, faults).await;
             }
             LabCommand::Status => print!("{}", text(&control().await?.status().await.map_err(failed)?)),
@@ -89,9 +93,7 @@ async fn up(lifetime: Lifetime, nodes: u8, faults: &[String]) -> Result<Exit, Cl
 
 fn failed(error: ControlError) -> CliError {
     match error {
-        ControlError::NotRunning => {
-            CliError::environment(anyhow!("no lab is running; `meshproof lab up` starts one"))
-        }
+        ControlError::NotRunning => CliError::environment(anyhow!("no lab is running; `meshproof lab up` starts one")),
         other => CliError::environment(other),
     }
 }

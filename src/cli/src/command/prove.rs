@@ -13,7 +13,7 @@ use crate::{
     cli_error::CliError,
     runtime::runtime,
     session::{
-        fault::FaultEntry,
+        fault::FaultSpec,
         lab::{Lab, LabNodes},
         run_plan::{new_run_id, suites},
         signal::cancelled_by_signals,
@@ -38,7 +38,7 @@ pub fn prove(args: &ProveArgs) -> Result<Exit, CliError> {
     let faults = faults(&args.faults)?;
     if args.list {
         for fault in faults {
-            println!("{:<36} {}", fault.name, fault.summary);
+            println!("{:<36} {}", fault.name, fault.what);
         }
         return Ok(Exit::Passed);
     }
@@ -46,12 +46,11 @@ pub fn prove(args: &ProveArgs) -> Result<Exit, CliError> {
 }
 
 /// The faults that concern a suite and whose name contains one of these; all without any.
-fn faults(parts: &[String]) -> Result<Vec<FaultEntry>, CliError> {
+fn faults(parts: &[String]) -> Result<Vec<FaultSpec>, CliError> {
     let suites = suites();
-    let concerns_a_suite = |fault: &FaultEntry| suites.iter().any(|suite| fault.suites.contains(&suite.name));
-    let wanted =
-        |fault: &FaultEntry| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part.as_str()));
-    let faults: Vec<FaultEntry> = Lab::faults()?
+    let concerns_a_suite = |fault: &FaultSpec| suites.iter().any(|suite| fault.suites.contains(&suite.name));
+    let wanted = |fault: &FaultSpec| parts.is_empty() || parts.iter().any(|part| fault.name.contains(part.as_str()));
+    let faults: Vec<FaultSpec> = Lab::faults()?
         .into_iter()
         .filter(concerns_a_suite)
         .filter(wanted)
@@ -65,7 +64,7 @@ fn faults(parts: &[String]) -> Result<Vec<FaultEntry>, CliError> {
     Ok(faults)
 }
 
-async fn run(args: &ProveArgs, faults: &[FaultEntry]) -> Result<Exit, CliError> {
+async fn run(args: &ProveArgs, faults: &[FaultSpec]) -> Result<Exit, CliError> {
     let started = Instant::now();
     let cancel = cancelled_by_signals()?;
     let folder = RunFolder::create(&args.report_dir, &new_run_id()).map_err(CliError::usage)?;
@@ -190,7 +189,10 @@ fn again(defect: &Defect, nodes: u8) -> Option<String> {
     if let Some(fault) = defect.fault() {
         arguments.extend(["--lab-fault", fault.as_str()]);
     }
-    Some(meshproof_contract::again(&again_with(&arguments), &check.as_str().into()))
+    Some(meshproof_contract::again(
+        &again_with(&arguments),
+        &check.as_str().into(),
+    ))
 }
 
 #[cfg(test)]
@@ -210,7 +212,7 @@ mod tests {
         );
         let false_alarm = Defect::FalseAlarm {
             check: "dns::latency".into(),
-            said: String::new(),
+            reason: String::new(),
         };
         assert_eq!(
             again(&false_alarm, 3).as_deref(),

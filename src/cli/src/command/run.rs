@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs, again: Vec<String>) -> Result<Exit, CliError> {
     let config = Config::read(args.target.config.as_deref()).map_err(CliError::usage)?;
     let intent = intent(args, config)?;
     if args.list {
-        // A reader that has seen enough (`| head`) is no failure.
+        // A reader that stops early (`| head`) is not an error.
         let _ = io::stdout().write_all(intent.plan.list().as_bytes());
         return Ok(Exit::Passed);
     }
@@ -62,9 +62,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
     let suites = run_plan::suites();
     config.required.verify(&suites).map_err(CliError::usage)?;
     let target = if args.lab { None } else { Some(target(args, &config)?) };
-    let clusters = target
-        .as_ref()
-        .map_or_else(run_plan::lab_clusters, Target::clusters);
+    let clusters = target.as_ref().map_or_else(run_plan::lab_clusters, Target::clusters);
     let others = config.contexts.keys().map(String::as_str);
     config.claims.verify(&clusters, others).map_err(CliError::usage)?;
     let filter = Filter {
@@ -105,7 +103,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
 fn target(args: &RunArgs, config: &Config) -> Result<Target, CliError> {
     let mut target = Target::of(&args.target, config, args.image.as_deref(), args.pull_policy)?;
     if args.disruptive || config.disruptive {
-        target.disruptive.consent = Consent::Given;
+        target.disruption.consent = Consent::Given;
     }
     Ok(target)
 }

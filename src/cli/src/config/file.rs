@@ -2,8 +2,10 @@
 //! of the keys is made of the comments here (docs/configuration.md, the JSON Schema and `meshproof init`).
 
 use super::value::{Encryption, Mode, YesNo};
-use crate::args::PullPolicy;
-use meshproof_contract::thresholds::{Span, ThresholdOverrides};
+use meshproof_contract::{
+    PullPolicy,
+    thresholds::{Span, ThresholdOverrides},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;

@@ -33,7 +33,7 @@ pub fn page() -> String {
         ("`nodePower`", "NodePowerEntry"),
     ] {
         let part = &schema["$defs"][name];
-        section(&mut out, title, part, &schema::description(part));
+        section(&mut out, title, part, &description(part));
         if name == "ThresholdOverrides" {
             let _ = writeln!(out, "\n{}", defaults());
         }
@@ -59,9 +59,15 @@ fn section(out: &mut String, title: &str, schema: &Value, about: &str) {
     }
     out.push_str("| key | value | meaning |\n|---|---|---|\n");
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-        let about = schema::description(property).replace('|', "\\|");
+        let about = description(property).replace('|', "\\|");
         let _ = writeln!(out, "| `{key}` | {} | {about} |", kind(property));
     }
+}
+
+/// The description of a part of the schema in one line.
+fn description(part: &Value) -> String {
+    let text = part["description"].as_str().unwrap_or_default();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The text in lines of at most 120 columns.
@@ -91,7 +97,10 @@ fn kind(property: &Value) -> String {
         _ => "see below",
     };
     let any = property["anyOf"].as_array().into_iter().flatten();
-    if let Some(reference) = std::iter::once(property).chain(any).find_map(|part| part["$ref"].as_str()) {
+    if let Some(reference) = std::iter::once(property)
+        .chain(any)
+        .find_map(|part| part["$ref"].as_str())
+    {
         return named(reference).to_owned();
     }
     let types = match &property["type"] {

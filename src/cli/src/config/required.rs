@@ -152,9 +152,7 @@ impl Ran {
         match self.verdicts.get(trial) {
             Some(None) => None,
             Some(Some(why)) => Some(format!("skipped ({why})")),
-            None if plan.trials().iter().any(|planned| &planned.name == trial) => {
-                Some("did not finish".to_owned())
-            }
+            None if plan.trials().iter().any(|planned| &planned.name == trial) => Some("did not finish".to_owned()),
             None => Some("was not selected".to_owned()),
         }
     }

@@ -12,9 +12,3 @@ pub fn schema() -> Value {
 pub fn text() -> String {
     serde_json::to_string_pretty(&schema()).expect("a schema is JSON") + "\n"
 }
-
-/// The description of a part of the schema in one line.
-pub fn description(part: &Value) -> String {
-    let text = part["description"].as_str().unwrap_or_default();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}

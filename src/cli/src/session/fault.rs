@@ -1,12 +1,16 @@
-//! Faults of the lab, as the commands show them, also where there is no lab.
+//! The faults of the lab's catalogue, also in a build that has no lab.
 
-/// One fault of the catalogue.
+#[cfg(all(feature = "lab", target_os = "linux"))]
+pub use meshproof_lab::FaultSpec;
+
+/// In place of the lab's own where there is no lab: what the commands read of a fault.
+#[cfg(not(all(feature = "lab", target_os = "linux")))]
 #[derive(Clone, Copy, Debug)]
-pub struct FaultEntry {
+pub struct FaultSpec {
     /// Its name.
     pub name: &'static str,
-    /// What is broken while it is injected, in one line.
-    pub summary: &'static str,
+    /// What is wrong while it is injected, in one line.
+    pub what: &'static str,
     /// The suites that it concerns.
     pub suites: &'static [&'static str],
 }

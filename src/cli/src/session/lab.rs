@@ -2,11 +2,11 @@
 
 use crate::{
     cli_error::CliError,
-    session::{fault::FaultEntry, overrides::Overrides, run_plan::lab_clusters, target::Target},
+    session::{fault::FaultSpec, overrides::Overrides, run_plan::lab_clusters, target::Target},
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
-use meshproof_cluster::{Disruptive, Image, NodePower, PullPolicy, Role};
+use meshproof_cluster::{DisruptionOptions, Image, NodePower, PullPolicy, Role};
 use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Thresholds};
 use meshproof_engine::nearest;
 use meshproof_lab::{
@@ -15,7 +15,7 @@ use meshproof_lab::{
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-/// The process may have been started to be the lab's engine, or an agent in one of its pods; then that is all it does.
+/// The process may have been started to be the lab's own, or an agent in one of its pods; then that is all it does.
 /// Must be called before anything starts a thread.
 pub fn hidden_role() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
@@ -68,7 +68,7 @@ impl Lab {
             ready_within: None,
             overrides: overrides(),
             // Nobody else uses it.
-            disruptive: Disruptive {
+            disruption: DisruptionOptions {
                 consent: Consent::Given,
                 power: Some(Arc::new(Switches(self.0.control().clone()))),
                 stream_spacing_ms: None,
@@ -77,13 +77,8 @@ impl Lab {
     }
 
     /// Every fault that the lab knows, in the order of their names.
-    pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
-        let entry = |spec: &meshproof_lab::FaultSpec| FaultEntry {
-            name: spec.name,
-            summary: spec.what,
-            suites: spec.suites,
-        };
-        Ok(FAULTS.iter().map(entry).collect())
+    pub fn faults() -> Result<Vec<FaultSpec>, CliError> {
+        Ok(FAULTS.to_vec())
     }
 
     /// Injects a fault.
@@ -151,7 +146,9 @@ pub fn known(fault: &str) -> Result<(), CliError> {
         return Ok(());
     }
     let near = nearest(fault, FAULTS.iter().map(|spec| spec.name.to_owned()));
-    let near = near.first().map_or_else(String::new, |near| format!("did you mean {near}? "));
+    let near = near
+        .first()
+        .map_or_else(String::new, |near| format!("did you mean {near}? "));
     Err(CliError::usage(anyhow!(
         "unknown fault '{fault}'; {near}`meshproof prove --list` lists the faults"
     )))

@@ -3,7 +3,7 @@
 
 use crate::{
     cli_error::CliError,
-    session::{fault::FaultEntry, target::Target},
+    session::{fault::FaultSpec, target::Target},
 };
 use std::{convert::Infallible, process::ExitCode};
 
@@ -24,7 +24,7 @@ pub fn hidden_role() -> Option<ExitCode> {
 #[derive(Clone, Copy, Debug)]
 pub struct LabNodes(pub u8);
 
-/// A lab, of which there is none.
+/// A lab; no value of it exists.
 pub struct Lab(Infallible);
 
 impl Lab {
@@ -32,23 +32,23 @@ impl Lab {
     pub async fn start(LabNodes(_): LabNodes, _faults: &[String]) -> Result<Self, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub fn target(&self) -> Target {
         match self.0 {}
     }
     /// Fails: only the lab knows its faults.
-    pub fn faults() -> Result<Vec<FaultEntry>, CliError> {
+    pub fn faults() -> Result<Vec<FaultSpec>, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub async fn inject(&self, _fault: &str) -> Result<(), CliError> {
         match self.0 {}
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub async fn heal(&self, _fault: &str) -> Result<(), CliError> {
         match self.0 {}
     }
-    /// Of none.
+    /// Never called: there is no lab.
     pub async fn stop(self) {
         match self.0 {}
     }

@@ -166,6 +166,9 @@ mod tests {
         let mut discovery = Discovery::default();
         stated.put_into(&mut discovery, &Events::channel().0);
         assert_eq!(discovery.thresholds, stated.thresholds);
-        assert_eq!((&discovery.outside, discovery.generation), (&stated.outside, own.generation));
+        assert_eq!(
+            (&discovery.outside, discovery.generation),
+            (&stated.outside, own.generation)
+        );
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::{
     DEFAULT_IMAGE,
-    args::{PullPolicy, TargetArgs},
+    args::TargetArgs,
     cli_error::CliError,
     config::Config,
     session::{overrides::Overrides, power::NodePowerCommands},
 };
 use anyhow::anyhow;
-use meshproof_cluster::{Disruptive, Image, NodePower, Role};
-use meshproof_contract::ClusterName;
+use meshproof_cluster::{DisruptionOptions, Image, NodePower, Role};
+use meshproof_contract::{ClusterName, PullPolicy};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// The clusters of a run and how it may use them.
@@ -26,7 +26,7 @@ pub struct Target {
     /// What the operators claim and promise.
     pub overrides: Overrides,
     /// What checks may disrupt.
-    pub disruptive: Disruptive,
+    pub disruption: DisruptionOptions,
 }
 
 impl Target {
@@ -43,7 +43,7 @@ impl Target {
             .map(str::to_owned)
             .or_else(|| config.image.clone())
             .unwrap_or_else(|| DEFAULT_IMAGE.to_owned());
-        let pull = pull.or(config.pull_policy).unwrap_or(PullPolicy::IfNotPresent).into();
+        let pull = pull.or(config.pull_policy).unwrap_or_default();
         let power = config.node_power.clone().map(|commands| {
             let roles = roles.clone();
             Arc::new(NodePowerCommands { commands, roles }) as Arc<dyn NodePower>
@@ -54,9 +54,9 @@ impl Target {
             image: Image { reference, pull },
             ready_within: None,
             overrides: Overrides::default(),
-            disruptive: Disruptive {
+            disruption: DisruptionOptions {
                 power,
-                ..Disruptive::default()
+                ..DisruptionOptions::default()
             },
         };
         Ok(target.with(config))
@@ -66,7 +66,7 @@ impl Target {
     /// switches.
     pub fn with(mut self, config: &Config) -> Self {
         self.ready_within = config.ready_timeout.or(self.ready_within);
-        self.disruptive.stream_spacing_ms = config.stream_spacing_ms.or(self.disruptive.stream_spacing_ms);
+        self.disruption.stream_spacing_ms = config.stream_spacing_ms.or(self.disruption.stream_spacing_ms);
         self.overrides = self.overrides.with(config);
         self
     }
@@ -99,14 +99,4 @@ fn roles(args: &TargetArgs, config: &Config) -> Result<Vec<Role>, CliError> {
         context,
     };
     Ok(contexts.into_iter().map(role).collect())
-}
-
-impl From<PullPolicy> for meshproof_cluster::PullPolicy {
-    fn from(policy: PullPolicy) -> Self {
-        match policy {
-            PullPolicy::Always => Self::Always,
-            PullPolicy::IfNotPresent => Self::IfNotPresent,
-            PullPolicy::Never => Self::Never,
-        }
-    }
 }

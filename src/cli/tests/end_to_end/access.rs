@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 type Test = fn(&Clusters) -> Result<()>;
 
 pub const ALL: &[(&str, Test)] = &[
-    ("an_expired_token_is_told_with_the_next_step", an_expired_token),
-    ("a_forbidden_verb_is_told_with_its_object", a_forbidden_verb),
+    ("an_expired_token_is_an_error_with_the_next_step", an_expired_token),
+    ("a_forbidden_verb_is_an_error_with_its_object", a_forbidden_verb),
     ("the_printed_rights_are_enough", the_printed_rights_are_enough),
     ("the_second_of_two_runs_says_who_holds_the_lease", two_runs_at_once),
-    ("an_image_that_no_node_has_is_told", an_unknown_image),
+    ("an_image_that_no_node_has_is_an_error", an_unknown_image),
 ];
 
 fn an_expired_token(clusters: &Clusters) -> Result<()> {
@@ -23,8 +23,8 @@ fn an_expired_token(clusters: &Clusters) -> Result<()> {
     let ended = meshproof
         .run(&QUICK)?
         .with(3)?
-        .saying("does not accept the credentials")?;
-    ended.saying("auth whoami")?;
+        .printing("does not accept the credentials")?;
+    ended.printing("auth whoami")?;
     clusters.hold_nothing()
 }
 
@@ -32,7 +32,7 @@ fn a_forbidden_verb(clusters: &Clusters) -> Result<()> {
     let tokens = tokens(clusters, "nobody-in-particular", None)?;
     let kubeconfig = clusters.kubeconfig_with(|user| tokens[user].clone())?;
     let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
-    meshproof.run(&QUICK)?.with(3)?.saying("not allowed to")?;
+    meshproof.run(&QUICK)?.with(3)?.printing("not allowed to")?;
     clusters.hold_nothing()
 }
 
@@ -59,13 +59,13 @@ fn two_runs_at_once(clusters: &Clusters) -> Result<()> {
     let (first, second) = (clusters.meshproof()?, clusters.meshproof()?);
     let running = first.start(&["connectivity::"])?;
     first.wait_for_event("\"checking\"")?;
-    let refused = second.run(&QUICK)?.with(3)?.saying("Lease")?.saying("since")?;
+    let refused = second.run(&QUICK)?.with(3)?.printing("Lease")?.printing("since")?;
     let holder = first.latest("")?;
     let run = holder
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or("a run without a name")?;
-    refused.saying(run)?;
+    refused.printing(run)?;
     // The first never noticed.
     running.end()?.with(0)?;
     clusters.hold_nothing()
@@ -85,6 +85,6 @@ fn an_unknown_image(clusters: &Clusters) -> Result<()> {
     ];
     words.push("http_same_node");
     let ended = meshproof.ran(&words)?;
-    ended.with(3)?.saying(image)?.saying("Image")?;
+    ended.with(3)?.printing(image)?.printing("Image")?;
     clusters.hold_nothing()
 }

@@ -175,14 +175,14 @@ impl Ended {
         }
     }
 
-    /// That it said this.
-    pub fn saying(self, part: &str) -> Result<Self> {
-        match self.out.contains(part) || self.err.contains(part) {
-            true => Ok(self),
-            false => Err(format!(
-                "{}: expected to read {part:?} in:\n{}{}",
-                self.words, self.out, self.err
-            )),
+    /// That it printed this.
+    pub fn printing(self, part: &str) -> Result<Self> {
+        if self.out.contains(part) || self.err.contains(part) {
+            return Ok(self);
         }
+        Err(format!(
+            "{}: expected to read {part:?} in:\n{}{}",
+            self.words, self.out, self.err
+        ))
     }
 }

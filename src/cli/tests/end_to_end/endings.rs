@@ -25,7 +25,7 @@ pub const ALL: &[(&str, Test)] = &[
 
 fn a_run_in_order(clusters: &Clusters) -> Result<()> {
     let meshproof = clusters.meshproof()?;
-    meshproof.run(&QUICK)?.with(0)?.saying("PASSED")?;
+    meshproof.run(&QUICK)?.with(0)?.printing("PASSED")?;
     for file in ["junit.xml", "report.json", "report.html", "summary.md", "events.ndjson"] {
         let path = meshproof.latest(file)?;
         if !path.is_file() {
@@ -35,8 +35,8 @@ fn a_run_in_order(clusters: &Clusters) -> Result<()> {
     clusters.hold_nothing()?;
     let cleaned = meshproof.clean(&[])?.with(0)?;
     cleaned
-        .saying("infra: nothing was left")?
-        .saying("apps: nothing was left")?;
+        .printing("infra: nothing to remove")?
+        .printing("apps: nothing to remove")?;
     Ok(())
 }
 
@@ -80,13 +80,13 @@ fn killed(clusters: &Clusters) -> Result<()> {
 fn a_killed_run_is_cleaned(clusters: &Clusters) -> Result<()> {
     killed(clusters)?;
     let meshproof = clusters.meshproof()?;
-    meshproof.clean(&[])?.with(0)?.saying("removed")?;
+    meshproof.clean(&[])?.with(0)?.printing("removed")?;
     clusters.hold_nothing()
 }
 
 fn a_killed_run_is_followed(clusters: &Clusters) -> Result<()> {
     killed(clusters)?;
     let meshproof = clusters.meshproof()?;
-    meshproof.run(&QUICK)?.with(0)?.saying("did not end properly")?;
+    meshproof.run(&QUICK)?.with(0)?.printing("did not end properly")?;
     clusters.hold_nothing()
 }

@@ -1,5 +1,5 @@
-//! `run --lab` for users without privileges, and where the kernel forbids namespaces. Each in a process of its own, which gives up
-//! what it must not have.
+//! `run --lab` for users without privileges, and where the kernel forbids namespaces. Each in a process of its own, which
+//! gives up what it must not have.
 
 use crate::{Result, text};
 use nix::{
@@ -20,7 +20,7 @@ const FORBIDDEN: &str = "without-namespaces";
 
 pub const ALL: &[(&str, Test)] = &[
     ("the_lab_runs_without_privileges", || in_mode(UNPRIVILEGED)),
-    ("forbidden_namespaces_are_told_with_advice", || in_mode(FORBIDDEN)),
+    ("forbidden_namespaces_are_an_error_with_advice", || in_mode(FORBIDDEN)),
 ];
 
 /// What this executable does when it is started in a mode.
@@ -44,17 +44,17 @@ fn in_mode(mode: &str) -> Result<()> {
         .current_dir(folder.path())
         .output()
         .map_err(text)?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(said(&output)),
+    if output.status.success() {
+        return Ok(());
     }
+    Err(printed(&output))
 }
 
 fn own() -> Result<PathBuf> {
     std::env::current_exe().map_err(text)
 }
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -79,7 +79,7 @@ fn as_nobody() -> Result<()> {
     let output = run_on_the_lab()?;
     match output.status.code() {
         Some(0) => Ok(()),
-        _ => Err(said(&output)),
+        _ => Err(printed(&output)),
     }
 }
 
@@ -93,9 +93,9 @@ fn without_namespaces() -> Result<()> {
         fs::write(format!("/proc/sys/user/max_{kind}_namespaces"), "0").map_err(text)?;
     }
     let output = run_on_the_lab()?;
-    let told = said(&output);
+    let text = printed(&output);
     match output.status.code() {
-        Some(3) if told.contains("sysctl") => Ok(()),
-        _ => Err(format!("expected exit code 3 and advice, got {told}")),
+        Some(3) if text.contains("sysctl") => Ok(()),
+        _ => Err(format!("expected exit code 3 and advice, got {text}")),
     }
 }

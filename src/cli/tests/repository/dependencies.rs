@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 fn metadata(arguments: &[&str]) -> Value {
     let host = Command::new("rustc").arg("-vV").output().expect("rustc runs").stdout;
     let host = String::from_utf8(host).expect("rustc prints text");
-    let host = host.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host");
+    let host = host
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .expect("a host");
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--offline", "--filter-platform", host])
         .args(arguments)
@@ -102,7 +105,10 @@ fn every_dependency_of_the_workspace_is_used_by_a_crate() {
         .collect();
     let shared = manifest["workspace"]["dependencies"].as_table().expect("a table");
     let unused: Vec<&String> = shared.keys().filter(|name| !used.contains(name.as_str())).collect();
-    assert!(unused.is_empty(), "[workspace.dependencies] that no crate uses: {unused:?}");
+    assert!(
+        unused.is_empty(),
+        "[workspace.dependencies] that no crate uses: {unused:?}"
+    );
 }
 
 /// Appends every Rust source and template below the folder.

@@ -1,6 +1,10 @@
-//! What must hold for the files of the repository themselves: their sizes, their lines, their dependencies.
+//! What must hold for the files of the repository themselves: who imports whom, their sizes, their lines, their
+//! dependencies.
 
+mod architecture;
 mod dependencies;
+mod layers;
+mod module_circles;
 mod sources;
 
 use std::path::PathBuf;

@@ -47,7 +47,12 @@ fn no_line_is_longer_than_120_columns() {
                 .collect::<Vec<_>>()
         })
         .collect();
-    assert!(long.is_empty(), "{} lines are too long:\n{}", long.len(), long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "{} lines are too long:\n{}",
+        long.len(),
+        long.join("\n")
+    );
 }
 
 #[test]
@@ -59,7 +64,11 @@ fn files_are_short() {
     sizes.sort();
     let at = |share: usize| sizes[sizes.len() * share / 100].0;
     assert!(at(50) <= MEDIAN_AND_P90.0, "the median file has {} lines", at(50));
-    assert!(at(90) <= MEDIAN_AND_P90.1, "the 90th percentile of files has {} lines", at(90));
+    assert!(
+        at(90) <= MEDIAN_AND_P90.1,
+        "the 90th percentile of files has {} lines",
+        at(90)
+    );
     let long: Vec<_> = sizes.iter().filter(|(lines, _)| *lines > FILE).collect();
     assert!(long.is_empty(), "longer than {FILE} lines: {long:?}");
 }

@@ -1,6 +1,8 @@
-//! The wire protocol on one stream: the greeting, then requests and answers matched by id. Does not know how the stream came about.
+//! The wire protocol on one stream: the greeting, then requests and answers matched by id. Does not know how the stream was
+//! opened.
 
 use super::route::{Guard, Stream};
+use crate::api::one_line;
 use meshproof_wire::{Answer, Command, FrameError, Hello, Request, Response, encode, read_frame};
 use std::{
     collections::HashMap,
@@ -25,16 +27,16 @@ pub(super) struct Connection {
     _guard: Guard,
 }
 
-/// The requests under way, until the stream ends.
+/// The pending requests, until the stream ends.
 enum Waiting {
     Open {
         next: u64,
-        under_way: HashMap<u64, oneshot::Sender<Answer>>,
+        pending: HashMap<u64, oneshot::Sender<Answer>>,
     },
     Closed(String),
 }
 
-/// The stream ended; nothing is known about the requests under way.
+/// The stream ended; nothing is known about the pending requests.
 #[derive(Clone, Debug)]
 pub(super) struct Closed(pub(super) String);
 
@@ -54,23 +56,23 @@ impl Connection {
         };
         let waiting = Arc::new(Mutex::new(Waiting::Open {
             next: 1,
-            under_way: HashMap::new(),
+            pending: HashMap::new(),
         }));
         let (requests, mut frames) = mpsc::channel::<Vec<u8>>(16);
         let mut tasks = JoinSet::new();
-        let heard = waiting.clone();
+        let answered = waiting.clone();
         tasks.spawn(async move {
             let end = loop {
                 match read_frame::<Response>(&mut reader).await {
-                    Ok(Some(response)) => lock(&heard).answer(response),
+                    Ok(Some(response)) => lock(&answered).answer(response),
                     Ok(None) => break Ok(()),
                     Err(error) => break Err(error),
                 }
             };
             let reason = why(end, failure).await;
-            *lock(&heard) = Waiting::Closed(reason);
+            *lock(&answered) = Waiting::Closed(reason);
         });
-        // A task of its own, so that a caller who gives up never leaves half a frame behind.
+        // A task of its own, so that a caller whose future is dropped never leaves half a frame behind.
         let broken = waiting.clone();
         tasks.spawn(async move {
             while let Some(frame) = frames.recv().await {
@@ -93,25 +95,25 @@ impl Connection {
         })
     }
 
-    /// What the agent said first.
+    /// The agent's greeting.
     pub(super) fn hello(&self) -> &Hello {
         &self.hello
     }
 
-    /// Whether the stream still stands, as far as is known.
+    /// Whether the stream is still open, as far as is known.
     pub(super) fn is_open(&self) -> bool {
         matches!(*lock(&self.waiting), Waiting::Open { .. })
     }
 
-    /// Sends a command and waits for its answer, as long as the stream stands.
+    /// Sends a command and waits for its answer, as long as the stream is open.
     pub(super) async fn request(&self, command: Command) -> Result<Answer, Closed> {
         let (sender, answer) = oneshot::channel();
         let id = match &mut *lock(&self.waiting) {
             Waiting::Closed(reason) => return Err(Closed(reason.clone())),
-            Waiting::Open { next, under_way } => {
+            Waiting::Open { next, pending } => {
                 let id = *next;
                 *next += 1;
-                under_way.insert(id, sender);
+                pending.insert(id, sender);
                 id
             }
         };
@@ -133,11 +135,11 @@ impl Connection {
 
 impl Waiting {
     fn answer(&mut self, response: Response) {
-        if let Waiting::Open { under_way, .. } = self {
-            match under_way.remove(&response.id) {
-                // Whoever asked may have given up.
+        if let Waiting::Open { pending, .. } = self {
+            match pending.remove(&response.id) {
+                // The caller may have stopped waiting.
                 Some(sender) => drop(sender.send(response.answer)),
-                None => tracing::debug!(id = response.id, "an answer to no request"),
+                None => tracing::debug!(id = response.id, "an answer to an unknown request"),
             }
         }
     }
@@ -147,14 +149,14 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why a stream ended: what the far side says, or else what was read.
+/// Why a stream ended: what the far side reports, or else the error of reading.
 async fn why(end: Result<(), FrameError>, failure: impl Future<Output = Option<String>>) -> String {
-    let told = tokio::time::timeout(Duration::from_secs(1), failure)
+    let reported = tokio::time::timeout(Duration::from_secs(1), failure)
         .await
         .ok()
         .flatten();
-    match (told, end) {
-        (Some(told), _) => crate::api::one_line(&told),
+    match (reported, end) {
+        (Some(reported), _) => one_line(&reported),
         (None, Ok(())) => "the stream ended".to_owned(),
         (None, Err(error)) => error.to_string(),
     }

@@ -1,34 +1,32 @@
-//! One agent: connected when needed, connected again when the stream breaks and its pod is still the same, and given up when it is not.
+//! One agent: connected when needed, and again when the stream breaks while its pod is still the same; otherwise it is gone.
+
+mod open;
 
 use super::{
     connection::{Closed, Connection},
-    route::{self, Route},
+    route::Route,
 };
 use crate::{
-    api::{ApiError, Cause},
-    kubelets::SLOW,
-    member::Member,
-    readiness::{ReadyPod, State, restarts, state},
+    client::ClusterClient,
+    readiness::{PodState, ReadyPod, restarts},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use meshproof_contract::{AgentFacts, AgentId, EnvironmentError, Outcome, Probe};
 use meshproof_wire::{Answer, Command, Hello, PROTOCOL};
+use open::OpenError;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, time::Instant};
-
-/// Pauses between tries to open a stream; as many tries and one more.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
 
 /// How much longer than its probes a batch may take: the way there and back, and an agent under load.
 const BATCH_MARGIN: Duration = Duration::from_secs(10);
 
-/// How long a command may take that is not a batch. The longest ends a stream, and waits for its probes' deadline.
+/// How long a command may take that is not a batch. The slowest stops a stream, and waits for its probes' deadline.
 const COMMAND_TIME: Duration = Duration::from_secs(15);
 
 /// The line to one agent.
 pub(crate) struct AgentLink {
-    member: Member,
+    client: ClusterClient,
     id: AgentId,
     pod: ReadyPod,
     line: Mutex<Line>,
@@ -36,17 +34,17 @@ pub(crate) struct AgentLink {
 
 struct Line {
     connection: Option<Arc<Connection>>,
-    /// The way that worked last.
+    /// The route that worked last.
     route: Option<Route>,
-    /// Restarts of the container that are known about.
+    /// Restarts of the container that were reported already.
     restarts: i32,
     was_connected: bool,
 }
 
 impl AgentLink {
-    pub(crate) fn new(member: Member, pod: ReadyPod) -> Self {
+    pub(crate) fn new(client: ClusterClient, pod: ReadyPod) -> Self {
         let id = AgentId {
-            cluster: member.name().clone(),
+            cluster: client.name().clone(),
             pod: pod.name.clone(),
         };
         let line = Line {
@@ -56,15 +54,15 @@ impl AgentLink {
             was_connected: false,
         };
         Self {
-            member,
+            client,
             id,
             pod,
             line: Mutex::new(line),
         }
     }
 
-    pub(crate) fn member(&self) -> &Member {
-        &self.member
+    pub(crate) fn client(&self) -> &ClusterClient {
+        &self.client
     }
     pub(crate) fn id(&self) -> &AgentId {
         &self.id
@@ -98,14 +96,14 @@ impl AgentLink {
         match self.request(Command::Batch { probes }, time).await? {
             Answer::Outcomes { outcomes } if outcomes.len() == expected => Ok(outcomes),
             Answer::Outcomes { outcomes } => {
-                Err(self.gone(format!("answered {} of {expected} probes", outcomes.len())))
+                Err(self.gone(format!("it answered {} of {expected} probes", outcomes.len())))
             }
-            Answer::Error { reason } => Err(self.gone(format!("refused the batch: {reason}"))),
-            _ => Err(self.gone("answered a batch without outcomes".to_owned())),
+            Answer::Error { reason } => Err(self.gone(format!("it refused the batch: {reason}"))),
+            _ => Err(self.gone("the answer to a batch has no outcomes".to_owned())),
         }
     }
 
-    /// Runs one probe through an exec of its own, opened and closed for it, as harnesses do that leave no agent connected.
+    /// Runs one probe through an exec of its own, opened and closed for it, as harnesses without connected agents do.
     pub(crate) async fn once_by_exec(&self, probe: Probe) -> Result<Vec<Outcome>, EnvironmentError> {
         let time = batch_time(std::slice::from_ref(&probe));
         let connection = self
@@ -115,13 +113,13 @@ impl AgentLink {
         let answered = tokio::time::timeout(time, connection.request(Command::Batch { probes: vec![probe] })).await;
         match answered {
             Ok(Ok(Answer::Outcomes { outcomes })) => Ok(outcomes),
-            Ok(Ok(_)) => Err(self.gone("answered a batch without outcomes".to_owned())),
+            Ok(Ok(_)) => Err(self.gone("the answer to a batch has no outcomes".to_owned())),
             Ok(Err(Closed(reason))) => Err(self.gone(reason)),
             Err(_) => Err(self.gone(format!("no answer within {} s", time.as_secs()))),
         }
     }
 
-    /// Sends a command that is not a batch and takes the answer apart with `take`, which gives back what it did not expect.
+    /// Sends a command that is not a batch and reads the answer with `take`, which returns an unexpected answer as error.
     pub(crate) async fn command<T>(
         &self,
         command: Command,
@@ -129,8 +127,8 @@ impl AgentLink {
     ) -> Result<T, EnvironmentError> {
         match take(self.request(command, COMMAND_TIME).await?) {
             Ok(taken) => Ok(taken),
-            Err(Answer::Error { reason }) => Err(self.gone(format!("refused: {reason}"))),
-            Err(_) => Err(self.gone("answered something else than was asked".to_owned())),
+            Err(Answer::Error { reason }) => Err(self.gone(format!("it refused the command: {reason}"))),
+            Err(_) => Err(self.gone("the answer does not belong to the command".to_owned())),
         }
     }
 
@@ -168,7 +166,7 @@ impl AgentLink {
         if line.was_connected {
             self.check_pod(&mut line).await.map_err(|reason| self.gone(reason))?;
         }
-        if let Some(reason) = self.member.kubelets().unreached(&self.pod.node, Instant::now()) {
+        if let Some(reason) = self.client.kubelets().unreached(&self.pod.node, Instant::now()) {
             return Err(self.gone(reason));
         }
         let first = line.route.unwrap_or(Route::PortForward);
@@ -178,9 +176,9 @@ impl AgentLink {
         };
         let (connection, route) = match self.open(first).await {
             Ok(connection) => (connection, first),
-            // The other way is through the same kubelet.
+            // The other route goes through the same kubelet.
             Err(OpenError::Unanswered(reason)) => {
-                self.member.note_unreached(&self.pod.node, &reason).await;
+                self.client.note_unreached(&self.pod.node, &reason).await;
                 return Err(self.gone(reason));
             }
             Err(reason) => match self.open(second).await {
@@ -194,28 +192,6 @@ impl AgentLink {
         line.route = Some(route);
         line.was_connected = true;
         Ok(connection)
-    }
-
-    async fn open(&self, route: Route) -> Result<Connection, OpenError> {
-        let mut pauses = BACKOFF.iter();
-        loop {
-            let begun = Instant::now();
-            let error = match route::open(&self.member, &self.pod, route).await {
-                Ok(stream) => match Connection::start(stream).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(Closed(reason)) => OpenError::Stream(reason),
-                },
-                Err(error) if error.cause.is_transient() && begun.elapsed() >= SLOW => {
-                    return Err(OpenError::Unanswered(error.reason()));
-                }
-                Err(error) => OpenError::Api(error),
-            };
-            let lasting = matches!(&error, OpenError::Api(e) if !e.cause.is_transient());
-            match pauses.next() {
-                Some(pause) if !lasting && begun.elapsed() < SLOW => tokio::time::sleep(*pause).await,
-                _ => return Err(error),
-            }
-        }
     }
 
     fn check_greeting(&self, hello: &Hello) -> Result<(), EnvironmentError> {
@@ -233,17 +209,17 @@ impl AgentLink {
         Ok(())
     }
 
-    /// Whether the pod is still the one that was connected; a restart is told once, then the new container is used.
+    /// Whether the pod is still the one that was connected; a restart is an error once, then the new container is used.
     async fn check_pod(&self, line: &mut Line) -> Result<(), String> {
-        let found = self.member.get::<Pod>(&self.pod.namespace, &self.pod.name).await;
+        let found = self.client.get::<Pod>(&self.pod.namespace, &self.pod.name).await;
         let pod = match found {
             Ok(Some(pod)) => pod,
             Ok(None) => return Err("its pod was deleted".to_owned()),
-            // Nothing is known about the pod; opening a stream will tell.
+            // Nothing is known about the pod; opening a stream will show.
             Err(_) => return Ok(()),
         };
         if pod.uid().as_deref() != Some(&self.pod.uid) {
-            return Err("its pod was replaced by another of the same name".to_owned());
+            return Err("its pod was replaced by another one of the same name".to_owned());
         }
         if pod.metadata.deletion_timestamp.is_some() {
             return Err("its pod is being deleted".to_owned());
@@ -253,8 +229,8 @@ impl AgentLink {
             line.restarts = now;
             return Err(format!("its container was restarted ({})", last_end(&pod)));
         }
-        match state(&pod) {
-            State::Stuck(text) => Err(format!("its pod is in trouble: {text}")),
+        match PodState::of(&pod) {
+            PodState::Stuck(text) => Err(format!("its pod is not ready: {text}")),
             _ => Ok(()),
         }
     }
@@ -272,38 +248,6 @@ impl AgentLink {
             reason,
         }
     }
-
-    fn unreachable(&self, first: (Route, OpenError), second: (Route, OpenError)) -> EnvironmentError {
-        match (&first.1, &second.1) {
-            (OpenError::Api(error), OpenError::Api(other)) if error.is_forbidden() && other.is_forbidden() => {
-                error.clone().into()
-            }
-            _ => {
-                let tell = |(route, error): &(Route, OpenError)| format!("{}: {}", route.name(), error.reason());
-                self.gone(format!("{}; {}", tell(&first), tell(&second)))
-            }
-        }
-    }
-}
-
-/// Why no connection came about on a route.
-enum OpenError {
-    Api(ApiError),
-    Stream(String),
-    /// Nobody between here and the kubelet answered in time.
-    Unanswered(String),
-}
-
-impl OpenError {
-    fn reason(&self) -> String {
-        match self {
-            OpenError::Api(error) => match &error.cause {
-                Cause::Forbidden(reason) => format!("not allowed to {}: {reason}", error.operation),
-                _ => error.reason(),
-            },
-            OpenError::Stream(reason) | OpenError::Unanswered(reason) => reason.clone(),
-        }
-    }
 }
 
 fn last_end(pod: &Pod) -> String {
@@ -318,7 +262,7 @@ fn last_end(pod: &Pod) -> String {
             ended.reason.as_deref().unwrap_or("terminated"),
             ended.exit_code
         ),
-        None => "no reason is told".to_owned(),
+        None => "unknown reason".to_owned(),
     }
 }
 

@@ -1,8 +1,8 @@
-//! The two ways to an agent's control port: port-forward, and exec where that is forbidden or fails.
+//! The two routes to an agent's control port: port-forward, and exec where that is forbidden or fails.
 
 use crate::{
     api::{ApiError, Operation, STREAM_VERBS},
-    member::Member,
+    client::ClusterClient,
     name::{AGENT_COMMAND, CONTAINER},
     readiness::ReadyPod,
 };
@@ -12,7 +12,7 @@ use kube::api::{AttachParams, AttachedProcess, Portforwarder};
 use meshproof_contract::port;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-/// A way to an agent.
+/// A route to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// To the control port on the pod's loopback.
@@ -30,12 +30,12 @@ impl Route {
     }
 }
 
-/// Both directions of a stream, what keeps it alive, and what tells why it ended.
+/// Both directions of a stream, what keeps it open, and why it ended.
 pub(super) struct Stream {
     pub(super) reader: Box<dyn AsyncRead + Send + Unpin>,
     pub(super) writer: Box<dyn AsyncWrite + Send + Unpin>,
     pub(super) guard: Guard,
-    /// What the far side says when the stream is of no use (any more).
+    /// The far side's reason when the stream fails or ends.
     pub(super) failure: BoxFuture<'static, Option<String>>,
 }
 
@@ -54,20 +54,20 @@ impl Drop for Guard {
 }
 
 /// Opens a stream to the pod's agent.
-pub(super) async fn open(member: &Member, pod: &ReadyPod, route: Route) -> Result<Stream, ApiError> {
+pub(super) async fn open(client: &ClusterClient, pod: &ReadyPod, route: Route) -> Result<Stream, ApiError> {
     match route {
-        Route::PortForward => port_forward(member, pod).await,
-        Route::Exec => exec(member, pod).await,
+        Route::PortForward => port_forward(client, pod).await,
+        Route::Exec => exec(client, pod).await,
     }
 }
 
-async fn port_forward(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
-    let port = port::CONTROL + crate::object::port_offset(pod.network);
-    let pods = member.within::<Pod>(&pod.namespace);
+async fn port_forward(client: &ClusterClient, pod: &ReadyPod) -> Result<Stream, ApiError> {
+    let port = port::CONTROL + crate::manifest::port_offset(pod.network);
+    let pods = client.within::<Pod>(&pod.namespace);
     let operation = Operation::on(STREAM_VERBS, "pods/portforward")
         .within(&pod.namespace)
         .named(&pod.name);
-    let mut forwarder = member.call(operation, pods.portforward(&pod.name, &[port])).await?;
+    let mut forwarder = client.call(operation, pods.portforward(&pod.name, &[port])).await?;
     let stream = forwarder.take_stream(port).expect("the port was asked for");
     let failure = forwarder.take_error(port).expect("the port was asked for");
     let (reader, writer) = tokio::io::split(stream);
@@ -79,8 +79,8 @@ async fn port_forward(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiErro
     })
 }
 
-async fn exec(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
-    let pods = member.within::<Pod>(&pod.namespace);
+async fn exec(client: &ClusterClient, pod: &ReadyPod) -> Result<Stream, ApiError> {
+    let pods = client.within::<Pod>(&pod.namespace);
     let operation = Operation::on(STREAM_VERBS, "pods/exec")
         .within(&pod.namespace)
         .named(&pod.name);
@@ -91,7 +91,7 @@ async fn exec(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
         .stderr(true)
         .max_stdin_buf_size(64 << 10)
         .max_stdout_buf_size(64 << 10);
-    let mut process = member
+    let mut process = client
         .call(operation, pods.exec(&pod.name, [AGENT_COMMAND, "control"], &params))
         .await?;
     let reader = process.stdout().expect("stdout was asked for");
@@ -99,13 +99,13 @@ async fn exec(member: &Member, pod: &ReadyPod) -> Result<Stream, ApiError> {
     let mut stderr = process.stderr().expect("stderr was asked for");
     let status = process.take_status().expect("taken once");
     let failure = async move {
-        let mut said = Vec::new();
-        // Not closed until the process ends, and whoever reads this wants to know why it did.
-        let read = tokio::time::timeout(std::time::Duration::from_secs(1), stderr.read_to_end(&mut said));
+        let mut printed = Vec::new();
+        // Not closed until the process ends.
+        let read = tokio::time::timeout(std::time::Duration::from_secs(1), stderr.read_to_end(&mut printed));
         let (_, status) = tokio::join!(read, tokio::time::timeout(std::time::Duration::from_secs(1), status));
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        let printed = String::from_utf8_lossy(&printed).trim().to_owned();
         let message = status.ok().flatten().and_then(|status| status.message);
-        [Some(said).filter(|s| !s.is_empty()), message]
+        [Some(printed).filter(|s| !s.is_empty()), message]
             .into_iter()
             .flatten()
             .next()

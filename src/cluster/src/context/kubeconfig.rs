@@ -1,6 +1,7 @@
 //! kubeconfig files, read one by one so that an error can name the file and the line.
 
 use super::{ContextError, Role};
+use crate::api::{chain, one_line};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::{
     ffi::OsString,
@@ -8,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The context that stands for the service account of the pod that meshproof runs in, unless a kubeconfig has one of that name.
+/// The context for the service account of the pod that meshproof runs in, unless a kubeconfig has a context of that name.
 pub const IN_CLUSTER: &str = "in-cluster";
 
 /// The merged files and their names.
@@ -63,7 +64,7 @@ impl Files {
         let present: Vec<String> = self.merged.contexts.iter().map(|c| c.name.clone()).collect();
         if !present.contains(&role.context) {
             if role.context == IN_CLUSTER {
-                return Config::incluster().map_err(|e| unusable(crate::api::chain(&e)));
+                return Config::incluster().map_err(|e| unusable(chain(&e)));
             }
             if self.read.is_empty() {
                 return Err(ContextError::NoKubeconfig(self.looked_at.clone()));
@@ -81,7 +82,7 @@ impl Files {
         };
         let mut config = Config::from_custom_kubeconfig(self.merged.clone(), &options)
             .await
-            .map_err(|e| unusable(crate::api::chain(&e)))?;
+            .map_err(|e| unusable(chain(&e)))?;
         // A proxy from the environment does not apply to this machine (as in Go's net/http), only one from the kubeconfig does.
         if is_loopback(config.cluster_url.host()) && !self.has_proxy(&role.context) {
             config.proxy_url = None;
@@ -112,9 +113,10 @@ enum Absent {
 fn paths(list: Option<OsString>, home: Option<PathBuf>) -> Vec<PathBuf> {
     let listed = list.iter().flat_map(std::env::split_paths);
     let listed: Vec<PathBuf> = listed.filter(|p| !p.as_os_str().is_empty()).collect();
-    match listed.is_empty() {
-        true => home.map(|home| home.join(".kube").join("config")).into_iter().collect(),
-        false => listed,
+    if listed.is_empty() {
+        home.map(|home| home.join(".kube").join("config")).into_iter().collect()
+    } else {
+        listed
     }
 }
 
@@ -145,14 +147,14 @@ fn read_one(path: &Path, absent: Absent) -> Result<Option<Kubeconfig>, ContextEr
                 path: name,
                 line: at.map_or(0, |at| at.line()),
                 column: at.map_or(0, |at| at.column()),
-                reason: crate::api::one_line(reason),
+                reason: one_line(reason),
             })
         }
         Err(other) => Err(ContextError::Malformed {
             path: name,
             line: 0,
             column: 0,
-            reason: crate::api::chain(&other),
+            reason: chain(&other),
         }),
     }
 }
@@ -208,10 +210,18 @@ mod tests {
         }
     }
 
-    const GOOD: &str = "apiVersion: v1\nkind: Config\nclusters:\n- {name: c, cluster: {server: 'https://127.0.0.1:1'}}\ncontexts:\n- {name: one, context: {cluster: c}}\n- {name: broken, context: {cluster: nosuch}}\n";
+    const GOOD: &str = "\
+apiVersion: v1
+kind: Config
+clusters:
+- {name: c, cluster: {server: 'https://127.0.0.1:1'}}
+contexts:
+- {name: one, context: {cluster: c}}
+- {name: broken, context: {cluster: nosuch}}
+";
 
     #[tokio::test]
-    async fn an_unknown_context_is_told_with_those_present_and_the_file() {
+    async fn an_unknown_context_is_named_with_the_known_ones_and_the_file() {
         let folder = tempfile::tempdir().expect("folder");
         let path = write(&folder, "config", GOOD);
         let files = Files::read(Some(path.clone())).expect("reads");
@@ -219,7 +229,7 @@ mod tests {
         assert_eq!(
             error,
             format!(
-                "cluster infra: no context \"nosuch\" in {}; there are: one, broken",
+                "cluster infra: no context \"nosuch\" in {}; known contexts: one, broken",
                 path.display()
             )
         );
@@ -233,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_yaml_is_told_with_file_line_and_column() {
+    fn malformed_yaml_is_reported_with_file_line_and_column() {
         let folder = tempfile::tempdir().expect("folder");
         let path = write(&folder, "config", "apiVersion: v1\nclusters: [\ncontexts: {\n");
         let error = Files::read(Some(path.clone())).err().expect("malformed");

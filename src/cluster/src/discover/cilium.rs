@@ -1,19 +1,19 @@
-//! Finding Cilium, in whatever namespace it is, by the names and labels of its own chart.
+//! Finds Cilium, in any namespace, by the names and labels of its Helm chart.
 
 use super::{
     allowed,
     proxy::{self, Proxy},
 };
-use crate::{ApiError, Progress, member::Member};
+use crate::{ApiError, ProgressSink, client::ClusterClient};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{NodeName, facts::CiliumFacts};
 use std::collections::BTreeMap;
 
-/// Where Cilium is looked for when nothing may be listed in all namespaces.
+/// Namespaces searched for Cilium when objects of all namespaces may not be listed.
 const LIKELY: [&str; 3] = ["kube-system", "cilium", "cilium-system"];
 
-/// Labels of its pods (Cilium's chart; the same in 1.16 to 1.19).
+/// Labels of its pods (Helm chart, the same in 1.16 to 1.19).
 pub(crate) const AGENT_LABEL: &str = "k8s-app=cilium";
 pub(crate) const ENVOY_LABEL: &str = "k8s-app=cilium-envoy";
 pub(crate) const MESH_LABEL: &str = "k8s-app=clustermesh-apiserver";
@@ -29,8 +29,8 @@ pub(crate) struct Found {
 }
 
 /// Cilium, if it is there.
-pub(crate) async fn find(member: &Member, progress: &Progress) -> Result<Option<Found>, ApiError> {
-    let Some((namespace, config)) = config(member, progress).await? else {
+pub(crate) async fn find(client: &ClusterClient, progress: &ProgressSink) -> Result<Option<Found>, ApiError> {
+    let Some((namespace, config)) = config(client, progress).await? else {
         return Ok(None);
     };
     let pods = |label: &'static str| {
@@ -38,19 +38,19 @@ pub(crate) async fn find(member: &Member, progress: &Progress) -> Result<Option<
         async move {
             let params = ListParams::default().labels(label);
             allowed(
-                member.list::<Pod>(Some(&namespace), &params).await,
+                client.list::<Pod>(Some(&namespace), &params).await,
                 progress,
-                "checks that ask Cilium will not be able to tell",
+                "checks that ask Cilium will be inconclusive",
             )
         }
     };
-    let secret = member.get::<Secret>(&namespace, "cilium-clustermesh");
+    let secret = client.get::<Secret>(&namespace, "cilium-clustermesh");
     let (agents, envoy, mesh, secret) = tokio::join!(pods(AGENT_LABEL), pods(ENVOY_LABEL), pods(MESH_LABEL), secret);
     let (agents, mesh) = (agents?.unwrap_or_default(), mesh?.unwrap_or_default());
     let secret = allowed(
         secret,
         progress,
-        "which clusters this one is to join is not known, so none can be missed",
+        "the clusters that this one should join are unknown, and a missing one is not noticed",
     )?;
     let secret = secret.flatten();
     let remotes = secret
@@ -65,7 +65,7 @@ pub(crate) async fn find(member: &Member, progress: &Progress) -> Result<Option<
         config,
     };
     let envoy_pods = envoy?.unwrap_or_default().len();
-    let proxy = proxy::find(member, &namespace, &facts.config, &agents, envoy_pods, progress).await;
+    let proxy = proxy::find(client, &namespace, &facts.config, &agents, envoy_pods, progress).await;
     Ok(Some(Found {
         facts,
         namespace,
@@ -75,16 +75,19 @@ pub(crate) async fn find(member: &Member, progress: &Progress) -> Result<Option<
 }
 
 /// Namespace and content of `cilium-config`.
-async fn config(member: &Member, progress: &Progress) -> Result<Option<(String, BTreeMap<String, String>)>, ApiError> {
+async fn config(
+    client: &ClusterClient,
+    progress: &ProgressSink,
+) -> Result<Option<(String, BTreeMap<String, String>)>, ApiError> {
     let everywhere = ListParams::default().fields("metadata.name=cilium-config");
-    match member.list::<ConfigMap>(None, &everywhere).await {
+    match client.list::<ConfigMap>(None, &everywhere).await {
         Ok(found) => {
             let named = found.into_iter().find(|c| c.name_any() == "cilium-config");
             Ok(named.map(|c| (c.namespace().unwrap_or_default(), c.data.unwrap_or_default())))
         }
         Err(error) if error.is_forbidden() => {
             for namespace in LIKELY {
-                let found = member.get::<ConfigMap>(namespace, "cilium-config").await;
+                let found = client.get::<ConfigMap>(namespace, "cilium-config").await;
                 if let Ok(Some(found)) = found {
                     return Ok(Some((namespace.to_owned(), found.data.unwrap_or_default())));
                 }

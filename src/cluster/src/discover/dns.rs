@@ -1,7 +1,7 @@
-//! Cluster DNS as pods are told to use it: from their `resolv.conf`, then the Service at that address and what is behind it.
+//! Cluster DNS as pods use it: from their `resolv.conf`, then the Service at that address and its endpoints.
 
 use super::allowed;
-use crate::{ApiError, Progress, member::Member};
+use crate::{ApiError, ProgressSink, client::ClusterClient};
 use k8s_openapi::api::{
     core::v1::Service,
     discovery::v1::{Endpoint, EndpointSlice},
@@ -10,21 +10,24 @@ use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{DnsFacts, DnsReplica};
 use std::net::IpAddr;
 
-/// What a pod's `resolv.conf` says, as its agent told.
+/// A pod's `resolv.conf`, as its agent reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResolvConf {
     pub(crate) nameservers: Vec<String>,
     pub(crate) search: Vec<String>,
 }
 
-/// Cluster DNS behind the first nameserver; none if there is no nameserver.
+/// Cluster DNS behind the first nameserver; none without a nameserver.
 pub(crate) async fn find(
-    member: &Member,
+    client: &ClusterClient,
     resolv: &ResolvConf,
-    progress: &Progress,
+    progress: &ProgressSink,
 ) -> Result<Option<DnsFacts>, ApiError> {
     let Some(address) = resolv.nameservers.first().and_then(|a| a.parse::<IpAddr>().ok()) else {
-        progress.warning(format!("{}: pods have no nameserver in resolv.conf", member.name()));
+        progress.warning(format!(
+            "{}: resolv.conf of pods has no nameserver; check their dnsPolicy and the kubelet's clusterDNS",
+            client.name()
+        ));
         return Ok(None);
     };
     let mut facts = DnsFacts {
@@ -33,28 +36,29 @@ pub(crate) async fn find(
         replicas: Vec::new(),
         domain: domain(&resolv.search),
     };
-    let services = match member.list::<Service>(None, &ListParams::default()).await {
+    let services = match client.list::<Service>(None, &ListParams::default()).await {
         Err(error) if error.is_forbidden() => {
-            let near = member
+            let near = client
                 .list::<Service>(Some("kube-system"), &ListParams::default())
                 .await;
-            allowed(near, progress, "the Service of cluster DNS is not known")?.unwrap_or_default()
+            allowed(near, progress, "the Service of cluster DNS is unknown")?.unwrap_or_default()
         }
         other => other?,
     };
     let Some(service) = services.iter().find(|s| has_address(s, address)) else {
         progress.warning(format!(
-            "{}: the pods' nameserver {address} is no Service's address (NodeLocal DNS?), so its replicas are not known",
-            member.name()
+            "{}: the pods' nameserver {address} is not the address of a Service (perhaps NodeLocal DNSCache), so the \
+             replicas of cluster DNS are unknown",
+            client.name()
         ));
         return Ok(Some(facts));
     };
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
     let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
     let slices = allowed(
-        member.list::<EndpointSlice>(Some(&namespace), &params).await,
+        client.list::<EndpointSlice>(Some(&namespace), &params).await,
         progress,
-        "the replicas of cluster DNS are not known",
+        "the replicas of cluster DNS are unknown",
     )?;
     facts.replicas = replicas(service, &slices.unwrap_or_default(), address);
     facts.service = (namespace, name);
@@ -146,11 +150,15 @@ mod tests {
         assert!(has_address(&service, "10.96.0.10".parse().expect("address")));
         let slice: EndpointSlice = serde_json::from_value(json!({
             "metadata": {"name": "kube-dns-x"}, "addressType": "IPv4",
-            "ports": [{"name": "metrics", "port": 9153, "protocol": "TCP"}, {"name": "dns", "port": 10053, "protocol": "UDP"}],
+            "ports": [
+                {"name": "metrics", "port": 9153, "protocol": "TCP"},
+                {"name": "dns", "port": 10053, "protocol": "UDP"},
+            ],
             "endpoints": [
                 {"addresses": ["10.0.0.2"], "conditions": {"ready": true}, "nodeName": "n-2",
                     "targetRef": {"kind": "Pod", "name": "kube-dns-b"}},
-                {"addresses": ["10.0.0.3"], "conditions": {"ready": false}, "targetRef": {"kind": "Pod", "name": "kube-dns-c"}},
+                {"addresses": ["10.0.0.3"], "conditions": {"ready": false},
+                    "targetRef": {"kind": "Pod", "name": "kube-dns-c"}},
                 {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "kube-dns-a"}},
             ],
         }))

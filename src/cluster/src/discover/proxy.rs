@@ -1,10 +1,10 @@
-//! What serves HTTP rules of policies, if anything does. `enable-l7-proxy: "true"` and `envoy-deployment-mode: embedded` are there in an
-//! installation without Envoy too, whose DNS proxy works all the same; so Envoy itself is asked.
+//! What serves HTTP rules of policies, if anything does. An installation without Envoy, whose DNS proxy works nevertheless, also
+//! has `enable-l7-proxy: "true"` and `envoy-deployment-mode: embedded`; so Envoy itself is asked.
 
 use crate::{
-    Progress,
+    ProgressSink,
+    client::ClusterClient,
     exec::{self, Container, ExecError},
-    member::Member,
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// How many agents are asked: one may be on a node that is gone and still shown as running.
 const ASKED: usize = 3;
-/// How long each may take; a version is told at once.
+/// How long each may take; a version is printed at once.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// What serves HTTP rules.
@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) enum Proxy {
     /// Neither HTTP nor DNS rules: `enable-l7-proxy` is false.
     Off,
-    /// DNS rules only: there is no Envoy.
+    /// DNS rules only: Envoy is absent.
     DnsOnly,
     /// Envoy inside the agent's pod.
     Embedded {
@@ -33,31 +33,31 @@ pub(crate) enum Proxy {
     },
     /// Envoy in a DaemonSet of its own.
     External,
-    /// It could not be told.
+    /// Unknown.
     Unknown,
 }
 
-/// What one agent says.
+/// The answer of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Said {
+enum Answer {
     /// `.proxy` of its status is null: nothing of the kind runs.
     Nothing,
-    /// `.proxy` says that Envoy has pods of its own, or does not say how it is deployed.
+    /// By `.proxy` Envoy has its own pods, or its deployment mode is not given.
     Elsewhere,
     /// Envoy's version.
     Version(String),
-    /// There is no Envoy in the image.
+    /// The image has no Envoy.
     NoEnvoy,
 }
 
-/// Finds out.
+/// Asks the agents where the configuration does not decide.
 pub(super) async fn find(
-    member: &Member,
+    client: &ClusterClient,
     namespace: &str,
     config: &BTreeMap<String, String>,
     agents: &[Pod],
     envoy_pods: usize,
-    progress: &Progress,
+    progress: &ProgressSink,
 ) -> Proxy {
     let key = |name: &str| config.get(name).map(String::as_str);
     if key("enable-l7-proxy") == Some("false") {
@@ -72,52 +72,53 @@ pub(super) async fn find(
     let running = agents.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
     let asked = running.take(ASKED).map(|pod| async {
         let name = pod.name_any();
-        let said = ask(member, namespace, &name).await;
-        (name, said)
+        let answer = ask(client, namespace, &name).await;
+        (name, answer)
     });
-    let mut why = "no agent runs".to_owned();
-    for (pod, said) in join_all(asked).await {
-        match said {
-            Ok(Said::Version(version)) => return Proxy::Embedded { version, pod },
-            Ok(Said::NoEnvoy | Said::Elsewhere) => return Proxy::DnsOnly,
-            Ok(Said::Nothing) => return Proxy::Off,
+    let mut why = "no Cilium agent runs".to_owned();
+    for (pod, answer) in join_all(asked).await {
+        match answer {
+            Ok(Answer::Version(version)) => return Proxy::Embedded { version, pod },
+            Ok(Answer::NoEnvoy | Answer::Elsewhere) => return Proxy::DnsOnly,
+            Ok(Answer::Nothing) => return Proxy::Off,
             Err(error) => why = format!("{pod}: {error}"),
         }
     }
     progress.warning(format!(
-        "{}: whether an Envoy serves HTTP rules could not be told ({why}), so they are not claimed",
-        member.name()
+        "{}: failed to find out whether an Envoy proxy serves HTTP rules ({why}), so l7-policy is not claimed; set it in \
+         meshproof.yaml to claim it",
+        client.name()
     ));
     Proxy::Unknown
 }
 
-async fn ask(member: &Member, namespace: &str, pod: &str) -> Result<Said, ExecError> {
+async fn ask(client: &ClusterClient, namespace: &str, pod: &str) -> Result<Answer, ExecError> {
     let container = Container {
         namespace,
         pod,
         name: "cilium-agent",
     };
-    let status = exec::run(member, &container, &["cilium-dbg", "status", "-o", "json"], DEADLINE).await?;
-    if let Some(said) = serde_json::from_slice(&status)
+    let status = exec::run(client, &container, &["cilium-dbg", "status", "-o", "json"], DEADLINE).await?;
+    if let Some(answer) = serde_json::from_slice(&status)
         .ok()
         .and_then(|status| from_status(&status))
     {
-        return Ok(said);
+        return Ok(answer);
     }
-    match exec::run(member, &container, &["cilium-envoy", "--version"], DEADLINE).await {
-        Ok(output) => Ok(Said::Version(version(&String::from_utf8_lossy(&output)))),
-        Err(ExecError::NoSuchCommand(_)) => Ok(Said::NoEnvoy),
+    match exec::run(client, &container, &["cilium-envoy", "--version"], DEADLINE).await {
+        Ok(output) => Ok(Answer::Version(version(&String::from_utf8_lossy(&output)))),
+        Err(ExecError::NoSuchCommand(_)) => Ok(Answer::NoEnvoy),
         Err(error) => Err(error),
     }
 }
 
-/// What the status tells by itself; none when Envoy has to be asked. A status without the key says nothing.
-fn from_status(status: &Value) -> Option<Said> {
+/// The answer in the status itself; none when Envoy has to be asked. A status without the key means unknown.
+fn from_status(status: &Value) -> Option<Answer> {
     match status.get("proxy")? {
-        Value::Null => Some(Said::Nothing),
+        Value::Null => Some(Answer::Nothing),
         proxy => match proxy.get("envoy-deployment-mode").and_then(Value::as_str) {
             Some("embedded") => None,
-            _ => Some(Said::Elsewhere),
+            _ => Some(Answer::Elsewhere),
         },
     }
 }
@@ -129,8 +130,8 @@ fn version(output: &str) -> String {
         .find(|line| !line.trim().is_empty())
         .unwrap_or_default()
         .trim();
-    let told = line.split_once("version:").and_then(|(_, rest)| rest.split('/').nth(1));
-    told.unwrap_or(line).trim().to_owned()
+    let version = line.split_once("version:").and_then(|(_, rest)| rest.split('/').nth(1));
+    version.unwrap_or(line).trim().to_owned()
 }
 
 #[cfg(test)]
@@ -139,22 +140,22 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_status_tells_that_nothing_runs_and_only_envoy_that_it_does() {
-        assert_eq!(from_status(&json!({"proxy": null})), Some(Said::Nothing));
+    fn the_status_shows_that_nothing_runs_and_only_envoy_that_it_does() {
+        assert_eq!(from_status(&json!({"proxy": null})), Some(Answer::Nothing));
         // As recorded in an installation without Envoy.
         let recorded = json!({"proxy": {"envoy-deployment-mode": "embedded", "port-range": "10000-20000"}});
         assert_eq!(from_status(&recorded), None);
         assert_eq!(from_status(&json!({})), None, "a missing key means unknown");
         assert_eq!(
             from_status(&json!({"proxy": {"envoy-deployment-mode": "external"}})),
-            Some(Said::Elsewhere)
+            Some(Answer::Elsewhere)
         );
     }
 
     #[test]
     fn the_version_is_in_the_second_part() {
-        let told = "\ncilium-envoy  version: 09a9f8c/1.34.10/Distribution/RELEASE/BoringSSL\n\n";
-        assert_eq!(version(told), "1.34.10");
+        let output = "\ncilium-envoy  version: 09a9f8c/1.34.10/Distribution/RELEASE/BoringSSL\n\n";
+        assert_eq!(version(output), "1.34.10");
         assert_eq!(version("something else\n"), "something else");
     }
 }

@@ -1,11 +1,12 @@
-//! The agents of a run, connected; more of them as pods come.
+//! The agents of a run, connected; new ones are added as pods become ready.
 
 use crate::{
     agent::AgentLink,
-    member::Member,
+    client::ClusterClient,
+    manifest::CAPTURE_CAPABILITY,
     name::{NAMESPACES, RUN, SCENARIO, WORKLOAD, label_value, ours},
-    object::CAPTURE_CAPABILITY,
-    readiness::{ReadyPod, State, restarts, state},
+    readiness::{ReadyPod, restarts},
+    ready::is_pod_ready,
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -45,15 +46,15 @@ impl Agents {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         links.get(agent).cloned().ok_or_else(|| EnvironmentError::AgentGone {
             agent: agent.clone(),
-            reason: "it never was ready".to_owned(),
+            reason: "it was not ready when the run started".to_owned(),
         })
     }
 
-    /// The agents of a workload that are ready, those that are new connected. One that cannot be connected is left out: it is
-    /// not there for a check.
+    /// The agents of a workload that are ready; new ones are connected. One that cannot be connected is left out: no check
+    /// could use it.
     pub(super) async fn ready_now(
         &self,
-        member: &Member,
+        client: &ClusterClient,
         run: &RunId,
         scenario: &str,
         workload: &str,
@@ -63,18 +64,18 @@ impl Agents {
         let params = ListParams::default().labels(&format!("{},{}", ours(), labels.join(",")));
         let mut ready = Vec::new();
         for namespace in NAMESPACES {
-            let pods = member.list::<Pod>(Some(namespace), &params).await?;
-            let pods = pods.iter().filter(|pod| state(pod) == State::Ready);
+            let pods = client.list::<Pod>(Some(namespace), &params).await?;
+            let pods = pods.iter().filter(|pod| is_pod_ready(pod));
             ready.extend(pods.filter_map(|pod| ready_pod(pod, scenario, workload)));
         }
-        let connected = join_all(ready.into_iter().map(|pod| self.connected(member, pod))).await;
+        let connected = join_all(ready.into_iter().map(|pod| self.connected(client, pod))).await;
         let mut agents: Vec<_> = connected.into_iter().flatten().collect();
         agents.sort_by(|a, b| (&a.node, &a.id.pod).cmp(&(&b.node, &b.id.pod)));
         Ok(agents)
     }
 
-    async fn connected(&self, member: &Member, pod: ReadyPod) -> Option<AgentFacts> {
-        let link = AgentLink::new(member.clone(), pod);
+    async fn connected(&self, client: &ClusterClient, pod: ReadyPod) -> Option<AgentFacts> {
+        let link = AgentLink::new(client.clone(), pod);
         let known = self
             .link(link.id())
             .ok()
@@ -84,7 +85,7 @@ impl Agents {
             None => {
                 let link = Arc::new(link);
                 if let Err(error) = link.greet().await {
-                    tracing::debug!(%error, "a new agent cannot be used");
+                    tracing::debug!(%error, "failed to connect to a new agent");
                     return None;
                 }
                 let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +119,7 @@ impl Agents {
         }
         best.ok_or_else(|| EnvironmentError::AgentGone {
             agent: agent.clone(),
-            reason: "its clock was not read".to_owned(),
+            reason: "failed to read its clock".to_owned(),
         })
     }
 

@@ -1,10 +1,10 @@
-//! Asking Cilium with its own commands, in its own pods: the only place that tells what an agent really holds.
+//! Asks Cilium with its own commands, in its own pods: the only source of what an agent really holds.
 
 use crate::{
+    client::ClusterClient,
     discover::cilium::{AGENT_LABEL, MESH_LABEL, has_container},
     exec::{self, Container, ExecError},
-    kubelets::SLOW,
-    member::Member,
+    kubelet_reachability::SLOW,
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 struct Question {
     label: &'static str,
     container: &'static str,
-    /// Tried in this order; later ones where the container has not the earlier.
+    /// Tried in this order; later ones where the container lacks the earlier.
     commands: Vec<Vec<&'static str>>,
     format: Format,
 }
@@ -71,16 +71,16 @@ fn question(query: CiliumQuery) -> Question {
     }
 }
 
-/// Asks every pod that should know, at once but for the bound.
+/// Asks every pod that should know, all at once up to the bound.
 pub(super) async fn ask(
-    member: &Member,
+    client: &ClusterClient,
     namespace: &str,
     query: CiliumQuery,
     bound: &Semaphore,
 ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
     let question = question(query);
     let selection = ListParams::default().labels(question.label);
-    let mut pods = member.list::<Pod>(Some(namespace), &selection).await?;
+    let mut pods = client.list::<Pod>(Some(namespace), &selection).await?;
     pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container));
     pods.sort_by_key(|pod| (node_of(pod), pod.name_any()));
     let answers = pods.iter().map(|pod| async {
@@ -88,20 +88,25 @@ pub(super) async fn ask(
         CiliumAnswer {
             pod: pod.name_any(),
             node: node_of(pod),
-            output: one(member, namespace, pod, &question).await,
+            output: one(client, namespace, pod, &question).await,
         }
     });
     Ok(join_all(answers).await)
 }
 
-async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -> Result<Value, EnvironmentError> {
+async fn one(
+    client: &ClusterClient,
+    namespace: &str,
+    pod: &Pod,
+    question: &Question,
+) -> Result<Value, EnvironmentError> {
     let (name, node) = (pod.name_any(), node_of(pod));
     let not_asked = |reason: String| EnvironmentError::Api {
-        cluster: member.name().clone(),
+        cluster: client.name().clone(),
         operation: format!("ask Cilium in pod {namespace}/{name}"),
         reason,
     };
-    if let Some(reason) = member.kubelets().unreached(&node, Instant::now()) {
+    if let Some(reason) = client.kubelets().unreached(&node, Instant::now()) {
         return Err(not_asked(reason));
     }
     let container = Container {
@@ -112,14 +117,14 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
     let mut missing = String::new();
     for command in &question.commands {
         let failed = |reason: String| EnvironmentError::Api {
-            cluster: member.name().clone(),
+            cluster: client.name().clone(),
             operation: format!("run `{}` in pod {namespace}/{name}", command.join(" ")),
             reason,
         };
         let begun = Instant::now();
-        match exec::run(member, &container, command, DEADLINE).await {
+        match exec::run(client, &container, command, DEADLINE).await {
             Ok(output) => return question.format.read(&output).map_err(failed),
-            // A report of what fails is an answer, whatever the exit code says.
+            // A report of failures is an answer, whatever the exit code.
             Err(ExecError::Exit { stdout, .. }) if question.format == Format::Text && !stdout.is_empty() => {
                 return question.format.read(&stdout).map_err(failed);
             }
@@ -127,13 +132,13 @@ async fn one(member: &Member, namespace: &str, pod: &Pod, question: &Question) -
             Err(ExecError::Api(error)) if error.is_forbidden() => return Err(error.into()),
             Err(ExecError::Api(error)) => {
                 if error.cause.is_transient() && begun.elapsed() >= SLOW {
-                    member.note_unreached(&node, &error.reason()).await;
+                    client.note_unreached(&node, &error.reason()).await;
                 }
                 return Err(failed(error.reason()));
             }
             Err(ExecError::Deadline(seconds)) => {
                 return Err(EnvironmentError::Deadline {
-                    cluster: member.name().clone(),
+                    cluster: client.name().clone(),
                     operation: format!("run `{}` in pod {namespace}/{name}", command.join(" ")),
                     seconds,
                     last: "no output".to_owned(),
@@ -153,7 +158,7 @@ impl Format {
             Format::Text => Ok(Value::String(text().into_owned())),
             Format::Json => serde_json::from_slice(output).map_err(|error| {
                 let beginning: String = text().trim().chars().take(120).collect();
-                format!("not JSON ({error}); it begins with {beginning:?}")
+                format!("the output is not JSON ({error}); it begins with {beginning:?}")
             }),
         }
     }
@@ -187,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_shown() {
+    fn output_that_is_not_json_is_shown() {
         let error = Format::Json
             .read(b"Error: cannot connect to the agent\n")
-            .expect_err("no JSON");
+            .expect_err("not JSON");
         assert!(error.contains("Error: cannot connect"), "{error}");
         assert_eq!(Format::Json.read(b"{\"a\": 1}\n").expect("JSON"), json!({"a": 1}));
     }

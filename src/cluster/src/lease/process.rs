@@ -1,4 +1,4 @@
-//! Which process holds a Lease, so that the next run on the same machine knows at once that it was killed. Linux only:
+//! Which process holds a Lease, so that the next run on the same machine recognises a killed one at once. Linux only:
 //! elsewhere a Lease has to expire.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ pub(super) fn mark() -> Option<String> {
     Some([place()?, pid.clone(), started(&pid)?].join("/"))
 }
 
-/// Whether that process ran where we run and is no more. What ran elsewhere cannot be judged.
+/// Whether that process ran on this machine and has ended. What ran elsewhere cannot be judged.
 pub(super) fn is_dead(mark: &str) -> bool {
     let mut parts = mark.rsplitn(3, '/');
     let (Some(start), Some(pid), Some(there)) = (parts.next(), parts.next(), parts.next()) else {

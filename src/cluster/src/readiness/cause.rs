@@ -1,19 +1,19 @@
-//! Why an agent is missing: its state, and what the events of its pod or of its controller say.
+//! Why an agent is missing: its state, and the newest warning event of its pod or its controller.
 
 use super::census::Absent;
-use crate::{api::one_line, member::Member};
+use crate::{api::one_line, client::ClusterClient};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use meshproof_contract::facts::MissingAgent;
 
-/// The absent agent with the newest warning about it; events that may not be read are done without.
-pub(super) async fn explain(member: &Member, absent: Absent) -> MissingAgent {
+/// The absent agent with the newest warning about it; events that may not be read are left out.
+pub(super) async fn explain(client: &ClusterClient, absent: Absent) -> MissingAgent {
     let about = absent.pod.as_ref().unwrap_or(&absent.owner);
     let params = ListParams::default().fields(&format!("involvedObject.name={about}"));
-    let events = member.list::<Event>(Some(&absent.namespace), &params).await;
+    let events = client.list::<Event>(Some(&absent.namespace), &params).await;
     let state = with_event(absent.state.text(), &events.unwrap_or_default(), about);
     MissingAgent {
-        cluster: member.name().clone(),
+        cluster: client.name().clone(),
         node: absent.node,
         workload: absent.workload,
         state,
@@ -21,18 +21,18 @@ pub(super) async fn explain(member: &Member, absent: Absent) -> MissingAgent {
 }
 
 fn with_event(state: &str, events: &[Event], about: &str) -> String {
-    let told = events
+    let newest = events
         .iter()
         .filter(|e| e.involved_object.name.as_deref() == Some(about) && e.type_.as_deref() == Some("Warning"))
-        // "Back-off" only repeats that something failed before.
+        // "Back-off" only repeats an earlier failure.
         .filter(|e| !matches!(e.reason.as_deref(), Some("BackOff")))
         .max_by_key(|e| {
             let last = e.last_timestamp.as_ref().map(|t| t.0);
             last.or(e.event_time.as_ref().map(|t| t.0))
                 .or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
         });
-    match told.and_then(|e| Some((e.reason.as_deref()?, one_line(e.message.as_deref()?)))) {
-        // Newer kubelets tell the reason of a failed pull in the state itself.
+    match newest.and_then(|e| Some((e.reason.as_deref()?, one_line(e.message.as_deref()?)))) {
+        // Newer kubelets give the reason of a failed pull in the state itself.
         Some((reason, message)) if !state.contains(&message) && !state.contains("ErrImagePull: ") => {
             format!("{state} ({reason}: {message})")
         }
@@ -46,7 +46,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_newest_warning_about_it_is_told() {
+    fn the_newest_warning_about_it_is_added() {
         let event = |about: &str, kind: &str, reason: &str, message: &str, minute: u8| {
             serde_json::from_value::<Event>(json!({
                 "metadata": {"name": "e", "namespace": "meshproof"},

@@ -1,11 +1,11 @@
-//! Counting pods: who is expected, who is ready, and what keeps the others. Pure.
+//! Counting pods: which are expected, which are ready, and what keeps the others from it. Pure.
 
-use super::limit::Step;
-use crate::name::{SCENARIO, WORKLOAD};
-use k8s_openapi::api::{
-    apps::v1::DaemonSet,
-    core::v1::{ContainerStatus, Pod},
+use super::{
+    limit::Step,
+    pod_state::{PodState, has_run, node_of, restarts},
 };
+use crate::name::{SCENARIO, WORKLOAD};
+use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
 use kube::{ResourceExt, runtime::watcher::Event};
 use meshproof_contract::{ClusterName, NodeName, facts::PodNetwork};
 use std::{
@@ -13,9 +13,10 @@ use std::{
     net::IpAddr,
 };
 
-const DEAD: &str = "the node is not Ready";
+const NODE_NOT_READY: &str = "the node is not Ready";
+const NO_POD: &str = "no pod was created for it";
 
-/// Agents that should come.
+/// Agents that should become ready.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     pub scenario: String,
@@ -33,7 +34,7 @@ pub(crate) struct Expected {
 pub(crate) enum Number {
     /// One on each of these nodes (true: the node is ready).
     Nodes(BTreeMap<NodeName, bool>),
-    /// One on every node, as many as the DaemonSet tells: nodes may not be listed.
+    /// One on every node, as many as the DaemonSet's status says: nodes may not be listed.
     EveryNode,
     Replicas(u16),
 }
@@ -52,7 +53,7 @@ pub(crate) struct ReadyPod {
     pub address: IpAddr,
 }
 
-/// An agent to do without.
+/// An agent that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Absent {
     pub scenario: String,
@@ -63,41 +64,19 @@ pub(crate) struct Absent {
     pub pod: Option<String>,
     /// Its controller.
     pub owner: String,
-    pub state: State,
-}
-
-/// How far a pod is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Ready,
-    /// On the way.
-    Coming(String),
-    /// Not likely to come.
-    Stuck(String),
-}
-
-impl State {
-    pub(crate) fn text(&self) -> &str {
-        match self {
-            State::Ready => "ready",
-            State::Coming(text) | State::Stuck(text) => text,
-        }
-    }
-    pub(crate) fn is_stuck(&self) -> bool {
-        matches!(self, State::Stuck(_))
-    }
+    pub state: PodState,
 }
 
 pub(crate) struct Census {
     cluster: ClusterName,
     expected: Vec<Expected>,
-    dead: BTreeSet<NodeName>,
+    not_ready: BTreeSet<NodeName>,
     pods: BTreeMap<(String, String), Pod>,
-    /// Namespaces whose first list is under way, with what it brought so far.
+    /// Namespaces whose first list is being read, with the pods read so far.
     listing: BTreeMap<String, BTreeSet<String>>,
     /// Namespaces whose first list is complete.
     listed: BTreeSet<String>,
-    /// What a DaemonSet says it wants.
+    /// How many pods a DaemonSet wants, by its status.
     desired: BTreeMap<(String, String), i32>,
 }
 
@@ -106,7 +85,7 @@ impl Census {
         Self {
             cluster,
             expected,
-            dead: BTreeSet::new(),
+            not_ready: BTreeSet::new(),
             pods: BTreeMap::new(),
             listing: BTreeMap::new(),
             listed: BTreeSet::new(),
@@ -114,9 +93,9 @@ impl Census {
         }
     }
 
-    /// Those nodes are not Ready: what is bound to them does not come.
-    pub(crate) fn without(self, dead: BTreeSet<NodeName>) -> Self {
-        Self { dead, ..self }
+    /// These nodes are not Ready: pods that are bound to them will not become ready.
+    pub(crate) fn with_nodes_not_ready(self, not_ready: BTreeSet<NodeName>) -> Self {
+        Self { not_ready, ..self }
     }
 
     /// Whether agents are expected in that namespace.
@@ -174,7 +153,7 @@ impl Census {
         self.expected.iter().flat_map(|e| self.missing_of(e)).collect()
     }
 
-    /// Whether none of the missing is on the way.
+    /// Whether no missing agent is on its way to readiness.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.missing().iter().all(|a| a.state.is_stuck())
     }
@@ -185,26 +164,26 @@ impl Census {
                 Number::Replicas(n) => usize::from(*n),
                 _ => usize::MAX,
             };
-            let ready = self.pods_of(e).filter(|pod| state(pod) == State::Ready);
+            let ready = self.pods_of(e).filter(|pod| PodState::of(pod) == PodState::Ready);
             ready.filter_map(|pod| ready_pod(e, pod)).take(limit)
         });
         all.collect()
     }
 
-    /// What all pods have come to.
+    /// How far all pods are.
     pub(crate) fn steps(&self) -> impl Iterator<Item = Step> {
         self.pods.values().flat_map(|pod| {
             let uid = pod.uid().unwrap_or_default();
-            let ready = (state(pod) == State::Ready).then(|| Step::Ready { uid: uid.clone() });
+            let ready = (PodState::of(pod) == PodState::Ready).then(|| Step::Ready { uid: uid.clone() });
             ready.into_iter().chain(has_run(pod).then_some(Step::Started { uid }))
         })
     }
 
     /// `apps: 5 of 6 agents ready; node apps-2: ImagePullBackOff: …`.
-    pub(crate) fn tell(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let (missing, ready) = (self.missing(), self.ready().len());
         let mut text = format!("{}: {ready} of {} agents ready", self.cluster, ready + missing.len());
-        // What is stuck is worth more words than what is on its way.
+        // A stuck agent matters more than one that is starting.
         let stuck = missing.iter().find(|a| a.state.is_stuck());
         if let Some(absent) = stuck.or(missing.first()) {
             match &absent.node {
@@ -215,10 +194,10 @@ impl Census {
         text
     }
 
-    fn state(&self, pod: &Pod) -> State {
-        match state(pod) {
-            State::Coming(_) if node_of(pod).is_some_and(|node| self.dead.contains(&node)) => {
-                State::Stuck(DEAD.to_owned())
+    fn state(&self, pod: &Pod) -> PodState {
+        match PodState::of(pod) {
+            PodState::Starting(_) if node_of(pod).is_some_and(|node| self.not_ready.contains(&node)) => {
+                PodState::Stuck(NODE_NOT_READY.to_owned())
             }
             state => state,
         }
@@ -237,91 +216,67 @@ impl Census {
     }
 
     fn missing_of(&self, expected: &Expected) -> Vec<Absent> {
-        let absent = |node: Option<NodeName>, pod: Option<&Pod>, state: State| Absent {
-            scenario: expected.scenario.clone(),
-            workload: expected.workload.clone(),
-            node,
-            namespace: expected.namespace.to_owned(),
-            pod: pod.map(ResourceExt::name_any),
-            owner: expected.owner.clone(),
-            state,
-        };
+        match &expected.number {
+            Number::Nodes(nodes) => self.missing_on(nodes, expected),
+            Number::Replicas(wanted) => self.missing_replicas(usize::from(*wanted), expected),
+            Number::EveryNode => {
+                let key = (expected.namespace.to_owned(), expected.owner.clone());
+                let desired = self.desired.get(&key).copied().unwrap_or_default();
+                self.missing_replicas(usize::try_from(desired).unwrap_or_default(), expected)
+            }
+        }
+    }
+
+    /// One pod is expected on each node (true: the node is ready).
+    fn missing_on(&self, nodes: &BTreeMap<NodeName, bool>, expected: &Expected) -> Vec<Absent> {
         let mut by_node: BTreeMap<Option<NodeName>, Vec<&Pod>> = BTreeMap::new();
         for pod in self.pods_of(expected) {
             by_node.entry(node_of(pod)).or_default().push(pod);
         }
-        match &expected.number {
-            Number::Nodes(nodes) => nodes
-                .iter()
-                .filter_map(|(node, node_ready)| {
-                    let pods = by_node.get(&Some(node.clone())).map_or(&[][..], Vec::as_slice);
-                    let best = pods.iter().copied().min_by_key(|pod| rank(&state(pod)));
-                    let state = match best.map(state) {
-                        Some(State::Ready) => return None,
-                        _ if !node_ready => State::Stuck(DEAD.to_owned()),
-                        Some(state) => state,
-                        None if self.listed.is_empty() => State::Coming("not seen yet".to_owned()),
-                        None => State::Stuck("no pod was created for it".to_owned()),
-                    };
-                    Some(absent(Some(node.clone()), best, state))
-                })
-                .collect(),
-            number => {
-                let wanted = match number {
-                    Number::Replicas(n) => usize::from(*n),
-                    _ => {
-                        let key = (expected.namespace.to_owned(), expected.owner.clone());
-                        self.desired.get(&key).map_or(0, |n| usize::try_from(*n).unwrap_or(0))
-                    }
-                };
-                let (ready, mut rest): (Vec<&Pod>, Vec<&Pod>) =
-                    self.pods_of(expected).partition(|pod| state(pod) == State::Ready);
-                rest.sort_by_key(|pod| rank(&self.state(pod)));
-                let short = wanted.saturating_sub(ready.len());
-                let mut missing: Vec<_> = rest
-                    .into_iter()
-                    .take(short)
-                    .map(|pod| absent(node_of(pod), Some(pod), self.state(pod)))
-                    .collect();
-                while missing.len() < short {
-                    missing.push(absent(None, None, State::Stuck("no pod was created for it".to_owned())));
-                }
-                missing
-            }
+        let missing = nodes.iter().filter_map(|(node, node_ready)| {
+            let pods = by_node.get(&Some(node.clone())).map_or(&[][..], Vec::as_slice);
+            let best = pods.iter().copied().min_by_key(|pod| PodState::of(pod).rank());
+            let state = match best.map(PodState::of) {
+                Some(PodState::Ready) => return None,
+                _ if !node_ready => PodState::Stuck(NODE_NOT_READY.to_owned()),
+                Some(state) => state,
+                None if self.listed.is_empty() => PodState::Starting("pods are not listed yet".to_owned()),
+                None => PodState::Stuck(NO_POD.to_owned()),
+            };
+            Some(expected.absent(Some(node.clone()), best, state))
+        });
+        missing.collect()
+    }
+
+    /// So many pods are expected, on whatever nodes.
+    fn missing_replicas(&self, wanted: usize, expected: &Expected) -> Vec<Absent> {
+        let is_ready = |pod: &&Pod| PodState::of(pod) == PodState::Ready;
+        let (ready, mut rest): (Vec<&Pod>, Vec<&Pod>) = self.pods_of(expected).partition(is_ready);
+        rest.sort_by_key(|pod| self.state(pod).rank());
+        let short = wanted.saturating_sub(ready.len());
+        let not_ready = rest.into_iter().take(short);
+        let mut missing: Vec<_> = not_ready
+            .map(|pod| expected.absent(node_of(pod), Some(pod), self.state(pod)))
+            .collect();
+        missing.resize_with(short, || {
+            expected.absent(None, None, PodState::Stuck(NO_POD.to_owned()))
+        });
+        missing
+    }
+}
+
+impl Expected {
+    fn absent(&self, node: Option<NodeName>, pod: Option<&Pod>, state: PodState) -> Absent {
+        Absent {
+            scenario: self.scenario.clone(),
+            workload: self.workload.clone(),
+            node,
+            namespace: self.namespace.to_owned(),
+            pod: pod.map(ResourceExt::name_any),
+            owner: self.owner.clone(),
+            state,
         }
     }
-}
-
-fn rank(state: &State) -> u8 {
-    match state {
-        State::Ready => 0,
-        State::Coming(_) => 1,
-        State::Stuck(_) => 2,
-    }
-}
-
-/// The node of a pod; one of a DaemonSet that waits for the scheduler names it in its affinity only.
-fn node_of(pod: &Pod) -> Option<NodeName> {
-    let spec = pod.spec.as_ref()?;
-    let assigned = spec.node_name.as_deref().filter(|name| !name.is_empty());
-    let meant = || {
-        let required = spec
-            .affinity
-            .as_ref()?
-            .node_affinity
-            .as_ref()?
-            .required_during_scheduling_ignored_during_execution
-            .as_ref()?;
-        // Replicas have one for each node that will do.
-        let [term] = required.node_selector_terms.as_slice() else {
-            return None;
-        };
-        let fields = term.match_fields.iter().flatten();
-        fields
-            .filter(|f| f.key == "metadata.name")
-            .find_map(|f| f.values.as_ref()?.first().map(String::as_str))
-    };
-    assigned.or_else(meant).map(NodeName::from)
 }
 
 fn ready_pod(expected: &Expected, pod: &Pod) -> Option<ReadyPod> {
@@ -337,75 +292,6 @@ fn ready_pod(expected: &Expected, pod: &Pod) -> Option<ReadyPod> {
         node: node_of(pod)?,
         address: status.pod_ip.as_ref()?.parse().ok()?,
     })
-}
-
-/// How often the agent's container was started again.
-pub(crate) fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    statuses.into_iter().flatten().map(|c| c.restart_count).sum()
-}
-
-/// Whether its container has been started.
-fn has_run(pod: &Pod) -> bool {
-    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    let runs = |c: &ContainerStatus| c.state.as_ref().is_some_and(|s| s.running.is_some());
-    statuses.into_iter().flatten().any(|c| runs(c) || c.restart_count > 0)
-}
-
-/// How far a pod is, in the words of its status.
-pub(crate) fn state(pod: &Pod) -> State {
-    if pod.metadata.deletion_timestamp.is_some() {
-        return State::Coming("terminating".to_owned());
-    }
-    let Some(status) = &pod.status else {
-        return State::Coming("no status yet".to_owned());
-    };
-    let condition = |kind: &str| status.conditions.iter().flatten().find(|c| c.type_ == kind);
-    if condition("Ready").is_some_and(|c| c.status == "True") {
-        return State::Ready;
-    }
-    let phase = status.phase.as_deref().unwrap_or("Pending");
-    let with = |reason: &str, message: Option<&str>| match message.map(crate::api::one_line) {
-        Some(message) if !message.is_empty() => format!("{reason}: {message}"),
-        _ => reason.to_owned(),
-    };
-    if phase == "Failed" {
-        let reason = status.reason.as_deref().unwrap_or("Failed");
-        return State::Stuck(with(reason, status.message.as_deref()));
-    }
-    if let Some(c) = condition("PodScheduled").filter(|c| c.status == "False") {
-        return State::Stuck(with("Pending", c.message.as_deref().or(c.reason.as_deref())));
-    }
-    let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
-    containers
-        .flatten()
-        .find_map(container_state)
-        .unwrap_or_else(|| match phase {
-            "Running" => State::Coming("running, not ready yet".to_owned()),
-            phase => State::Coming(phase.to_owned()),
-        })
-}
-
-fn container_state(container: &ContainerStatus) -> Option<State> {
-    let current = container.state.as_ref()?;
-    if let Some(waiting) = &current.waiting {
-        let reason = waiting.reason.as_deref().unwrap_or("waiting");
-        let text = match waiting.message.as_deref() {
-            Some(message) if !message.is_empty() => format!("{reason}: {}", crate::api::one_line(message)),
-            _ => reason.to_owned(),
-        };
-        return Some(match reason {
-            "ContainerCreating" | "PodInitializing" | "waiting" => State::Coming(text),
-            _ => State::Stuck(text),
-        });
-    }
-    let ended = current.terminated.as_ref()?;
-    let reason = ended.reason.as_deref().unwrap_or("terminated");
-    let message = ended.message.as_deref().map(|m| format!(": {m}")).unwrap_or_default();
-    Some(State::Stuck(format!(
-        "{reason}, exit code {}{message}",
-        ended.exit_code
-    )))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Waiting until Services know their pods: a ready pod is served a moment before its Service leads to it.
+//! Waiting until Services know their pods: a pod is ready a moment before it is an endpoint of its Service.
 
-use crate::{Progress, member::Member};
+use crate::{ProgressSink, client::ClusterClient};
 use futures::StreamExt;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// How long the endpoints controller may take; past it checks will see for themselves.
+/// How long the endpoints controller may take; after that checks find out by themselves.
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
 
 /// The pods that a Service should lead to.
@@ -25,13 +25,13 @@ pub(crate) struct Wanted {
     pub(crate) pods: BTreeSet<String>,
 }
 
-/// Waits until the EndpointSlices hold all of them. What may not be watched, or does not come, is no error.
-pub(crate) async fn wait(member: &Member, wanted: &[Wanted], progress: &Progress) {
+/// Waits until the EndpointSlices hold all of them. EndpointSlices that may not be watched, or stay incomplete, are not an error.
+pub(crate) async fn wait(client: &ClusterClient, wanted: &[Wanted], progress: &ProgressSink) {
     let end = Instant::now() + KNOWN_WITHIN;
     let namespaces: BTreeSet<&str> = wanted.iter().map(|w| w.namespace.as_str()).collect();
     for namespace in namespaces {
         let wanted: Vec<_> = wanted.iter().filter(|w| w.namespace == namespace).collect();
-        let slices = member.within::<EndpointSlice>(namespace);
+        let slices = client.within::<EndpointSlice>(namespace);
         let mut changes = pin!(watcher(slices, watcher::Config::default()).default_backoff());
         let mut known: BTreeMap<String, EndpointSlice> = BTreeMap::new();
         let mut lacking = String::new();
@@ -45,16 +45,16 @@ pub(crate) async fn wait(member: &Member, wanted: &[Wanted], progress: &Progress
                 }
                 Ok(Some(Ok(watcher::Event::Init))) => known.clear(),
                 Ok(Some(Ok(watcher::Event::InitDone))) => {}
-                // Forbidden, most likely: nothing depends on it.
+                // Probably forbidden; nothing depends on it.
                 Ok(Some(Err(error))) => {
-                    tracing::debug!(%error, namespace, "EndpointSlices cannot be watched");
+                    tracing::debug!(%error, namespace, "failed to watch EndpointSlices");
                     break;
                 }
                 Ok(None) => break,
                 Err(_) => {
                     progress.warning(format!(
-                        "{}: after {} s {lacking}; checks of the Service may tell more",
-                        member.name(),
+                        "{}: {lacking} after {} s; the checks of suite service show why",
+                        client.name(),
                         KNOWN_WITHIN.as_secs()
                     ));
                     return;
@@ -63,7 +63,7 @@ pub(crate) async fn wait(member: &Member, wanted: &[Wanted], progress: &Progress
             match wanted.iter().find_map(|w| lacks(w, known.values())) {
                 None => break,
                 Some(what) if what != lacking => {
-                    progress.waiting(format!("{}: {what}", member.name()));
+                    progress.waiting(format!("{}: {what}", client.name()));
                     lacking = what;
                 }
                 Some(_) => {}
@@ -82,7 +82,7 @@ fn lacks<'a>(wanted: &Wanted, slices: impl Iterator<Item = &'a EndpointSlice>) -
     let missing = wanted.pods.iter().filter(|pod| !known.contains(pod.as_str())).count();
     (missing > 0).then(|| {
         format!(
-            "Service {}/{} knows {} of {} ready pods",
+            "Service {}/{} has {} of {} ready pods as endpoints",
             wanted.namespace,
             wanted.service,
             wanted.pods.len() - missing,
@@ -118,7 +118,7 @@ mod tests {
         ];
         assert_eq!(
             lacks(&wanted, slices.iter()).as_deref(),
-            Some("Service meshproof/server knows 1 of 2 ready pods")
+            Some("Service meshproof/server has 1 of 2 ready pods as endpoints")
         );
         let slices = [slice("server", "a", true), slice("server", "b", true)];
         assert_eq!(lacks(&wanted, slices.iter()), None);

@@ -1,4 +1,4 @@
-//! Until when agents are waited for: operators' own limit, or as long as they get on. Pure.
+//! How long agents may take to become ready: the operators' limit, or as long as they make progress. Pure.
 
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::Instant;
@@ -10,18 +10,18 @@ const WITHOUT_PROGRESS: Duration = Duration::from_secs(90);
 /// In all.
 const AT_MOST: Duration = Duration::from_secs(600);
 
-/// How far a pod has come, for good: a container that starts again is no progress.
+/// How far a pod is, for good: a container that starts again does not count as progress.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     Started { uid: String },
     Ready { uid: String },
 }
 
-/// The end of waiting, put off by progress.
+/// The end of waiting; progress puts it off.
 pub(crate) struct Limit {
     start: Instant,
     total: Option<Duration>,
-    moved: Instant,
+    progressed: Instant,
     seen: BTreeSet<Step>,
 }
 
@@ -31,25 +31,25 @@ impl Limit {
         Self {
             start,
             total,
-            moved: start,
+            progressed: start,
             seen: BTreeSet::new(),
         }
     }
 
-    /// Takes what pods have come to.
-    pub(crate) fn take(&mut self, steps: impl IntoIterator<Item = Step>, now: Instant) {
+    /// Takes how far pods are.
+    pub(crate) fn observe(&mut self, steps: impl IntoIterator<Item = Step>, now: Instant) {
         let before = self.seen.len();
         self.seen.extend(steps);
         if self.seen.len() > before {
-            self.moved = now;
+            self.progressed = now;
         }
     }
 
-    /// When waiting ends unless something happens before.
+    /// When waiting ends unless there is progress before.
     pub(crate) fn end(&self) -> Instant {
         match self.total {
             Some(total) => self.start + total,
-            None => (self.moved + WITHOUT_PROGRESS).clamp(self.start + AT_LEAST, self.start + AT_MOST),
+            None => (self.progressed + WITHOUT_PROGRESS).clamp(self.start + AT_LEAST, self.start + AT_MOST),
         }
     }
 }
@@ -63,20 +63,20 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_come_one_by_one_are_waited_for_but_not_for_ever() {
+    fn pods_that_start_one_by_one_are_awaited_but_not_for_ever() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut limit = Limit::new(start, None);
         assert_eq!(limit.end(), at(120));
-        limit.take(started(0), at(5));
+        limit.observe(started(0), at(5));
         assert_eq!(limit.end(), at(120));
-        limit.take(started(1), at(100));
+        limit.observe(started(1), at(100));
         assert_eq!(limit.end(), at(190));
-        limit.take([Step::Ready { uid: "1".into() }], at(110));
+        limit.observe([Step::Ready { uid: "1".into() }], at(110));
         assert_eq!(limit.end(), at(200));
-        limit.take(started(1), at(150));
+        limit.observe(started(1), at(150));
         assert_eq!(limit.end(), at(200), "started again");
-        limit.take(started(2), at(599));
+        limit.observe(started(2), at(599));
         assert_eq!(limit.end(), at(600));
     }
 
@@ -84,7 +84,7 @@ mod tests {
     fn the_operators_limit_holds_whatever_happens() {
         let start = Instant::now();
         let mut limit = Limit::new(start, Some(Duration::from_secs(10)));
-        limit.take(started(1), start + Duration::from_secs(9));
+        limit.observe(started(1), start + Duration::from_secs(9));
         assert_eq!(limit.end(), start + Duration::from_secs(10));
     }
 }

@@ -3,31 +3,31 @@
 use crate::{ApiError, lease::LeaseError, namespace::NamespaceError};
 use meshproof_contract::{ClusterName, EnvironmentError};
 
-/// Why the clusters could not be taken.
+/// Why a run could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another run is under way.
+    /// Another run is in progress.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// A namespace is somebody else's, or does not go.
+    /// A namespace is somebody else's, or was not deleted.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
     /// A call failed.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// What an earlier run left does not go.
+    /// What an earlier run left was not deleted.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    /// It was called off.
-    #[error("interrupted while the clusters were taken")]
+    /// It was interrupted.
+    #[error("interrupted while the run acquired its clusters")]
     Interrupted,
 }
 
-/// Why no agents could be had.
+/// Why the scenarios could not be deployed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// A scenario names a cluster that is not in this run.
-    #[error("scenario {scenario}: cluster {cluster:?} is not in this run; there are: {}", .known.join(", "))]
+    #[error("scenario {scenario}: cluster {cluster:?} is not part of this run; known clusters: {}", .known.join(", "))]
     UnknownCluster {
         /// The scenario.
         scenario: String,
@@ -36,7 +36,7 @@ pub enum DeployError {
         /// The clusters of the run.
         known: Vec<String>,
     },
-    /// Two scenarios need the same thing for themselves.
+    /// Two scenarios would deploy the same thing.
     #[error("scenarios {first} and {second} cannot be deployed together: both have {what}")]
     Collision {
         /// One.
@@ -47,20 +47,18 @@ pub enum DeployError {
         what: String,
     },
     /// No agent of a cluster can be used.
-    #[error(
-        "{cluster}: none of {expected} agents can be used: {state}; do the nodes have the image {image}? (--image, --pull-policy)"
-    )]
+    #[error("{cluster}: none of {expected} agents is usable: {state}{}", hint(.state, .image))]
     NoAgents {
         /// The cluster.
         cluster: ClusterName,
         /// How many there should be.
         expected: usize,
-        /// The states, the commonest first.
+        /// Their most frequent state, and how many have it.
         state: String,
         /// The image.
         image: String,
     },
-    /// Agents of another version, or no way to them.
+    /// Agents of another version, or that cannot be reached.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
     /// A call failed.
@@ -68,10 +66,56 @@ pub enum DeployError {
     Api(#[from] ApiError),
 }
 
-/// What could not be removed.
+/// Which clusters still hold something of the run.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to remove everything: {}; `meshproof clean` tries again", .failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+#[error("failed to remove everything: {}; try `meshproof clean`", joined(.failures))]
 pub struct TearDownError {
     /// The failure of each cluster that has one.
     pub failures: Vec<StartError>,
+}
+
+fn joined(failures: &[StartError]) -> String {
+    let failures: Vec<_> = failures.iter().map(ToString::to_string).collect();
+    failures.join("; ")
+}
+
+/// What to check when no agent is usable, unless the state already says it.
+fn hint(state: &str, image: &str) -> String {
+    if state.contains("meshproof rbac") {
+        String::new()
+    } else if state.contains("not allowed to") {
+        "; `meshproof rbac` prints the required ClusterRole".to_owned()
+    } else {
+        format!("; check that the nodes have or can pull image {image} (--image, --pull-policy)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(state: &str) -> String {
+        let error = DeployError::NoAgents {
+            cluster: "apps".into(),
+            expected: 6,
+            state: state.to_owned(),
+            image: "registry.example/agent:1".to_owned(),
+        };
+        error.to_string()
+    }
+
+    #[test]
+    fn a_missing_right_is_not_blamed_on_the_image() {
+        let forbidden = text("port-forward: not allowed to get and create pods/portforward: forbidden");
+        assert!(
+            forbidden.ends_with("; `meshproof rbac` prints the required ClusterRole"),
+            "{forbidden}"
+        );
+        let pull = text("ImagePullBackOff (3 agents)");
+        assert_eq!(
+            pull,
+            "apps: none of 6 agents is usable: ImagePullBackOff (3 agents); check that the nodes have or can pull image \
+             registry.example/agent:1 (--image, --pull-policy)"
+        );
+    }
 }

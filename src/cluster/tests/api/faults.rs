@@ -1,18 +1,19 @@
-//! Agents that do not come, that cannot be reached the usual way, that are another version's, and Cilium that cannot answer.
+//! Agents that do not become ready, that port-forward does not reach, that have another version, and Cilium that cannot
+//! answer.
 
 use crate::{
     kubelet::{CiliumImage, Way},
-    world::{Told, World, options},
+    world::{Recorded, World, options},
 };
 use meshproof_apiserver::{DeleteOptions, resource::names::PODS};
-use meshproof_cluster::{ClusterEnvironment, DeployError, Progress, Run, discover};
+use meshproof_cluster::{ClusterEnvironment, DeployError, ProgressSink, Run, discover};
 use meshproof_contract::{
     AgentId, CiliumQuery, ClaimKind, Environment, EnvironmentError, Probe, Target, probe::Action,
 };
 use meshproof_scenario::builtin;
 use std::{sync::Arc, time::Duration};
 
-async fn deploy(world: &World, progress: &Progress) -> (Run, Result<Arc<ClusterEnvironment>, DeployError>) {
+async fn deploy(world: &World, progress: &ProgressSink) -> (Run, Result<Arc<ClusterEnvironment>, DeployError>) {
     let contexts = world.connect().await.expect("connects");
     let discovery = discover(&contexts, progress).await.expect("discovers");
     let run = Run::start(&contexts, "run-1".into(), progress).await.expect("starts");
@@ -34,8 +35,8 @@ async fn probe(environment: &ClusterEnvironment, agent: &AgentId) -> Result<(), 
 async fn agents_that_do_not_come_are_named_and_the_others_are_used() {
     let world = World::start(&["apps"]);
     world.cluster("apps").knobs.lock().expect("knobs").without_image = Some("apps-2".into());
-    let told = Told::default();
-    let (run, environment) = deploy(&world, &told.progress()).await;
+    let recorded = Recorded::default();
+    let (run, environment) = deploy(&world, &recorded.progress()).await;
     let facts = environment.expect("deploys").facts();
     assert_eq!(facts.agents.len(), 3);
     assert_eq!(facts.missing_agents.len(), 3);
@@ -43,7 +44,7 @@ async fn agents_that_do_not_come_are_named_and_the_others_are_used() {
         assert_eq!(missing.node, Some("apps-2".into()));
         assert!(missing.state.contains("ImagePullBackOff"), "{missing:?}");
     }
-    let all = told.all();
+    let all = recorded.all();
     assert!(
         all.contains("apps: 3 of 6 agents ready; node apps-2: ImagePullBackOff"),
         "{all}"
@@ -52,15 +53,15 @@ async fn agents_that_do_not_come_are_named_and_the_others_are_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_without_any_agent_is_an_error_that_names_the_image() {
+async fn agents_of_another_version_are_an_error_that_names_both_versions() {
     let world = World::start(&["apps"]);
     {
         let mut knobs = world.cluster("apps").knobs.lock().expect("knobs");
         knobs.protocol = 99;
     }
-    let (run, environment) = deploy(&world, &Progress::silent()).await;
+    let (run, environment) = deploy(&world, &ProgressSink::silent()).await;
     let error = environment.err().expect("another version").to_string();
-    assert!(error.contains("speaks protocol 99"), "{error}");
+    assert!(error.contains("uses protocol version 99"), "{error}");
     run.tear_down().await.expect("tears down");
 }
 
@@ -68,7 +69,7 @@ async fn a_cluster_without_any_agent_is_an_error_that_names_the_image() {
 async fn exec_is_used_where_port_forward_fails() {
     let world = World::start(&["apps"]);
     world.cluster("apps").knobs.lock().expect("knobs").port_forward = Way::Broken;
-    let (run, environment) = deploy(&world, &Progress::silent()).await;
+    let (run, environment) = deploy(&world, &ProgressSink::silent()).await;
     let environment = environment.expect("deploys");
     assert_eq!(environment.facts().agents.len(), 6);
     for agent in &environment.facts().agents {
@@ -81,7 +82,7 @@ async fn exec_is_used_where_port_forward_fails() {
 async fn a_broken_stream_is_opened_again_while_the_pod_is_the_same() {
     let world = World::start(&["apps"]);
     world.cluster("apps").knobs.lock().expect("knobs").hangs_up = true;
-    let (run, environment) = deploy(&world, &Progress::silent()).await;
+    let (run, environment) = deploy(&world, &ProgressSink::silent()).await;
     let environment = environment.expect("deploys");
     let agent = environment.facts().agents[0].id.clone();
     for _ in 0..3 {
@@ -104,7 +105,7 @@ async fn a_broken_stream_is_opened_again_while_the_pod_is_the_same() {
 async fn a_restarted_container_is_noticed() {
     let world = World::start(&["apps"]);
     world.cluster("apps").knobs.lock().expect("knobs").hangs_up = true;
-    let (run, environment) = deploy(&world, &Progress::silent()).await;
+    let (run, environment) = deploy(&world, &ProgressSink::silent()).await;
     let environment = environment.expect("deploys");
     let agent = environment.facts().agents[0].id.clone();
     probe(&environment, &agent).await.expect("answers");
@@ -124,7 +125,7 @@ async fn cilium_is_found_wherever_it_is_and_asked_by_its_own_commands() {
     let world = World::start(&["apps"]);
     let apps = world.cluster("apps");
     apps.install_cilium("networking", "infra");
-    let (run, environment) = deploy(&world, &Progress::silent()).await;
+    let (run, environment) = deploy(&world, &ProgressSink::silent()).await;
     let environment = environment.expect("deploys");
     let facts = environment.facts();
     let cilium = facts.clusters[0].cilium.as_ref().expect("Cilium");

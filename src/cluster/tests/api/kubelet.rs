@@ -126,9 +126,10 @@ impl Kubelet {
 fn give_pods(store: &Store, owner: &Object, without_image: Option<&str>) {
     let nodes: Vec<String> = store.all(&NODES, None).iter().map(|n| n.name().to_owned()).collect();
     let is_set = owner["kind"] == "DaemonSet";
-    let count = match is_set {
-        true => nodes.len(),
-        false => owner["spec"]["replicas"].as_u64().unwrap_or(1) as usize,
+    let count = if is_set {
+        nodes.len()
+    } else {
+        owner["spec"]["replicas"].as_u64().unwrap_or(1) as usize
     };
     for n in 0..count {
         let node = &nodes[n % nodes.len()];
@@ -136,12 +137,14 @@ fn give_pods(store: &Store, owner: &Object, without_image: Option<&str>) {
         pod["metadata"]["name"] = json!(format!("{}-{n}", owner.name()));
         pod["metadata"]["namespace"] = json!(owner.namespace());
         pod["metadata"]["ownerReferences"] = json!([{
-            "apiVersion": "apps/v1", "kind": owner["kind"], "name": owner.name(), "uid": owner.uid(), "controller": true,
+            "apiVersion": "apps/v1", "kind": owner["kind"], "name": owner.name(), "uid": owner.uid(),
+            "controller": true,
         }]);
         pod["spec"]["nodeName"] = json!(node);
-        match Some(node.as_str()) == without_image {
-            true => stuck_pod(store, pod),
-            false => run_pod(store, pod, &format!("10.0.{}.{}", n + 1, owner.name().len())),
+        if Some(node.as_str()) == without_image {
+            stuck_pod(store, pod);
+        } else {
+            run_pod(store, pod, &format!("10.0.{}.{}", n + 1, owner.name().len()));
         }
     }
     if is_set {
@@ -212,7 +215,8 @@ fn stuck_pod(store: &Store, pod: Value) {
     let status = json!({
         "phase": "Pending",
         "containerStatuses": [{
-            "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": waiting},
+            "name": "agent", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": waiting},
         }],
     });
     create(store, pod, status);

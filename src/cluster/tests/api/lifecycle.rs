@@ -1,9 +1,11 @@
-//! A run from its start to its end, and the next one after it.
+//! A run from its start to its end, and what keeps it from starting.
 
-use crate::world::{Told, World, options};
-use meshproof_apiserver::DeleteOptions;
-use meshproof_apiserver::resource::names::{DAEMON_SETS, LEASES, NAMESPACES, NODES, PODS, SERVICES};
-use meshproof_cluster::{LeaseError, Live, Progress, Run, StartError, clean, discover};
+use crate::world::{Recorded, World, options};
+use meshproof_apiserver::{
+    DeleteOptions,
+    resource::names::{DAEMON_SETS, LEASES, NAMESPACES},
+};
+use meshproof_cluster::{LeaseError, Live, ProgressSink, Run, StartError, clean, discover};
 use meshproof_contract::{Environment, EnvironmentError, ObjectRef, Outcome, Probe, Target, probe::Action};
 use meshproof_scenario::builtin;
 use serde_json::json;
@@ -19,8 +21,8 @@ fn a_probe() -> Probe {
 async fn a_run_deploys_probes_and_leaves_nothing() {
     let world = World::start(&["infra", "apps"]);
     let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let progress = told.progress();
+    let recorded = Recorded::default();
+    let progress = recorded.progress();
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     assert_eq!(discovery.clusters[1].nodes.len(), 2);
     let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
@@ -37,7 +39,11 @@ async fn a_run_deploys_probes_and_leaves_nothing() {
     assert_eq!(headless.address, None);
     let dns = facts.clusters[0].dns.as_ref().expect("DNS");
     assert_eq!((dns.domain.as_str(), dns.replicas.len()), ("cluster.local", 0));
-    assert!(told.all().contains("no Service's address"), "{}", told.all());
+    assert!(
+        recorded.all().contains("is not the address of a Service"),
+        "{}",
+        recorded.all()
+    );
 
     for agent in &facts.agents {
         let outcomes = environment
@@ -72,13 +78,18 @@ async fn a_run_deploys_probes_and_leaves_nothing() {
 async fn checks_change_things_only_in_the_runs_namespaces() {
     let world = World::start(&["infra"]);
     let contexts = world.connect().await.expect("connects");
-    let progress = Progress::silent();
+    let progress = ProgressSink::silent();
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
     let scenario = builtin("connectivity").expect("a scenario");
     let environment = run.deploy(discovery, &[scenario], &options()).await.expect("deploys");
     let infra = "infra".into();
-    let map = |namespace: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "marker", "namespace": namespace}, "data": {"a": "1"}});
+    let map = |namespace: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "marker", "namespace": namespace},
+            "data": {"a": "1"},
+        })
+    };
     let reference = |kind: &str, namespace: Option<&str>, name: &str| ObjectRef {
         api_version: match kind {
             "Lease" => "coordination.k8s.io/v1".into(),
@@ -109,7 +120,7 @@ async fn checks_change_things_only_in_the_runs_namespaces() {
     environment
         .delete(&infra, &ours)
         .await
-        .expect("deleting what is gone is no error");
+        .expect("deleting what is gone succeeds");
     assert_eq!(environment.get(&infra, &ours).await.expect("read"), None);
 
     let refused = environment.apply(&infra, map("kube-system")).await;
@@ -130,10 +141,10 @@ async fn checks_change_things_only_in_the_runs_namespaces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_is_told_who_holds_the_lease() {
+async fn a_second_run_is_refused_and_names_the_holder_of_the_lease() {
     let world = World::start(&["infra", "apps"]);
     let contexts = world.connect().await.expect("connects");
-    let progress = Progress::silent();
+    let progress = ProgressSink::silent();
     let first = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
     let error = Run::start(&contexts, "run-2".into(), &progress)
         .await
@@ -144,7 +155,7 @@ async fn a_second_run_is_told_who_holds_the_lease() {
     };
     assert!(holder.ends_with(", run run-1"), "{holder}");
     assert!((1..=31).contains(expires_in), "{expires_in}");
-    assert!(error.to_string().contains("another run is under way"), "{error}");
+    assert!(error.to_string().contains("another run is in progress"), "{error}");
 
     let refused = clean(&contexts, Live::Spare, &progress)
         .await
@@ -171,95 +182,6 @@ async fn a_second_run_is_told_who_holds_the_lease() {
     third.tear_down().await.expect("tears down");
 }
 
-/// A run that was killed: its objects are there, its Lease is not renewed any more.
-async fn abandon(world: &World) {
-    let contexts = world.connect().await.expect("connects");
-    let progress = Progress::silent();
-    let discovery = discover(&contexts, &progress).await.expect("discovers");
-    let run = Run::start(&contexts, "run-dead".into(), &progress)
-        .await
-        .expect("starts");
-    let scenario = builtin("connectivity").expect("a scenario");
-    run.deploy(discovery, &[scenario], &options()).await.expect("deploys");
-    drop(run);
-    for cluster in &world.clusters {
-        let aged = cluster.store.modify(&LEASES, Some("meshproof"), "meshproof", |lease| {
-            lease["spec"]["renewTime"] = json!("2026-01-01T00:00:00.000000Z");
-        });
-        aged.expect("an old Lease");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_next_run_takes_over_from_a_dead_one_and_removes_what_it_left() {
-    let world = World::start(&["infra"]);
-    abandon(&world).await;
-    let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let run = Run::start(&contexts, "run-2".into(), &told.progress())
-        .await
-        .expect("takes over");
-    let all = told.all();
-    assert!(all.contains("run run-dead did not end properly"), "{all}");
-    assert!(all.contains("DaemonSet meshproof/connectivity-client"), "{all}");
-    let store = &world.cluster("infra").store;
-    assert_eq!(store.all(&DAEMON_SETS, None).len(), 0);
-    assert_eq!(store.all(&PODS, Some("meshproof")).len(), 0);
-    assert_eq!(store.all(&SERVICES, Some("meshproof")).len(), 0);
-    let namespace = store.get(&NAMESPACES, None, "meshproof").expect("there");
-    assert_eq!(namespace.label("meshproof.dev/run"), Some("run-2"));
-    run.tear_down().await.expect("tears down");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_pods_of_a_dead_node_do_not_keep_the_namespaces() {
-    let world = World::start(&["infra"]);
-    abandon(&world).await;
-    let cluster = world.cluster("infra");
-    cluster.knobs.lock().expect("knobs").dead = Some("infra-2".into());
-    let died = cluster.store.modify_status(&NODES, None, "infra-2", |node| {
-        node["status"]["conditions"] = json!([{"type": "Ready", "status": "Unknown"}]);
-    });
-    died.expect("a dead node");
-    let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    clean(&contexts, Live::Spare, &told.progress()).await.expect("cleans");
-    assert!(!cluster.has_namespace("meshproof") && !cluster.has_namespace("meshproof-node"));
-    assert!(told.all().contains("node infra-2 is not Ready"), "{}", told.all());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn clean_removes_what_a_dead_run_left_and_nothing_else() {
-    let world = World::start(&["infra", "apps"]);
-    abandon(&world).await;
-    let store = &world.cluster("infra").store;
-    let other = json!({"metadata": {"name": "meshproof-mine"}});
-    store.create(&NAMESPACES, other).expect("a namespace of somebody else");
-    let service = json!({
-        "metadata": {"name": "server", "namespace": "default", "labels": {"app.kubernetes.io/managed-by": "Helm"}},
-        "spec": {"ports": [{"port": 80}]},
-    });
-    store.create(&SERVICES, service).expect("a service of somebody else");
-
-    let contexts = world.connect().await.expect("connects");
-    let cleaned = clean(&contexts, Live::Spare, &Progress::silent())
-        .await
-        .expect("cleans");
-    assert!(
-        cleaned[1].removed.contains(&"Namespace meshproof".to_owned()),
-        "{cleaned:?}"
-    );
-    for cluster in &world.clusters {
-        assert!(!cluster.has_namespace("meshproof") && !cluster.has_namespace("meshproof-node"));
-    }
-    assert!(world.cluster("infra").has_namespace("meshproof-mine"));
-    assert!(store.find(&SERVICES, Some("default"), "server").is_some());
-    let again = clean(&contexts, Live::Spare, &Progress::silent())
-        .await
-        .expect("cleans");
-    assert!(again.iter().all(|c| c.removed.is_empty()), "{again:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_is_called_off_gives_back_what_it_took() {
     let world = World::start(&["infra", "apps"]);
@@ -278,10 +200,10 @@ async fn a_start_that_is_called_off_gives_back_what_it_took() {
         deleted.expect("is going");
     }
     let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let (cancel, progress) = (CancellationToken::new(), told.progress());
+    let recorded = Recorded::default();
+    let (cancel, progress) = (CancellationToken::new(), recorded.progress());
     let called_off = async {
-        while !told.all().contains("namespace meshproof-node to go") {
+        while !recorded.all().contains("deletion of namespace meshproof-node") {
             tokio::task::yield_now().await;
         }
         for cluster in &world.clusters {
@@ -305,24 +227,6 @@ async fn a_start_that_is_called_off_gives_back_what_it_took() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clean_spares_what_others_put_into_the_namespace() {
-    let world = World::start(&["infra"]);
-    abandon(&world).await;
-    let store = &world.cluster("infra").store;
-    let service = json!({"metadata": {"name": "theirs", "namespace": "meshproof"}, "spec": {"ports": [{"port": 80}]}});
-    store.create(&SERVICES, service).expect("a service of somebody else");
-    let contexts = world.connect().await.expect("connects");
-    let told = Told::default();
-    let cleaned = clean(&contexts, Live::Spare, &told.progress()).await.expect("cleans");
-    let removed = &cleaned[0].removed;
-    assert!(removed.contains(&"Service meshproof/server".to_owned()), "{removed:?}");
-    assert!(!removed.contains(&"Namespace meshproof".to_owned()), "{removed:?}");
-    assert!(removed.contains(&"Namespace meshproof-node".to_owned()), "{removed:?}");
-    assert!(store.find(&SERVICES, Some("meshproof"), "theirs").is_some());
-    assert!(told.all().contains("Service theirs"), "{}", told.all());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
     let world = World::start(&["infra", "apps"]);
     let store = &world.cluster("apps").store;
@@ -330,7 +234,7 @@ async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
         .create(&NAMESPACES, json!({"metadata": {"name": "meshproof"}}))
         .expect("a namespace");
     let contexts = world.connect().await.expect("connects");
-    let error = Run::start(&contexts, "run-1".into(), &Progress::silent())
+    let error = Run::start(&contexts, "run-1".into(), &ProgressSink::silent())
         .await
         .err()
         .expect("refused");
@@ -344,7 +248,7 @@ async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
         !world.cluster("infra").has_namespace("meshproof"),
         "what was taken is given back"
     );
-    let cleaned = clean(&contexts, Live::Spare, &Progress::silent())
+    let cleaned = clean(&contexts, Live::Spare, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert!(cleaned.iter().all(|c| c.removed.is_empty()), "{cleaned:?}");

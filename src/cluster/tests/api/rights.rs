@@ -1,6 +1,6 @@
 //! What happens where something is forbidden: the verb is named, or it is done without.
 
-use crate::world::{Told, World, options};
+use crate::world::{Recorded, World, options};
 use meshproof_apiserver::{
     User,
     resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES},
@@ -38,7 +38,7 @@ async fn a_forbidden_verb_is_named_with_the_next_step() {
     let world = World::start(&["infra"]);
     let kubeconfig = kubeconfig_with(&world, json!([rule("", &["namespaces"], &["get", "list", "watch"])]));
     let contexts = world.connect_with(kubeconfig).await.expect("connects");
-    let error = Run::start(&contexts, "run-1".into(), &Told::default().progress())
+    let error = Run::start(&contexts, "run-1".into(), &Recorded::default().progress())
         .await
         .err()
         .expect("forbidden");
@@ -86,8 +86,8 @@ async fn what_may_not_be_read_is_done_without() {
         .connect_with(kubeconfig_with(&world, least()))
         .await
         .expect("connects");
-    let told = Told::default();
-    let progress = told.progress();
+    let recorded = Recorded::default();
+    let progress = recorded.progress();
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     assert_eq!(discovery.clusters[0].nodes, [], "nodes may not be listed");
     assert_eq!(discovery.clusters[0].cilium, None, "ConfigMaps may not be read");
@@ -99,7 +99,7 @@ async fn what_may_not_be_read_is_done_without() {
         12,
         "by the DaemonSets' count, over exec"
     );
-    let all = told.all();
+    let all = recorded.all();
     assert!(all.contains("not allowed to list nodes"), "{all}");
     assert!(all.contains("not allowed to list services"), "{all}");
     run.tear_down().await.expect("tears down");
@@ -118,8 +118,8 @@ async fn the_printed_role_is_enough_and_not_more_than_is_asked_for() {
     let role = meshproof_cluster::rights::cluster_role();
     let kubeconfig = kubeconfig_with(&world, role["rules"].clone());
     let contexts = world.connect_with(kubeconfig).await.expect("connects");
-    let told = Told::default();
-    let progress = told.progress();
+    let recorded = Recorded::default();
+    let progress = recorded.progress();
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
     let scenario = builtin("connectivity").expect("a scenario");
@@ -141,7 +141,7 @@ async fn the_printed_role_is_enough_and_not_more_than_is_asked_for() {
     }
     run.tear_down().await.expect("tears down");
     clean(&contexts, Live::Spare, &progress).await.expect("cleans");
-    assert!(!told.all().contains("not allowed"), "{}", told.all());
+    assert!(!recorded.all().contains("not allowed"), "{}", recorded.all());
 
     let mut asked = BTreeSet::new();
     for (entry, _) in world.clusters.iter().flat_map(|c| c.server.audit().entries()) {

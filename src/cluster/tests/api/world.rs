@@ -5,7 +5,9 @@ use meshproof_apiserver::{
     KubeContext, Server, ServerOptions, Store, User, kubeconfig,
     resource::names::{CONFIG_MAPS, NAMESPACES, NODES, SECRETS},
 };
-use meshproof_cluster::{ContextError, Contexts, DeployOptions, Image, Progress, PullPolicy, Role};
+use meshproof_cluster::{
+    ContextError, Contexts, DeployOptions, DisruptionOptions, Image, ProgressSink, PullPolicy, Role,
+};
 use meshproof_contract::Event;
 use serde_json::{Value, json};
 use std::{
@@ -90,7 +92,7 @@ impl World {
     }
 
     pub async fn connect_with(&self, kubeconfig: PathBuf) -> Result<Contexts, ContextError> {
-        Contexts::connect(&self.roles(), Some(kubeconfig), &Progress::silent()).await
+        Contexts::connect(&self.roles(), Some(kubeconfig), &ProgressSink::silent()).await
     }
 }
 
@@ -195,18 +197,18 @@ pub fn options() -> DeployOptions {
             pull: PullPolicy::IfNotPresent,
         },
         ready_within: Some(Duration::from_secs(10)),
-        disruptive: meshproof_cluster::Disruptive::default(),
+        disruption: DisruptionOptions::default(),
     }
 }
 
 /// Progress that is kept.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<String>>>);
+pub struct Recorded(Arc<Mutex<Vec<String>>>);
 
-impl Told {
-    pub fn progress(&self) -> Progress {
+impl Recorded {
+    pub fn progress(&self) -> ProgressSink {
         let kept = self.0.clone();
-        Progress::new(move |event| {
+        ProgressSink::new(move |event| {
             let text = match event {
                 Event::Waiting { what } => what,
                 Event::Warning { message } => format!("warning: {message}"),

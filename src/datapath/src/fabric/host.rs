@@ -1,4 +1,4 @@
-//! A machine on the fabric that is no node: a namespace with an `eth0`, and a thread that carries its packets.
+//! A machine on the fabric other than a node: a namespace with an `eth0`, and a thread that carries its packets.
 
 use super::{Attachment, Fabric, FabricError, Port, Uplink};
 use crate::{

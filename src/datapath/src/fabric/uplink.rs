@@ -110,9 +110,10 @@ impl Uplink {
             .links
             .entry(to)
             .or_insert_with(|| Link::between(&self.fabric, &self.table, &self.own, to));
-        let fate = match link.impairments.is_empty() {
-            true => Fate::Pass(Default::default()),
-            false => link.impairments.judge(packet.bytes(), &headers, &mut self.rng),
+        let fate = if link.impairments.is_empty() {
+            Fate::Pass(Default::default())
+        } else {
+            link.impairments.judge(packet.bytes(), &headers, &mut self.rng)
         };
         match fate {
             Fate::Pass(passage) => {

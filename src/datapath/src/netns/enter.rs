@@ -100,8 +100,9 @@ fn try_in_child(isolation: Isolation, ids: &IdMaps) -> Result<(), (Call, Errno)>
 /// Moves this process into a PID namespace, and into a user namespace where needed, so that it may make network
 /// namespaces and so that everything it starts ends with it, even by `kill -9`.
 ///
-/// The limit of open files is raised to what is allowed. Returns in the process that is to go on, a grandchild of the caller's: the caller's process stays outside, forwards
-/// signals and ends with the grandchild's exit status; between them the PID namespace's init reaps orphans.
+/// The limit of open files is raised to what is allowed. Returns in the process that is to go on, a grandchild of the
+/// caller's: the caller's process stays outside, forwards signals and ends with the grandchild's exit status; between
+/// them the PID namespace's init reaps orphans.
 ///
 /// # Errors
 /// What was refused and what to do about it. After an error of [`Call::UnshareUser`] or before, and after a failed
@@ -120,7 +121,7 @@ pub fn enter(isolation: Isolation) -> Result<(), EnterError> {
     }
     unshare(CloneFlags::CLONE_NEWPID).map_err(|errno| EnterError::new(Call::UnsharePid, errno))?;
     raise_descriptor_limit();
-    init::fork_engine()
+    init::fork_lab_process()
 }
 
 /// A lab holds a few descriptors for every pod, and the usual soft limit of 1,024 is soon reached.

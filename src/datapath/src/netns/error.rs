@@ -18,7 +18,7 @@ pub enum Call {
     UnshareNet,
     /// `fork`.
     Fork,
-    /// `pipe`, `sigprocmask` or `signalfd` for the processes that watch over the engine.
+    /// `pipe`, `sigprocmask` or `signalfd` for the processes that watch over the lab's process.
     Signals,
     /// `socket(AF_PACKET)`.
     PacketSocket,
@@ -53,7 +53,7 @@ impl fmt::Display for Call {
 
 /// Why the process cannot hold a lab.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to make the lab's namespaces: {call}: {source}; {advice}")]
+#[error("failed to create the lab's namespaces: {call}: {source}; {advice}")]
 pub struct EnterError {
     /// What was refused.
     pub call: Call,

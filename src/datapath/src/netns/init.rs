@@ -1,7 +1,8 @@
-//! The two processes that watch over the engine: the outer one, which the user started, and the PID namespace's init.
+//! The two processes that watch over the lab's process: the outer one, which the user started, and the PID namespace's
+//! init.
 //!
 //! Outer forwards signals and takes over the exit status. Init reaps orphans. If outer dies, init is killed by the
-//! kernel, and with init every process of the namespace; if the engine dies, init ends, and with it every pod.
+//! kernel, and with init every process of the namespace; if the lab's process dies, init ends, and with it every pod.
 
 use super::error::{Call, EnterError};
 use nix::{
@@ -28,7 +29,7 @@ const FORWARDED: [Signal; 6] = [
 ];
 
 /// Forks twice and returns in the grandchild; the two others never return.
-pub(super) fn fork_engine() -> Result<(), EnterError> {
+pub(super) fn fork_lab_process() -> Result<(), EnterError> {
     let mut watched = SigSet::empty();
     watched.add(Signal::SIGCHLD);
     for signal in FORWARDED {
@@ -64,7 +65,7 @@ pub(super) fn fork_engine() -> Result<(), EnterError> {
         }
         Ok(ForkResult::Child) => {
             drop(outer_dead);
-            // Init cannot be killed from inside its namespace, so the engine needs no death signal of its own.
+            // Init cannot be killed from inside its namespace, so the lab's process needs no death signal of its own.
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
                 .map_err(|errno| EnterError::new(Call::Signals, errno))
         }
@@ -104,7 +105,7 @@ fn watch_over(child: Pid, watched: &SigSet) -> i32 {
         let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else {
             continue;
         };
-        // What the terminal sends reaches the whole foreground group, the engine included: forward only what was
+        // What the terminal sends reaches the whole foreground group, the lab's process included: forward only what was
         // meant for this process alone.
         if signal != Signal::SIGCHLD && info.ssi_code <= 0 {
             let _ = kill(child, signal);

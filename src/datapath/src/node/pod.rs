@@ -1,6 +1,6 @@
 //! A pod's network: a namespace whose `eth0` is a veth, with the other end in the node's namespace.
 
-use super::{NodeHandle, devices, off_runtime, worker::Attached};
+use super::{NodeHandle, devices, worker::Attached};
 use crate::{
     config::PodConfig,
     device::{DeviceError, End, Mac, Netlink, index_of, try_sysctl},
@@ -8,6 +8,7 @@ use crate::{
     name::NodeName,
     netns::{Namespace, NamespaceError},
     socket::{PacketSocket, Reads},
+    sync::off_runtime,
 };
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
@@ -35,7 +36,7 @@ pub enum PodError {
         address: Ipv4Addr,
     },
     /// No namespace could be made.
-    #[error("failed to make the namespace of the pod at {address} on node {node}")]
+    #[error("failed to create the namespace of the pod at {address} on node {node}")]
     Namespace {
         /// The node.
         node: NodeName,
@@ -45,7 +46,7 @@ pub enum PodError {
         source: NamespaceError,
     },
     /// A device could not be made.
-    #[error("failed to make the devices of the pod at {address} on node {node}")]
+    #[error("failed to create the devices of the pod at {address} on node {node}")]
     Device {
         /// The node.
         node: NodeName,
@@ -85,6 +86,24 @@ impl PodNet {
 }
 
 /// The node's end of a pod's link.
+impl NodeHandle {
+    /// Makes a pod's network namespace and attaches it to the switch.
+    ///
+    /// # Errors
+    /// When the address is taken, the node has shut down, or the kernel refuses a namespace or device.
+    pub async fn add_pod(&self, config: PodConfig) -> Result<PodNet, PodError> {
+        add(self, config).await
+    }
+
+    /// Detaches a pod; its established flows are forgotten. The namespace itself lives on while somebody holds it.
+    ///
+    /// # Errors
+    /// When there is no such pod or the node has shut down.
+    pub async fn remove_pod(&self, address: Ipv4Addr) -> Result<(), PodError> {
+        remove(self, address).await
+    }
+}
+
 fn device_name(address: Ipv4Addr) -> String {
     format!("lxc{:08x}", u32::from(address))
 }
@@ -93,7 +112,7 @@ fn pod_mac(address: Ipv4Addr) -> Mac {
     mac(0, address)
 }
 
-pub(super) async fn add(node: &NodeHandle, config: PodConfig) -> Result<PodNet, PodError> {
+async fn add(node: &NodeHandle, config: PodConfig) -> Result<PodNet, PodError> {
     let (name, address) = (node.name().clone(), config.address);
     let has_it = node.ask(move |worker| worker.has_pod(address)).await;
     match has_it {
@@ -188,7 +207,7 @@ fn make(host: &Namespace, address: Ipv4Addr, mtu: u16, route_mtu: u16) -> Result
     Ok((namespace, socket))
 }
 
-pub(super) async fn remove(node: &NodeHandle, address: Ipv4Addr) -> Result<(), PodError> {
+async fn remove(node: &NodeHandle, address: Ipv4Addr) -> Result<(), PodError> {
     let name = node.name().clone();
     match node.ask(move |worker| worker.remove_pod(address)).await {
         None => return Err(PodError::NodeGone(name)),

@@ -2,10 +2,11 @@
 //! tunnels and the fabric's rules are elsewhere; here they meet the sockets.
 
 mod carry;
+mod faults;
 
 use super::devices::Devices;
 use crate::{
-    config::{Encryption, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey},
+    config::{Encryption, NodeConfig, Peer, PodConfig, Routing, SecretKey},
     device::Mac,
     fabric::{Fabric, Notice, Port, Uplink},
     fault::{Fault, FaultId},
@@ -16,7 +17,6 @@ use crate::{
     switch::{Delivery, PeerIndex, Switch, Target},
     wireguard::{Outcome, PeerStatus, WireGuard},
 };
-use ipnet::Ipv4Net;
 use std::{
     collections::HashMap,
     io,
@@ -149,7 +149,7 @@ impl Worker {
         })
     }
 
-    /// Carries packets until told to stop.
+    /// Carries packets until stopped.
     pub(super) fn run(&mut self) {
         self.apply_faults();
         loop {
@@ -271,65 +271,6 @@ impl Worker {
         peers
     }
 
-    /// Takes over the faults in force and the peers as these bend them.
-    fn apply_faults(&mut self) {
-        let faults = self.uplink.table().faults.clone();
-        self.switch.set_faults(&faults);
-        let healed = self
-            .faults_in_force
-            .iter()
-            .any(|id| !faults.iter().any(|(known, _)| known == id));
-        self.faults_in_force = faults.iter().map(|(id, _)| *id).collect();
-        let Some(wireguard) = &mut self.wireguard else { return };
-        let name = &self.port.name;
-        let believed = |peer: &Peer| -> Option<PublicKey> {
-            let is_wrong = faults.iter().any(|(_, fault)| {
-                matches!(fault, Fault::WrongKey { node, peer: about } if node.contains(name) && *about == peer.node)
-            });
-            let is_unknown = faults.iter().any(|(_, fault)| {
-                matches!(fault, Fault::UnknownPeer { node, peer: about } if node.contains(name) && *about == peer.node)
-            });
-            let key = peer.public_key.filter(|_| !is_unknown)?;
-            Some(if is_wrong {
-                PublicKey(key.0.map(|byte| byte ^ 0x55))
-            } else {
-                key
-            })
-        };
-        let before: HashMap<_, _> = wireguard
-            .status()
-            .into_iter()
-            .map(|peer| (peer.node, peer.public_key))
-            .collect();
-        let routing = self.routing;
-        let allowed = |peer: &Peer| {
-            let bent = faults.iter().rev().find_map(|(_, fault)| match fault {
-                Fault::AllowedIps {
-                    node,
-                    peer: about,
-                    allowed,
-                } if node.contains(name) && *about == peer.node => Some(allowed.clone()),
-                _ => None,
-            });
-            bent.unwrap_or_else(|| allowed_ips(peer, routing))
-        };
-        wireguard.set_peers(self.peers.iter().map(|peer| (peer, believed(peer), allowed(peer))));
-        for (index, peer) in self.peers.iter().enumerate() {
-            // The other side still believes in a session that this side has just forgotten.
-            let key_changed = before
-                .get(&peer.node)
-                .is_some_and(|known| Some(*known) != believed(peer));
-            if key_changed {
-                wireguard.initiate(index, &mut self.pool, &mut self.outcome);
-            }
-        }
-        if healed {
-            wireguard.retry(&mut self.pool, &mut self.outcome);
-        }
-        self.post_datagrams();
-        self.flush();
-    }
-
     fn learn(&mut self) {
         for Notice::Mtu { to, mtu } in std::mem::take(&mut self.notices) {
             let overhead = usize::from(self.port_overhead());
@@ -363,14 +304,4 @@ impl Worker {
         self.overruns += waiting.map(|outbox| outbox.flush(pool)).sum::<u64>();
         self.overruns += self.uplink.flush(Instant::now(), pool);
     }
-}
-
-/// What may come out of a peer's tunnel: in tunnel mode only the node itself, which wraps everything else.
-fn allowed_ips(peer: &Peer, routing: Routing) -> Vec<Ipv4Net> {
-    let mut allowed = vec![Ipv4Net::from(peer.address)];
-    if routing == Routing::Native {
-        allowed.push(Ipv4Net::from(peer.router));
-        allowed.extend(&peer.pod_cidrs);
-    }
-    allowed
 }

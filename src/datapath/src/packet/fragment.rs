@@ -50,7 +50,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fragments_fit_and_put_together_are_the_packet(len in 1usize..4000, mtu in 68usize..1500, again in 68usize..1500) {
+        fn fragments_fit_and_put_together_are_the_packet(
+            len in 1usize..4000, mtu in 68usize..1500, again in 68usize..1500,
+        ) {
             let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let mut bytes = Vec::new();
             PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).udp(5, 6).write(&mut bytes, &payload).unwrap();

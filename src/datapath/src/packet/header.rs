@@ -41,8 +41,8 @@ impl Protocol {
     }
 }
 
-/// What tells one flow from another. An ICMP echo's identifier is the port of the side that asks; the other side's port
-/// is 0, as are the ports of protocols without.
+/// What distinguishes one flow from another. An ICMP echo's identifier is the port of the side that asks; the other
+/// side's port is 0, as are the ports of protocols without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tuple {
     /// The protocol.

@@ -168,7 +168,7 @@ pub fn fix_checksums(bytes: &mut [u8], headers: &Headers) {
 /// The headers of the packet that an ICMP error quotes.
 ///
 /// # Errors
-/// When the quote is too short to tell.
+/// When the quote is too short.
 pub fn quoted_headers(bytes: &[u8], headers: &Headers) -> Result<Headers, HeaderError> {
     let quote = bytes
         .get(headers.header_len + 8..headers.total_len)
@@ -278,7 +278,8 @@ mod tests {
 
         #[test]
         fn fixed_checksums_are_etherparses(
-            protocol in 0u8..3, from in address(), to in address(), payload in proptest::collection::vec(any::<u8>(), 1..100),
+            protocol in 0u8..3, from in address(), to in address(),
+            payload in proptest::collection::vec(any::<u8>(), 1..100),
         ) {
             let mut bytes = packet(protocol, from, to, &payload);
             let headers = Headers::read(&bytes).unwrap();

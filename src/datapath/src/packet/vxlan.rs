@@ -58,7 +58,7 @@ pub fn encapsulate(packet: &mut Packet, vni: u32, outer: Option<Outer>) {
     packet.prepend(Ipv4Header::MIN_LEN).copy_from_slice(&ip.to_bytes());
 }
 
-/// Strips VXLAN and Ethernet headers off a UDP payload; returns the VNI, or `None` if it is no VXLAN with IPv4 inside
+/// Strips VXLAN and Ethernet headers off a UDP payload; returns the VNI, or `None` if it is not VXLAN with IPv4 inside
 /// (the packet is then unchanged).
 pub fn decapsulate(packet: &mut Packet) -> Option<u32> {
     let bytes = packet.bytes();

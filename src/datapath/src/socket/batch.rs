@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{Name, link::link_address};
+use super::{Name, address::link_address};
 use crate::packet::{Packet, PacketPool};
 use nix::libc;
 use std::{

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::Outbox;
+use super::{address::link_address, batch::Outbox};
 use nix::{
     libc::{self, c_int, c_void, socklen_t},
     sys::socket::{setsockopt, sockopt},
@@ -44,7 +44,8 @@ impl PacketSocket {
         // SAFETY: the descriptor is fresh and owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         match reads {
-            // Shared with the kernel's stack, and with whoever captures there: what bypasses the queue is not seen by captures.
+            // Shared with the kernel's stack, and with whoever captures there: what bypasses the queue is not seen by
+            // captures.
             Reads::ForOthers => filter_for_others(fd.as_fd())?,
             Reads::All | Reads::Nothing => set(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)?,
         }
@@ -92,18 +93,6 @@ impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// The address of a MAC behind a device.
-pub(super) fn link_address(index: u32, protocol: u16, mac: [u8; 6]) -> libc::sockaddr_ll {
-    // SAFETY: an all-zero sockaddr_ll is a valid one.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = protocol.to_be();
-    address.sll_ifindex = index as c_int;
-    address.sll_halen = 6;
-    address.sll_addr[..6].copy_from_slice(&mac);
-    address
 }
 
 fn check(result: c_int) -> io::Result<c_int> {

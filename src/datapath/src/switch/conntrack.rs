@@ -2,8 +2,9 @@
 //! switch sets flows up, this table finds, ages and forgets them.
 
 use crate::{
+    flow::ProxyPort,
+    identity::Identity,
     packet::{Headers, Tuple, tcp},
-    policy::{Identity, ProxyPort},
     service::{Frontend, Protocol},
 };
 use std::{

@@ -3,23 +3,17 @@
 use super::{
     Delivery, Protection, Refusal, Source, Switch, Target, Transit,
     conntrack::{FlowKey, Way},
-    direction_of,
+    record::direction_of,
     topology::{PeerIndex, Way as Route},
 };
 use crate::{
-    fault::{MtuSignal, Traffic},
+    fault::Traffic,
     flow::{Direction, DropReason, FlowVerdict, Observation},
-    impairment::{Fate, concerns, corrupt},
-    packet::{
-        Headers, IcmpError, Packet, Transport, Tuple, decrement_ttl, fragment, icmp_error, set_destination, set_source,
-        tcp_reset,
-    },
-    policy::Identity,
+    identity::Identity,
+    impairment::concerns,
+    packet::{Headers, IcmpError, Packet, Tuple, decrement_ttl, fragment, set_destination, set_source},
 };
-use std::{
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 impl Switch {
     /// Translates a packet of a tracked flow and sends it on.
@@ -140,12 +134,13 @@ impl Switch {
         }
         if is_notable {
             // Shown as the backend sees it: that is who really takes part.
-            let shown = match is_reply {
-                true => before,
-                false => Tuple {
+            let shown = if is_reply {
+                before
+            } else {
+                Tuple {
                     destination: transit.headers.tuple.destination,
                     ..before
-                },
+                }
             };
             self.record(transit, shown, is_reply, observation, FlowVerdict::Forwarded);
         }
@@ -238,128 +233,5 @@ impl Switch {
             Source::Tunnel(identity) => identity,
             Source::Pod(_) | Source::Wire => self.topology.identity_of(*before.source.ip()),
         }
-    }
-
-    /// Applies the faults on the way to a peer. `false` if the packet does not go on as it is.
-    fn impair_path(&mut self, peer: PeerIndex, transit: &mut Transit, before: Tuple, out: &mut Vec<Delivery>) -> bool {
-        let Some(impairments) = self.faults.paths.get(peer.0).filter(|faults| !faults.is_empty()) else {
-            return true;
-        };
-        let fate = impairments.judge(transit.packet.bytes(), &transit.headers, &mut self.rng);
-        self.suffer(fate, transit, before, out)
-    }
-
-    /// Applies the faults on a pod's link. `false` if the packet does not go on as it is.
-    pub(super) fn impair_endpoint(
-        &mut self,
-        address: Ipv4Addr,
-        direction: Direction,
-        transit: &mut Transit,
-        out: &mut Vec<Delivery>,
-    ) -> bool {
-        let known = self
-            .faults
-            .endpoints
-            .iter()
-            .find(|(a, d, _)| *a == address && *d == direction);
-        let Some((_, _, impairments)) = known else { return true };
-        let fate = impairments.judge(transit.packet.bytes(), &transit.headers, &mut self.rng);
-        self.suffer(fate, transit, transit.tuple, out)
-    }
-
-    /// Notes what a fate means for a packet on its way. `false` if it does not go on.
-    fn suffer(&mut self, fate: Fate, transit: &mut Transit, before: Tuple, out: &mut Vec<Delivery>) -> bool {
-        match fate {
-            Fate::Pass(passage) => {
-                transit.delay += passage.delay;
-                transit.twice |= passage.twice;
-                if let Some(checksum) = passage.corrupt {
-                    let headers = transit.headers;
-                    corrupt(transit.packet.bytes_mut(), &headers, checksum);
-                }
-                return true;
-            }
-            // Whether it is fragmented or refused is decided where it leaves.
-            Fate::TooBig {
-                mtu,
-                signal: MtuSignal::Icmp,
-            } => {
-                transit.mtu = transit.mtu.min(usize::from(mtu));
-                return true;
-            }
-            Fate::Reset => {
-                self.note_drop(transit, DropReason::Fault);
-                self.answer_reset(transit, before, out);
-            }
-            Fate::Lost
-            | Fate::TooBig {
-                signal: MtuSignal::Silent,
-                ..
-            } => self.note_drop(transit, DropReason::Fault),
-        }
-        false
-    }
-
-    /// Refuses a packet as if nobody listened at its destination.
-    pub(super) fn reject(&mut self, transit: &Transit, out: &mut Vec<Delivery>) {
-        match transit.headers.transport {
-            Transport::Tcp(_) => self.answer_reset(transit, transit.tuple, out),
-            _ => self.answer_icmp(transit, transit.tuple, IcmpError::PortUnreachable, out),
-        }
-    }
-
-    /// The packet as its sender wrote it.
-    fn as_sent(&self, transit: &Transit, before: Tuple) -> (Packet, Headers) {
-        let (mut packet, mut headers) = (transit.packet.clone(), transit.headers);
-        set_source(packet.bytes_mut(), &headers, before.source);
-        set_destination(packet.bytes_mut(), &headers, before.destination);
-        headers.tuple = before;
-        (packet, headers)
-    }
-
-    fn answer_icmp(&mut self, transit: &Transit, before: Tuple, error: IcmpError, out: &mut Vec<Delivery>) {
-        let (packet, headers) = self.as_sent(transit, before);
-        // A refusal comes from whoever was asked; everything else from this hop.
-        let hop = match error {
-            IcmpError::PortUnreachable => headers.destination(),
-            IcmpError::FragmentationNeeded { .. } | IcmpError::TimeExceeded => self.topology.router,
-        };
-        if let Some(answer) = icmp_error(packet.bytes(), &headers, hop, error) {
-            self.answer(transit, answer, out);
-        }
-    }
-
-    fn answer_reset(&mut self, transit: &Transit, before: Tuple, out: &mut Vec<Delivery>) {
-        let (packet, headers) = self.as_sent(transit, before);
-        if let Some(answer) = tcp_reset(packet.bytes(), &headers) {
-            self.answer(transit, answer, out);
-        }
-    }
-
-    /// Sends an answer of the switch's own back to where the packet came from.
-    fn answer(&self, transit: &Transit, packet: Packet, out: &mut Vec<Delivery>) {
-        let target = match transit.from {
-            Source::Pod(address) => Target::Pod(address),
-            Source::Host => Target::Host,
-            Source::Wire => Target::Wire,
-            Source::Tunnel(_) => {
-                let Ok(headers) = Headers::read(packet.bytes()) else {
-                    return;
-                };
-                let Route::Peer(peer) = self.topology.way_to(headers.destination()) else {
-                    return;
-                };
-                Target::Peer {
-                    peer,
-                    identity: Identity::REMOTE_NODE,
-                    protection: Protection::Configured,
-                }
-            }
-        };
-        out.push(Delivery {
-            target,
-            packet,
-            delay: Duration::ZERO,
-        });
     }
 }

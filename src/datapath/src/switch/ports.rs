@@ -1,7 +1,7 @@
 //! What goes into a switch and what comes out.
 
 use super::topology::PeerIndex;
-use crate::{flow::Direction, packet::Packet, policy::Identity};
+use crate::{flow::Direction, identity::Identity, packet::Packet};
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
     time::Duration,

@@ -2,7 +2,7 @@
 //! opens in turn.
 
 use super::{ProxiedFlow, Switch, Upstream};
-use crate::{packet::Tuple, policy::ProxyPort, service::Protocol};
+use crate::{flow::ProxyPort, packet::Tuple, service::Protocol};
 use std::{net::SocketAddrV4, time::Instant};
 
 impl Switch {

@@ -1,4 +1,4 @@
-//! What a switch is told: pods, peers, services, identities, policy, faults.
+//! What a switch is given: pods, peers, services, identities, policy, faults.
 
 use super::{
     Switch,
@@ -8,8 +8,9 @@ use crate::{
     config::{Peer, PodConfig},
     fault::{Fault, FaultId, Nodes, Traffic},
     flow::Direction,
+    identity::Identity,
     impairment::Impairments,
-    policy::{Identity, Policy},
+    policy::Policy,
     service::Service,
 };
 use ipnet::Ipv4Net;
@@ -141,7 +142,7 @@ impl Switch {
         self.learned_mtu.fill(None);
     }
 
-    /// Notes that packets of more than `mtu` bytes do not reach a peer; senders will be told.
+    /// Notes that packets of more than `mtu` bytes do not reach a peer; senders will learn it.
     pub fn learn_mtu(&mut self, peer: PeerIndex, mtu: usize) {
         if let Some(learned) = self.learned_mtu.get_mut(peer.0) {
             *learned = Some(learned.map_or(mtu, |known| known.min(mtu)));

@@ -6,9 +6,10 @@ use super::{
     topology::Way as Route,
 };
 use crate::{
-    flow::{Direction, DropReason, FlowVerdict, Observation},
+    flow::{Direction, DropReason, FlowVerdict, Observation, ProxyPort},
+    identity::Identity,
     packet::{Fragment, Tuple, tcp},
-    policy::{FlowQuery, Identity, ProxyPort, Verdict},
+    policy::{FlowQuery, Verdict},
     service::{NoBackend, Protocol},
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -55,9 +56,10 @@ impl Switch {
         };
         // What comes out of a destination's own proxy has been decided on.
         let exempt = hairpin || upstream.is_some_and(|upstream| upstream.after == Direction::Ingress);
-        let redirect = match exempt {
-            true => None,
-            false => self.ask_policies(transit, &ends, route)?,
+        let redirect = if exempt {
+            None
+        } else {
+            self.ask_policies(transit, &ends, route)?
         };
         if let Some(ProxyPort(port)) = redirect {
             destination = SocketAddrV4::new(self.topology.router, port);
@@ -205,9 +207,10 @@ impl Switch {
                 destination,
                 ..flow.original
             },
-            source: match flow.impersonates {
-                true => flow.source_identity,
-                false => self.source_identity(transit),
+            source: if flow.impersonates {
+                flow.source_identity
+            } else {
+                self.source_identity(transit)
             },
             destination: self.topology.identity_of(*destination.ip()),
         };

@@ -2,8 +2,8 @@
 
 use crate::{
     config::{NodeConfig, Peer},
+    identity::Identity,
     name::EndpointName,
-    policy::Identity,
 };
 use ipnet::Ipv4Net;
 use std::{
@@ -134,8 +134,8 @@ impl Topology {
         address == self.address || self.nodes.contains_key(&address)
     }
 
-    /// Whether strict mode holds for what these addresses send each other. Not for the node's own traffic (`strict_allow` in
-    /// `bpf/lib/encrypt.h`).
+    /// Whether strict mode holds for what these addresses send each other. Not for the node's own traffic
+    /// (`strict_allow` in `bpf/lib/encrypt.h`).
     pub(super) fn is_strict(&self, source: Ipv4Addr, destination: Ipv4Addr) -> bool {
         let holds = |range: Ipv4Net| range.contains(&source) && range.contains(&destination);
         self.strict.is_some_and(holds) && !self.is_own(source)

@@ -1,4 +1,4 @@
-//! Path MTU: what fits, what is told, what vanishes.
+//! Path MTU: what fits, what is reported, what vanishes.
 
 use crate::{
     fixture::{APPS_1, INFRA_1, Lab, Shape},
@@ -85,10 +85,10 @@ fn the_largest_datagram() {
         assert_eq!(too_big.raw_os_error(), Some(nix::libc::EMSGSIZE), "{too_big}");
     }
     let lab = Lab::new();
-    let told = with_df(&lab, Heed::Nothing);
-    let error = probe_df(&told, lab.server(APPS_1, 0), 1371).expect_err("the switch answers with an ICMP error");
+    let reported = with_df(&lab, Heed::Nothing);
+    let error = probe_df(&reported, lab.server(APPS_1, 0), 1371).expect_err("the switch answers with an ICMP error");
     assert_eq!(error.raw_os_error(), Some(nix::libc::EMSGSIZE), "{error}");
-    probe_df(&told, lab.server(INFRA_1, 1), 1500).expect("within the node the device's MTU holds");
+    probe_df(&reported, lab.server(INFRA_1, 1), 1500).expect("within the node the device's MTU holds");
 }
 
 fn path(effect: Effect) -> Fault {
@@ -113,11 +113,11 @@ fn expect_mtu(lab: &Lab, inner: usize) {
     probe_df(&socket, to, inner).unwrap_or_else(|error| panic!("{inner} bytes: {error}"));
     // The first one too large is lost and makes the error known to the next; with an underlay that the node itself
     // has to learn about first, the second.
-    let told = (0..3).any(|_| {
+    let reported = (0..3).any(|_| {
         let outcome = probe_df(&socket, to, inner + 1);
         outcome.is_err_and(|error| error.raw_os_error() == Some(nix::libc::EMSGSIZE))
     });
-    assert!(told, "{} bytes: the sender is told", inner + 1);
+    assert!(reported, "{} bytes: ICMP reports it to the sender", inner + 1);
     let mut stream = connect(lab.pod(INFRA_1, 0).namespace(), to).expect("connected");
     greeting(&mut stream).expect("greeted");
     echo(&mut stream, 64 << 10).expect("TCP adapts");

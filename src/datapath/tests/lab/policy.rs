@@ -26,9 +26,10 @@ struct Tcp(Direction, Verdict);
 
 impl Policy for Tcp {
     fn verdict(&mut self, query: &FlowQuery) -> Verdict {
-        match query.protocol == Protocol::Tcp && query.direction == self.0 {
-            true => self.1,
-            false => Verdict::Allow,
+        if query.protocol == Protocol::Tcp && query.direction == self.0 {
+            self.1
+        } else {
+            Verdict::Allow
         }
     }
 }

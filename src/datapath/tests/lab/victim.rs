@@ -1,4 +1,4 @@
-//! However the engine ends, nothing of it stays: this binary starts itself again as a lab and does away with it.
+//! However the lab's process ends, nothing of it stays: this binary starts itself again as a lab and does away with it.
 
 use crate::fixture::{INFRA_1, Lab, eventually};
 use meshproof_datapath::netns::{self, Isolation};
@@ -14,9 +14,12 @@ use std::{
 
 pub const CASES: &[(&str, fn())] = &[
     ("ending::killed_from_outside_nothing_stays", killed_from_outside),
-    ("ending::a_killed_engine_takes_everything_along", killed_engine),
-    ("ending::signals_reach_the_engine", signals_reach_the_engine),
-    ("ending::the_exit_status_is_the_engines", exit_status),
+    (
+        "ending::a_killed_lab_process_takes_everything_along",
+        killed_lab_process,
+    ),
+    ("ending::signals_reach_the_lab_process", signals_reach_the_lab_process),
+    ("ending::the_exit_status_is_the_lab_process_s", exit_status),
 ];
 
 const REQUEST: &str = "MESHPROOF_DATAPATH_VICTIM";
@@ -26,9 +29,9 @@ const REQUEST: &str = "MESHPROOF_DATAPATH_VICTIM";
 pub enum End {
     /// It waits to be ended.
     Wait,
-    /// Its engine kills itself.
+    /// The lab's process kills itself.
     Kill,
-    /// Its engine exits with status 7.
+    /// The lab's process exits with status 7.
     Exit,
 }
 
@@ -95,16 +98,20 @@ impl Victim {
 
 fn killed_from_outside() {
     let mut victim = Victim::start("wait");
-    assert_eq!(victim.processes(), 4, "outer, init, engine and the pod's process");
+    assert_eq!(
+        victim.processes(),
+        4,
+        "outer, init, the lab's process and the pod's process"
+    );
     victim.process.kill().expect("killed");
     assert_eq!(victim.expect_gone().signal(), Some(9));
 }
 
-fn killed_engine() {
+fn killed_lab_process() {
     assert_eq!(Victim::start("kill").expect_gone().code(), Some(137));
 }
 
-fn signals_reach_the_engine() {
+fn signals_reach_the_lab_process() {
     let victim = Victim::start("wait for a signal");
     kill(Pid::from_raw(victim.process.id() as i32), Signal::SIGTERM).expect("sent");
     assert_eq!(victim.expect_gone().code(), Some(143));

@@ -1,5 +1,6 @@
-//! The Pod Security Standards (kubernetes.io/docs/concepts/security/pod-security-standards): a pod specification against
-//! a level. The fields that the lab's kubelets do not know (SELinux, sysctls, procMount, Windows) are not looked at.
+//! The Pod Security Standards (kubernetes.io/docs/concepts/security/pod-security-standards): a pod specification
+//! against a level. The fields that the lab's kubelets do not know (SELinux, sysctls, procMount, Windows) are not
+//! looked at.
 
 use serde_json::Value;
 
@@ -133,7 +134,8 @@ fn container_violations(level: Level, pod: &Value, container: &Value, found: &mu
     }
     if own["allowPrivilegeEscalation"] != false {
         found.push(format!(
-            "allowPrivilegeEscalation != false (container {name} must set securityContext.allowPrivilegeEscalation=false)"
+            "allowPrivilegeEscalation != false (container {name} must set \
+             securityContext.allowPrivilegeEscalation=false)"
         ));
     }
     if !dropped.iter().any(|capability| capability == "ALL") {
@@ -151,7 +153,8 @@ fn container_violations(level: Level, pod: &Value, container: &Value, found: &mu
     }
     if !matches!(seccomp, Some("RuntimeDefault" | "Localhost" | "Unconfined")) {
         found.push(format!(
-            "seccompProfile (pod or container {name} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
+            "seccompProfile (pod or container {name} must set securityContext.seccompProfile.type \
+                to \"RuntimeDefault\" or \"Localhost\")"
         ));
     }
 }

@@ -84,7 +84,8 @@ impl Services {
                     .is_ok_and(|address| self.cidr.contains(&address));
                 if !inside {
                     let why = format!(
-                        "failed to allocate IP {wanted}: the provided IP is not in the valid range. The range of valid IPs is {}",
+                        "failed to allocate IP {wanted}: the provided IP is not in the valid range. The range of \
+                         valid IPs is {}",
                         self.cidr
                     );
                     return Err(Cause::invalid("spec.clusterIPs", &json!([wanted]), &why));
@@ -267,7 +268,8 @@ mod tests {
     #[test]
     fn node_ports_are_unique() {
         let store = store();
-        let spec = json!({"type": "NodePort", "ports": [{"port": 80, "name": "a", "nodePort": 30080}, {"port": 81, "name": "b"}]});
+        let ports = json!([{"port": 80, "name": "a", "nodePort": 30080}, {"port": 81, "name": "b"}]);
+        let spec = json!({"type": "NodePort", "ports": ports});
         let made = store.create(&SERVICES, service("a", spec)).unwrap();
         let second = made["spec"]["ports"][1]["nodePort"].as_u64().unwrap();
         assert!((30000..=32767).contains(&second) && second != 30080);

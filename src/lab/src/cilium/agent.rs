@@ -258,7 +258,7 @@ fn write_node(container: &SystemContainer, store: &Store) {
 fn create(store: &Store, resource: &meshproof_apiserver::Resource, object: Value) {
     let name = object["metadata"]["name"].to_string();
     if let Err(error) = store.create(resource, object) {
-        // Two nodes may give one identity at the same time; the second is told that it exists.
+        // Two nodes may give one identity at the same time; the second learns that it exists.
         tracing::debug!(%error, %resource, name, "not created");
     }
 }

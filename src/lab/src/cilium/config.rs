@@ -1,4 +1,5 @@
-//! ConfigMap `cilium-config`: what the lab's topology says, and for everything else the values of the Helm chart of Cilium
+//! ConfigMap `cilium-config`: what the lab's topology says, and for everything else the values of the Helm chart of
+//! Cilium
 //! 1.18.3 as recorded.
 
 use crate::topology::{ClusterSpec, EncryptionMode, RoutingMode, Topology};

@@ -1,4 +1,5 @@
-//! Takes an [`AgentView`] from the lab's state. What an agent does not know yet, or no longer knows, it does not get here.
+//! Takes an [`AgentView`] from the lab's state. What an agent does not know yet, or no longer knows, it does not get
+//! here.
 
 mod addresses;
 mod endpoints;

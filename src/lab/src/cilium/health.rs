@@ -131,8 +131,8 @@ async fn probe_one(namespace: &Namespace, findings: &Findings, index: usize, tar
     reached
 }
 
-/// Time to connect and time of the whole request. (The real daemon sends an ICMP echo besides the HTTP request; here the
-/// time of the TCP handshake stands for it.)
+/// Time to connect and time of the whole request. (The real daemon sends an ICMP echo besides the HTTP request; here
+/// the time of the TCP handshake stands for it.)
 async fn probe(namespace: &Namespace, address: Ipv4Addr) -> io::Result<(Duration, Duration)> {
     let socket = namespace.within(TcpSocket::new_v4).map_err(io::Error::other)??;
     let begun = Instant::now();
@@ -143,9 +143,10 @@ async fn probe(namespace: &Namespace, address: Ipv4Addr) -> io::Result<(Duration
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
-        match answer.starts_with(b"HTTP/1.1 200") {
-            true => Ok((connected, begun.elapsed())),
-            false => Err(io::ErrorKind::InvalidData.into()),
+        if answer.starts_with(b"HTTP/1.1 200") {
+            Ok((connected, begun.elapsed()))
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
         }
     };
     timeout(DEADLINE, exchange).await.map_err(io::Error::from)?

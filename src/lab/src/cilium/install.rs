@@ -1,6 +1,7 @@
 //! What Cilium's Helm chart installs, as complete objects in the order of their creation.
 
 mod certificate;
+mod mesh_apiserver;
 mod secret;
 mod workload;
 
@@ -35,7 +36,12 @@ pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> 
         Err(error) => tracing::error!(%error, cluster = cluster.name, "Cilium's secrets cannot be made"),
     }
     objects.extend(workload::services(cluster));
-    objects.extend(workload::workloads(topology, cluster));
+    objects.extend([
+        workload::agent(cluster),
+        workload::operator(),
+        mesh_apiserver::mesh_apiserver(topology, cluster),
+        workload::relay(),
+    ]);
     objects
 }
 
@@ -59,11 +65,19 @@ fn config_map(name: &str, data: Value) -> Value {
 
 fn relay_config(cluster: &ClusterSpec) -> String {
     format!(
-        "cluster-name: {}\npeer-service: \"hubble-peer.kube-system.svc.cluster.local.:443\"\nlisten-address: :4245\ngops: \
-         true\ngops-port: \"9893\"\nretry-timeout: \nsort-buffer-len-max: \nsort-buffer-drain-timeout: \
-         \ntls-hubble-client-cert-file: /var/lib/hubble-relay/tls/client.crt\ntls-hubble-client-key-file: \
-         /var/lib/hubble-relay/tls/client.key\ntls-hubble-server-ca-files: \
-         /var/lib/hubble-relay/tls/hubble-server-ca.crt\n\ndisable-server-tls: true\n",
+        "cluster-name: {}\n\
+         peer-service: \"hubble-peer.kube-system.svc.cluster.local.:443\"\n\
+         listen-address: :4245\n\
+         gops: true\n\
+         gops-port: \"9893\"\n\
+         retry-timeout: \n\
+         sort-buffer-len-max: \n\
+         sort-buffer-drain-timeout: \n\
+         tls-hubble-client-cert-file: /var/lib/hubble-relay/tls/client.crt\n\
+         tls-hubble-client-key-file: /var/lib/hubble-relay/tls/client.key\n\
+         tls-hubble-server-ca-files: /var/lib/hubble-relay/tls/hubble-server-ca.crt\n\
+         \n\
+         disable-server-tls: true\n",
         cluster.name
     )
 }

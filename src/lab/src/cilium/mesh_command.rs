@@ -43,8 +43,8 @@ async fn run(pods: &CiliumPods, container: &SystemContainer, arguments: &[String
                 .then(|| pods.mesh.pod(container.cluster.name(), container.pod.name()))
                 .flatten();
             let Some(pod) = pod else {
-                let message = "Error: cannot connect to KVStoreMesh: dial unix /var/run/cilium/kvstoremesh.sock: connect: no \
-                               such file or directory\n";
+                let message = "Error: cannot connect to KVStoreMesh: dial unix /var/run/cilium/kvstoremesh.sock: \
+                               connect: no such file or directory\n";
                 return Ok(Answer::failed(message));
             };
             let remotes = remotes(pods, container, &pod);

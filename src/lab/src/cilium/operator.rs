@@ -7,7 +7,8 @@ use crate::{
 use meshproof_apiserver::{DeleteOptions, ListOptions};
 use std::{collections::BTreeSet, time::Duration};
 
-/// `identity-gc-interval`. An identity must be unused in two rounds, which stands for `identity-heartbeat-timeout` (30m).
+/// `identity-gc-interval`. An identity must be unused in two rounds, which stands for `identity-heartbeat-timeout`
+/// (30m).
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 pub(super) async fn run(container: &SystemContainer) -> i32 {

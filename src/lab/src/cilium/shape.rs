@@ -116,8 +116,8 @@ fn write(shape: &Shape) -> String {
     text
 }
 
-/// Paths that the lab lacks, by file: each with the reason. A line is `file path reason…`; the path stands for everything
-/// below it.
+/// Paths that the lab lacks, by file: each with the reason. A line is `file path reason…`; the path stands for
+/// everything below it.
 fn lacking() -> Vec<(String, String, String)> {
     let text = std::fs::read_to_string(directory().join("lacking.txt")).expect("lacking.txt is committed");
     let lines = text

@@ -1,5 +1,5 @@
-//! `cilium-dbg troubleshoot clustermesh` and `kvstoremesh-dbg troubleshoot`: connections made for the question. The agents' go
-//! to the etcd of their own cluster, as the real ones' do with KVStoreMesh; KVStoreMesh's go to the others'.
+//! `cilium-dbg troubleshoot clustermesh` and `kvstoremesh-dbg troubleshoot`: connections made for the question. The
+//! agents' go to the etcd of their own cluster, as the real ones' do with KVStoreMesh; KVStoreMesh's go to the others'.
 
 use super::pods::CiliumPods;
 use crate::{fault::Fault, mesh::ETCD_PORT, state::ClusterState, system::SystemContainer};
@@ -80,13 +80,13 @@ async fn all(container: &SystemContainer, connection: impl Fn(&ClusterState) -> 
         text.push_str(&format!(
             "Cluster \"{name}\":\n📄 Configuration path: /var/lib/cilium/clustermesh/{name}\n\n"
         ));
-        text.push_str(&connection(other).told(container).await);
+        text.push_str(&connection(other).report(container).await);
     }
     text
 }
 
 impl Connection {
-    async fn told(&self, container: &SystemContainer) -> String {
+    async fn report(&self, container: &SystemContainer) -> String {
         let mut text = format!("🔌 Endpoints:\n   - https://{}:{ETCD_PORT}\n", self.host);
         let mut connected = false;
         match self.address {
@@ -105,7 +105,10 @@ impl Connection {
                         ));
                         text.push_str(&match untrusted {
                             Some(why) => format!("     ❌ Cannot establish TLS connection to {address}: {why}\n"),
-                            None => format!("     ✅ TLS connection successfully established to {address}\n     ℹ️  Negotiated TLS version: TLS 1.3, ciphersuite TLS_AES_128_GCM_SHA256\n"),
+                            None => format!(
+                                "     ✅ TLS connection successfully established to {address}\n     \
+                                 ℹ️  Negotiated TLS version: TLS 1.3, ciphersuite TLS_AES_128_GCM_SHA256\n"
+                            ),
                         });
                         connected = untrusted.is_none();
                     }
@@ -141,7 +144,12 @@ fn certificate(name: &str, from: SystemTime, until: SystemTime) -> String {
         time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
     };
     format!(
-        "      - Serial number:       41:f8:d4:2e:cb:9a:dc:c2:ca:23:eb:d6:16:5a:28:46\n        Subject:             CN={name}\n        Issuer:              CN=Cilium CA\n        Validity:\n          Not before:  {}\n          Not after:   {}\n",
+        "      - Serial number:       41:f8:d4:2e:cb:9a:dc:c2:ca:23:eb:d6:16:5a:28:46\n        \
+                 Subject:             CN={name}\n        \
+                 Issuer:              CN=Cilium CA\n        \
+                 Validity:\n          \
+                   Not before:  {}\n          \
+                   Not after:   {}\n",
         go(from),
         go(until)
     )

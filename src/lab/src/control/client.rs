@@ -21,7 +21,7 @@ pub enum ControlError {
     #[error("no lab is running; start one with `meshproof lab up`")]
     NotRunning,
     /// It listens, but the conversation failed.
-    #[error("failed to talk to the lab at @{name}")]
+    #[error("failed to reach the control socket of the lab at @{name}")]
     Talk {
         /// The abstract socket's name.
         name: String,
@@ -138,7 +138,7 @@ impl Control {
         if let Reply::Refused { why } = reply {
             return Err(ControlError::Refused(why));
         }
-        // The engine keeps this connection until its end: what closes it is the end of the process.
+        // The process keeps this connection until its end: what closes it is the end of the process.
         let mut rest = String::new();
         let gone = tokio::time::timeout(PATIENCE, BufReader::new(stream).read_line(&mut rest)).await;
         match gone {

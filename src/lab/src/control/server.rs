@@ -25,7 +25,7 @@ pub(crate) fn bind(name: &str) -> io::Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
-/// What the server tells of the process around the lab.
+/// What the server reports of the process around the lab.
 pub(crate) struct Surroundings {
     pub(crate) pid: u32,
     pub(crate) kubeconfig_path: String,

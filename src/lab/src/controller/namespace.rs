@@ -42,9 +42,9 @@ impl Controller for RootCa {
                     })?;
                 }
                 None => {
-                    let about = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
-                                 endpoints such as the internal service IP or kubernetes.default.svc. No other usage is \
-                                 guaranteed across distributions of Kubernetes clusters.";
+                    let about = "Contains a CA bundle that can be used to verify the kube-apiserver when using \
+                                 internal endpoints such as the internal service IP or kubernetes.default.svc. No \
+                                 other usage is guaranteed across distributions of Kubernetes clusters.";
                     let metadata = json!({
                         "name": NAME, "namespace": namespace.name(),
                         "annotations": {"kubernetes.io/description": about},

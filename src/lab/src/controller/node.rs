@@ -68,7 +68,7 @@ impl Controller for NodeLifecycle {
                 )?;
             }
         }
-        // Silence is no event: look every now and then (`--node-monitor-period` is five seconds).
+        // Silence is not an event: look every now and then (`--node-monitor-period` is five seconds).
         Ok(Some(
             (self.grace / 8).clamp(Duration::from_millis(50), Duration::from_secs(5)),
         ))

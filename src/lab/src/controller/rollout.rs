@@ -64,7 +64,9 @@ mod tests {
         fn a_rolling_update_arrives_and_keeps_its_promises(
             wanted in 0i64..12, old in 0i64..12, max_surge in 0i64..4, max_unavailable in 0i64..4,
         ) {
-            let mut now = Replicas { wanted, max_surge, max_unavailable, new: 0, new_available: 0, old, old_available: old };
+            let mut now = Replicas {
+                wanted, max_surge, max_unavailable, new: 0, new_available: 0, old, old_available: old,
+            };
             let slack = if max_surge + max_unavailable == 0 { 1 } else { max_unavailable };
             for _ in 0..60 {
                 let enough_before = now.old_available + now.new_available >= wanted - slack;

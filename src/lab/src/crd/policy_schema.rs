@@ -1,5 +1,5 @@
-//! The schema of CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, as their definitions of Cilium 1.18.3 have it: what
-//! fields there are, of what type. Parts that the lab does not enforce are left open.
+//! The schema of CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, as their definitions of Cilium 1.18.3 have it:
+//! what fields there are, of what type. Parts that the lab does not enforce are left open.
 
 use serde_json::{Value, json};
 

@@ -13,11 +13,23 @@ pub(super) const READY_PORT: u16 = 8181;
 
 pub(super) fn objects(cluster: &ClusterSpec) -> Vec<Value> {
     let meta = |name: &str| json!({"name": name, "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}});
-    let port = |name: &str, port: u16, protocol: &str| json!({"name": name, "port": port, "targetPort": port, "protocol": protocol});
+    let port = |name: &str, port: u16, protocol: &str| {
+        json!({
+            "name": name, "port": port, "targetPort": port, "protocol": protocol,
+        })
+    };
     let container_port =
         |name: &str, port: u16, protocol: &str| json!({"name": name, "containerPort": port, "protocol": protocol});
-    let corefile = ".:53 {\n    errors\n    health\n    ready\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods \
-                    insecure\n       ttl 30\n    }\n    cache 30\n}\n";
+    let corefile = ".:53 {\n    \
+                        errors\n    \
+                        health\n    \
+                        ready\n    \
+                        kubernetes cluster.local in-addr.arpa ip6.arpa {\n       \
+                           pods insecure\n       \
+                           ttl 30\n    \
+                        }\n    \
+                        cache 30\n\
+                    }\n";
     let hosts: String = NAMES
         .iter()
         .map(|(name, address)| format!("        {address} {name}\n"))
@@ -60,7 +72,10 @@ pub(super) fn objects(cluster: &ClusterSpec) -> Vec<Value> {
     service["labels"]["kubernetes.io/cluster-service"] = json!("true");
     service["labels"]["kubernetes.io/name"] = json!("CoreDNS");
     vec![
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "coredns", "namespace": "kube-system"}}),
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": "coredns", "namespace": "kube-system"},
+        }),
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",

@@ -1,5 +1,6 @@
-//! One DNS server: follows its cluster's objects and listens in its pod's network namespace. Like the process that it would be
-//! in a cluster, it has a thread of its own: whatever else the lab's engine is busy with, questions are answered.
+//! One DNS server: follows its cluster's objects and listens in its pod's network namespace. Like the process that it
+//! would be in a cluster, it has a thread of its own: whatever else the lab's process is busy with, questions are
+//! answered.
 
 use super::{
     server::{CurrentZone, Handler, Surroundings},
@@ -147,7 +148,7 @@ impl Replica {
     }
 }
 
-/// Serves in a thread of its own until it is told to stop; the receiver learns of the end.
+/// Serves in a thread of its own until it is stopped; the receiver learns of the end.
 fn serve(
     handler: Handler<InLab>,
     (udp, tcp): (std::net::UdpSocket, std::net::TcpListener),

@@ -1,7 +1,7 @@
-//! CiliumNetworkPolicies and CiliumClusterwideNetworkPolicies read into rules. What makes no sense is an error in the words
-//! of `pkg/policy/api/rule_validation.go`. The rules of the documentation that matter here: a section that is there but
-//! empty selects nobody, a clause that names neither peers nor ports allows nothing, a peer without a namespace is one of
-//! the policy's own namespace.
+//! CiliumNetworkPolicies and CiliumClusterwideNetworkPolicies read into rules. What makes no sense is an error in the
+//! words of `pkg/policy/api/rule_validation.go`. The rules of the documentation that matter here: a section that is
+//! there but empty selects nobody, a clause that names neither peers nor ports allows nothing, a peer without a
+//! namespace is one of the policy's own namespace.
 
 mod peer;
 mod port;
@@ -101,7 +101,8 @@ impl<'a> Reader<'a> {
         match (&self.spec["endpointSelector"], &self.spec["nodeSelector"]) {
             (Value::Null, Value::Null) => Err("rule must have one of EndpointSelector or NodeSelector".into()),
             (Value::Null, _) => {
-                // Host policies: the lab has no host firewall (`enable-host-firewall` is not set), so they select nobody.
+                // Host policies: the lab has no host firewall (`enable-host-firewall` is not set), so they select
+                // nobody.
                 Ok(Selector::default().and("meshproof.dev/none", Operator::Exists))
             }
             (selector, Value::Null) => {
@@ -129,8 +130,8 @@ impl<'a> Reader<'a> {
             Way::Ingress => "ingress",
             Way::Egress => "egress",
         };
-        let told = self.spec["enableDefaultDeny"][named].as_bool();
-        let default_deny = told.unwrap_or(!allow.is_empty() || !deny.is_empty());
+        let stated = self.spec["enableDefaultDeny"][named].as_bool();
+        let default_deny = stated.unwrap_or(!allow.is_empty() || !deny.is_empty());
         Ok(Side {
             default_deny,
             allow,
@@ -167,7 +168,11 @@ impl<'a> Reader<'a> {
             shown[field] = clauses.iter().map(|clause| self.shown_clause(clause)).collect();
         }
         let metadata = &self.object["metadata"];
-        let label = |key: &str, value: &str| json!({"key": format!("io.cilium.k8s.policy.{key}"), "value": value, "source": "k8s"});
+        let label = |key: &str, value: &str| {
+            json!({
+                "key": format!("io.cilium.k8s.policy.{key}"), "value": value, "source": "k8s",
+            })
+        };
         let mut labels = vec![
             label("derived-from", self.kind.as_str()),
             label("name", metadata["name"].as_str().unwrap_or_default()),

@@ -1,5 +1,5 @@
-//! Follows the policies of all clusters: reads the objects, writes whether they are valid, and says what the agents of each
-//! cluster are to have in force.
+//! Follows the policies of all clusters: reads the objects, writes whether they are valid, and says what the agents of
+//! each cluster are to have in force.
 
 use super::{
     cilium::{self, Reading},

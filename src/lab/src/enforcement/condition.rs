@@ -4,7 +4,7 @@ use crate::object::now;
 use meshproof_apiserver::{Object, Resource, Store};
 use serde_json::{Value, json};
 
-/// Says whether the policy is valid, unless it is said already.
+/// Writes whether the policy is valid, unless the condition says so already.
 pub(super) fn write(store: &Store, resource: &Resource, object: &Object, read: Result<(), &String>) {
     let (status, message) = match read {
         Ok(()) => ("True", "Policy validation succeeded"),

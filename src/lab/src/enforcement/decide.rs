@@ -1,5 +1,6 @@
-//! What the rules in force at one node say about a flow: denied before allowed, nothing allowed that no rule allows where a
-//! rule denies by default, and everything where none does. It sees identities, addresses and ports, never objects.
+//! What the rules in force at one node say about a flow: denied before allowed, nothing allowed that no rule allows
+//! where a rule denies by default, and everything where none does. It sees identities, addresses and ports, never
+//! objects.
 
 use super::{
     names::Names,
@@ -141,9 +142,10 @@ impl NodeRules {
             .flat_map(|clause| peer.matching(clause).into_iter().map(move |layer7| (clause, layer7)))
             .collect();
         if allowing.is_empty() {
-            return match sides().any(|side| side.default_deny) {
-                true => Decision::Deny(DropReason::PolicyDenied),
-                false => Decision::Allow,
+            return if sides().any(|side| side.default_deny) {
+                Decision::Deny(DropReason::PolicyDenied)
+            } else {
+                Decision::Allow
             };
         }
         if !self.authenticated(&allowing, flow) {
@@ -160,14 +162,15 @@ impl NodeRules {
     /// The most specific rule that says anything decides; two that are as specific both count.
     fn authenticated(&self, allowing: &[(&Clause, Option<&Layer7>)], flow: &Flow) -> bool {
         let specificity = |clause: &Clause| (clause.ports != Ports::All, clause.peers != Peers::Any);
-        let told: Vec<_> = allowing
+        let specific: Vec<_> = allowing
             .iter()
             .filter_map(|(clause, _)| Some((specificity(clause), clause.authentication?)))
             .collect();
-        let Some(most) = told.iter().map(|(specificity, _)| *specificity).max() else {
+        let Some(most) = specific.iter().map(|(specificity, _)| *specificity).max() else {
             return true;
         };
-        told.iter()
+        specific
+            .iter()
             .filter(|(specificity, _)| *specificity == most)
             .all(|(_, mode)| match mode {
                 Authentication::Disabled => true,
@@ -181,7 +184,7 @@ impl NodeRules {
         if let Some(known) = selected.get(&identity) {
             return Arc::clone(known);
         }
-        // The host is no endpoint without a host firewall.
+        // Without a host firewall the host is not an endpoint.
         let labels = self.labels(identity);
         let rules: Selected = match identity {
             Identity::HOST | Identity::UNKNOWN => Arc::new([]),

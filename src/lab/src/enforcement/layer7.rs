@@ -125,7 +125,8 @@ impl NamePattern {
             (Some(name), None) if allowed(name, "") => Ok(Self::Exact(clean(name))),
             (None, Some(pattern)) if allowed(pattern, "*") => Ok(Self::Pattern(clean(pattern))),
             (Some(bad), _) | (_, Some(bad)) => Err(format!(
-                "Invalid characters in MatchName or MatchPattern: {bad:?}. Only 0-9, a-z, A-Z and ., -, _ and * are allowed"
+                "Invalid characters in MatchName or MatchPattern: {bad:?}. Only 0-9, a-z, A-Z and ., -, _ and * are \
+                 allowed"
             )),
         }
     }

@@ -1,5 +1,5 @@
-//! What one node's agent knows of policies, for those who show it: the revision it has taken in, the one in force, and the
-//! rules.
+//! What one node's agent knows of policies, for those who show it: the revision it has taken in, the one in force, and
+//! the rules.
 
 use super::{decide::NodeRules, names::Names};
 use crate::{

@@ -1,4 +1,5 @@
-//! Puts in force at one node what its cluster wants, after the short time that an agent needs to regenerate its endpoints.
+//! Puts in force at one node what its cluster wants, after the short time that an agent needs to regenerate its
+//! endpoints.
 
 use super::{
     decide::{NamedPorts, NodePolicy, NodeRules, RuleSet},

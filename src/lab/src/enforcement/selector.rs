@@ -185,7 +185,7 @@ impl Requirement {
         };
         match &self.operator {
             Operator::In(values) => value.is_some_and(|value| values.contains(value)),
-            // As Kubernetes has it: a label that is not there is in no set.
+            // As Kubernetes has it: an absent label is in no set.
             Operator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),

@@ -106,7 +106,7 @@ fn denied_is_denied_and_the_host_always_enters() {
     assert_eq!(
         decided(json!({"ingress": [{}]}), &[], out),
         Decision::Allow,
-        "nothing is said of egress"
+        "egress has no rule"
     );
     let open = json!({"ingress": [{}], "enableDefaultDeny": {"ingress": false}});
     assert_eq!(decided(open, &[], tcp), Decision::Allow);

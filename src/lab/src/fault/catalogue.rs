@@ -1,5 +1,6 @@
 //! The one list of faults: sorted by name; a line has the variant, the name, the layer, the scope, the suites that it
-//! concerns and what is wrong while it is in force. To add a fault, add a line here, and its effect in the layer's module.
+//! concerns and what is wrong while it is in force. To add a fault, add a line here, and its effect in the layer's
+//! module.
 
 use super::{Layer, Scope};
 use std::fmt;

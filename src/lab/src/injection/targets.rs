@@ -1,5 +1,5 @@
-//! What faults act on in a lab: the nodes and pods that a [`Scope`] stands for, found in the lab's state. A lab with one
-//! node or one cluster lacks some of them, and the fault is refused with what is missing.
+//! What faults act on in a lab: the nodes and pods that a [`Scope`] stands for, found in the lab's state. A lab with
+//! one node or one cluster lacks some of them, and the fault is refused with what is missing.
 
 use crate::{
     fault::Scope,
@@ -86,8 +86,8 @@ pub(super) fn applications(node: &NodeState) -> Vec<PodState> {
     node.pods().into_iter().filter(own).collect()
 }
 
-/// An application's pod on the first node that answers for a service, and the other applications' pods there; none while
-/// applications have no pod there.
+/// An application's pod on the first node that answers for a service, and the other applications' pods there; none
+/// while applications have no pod there.
 pub(super) fn backend(lab: &LabState) -> Result<Option<(Ipv4Addr, Vec<Ipv4Addr>)>, Missing> {
     let node = first_node(lab)?;
     let slices = first(lab)?.store.all(&ENDPOINT_SLICES, None);

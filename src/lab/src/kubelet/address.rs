@@ -1,4 +1,5 @@
-//! Addresses for the pods of a node, out of its CIDR. A freed address rests as long as possible before it is used again.
+//! Addresses for the pods of a node, out of its CIDR. A freed address rests as long as possible before it is used
+//! again.
 
 use ipnet::Ipv4Net;
 use std::{collections::BTreeSet, net::Ipv4Addr};

@@ -77,7 +77,7 @@ impl Board {
         }
     }
 
-    /// Changes one container's state and tells readers if something became different.
+    /// Changes one container's state and notifies readers if something changed.
     pub(super) fn change(&self, name: &str, change: impl FnOnce(&mut ContainerState)) {
         let mut states = lock(&self.states);
         let Some(state) = states.get_mut(name) else { return };

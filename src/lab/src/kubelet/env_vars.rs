@@ -109,7 +109,7 @@ fn referred(store: &Store, pod: &Object, from: &Value) -> Result<Option<String>,
             .ok_or_else(|| format!("unsupported field path: {path}"));
     }
     if !from["resourceFieldRef"].is_null() {
-        return Err("resourceFieldRef is not known to the lab's kubelets".to_owned());
+        return Err("the lab's kubelets do not support resourceFieldRef".to_owned());
     }
     for (kind, part) in [("configMapKeyRef", Part::ConfigMap), ("secretKeyRef", Part::Secret)] {
         let reference = &from[kind];
@@ -127,7 +127,7 @@ fn referred(store: &Store, pod: &Object, from: &Value) -> Result<Option<String>,
             (None, Some(_)) => Err(format!("couldn't find key {key} in {} {name}", part.noun())),
         };
     }
-    Err("a variable has a source that is not known".to_owned())
+    Err("unknown source of an environment variable".to_owned())
 }
 
 /// A field of the downward API.

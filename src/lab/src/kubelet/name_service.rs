@@ -92,15 +92,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_pod_asks_the_cluster_and_a_host_pod_only_if_told_to() {
+    fn a_pod_asks_the_cluster_and_a_host_pod_only_if_cluster_first_to() {
         let dns = Ipv4Addr::new(10, 96, 0, 10);
         let cluster =
             "search demo.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n";
         assert_eq!(resolv_conf(&json!({}), "demo", dns), cluster);
         let host = json!({"hostNetwork": true, "dnsPolicy": "ClusterFirst"});
         assert_eq!(resolv_conf(&host, "demo", dns), "nameserver 127.0.0.1\n");
-        let told = json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"});
-        assert_eq!(resolv_conf(&told, "demo", dns), cluster);
+        let cluster_first = json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"});
+        assert_eq!(resolv_conf(&cluster_first, "demo", dns), cluster);
         let own = json!({"dnsPolicy": "None", "dnsConfig": {
             "nameservers": ["10.0.0.1"], "searches": ["a.example"], "options": [{"name": "ndots", "value": "2"}]}});
         assert_eq!(

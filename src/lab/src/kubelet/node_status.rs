@@ -13,7 +13,8 @@ use meshproof_apiserver::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How many renewals of the Lease fit into the time for which a silent node is believed (`nodeLeaseDurationSeconds` / 4).
+/// How many renewals of the Lease fit into the time for which a silent node is believed (`nodeLeaseDurationSeconds` /
+/// 4).
 const RENEWALS: u32 = 4;
 /// How often the conditions are posted although nothing changed is a matter of minutes; every so many renewals here.
 const POST_EVERY: u32 = 6;
@@ -84,37 +85,60 @@ fn create(kubelet: &Kubelet) -> Result<(), ApiError> {
 
 fn post(kubelet: &Kubelet) -> Result<(), ApiError> {
     let spec = &kubelet.node.spec;
-    let written = kubelet.store.modify_status(&NODES, None, &spec.name, |node: &mut Value| {
-        let conditions = node["status"]["conditions"].take();
-        node["status"] = json!({
-            "addresses": [
-                {"type": "InternalIP", "address": spec.address}, {"type": "Hostname", "address": spec.name},
-            ],
-            "allocatable": capacity(), "capacity": capacity(),
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
-            "images": [{"names": [AGENT_IMAGE], "sizeBytes": 4_194_304}],
-            "nodeInfo": {
-                "architecture": arch(), "bootID": uuid::Uuid::new_v4().to_string(), "containerRuntimeVersion": "lab://1",
-                "kernelVersion": kernel(), "kubeProxyVersion": "", "kubeletVersion": KUBERNETES_VERSION,
-                "machineID": "", "operatingSystem": "linux", "osImage": "meshproof lab", "systemUUID": "",
-            },
+    let written = kubelet
+        .store
+        .modify_status(&NODES, None, &spec.name, |node: &mut Value| {
+            let conditions = node["status"]["conditions"].take();
+            node["status"] = json!({
+                "addresses": [
+                    {"type": "InternalIP", "address": spec.address}, {"type": "Hostname", "address": spec.name},
+                ],
+                "allocatable": capacity(), "capacity": capacity(),
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+                "images": [{"names": [AGENT_IMAGE], "sizeBytes": 4_194_304}],
+                "nodeInfo": {
+                    "architecture": arch(), "bootID": uuid::Uuid::new_v4().to_string(),
+                    "containerRuntimeVersion": "lab://1",
+                    "kernelVersion": kernel(), "kubeProxyVersion": "", "kubeletVersion": KUBERNETES_VERSION,
+                    "machineID": "", "operatingSystem": "linux", "osImage": "meshproof lab", "systemUUID": "",
+                },
+            });
+            if conditions.is_array() {
+                node["status"]["conditions"] = conditions;
+            }
+            for (kind, status, reason, message) in [
+                (
+                    "NetworkUnavailable",
+                    "False",
+                    "CiliumIsUp",
+                    "Cilium is running on this node",
+                ),
+                (
+                    "MemoryPressure",
+                    "False",
+                    "KubeletHasSufficientMemory",
+                    "kubelet has sufficient memory available",
+                ),
+                (
+                    "DiskPressure",
+                    "False",
+                    "KubeletHasNoDiskPressure",
+                    "kubelet has no disk pressure",
+                ),
+                (
+                    "PIDPressure",
+                    "False",
+                    "KubeletHasSufficientPID",
+                    "kubelet has sufficient PID available",
+                ),
+                ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+            ] {
+                set_condition(node, kind, status, reason, message);
+            }
+            for condition in node["status"]["conditions"].as_array_mut().into_iter().flatten() {
+                condition["lastHeartbeatTime"] = json!(now());
+            }
         });
-        if conditions.is_array() {
-            node["status"]["conditions"] = conditions;
-        }
-        for (kind, status, reason, message) in [
-            ("NetworkUnavailable", "False", "CiliumIsUp", "Cilium is running on this node"),
-            ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-            ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-        ] {
-            set_condition(node, kind, status, reason, message);
-        }
-        for condition in node["status"]["conditions"].as_array_mut().into_iter().flatten() {
-            condition["lastHeartbeatTime"] = json!(now());
-        }
-    });
     written.map(|_| ())
 }
 

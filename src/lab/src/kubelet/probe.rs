@@ -15,7 +15,8 @@ use tokio::{
     sync::Notify,
 };
 
-/// Until a container has been ready for the first time it is asked more often than its period says: a lab is in a hurry.
+/// Until a container has been ready for the first time it is asked more often than its period says: a lab is in a
+/// hurry.
 const FIRST: Duration = Duration::from_millis(100);
 
 /// What a probe decides about.
@@ -51,7 +52,7 @@ pub(super) struct Probes {
     pub(super) container: Value,
     pub(super) address: Ipv4Addr,
     pub(super) board: Arc<Board>,
-    /// Told when the container must be restarted.
+    /// Notified when the container must be restarted.
     pub(super) unhealthy: Arc<Notify>,
 }
 
@@ -128,10 +129,10 @@ impl Probes {
 
     async fn try_once(&self, probe: &Value) -> Result<(), String> {
         if !probe["exec"].is_null() {
-            return Err("exec probes are not known to the lab's kubelets".to_owned());
+            return Err("the lab's kubelets do not support exec probes".to_owned());
         }
         if !probe["grpc"].is_null() {
-            return Err("grpc probes are not known to the lab's kubelets".to_owned());
+            return Err("the lab's kubelets do not support gRPC probes".to_owned());
         }
         let (kind, http) = if probe["httpGet"].is_null() {
             ("tcpSocket", false)
@@ -140,7 +141,7 @@ impl Probes {
         };
         let target = &probe[kind];
         let host = match target["host"].as_str() {
-            Some(host) => host.parse().map_err(|_| format!("host {host} is no address"))?,
+            Some(host) => host.parse().map_err(|_| format!("host {host} is not an address"))?,
             None => IpAddr::V4(self.address),
         };
         let address = SocketAddr::new(host, self.port(&target["port"])?);
@@ -155,7 +156,7 @@ impl Probes {
             request + "Accept: */*\r\nConnection: close\r\n\r\n"
         });
         if http && target["scheme"] == "HTTPS" {
-            return Err("probes over HTTPS are not known to the lab's kubelets".to_owned());
+            return Err("the lab's kubelets do not support HTTPS probes".to_owned());
         }
         let attempt = self.kubelet.host.spawn(attempt(address, request));
         attempt.await.map_err(|error| error.to_string())?

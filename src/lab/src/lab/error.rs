@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The network between the nodes could not be made.
-    #[error("failed to make the network between the nodes")]
+    #[error("failed to create the network between the nodes")]
     Fabric(#[from] FabricError),
     /// A node could not be started.
     #[error("failed to start a node")]

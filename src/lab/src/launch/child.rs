@@ -18,8 +18,8 @@ pub(super) struct LabProcess {
     pub(super) stderr: watch::Receiver<String>,
 }
 
-/// Starts the process from a thread that lives until the process has ended: the death signal that the process asks for is
-/// about the thread that started it.
+/// Starts the process from a thread that lives until the process has ended: the death signal that the process asks for
+/// is about the thread that started it.
 pub(super) async fn spawn(
     executable: Option<PathBuf>,
     lifetime: Lifetime,
@@ -67,20 +67,20 @@ fn start(executable: Option<PathBuf>, lifetime: Lifetime) -> std::io::Result<(Ch
             let _ = report.send(read);
         }
     })?;
-    let (said, stderr) = watch::channel(String::new());
+    let (output, stderr) = watch::channel(String::new());
     if let Some(mut from) = child.stderr.take() {
         std::thread::Builder::new().name("lab stderr".into()).spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(read @ 1..) = from.read(&mut buffer) {
                 let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
                 tracing::debug!(target: "meshproof_lab::process", "{}", text.trim_end());
-                said.send_modify(|said| {
-                    said.push_str(&text);
-                    let surplus = said.len().saturating_sub(8192);
-                    let cut = (surplus..=said.len())
-                        .find(|at| said.is_char_boundary(*at))
+                output.send_modify(|output| {
+                    output.push_str(&text);
+                    let surplus = output.len().saturating_sub(8192);
+                    let cut = (surplus..=output.len())
+                        .find(|at| output.is_char_boundary(*at))
                         .unwrap_or_default();
-                    said.drain(..cut);
+                    output.drain(..cut);
                 });
             }
         })?;

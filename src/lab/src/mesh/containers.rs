@@ -119,7 +119,7 @@ impl MeshPods {
     }
 }
 
-/// Whether a container has said that it is ready.
+/// Whether a container has reported that it is ready.
 enum Ready {
     Not,
     Yes,

@@ -27,11 +27,11 @@ pub(super) enum Propagation {
     Stopped,
 }
 
-/// Says what becomes of changes now, and tells when that changes.
+/// Decides what becomes of changes now, and notifies when that changes.
 pub(super) trait Gate: Send + Sync + 'static {
     /// What becomes of changes now.
     fn propagation(&self) -> Propagation;
-    /// Tells of changes of the answer.
+    /// Notifies of changes of the answer.
     fn subscribe(&self) -> watch::Receiver<BTreeSet<Fault>>;
 }
 
@@ -58,8 +58,8 @@ async fn feed(mut stream: TcpStream, config: Line, published: &Keyspace, gate: &
     stream.set_nodelay(true)?;
     let mut changes = published.subscribe();
     let mut faults = gate.subscribe();
-    // Until `apiserver` has written there is nothing, which must not be taken for everything: followers would drop what they know
-    // and learn it again key by key (Cilium's followers wait for the keys below `cilium/synced`).
+    // Until `apiserver` has written there is nothing, which must not be taken for everything: followers would drop what
+    // they know and learn it again key by key (Cilium's followers wait for the keys below `cilium/synced`).
     let written = changes.wait_for(|published| !published.is_empty()).await;
     let mut sent = written.map_err(std::io::Error::other)?.clone();
     let mut lines = vec![config];

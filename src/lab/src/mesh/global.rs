@@ -31,8 +31,8 @@ fn is_true(value: &str) -> bool {
     value.eq_ignore_ascii_case("true")
 }
 
-/// A service as it is published (`pkg/clustermesh/store.ClusterService`): backends with their ports by name; by a fault `unready`
-/// ones, too.
+/// A service as it is published (`pkg/clustermesh/store.ClusterService`): backends with their ports by name; by a fault
+/// `unready` ones, too.
 pub fn published(cluster: &str, id: u8, service: &Object, slices: &[&Object], unready: bool) -> Value {
     let mut backends: BTreeMap<String, BTreeMap<String, Value>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice["addressType"] == "IPv4") {

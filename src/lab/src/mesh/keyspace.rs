@@ -18,7 +18,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The beginning of its keys (`pkg/kvstore/store`, `pkg/ipcache`, `pkg/identity` and `pkg/service/store` of Cilium).
+    /// The beginning of its keys (`pkg/kvstore/store`, `pkg/ipcache`, `pkg/identity` and `pkg/service/store` of
+    /// Cilium).
     pub fn prefix(self) -> &'static str {
         match self {
             Kind::Node => "cilium/state/nodes/v1/",
@@ -55,7 +56,7 @@ pub struct Counts {
 pub struct Keyspace(watch::Sender<Snapshot>);
 
 impl Keyspace {
-    /// Replaces everything; followers are told only if something changed.
+    /// Replaces everything; followers are notified only if something changed.
     pub fn replace(&self, snapshot: Snapshot) {
         self.0.send_if_modified(|current| {
             let changed = *current != snapshot;

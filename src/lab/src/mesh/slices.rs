@@ -1,5 +1,6 @@
-//! EndpointSlices of other clusters' pods (`clustermesh-enable-endpoint-sync`), as Cilium's operator writes them for those who
-//! read slices, such as cluster DNS: of global headless services unless these say otherwise, of others only if they ask for it.
+//! EndpointSlices of other clusters' pods (`clustermesh-enable-endpoint-sync`), as Cilium's operator writes them for
+//! those who read slices, such as cluster DNS: of global headless services unless these say otherwise, of others only
+//! if they ask for it.
 
 use super::global::is_global;
 use crate::service::{MESH_SLICES, RemoteBackend, ServiceKey};

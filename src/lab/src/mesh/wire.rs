@@ -1,5 +1,6 @@
-//! What goes over the connection between two clusters' clustermesh-apiserver pods: one JSON value a line. (Cilium speaks
-//! etcd over TLS there; what matters here is that it is one TCP connection that carries puts, deletes and heartbeats.)
+//! What goes over the connection between two clusters' clustermesh-apiserver pods: one JSON value a line. (Cilium
+//! speaks etcd over TLS there; what matters here is that it is one TCP connection that carries puts, deletes and
+//! heartbeats.)
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

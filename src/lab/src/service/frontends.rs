@@ -28,8 +28,8 @@ enum Preference {
     Remote,
 }
 
-/// The frontends of a cluster's services with their backends, as agents with these faults make them. `slices` may be in any
-/// order; slices of unknown services are ignored.
+/// The frontends of a cluster's services with their backends, as agents with these faults make them. `slices` may be in
+/// any order; slices of unknown services are ignored.
 pub fn frontends(
     services: &[Object],
     slices: &[Object],

@@ -1,4 +1,4 @@
-//! Follows a cluster's services and tells its nodes: one task a cluster.
+//! Follows a cluster's services and programs its nodes: one task a cluster.
 
 use super::{
     frontends::frontends,

@@ -1,22 +1,33 @@
-//! Faults of fail-over: what a cluster's agents go on believing about backends that came or went. They concern every cluster, and
-//! applications' services only. Pure but for the clock that is handed in.
+//! Faults of fail-over: which backends a cluster's agents keep or lack after backends came or went. They act in every
+//! cluster, on applications' services only. Pure but for the clock that is handed in.
 
 use crate::fault::{ActiveFaults, Fault};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Backend, BackendState, Frontend, Protocol, Service};
 use std::{
-    collections::BTreeMap,
-    net::SocketAddrV4,
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, SocketAddrV4},
     time::{Duration, Instant},
 };
+
+/// The faults that act here.
+const FAULTS: [Fault; 7] = [
+    Fault::EndpointRemovalLate,
+    Fault::StaleBackendKept,
+    Fault::UdpBackendStale,
+    Fault::EndpointsNeverReturn,
+    Fault::FailOverNever,
+    Fault::FailBackNever,
+    Fault::ClusterLossDropsBackends,
+];
 
 /// How late removed backends go.
 const LATE: Duration = Duration::from_secs(3);
 
-/// How often is looked whether another cluster is away.
+/// How often to check whether another cluster is down.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Whether some other cluster is away with every node.
+/// Whether some other cluster is down with every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherClusters {
     Up,
@@ -29,9 +40,9 @@ pub(super) struct StaleBackends {
     /// Backends that were wanted, with since when they no longer are.
     seen: BTreeMap<String, BTreeMap<SocketAddrV4, (Backend, Option<Instant>)>>,
     /// Frontends that have had local backends since a fault came into force.
-    had_local: BTreeMap<String, ()>,
+    had_local: BTreeSet<String>,
     /// Frontends that lost all backends since a fault came into force.
-    emptied: BTreeMap<String, ()>,
+    emptied: BTreeSet<String>,
     /// Frontends that had only other clusters' backends after local ones, with those.
     away: BTreeMap<String, Vec<Backend>>,
 }
@@ -46,22 +57,17 @@ impl StaleBackends {
         others: OtherClusters,
         now: Instant,
     ) -> (Vec<Service>, Option<Instant>) {
-        let is = |fault| faults.is_active(fault);
-        let (late, kept, udp) = (
-            is(Fault::EndpointRemovalLate),
-            is(Fault::StaleBackendKept),
-            is(Fault::UdpBackendStale),
-        );
-        let (no_return, no_over, no_back) = (
-            is(Fault::EndpointsNeverReturn),
-            is(Fault::FailOverNever),
-            is(Fault::FailBackNever),
-        );
-        let drops = is(Fault::ClusterLossDropsBackends);
-        if !(late || kept || udp || no_return || no_over || no_back || drops) {
+        let active: BTreeSet<Fault> = faults
+            .all()
+            .into_iter()
+            .filter(|fault| FAULTS.contains(fault))
+            .collect();
+        if active.is_empty() {
             *self = Self::default();
             return (services, None);
         }
+        let is = |fault| active.contains(&fault);
+        let drops = is(Fault::ClusterLossDropsBackends);
         let mut again = drops.then(|| now + LOOK);
         for service in services.iter_mut().filter(|service| is_application(service)) {
             let key = format!("{:?}", service.frontend);
@@ -70,58 +76,72 @@ impl StaleBackends {
                 service.backends.clear();
             }
             let local = service.backends.iter().any(is_local);
-            let never = kept || udp && is_udp(&service.frontend);
-            if late || never {
-                let seen = self.seen.entry(key.clone()).or_default();
-                for backend in &service.backends {
-                    seen.insert(backend.address, (*backend, None));
-                }
-                for (backend, gone) in seen.values_mut() {
-                    if service.backends.iter().any(|b| b.address == backend.address) {
-                        continue;
-                    }
-                    let due = *gone.get_or_insert(now) + LATE;
-                    if never || due > now {
-                        service.backends.push(Backend {
-                            state: BackendState::Active,
-                            ..*backend
-                        });
-                        if !never {
-                            again = Some(again.map_or(due, |again: Instant| again.min(due)));
-                        }
-                    }
-                }
-                service.backends.sort_by_key(|backend| backend.address);
+            let never = is(Fault::StaleBackendKept) || is(Fault::UdpBackendStale) && is_udp(&service.frontend);
+            if never || is(Fault::EndpointRemovalLate) {
+                let due = self.keep_removed(service, &key, (!never).then_some(LATE), now);
+                again = [again, due].into_iter().flatten().min();
             }
-            if no_return && local_only_or_empty(service, &is_local) {
-                if service.backends.is_empty() && self.had_local.contains_key(&key) {
-                    self.emptied.insert(key.clone(), ());
-                }
-                if self.emptied.contains_key(&key) {
-                    service.backends.clear();
-                }
+            if is(Fault::EndpointsNeverReturn) && service.backends.iter().all(is_local) {
+                self.withhold_return(service, &key);
             }
-            let remote_only = !local && !service.backends.is_empty();
-            if no_over && remote_only && self.had_local.contains_key(&key) {
+            let failed_over = !local && !service.backends.is_empty() && self.had_local.contains(&key);
+            if is(Fault::FailOverNever) && failed_over {
                 service.backends.clear();
             }
-            if no_back {
-                if remote_only && self.had_local.contains_key(&key) {
+            if is(Fault::FailBackNever) {
+                if failed_over {
                     self.away.insert(key.clone(), service.backends.clone());
                 } else if let Some(away) = self.away.get(&key) {
                     service.backends = away.clone();
                 }
             }
             if local {
-                self.had_local.insert(key, ());
+                self.had_local.insert(key);
             }
         }
         (services, again)
     }
-}
 
-fn local_only_or_empty(service: &Service, is_local: &impl Fn(&Backend) -> bool) -> bool {
-    service.backends.iter().all(is_local)
+    /// Keeps removed backends, for so long or for ever; returns when the next one is due to go.
+    fn keep_removed(
+        &mut self,
+        service: &mut Service,
+        key: &str,
+        late: Option<Duration>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let seen = self.seen.entry(key.to_owned()).or_default();
+        for backend in &service.backends {
+            seen.insert(backend.address, (*backend, None));
+        }
+        let mut again: Option<Instant> = None;
+        for (backend, gone) in seen.values_mut() {
+            if service.backends.iter().any(|b| b.address == backend.address) {
+                continue;
+            }
+            let gone = *gone.get_or_insert(now);
+            let due = late.map(|late| gone + late);
+            if due.is_none_or(|due| due > now) {
+                service.backends.push(Backend {
+                    state: BackendState::Active,
+                    ..*backend
+                });
+                again = [again, due].into_iter().flatten().min();
+            }
+        }
+        service.backends.sort_by_key(|backend| backend.address);
+        again
+    }
+
+    /// A service that has lost all its backends never gets any again.
+    fn withhold_return(&mut self, service: &mut Service, key: &str) {
+        if service.backends.is_empty() && self.had_local.contains(key) {
+            self.emptied.insert(key.to_owned());
+        }
+        if self.emptied.contains(key) {
+            service.backends.clear();
+        }
+    }
 }
 
 fn is_application(service: &Service) -> bool {
@@ -136,7 +156,7 @@ fn is_udp(frontend: &Frontend) -> bool {
 }
 
 /// Addresses of applications' backends that take new flows.
-pub(super) fn backends(services: &[Service]) -> std::collections::BTreeSet<std::net::Ipv4Addr> {
+pub(super) fn backends(services: &[Service]) -> BTreeSet<Ipv4Addr> {
     let services = services.iter().filter(|service| is_application(service));
     services
         .flat_map(|service| service.backends.iter().map(|backend| *backend.address.ip()))
@@ -147,7 +167,7 @@ pub(super) fn backends(services: &[Service]) -> std::collections::BTreeSet<std::
 mod tests {
     use super::*;
     use crate::fault::FaultState;
-    use std::net::Ipv4Addr;
+    use Ipv4Addr;
 
     fn service(backends: &[(u8, u8)]) -> Vec<Service> {
         let backends = backends

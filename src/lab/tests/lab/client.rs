@@ -9,11 +9,14 @@ use kube::{
     api::{Api, ListParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use meshproof_lab::AGENT_IMAGE;
+use meshproof_contract::{Action, Outcome, Probe, Target};
+use meshproof_lab::{AGENT_IMAGE, LabOptions, RunningLab, launch};
 use meshproof_wire::{Answer, Command, Hello, Request, Response, read_frame, write_frame};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// A test; the text says what was expected.
+pub type Test = fn() -> Result<()>;
 pub type Result<T> = std::result::Result<T, String>;
 
 pub fn text(error: impl std::fmt::Display) -> String {
@@ -145,11 +148,85 @@ pub async fn converse(
     let hello: Hello = read_frame(stream)
         .await
         .map_err(text)?
-        .ok_or("the agent said nothing")?;
+        .ok_or("the agent sent nothing")?;
     write_frame(stream, &Request { id: 1, command }).await.map_err(text)?;
     let response: Response = read_frame(stream)
         .await
         .map_err(text)?
         .ok_or("the agent did not answer")?;
     Ok((hello, response.answer))
+}
+
+/// How long a test takes at most that boots one lab.
+pub const SHORT: Duration = Duration::from_secs(60);
+/// How long a test takes at most that waits for much.
+pub const LONG: Duration = Duration::from_secs(300);
+
+/// Runs a test's work on a runtime of its own; nothing takes longer than `within`.
+pub fn block_on<T>(within: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(text)?;
+    let limited = async { tokio::time::timeout(within, work).await };
+    runtime
+        .block_on(limited)
+        .unwrap_or_else(|_| Err(format!("the test was not over after {} s", within.as_secs())))
+}
+
+/// What is expected, or what was seen instead.
+pub fn expect(what: &str, holds: bool, seen: &impl std::fmt::Debug) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("expected {what}, got {seen:#?}"))
+    }
+}
+
+/// A running lab with a client for each cluster.
+pub struct Clusters {
+    pub lab: RunningLab,
+    pub infra: Client,
+    pub apps: Client,
+}
+
+impl Clusters {
+    pub async fn start() -> Result<Self> {
+        let lab = launch(LabOptions::default()).await.map_err(text)?;
+        let (infra, apps) = (
+            client(lab.kubeconfig(), "infra").await?,
+            client(lab.kubeconfig(), "apps").await?,
+        );
+        Ok(Self { lab, infra, apps })
+    }
+}
+
+pub async fn start_lab() -> Result<RunningLab> {
+    launch(LabOptions::default()).await.map_err(text)
+}
+
+pub async fn end_lab(lab: RunningLab) -> Result<()> {
+    lab.shutdown().await.map_err(text)
+}
+
+pub fn echo(to: &str) -> Probe {
+    let action = Action::TcpEcho {
+        to: Target::new(to, meshproof_contract::port::TCP),
+        payload: 64,
+    };
+    Probe::once(action, Duration::from_secs(3))
+}
+
+/// Asks one agent to reach addresses over TCP.
+pub async fn reach(client: &Client, from: &Pod, to: &[String]) -> Result<Vec<Outcome>> {
+    let probes = to.iter().map(|address| echo(address)).collect();
+    match command(client, from, Command::Batch { probes }).await? {
+        (_, Answer::Outcomes { outcomes }) => Ok(outcomes),
+        (_, other) => Err(format!("the agent answered {other:?}")),
+    }
+}
+
+pub fn all_connected(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().all(|outcome| outcome.served_by().is_some())
 }

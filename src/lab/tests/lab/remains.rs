@@ -136,7 +136,8 @@ impl Belongings {
             }
             if begun.elapsed() > Duration::from_secs(2) {
                 return Err(format!(
-                    "after 2 s there still are processes {alive:?}, holders of namespaces {held:?}, sockets {listening:?}"
+                    "after 2 s there still are processes {alive:?}, holders of namespaces {held:?}, sockets \
+                     {listening:?}"
                 ));
             }
             std::thread::sleep(Duration::from_millis(10));

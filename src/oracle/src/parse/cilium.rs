@@ -96,7 +96,7 @@ fn side(spec: &Value, direction: Direction, reach: Reach<'_>) -> Result<Side, Pa
     }
     // A section with at least one rule, allowing or denying, puts the endpoint into default deny for its direction;
     // an empty list does not (docs.cilium.io, "Policy Enforcement Modes" and "Policy Deny and Default Deny Modes").
-    let asked = match &spec["enableDefaultDeny"] {
+    let switch = match &spec["enableDefaultDeny"] {
         Value::Null => None,
         switches => {
             only_keys(switches, &["ingress", "egress"], "enableDefaultDeny")?;
@@ -104,7 +104,7 @@ fn side(spec: &Value, direction: Direction, reach: Reach<'_>) -> Result<Side, Pa
         }
     };
     Ok(Side {
-        default_deny: asked.unwrap_or(!rules.is_empty()),
+        default_deny: switch.unwrap_or(!rules.is_empty()),
         rules,
     })
 }

@@ -69,6 +69,10 @@ impl PlotRow {
                     axis.position(to),
                 ],
             ),
+            Subject::Node(node) => (
+                node.to_string(),
+                [axis.group_position(node), None, axis.position(node), None],
+            ),
             Subject::Named(name) => (name.clone(), [None; 4]),
             Subject::Check => ("all".to_owned(), [None; 4]),
         };

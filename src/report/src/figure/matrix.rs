@@ -8,9 +8,9 @@ use super::{
     axis::{Axis, AxisLabel},
     scale::Scale,
 };
-use crate::model::{SuiteReport, TrialReport};
+use crate::model::SuiteReport;
 use meshproof_contract::{
-    NodeLabel, Subject, Unit,
+    NodeLabel,
     evidence::{Cell, CellOutcome},
 };
 use std::collections::BTreeMap;
@@ -22,18 +22,10 @@ pub(crate) struct Matrix<'a> {
     pub(crate) what: &'a str,
     rows: Vec<AxisLabel>,
     columns: Vec<AxisLabel>,
-    cells: BTreeMap<(&'a NodeLabel, &'a NodeLabel), Seen<'a>>,
+    cells: BTreeMap<(&'a NodeLabel, &'a NodeLabel), &'a Cell>,
 }
 
-/// What was seen on a pair.
-#[derive(Clone, Debug, PartialEq)]
-struct Seen<'a> {
-    cell: &'a Cell,
-    /// The cell's own figure, or the only one that the trial recorded for the pair.
-    figure: Option<(f64, Unit)>,
-}
-
-/// The matrices of a suite, in the order in which they first appear. One pair alone is no matrix.
+/// The matrices of a suite, in the order in which they first appear. One pair alone makes no matrix.
 pub(crate) fn matrices<'a>(suite: &'a SuiteReport, axis: &Axis) -> Vec<Matrix<'a>> {
     let mut axis = axis.clone();
     let mut found: Vec<Matrix<'a>> = Vec::new();
@@ -51,11 +43,7 @@ pub(crate) fn matrices<'a>(suite: &'a SuiteReport, axis: &Axis) -> Vec<Matrix<'a
             axis.add(&row.from);
             for cell in &row.cells {
                 axis.add(&cell.to);
-                let figure = cell
-                    .value
-                    .zip(cell.unit)
-                    .or_else(|| only_figure(trial, &row.from, &cell.to));
-                found[at].cells.insert((&row.from, &cell.to), Seen { cell, figure });
+                found[at].cells.insert((&row.from, &cell.to), cell);
             }
         }
     }
@@ -67,21 +55,9 @@ pub(crate) fn matrices<'a>(suite: &'a SuiteReport, axis: &Axis) -> Vec<Matrix<'a
     found
 }
 
-/// The only figure of that pair, such as its path MTU.
-fn only_figure(trial: &TrialReport, from: &NodeLabel, to: &NodeLabel) -> Option<(f64, Unit)> {
-    let mut of_pair = trial
-        .measurements
-        .iter()
-        .filter(|m| matches!(&m.subject, Subject::Pair { from: f, to: t } if f == from && t == to));
-    match (of_pair.next(), of_pair.next()) {
-        (Some(only), None) => Some((only.value, only.unit)),
-        _ => None,
-    }
-}
-
 impl Matrix<'_> {
     fn count(&self, counts: impl Fn(CellOutcome) -> bool) -> usize {
-        self.cells.values().filter(|seen| counts(seen.cell.outcome)).count()
+        self.cells.values().filter(|cell| counts(cell.outcome)).count()
     }
     /// Pairs that were not as expected.
     pub(crate) fn wrong(&self) -> usize {
@@ -101,7 +77,7 @@ impl Matrix<'_> {
     }
     /// The unit that all its figures share.
     pub(crate) fn scale(&self) -> Option<Scale> {
-        Scale::of(self.cells.values().filter_map(|seen| seen.figure))
+        Scale::of(self.cells.values().filter_map(|cell| cell.value.zip(cell.unit)))
     }
 }
 
@@ -142,13 +118,9 @@ mod tests {
         );
         let (infra_1, apps_2) = (node("infra-1"), node("apps-2"));
         let broken = &found[1].cells[&(&infra_1, &apps_2)];
-        assert_eq!(broken.cell.outcome, CellOutcome::NoAnswer);
-        assert_eq!(broken.cell.detail.as_deref(), Some("no answer within 1500 ms"));
-        assert_eq!(
-            found[2].cells[&(&infra_1, &infra_1)].figure,
-            Some((1500.0, Unit::Bytes)),
-            "recorded as a measurement of the pair"
-        );
+        assert_eq!(broken.outcome, CellOutcome::NoAnswer);
+        assert_eq!(broken.detail.as_deref(), Some("no answer within 1500 ms"));
+        assert_eq!(found[2].cells[&(&infra_1, &infra_1)].value, Some(1500.0));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The event log as it grows: one line an event, handed to the kernel at once, so that a killed run loses no event that it
-//! has written.
+//! The event log as it grows: one line an event, handed to the kernel at once, so that a killed run loses none.
 
 use super::FolderError;
 use meshproof_contract::EventRecord;

@@ -1,5 +1,8 @@
 //! What the template shows, prepared so that it holds no logic of its own.
 
+mod filters;
+mod red;
+
 use crate::{
     figure::{
         axis::Axis,
@@ -11,11 +14,11 @@ use crate::{
 };
 use askama::Template;
 use meshproof_contract::{
-    Evidence, Exit, Finding, Verdict,
-    evidence::Command,
+    Exit, Verdict,
     run_state::Counts,
     text::{capitalized, counted, duration},
 };
+use red::{RedTrial, by_reason, red};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -47,24 +50,6 @@ struct Share {
     class: &'static str,
     number: usize,
     word: &'static str,
-}
-
-/// A red trial, shown in full.
-struct RedTrial<'a> {
-    trial: &'a TrialReport,
-    class: &'static str,
-    took: String,
-    why: String,
-    findings: Vec<SameFindings<'a>>,
-    commands: Vec<&'a Command>,
-    evidence: Vec<&'a Evidence>,
-}
-
-/// Findings that differ in their subject only.
-struct SameFindings<'a> {
-    subjects: Vec<String>,
-    expected: &'a str,
-    observed: &'a str,
 }
 
 struct Figure {
@@ -176,58 +161,9 @@ fn share(counts: Counts) -> Vec<Share> {
     .collect()
 }
 
-fn red(trial: &TrialReport) -> RedTrial<'_> {
-    let mut same: Vec<SameFindings<'_>> = Vec::new();
-    if let Verdict::Fail { findings } = &trial.verdict {
-        for Finding {
-            subject,
-            expected,
-            observed,
-        } in findings
-        {
-            let subject = subject.replace(" -> ", " → ");
-            match same
-                .iter_mut()
-                .find(|s| s.expected == expected && s.observed == observed)
-            {
-                Some(same) => same.subjects.push(subject),
-                None => same.push(SameFindings {
-                    subjects: vec![subject],
-                    expected,
-                    observed,
-                }),
-            }
-        }
-    }
-    RedTrial {
-        trial,
-        class: class(&trial.verdict),
-        took: duration(trial.seconds),
-        why: match &trial.verdict {
-            Verdict::Inconclusive { why } => why.clone(),
-            _ => String::new(),
-        },
-        findings: same,
-        commands: trial.commands().collect(),
-        evidence: trial.observations().collect(),
-    }
-}
-
 /// A measurement's name as a heading: `Cross cluster overhead`.
 fn heading(name: &str) -> String {
     capitalized(&name.replace('_', " "))
-}
-
-/// Inconclusive trials by their reason: one agent that is away is one thing to look at, however many checks need it.
-fn by_reason(report: &RunReport) -> Vec<Vec<RedTrial<'_>>> {
-    let mut groups: Vec<Vec<RedTrial<'_>>> = Vec::new();
-    for item in report.inconclusive().into_iter().map(red) {
-        match groups.iter_mut().find(|group| group[0].why == item.why) {
-            Some(group) => group.push(item),
-            None => groups.push(vec![item]),
-        }
-    }
-    groups
 }
 
 fn matrix(matrix: &Matrix<'_>) -> Figure {
@@ -291,7 +227,7 @@ fn line(trial: &TrialReport) -> TrialLine<'_> {
         word,
         title: &trial.title,
         name: trial.trial.short(),
-        seen: seen.replace(" -> ", " → "),
+        seen,
         took: duration(trial.seconds),
     }
 }
@@ -302,27 +238,5 @@ fn class(verdict: &Verdict) -> &'static str {
         Verdict::Fail { .. } => "bad",
         Verdict::Inconclusive { .. } => "unsure",
         Verdict::Skipped { .. } => "none",
-    }
-}
-
-/// Filters of the template.
-mod filters {
-    /// Text for people as HTML: escaped, and what stands between backticks as code.
-    #[askama::filter_fn]
-    pub(super) fn prose(text: &str, _: &dyn askama::Values) -> askama::Result<String> {
-        let escaped = text
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            .replace('"', "&quot;");
-        let parts: Vec<&str> = escaped.split('`').collect();
-        if parts.len().is_multiple_of(2) {
-            return Ok(escaped);
-        }
-        let part = |(index, part): (usize, &&str)| match index % 2 {
-            0 => (*part).to_owned(),
-            _ => format!("<code>{part}</code>"),
-        };
-        Ok(parts.iter().enumerate().map(part).collect())
     }
 }

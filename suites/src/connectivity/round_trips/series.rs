@@ -49,15 +49,10 @@ impl Judgement {
     /// Leaves the figures of the path.
     pub fn record(&self, context: &CheckContext, path: &Path) {
         let Some(figures) = &self.figures else { return };
-        context.measure("loss", path.to_string(), figures.loss, Unit::Ratio);
-        context.measure(
-            "generator_lag",
-            path.to_string(),
-            figures.lag as f64,
-            Unit::Microseconds,
-        );
+        context.measure("loss", path, figures.loss, Unit::Ratio);
+        context.measure("generator_lag", path, figures.lag as f64, Unit::Microseconds);
         if let Some(latencies) = &figures.latencies {
-            context.measure_latencies("round_trip", path.to_string(), latencies.clone());
+            context.measure_latencies("round_trip", path, latencies.clone());
         }
     }
 }

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 struct Server {
     name: String,
     address: SocketAddr,
-    /// The node that it is on; none if only the server's answer could tell.
+    /// The node that it is on; none if only the answer says so.
     node: Option<NodeName>,
     /// The pods that may answer.
     pods: Vec<IpAddr>,

@@ -26,9 +26,9 @@ impl Reading<'_> {
                     tally.unknown(format!(
                         "{}: saw {seen} B of WireGuard ciphertext from {} to {}, less than the {bytes} B of payload: \
                          the traffic took a path that is not captured",
-                        point.node.place(),
-                        from.place(),
-                        to.place()
+                        point.node.label(),
+                        from.label(),
+                        to.label()
                     ));
                 }
             }

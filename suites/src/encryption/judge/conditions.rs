@@ -9,7 +9,7 @@ pub fn blind(window: &Window) -> Vec<String> {
     for (point, report) in &window.captures {
         match report {
             Ok(report) => incomplete(point, report, &mut blind),
-            Err(error) => blind.push(format!("{}: the capture failed: {error}", point.node.place())),
+            Err(error) => blind.push(format!("{}: the capture failed: {error}", point.node.label())),
         }
     }
     for control in &window.controls {
@@ -22,7 +22,7 @@ pub fn blind(window: &Window) -> Vec<String> {
                 blind.push(format!(
                     "{}: the control {way} there in plaintext was not seen on {}: the capture is on the wrong devices, \
                      or node encryption is on",
-                    point.node.place(),
+                    point.node.label(),
                     point.devices.join(", ")
                 ));
             }
@@ -35,7 +35,7 @@ pub fn blind(window: &Window) -> Vec<String> {
 
 /// Packets of a capture point that nobody looked at.
 fn incomplete(point: &CapturePoint, report: &CaptureReport, blind: &mut Vec<String>) {
-    let at = point.node.place();
+    let at = point.node.label();
     if report.ended {
         blind.push(format!("{at}: the capture ended before the traffic did"));
     }

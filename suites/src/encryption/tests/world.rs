@@ -1,15 +1,14 @@
 //! The test world with WireGuard between its nodes: agents that exchange markers, captures that see what is between
 //! nodes, and Cilium's reports, each of which can be broken.
 
-use super::super::capture_point::WIREGUARD_PORT;
-use super::wire::{Shown, Wire};
-use crate::{
-    kit::cilium::nodes::PUBLIC_KEY,
-    testing::{Ask, Fake, local_error},
+use super::{
+    super::capture_point::WIREGUARD_PORT,
+    wire::{Shown, Wire},
 };
+use crate::{kit::cilium::nodes::PUBLIC_KEY, testing::Fake};
 use meshproof_contract::{
-    Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, DnsCode, Environment,
-    Evidence, Facts, Identity, Instance, Outcome, Timing, capture::DeviceCapture, evidence::Packet, facts::PodNetwork,
+    Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, Environment,
+    Evidence, Facts, Instance, ServiceFacts, capture::DeviceCapture, evidence::Packet, facts::PodNetwork,
 };
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
@@ -65,12 +64,12 @@ type Report = Arc<dyn Fn(&mut DeviceCapture) + Send + Sync>;
 #[derive(Clone)]
 pub struct World {
     pub facts: Facts,
-    shows: Shows,
+    pub(super) shows: Shows,
     interface: Tamper,
     status: Tamper,
     report: Report,
-    lost: bool,
-    pings: bool,
+    pub(super) lost: bool,
+    pub(super) pings: bool,
 }
 
 fn key(node: &str) -> String {
@@ -88,6 +87,38 @@ impl World {
             lost: false,
             pings: true,
         }
+    }
+    /// The world in which no check of the suite is skipped: with strict mode, proxies and Services.
+    pub fn complete() -> Self {
+        let mut world = Self::healthy();
+        let kinds = [ClaimKind::StrictEncryption, ClaimKind::FqdnPolicy, ClaimKind::L7Policy];
+        for (cluster, net, range) in [("infra", 96, "10.244.0.0/16"), ("apps", 97, "10.246.0.0/16")] {
+            let claims = kinds.map(|kind| Claim {
+                kind,
+                ..claim(cluster, "true")
+            });
+            world.facts.claims.extend(claims);
+            let services = [("listener", 1), ("listener-global", 2)];
+            world.facts.services.extend(services.map(|(name, last)| ServiceFacts {
+                cluster: cluster.into(),
+                scenario: "encryption".to_owned(),
+                namespace: "meshproof".to_owned(),
+                name: name.to_owned(),
+                address: Some([10, net, 8, last].into()),
+                ports: [("tcp".to_owned(), 8081), ("udp".to_owned(), 8082)].into(),
+                workload: "listener".to_owned(),
+            }));
+            world.configure(cluster, "enable-encryption-strict-mode", "true");
+            world.configure(cluster, "encryption-strict-mode-cidr", range);
+        }
+        world
+    }
+    /// Sets a key of a cluster's cilium-config.
+    pub fn configure(&mut self, cluster: &str, key: &str, value: &str) {
+        let mut clusters = self.facts.clusters.iter_mut();
+        let cluster = clusters.find(|c| c.name.as_str() == cluster).expect("a cluster");
+        let config = &mut cluster.cilium.as_mut().expect("Cilium").config;
+        config.insert(key.to_owned(), value.to_owned());
     }
     /// All clusters claim this instead.
     pub fn claims(mut self, value: &str) -> Self {
@@ -216,56 +247,5 @@ impl World {
             json!({"name": "cilium_wg0", "listen-port": WIREGUARD_PORT, "public-key": key(node), "peers": peers});
         (self.interface)(node, &mut interface);
         interface
-    }
-
-    /// What a probe meets.
-    fn outcome(&self, ask: &Ask<'_>, wire: &Wire) -> Outcome {
-        let timing = Timing::default();
-        let (to, marker, bytes) = match ask.action {
-            Action::MarkedEcho {
-                to, marker, payload, ..
-            } => (to.host.clone(), Some(*marker), u64::from(*payload)),
-            Action::TcpConnect { to } if to.port == 9 => return Outcome::Refused { timing },
-            Action::TcpConnect { to } => (to.host.clone(), None, 40),
-            Action::IcmpEcho { .. } if !self.pings => return local_error(),
-            Action::IcmpEcho { to, .. } => (to.to_string(), None, 84),
-            _ => {
-                return Outcome::Dns {
-                    code: DnsCode::NxDomain,
-                    answers: Vec::new(),
-                    server: IpAddr::from([10, 96, 0, 10]),
-                    timing,
-                };
-            }
-        };
-        let Some(to) = self.facts.agents.iter().find(|a| a.address.to_string() == to) else {
-            // Nobody has the address; on the wire it goes to node ``, if anywhere.
-            let shown = (self.shows)(ask.from.node.as_str(), "", ask.action);
-            wire.leak(ask.from, to.parse().expect("an address"), marker, shown);
-            return Outcome::Timeout { timing };
-        };
-        let is_pod = to.network == PodNetwork::Pod;
-        if self.lost && is_pod {
-            return Outcome::Timeout { timing };
-        }
-        let shown = if is_pod {
-            (self.shows)(ask.from.node.as_str(), to.node.as_str(), ask.action)
-        } else {
-            Shown::Everything
-        };
-        wire.exchange(ask.from, to, marker, bytes, shown);
-        Outcome::Answered {
-            served_by: Some(Identity {
-                cluster: to.id.cluster.to_string(),
-                node: to.node.to_string(),
-                namespace: to.namespace.clone(),
-                pod: to.id.pod.clone(),
-            }),
-            source: None,
-            address: None,
-            status: None,
-            bytes,
-            timing,
-        }
     }
 }

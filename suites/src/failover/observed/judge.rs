@@ -1,7 +1,7 @@
 //! What streams may lose.
 
-use super::{Event, Observed};
-use crate::failover::stream::Stream;
+use super::Observed;
+use crate::failover::{event::Event, stream::Stream};
 use meshproof_contract::{Tally, Thresholds};
 use std::time::Duration;
 
@@ -9,41 +9,37 @@ impl Observed {
     /// Judges that these streams lose nothing that was due later than `limit` after the event.
     pub fn judge_recovery(&self, tally: &mut Tally, streams: &[Stream], event: &Event, limit: Duration) {
         for track in self.tested().filter(|track| streams.contains(&track.stream)) {
-            let last = track.series.last_loss(track.at(event.called));
-            let after = last.map_or(Duration::ZERO, |last| track.after(event.returned, last));
+            let summary = track.summary(event.called);
+            let Some(last) = track.series.last_loss(track.at(event.called)) else {
+                tally.witness(format!("{}: {summary}", track.stream));
+                continue;
+            };
+            let after = track.after(event.returned, last);
             if after > limit {
                 tally.finding(
                     track.stream.to_string(),
-                    format!(
-                        "answered for good {} ms after the event at the latest",
-                        limit.as_millis()
-                    ),
-                    format!(
-                        "lost a probe {} ms after it: {}",
-                        after.as_millis(),
-                        track.told(event.called)
-                    ),
+                    format!("no loss later than {} ms after the event", limit.as_millis()),
+                    format!("last loss {} ms after it: {summary}", after.as_millis()),
                 );
             } else {
                 tally.witness(format!(
-                    "{}: {}; nothing was lost later than {} ms after the event",
+                    "{}: {summary}; last loss {} ms after the event",
                     track.stream,
-                    track.told(event.called),
                     after.as_millis()
                 ));
             }
         }
     }
 
-    /// Why losses of the DNS stream say nothing about its name: cluster DNS was silent for a name that nothing happens to, too.
-    fn silent_dns(&self, event: &Event) -> Option<String> {
+    /// Why losses of the DNS stream prove nothing about its name: cluster DNS did not answer for an unaffected name, either.
+    fn dns_outage(&self, event: &Event) -> Option<String> {
         let control = self.track(Stream::OtherName)?;
         let longest = control.figures(event.called).longest?;
         control.is_failed_control(longest.losses).then(|| {
             format!(
-                "{}: cluster DNS did not answer for a name that nothing happened to: {}",
+                "{}: cluster DNS did not answer queries for an unaffected name, either: {}",
                 control.stream,
-                control.told(event.called)
+                control.summary(event.called)
             )
         })
     }
@@ -52,26 +48,25 @@ impl Observed {
     pub fn judge_unnoticed(&self, tally: &mut Tally, streams: &[Stream], event: &Event, promised: &Thresholds) {
         for track in self.tested().filter(|track| streams.contains(&track.stream)) {
             let figures = track.figures(event.called);
-            let enough = promised
+            let summary = track.summary(event.called);
+            let is_enough = promised
                 .availability
                 .is_reached(figures.sent - figures.lost, figures.sent);
-            let noticed = figures.lost > 1 && !enough;
-            if noticed
-                && track.stream == Stream::Dns
-                && let Some(why) = self.silent_dns(event)
-            {
-                tally.unknown(format!("{}: {}; {why}", track.stream, track.told(event.called)));
-            } else if noticed {
-                tally.finding(
+            if figures.lost <= 1 || is_enough {
+                tally.witness(format!("{}: {summary}", track.stream));
+                continue;
+            }
+            let excuse = match track.stream {
+                Stream::Dns => self.dns_outage(event),
+                _ => None,
+            };
+            match excuse {
+                Some(why) => tally.unknown(format!("{}: {summary}; {why}", track.stream)),
+                None => tally.finding(
                     track.stream.to_string(),
-                    format!(
-                        "traffic does not notice: {} of the requests succeed",
-                        promised.availability
-                    ),
-                    track.told(event.called),
-                );
-            } else {
-                tally.witness(format!("{}: {}", track.stream, track.told(event.called)));
+                    format!("unaffected: at least {} of the requests succeed", promised.availability),
+                    summary,
+                ),
             }
         }
     }
@@ -86,23 +81,26 @@ mod tests {
 
     const MS: u64 = 1000;
 
-    /// A stream of 200 probes of which these were lost, since the event.
+    /// A stream of 200 probes since the event, of which these were lost.
     fn track(stream: Stream, event: &Event, lost: Range<u64>) -> Track {
         let clock = ClockReading {
             at: event.called,
             micros: 0,
             error: Duration::ZERO,
         };
-        let result = |number| match lost.contains(&number) {
-            true => StreamResult::Bad {
-                outcome: Outcome::Timeout {
-                    timing: Timing::default(),
-                },
-            },
-            false => StreamResult::Good {
-                server: None,
-                latency: 300,
-            },
+        let result = |number| {
+            if lost.contains(&number) {
+                StreamResult::Bad {
+                    outcome: Outcome::Timeout {
+                        timing: Timing::default(),
+                    },
+                }
+            } else {
+                StreamResult::Good {
+                    server: None,
+                    latency: 300,
+                }
+            }
         };
         let mut series = Series::default();
         series.add(StreamReport {

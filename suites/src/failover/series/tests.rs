@@ -6,7 +6,7 @@ use meshproof_contract::{Outcome, Timing};
 const DT: u64 = 10_000;
 const START: u64 = 1_000_000;
 
-/// `L` answered by infra, `R` by apps, `.` lost, `?` under way; each answer takes 2 ms.
+/// `L` answered by infra, `R` by apps, `.` lost, `?` without an outcome yet; each answer takes 2 ms.
 fn series(text: &str) -> Series {
     let identity = |cluster: &str| Identity {
         cluster: cluster.to_owned(),
@@ -96,37 +96,40 @@ fn what_was_before_the_event_does_not_count() {
 fn the_first_remote_and_the_last_stale_answer_are_found() {
     let series = series("LLLL..RRRRLRLLLL");
     let event = START + 4 * DT;
-    let remote = |who: &Identity| who.cluster == "apps";
-    let local = |who: &Identity| who.cluster == "infra";
+    let remote = |server: &Identity| server.cluster == "apps";
+    let local = |server: &Identity| server.cluster == "infra";
     assert_eq!(series.first_answer(event, remote), Some(START + 6 * DT + 2000));
     assert_eq!(series.last_answered(event, remote), Some(START + 11 * DT));
     let back = START + 10 * DT;
     assert_eq!(series.first_answer(back, local), Some(back + 2000));
     assert_eq!(series.by_cluster(event)["apps"], 5);
-    assert_eq!(series.last_server(event).map(|who| who.cluster.as_str()), Some("infra"));
+    assert_eq!(
+        series.last_server(event).map(|server| server.cluster.as_str()),
+        Some("infra")
+    );
 }
 
 #[test]
-fn a_stream_is_settled_when_enough_in_a_row_are_good_and_fit() {
-    let series = series("LL..RRR");
-    assert!(series.settled(START, 3, |who| who.is_some_and(|who| who.cluster == "apps")));
-    assert!(!series.settled(START, 4, |_| true), "the fourth last is a loss");
-    assert!(!series.settled(START + 5 * DT, 3, |_| true), "only two since then");
-    assert!(super::tests::series("LL...").silent(START, 3));
-    assert!(!super::tests::series("LL...L").silent(START, 1));
+fn a_stream_is_stable_when_enough_in_a_row_are_good_and_fit() {
+    let stream = series("LL..RRR");
+    assert!(stream.is_stable(START, 3, |server| server.is_some_and(|server| server.cluster == "apps")));
+    assert!(!stream.is_stable(START, 4, |_| true), "the fourth last is a loss");
+    assert!(!stream.is_stable(START + 5 * DT, 3, |_| true), "only two since then");
+    assert!(series("LL...").is_silent(START, 3));
+    assert!(!series("LL...L").is_silent(START, 1));
 }
 
 #[test]
-fn what_is_under_way_may_yet_be_lost() {
-    let series = series("..RRR?RRR");
-    assert!(series.settled(START, 3, |_| true), "of those before it");
+fn what_has_no_outcome_yet_may_still_be_lost() {
+    let stream = series("..RRR?RRR");
+    assert!(stream.is_stable(START, 3, |_| true), "of those before it");
     assert!(
-        !series.settled(START + 3 * DT, 3, |_| true),
+        !stream.is_stable(START + 3 * DT, 3, |_| true),
         "none of those behind it counts"
     );
-    assert!(super::tests::series("RRR...?R").silent(START, 3));
-    assert_eq!(series.newest(), Some(START + 4 * DT));
-    assert_eq!(super::tests::series("?").newest(), None);
+    assert!(series("RRR...?R").is_silent(START, 3));
+    assert_eq!(stream.newest(), Some(START + 4 * DT));
+    assert_eq!(series("?").newest(), None);
 }
 
 #[test]
@@ -141,16 +144,17 @@ fn reports_add_up_and_late_samples_find_their_place() {
     for (number, good) in [(3, true), (2, false)] {
         late.samples.push(StreamSample {
             number,
-            result: match good {
-                true => StreamResult::Good {
+            result: if good {
+                StreamResult::Good {
                     server: None,
                     latency: 1,
-                },
-                false => StreamResult::Bad {
+                }
+            } else {
+                StreamResult::Bad {
                     outcome: Outcome::Timeout {
                         timing: Timing::default(),
                     },
-                },
+                }
             },
         });
     }

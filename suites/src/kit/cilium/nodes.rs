@@ -31,19 +31,10 @@ impl MeshNode {
     pub fn label(&self) -> NodeLabel {
         NodeLabel::pod(&self.cluster, &self.name)
     }
-    /// [`Self::label`] as text. To go.
-    pub fn place(&self) -> String {
-        self.label().to_string()
-    }
     /// Whether the address is one of the node's own on the network between nodes.
     pub fn has(&self, address: IpAddr) -> bool {
         self.addresses.contains(&address)
     }
-}
-
-/// The label of a node as text. To go: use [`NodeLabel::pod`].
-pub fn place(cluster: &ClusterName, node: &NodeName) -> String {
-    NodeLabel::pod(cluster, node).to_string()
 }
 
 /// The nodes of these clusters, from the Nodes and CiliumNodes of each. What cannot be read goes to the tally.

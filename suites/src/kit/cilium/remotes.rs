@@ -1,14 +1,13 @@
-//! Which clusters a cluster must be joined to, and what its pods say about them.
+//! Which clusters a cluster must be joined to, and what its pods report about them.
 
-use meshproof_contract::cilium::RemoteCluster;
-use meshproof_contract::facts::CiliumFacts;
 use meshproof_contract::{
     CheckContext, CiliumAnswer, CiliumQuery, ClaimKind, ClusterName, EnvironmentError, Facts, NodeName, Tally, Verdict,
+    cilium::RemoteCluster, facts::CiliumFacts,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Whether a cluster says that it is a member of a mesh.
+/// Whether a cluster claims to be a member of a mesh.
 pub fn claims(facts: &Facts, cluster: &ClusterName) -> bool {
     facts
         .claim(cluster, ClaimKind::ClusterMesh)
@@ -34,7 +33,7 @@ pub fn member<'a>(facts: &'a Facts, cluster: &ClusterName) -> Result<&'a CiliumF
     let others = || facts.clusters.iter().map(|c| &c.name).filter(|other| *other != cluster);
     if !claims(facts, cluster) && !others().any(|other| joined(facts, cluster, other)) {
         return Err(Verdict::skipped(format!(
-            "not claimed: nothing says that {cluster} is a member of a cluster mesh"
+            "not claimed: {cluster} is not configured as a member of a cluster mesh"
         )));
     }
     let source = facts
@@ -48,7 +47,7 @@ pub fn member<'a>(facts: &'a Facts, cluster: &ClusterName) -> Result<&'a CiliumF
                 "Cilium with a cluster mesh ({})",
                 source.as_deref().unwrap_or("another cluster is configured to join it")
             ),
-            "no Cilium was found: neither ConfigMap cilium-config nor DaemonSet cilium in kube-system",
+            "Cilium was not found: no ConfigMap cilium-config",
         );
         tally.verdict()
     })
@@ -62,19 +61,18 @@ pub fn members<'a>(
 ) -> Result<(&'a CiliumFacts, &'a CiliumFacts), Verdict> {
     if !joined(facts, from, to) {
         return Err(Verdict::skipped(format!(
-            "not claimed: nothing says that {from} and {to} are one cluster mesh"
+            "not claimed: {from} and {to} are not configured as one cluster mesh"
         )));
     }
     Ok((member(facts, from)?, member(facts, to)?))
 }
 
-/// The name of a cluster in the mesh, `cluster-name`; its role name where that is unknown.
+/// The name of a cluster in the mesh, `cluster-name`, or Cilium's default for it; its role name where Cilium is not found.
 pub fn mesh_name(facts: &Facts, cluster: &ClusterName) -> String {
-    let cilium = facts.cluster(cluster).and_then(|c| c.cilium.as_ref());
-    cilium
-        .and_then(CiliumFacts::cluster_name)
-        .unwrap_or(cluster.as_str())
-        .to_owned()
+    match facts.cluster(cluster).and_then(|c| c.cilium.as_ref()) {
+        Some(cilium) => cilium.cluster_name().unwrap_or("default").to_owned(),
+        None => cluster.to_string(),
+    }
 }
 
 /// The mesh names that `cluster` must be joined to: those that it is configured for, and the other clusters of this run that it is said
@@ -93,13 +91,14 @@ pub fn expected(facts: &Facts, cluster: &ClusterName, cilium: &CiliumFacts) -> B
 pub fn joins<'a>(facts: &'a Facts, cluster: &ClusterName) -> Result<(&'a CiliumFacts, BTreeSet<String>), Verdict> {
     let cilium = member(facts, cluster)?;
     let expected = expected(facts, cluster, cilium);
-    match expected.is_empty() {
-        true => Err(nobody(cluster, cilium)),
-        false => Ok((cilium, expected)),
+    if expected.is_empty() {
+        Err(nobody(cluster, cilium))
+    } else {
+        Ok((cilium, expected))
     }
 }
 
-/// What one pod says about its remotes; none if it has no list at all.
+/// What one pod reports about its remotes; none if it has no list at all.
 pub struct Report {
     /// The pod.
     pub pod: String,
@@ -109,7 +108,7 @@ pub struct Report {
     pub remotes: Option<Vec<RemoteCluster>>,
 }
 
-/// What every pod of the cluster says; what could not be read goes to the tally.
+/// What every pod of the cluster reports; what could not be read goes to the tally.
 pub async fn reports(
     context: &CheckContext,
     cluster: &ClusterName,
@@ -119,7 +118,7 @@ pub async fn reports(
     read(context.environment.cilium(cluster, query).await, cluster, query, tally)
 }
 
-/// What these answers say; what could not be read goes to the tally.
+/// What these answers report; what could not be read goes to the tally.
 pub fn read(
     answers: Result<Vec<CiliumAnswer>, EnvironmentError>,
     cluster: &ClusterName,
@@ -164,7 +163,7 @@ fn word(query: CiliumQuery) -> &'static str {
 
 fn remotes(query: CiliumQuery, value: Value) -> Result<Option<Vec<RemoteCluster>>, String> {
     let read = |value: Value| {
-        serde_json::from_value::<Vec<RemoteCluster>>(value).map_err(|e| format!("its answer is not understood: {e}"))
+        serde_json::from_value::<Vec<RemoteCluster>>(value).map_err(|e| format!("its answer could not be parsed: {e}"))
     };
     if query == CiliumQuery::KvstoreMesh {
         return match value {
@@ -181,7 +180,7 @@ fn remotes(query: CiliumQuery, value: Value) -> Result<Option<Vec<RemoteCluster>
     }
 }
 
-/// Judges every report against every expected remote with `deviation`, and tells those that agree in what is wrong together.
+/// Judges every report against every expected remote with `deviation`; pods with the same problem share a finding.
 pub fn judge(
     context: &CheckContext,
     cluster: &ClusterName,
@@ -193,13 +192,13 @@ pub fn judge(
 ) {
     for remote in expected {
         let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut right = 0;
+        let mut ok = 0;
         for report in reports {
-            let said = report
+            let listed = report
                 .remotes
                 .as_ref()
                 .map(|list| list.iter().find(|r| &r.name == remote));
-            let problem = match said {
+            let problem = match listed {
                 None => Some("reports no cluster mesh at all".to_owned()),
                 Some(None) => Some(format!("does not list {remote}")),
                 Some(Some(found)) => {
@@ -218,15 +217,12 @@ pub fn judge(
                 }
             };
             match problem {
-                None => right += 1,
+                None => ok += 1,
                 Some(problem) => wrong.entry(problem).or_default().push(report.node.to_string()),
             }
         }
-        if right > 0 {
-            tally.witness(format!(
-                "{right} of {} pods of {cluster}: {remote} {what}",
-                reports.len()
-            ));
+        if ok > 0 {
+            tally.witness(format!("{ok} of {} pods of {cluster}: {remote} {what}", reports.len()));
         }
         for (problem, nodes) in wrong {
             let who = if nodes.len() == reports.len() && nodes.len() > 1 {
@@ -234,8 +230,8 @@ pub fn judge(
             } else {
                 format!("{cluster}, on {}", nodes.join(", "))
             };
-            let others = if right > 0 {
-                format!("; {right} others are as expected")
+            let others = if ok > 0 {
+                format!("; {ok} others are as expected")
             } else {
                 String::new()
             };
@@ -244,7 +240,7 @@ pub fn judge(
     }
 }
 
-/// The verdict when there is nobody to be joined to: claimed, so not green and not skipped.
+/// The verdict when there is no cluster to be joined to: claimed, so neither green nor skipped.
 pub fn nobody(cluster: &ClusterName, cilium: &CiliumFacts) -> Verdict {
     if cilium.remotes.is_some() {
         let mut tally = Tally::new();
@@ -256,6 +252,30 @@ pub fn nobody(cluster: &ClusterName, cilium: &CiliumFacts) -> Verdict {
         return tally.verdict();
     }
     Verdict::inconclusive(format!(
-        "which clusters {cluster} should be joined to is unknown: Secret cilium-clustermesh could not be read and the run has no other member"
+        "the clusters that {cluster} should be joined to are unknown: Secret cilium-clustermesh could not be read, and the \
+         run has no other member"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Fake;
+
+    #[test]
+    fn a_cluster_without_a_name_has_ciliums_default() {
+        let name = |change: fn(&mut Facts)| mesh_name(&Fake::healthy().facts(change).facts, &"apps".into());
+        assert_eq!(name(|_| {}), "apps");
+        assert_eq!(name(|facts| rename(facts, Some("production"))), "production");
+        assert_eq!(name(|facts| rename(facts, None)), "default");
+        assert_eq!(name(|facts| facts.clusters[1].cilium = None), "apps");
+    }
+
+    fn rename(facts: &mut Facts, name: Option<&str>) {
+        let cilium = facts.clusters[1].cilium.as_mut().expect("Cilium");
+        cilium.config.remove("cluster-name");
+        cilium
+            .config
+            .extend(name.map(|name| ("cluster-name".to_owned(), name.to_owned())));
+    }
 }

@@ -1,6 +1,6 @@
 //! What cluster DNS should know, as the cluster's API shows it.
 
-use crate::kit::matrix;
+use crate::kit::paths;
 use meshproof_contract::{
     AgentFacts, CheckContext, DnsFacts, Facts, NodeLabel, RecordType, ServiceFacts, Tally, Verdict,
 };
@@ -34,12 +34,12 @@ impl Zone {
     pub fn of(context: &CheckContext) -> Result<Zone, Verdict> {
         let facts = context.environment.facts();
         let cluster = context.instance.from();
-        let askers = matrix::agents(&facts, cluster, "client");
+        let askers = paths::agents(&facts, cluster, "client");
         let missing: Vec<String> = facts
             .missing_agents
             .iter()
             .filter(|m| &m.cluster == cluster && m.workload == "client")
-            .map(matrix::describe_missing)
+            .map(paths::describe_missing)
             .collect();
         let dns = dns_of(&facts, context)?;
         if askers.is_empty() {

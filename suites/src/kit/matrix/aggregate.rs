@@ -1,9 +1,16 @@
 //! Turns the cells of a matrix into as few findings as say everything: all pairs, a node's pairs, then single ones.
 
-use super::{Cell, Deviation, Judged, Path, Paths, reference::broken_part};
-use crate::kit::next_steps;
+use super::{
+    cell::{Cell, Deviation, Judged},
+    observe::{Attempt, probe_with_retry},
+    reference::broken_part,
+};
+use crate::kit::{
+    next_steps,
+    paths::{Path, Paths},
+};
 use meshproof_contract::{
-    CheckContext, Evidence, NodeLabel, Tally,
+    CheckContext, Evidence, NodeLabel, Outcome, Probe, Tally, Verdict,
     evidence::{self, CellOutcome, Row},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +29,20 @@ pub struct Wording {
 /// Single pairs listed one by one; more are counted.
 const LISTED: usize = 12;
 
+/// Probes every path as [`probe_with_retry`] does, and concludes.
+pub async fn probe_and_conclude(
+    context: &CheckContext,
+    paths: &Paths,
+    wording: Wording,
+    probes: impl Fn(&Path, Attempt) -> Vec<Probe>,
+    judge: impl Fn(&Path, Attempt, &[Outcome]) -> Cell,
+) -> Verdict {
+    let judged = probe_with_retry(context, &paths.list, probes, judge).await;
+    let mut tally = Tally::new();
+    conclude(context, paths, wording, &judged, &mut tally).await;
+    tally.verdict()
+}
+
 /// Tallies every cell, leaves the matrix as evidence and the quantities as figures.
 pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, judged: &[Judged], tally: &mut Tally) {
     let hint = broken_part(context, paths, judged).await;
@@ -39,7 +60,7 @@ pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, j
     if let Some(figure) = wording.figure {
         for j in judged {
             if let Cell::Ok(Some(quantity)) = j.cell {
-                context.measure(figure, j.path.to_string(), quantity.value, quantity.unit);
+                context.measure(figure, &j.path, quantity.value, quantity.unit);
             }
         }
     }
@@ -196,7 +217,7 @@ mod tests {
         kit::matrix::{Locality, Quantity, WorkloadPair},
         testing::Fake,
     };
-    use meshproof_contract::{Instance, Verdict, verdict::Finding};
+    use meshproof_contract::{Instance, verdict::Finding};
     use std::sync::Arc;
 
     const WORDING: Wording = Wording {

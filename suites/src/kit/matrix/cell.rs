@@ -1,6 +1,6 @@
 //! One cell of a matrix: what was seen on a path, judged against what was expected there.
 
-use super::Path;
+use crate::kit::paths::Path;
 use meshproof_contract::{Outcome, Unit};
 
 /// A path with its judgement.

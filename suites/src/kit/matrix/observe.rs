@@ -1,8 +1,9 @@
 //! Sends the probes of a matrix: one batch for each agent that asks, all agents at once.
 
-use super::{Cell, Judged, Path, Paths, Wording, conclude};
+use super::cell::{Cell, Judged};
+use crate::kit::paths::Path;
 use futures::future::join_all;
-use meshproof_contract::{AgentId, CheckContext, Environment, EnvironmentError, Outcome, Probe, Tally, Unit, Verdict};
+use meshproof_contract::{AgentId, CheckContext, Environment, EnvironmentError, Outcome, Probe, Unit};
 use std::collections::BTreeMap;
 
 /// What one path showed: an outcome for each of its probes, or why there is none.
@@ -112,18 +113,4 @@ pub async fn probe_with_retry(
         context.measure("recovered_pairs", "", f64::from(recovered), Unit::Count);
     }
     cells
-}
-
-/// Probes every path as [`probe_with_retry`] does, and concludes.
-pub async fn probe_and_conclude(
-    context: &CheckContext,
-    paths: &Paths,
-    wording: Wording,
-    probes: impl Fn(&Path, Attempt) -> Vec<Probe>,
-    judge: impl Fn(&Path, Attempt, &[Outcome]) -> Cell,
-) -> Verdict {
-    let judged = probe_with_retry(context, &paths.list, probes, judge).await;
-    let mut tally = Tally::new();
-    conclude(context, paths, wording, &judged, &mut tally).await;
-    tally.verdict()
 }

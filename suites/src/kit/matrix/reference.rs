@@ -1,7 +1,13 @@
 //! When no pair of a locality answers: is it the path, or does one of its two ends not work at all? Reference probes say.
 
-use super::{Cell, Judged, Locality, Path, Paths, Seen, WorkloadPair, answered_by, observe};
-use crate::kit::probes;
+use super::{
+    cell::{Cell, Judged, answered_by},
+    observe::{Seen, observe},
+};
+use crate::kit::{
+    paths::{Locality, Path, Paths, WorkloadPair},
+    probes,
+};
 use meshproof_contract::{CheckContext, ClusterName, Instance};
 
 /// Which part a complete failure points to, found by probing the same pairs over HTTP, then the same-node pairs of each of

@@ -1,4 +1,4 @@
-//! Policy objects as they are applied: a kind around a spec, and a name that nothing else has.
+//! Policy objects as they are applied: a kind around a spec, and a unique name.
 
 use crate::kit::unique_name;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ pub fn cilium_specs(specs: &[Value]) -> Value {
     json!({"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "specs": specs})
 }
 
-/// A CiliumClusterwideNetworkPolicy with this spec. Its selector must name the ward.
+/// A CiliumClusterwideNetworkPolicy with this spec. Its selector must name the subject pods.
 pub fn cluster_wide(spec: Value) -> Value {
     json!({"apiVersion": "cilium.io/v2", "kind": "CiliumClusterwideNetworkPolicy", "spec": spec})
 }
@@ -23,7 +23,7 @@ pub fn kubernetes(spec: Value) -> Value {
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": spec})
 }
 
-/// Gives the object a fresh name, and the namespace if its kind has one.
+/// Gives the object a unique name, and the namespace if its kind has one.
 pub fn named(mut object: Value, namespace: &str) -> Value {
     let mut metadata = json!({"name": unique_name::label("meshproof-policy")});
     if object["kind"] != "CiliumClusterwideNetworkPolicy" {

@@ -1,8 +1,8 @@
 //! What the pods of the near cluster see of a Service: who answers them, and until when.
 
-use crate::kit::{matrix::place, probes, wait};
+use crate::kit::{probes, wait};
 use futures::future::join_all;
-use meshproof_contract::{AgentFacts, CheckContext, Outcome, Tally, Target};
+use meshproof_contract::{AgentFacts, CheckContext, NodeLabel, Outcome, Tally, Target};
 use std::{collections::BTreeMap, time::Duration};
 
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ impl Watch<'_> {
                 ),
                 Err(error) => Seen::Unknown(error.to_string()),
             };
-            (place(client), seen)
+            (NodeLabel::from(client).to_string(), seen)
         }))
         .await;
         seen.into_iter().collect()

@@ -1,4 +1,4 @@
-//! One reading of the API's policies and of what every agent says, and what of it does not fit.
+//! One reading of the API's policies and of what every agent reports, and how they deviate.
 
 use meshproof_contract::{
     CheckContext, CiliumAnswer, CiliumQuery, ClusterName, Environment, EnvironmentError, NodeName,
@@ -21,6 +21,7 @@ const KINDS: [(&str, &str, &str); 3] = [
 type Policy = (String, String, String);
 
 struct Endpoint {
+    id: Option<u64>,
     name: String,
     state: String,
     audits: bool,
@@ -33,19 +34,32 @@ struct Agent {
     endpoints: Vec<Endpoint>,
 }
 
-/// What was said at one time.
-pub struct Reading {
-    agents: BTreeMap<NodeName, Agent>,
-    /// Policies that the API had both before and after the agents were asked, and those that it had at either time.
-    lasting: BTreeSet<Policy>,
-    known: BTreeSet<Policy>,
-    /// Agents that could not be read, in words.
-    pub silent: Vec<String>,
+/// Something that one agent reports and that should be otherwise.
+pub struct Deviation {
+    /// The agent's node.
+    pub node: NodeName,
+    /// The endpoint, if it is one that deviates.
+    pub endpoint: Option<u64>,
+    /// What is expected.
+    pub expected: String,
+    /// What was seen.
+    pub seen: String,
 }
 
-impl Reading {
-    /// Asks everybody; the error is for people.
-    pub async fn of(context: &CheckContext, cluster: &ClusterName) -> Result<Self, String> {
+/// The state at one time.
+pub struct Snapshot {
+    agents: BTreeMap<NodeName, Agent>,
+    /// Policies that the API had both before and after the agents were queried.
+    lasting: BTreeSet<Policy>,
+    /// Policies that it had at either time.
+    known: BTreeSet<Policy>,
+    /// Agents that could not be read, for people.
+    pub unread: Vec<String>,
+}
+
+impl Snapshot {
+    /// Reads the API and all agents; the error is for people.
+    pub async fn read(context: &CheckContext, cluster: &ClusterName) -> Result<Self, String> {
         let environment = context.environment.as_ref();
         let facts = environment.facts();
         let before = listed(environment, cluster).await?;
@@ -55,15 +69,15 @@ impl Reading {
         );
         let after = listed(environment, cluster).await?;
         let (mut policies, mut endpoints) = (by_node(policies)?, by_node(endpoints)?);
-        let (mut agents, mut silent) = (BTreeMap::new(), Vec::new());
+        let (mut agents, mut unread) = (BTreeMap::new(), Vec::new());
         for node in facts.cluster(cluster).map_or(&[][..], |cluster| &cluster.nodes) {
             let read = policies.remove(&node.name).zip(endpoints.remove(&node.name));
             match read.and_then(|(policy, list)| agent(&policy, &list)) {
                 Some(agent) => {
                     agents.insert(node.name.clone(), agent);
                 }
-                None => silent.push(format!(
-                    "node {}: its agent's policies and endpoints could not be read",
+                None => unread.push(format!(
+                    "node {}: cannot read its agent's policies and endpoints",
                     node.name
                 )),
             }
@@ -72,52 +86,55 @@ impl Reading {
             agents,
             lasting: before.intersection(&after).cloned().collect(),
             known: before.union(&after).cloned().collect(),
-            silent,
+            unread,
         })
     }
 
-    /// What does not fit, each with what is expected and what was seen; `first` is an earlier reading.
-    pub fn deviations(&self, first: &Self) -> BTreeMap<String, (String, String)> {
+    /// What deviates, by what it is about; `first` is an earlier snapshot.
+    pub fn deviations(&self, first: &Self) -> BTreeMap<String, Deviation> {
         let mut found = BTreeMap::new();
-        let mut add = |subject: String, expected: &str, seen: &str| {
-            found.insert(subject, (expected.to_owned(), seen.to_owned()));
-        };
         for (node, agent) in &self.agents {
+            let due = first.agents.get(node).map_or(0, |agent| agent.revision);
             for endpoint in &agent.endpoints {
-                let who = format!("endpoint {} on {node}", endpoint.name);
-                if endpoint.state != "ready" {
-                    add(format!("state of {who}"), "ready", &endpoint.state);
-                }
-                if endpoint.audits {
-                    add(format!("PolicyAuditMode of {who}"), "Disabled", "Enabled");
-                }
-                let due = first.agents.get(node).map_or(0, |agent| agent.revision);
-                if endpoint.revision < due {
-                    let expected = format!("at least the agent's of the first reading, {due}");
-                    add(
-                        format!("realized revision of {who}"),
-                        &expected,
-                        &endpoint.revision.to_string(),
-                    );
-                }
+                found.extend(endpoint.deviations(node, due));
             }
-            let told = |(kind, namespace, name): &Policy| match namespace.as_str() {
+            found.extend(self.policy_deviations(node, agent));
+        }
+        found
+    }
+
+    /// Policies that only the API or only the agent has.
+    fn policy_deviations(&self, node: &NodeName, agent: &Agent) -> Vec<(String, Deviation)> {
+        let deviation = |(kind, namespace, name): &Policy, expected: &str, seen: &str| {
+            let subject = match namespace.as_str() {
                 "" => format!("{kind} {name} on {node}"),
                 namespace => format!("{kind} {namespace}/{name} on {node}"),
             };
-            for missed in self.lasting.difference(&agent.policies) {
-                add(
-                    told(missed),
-                    "known to the agent, since the API has it",
-                    "not in `policy get`",
-                );
-            }
-            for kept in agent.policies.difference(&self.known) {
-                let expected = "forgotten by the agent, since the API does not have it";
-                add(told(kept), expected, "in `policy get`");
-            }
-        }
-        found
+            let deviation = Deviation {
+                node: node.clone(),
+                endpoint: None,
+                expected: expected.to_owned(),
+                seen: seen.to_owned(),
+            };
+            (subject, deviation)
+        };
+        let missed = self.lasting.difference(&agent.policies);
+        let missed = missed.map(|policy| {
+            deviation(
+                policy,
+                "known to the agent, since the API has it",
+                "missing from `policy get`",
+            )
+        });
+        let kept = agent.policies.difference(&self.known);
+        let kept = kept.map(|policy| {
+            deviation(
+                policy,
+                "deleted in the agent, since the API does not have it",
+                "still in `policy get`",
+            )
+        });
+        missed.chain(kept).collect()
     }
 
     /// How many endpoints were read.
@@ -134,12 +151,39 @@ impl Reading {
     }
 }
 
+impl Endpoint {
+    /// What deviates; `due` is the revision that it must have realized.
+    fn deviations(&self, node: &NodeName, due: u64) -> Vec<(String, Deviation)> {
+        let mut found = Vec::new();
+        let mut add = |what: &str, expected: String, seen: String| {
+            let deviation = Deviation {
+                node: node.clone(),
+                endpoint: self.id,
+                expected,
+                seen,
+            };
+            found.push((format!("{what} of endpoint {} on {node}", self.name), deviation));
+        };
+        if self.state != "ready" {
+            add("state", "ready".to_owned(), self.state.clone());
+        }
+        if self.audits {
+            add("PolicyAuditMode", "Disabled".to_owned(), "Enabled".to_owned());
+        }
+        if self.revision < due {
+            let expected = format!("at least {due}, the agent's revision in the first reading");
+            add("realized revision", expected, self.revision.to_string());
+        }
+        found
+    }
+}
+
 fn by_node(answers: Result<Vec<CiliumAnswer>, EnvironmentError>) -> Result<BTreeMap<NodeName, Value>, String> {
     let answers = answers.map_err(|error| error.to_string())?.into_iter();
     Ok(answers.filter_map(|a| Some((a.node, a.output.ok()?))).collect())
 }
 
-/// The policies of the API that agents should have: those about pods that Cilium did not refuse.
+/// The policies of the API that agents should have: those for pods, unless Cilium marked them as invalid.
 async fn listed(environment: &dyn Environment, cluster: &ClusterName) -> Result<BTreeSet<Policy>, String> {
     let facts = environment.facts();
     let cilium = facts.cluster(cluster).and_then(|cluster| cluster.cilium.as_ref());
@@ -186,8 +230,9 @@ fn agent(policy: &Value, list: &Value) -> Option<Agent> {
     let endpoints = list.as_array()?.iter().map(|endpoint| {
         let status = &endpoint["status"];
         Endpoint {
+            id: endpoint["id"].as_u64(),
             name: format!("{} ({})", endpoint["id"], pod(&status["external-identifiers"])),
-            state: status["state"].as_str().unwrap_or("not told").to_owned(),
+            state: status["state"].as_str().unwrap_or("unknown").to_owned(),
             audits: endpoint["spec"]["options"]["PolicyAuditMode"] == "Enabled",
             revision: status["policy"]["realized"]["policy-revision"].as_u64().unwrap_or(0),
         }

@@ -5,11 +5,11 @@ use crate::testing::{Fake, infra};
 use meshproof_contract::CiliumQuery;
 use serde_json::{Value, json};
 
-/// What one agent says otherwise.
+/// What one agent reports otherwise.
 type Change = fn(CiliumQuery, &mut Value);
 
-/// What an agent with one policy says, as recorded from 1.18.3.
-fn words(query: CiliumQuery) -> Value {
+/// What an agent with one policy reports, as recorded from 1.18.3.
+fn output(query: CiliumQuery) -> Value {
     let label =
         |key: &str, value: &str| json!({"key": format!("io.cilium.k8s.policy.{key}"), "value": value, "source": "k8s"});
     let labels = [
@@ -40,7 +40,7 @@ fn mesh(tamper: impl Fn(&str, CiliumQuery, &mut Value) + Send + Sync + 'static) 
         "spec": {"endpointSelector": {}, "ingress": [{}]},
     });
     Fake::healthy().object("infra", policy).policies(move |node, query| {
-        let mut value = words(query);
+        let mut value = output(query);
         tamper(node, query, &mut value);
         value
     })
@@ -49,10 +49,7 @@ fn mesh(tamper: impl Fn(&str, CiliumQuery, &mut Value) + Send + Sync + 'static) 
 #[tokio::test(start_paused = true)]
 async fn agents_that_have_realized_what_the_api_has_are_green() {
     let text = mesh(|_, _, _| {}).expect(&AgentsAgree, infra(), "pass").await;
-    assert!(
-        text.contains("3 endpoints of 3 agents are ready with 1 policies"),
-        "{text}"
-    );
+    assert!(text.contains("3 endpoints of 3 agents: ready, with 1 policy"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,17 +94,17 @@ async fn what_one_agent_does_otherwise_is_red() {
                     value["policy"] = json!(text.replace("echo-allow-client", "deleted"));
                 }
             },
-            "CiliumNetworkPolicy demo/deleted on infra-2 | expected forgotten by the agent",
+            "CiliumNetworkPolicy demo/deleted on infra-2 | expected deleted in the agent",
         ),
     ];
-    for (change, told) in cases {
+    for (change, finding) in cases {
         let fake = mesh(move |node, query, value| {
             if node == "infra-2" {
                 change(query, value);
             }
         });
         let text = fake.expect(&AgentsAgree, infra(), "fail").await;
-        assert!(text.contains(told), "{told}: {text}");
+        assert!(text.contains(finding), "{finding}: {text}");
     }
 }
 

@@ -1,31 +1,33 @@
-//! Default deny, and deny rules over allowing ones (docs.cilium.io, "Policy Enforcement Modes", "Deny Policies").
+//! Default deny, and deny rules beside allow rules (docs.cilium.io, "Policy Enforcement Modes", "Deny Policies").
 
 use super::{both_ways, both_ways_and_ping, inbound};
-use crate::policy::case::{Case, Family};
-use crate::kit::object::policy::cilium;
+use crate::{
+    kit::object::policy::cilium,
+    policy::case::{Case, PolicyCheck},
+};
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::json;
 
 const INGRESS: Case = Case {
     name: "default deny ingress",
-    policies: |scene| vec![cilium(json!({"endpointSelector": scene.selector(), "ingress": [{}]}))],
+    policies: |fixture| vec![cilium(json!({"endpointSelector": fixture.selector(), "ingress": [{}]}))],
     cells: both_ways_and_ping,
 };
 const EGRESS: Case = Case {
     name: "default deny egress",
-    policies: |scene| vec![cilium(json!({"endpointSelector": scene.selector(), "egress": [{}]}))],
+    policies: |fixture| vec![cilium(json!({"endpointSelector": fixture.selector(), "egress": [{}]}))],
     cells: both_ways_and_ping,
 };
 
-/// Nothing gets in.
-pub const DEFAULT_DENY_INGRESS: Family = Family {
+/// An empty ingress rule.
+pub const DEFAULT_DENY_INGRESS: PolicyCheck = PolicyCheck {
     id: "policy::default_deny_ingress",
     text: CheckText {
-        title: "A policy that admits nobody keeps every pod out, and lets the selected pods still ask others",
-        proves: "Ingress policies are enforced on the nodes of the selected pods, for TCP, UDP and ICMP; egress of the same pods and the answers to it are untouched.",
-        how: "A policy with one empty ingress rule selects a group of pods. Every cell (from, to, port) is measured before it, under it and after its removal, with the expectation computed from the policy's text by the harness's own rules.",
-        control: "Each cell must be open before the policy and after it; a denied cell must be a silent drop, neither refused nor reset; the egress cells are open all the while.",
-        when_red: "The finding names cells and the deciding rule. `kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg endpoint list` shows whether ingress enforcement is on for the pod; `cilium-dbg bpf policy get --all` what the data path has.",
+        title: "A policy with an empty ingress rule denies all ingress and leaves egress open",
+        proves: "The nodes of the selected pods enforce ingress policies for TCP, UDP and ICMP. Egress of the same pods, with its replies, is not affected.",
+        how: "A policy with one empty ingress rule selects a group of pods. Every cell (source, destination, traffic) is probed before the policy, while it is in force, and after its deletion, and compared with the expectation that the harness computes from the policy.",
+        control: "Each cell must be open before the policy and after its deletion. A denied cell must be a silent drop, neither refused nor reset, and the egress cells must stay open.",
+        when_red: "The finding names the cells and the deciding rule. `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg endpoint list` shows whether ingress enforcement is on for the pod, and `cilium-dbg bpf policy get --all` what the data path enforces.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
@@ -37,15 +39,15 @@ pub const DEFAULT_DENY_INGRESS: Family = Family {
     cases: &[INGRESS],
 };
 
-/// Nothing gets out.
-pub const DEFAULT_DENY_EGRESS: Family = Family {
+/// An empty egress rule.
+pub const DEFAULT_DENY_EGRESS: PolicyCheck = PolicyCheck {
     id: "policy::default_deny_egress",
     text: CheckText {
-        title: "A policy that lets nothing out keeps the selected pods from asking, and lets them still answer",
-        proves: "Egress policies are enforced where the selected pods run, for TCP, UDP and ICMP; ingress of the same pods and their answers are untouched.",
-        how: "A policy with one empty egress rule selects a group of pods; every cell is measured before it, under it and after its removal.",
-        control: "Each cell must be open before the policy and after it; a denied cell must be a silent drop; the ingress cells are open all the while.",
-        when_red: "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg endpoint list` shows whether egress enforcement is on for the pod named.",
+        title: "A policy with an empty egress rule denies all egress and leaves ingress open",
+        proves: "The nodes of the selected pods enforce egress policies for TCP, UDP and ICMP. Ingress of the same pods, with its replies, is not affected.",
+        how: "A policy with one empty egress rule selects a group of pods. Every cell is probed before the policy, while it is in force, and after its deletion.",
+        control: "Each cell must be open before the policy and after its deletion. A denied cell must be a silent drop, and the ingress cells must stay open.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg endpoint list` shows whether egress enforcement is on for the pod.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
@@ -53,15 +55,15 @@ pub const DEFAULT_DENY_EGRESS: Family = Family {
     cases: &[EGRESS],
 };
 
-/// The same between clusters.
-pub const DEFAULT_DENY_ACROSS: Family = Family {
+/// Both, between clusters.
+pub const DEFAULT_DENY_ACROSS: PolicyCheck = PolicyCheck {
     id: "policy::default_deny_across",
     text: CheckText {
-        title: "Default deny holds against pods of the other cluster, in both directions of traffic",
-        proves: "A policy is enforced for traffic that comes over the mesh just as for local traffic, on ingress and on egress, and comes off again.",
-        how: "The group is in the cluster where the direction ends, its neighbours in both. A policy with one empty ingress rule, then one with an empty egress rule; every cell before, under and after.",
-        control: "Each cell must be open before the policy and after it, so the path over the mesh works; a denied cell must be a silent drop.",
-        when_red: "Only the other cluster's cells red: `kubectl -n kube-system exec CILIUM-POD -- cilium-dbg bpf ipcache list` on the node named must know the other cluster's pods by their identities.",
+        title: "Default deny holds between pods of two clusters, for ingress and egress",
+        proves: "Policies are enforced for traffic over the mesh as for local traffic, on ingress and egress, until they are deleted.",
+        how: "The subject pods are in the cluster where the direction ends, their peers in both. A policy with an empty ingress rule is tested, then one with an empty egress rule; every cell is probed before, under and after each.",
+        control: "Each cell must be open before the policy and after its deletion, so the path over the mesh works. A denied cell must be a silent drop.",
+        when_red: "If only cells with the other cluster are red: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache list` on the subject pod's node must list the other cluster's pods with their identities.",
     },
     scope: Scope::Direction,
     claim: ClaimKind::Policy,
@@ -73,15 +75,15 @@ pub const DEFAULT_DENY_ACROSS: Family = Family {
     cases: &[INGRESS, EGRESS],
 };
 
-/// Deny beats allow.
-pub const DENY_OVER_ALLOW: Family = Family {
+/// Deny rules beside allow rules.
+pub const DENY_OVER_ALLOW: PolicyCheck = PolicyCheck {
     id: "policy::deny_over_allow",
     text: CheckText {
-        title: "A deny rule beats every allowing rule, whichever policy holds it",
-        proves: "Deny rules are enforced, take precedence over rules that allow the same traffic, in the same policy or another one, and deny no more than they say.",
-        how: "One policy admits everybody and denies pods of one label; then two policies, of which one admits everybody and the other denies one port. Every cell before, under and after.",
-        control: "The cells that only the allowing rule is about stay open; denied ones are open before and after.",
-        when_red: "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg policy get` must list the deny rule; `cilium-dbg bpf policy get --all` must show it as Deny.",
+        title: "A deny rule overrides every allow rule, in the same policy or another",
+        proves: "Deny rules are enforced, take precedence over rules that allow the same traffic, and deny nothing else.",
+        how: "One policy admits everybody and denies pods of one label. Then two policies are applied together: one admits everybody, the other denies one port. Every cell is probed before, under and after.",
+        control: "Cells that only the allow rule matches stay open. Denied cells must be open before the policy and after its deletion.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` must list the deny rule, and `cilium-dbg bpf policy get --all` must show it as Deny.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
@@ -89,22 +91,22 @@ pub const DENY_OVER_ALLOW: Family = Family {
     cases: &[
         Case {
             name: "deny by label over allow all",
-            policies: |scene| {
+            policies: |fixture| {
                 vec![cilium(json!({
-                    "endpointSelector": scene.selector(),
+                    "endpointSelector": fixture.selector(),
                     "ingress": [{"fromEntities": ["all"]}],
-                    "ingressDeny": [{"fromEndpoints": [{"matchLabels": {"role": "stranger"}}]}],
+                    "ingressDeny": [{"fromEndpoints": [{"matchLabels": {"role": "other-peer"}}]}],
                 }))]
             },
             cells: inbound,
         },
         Case {
-            name: "deny of a port in a policy of its own",
-            policies: |scene| {
+            name: "deny of a port by a second policy",
+            policies: |fixture| {
                 vec![
-                    cilium(json!({"endpointSelector": scene.selector(), "ingress": [{"fromEntities": ["all"]}]})),
+                    cilium(json!({"endpointSelector": fixture.selector(), "ingress": [{"fromEntities": ["all"]}]})),
                     cilium(json!({
-                        "endpointSelector": scene.selector(),
+                        "endpointSelector": fixture.selector(),
                         "ingressDeny": [{"toPorts": [{"ports": [{"port": "8081", "protocol": "TCP"}]}]}],
                     })),
                 ]
@@ -115,28 +117,28 @@ pub const DENY_OVER_ALLOW: Family = Family {
 };
 
 /// Policies that switch default deny off.
-pub const NO_DEFAULT_DENY: Family = Family {
+pub const NO_DEFAULT_DENY: PolicyCheck = PolicyCheck {
     id: "policy::no_default_deny",
     text: CheckText {
-        title: "A policy with enableDefaultDeny false closes nothing but what it denies",
-        proves: "`enableDefaultDeny: {ingress: false, egress: false}` keeps the selected pods open for what no rule is about, while the policy's deny rules hold.",
-        how: "A policy that allows one neighbour, denies another and switches default deny off, in both directions; every cell before, under and after.",
-        control: "The denied neighbour's cells show that the policy is in force while all others stay open.",
-        when_red: "`kubectl get ciliumnetworkpolicies -A` and the agent's version: `cilium-dbg version`; the field exists since Cilium 1.16.",
+        title: "A policy with enableDefaultDeny set to false blocks only what it denies",
+        proves: "With `enableDefaultDeny: {ingress: false, egress: false}` the selected pods stay open to traffic that no rule matches, while the policy's deny rules hold.",
+        how: "A policy allows one peer, denies another and switches default deny off, in both directions. Every cell is probed before, under and after.",
+        control: "The denied peer's cells show that the policy is in force, while all others stay open.",
+        when_red: "`kubectl --context CONTEXT get ciliumnetworkpolicies -A` and `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg version`: the field exists since Cilium 1.16.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
     faults: &["policy-default-deny-forced", "policy-deny-ignored"],
     cases: &[Case {
         name: "default deny switched off",
-        policies: |scene| {
+        policies: |fixture| {
             vec![cilium(json!({
-                "endpointSelector": scene.selector(),
+                "endpointSelector": fixture.selector(),
                 "enableDefaultDeny": {"ingress": false, "egress": false},
-                "ingress": [{"fromEndpoints": [{"matchLabels": {"role": "caller"}}]}],
-                "ingressDeny": [{"fromEndpoints": [{"matchLabels": {"role": "stranger"}}]}],
-                "egress": [{"toEndpoints": [{"matchLabels": {"role": "caller"}}]}],
-                "egressDeny": [{"toEndpoints": [{"matchLabels": {"role": "stranger"}}]}],
+                "ingress": [{"fromEndpoints": [{"matchLabels": {"role": "peer"}}]}],
+                "ingressDeny": [{"fromEndpoints": [{"matchLabels": {"role": "other-peer"}}]}],
+                "egress": [{"toEndpoints": [{"matchLabels": {"role": "peer"}}]}],
+                "egressDeny": [{"toEndpoints": [{"matchLabels": {"role": "other-peer"}}]}],
             }))]
         },
         cells: both_ways,

@@ -1,50 +1,53 @@
 //! Entities: all, world, cluster, host, remote-node, kube-apiserver (docs.cilium.io, "Entities Based").
 
-use crate::policy::actor::Actor;
-use crate::policy::case::{Case, Family};
-use crate::policy::cell::{Cell, GET};
-use crate::kit::object::policy::cilium;
-use crate::policy::scene::Scene;
+use super::PLAIN;
+use crate::{
+    kit::object::policy::cilium,
+    policy::{
+        case::{Case, PolicyCheck},
+        cell::{Cell, GET},
+        fixture::Fixture,
+        participant::Participant,
+    },
+};
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use super::PLAIN;
+const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells of the entity stay open under it, and the others must be silently dropped, except from the local host, which is always admitted.";
+const WHEN_RED: &str = "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg identity list` shows the reserved identities, `cilium-dbg bpf ipcache list` the identity of each address.";
 
-const CONTROL: &str = "Each cell must be open before the policy and after it; cells of the entity stay open under it, the others must be dropped without a word. The local host may always enter, which is part of the expectation.";
-const WHEN_RED: &str = "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg identity list` shows the reserved identities, `cilium-dbg bpf ipcache list` which address has which.";
-
-fn inward(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    let mut cells = Scene::cells(others, &scene.wards, &PLAIN);
-    cells.extend(Scene::cells(&scene.hosts, &scene.wards, &[GET]));
+fn inward(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    let mut cells = Fixture::cells(peers, &fixture.subjects, &PLAIN);
+    cells.extend(Fixture::cells(&fixture.hosts, &fixture.subjects, &[GET]));
     cells
 }
 
-fn outward(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    let mut cells = Scene::cells(&scene.wards, others, &PLAIN);
-    cells.extend(Scene::cells(&scene.wards, &scene.hosts, &[GET]));
+fn outward(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    let mut cells = Fixture::cells(&fixture.subjects, peers, &PLAIN);
+    cells.extend(Fixture::cells(&fixture.subjects, &fixture.hosts, &[GET]));
     cells
 }
 
-fn from(scene: &Scene, entities: &[&str]) -> Vec<Value> {
+fn from(fixture: &Fixture, entities: &[&str]) -> Vec<Value> {
     vec![cilium(
-        json!({"endpointSelector": scene.selector(), "ingress": [{"fromEntities": entities}]}),
+        json!({"endpointSelector": fixture.selector(), "ingress": [{"fromEntities": entities}]}),
     )]
 }
 
-fn to(scene: &Scene, entities: &[&str]) -> Vec<Value> {
+fn to(fixture: &Fixture, entities: &[&str]) -> Vec<Value> {
     vec![cilium(
-        json!({"endpointSelector": scene.selector(), "egress": [{"toEntities": entities}]}),
+        json!({"endpointSelector": fixture.selector(), "egress": [{"toEntities": entities}]}),
     )]
 }
 
 /// Entities on ingress.
-pub const FROM_ENTITIES: Family = Family {
+pub const FROM_ENTITIES: PolicyCheck = PolicyCheck {
     id: "policy::from_entities",
     text: CheckText {
-        title: "Rules with entities admit world, host, remote nodes and the cluster as documented",
-        proves: "Reserved identities of pods and nodes are right: pods are not world, the local host always enters, another node only as remote-node or cluster.",
-        how: "Policies that admit `world`, then `remote-node` and `host`, then `all` on one port. Agents on the nodes' own network take part where they run. Every cell before, under and after.",
+        title: "Ingress rules with entities admit world, hosts and the cluster as documented",
+        proves: "Pods and nodes have the right reserved identities: pods are not `world`, the local host is always admitted, and another node only as `remote-node` or `cluster`.",
+        how: "Three policies are tested one after the other: they admit `world`, `host` with `remote-node`, and `all` on one port. Agents on the nodes' own network take part where they run, and every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -54,18 +57,18 @@ pub const FROM_ENTITIES: Family = Family {
     cases: &[
         Case {
             name: "from world",
-            policies: |scene| from(scene, &["world"]),
+            policies: |fixture| from(fixture, &["world"]),
             cells: inward,
         },
         Case {
             name: "from host and remote nodes",
-            policies: |scene| from(scene, &["host", "remote-node"]),
+            policies: |fixture| from(fixture, &["host", "remote-node"]),
             cells: inward,
         },
         Case {
             name: "from all, on one port",
-            policies: |scene| {
-                vec![cilium(json!({"endpointSelector": scene.selector(), "ingress": [{
+            policies: |fixture| {
+                vec![cilium(json!({"endpointSelector": fixture.selector(), "ingress": [{
                     "fromEntities": ["all"], "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}],
                 }]}))]
             },
@@ -75,12 +78,12 @@ pub const FROM_ENTITIES: Family = Family {
 };
 
 /// Entities on egress.
-pub const TO_ENTITIES: Family = Family {
+pub const TO_ENTITIES: PolicyCheck = PolicyCheck {
     id: "policy::to_entities",
     text: CheckText {
-        title: "Rules with entities let pods ask the cluster, nodes and the API server as documented",
-        proves: "On egress `cluster` covers pods and nodes, `host` the own node only, `kube-apiserver` the addresses of the API server only, and `world` none of these.",
-        how: "Policies that let the group ask `cluster` on one port, then `host` and `kube-apiserver`; agents on the nodes' own network take part where they run. Every cell before, under and after.",
+        title: "Egress rules with entities open the cluster, hosts and the API server as documented",
+        proves: "On egress `cluster` covers pods and nodes, `host` the own node only, `kube-apiserver` the API server's addresses only, and `world` none of these.",
+        how: "Three policies are tested one after the other: they allow egress to `cluster` on one port, to `host` with `kube-apiserver`, and to `world`. Agents on the nodes' own network take part where they run, and every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -90,8 +93,8 @@ pub const TO_ENTITIES: Family = Family {
     cases: &[
         Case {
             name: "to the cluster, on one port",
-            policies: |scene| {
-                vec![cilium(json!({"endpointSelector": scene.selector(), "egress": [{
+            policies: |fixture| {
+                vec![cilium(json!({"endpointSelector": fixture.selector(), "egress": [{
                     "toEntities": ["cluster"], "toPorts": [{"ports": [{"port": "8081", "protocol": "TCP"}]}],
                 }]}))]
             },
@@ -99,12 +102,12 @@ pub const TO_ENTITIES: Family = Family {
         },
         Case {
             name: "to host and API server",
-            policies: |scene| to(scene, &["host", "kube-apiserver"]),
+            policies: |fixture| to(fixture, &["host", "kube-apiserver"]),
             cells: outward,
         },
         Case {
             name: "to world",
-            policies: |scene| to(scene, &["world"]),
+            policies: |fixture| to(fixture, &["world"]),
             cells: outward,
         },
     ],

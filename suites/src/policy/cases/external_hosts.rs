@@ -1,58 +1,47 @@
-//! What is outside of the clusters: names, addresses and the entity `world`, where the operators name machines that pods reach
-//! (docs.cilium.io, "DNS based", "CIDR based", "Entities based").
+//! External hosts: names, addresses and the entity `world`, with the hosts that meshproof.yaml names (docs.cilium.io,
+//! "DNS based", "CIDR based", "Entities based").
 
-use super::names::asking;
-use crate::policy::actor::Actor;
-use crate::policy::case::{Case, Family, Provided};
-use crate::policy::cell::{Cell, GET};
-use crate::policy::scene::{Outside, Scene};
-use meshproof_contract::{CheckContext, CheckText, ClaimKind, Scope, Verdict};
+use super::names::admitting_queries;
+use crate::policy::{
+    case::{Case, PolicyCheck},
+    cell::{Cell, GET},
+    fixture::{Fixture, external_hosts::ExternalHost},
+    participant::Participant,
+};
+use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// A family about machines outside, skipped where nobody names any.
-pub const fn needs_outside(family: &'static Family) -> Provided {
-    Provided {
-        family,
-        lacking: |context| Box::pin(async { nobody_named(context) }),
-    }
-}
+const CONTROL: &str = "Every external host is reached before the policy and after its deletion. Under it, the hosts that it opens are reached by the same pods to which others stay closed.";
 
-fn nobody_named(context: &CheckContext) -> Option<Verdict> {
-    let named = !context.environment.facts().outside.is_empty();
-    (!named).then(|| Verdict::skipped("nobody names a machine outside of the clusters (`outside` in meshproof.yaml)"))
-}
-
-const CONTROL: &str = "Every machine outside is reached before the policy and after it; under it, those that it opens are reached by the same pods that others stay closed for.";
-
-/// The ward asks the machines outside, and its neighbours.
-fn outward(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    let mut cells = scene.reaching();
-    cells.extend(Scene::cells(&scene.wards, others, &[GET]));
+/// From the subject pods to the external hosts, and to the peers.
+fn outward(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    let mut cells = fixture.cells_to_external_hosts();
+    cells.extend(Fixture::cells(&fixture.subjects, peers, &[GET]));
     cells
 }
 
-/// The ward may ask every name, and what the rules say of the first machine outside.
-fn about_first(scene: &Scene, rule: impl Fn(&Outside) -> Value) -> Vec<Value> {
-    let Some(first) = scene.outside.first() else {
+/// Admits every query of the subject pods, and what the rule says of the first external host.
+fn for_first(fixture: &Fixture, rule: impl Fn(&ExternalHost) -> Value) -> Vec<Value> {
+    let Some(first) = fixture.external_hosts.first() else {
         return Vec::new();
     };
-    asking(scene, |_| json!([{"matchPattern": "*"}]), &[rule(first)])
+    admitting_queries(fixture, |_| json!([{"matchPattern": "*"}]), &[rule(first)])
 }
 
-fn name(outside: &Outside) -> &str {
-    outside.name.trim_end_matches('.')
+fn name(host: &ExternalHost) -> &str {
+    host.name.trim_end_matches('.')
 }
 
 /// `toFQDNs`.
-pub const FQDN: Family = Family {
+pub const FQDN: PolicyCheck = PolicyCheck {
     id: "policy::fqdn",
     text: CheckText {
-        title: "A rule with a name opens what the name leads to, and no other machine outside",
-        proves: "`toFQDNs`, by exact name and by pattern, opens the addresses that pods were told for these names, once they were told, and nothing else outside or inside.",
-        how: "The machines that `outside` of meshproof.yaml names (skipped where there is none) are asked by name, over the DNS proxy, before, under and after policies that let the group ask every name and reach one of them: by its exact name, and by a pattern for the names that begin alike. Neighbours are asked by address.",
+        title: "A rule with a name opens the addresses behind the name, and no other external host",
+        proves: "`toFQDNs`, by exact name and by pattern, opens the addresses that a pod's own DNS answers gave for these names, and nothing else.",
+        how: "The external hosts under `outside` in meshproof.yaml are contacted by name through the DNS proxy, before, under and after policies that admit every query and egress to one host: by its exact name, and by a pattern. Peers are probed by address; the check is skipped without external hosts.",
         control: CONTROL,
-        when_red: "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg fqdn cache list` must show name and address; `cilium-dbg bpf ipcache list` the identity of the address, `hubble observe --to-fqdn NAME` what was decided.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg fqdn cache list` must show name and address, `cilium-dbg bpf ipcache list` the identity of the address. `hubble observe --to-fqdn NAME` shows the verdicts.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::FqdnPolicy,
@@ -60,13 +49,13 @@ pub const FQDN: Family = Family {
     cases: &[
         Case {
             name: "an exact name",
-            policies: |scene| about_first(scene, |first| json!({"toFQDNs": [{"matchName": name(first)}]})),
+            policies: |fixture| for_first(fixture, |first| json!({"toFQDNs": [{"matchName": name(first)}]})),
             cells: outward,
         },
         Case {
             name: "a pattern",
-            policies: |scene| {
-                about_first(scene, |first| {
+            policies: |fixture| {
+                for_first(fixture, |first| {
                     let (host, domain) = name(first).split_once('.').unwrap_or((name(first), ""));
                     let start: String = host.chars().take(1).collect();
                     json!({"toFQDNs": [{"matchPattern": format!("{start}*.{domain}")}]})
@@ -78,14 +67,14 @@ pub const FQDN: Family = Family {
 };
 
 /// `toCIDR` and `toEntities`.
-pub const ADDRESSES: Family = Family {
+pub const ADDRESSES: PolicyCheck = PolicyCheck {
     id: "policy::outside_addresses",
     text: CheckText {
-        title: "Rules with addresses and with the entity world open what is outside, less the exceptions",
-        proves: "A single address opens that machine only, everything less an exception opens all but that one, and `world` opens everything outside and no pod or node of the mesh.",
-        how: "The machines that `outside` of meshproof.yaml names (skipped where there is none) are asked before, under and after policies that let the group reach the address of one of them, 0.0.0.0/0 except that address, and the entity `world`. Neighbours are asked, too.",
+        title: "Rules with addresses and entity world open external hosts, except the exceptions",
+        proves: "A single address opens that host only, 0.0.0.0/0 with an exception opens all but that host, and `world` opens every external host. None of them opens a pod or node of the mesh.",
+        how: "The external hosts under `outside` in meshproof.yaml are contacted before, under and after policies that allow egress to the address of one of them, to 0.0.0.0/0 except that address, and to entity `world`. Peers are probed, too; the check is skipped without external hosts.",
         control: CONTROL,
-        when_red: "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg bpf ipcache list`: the address must have an identity of its range (from 16777217 on); `cilium-dbg policy get` what is in force.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache list`: the address must have an identity of its range, from 16777217 on; `cilium-dbg policy get` shows what is in force.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
@@ -93,19 +82,19 @@ pub const ADDRESSES: Family = Family {
     cases: &[
         Case {
             name: "one address",
-            policies: |scene| {
-                about_first(
-                    scene,
-                    |first| json!({"toCIDR": [format!("{}/32", first.machine.agent.address)]}),
+            policies: |fixture| {
+                for_first(
+                    fixture,
+                    |first| json!({"toCIDR": [format!("{}/32", first.participant.agent.address)]}),
                 )
             },
             cells: outward,
         },
         Case {
             name: "every address less one",
-            policies: |scene| {
-                about_first(scene, |first| {
-                    let except = format!("{}/32", first.machine.agent.address);
+            policies: |fixture| {
+                for_first(fixture, |first| {
+                    let except = format!("{}/32", first.participant.agent.address);
                     json!({"toCIDRSet": [{"cidr": "0.0.0.0/0", "except": [except]}]})
                 })
             },
@@ -113,7 +102,7 @@ pub const ADDRESSES: Family = Family {
         },
         Case {
             name: "the world",
-            policies: |scene| about_first(scene, |_| json!({"toEntities": ["world"]})),
+            policies: |fixture| for_first(fixture, |_| json!({"toEntities": ["world"]})),
             cells: outward,
         },
     ],

@@ -1,43 +1,35 @@
 //! The other kinds of policy: cluster-wide ones and Kubernetes' own.
 
-use super::{both_ways, inbound, other_namespace};
-use crate::policy::case::{Case, Family};
-use crate::kit::object::policy::{cluster_wide, kubernetes};
-use crate::policy::scene::Scene;
-use crate::policy::ward::LABEL;
+use super::{both_ways, inbound};
+use crate::{
+    kit::object::policy::{cluster_wide, kubernetes},
+    policy::case::{Case, PolicyCheck},
+};
 use meshproof_contract::{CheckText, ClaimKind, Scope};
-use serde_json::{Value, json};
+use serde_json::json;
 
-const CONTROL: &str = "Each cell must be open before the policy and after it; those that the rule admits stay open under it, the others must be dropped without a word.";
-
-/// The ward and nobody else, in whatever namespace others have such a label.
-fn own(scene: &Scene) -> Value {
-    let mut selector = scene.selector();
-    selector["matchLabels"]["k8s:io.kubernetes.pod.namespace"] = json!(scene.namespace);
-    debug_assert!(selector["matchLabels"][LABEL].is_string());
-    selector
-}
+const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells that the rule admits stay open under it, and the others must be silently dropped.";
 
 /// CiliumClusterwideNetworkPolicy.
-pub const CLUSTER_WIDE: Family = Family {
+pub const CLUSTER_WIDE: PolicyCheck = PolicyCheck {
     id: "policy::cluster_wide",
     text: CheckText {
-        title: "Cluster-wide policies are enforced, and their selectors mean every namespace",
-        proves: "CiliumClusterwideNetworkPolicy acts on the pods that it selects; a peer's label there admits pods of every namespace.",
-        how: "A cluster-wide policy whose selector names only the group admits pods of one label in any namespace and lets it ask one namespace; every cell before, under and after.",
+        title: "Cluster-wide policies are enforced, and their peers are in every namespace",
+        proves: "CiliumClusterwideNetworkPolicy applies to the pods that it selects. A peer's label there matches pods of every namespace.",
+        how: "A cluster-wide policy that selects only the subject pods admits pods of one label from any namespace and allows egress to one namespace. Every cell is probed before, under and after.",
         control: CONTROL,
-        when_red: "`kubectl get ciliumclusterwidenetworkpolicies`; `kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg policy get` must list it.",
+        when_red: "`kubectl --context CONTEXT get ciliumclusterwidenetworkpolicies`; `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` must list the policy.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
     faults: &["policy-ccnp-ignored"],
     cases: &[Case {
         name: "cluster-wide by label",
-        policies: |scene| {
+        policies: |fixture| {
             vec![cluster_wide(json!({
-                "endpointSelector": own(scene),
-                "ingress": [{"fromEndpoints": [{"matchLabels": {"role": "caller"}}]}],
-                "egress": [{"toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": other_namespace(scene)}}]}],
+                "endpointSelector": fixture.cluster_wide_selector(),
+                "ingress": [{"fromEndpoints": [{"matchLabels": {"role": "peer"}}]}],
+                "egress": [{"toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": fixture.other_namespace()}}]}],
             }))]
         },
         cells: both_ways,
@@ -45,14 +37,14 @@ pub const CLUSTER_WIDE: Family = Family {
 };
 
 /// NetworkPolicy.
-pub const KUBERNETES: Family = Family {
+pub const KUBERNETES: PolicyCheck = PolicyCheck {
     id: "policy::kubernetes",
     text: CheckText {
         title: "Kubernetes NetworkPolicies are enforced as Kubernetes documents them",
-        proves: "Pod and namespace selectors, ports, ranges and policyTypes of NetworkPolicy hold, and several policies on one pod add up.",
-        how: "Three sets of policies one after the other: pods of a label on two ports; namespaces by label or pods by label; and a policy that has only policyTypes. Every cell before, under and after.",
+        proves: "Pod and namespace selectors, ports and policyTypes of NetworkPolicy hold, and several policies on one pod add up.",
+        how: "Three sets of policies are tested one after the other: pods of a label on two ports; a namespace by its label together with pods by theirs; and a policy that has only policyTypes. Every cell is probed before, under and after each.",
         control: CONTROL,
-        when_red: "`kubectl -n meshproof get networkpolicies`; `kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg policy get` must list it; `enable-k8s-networkpolicy` must not be false.",
+        when_red: "`kubectl --context CONTEXT -n NAMESPACE get networkpolicies`; `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` must list the policy. `enable-k8s-networkpolicy` in ConfigMap cilium-config must not be false.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
@@ -60,12 +52,12 @@ pub const KUBERNETES: Family = Family {
     cases: &[
         Case {
             name: "NetworkPolicy: pods of a label on two ports",
-            policies: |scene| {
+            policies: |fixture| {
                 vec![kubernetes(json!({
-                    "podSelector": scene.selector(),
+                    "podSelector": fixture.selector(),
                     "policyTypes": ["Ingress"],
                     "ingress": [{
-                        "from": [{"podSelector": {"matchLabels": {"role": "caller"}}}],
+                        "from": [{"podSelector": {"matchLabels": {"role": "peer"}}}],
                         "ports": [{"protocol": "TCP", "port": 8080}, {"protocol": "UDP", "port": 8082}],
                     }],
                 }))]
@@ -73,21 +65,21 @@ pub const KUBERNETES: Family = Family {
             cells: inbound,
         },
         Case {
-            name: "NetworkPolicy: a namespace, and another policy that adds a label",
-            policies: |scene| {
+            name: "NetworkPolicy: a namespace, and a second policy that adds a label",
+            policies: |fixture| {
                 vec![
                     kubernetes(json!({
-                        "podSelector": scene.selector(),
+                        "podSelector": fixture.selector(),
                         "policyTypes": ["Ingress"],
                         "ingress": [{"from": [{"namespaceSelector": {
-                            "matchLabels": {"kubernetes.io/metadata.name": other_namespace(scene)},
+                            "matchLabels": {"kubernetes.io/metadata.name": fixture.other_namespace()},
                         }}]}],
                     })),
                     kubernetes(json!({
-                        "podSelector": scene.selector(),
+                        "podSelector": fixture.selector(),
                         "policyTypes": ["Ingress"],
                         "ingress": [{
-                            "from": [{"podSelector": {"matchLabels": {"role": "stranger"}}}],
+                            "from": [{"podSelector": {"matchLabels": {"role": "other-peer"}}}],
                             "ports": [{"protocol": "TCP", "port": "mp-tcp"}],
                         }],
                     })),
@@ -97,9 +89,9 @@ pub const KUBERNETES: Family = Family {
         },
         Case {
             name: "NetworkPolicy: only policyTypes",
-            policies: |scene| {
+            policies: |fixture| {
                 vec![kubernetes(
-                    json!({"podSelector": scene.selector(), "policyTypes": ["Egress"]}),
+                    json!({"podSelector": fixture.selector(), "policyTypes": ["Egress"]}),
                 )]
             },
             cells: both_ways,

@@ -1,51 +1,62 @@
-//! Names: what the DNS proxy lets pods ask, and what names open (docs.cilium.io, "DNS based", "Layer 7 DNS").
+//! Names: which queries the DNS proxy admits, and what names open (docs.cilium.io, "DNS based", "Layer 7 DNS").
 
-use crate::policy::actor::Actor;
-use crate::policy::case::{Case, Family};
-use crate::policy::cell::{Ask, Cell, GET};
-use crate::kit::object::policy::cilium;
-use crate::policy::scene::{Dns, Scene};
+use crate::{
+    kit::object::policy::cilium,
+    policy::{
+        case::{Case, PolicyCheck},
+        cell::{Cell, GET, Traffic},
+        fixture::{Fixture, cluster_dns::ClusterDns},
+        participant::Participant,
+    },
+};
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
-const CONTROL: &str = "Every name is answered before the policy and after it, and names that a rule admits are answered under it by the same servers that others are refused for.";
-const WHEN_RED: &str = "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg status --verbose` must show the DNS proxy and its redirects; `hubble observe --protocol dns --pod NAMESPACE/POD` what it decided.";
+const CONTROL: &str = "Every name is answered before the policy and after its deletion. Under it, the servers that answer the admitted names are those for which others are refused.";
+const WHEN_RED: &str = "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` must show the DNS proxy and its redirects. `hubble observe --protocol dns --pod NAMESPACE/POD` shows its verdicts.";
 
-/// Questions and requests of the ward: names that exist and one that does not, some of which a rule admits.
-fn questions(scene: &Scene, others: &[Arc<Actor>]) -> Vec<Cell> {
-    let Some(dns) = &scene.dns else { return Vec::new() };
+/// DNS queries and requests of the subject pods: names that exist and names that do not, some of which a rule admits.
+fn queries(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
+    let Some(dns) = &fixture.dns else { return Vec::new() };
     let (domain, port) = (&dns.domain, dns.port);
     let names = [
         format!("kubernetes.default.svc.{domain}."),
         format!("{}.{}.svc.{domain}.", dns.service, dns.namespace),
-        format!("absent.{}.svc.{domain}.", scene.namespace),
-        format!("one.absent.{}.svc.{domain}.", scene.namespace),
+        format!("absent.{}.svc.{domain}.", fixture.namespace),
+        format!("one.absent.{}.svc.{domain}.", fixture.namespace),
     ];
-    let asks: Vec<Ask> = names.into_iter().map(|name| Ask::Lookup { name, port }).collect();
-    let mut cells = Scene::cells(&scene.wards, std::slice::from_ref(&dns.replica), &asks);
-    cells.extend(Scene::cells(&scene.wards, others, &[GET]));
+    let queries = names.into_iter().map(|name| Traffic::DnsQuery { name, port });
+    let queries: Vec<Traffic> = queries.collect();
+    let mut cells = Fixture::cells(&fixture.subjects, slice::from_ref(&dns.replica), &queries);
+    cells.extend(Fixture::cells(&fixture.subjects, peers, &[GET]));
     cells
 }
 
-/// Lets the ward ask these names of cluster DNS, besides what `rules` allow.
-pub(super) fn asking(scene: &Scene, names: impl Fn(&Dns) -> Value, rules: &[Value]) -> Vec<Value> {
-    let Some(dns) = &scene.dns else { return Vec::new() };
+/// Admits queries of the subject pods to cluster DNS for these names, besides what `rules` allow.
+pub(super) fn admitting_queries(
+    fixture: &Fixture,
+    names: impl Fn(&ClusterDns) -> Value,
+    rules: &[Value],
+) -> Vec<Value> {
+    let Some(dns) = &fixture.dns else { return Vec::new() };
     let mut egress = vec![json!({
         "toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": dns.namespace}}],
         "toPorts": [{"ports": [{"port": dns.port.to_string(), "protocol": "ANY"}], "rules": {"dns": names(dns)}}],
     })];
     egress.extend_from_slice(rules);
-    vec![cilium(json!({"endpointSelector": scene.selector(), "egress": egress}))]
+    vec![cilium(
+        json!({"endpointSelector": fixture.selector(), "egress": egress}),
+    )]
 }
 
 /// DNS rules.
-pub const NAMES: Family = Family {
+pub const NAMES: PolicyCheck = PolicyCheck {
     id: "policy::dns_names",
     text: CheckText {
-        title: "The DNS proxy lets pods ask the names that a rule has, and refuses the others",
-        proves: "DNS rules are enforced, by exact name and by pattern; `*` in a pattern stands for one label and not for a dot; a name that does not exist is still asked of the servers when a pattern admits it.",
-        how: "A policy lets the group ask cluster DNS one exact name, another one a pattern; four names are asked before, under and after, with nothing outside of the cluster involved.",
+        title: "The DNS proxy admits queries for the names in a rule and refuses the others",
+        proves: "DNS rules are enforced by exact name and by pattern, where `*` stands for one label and not for a dot. A query for a name that does not exist is still forwarded when a pattern admits it.",
+        how: "One policy admits queries to cluster DNS for one exact name, another for a pattern. Four names inside the cluster are queried before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -55,37 +66,37 @@ pub const NAMES: Family = Family {
     cases: &[
         Case {
             name: "an exact name",
-            policies: |scene| {
-                asking(
-                    scene,
+            policies: |fixture| {
+                admitting_queries(
+                    fixture,
                     |dns| json!([{"matchName": format!("kubernetes.default.svc.{}", dns.domain)}]),
                     &[],
                 )
             },
-            cells: questions,
+            cells: queries,
         },
         Case {
             name: "a pattern",
-            policies: |scene| {
-                let namespace = scene.namespace.clone();
-                asking(
-                    scene,
+            policies: |fixture| {
+                let namespace = fixture.namespace.clone();
+                admitting_queries(
+                    fixture,
                     |dns| json!([{"matchPattern": format!("*.{namespace}.svc.{}", dns.domain)}]),
                     &[],
                 )
             },
-            cells: questions,
+            cells: queries,
         },
     ],
 };
 
 /// `toFQDNs` beside pods.
-pub const NAMES_AND_PODS: Family = Family {
+pub const NAMES_AND_PODS: PolicyCheck = PolicyCheck {
     id: "policy::fqdn_opens_no_pods",
     text: CheckText {
-        title: "Rules with names open what is outside of the mesh and no pod of it",
-        proves: "`toFQDNs` with a pattern for every name leaves pods closed, since they have identities of their own, while questions pass through the DNS proxy.",
-        how: "A policy lets the group ask every name and reach every name; pods are asked by address, names of cluster DNS, before, under and after. (What a name opens outside is not tried: nothing outside is ever asked.)",
+        title: "Rules with names open external hosts and no pod of the mesh",
+        proves: "`toFQDNs` with a pattern for every name leaves pods closed, since they have identities of their own, while queries pass the DNS proxy.",
+        how: "A policy admits queries for every name and egress to every name; pods are probed by address, and names of cluster DNS are queried, before, under and after. No external host is contacted.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -98,13 +109,13 @@ pub const NAMES_AND_PODS: Family = Family {
     ],
     cases: &[Case {
         name: "every name",
-        policies: |scene| {
-            asking(
-                scene,
+        policies: |fixture| {
+            admitting_queries(
+                fixture,
                 |_| json!([{"matchPattern": "*"}]),
                 &[json!({"toFQDNs": [{"matchPattern": "*"}]})],
             )
         },
-        cells: questions,
+        cells: queries,
     }],
 };

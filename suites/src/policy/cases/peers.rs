@@ -1,34 +1,38 @@
-//! Who a rule is about: labels, expressions, namespaces, service accounts, addresses (docs.cilium.io, "Layer 3 Policies").
+//! Whom a rule matches: labels, expressions, namespaces, service accounts, addresses (docs.cilium.io, "Layer 3 Policies").
 
-use super::{both_ways, inbound, other_namespace, outbound};
-use crate::policy::case::{Case, Family};
-use crate::kit::object::policy::cilium;
-use crate::policy::scene::Scene;
+use super::{both_ways, inbound, outbound};
+use crate::{
+    kit::object::policy::cilium,
+    policy::{
+        case::{Case, PolicyCheck},
+        fixture::Fixture,
+    },
+};
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 
-const CONTROL: &str = "Each cell must be open before the policy and after it; those that the rule admits stay open under it, the others must be dropped without a word.";
-const WHEN_RED: &str = "The finding names the deciding rule. `kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg policy selectors` shows which identities each selector has, `cilium-dbg identity list` their labels.";
+const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells that the rule admits stay open under it, and the others must be silently dropped.";
+const WHEN_RED: &str = "The finding names the deciding rule. `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy selectors` shows the identities of each selector, `cilium-dbg identity list` their labels.";
 
-fn from(scene: &Scene, peer: Value) -> Vec<Value> {
+fn from(fixture: &Fixture, peer: Value) -> Vec<Value> {
     vec![cilium(
-        json!({"endpointSelector": scene.selector(), "ingress": [{"fromEndpoints": [peer]}]}),
+        json!({"endpointSelector": fixture.selector(), "ingress": [{"fromEndpoints": [peer]}]}),
     )]
 }
 
-fn to(scene: &Scene, peer: Value) -> Vec<Value> {
+fn to(fixture: &Fixture, peer: Value) -> Vec<Value> {
     vec![cilium(
-        json!({"endpointSelector": scene.selector(), "egress": [{"toEndpoints": [peer]}]}),
+        json!({"endpointSelector": fixture.selector(), "egress": [{"toEndpoints": [peer]}]}),
     )]
 }
 
 /// `matchLabels`.
-pub const LABELS: Family = Family {
+pub const LABELS: PolicyCheck = PolicyCheck {
     id: "policy::labels",
     text: CheckText {
-        title: "A rule with labels admits the pods that have them, of its own namespace only",
-        proves: "Label selectors are resolved to the right identities, on ingress and egress, and a selector that names no namespace means the policy's own.",
-        how: "A policy admits pods of one label; among the neighbours are pods without it and a pod with it in another namespace. The same for egress. Every cell before, under and after.",
+        title: "A rule with labels admits the pods that have them, in the policy's namespace only",
+        proves: "Label selectors resolve to the right identities, on ingress and egress. A selector without a namespace selects pods of the policy's own.",
+        how: "A policy admits pods of one label; the peers include pods without it and a pod with it in another namespace. Egress is tested in the same way, and every cell is probed before, under and after.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -42,15 +46,15 @@ pub const LABELS: Family = Family {
     cases: &[
         Case {
             name: "ingress from a label",
-            policies: |scene| from(scene, json!({"matchLabels": {"role": "caller"}})),
+            policies: |fixture| from(fixture, json!({"matchLabels": {"role": "peer"}})),
             cells: inbound,
         },
         Case {
             name: "egress to two labels",
-            policies: |scene| {
+            policies: |fixture| {
                 to(
-                    scene,
-                    json!({"matchLabels": {"k8s:role": "caller", "any:tier": "front"}}),
+                    fixture,
+                    json!({"matchLabels": {"k8s:role": "peer", "any:tier": "front"}}),
                 )
             },
             cells: outbound,
@@ -59,12 +63,12 @@ pub const LABELS: Family = Family {
 };
 
 /// `matchExpressions`.
-pub const EXPRESSIONS: Family = Family {
+pub const EXPRESSIONS: PolicyCheck = PolicyCheck {
     id: "policy::expressions",
     text: CheckText {
-        title: "Selectors with In, NotIn, Exists and DoesNotExist admit exactly the pods that they describe",
-        proves: "Each operator of `matchExpressions` is resolved to the right identities; NotIn and DoesNotExist also hold for pods without the label.",
-        how: "Two policies one after the other, with two operators each, on ingress; every cell before, under and after.",
+        title: "Selectors with In, NotIn, Exists and DoesNotExist admit exactly the pods that match",
+        proves: "Each operator of `matchExpressions` resolves to the right identities. NotIn and DoesNotExist also match pods without the label.",
+        how: "Two ingress policies with two operators each are tested one after the other. Every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -74,11 +78,11 @@ pub const EXPRESSIONS: Family = Family {
     cases: &[
         Case {
             name: "In and Exists",
-            policies: |scene| {
+            policies: |fixture| {
                 from(
-                    scene,
+                    fixture,
                     json!({"matchExpressions": [
-                        {"key": "role", "operator": "In", "values": ["stranger", "nobody"]},
+                        {"key": "role", "operator": "In", "values": ["other-peer", "nobody"]},
                         {"key": "tier", "operator": "Exists"},
                     ]}),
                 )
@@ -87,11 +91,11 @@ pub const EXPRESSIONS: Family = Family {
         },
         Case {
             name: "NotIn and DoesNotExist",
-            policies: |scene| {
+            policies: |fixture| {
                 from(
-                    scene,
+                    fixture,
                     json!({"matchExpressions": [
-                        {"key": "role", "operator": "NotIn", "values": ["stranger"]},
+                        {"key": "role", "operator": "NotIn", "values": ["other-peer"]},
                         {"key": "absent", "operator": "DoesNotExist"},
                     ]}),
                 )
@@ -102,12 +106,12 @@ pub const EXPRESSIONS: Family = Family {
 };
 
 /// Namespaces by name and by label.
-pub const NAMESPACES: Family = Family {
+pub const NAMESPACES: PolicyCheck = PolicyCheck {
     id: "policy::namespaces",
     text: CheckText {
-        title: "A rule that names another namespace admits its pods, and no longer those of its own",
-        proves: "Namespaces are told apart in identities, by name and by the namespaces' labels.",
-        how: "A policy admits pods of the second namespace by `io.kubernetes.pod.namespace`, another one pods of the own namespace by a label of it; every cell before, under and after.",
+        title: "A rule that names another namespace admits its pods, and not those of its own",
+        proves: "Identities distinguish namespaces, by name and by the namespaces' labels.",
+        how: "One policy admits pods of a second namespace by `io.kubernetes.pod.namespace`, another admits pods of its own namespace by a namespace label. Every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -117,21 +121,21 @@ pub const NAMESPACES: Family = Family {
     cases: &[
         Case {
             name: "another namespace by name",
-            policies: |scene| {
+            policies: |fixture| {
                 from(
-                    scene,
-                    json!({"matchLabels": {"k8s:io.kubernetes.pod.namespace": other_namespace(scene), "role": "caller"}}),
+                    fixture,
+                    json!({"matchLabels": {"k8s:io.kubernetes.pod.namespace": fixture.other_namespace(), "role": "peer"}}),
                 )
             },
             cells: inbound,
         },
         Case {
             name: "the own namespace by a label of it",
-            policies: |scene| {
+            policies: |fixture| {
                 from(
-                    scene,
+                    fixture,
                     json!({"matchLabels": {
-                        "k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name": scene.namespace,
+                        "k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name": fixture.namespace,
                     }}),
                 )
             },
@@ -141,12 +145,12 @@ pub const NAMESPACES: Family = Family {
 };
 
 /// Service accounts.
-pub const SERVICE_ACCOUNTS: Family = Family {
+pub const SERVICE_ACCOUNTS: PolicyCheck = PolicyCheck {
     id: "policy::service_accounts",
     text: CheckText {
         title: "A rule with a service account admits the pods that run under it",
         proves: "The service account is part of a pod's identity, on ingress and egress.",
-        how: "One neighbour runs under an account of its own; a policy admits that account, another one lets the group ask that account only. Every cell before, under and after.",
+        how: "One peer runs under a service account of its own. One policy admits that account, another allows egress to the default account only; every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -156,19 +160,19 @@ pub const SERVICE_ACCOUNTS: Family = Family {
     cases: &[
         Case {
             name: "ingress from an account",
-            policies: |scene| {
+            policies: |fixture| {
                 from(
-                    scene,
-                    json!({"matchLabels": {"io.cilium.k8s.policy.serviceaccount": "meshproof-stranger"}}),
+                    fixture,
+                    json!({"matchLabels": {"io.cilium.k8s.policy.serviceaccount": "meshproof-other-peer"}}),
                 )
             },
             cells: inbound,
         },
         Case {
             name: "egress to an account",
-            policies: |scene| {
+            policies: |fixture| {
                 to(
-                    scene,
+                    fixture,
                     json!({"matchLabels": {"io.cilium.k8s.policy.serviceaccount": "default"}}),
                 )
             },
@@ -177,15 +181,15 @@ pub const SERVICE_ACCOUNTS: Family = Family {
     ],
 };
 
-/// Addresses of pods are no addresses to CIDR rules.
-pub const CIDR: Family = Family {
+/// CIDR rules and the addresses of pods.
+pub const CIDR: PolicyCheck = PolicyCheck {
     id: "policy::cidr",
     text: CheckText {
         title: "A rule with an address range opens nothing between pods, with or without exceptions",
-        proves: "CIDR rules are about what is outside of the mesh: pods of the clusters have identities of their own and stay closed even if the range contains their addresses.",
-        how: "Policies that admit and let out 0.0.0.0/0, and half of it with an exception; every cell before, under and after. Where `policy-cidr-match-mode` contains `nodes`, nodes count too.",
+        proves: "CIDR rules match addresses outside the mesh. Pods have identities of their own and stay closed even if the range contains their addresses.",
+        how: "A policy allows ingress from 0.0.0.0/0 and egress to half of it with an exception; every cell is probed before, under and after. Where `policy-cidr-match-mode` contains `nodes`, nodes are expected to match.",
         control: CONTROL,
-        when_red: "`kubectl -n kube-system exec CILIUM-POD-OF-THE-NODE -- cilium-dbg bpf ipcache list`: a pod's address must have its own identity there, not one of a CIDR (those begin at 16777217).",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache list`: a pod's address must have the pod's own identity there, not one of a CIDR, which begin at 16777217.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
@@ -196,9 +200,9 @@ pub const CIDR: Family = Family {
     ],
     cases: &[Case {
         name: "every address, in and out",
-        policies: |scene| {
+        policies: |fixture| {
             vec![cilium(json!({
-                "endpointSelector": scene.selector(),
+                "endpointSelector": fixture.selector(),
                 "ingress": [{"fromCIDR": ["0.0.0.0/0"]}],
                 "egress": [{"toCIDRSet": [{"cidr": "0.0.0.0/1", "except": ["10.0.0.0/16"]}]}],
             }))]

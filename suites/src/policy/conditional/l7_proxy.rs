@@ -1,37 +1,43 @@
-//! Checks of HTTP rules, which say so when no proxy runs that could enforce them.
+//! Checks of HTTP rules, skipped where no proxy runs that could enforce them.
 //!
-//! `enable-l7-proxy` is on by default, the DNS proxy needs it too, and an agent shows `embedded` for Envoy even when its
-//! image has none. So without words of the operators the claim is only believed once a proxy has answered something.
+//! `enable-l7-proxy` is on by default, the DNS proxy needs it too, and an agent reports `embedded` for Envoy even when its
+//! image has none. So unless the operators claim L7 policies themselves, a proxy must have answered something first.
 
-use super::case::{Case, Family, Provided};
-use super::cell::{Ask, Compared};
-use super::scene::Scene;
-use super::ward::GROUPS;
-use meshproof_contract::claim::ClaimSource;
-use meshproof_contract::{CheckContext, CiliumQuery, ClaimKind, Tally, Verdict};
-use serde_json::json;
+use super::Conditional;
+use crate::{
+    kit::object::policy::cilium,
+    policy::{
+        case::{Case, PolicyCheck},
+        cases::inbound,
+        cell::{CellResult, Traffic},
+        fixture::Fixture,
+        subjects::GROUPS,
+    },
+};
+use meshproof_contract::{CheckContext, CiliumQuery, ClaimKind, Tally, Verdict, claim::ClaimSource};
+use serde_json::{Value, json};
 
-/// A family about HTTP rules.
-pub const fn proxied(family: &'static Family) -> Provided {
-    Provided {
-        family,
-        lacking: |context| Box::pin(async { no_proxy(context).await.map(Verdict::skipped) }),
+/// Runs a check where an L7 proxy runs, or the operators claim one.
+pub const fn if_l7_proxy(check: &'static PolicyCheck) -> Conditional {
+    Conditional {
+        check,
+        unmet: |context| Box::pin(async { no_proxy(context).await.map(Verdict::skipped) }),
     }
 }
 
 /// Every request is admitted, by a rule that only a proxy can judge.
 const ANY_REQUEST: Case = Case {
     name: "any request through the proxy",
-    policies: |scene| {
+    policies: |fixture| {
         let ports = json!([{"ports": [{"port": "8080", "protocol": "TCP"}], "rules": {"http": [{}]}}]);
-        vec![crate::kit::object::policy::cilium(
-            json!({"endpointSelector": scene.selector(), "ingress": [{"toPorts": ports}]}),
+        vec![cilium(
+            json!({"endpointSelector": fixture.selector(), "ingress": [{"toPorts": ports}]}),
         )]
     },
-    cells: super::cases::inbound,
+    cells: inbound,
 };
 
-/// Why there is no proxy to be tried, where only the live configuration says that there is one.
+/// Why there is no proxy to test, where only the live configuration enables one.
 async fn no_proxy(context: &CheckContext) -> Option<String> {
     let facts = context.environment.facts();
     let cluster = context.instance.to();
@@ -39,35 +45,32 @@ async fn no_proxy(context: &CheckContext) -> Option<String> {
     let ClaimSource::Live { object } = &claim.source else {
         return None;
     };
-    let answers = context
-        .environment
-        .cilium(cluster, CiliumQuery::Status)
-        .await
-        .unwrap_or_default();
-    let statuses: Vec<_> = answers
+    let answers = context.environment.cilium(cluster, CiliumQuery::Status).await;
+    let answers = answers.unwrap_or_default();
+    let statuses: Vec<&Value> = answers
         .iter()
         .filter_map(|answer| answer.output.as_ref().ok())
         .collect();
     if !statuses.is_empty() && statuses.iter().all(|status| status["proxy"].is_null()) {
         return Some(format!(
-            "no agent of {cluster} has an L7 proxy (`proxy` of its status is null), though {object} is set"
+            "no agent of {cluster} has an L7 proxy (`proxy` in its status is null), although {object} enables it"
         ));
     }
-    let embedded = |status: &&serde_json::Value| status["proxy"]["envoy-deployment-mode"] == "embedded";
+    let embedded = |status: &&Value| status["proxy"]["envoy-deployment-mode"] == "embedded";
     if !statuses.iter().any(embedded) {
         return None;
     }
-    let scene = Scene::set(context, &GROUPS).await.ok()?;
-    let seen = ANY_REQUEST.play(context, &scene, &mut Tally::new()).await?;
+    let fixture = Fixture::new(context, &GROUPS).await.ok()?;
+    let seen = ANY_REQUEST.run(context, &fixture, &mut Tally::new()).await?;
     let (http, other): (Vec<_>, Vec<_>) = seen
         .iter()
-        .partition(|(row, _)| matches!(row.cell.ask, Ask::Http { .. }));
-    let in_force = other.iter().all(|(_, compared)| *compared == Compared::Right);
-    let silent = http.iter().all(|(_, compared)| matches!(compared, Compared::Wrong(_)));
-    (in_force && silent && !http.is_empty()).then(|| {
+        .partition(|(judged, _)| matches!(judged.cell.traffic, Traffic::Http { .. }));
+    let in_force = other.iter().all(|(_, result)| *result == CellResult::Ok);
+    let unanswered = http.iter().all(|(_, result)| matches!(result, CellResult::Mismatch(_)));
+    (in_force && unanswered && !http.is_empty()).then(|| {
         format!(
-            "no Envoy runs in {cluster}: with a rule that admits every HTTP request none of {} was answered, while the rest of \
-             the policy was in force; that {object} is set claims no L7 policies by itself (claim `l7-policy` in meshproof.yaml if they should work)",
+            "no Envoy runs in {cluster}: a policy that admits every HTTP request was in force, and none of {} requests was answered. \
+             {object} alone does not claim L7 policies: set the claim `l7-policy` in meshproof.yaml if they should work",
             http.len()
         )
     })

@@ -1,32 +1,31 @@
-//! ICMP rules, which cannot be tried where no pod may send pings.
+//! Checks of ICMP rules, skipped where no pod may send pings.
 
-use super::case::{Family, Provided};
-use super::cases::both_ways_and_ping;
-use super::play::pings_are_forbidden;
-use super::scene::Scene;
-use super::ward::GROUPS;
+use super::Conditional;
+use crate::policy::{
+    case::PolicyCheck, cases::both_ways_and_ping, fixture::Fixture, run_case::pings_are_forbidden, subjects::GROUPS,
+};
 use meshproof_contract::{CheckContext, Verdict};
 
-/// A family about pings.
-pub const fn pinged(family: &'static Family) -> Provided {
-    Provided {
-        family,
-        lacking: |context| Box::pin(no_pings(context)),
+/// Runs a check where pods may send pings.
+pub const fn if_pings(check: &'static PolicyCheck) -> Conditional {
+    Conditional {
+        check,
+        unmet: |context| Box::pin(no_pings(context)),
     }
 }
 
 async fn no_pings(context: &CheckContext) -> Option<Verdict> {
-    // The ward is given back before the family borrows one.
-    let forbidden = match Scene::set(context, &GROUPS).await {
-        Ok(scene) => {
-            let cells = both_ways_and_ping(&scene, &scene.neighbours(&context.instance));
+    // The subject pods are returned before the check borrows some.
+    let forbidden = match Fixture::new(context, &GROUPS).await {
+        Ok(fixture) => {
+            let cells = both_ways_and_ping(&fixture, &fixture.peers_of(&context.instance));
             pings_are_forbidden(context, cells).await
         }
         Err(verdict) => return Some(verdict),
     };
     forbidden.then(|| {
         Verdict::skipped(
-            "the pods may not send pings (net.ipv4.ping_group_range of the nodes' container runtime), and nothing else is wrong with their agents",
+            "the pods may not send pings (net.ipv4.ping_group_range of the nodes' container runtime); all their other probes were answered",
         )
     })
 }

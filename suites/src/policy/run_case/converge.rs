@@ -1,150 +1,135 @@
-//! Waits until a change of policy has come through in every cell, and measures how long that takes.
+//! Waits until a change of policies has come through in every cell, and measures how long that takes.
 
-use super::Row;
-use super::look::{Pace, look};
-use super::realized::{Realized, realized_in_time};
-use crate::policy::cell::Compared;
-use crate::policy::enforced_within;
-use crate::policy::scene::Scene;
+use super::{
+    change::Change,
+    deadlines::Deadlines,
+    judged_cell::{JudgedCell, is_open},
+    realized::{Realized, realized_in_time},
+    round::{ROUND_INTERVAL, probe_round},
+};
+use crate::policy::{cell::CellResult, enforced_within, fixture::Fixture};
 use meshproof_contract::{CheckContext, ObjectRef};
-use meshproof_oracle::Expected;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Where Cilium says that the change is realized on every node of the ward, deviations that last so long will stay.
+/// Deviations that last so long will stay, once Cilium reports the change as realized on every node of the subject pods.
 const REALIZED_GRACE: Duration = Duration::from_millis(1500);
-/// And they must be the same so long after that was heard: what Cilium says may be true of the moment before.
+/// They must be the same so long after that report: it may describe the moment before.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(1);
-/// Cells that are looked at while waiting.
-const GLANCES: usize = 8;
+/// Cells that are probed for the first sign of the change.
+const SAMPLED_CELLS: usize = 8;
+/// Between two rounds over these.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(15);
 
-/// What is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goal {
-    /// Every cell as the policies say.
-    Enforced,
-    /// Every cell open.
-    Open,
-}
-
-impl Goal {
-    fn of(self, row: &Row) -> Expected {
-        match self {
-            Goal::Enforced => row.decision.expected,
-            Goal::Open => Expected::Allowed,
-        }
-    }
-}
-
-/// How it ended.
+/// How the wait ended.
 #[derive(Debug)]
-pub struct Settled {
-    /// From the change to the start of the first look at which every cell was right; none if that never was.
+pub struct Converged {
+    /// From the change to the start of the first round in which every cell was as expected; none if that never was.
     pub after: Option<Duration>,
-    /// The last look at every cell.
-    pub last: Vec<Compared>,
-    /// Looks that found some of the changing cells changed and others not.
+    /// What each cell showed last.
+    pub last: Vec<CellResult>,
+    /// Rounds in which only some of the changing cells had changed.
     pub half: u32,
-    /// What Cilium says, where it was asked.
+    /// What Cilium reports, where it was queried.
     pub realized: Option<Realized>,
 }
 
-/// Looks at a few of the cells that change until all have, then at every cell until all are right.
-pub async fn settle(
+/// Probes a few of the cells that change until all have, then every cell until all are as expected.
+pub async fn converge(
     context: &CheckContext,
-    scene: &Scene,
-    rows: &[Row],
-    goal: Goal,
+    fixture: &Fixture,
+    cells: &[JudgedCell],
+    change: Change,
     policies: &[Value],
-    pace: &Pace,
+    deadlines: &Deadlines,
     start: Instant,
-) -> Settled {
+) -> Converged {
     let environment = context.environment.as_ref();
-    let changing = sample(rows);
-    let hasty = Pace {
-        denied: pace.glance,
-        open: pace.glance,
-        ..*pace
-    };
-    let (mut half, mut changed) = (0, None);
+    let (mut first_sign, half) = first_sign(context, cells, change, deadlines, start).await;
+    let names: Vec<String> = policies.iter().map(|p| ObjectRef::of(p).name).collect();
+    let mut realized = None;
+    let mut before: Option<Vec<bool>> = None;
+    // When Cilium reported the change as realized, and which cells were as expected then.
+    let mut reported: Option<(Instant, Vec<bool>)> = None;
     loop {
         let begun = Instant::now();
-        let round = look(environment, &changing, |row| goal.of(row), &hasty).await;
-        let right = round.compared.iter().filter(|c| **c == Compared::Right).count();
-        if right == changing.len() {
-            changed = Some(begun - start);
-            break;
-        }
-        half += u32::from(right > 0);
-        if start.elapsed() >= REALIZED_GRACE {
-            break;
-        }
-        sleep_until(begun + Duration::from_millis(15)).await;
-    }
-    let mut told = None;
-    let mut before: Option<Vec<Compared>> = None;
-    let mut heard: Option<(Instant, Vec<bool>)> = None;
-    loop {
-        let begun = Instant::now();
-        let round = look(environment, rows, |row| goal.of(row), pace).await;
-        // What an agent could not try is tried again too: a machine is busy for a moment, not for ever.
-        if round.compared.iter().all(|c| *c == Compared::Right) {
-            return Settled {
-                after: Some(changed.take().unwrap_or(begun - start)),
-                last: round.compared,
+        let round = probe_round(environment, cells, |judged| change.expected(judged), deadlines).await;
+        // What an agent could not send is sent again, too: a machine is busy for a moment, not for ever.
+        let ok: Vec<bool> = round.results.iter().map(|result| *result == CellResult::Ok).collect();
+        if ok.iter().all(|ok| *ok) {
+            return Converged {
+                after: Some(first_sign.take().unwrap_or(begun - start)),
+                last: round.results,
                 half,
-                realized: told,
+                realized,
             };
         }
-        let (changed_since, seen) = (begun - start, rights(&round.compared));
-        let steady = before.as_deref().map(rights).as_ref() == Some(&seen);
-        if changed_since >= REALIZED_GRACE && steady && told != Some(Realized::Everywhere) {
-            let names = policies.iter().map(|p| ObjectRef::of(p).name).collect::<Vec<_>>();
-            told = Some(realized_in_time(environment, scene, &names, goal).await);
+        let is_stable = before.as_ref() == Some(&ok);
+        if begun - start >= REALIZED_GRACE && is_stable && realized != Some(Realized::Everywhere) {
+            realized = Some(realized_in_time(environment, fixture, &names, change).await);
         }
-        if told == Some(Realized::Everywhere) && heard.as_ref().is_none_or(|(_, then)| *then != seen) {
-            heard = Some((Instant::now(), seen));
+        if realized == Some(Realized::Everywhere) && reported.as_ref().is_none_or(|(_, then)| *then != ok) {
+            reported = Some((Instant::now(), ok.clone()));
         }
-        let confirmed = heard.as_ref().is_some_and(|(at, _)| begun >= *at + CONFIRMED_AFTER);
-        // What should be open may be closed by something that passes: it has the whole time.
-        let lasting = confirmed && !is_closed(rows, &round.compared, goal);
-        if lasting || start.elapsed() >= enforced_within(context) {
-            return Settled {
+        let confirmed = reported.as_ref().is_some_and(|(at, _)| begun >= *at + CONFIRMED_AFTER);
+        // A path that should be open may be closed by something that passes: it gets the whole time.
+        let will_stay = confirmed && !is_closed(cells, &ok, change);
+        if will_stay || start.elapsed() >= enforced_within(context) {
+            return Converged {
                 after: None,
-                last: round.compared,
+                last: round.results,
                 half,
-                realized: told,
+                realized,
             };
         }
-        changed = None;
-        before = Some(round.compared);
-        sleep_until(begun + Duration::from_millis(50)).await;
+        first_sign = None;
+        before = Some(ok);
+        sleep_until(begun + ROUND_INTERVAL).await;
+    }
+}
+
+/// When a sample of the changing cells was as expected for the first time, if it was soon, and how many rounds found only
+/// some of them changed.
+async fn first_sign(
+    context: &CheckContext,
+    cells: &[JudgedCell],
+    change: Change,
+    deadlines: &Deadlines,
+    start: Instant,
+) -> (Option<Duration>, u32) {
+    let environment = context.environment.as_ref();
+    let sample = sample(cells);
+    let quick = Deadlines {
+        dropped: deadlines.quick,
+        answered: deadlines.quick,
+        ..*deadlines
+    };
+    let mut half = 0;
+    loop {
+        let begun = Instant::now();
+        let round = probe_round(environment, &sample, |judged| change.expected(judged), &quick).await;
+        let ok = round.results.iter().filter(|r| **r == CellResult::Ok).count();
+        if ok == sample.len() {
+            return (Some(begun - start), half);
+        }
+        half += u32::from(ok > 0);
+        if start.elapsed() >= REALIZED_GRACE {
+            return (None, half);
+        }
+        sleep_until(begun + SAMPLE_INTERVAL).await;
     }
 }
 
 /// Whether some cell that should be open is not.
-fn is_closed(rows: &[Row], compared: &[Compared], goal: Goal) -> bool {
-    let open = |row: &Row| matches!(goal.of(row), Expected::Allowed | Expected::AllowedIfAuthenticated);
-    let mut cells = rows.iter().zip(compared);
-    cells.any(|(row, compared)| open(row) && *compared != Compared::Right)
+fn is_closed(cells: &[JudgedCell], ok: &[bool], change: Change) -> bool {
+    let open = |judged: &JudgedCell| is_open(change.expected(judged));
+    cells.iter().zip(ok).any(|(judged, ok)| open(judged) && !ok)
 }
 
-fn rights(compared: &[Compared]) -> Vec<bool> {
-    compared.iter().map(|c| *c == Compared::Right).collect()
-}
-
-/// Whether the policies change what the cell shows.
-pub fn changes(row: &Row) -> bool {
-    !matches!(
-        row.decision.expected,
-        Expected::Allowed | Expected::AllowedIfAuthenticated
-    )
-}
-
-/// Some of the rows that the policies change, spread over all of them.
-fn sample(rows: &[Row]) -> Vec<Row> {
-    let changing: Vec<&Row> = rows.iter().filter(|row| changes(row)).collect();
-    let step = changing.len().div_ceil(GLANCES).max(1);
+/// Some of the cells that the policies change, spread over all of them.
+fn sample(cells: &[JudgedCell]) -> Vec<JudgedCell> {
+    let changing: Vec<&JudgedCell> = cells.iter().filter(|judged| judged.is_changed()).collect();
+    let step = changing.len().div_ceil(SAMPLED_CELLS).max(1);
     changing.into_iter().step_by(step).cloned().collect()
 }

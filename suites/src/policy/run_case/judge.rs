@@ -1,82 +1,120 @@
 //! From what every cell showed to few findings: one for each rule that was not kept, not one a cell.
 
-use super::Row;
-use super::realized::Realized;
-use super::settle::Settled;
-use crate::policy::cell::{Compared, wording};
-use meshproof_contract::Tally;
-use std::collections::BTreeMap;
-use std::time::Duration;
+use super::{converge::Converged, judged_cell::JudgedCell, realized::Realized};
+use crate::{
+    kit::next_steps,
+    policy::cell::{CellResult, describe},
+};
+use meshproof_contract::{CheckContext, Outcome, Tally};
+use meshproof_oracle::{Direction, Expected, Party};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Cells named in a finding.
 const NAMED: usize = 3;
 
-/// Judges a case; `others` are words about policies that are not ours.
-pub fn conclude(
+/// When a cell deviated.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum When {
+    InForce,
+    Deleted,
+}
+
+/// Cells that deviated from the same expectation at the same time.
+type Deviations<'a> = BTreeMap<(When, String), Vec<(&'a JudgedCell, &'a Outcome)>>;
+
+/// Judges a case by what the cells showed under the policies and after their deletion; `foreign` names policies of others.
+pub fn judge(
+    context: &CheckContext,
     name: &str,
-    rows: &[Row],
-    (under, after): (&Settled, &Settled),
+    cells: &[JudgedCell],
+    (under, after): (&Converged, &Converged),
     limit: Duration,
-    others: &str,
+    foreign: &str,
     tally: &mut Tally,
 ) {
-    let mut groups: BTreeMap<(String, String), Vec<(&Row, &str)>> = BTreeMap::new();
-    let mut right = 0;
-    for ((row, under), after) in rows.iter().zip(&under.last).zip(&after.last) {
+    let mut deviations = Deviations::new();
+    let mut ok = 0;
+    for ((judged, under), after) in cells.iter().zip(&under.last).zip(&after.last) {
         match (under, after) {
-            (Compared::Unknown(why), _) | (_, Compared::Unknown(why)) => tally.unknown(format!("{name}: {why}")),
-            (Compared::Right, Compared::Right) => right += 1,
-            (Compared::Wrong(seen), Compared::Right) => {
-                let expected = format!("{} ({})", wording(row.decision.expected), row.decision.because);
-                groups
-                    .entry(("under the policy".to_owned(), expected))
-                    .or_default()
-                    .push((row, seen));
+            (CellResult::Unknown(why), _) | (_, CellResult::Unknown(why)) => tally.unknown(format!("{name}: {why}")),
+            (CellResult::Ok, CellResult::Ok) => ok += 1,
+            (CellResult::Mismatch(seen), CellResult::Ok) => {
+                let expected = format!("{} ({})", describe(judged.decision.expected), judged.decision.reason);
+                let key = (When::InForce, expected);
+                deviations.entry(key).or_default().push((judged, seen));
             }
-            // Closed by the policy as it should be, and closed for ever after.
-            (Compared::Right, Compared::Wrong(seen))
-                if row.decision.expected != meshproof_oracle::Expected::Allowed =>
-            {
+            // Closed by the policy as it should be, and never opened again.
+            (CellResult::Ok, CellResult::Mismatch(seen)) if judged.decision.expected != Expected::Allowed => {
                 let expected = format!("open again within {} s of the policy's deletion", limit.as_secs());
-                groups
-                    .entry(("after the policy".to_owned(), expected))
-                    .or_default()
-                    .push((row, seen));
+                let key = (When::Deleted, expected);
+                deviations.entry(key).or_default().push((judged, seen));
             }
-            (_, Compared::Wrong(seen)) => tally.unknown(format!(
-                "{name}: {} is not open even without the policy any more ({seen}), so it was not the policy{others}",
-                row.cell
+            (_, CellResult::Mismatch(seen)) => tally.unknown(format!(
+                "{name}: {} was open before the policy and is not open after its deletion ({seen}): the cause is not \
+                 this policy{foreign}",
+                judged.cell
             )),
         }
     }
-    for ((when, expected), cells) in groups {
-        let told: Vec<String> = cells
-            .iter()
-            .take(NAMED)
-            .map(|(row, seen)| format!("{}: {seen}", row.cell))
-            .collect();
-        let more = match cells.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            n => format!("; and {n} more"),
-        };
-        let cilium = match if when == "under the policy" {
-            under.realized
-        } else {
-            after.realized
-        } {
-            Some(Realized::Everywhere) => " (Cilium says that it is realized on every node of these pods)",
-            Some(Realized::NotYet) => " (Cilium says that it is not realized on every node of these pods)",
-            Some(Realized::Unknown) | None => "",
+    for ((when, expected), deviating) in &deviations {
+        let (phase, converged) = match when {
+            When::InForce => ("policy in force", under),
+            When::Deleted => ("after the policy's deletion", after),
         };
         tally.finding(
-            format!("{name}, {when}: {} of {} cells", cells.len(), rows.len()),
+            format!("{name}, {phase}: {} of {} cells", deviating.len(), cells.len()),
             expected,
-            format!("{}{more}{cilium}{others}", told.join("; ")),
+            format!("{}{}{foreign}", observed(deviating), by_cilium(converged.realized)),
         );
     }
-    if right == rows.len() {
+    suggest_commands(context, &deviations);
+    if ok == cells.len() {
         tally.witness(format!(
-            "{name}: all {right} cells as expected, each open before and after the policy"
+            "{name}: all {ok} cells as expected, and open before the policy and after its deletion"
         ));
     }
+}
+
+fn observed(deviating: &[(&JudgedCell, &Outcome)]) -> String {
+    let named: Vec<String> = deviating
+        .iter()
+        .take(NAMED)
+        .map(|(judged, seen)| format!("{}: {seen}", judged.cell))
+        .collect();
+    match deviating.len().saturating_sub(NAMED) {
+        0 => named.join("; "),
+        more => format!("{}; and {more} more", named.join("; ")),
+    }
+}
+
+fn by_cilium(realized: Option<Realized>) -> &'static str {
+    match realized {
+        Some(Realized::Everywhere) => " (Cilium reports the change as realized on every node of the subject pods)",
+        Some(Realized::NotYet) => " (Cilium reports the change as not realized on every node of the subject pods)",
+        Some(Realized::Unknown) | None => "",
+    }
+}
+
+/// Commands for the first cell of each kind of deviation, in the agent of the node that decides it.
+fn suggest_commands(context: &CheckContext, deviations: &Deviations<'_>) {
+    let facts = context.environment.facts();
+    let mut commands = BTreeSet::new();
+    for (judged, _) in deviations.values().filter_map(|deviating| deviating.first()) {
+        let (from, to) = (&judged.cell.from, &judged.cell.to);
+        let deciding = match judged.decision.direction {
+            Some(Direction::Ingress) if matches!(to.party, Party::Endpoint(_)) => to,
+            _ => from,
+        };
+        let in_agent =
+            |command: &str| next_steps::in_agent(&facts, deciding.cluster(), Some(&deciding.agent.node), command);
+        commands.insert(in_agent("cilium-dbg endpoint list"));
+        commands.insert(in_agent(&format!(
+            "hubble observe --last 200 --from-ip {} --to-ip {}",
+            from.agent.address, to.agent.address
+        )));
+    }
+    commands.into_iter().for_each(|command| context.suggest(command));
 }

@@ -1,75 +1,43 @@
-//! One look at the cells: one batch for each agent that asks, all agents at once.
+//! One round of probes over cells: one batch for each source agent, all agents at once.
 
-use super::Row;
-use crate::policy::cell::Compared;
-use crate::kit::probes;
+use super::{deadlines::Deadlines, judged_cell::JudgedCell};
+use crate::policy::cell::CellResult;
 use futures::future::join_all;
-use meshproof_contract::{AgentId, Distribution, Environment, Outcome};
+use meshproof_contract::{AgentId, Environment, Outcome};
 use meshproof_oracle::Expected;
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-/// How long cells are waited for, from how quick they were while open.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// For a cell that must be dropped: silence for so long is taken for silence.
-    pub denied: Duration,
-    /// For a cell that should answer.
-    pub open: Duration,
-    /// For a first sight of whether a change has come through, which is no verdict.
-    pub glance: Duration,
-}
-
-impl Pace {
-    /// Before anything was measured.
-    pub const UNKNOWN: Self = Self {
-        denied: Duration::from_millis(900),
-        open: probes::DEADLINE,
-        glance: Duration::from_millis(300),
-    };
-
-    /// Twenty times the slowest answers, at least 400 ms, and below the 1 s after which TCP sends its SYN again.
-    pub fn of(latencies: &[u64]) -> Self {
-        let Some(distribution) = Distribution::of(latencies.iter().copied()) else {
-            return Self::UNKNOWN;
-        };
-        let slow = Duration::from_micros(distribution.p99);
-        Self {
-            denied: (20 * slow).clamp(Duration::from_millis(400), Self::UNKNOWN.denied),
-            open: Self::UNKNOWN.open,
-            glance: (10 * slow).clamp(Duration::from_millis(40), Self::UNKNOWN.glance),
-        }
-    }
-}
+/// Between the beginnings of two rounds over the same cells.
+pub(super) const ROUND_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the cells showed.
-pub(crate) struct Round {
-    /// In the order of the rows.
-    pub compared: Vec<Compared>,
-    /// Whether the agent could not even try.
-    pub untried: Vec<bool>,
+pub(super) struct ProbeRound {
+    /// In the order of the cells.
+    pub results: Vec<CellResult>,
+    /// Whether the agent could not send the probe.
+    pub not_sent: Vec<bool>,
     /// Microseconds of the answers.
     pub latencies: Vec<u64>,
 }
 
-/// Looks once at every row, and compares with what `expected` says of it.
-pub(crate) async fn look(
+/// Probes every cell once, and compares with what `expected` says of it.
+pub(super) async fn probe_round(
     environment: &dyn Environment,
-    rows: &[Row],
-    expected: impl Fn(&Row) -> Expected,
-    pace: &Pace,
-) -> Round {
-    let mut asked: BTreeMap<&AgentId, Vec<usize>> = BTreeMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        asked.entry(&row.cell.from.agent.id).or_default().push(index);
+    cells: &[JudgedCell],
+    expected: impl Fn(&JudgedCell) -> Expected,
+    deadlines: &Deadlines,
+) -> ProbeRound {
+    let mut by_agent: BTreeMap<&AgentId, Vec<usize>> = BTreeMap::new();
+    for (index, judged) in cells.iter().enumerate() {
+        by_agent.entry(&judged.cell.from.agent.id).or_default().push(index);
     }
     let expected = &expected;
-    let answers = join_all(asked.into_iter().map(|(agent, indexes)| async move {
+    let answers = join_all(by_agent.into_iter().map(|(agent, indexes)| async move {
         let probes = indexes.iter().map(|index| {
-            let row = &rows[*index];
-            row.cell.probe(match expected(row) {
-                Expected::Dropped => pace.denied,
-                _ => pace.open,
+            let judged = &cells[*index];
+            judged.cell.probe(match expected(judged) {
+                Expected::Dropped => deadlines.dropped,
+                _ => deadlines.answered,
             })
         });
         let outcomes = environment.probe(agent, probes.collect()).await;
@@ -84,34 +52,20 @@ pub(crate) async fn look(
             Err(error) => errors.extend(indexes.into_iter().map(|index| (index, error.to_string()))),
         }
     }
-    let compared = rows.iter().enumerate().map(|(index, row)| match outcomes.get(&index) {
-        Some(outcome) => row.cell.compare(expected(row), outcome),
-        None => Compared::Unknown(
-            errors
-                .remove(&index)
-                .unwrap_or_else(|| format!("{}: the agent did not answer this probe of its batch", row.cell)),
-        ),
+    let results = cells.iter().enumerate().map(|(index, judged)| {
+        if let Some(outcome) = outcomes.get(&index) {
+            return judged.cell.compare(expected(judged), outcome);
+        }
+        let unanswered = || format!("{}: the agent did not answer this probe of its batch", judged.cell);
+        CellResult::Unknown(errors.remove(&index).unwrap_or_else(unanswered))
     });
-    let compared = compared.collect();
-    let untried = (0..rows.len()).map(|index| outcomes.get(&index).is_some_and(Outcome::is_local_error));
-    let untried = untried.collect();
+    let results = results.collect();
+    let not_sent = (0..cells.len()).map(|index| outcomes.get(&index).is_some_and(Outcome::is_local_error));
+    let not_sent = not_sent.collect();
     let answered = outcomes.values().filter(|outcome| outcome.is_success());
-    Round {
-        compared,
-        untried,
+    ProbeRound {
+        results,
+        not_sent,
         latencies: answered.filter_map(Outcome::total).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_deadline_of_a_denial_follows_the_paths_within_bounds() {
-        assert_eq!(Pace::of(&[500; 100]).denied, Duration::from_millis(400));
-        assert_eq!(Pace::of(&[30_000; 100]).denied, Duration::from_millis(600));
-        assert_eq!(Pace::of(&[200_000; 100]).denied, Pace::UNKNOWN.denied);
-        assert_eq!(Pace::of(&[]).glance, Pace::UNKNOWN.glance);
     }
 }

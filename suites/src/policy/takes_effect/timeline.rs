@@ -1,7 +1,13 @@
 //! What a stream of connections showed around two changes. Pure: numbers in, times out.
 
 use meshproof_contract::{Outcome, StreamReport, StreamResult};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+};
+
+/// Connections in a row after which a state counts as reached.
+pub const HELD: usize = 25;
 
 /// What divides the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +23,7 @@ pub enum Change {
 /// One connection.
 #[derive(Clone, Debug)]
 enum Sample {
-    Stood,
+    Established,
     Dropped,
     Other(String),
 }
@@ -29,15 +35,15 @@ pub struct Timeline {
     marks: BTreeMap<Change, u64>,
     interval: u64,
     lag: u64,
-    untried: Vec<String>,
+    not_sent: Vec<String>,
 }
 
 /// How the paths were closed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// Microseconds from the call to the end of the interval in which the last connection stood.
+    /// Microseconds from the call to the end of the interval in which the last connection was established.
     pub after: u64,
-    /// Connections that stood after one had been dropped.
+    /// Connections established after one had been dropped.
     pub half: usize,
     /// A refusal of another kind than silence, if one was seen.
     pub other: Option<String>,
@@ -53,10 +59,10 @@ impl Timeline {
                 StreamResult::Bad {
                     outcome: Outcome::LocalError { reason },
                 } => {
-                    self.untried.push(reason);
+                    self.not_sent.push(reason);
                     continue;
                 }
-                StreamResult::Good { .. } => Sample::Stood,
+                StreamResult::Good { .. } => Sample::Established,
                 StreamResult::Bad {
                     outcome: Outcome::Timeout { .. },
                 } => Sample::Dropped,
@@ -66,14 +72,14 @@ impl Timeline {
         }
     }
 
-    /// The change was asked for at this time of the agent's clock.
+    /// The change was requested at this time of the agent's clock.
     pub fn mark(&mut self, change: Change, micros: u64) {
         self.marks.insert(change, micros);
     }
 
-    /// Why the agent could not even try connections, one entry each: they say nothing.
-    pub fn untried(&self) -> &[String] {
-        &self.untried
+    /// Why the agent could not open connections, one entry each: nothing follows from these.
+    pub fn not_sent(&self) -> &[String] {
+        &self.not_sent
     }
 
     /// Largest lag of the generator, in microseconds.
@@ -82,69 +88,73 @@ impl Timeline {
     }
 
     /// The connections due between the change and the next one.
-    fn of(&self, change: Change) -> impl DoubleEndedIterator<Item = (u64, &Sample)> {
+    fn since(&self, change: Change) -> impl DoubleEndedIterator<Item = (u64, &Sample)> {
         let from = self.marks.get(&change).copied().unwrap_or(0);
-        let next = self
-            .marks
-            .range((std::ops::Bound::Excluded(change), std::ops::Bound::Unbounded));
-        let to = next.map(|(_, at)| *at).next().unwrap_or(u64::MAX);
+        let mut next = self.marks.range((Excluded(change), Unbounded));
+        let to = next.next().map_or(u64::MAX, |(_, at)| *at);
         self.samples.range(from..to).map(|(due, sample)| (*due, sample))
     }
 
-    /// Whether the last `held` connections of that part are what should follow the change.
-    pub fn holds(&self, change: Change, held: usize) -> bool {
-        let fits = |sample: &Sample| matches!(sample, Sample::Stood) == (change != Change::Applied);
-        let mut last = self.of(change).map(|(_, sample)| sample).rev().take(held);
+    /// Whether the last `count` connections of that part are what should follow the change.
+    pub fn holds(&self, change: Change, count: usize) -> bool {
+        let fits = |sample: &Sample| is_established(sample) == (change != Change::Applied);
+        let mut last = self.since(change).map(|(_, sample)| sample).rev().take(count);
         let mut number = 0;
         let all = last.by_ref().all(|sample| {
             number += 1;
             fits(sample)
         });
-        all && number == held
+        all && number == count
     }
 
-    /// How it closed after the policy was applied; none if the last connection before the deletion stood.
+    /// How it closed after the policy was applied; none if the last connection before the deletion was established.
     pub fn closed(&self) -> Option<Closed> {
         let applied = *self.marks.get(&Change::Applied)?;
-        let part: Vec<(u64, &Sample)> = self.of(Change::Applied).collect();
-        let stood = |sample: &Sample| matches!(sample, Sample::Stood);
-        if part.last().is_none_or(|(_, sample)| stood(sample)) {
+        let part: Vec<(u64, &Sample)> = self.since(Change::Applied).collect();
+        if part.last().is_none_or(|(_, sample)| is_established(sample)) {
             return None;
         }
-        let last = part.iter().rev().find(|(_, sample)| stood(sample)).map(|(due, _)| *due);
-        let first_drop = part.iter().position(|(_, sample)| !stood(sample))?;
+        let mut established = part.iter().filter(|(_, sample)| is_established(sample));
+        let last = established.next_back().map(|(due, _)| *due);
+        let first_drop = part.iter().position(|(_, sample)| !is_established(sample))?;
         let other = part.iter().find_map(|(_, sample)| match sample {
             Sample::Other(text) => Some(text.clone()),
             _ => None,
         });
+        let after_drop = part[first_drop..].iter();
         Some(Closed {
             after: last.map_or(0, |due| (due + self.interval).saturating_sub(applied)),
-            half: part[first_drop..].iter().filter(|(_, sample)| stood(sample)).count(),
+            half: after_drop.filter(|(_, sample)| is_established(sample)).count(),
             other,
         })
     }
 
-    /// Microseconds from the deletion to the first connection that stood and all after it did; none if the last one did not.
+    /// Microseconds from the deletion to the first connection from which on all were established; none if the last one was
+    /// not.
     pub fn opened(&self) -> Option<u64> {
         let deleted = *self.marks.get(&Change::Deleted)?;
-        let part: Vec<(u64, &Sample)> = self.of(Change::Deleted).collect();
-        let last_bad = part.iter().rposition(|(_, sample)| !matches!(sample, Sample::Stood));
+        let part: Vec<(u64, &Sample)> = self.since(Change::Deleted).collect();
+        let last_bad = part.iter().rposition(|(_, sample)| !is_established(sample));
         let first = part.get(last_bad.map_or(0, |at| at + 1))?;
         Some(first.0 - deleted)
     }
 
-    /// The part in words: how many stood, how many did not.
-    pub fn tell(&self, change: Change) -> String {
-        let (mut stood, mut dropped, mut other) = (0, 0, 0);
-        for (_, sample) in self.of(change) {
+    /// The part in numbers, for people.
+    pub fn summary(&self, change: Change) -> String {
+        let (mut established, mut dropped, mut other) = (0, 0, 0);
+        for (_, sample) in self.since(change) {
             match sample {
-                Sample::Stood => stood += 1,
+                Sample::Established => established += 1,
                 Sample::Dropped => dropped += 1,
                 Sample::Other(_) => other += 1,
             }
         }
-        format!("of its connections {stood} stood, {dropped} were dropped, {other} ended otherwise")
+        format!("connections: {established} established, {dropped} dropped, {other} failed otherwise")
     }
+}
+
+fn is_established(sample: &Sample) -> bool {
+    matches!(sample, Sample::Established)
 }
 
 #[cfg(test)]
@@ -152,7 +162,7 @@ mod tests {
     use super::*;
     use meshproof_contract::{StreamSample, Timing};
 
-    /// A letter a connection, 10 ms apart: `o` stood, `x` dropped, `e` an error of the agent's own, `r` refused.
+    /// A letter a connection, 10 ms apart: `o` established, `x` dropped, `e` a local error of the agent, `r` refused.
     fn timeline(picture: &str, applied: u64, deleted: u64) -> Timeline {
         let timing = Timing::default();
         let result = |letter| match letter {
@@ -189,7 +199,7 @@ mod tests {
     #[test]
     fn times_run_from_the_call_to_what_holds() {
         let t = timeline("ooooooxxxxxxxooo", 35_000, 95_000);
-        // Numbers 4 and 5 stood after the call at 35 ms: closed by 60 ms.
+        // Numbers 4 and 5 were established after the call at 35 ms: closed by 60 ms.
         assert_eq!(
             t.closed(),
             Some(Closed {
@@ -205,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stood_after_the_first_drop_is_half_enforced() {
+    fn what_is_established_after_the_first_drop_is_half_enforced() {
         let t = timeline("ooooxoxoxxxxoooo", 30_000, 120_000);
         assert_eq!(
             t.closed(),
@@ -218,28 +228,28 @@ mod tests {
     }
 
     #[test]
-    fn never_closed_and_never_opened_are_told() {
+    fn never_closed_and_never_opened_have_no_time() {
         let t = timeline("oooooooooooo", 30_000, 60_000);
         assert_eq!(t.closed(), None);
         let t = timeline("oooxxxxxxxxx", 30_000, 60_000);
         assert_eq!(t.opened(), None);
         assert_eq!(
-            t.tell(Change::Deleted),
-            "of its connections 0 stood, 6 were dropped, 0 ended otherwise"
+            t.summary(Change::Deleted),
+            "connections: 0 established, 6 dropped, 0 failed otherwise"
         );
     }
 
     #[test]
-    fn a_refusal_is_no_drop() {
+    fn a_refusal_is_not_a_drop() {
         let t = timeline("ooorrrrrroo", 30_000, 90_000);
         assert!(t.closed().expect("closed").other.is_some());
     }
 
     #[test]
-    fn what_was_not_tried_is_counted_apart() {
+    fn what_was_not_sent_is_counted_separately() {
         let t = timeline("oooxxexxxoooo", 30_000, 90_000);
-        assert_eq!(t.untried().len(), 1);
+        assert_eq!(t.not_sent().len(), 1);
         assert_eq!(t.closed().expect("closed").other, None);
-        assert!(t.holds(Change::Applied, 5), "the others tell enough");
+        assert!(t.holds(Change::Applied, 5), "the others suffice");
     }
 }

@@ -74,12 +74,13 @@ fn claims(out: &mut String, cluster: &ClusterFacts, all: &[Claim]) {
     match &cluster.cilium {
         Some(cilium) => line(
             out,
-            format_args!("  # Cilium {}, Kubernetes {}", version(&cilium.version), cluster.version),
+            format_args!(
+                "  # Cilium {}, Kubernetes {}",
+                version(&cilium.version),
+                cluster.version
+            ),
         ),
-        None => line(
-            out,
-            format_args!("  # no Cilium found; Kubernetes {}", cluster.version),
-        ),
+        None => line(out, format_args!("  # no Cilium found; Kubernetes {}", cluster.version)),
     }
     line(out, format_args!("  {}:", cluster.name));
     let found = |kind| all.iter().find(|c| c.cluster == cluster.name && c.kind == kind);
@@ -104,7 +105,10 @@ fn claims(out: &mut String, cluster: &ClusterFacts, all: &[Claim]) {
             // Not seen does not mean absent: left out, with the line that would claim it.
             None => {
                 let stated = format!("# {kind}: {absent}");
-                line(out, format_args!("    {stated:<34} # not found in the live configuration"));
+                line(
+                    out,
+                    format_args!("    {stated:<34} # not found in the live configuration"),
+                );
             }
         }
     }

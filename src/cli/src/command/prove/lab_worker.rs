@@ -9,7 +9,7 @@ use crate::{
     cli_error::CliError,
     session::{
         Session,
-        fault::FaultEntry,
+        fault::FaultSpec,
         lab::{Lab, LabNodes},
         run_plan,
     },
@@ -35,7 +35,7 @@ const STREAM_SPACING_MS: u32 = 50;
 
 /// The faults to inject, each taken by one worker.
 pub struct FaultQueue<'a> {
-    faults: &'a [&'a FaultEntry],
+    faults: &'a [&'a FaultSpec],
     baseline: &'a Matrix,
     full: bool,
     next: AtomicUsize,
@@ -44,7 +44,7 @@ pub struct FaultQueue<'a> {
 
 impl<'a> FaultQueue<'a> {
     /// A queue of these faults; with `full`, every check meets every fault.
-    pub fn new(faults: &'a [&'a FaultEntry], baseline: &'a Matrix, full: bool) -> Self {
+    pub fn new(faults: &'a [&'a FaultSpec], baseline: &'a Matrix, full: bool) -> Self {
         Self {
             faults,
             baseline,
@@ -54,11 +54,11 @@ impl<'a> FaultQueue<'a> {
         }
     }
 
-    fn take(&self) -> Option<&'a FaultEntry> {
+    fn take(&self) -> Option<&'a FaultSpec> {
         self.faults.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
     }
 
-    fn plan(&self, fault: &FaultEntry) -> Result<Plan, CliError> {
+    fn plan(&self, fault: &FaultSpec) -> Result<Plan, CliError> {
         let concerned = checks_concerned(fault);
         if self.full || concerned.is_empty() {
             plan(&Filter::default())
@@ -96,7 +96,7 @@ impl LabWorker {
         let collector = VerdictCollector::start();
         let lab = Lab::start(nodes, &[]).await?;
         let mut target = lab.target();
-        target.disruptive.stream_spacing_ms = Some(STREAM_SPACING_MS);
+        target.disruption.stream_spacing_ms = Some(STREAM_SPACING_MS);
         let (id, events) = (run_plan::new_run_id(), collector.events());
         match Session::open(&target, id, &scenarios, &events, cancel).await {
             Ok(session) => Ok(Self {
@@ -131,7 +131,7 @@ impl LabWorker {
         for (check, reason) in &matrix.unhealthy {
             println!("FALSE ALARM  {check}: {reason}");
         }
-        // What does not apply to the lab (skipped) is no part of the proof.
+        // What does not apply to the lab (skipped) is not part of the proof.
         let skipped = verdicts.only_skipped();
         matrix.checks.retain(|check, _| !skipped.contains(check));
         matrix
@@ -162,7 +162,7 @@ impl LabWorker {
         end.map(|()| rows)
     }
 
-    async fn inject_and_check(&self, fault: &FaultEntry, queue: &FaultQueue<'_>) -> Result<Row, CliError> {
+    async fn inject_and_check(&self, fault: &FaultSpec, queue: &FaultQueue<'_>) -> Result<Row, CliError> {
         let plan = queue.plan(fault)?;
         let name = FaultName::from(fault.name);
         let injected = Instant::now();
@@ -184,7 +184,7 @@ impl LabWorker {
         );
         Ok(Row {
             fault: name,
-            summary: fault.summary.to_owned(),
+            summary: fault.what.to_owned(),
             ran: verdicts.ran(),
             caught,
             inconclusive,

@@ -73,9 +73,9 @@ impl Matrix {
 
     /// The defects, most serious first; none is the proof.
     pub fn defects(&self, coverage: Coverage) -> Vec<Defect> {
-        let false_alarms = self.unhealthy.iter().map(|(check, said)| Defect::FalseAlarm {
+        let false_alarms = self.unhealthy.iter().map(|(check, reason)| Defect::FalseAlarm {
             check: check.clone(),
-            said: said.clone(),
+            reason: reason.clone(),
         });
         let mut defects: Vec<Defect> = false_alarms.collect();
         defects.extend(self.rows.iter().flat_map(|row| self.defects_of(row)));
@@ -106,10 +106,10 @@ impl Matrix {
             fault: row.fault.clone(),
             check: check.clone(),
         }));
-        defects.extend(row.unhealed.iter().map(|(check, said)| Defect::Unhealed {
+        defects.extend(row.unhealed.iter().map(|(check, reason)| Defect::Unhealed {
             fault: row.fault.clone(),
             check: check.clone(),
-            said: said.clone(),
+            reason: reason.clone(),
         }));
         defects
     }

@@ -3,7 +3,7 @@
 use crate::{
     cli_error::CliError,
     session::{
-        fault::FaultEntry,
+        fault::FaultSpec,
         run_plan::{lab_clusters, suites},
     },
 };
@@ -12,10 +12,10 @@ use meshproof_engine::{Filter, Plan, select};
 use std::collections::BTreeSet;
 
 /// Faults that slow checks meet come first: otherwise idle labs would wait for the last of them.
-pub fn slow_first(faults: &[FaultEntry]) -> Vec<&FaultEntry> {
+pub fn slow_first(faults: &[FaultSpec]) -> Vec<&FaultSpec> {
     let suites = suites();
     let checks = || suites.iter().flat_map(|suite| suite.checks.iter());
-    let meets_slow = |fault: &&FaultEntry| checks().any(|check| is_slow(*check) && names(*check, fault));
+    let meets_slow = |fault: &&FaultSpec| checks().any(|check| is_slow(*check) && names(*check, fault));
     let (mut order, quick): (Vec<_>, Vec<_>) = faults.iter().partition(meets_slow);
     order.extend(quick);
     order
@@ -44,7 +44,7 @@ pub fn plan(filter: &Filter) -> Result<Plan, CliError> {
 
 /// The checks that meet a fault: those of its suites, of which the slow ones, which run alone or change something and
 /// wait for it, only if they name the fault.
-pub fn checks_concerned(fault: &FaultEntry) -> Vec<CheckId> {
+pub fn checks_concerned(fault: &FaultSpec) -> Vec<CheckId> {
     let meets = |check: &&&dyn Check| !is_slow(**check) || names(**check, fault);
     let suites = suites();
     let concerned = suites.iter().filter(|suite| fault.suites.contains(&suite.name));
@@ -61,7 +61,7 @@ fn is_slow(check: &dyn Check) -> bool {
 }
 
 /// Whether the check says that the fault turns it red, or makes it inconclusive.
-fn names(check: &dyn Check, fault: &FaultEntry) -> bool {
+fn names(check: &dyn Check, fault: &FaultSpec) -> bool {
     check.faults().contains(&fault.name) || check.blinded_by().contains(&fault.name)
 }
 
@@ -100,7 +100,7 @@ mod tests {
         let named: BTreeSet<&str> = checks
             .flat_map(|check| check.faults().iter().chain(check.blinded_by()).copied())
             .collect();
-        let concerns_a_suite = |fault: &FaultEntry| suites.iter().any(|suite| fault.suites.contains(&suite.name));
+        let concerns_a_suite = |fault: &FaultSpec| suites.iter().any(|suite| fault.suites.contains(&suite.name));
         let unnamed: Vec<_> = Lab::faults()
             .expect("a build with the lab")
             .into_iter()

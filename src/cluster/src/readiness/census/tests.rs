@@ -65,7 +65,7 @@ fn complete_when_each_node_has_a_ready_pod() {
     );
     assert!(census.is_complete() && !census.is_hopeless());
     assert_eq!(
-        census.tell(),
+        census.summary(),
         "apps: 1 of 2 agents ready; node apps-2: ContainerCreating"
     );
     census.pod("meshproof", Event::Apply(pod("b", "apps-2", ready())));
@@ -83,7 +83,7 @@ fn an_image_that_cannot_be_pulled_is_hopeless_and_named() {
     );
     assert!(census.is_hopeless());
     assert_eq!(
-        census.tell(),
+        census.summary(),
         "apps: 1 of 2 agents ready; node apps-2: ImagePullBackOff: Back-off pulling image \"x\""
     );
 }
@@ -96,8 +96,8 @@ fn a_node_without_a_pod_and_a_node_that_is_not_ready_are_named() {
     assert_eq!(
         states,
         [
-            State::Stuck("no pod was created for it".into()),
-            State::Stuck("the node is not Ready".into())
+            PodState::Stuck("no pod was created for it".into()),
+            PodState::Stuck("the node is not Ready".into())
         ]
     );
 }
@@ -110,12 +110,18 @@ fn a_pod_that_waits_for_the_scheduler_belongs_to_the_node_that_it_is_meant_for()
             "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["apps-2"]}]}],
         }}}},
         "status": {"phase": "Pending", "conditions": [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"},
+            {
+                "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "0/3 nodes are available",
+            },
         ]},
     }))
     .expect("a pod");
     assert_eq!(node_of(&pod), Some("apps-2".into()));
-    assert_eq!(state(&pod), State::Stuck("Pending: 0/3 nodes are available".into()));
+    assert_eq!(
+        PodState::of(&pod),
+        PodState::Stuck("Pending: 0/3 nodes are available".into())
+    );
 }
 
 #[test]
@@ -134,7 +140,7 @@ fn replicas_and_uncounted_nodes_are_counted_by_number() {
 
     let mut every = census(Number::EveryNode);
     list(&mut every, vec![pod("a", "apps-1", ready())]);
-    assert!(!every.is_complete(), "nobody has told how many");
+    assert!(!every.is_complete(), "the number is unknown");
     let set = |observed: i64| {
         serde_json::from_value(json!({
             "metadata": {"name": "s-w", "generation": 1},
@@ -154,7 +160,10 @@ fn replicas_and_uncounted_nodes_are_counted_by_number() {
 fn a_crash_is_told_with_its_exit_code() {
     let mut status = waiting("", "");
     status["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 2, "reason": "Error"}});
-    assert_eq!(state(&pod("a", "n", status)), State::Stuck("Error, exit code 2".into()));
+    assert_eq!(
+        PodState::of(&pod("a", "n", status)),
+        PodState::Stuck("Error, exit code 2".into())
+    );
 }
 
 #[test]
@@ -186,7 +195,7 @@ fn a_replica_on_a_dead_node_is_not_waited_for() {
     let mut census = census(Number::Replicas(1));
     list(&mut census, vec![coming()]);
     assert!(!census.is_hopeless());
-    let mut census = census.without([NodeName::from("apps-2")].into());
+    let mut census = census.with_nodes_not_ready([NodeName::from("apps-2")].into());
     assert!(census.is_hopeless());
     assert_eq!(census.missing()[0].state.text(), "the node is not Ready");
     census.pod("meshproof", Event::Apply(pod("a", "apps-2", ready())));

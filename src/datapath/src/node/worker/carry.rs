@@ -3,8 +3,8 @@
 use super::{FABRIC, HOST, VXLAN, WIRE, WIREGUARD, Worker};
 use crate::{
     config::Routing,
+    identity::Identity,
     packet::{Outer, Packet, decapsulate, encapsulate, inner_of},
-    policy::Identity,
     socket::Name,
     switch::{PeerIndex, Protection, Source, Target},
 };

@@ -49,7 +49,7 @@ impl Answer {
             if errors.is_none() && written.is_ok() {
                 written = stdout.write_all(self.stderr.as_bytes()).await;
             }
-            // The client may have gone; the exit code is told all the same.
+            // The client may have gone; the exit code is reported all the same.
             let _ = stdout.shutdown().await;
         }
         if let Some(stderr) = errors {

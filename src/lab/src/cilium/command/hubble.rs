@@ -62,9 +62,10 @@ fn observe(view: &FlowView, line: &Line) -> Result<Answer, UsageError> {
         Some(other) => return Err(UsageError::new(format!("invalid output format: {other}"))),
     };
     for event in wanted {
-        match json {
-            true => text.push_str(&flow::flow(event, view).to_string()),
-            false => text.push_str(&flow::text(event, view)),
+        if json {
+            text.push_str(&flow::flow(event, view).to_string())
+        } else {
+            text.push_str(&flow::text(event, view))
         }
         text.push('\n');
     }

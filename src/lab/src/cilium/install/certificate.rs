@@ -7,7 +7,7 @@ use rcgen::{
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to make the certificate of {name}")]
+#[error("failed to create the certificate of {name}")]
 pub struct CertificateError {
     /// Its common name.
     name: String,

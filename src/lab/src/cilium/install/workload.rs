@@ -2,7 +2,7 @@
 //! them. Volumes, lifecycle hooks and init containers of the chart are left out: nothing in the lab would act on them.
 
 use super::{image, meta};
-use crate::topology::{ClusterSpec, Topology};
+use crate::topology::ClusterSpec;
 use serde_json::{Value, json};
 
 /// NodePort of a cluster's clustermesh-apiserver. They differ between clusters, as the chart's values warn: with
@@ -11,12 +11,16 @@ pub(super) fn mesh_node_port(cluster: &ClusterSpec) -> u16 {
     32378 + u16::from(cluster.id)
 }
 
-fn labels(name: &str, app: &str) -> Value {
+pub(super) fn labels(name: &str, app: &str) -> Value {
     json!({"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "cilium", "k8s-app": app})
 }
 
 pub(super) fn services(cluster: &ClusterSpec) -> Vec<Value> {
-    let service = |name: &str, labels: Value, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec});
+    let service = |name: &str, labels: Value, spec: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec,
+        })
+    };
     vec![
         service(
             "clustermesh-apiserver",
@@ -49,15 +53,11 @@ pub(super) fn services(cluster: &ClusterSpec) -> Vec<Value> {
     ]
 }
 
-pub(super) fn workloads(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> {
-    vec![agent(cluster), operator(), mesh_apiserver(topology, cluster), relay()]
-}
-
 fn field(name: &str, path: &str) -> Value {
     json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
 }
 
-fn port(name: &str, number: u16) -> Value {
+pub(super) fn port(name: &str, number: u16) -> Value {
     json!({"name": name, "containerPort": number, "protocol": "TCP"})
 }
 
@@ -65,7 +65,7 @@ fn host_port(name: &str, number: u16) -> Value {
     json!({"name": name, "containerPort": number, "hostPort": number, "protocol": "TCP"})
 }
 
-fn agent(cluster: &ClusterSpec) -> Value {
+pub(super) fn agent(cluster: &ClusterSpec) -> Value {
     let pod_labels = labels("cilium-agent", "cilium");
     let api = cluster.api_address();
     let container = json!({
@@ -121,7 +121,7 @@ fn agent(cluster: &ClusterSpec) -> Value {
     })
 }
 
-fn deployment(name: &str, labels: Value, selector: Value, replicas: usize, pod: Value) -> Value {
+pub(super) fn deployment(name: &str, labels: Value, selector: Value, replicas: usize, pod: Value) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -135,7 +135,7 @@ fn deployment(name: &str, labels: Value, selector: Value, replicas: usize, pod: 
     })
 }
 
-fn operator() -> Value {
+pub(super) fn operator() -> Value {
     let labels = json!({
         "app.kubernetes.io/name": "cilium-operator",
         "app.kubernetes.io/part-of": "cilium",
@@ -169,108 +169,7 @@ fn operator() -> Value {
 }
 
 /// Two replicas, as the operators claim, where there are nodes for them.
-fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Value {
-    let labels = labels("clustermesh-apiserver", "clustermesh-apiserver");
-    let image = image("clustermesh-apiserver");
-    let container = |name: &str, command: &str, args: Value, ports: Value| {
-        json!({
-            "name": name,
-            "image": image,
-            "imagePullPolicy": "IfNotPresent",
-            "command": [command],
-            "args": args,
-            "env": [
-                {"name": "CLUSTER_NAME", "value": cluster.name},
-                {"name": "CLUSTER_ID", "value": cluster.id.to_string()},
-            ],
-            "ports": ports,
-            "resources": {},
-            "terminationMessagePolicy": "FallbackToLogsOnError",
-        })
-    };
-    let probed = |mut container: Value, port: &str| {
-        container["readinessProbe"] = json!({
-            "httpGet": {"path": "/readyz", "port": port, "scheme": "HTTP"},
-            "periodSeconds": 10,
-            "timeoutSeconds": 1,
-            "successThreshold": 1,
-            "failureThreshold": 3,
-        });
-        container
-    };
-    let mesh = "/usr/bin/clustermesh-apiserver";
-    let named = [
-        "--cluster-name=$(CLUSTER_NAME)",
-        "--cluster-id=$(CLUSTER_ID)",
-        "--max-connected-clusters=255",
-    ];
-    let with = |first: &str| json!([first, named[0], named[1], named[2]]);
-    let hosts = topology
-        .clusters
-        .iter()
-        .filter(|other| other.name != cluster.name)
-        .flat_map(|other| {
-            let host = format!("{}.mesh.cilium.io", other.name);
-            other
-                .nodes
-                .iter()
-                .map(move |node| json!({"hostnames": [host], "ip": node.address.to_string()}))
-        });
-    let pod = json!({
-        "nodeSelector": {"kubernetes.io/os": "linux"},
-        "priorityClassName": "system-cluster-critical",
-        "serviceAccountName": "clustermesh-apiserver",
-        "terminationGracePeriodSeconds": 30,
-        "hostAliases": hosts.collect::<Vec<_>>(),
-        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
-            "weight": 100,
-            "podAffinityTerm": {
-                "labelSelector": {"matchLabels": {"k8s-app": "clustermesh-apiserver"}},
-                "topologyKey": "kubernetes.io/hostname",
-            },
-        }]}},
-        "containers": [
-            container(
-                "etcd",
-                "/usr/bin/etcd",
-                json!(["--data-dir=/var/run/etcd", "--name=clustermesh-apiserver"]),
-                json!([port("etcd", 2379), port("etcd-metrics", 9963)]),
-            ),
-            probed(
-                container(
-                    "apiserver",
-                    mesh,
-                    with("clustermesh"),
-                    json!([port("apiserv-health", 9880), port("apiserv-metrics", 9962)]),
-                ),
-                "apiserv-health",
-            ),
-            probed(
-                container(
-                    "kvstoremesh",
-                    mesh,
-                    with("kvstoremesh"),
-                    json!([port("kvmesh-health", 9881), port("kvmesh-metrics", 9964)]),
-                ),
-                "kvmesh-health",
-            ),
-        ],
-    });
-    let selector = json!({"k8s-app": "clustermesh-apiserver"});
-    let mut object = deployment(
-        "clustermesh-apiserver",
-        labels,
-        selector,
-        cluster.nodes.len().min(2),
-        pod,
-    );
-    object["spec"]["strategy"]["rollingUpdate"] = json!({"maxSurge": 1, "maxUnavailable": 0});
-    object["spec"]["template"]["metadata"]["annotations"] =
-        json!({"kubectl.kubernetes.io/default-container": "apiserver"});
-    object
-}
-
-fn relay() -> Value {
+pub(super) fn relay() -> Value {
     let labels = labels("hubble-relay", "hubble-relay");
     let pod = json!({
         "automountServiceAccountToken": false,

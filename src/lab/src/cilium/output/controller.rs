@@ -1,5 +1,5 @@
-//! The agent's controllers: periodic tasks by name, with how often they have succeeded. The lab's tasks never fail, so the
-//! counts follow from how long ago they were started.
+//! The agent's controllers: periodic tasks by name, with how often they have succeeded. The lab's tasks never fail, so
+//! the counts follow from how long ago they were started.
 
 use super::super::{
     time::{NEVER, duration, millis},
@@ -59,7 +59,8 @@ impl Task {
             status["last-success-timestamp"] = json!(millis(last));
             status["success-count"] = json!(u64::from(rounds) + 1);
         }
-        json!({"configuration": configuration, "name": self.name, "status": status, "uuid": uuid(&self.name, self.since)})
+        let uuid = uuid(&self.name, self.since);
+        json!({"configuration": configuration, "name": self.name, "status": status, "uuid": uuid})
     }
 }
 

@@ -1,5 +1,5 @@
-//! `cilium-dbg encrypt status`, the `encryption` of `cilium-dbg status`, and of `cilium-dbg debuginfo`, the only one with
-//! peers.
+//! `cilium-dbg encrypt status`, the `encryption` of `cilium-dbg status`, and of `cilium-dbg debuginfo`, the only one
+//! with peers.
 
 use super::super::{time::millis_or_never, view::EncryptionView};
 use meshproof_datapath::PeerStatus;

@@ -97,9 +97,10 @@ pub fn text(event: &FlowEvent, view: &FlowView) -> String {
             (None, id) => format!("{}{port} (ID:{id})", party.address),
         }
     };
-    let (left, arrow, right) = match event.is_reply {
-        true => (name(&event.destination), "<-", name(&event.source)),
-        false => (name(&event.source), "->", name(&event.destination)),
+    let (left, arrow, right) = if event.is_reply {
+        (name(&event.destination), "<-", name(&event.source))
+    } else {
+        (name(&event.source), "->", name(&event.destination))
     };
     let point = match event.verdict {
         FlowVerdict::Dropped(reason) if event.observation == Observation::Drop => reason_text(reason).to_owned(),

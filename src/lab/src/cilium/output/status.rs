@@ -96,7 +96,10 @@ pub fn status(view: &AgentView) -> Value {
         },
         "nodeMonitor": {"cpus": cpus(), "npages": 64, "pagesize": 4096},
         // No L7 policy is in force, so no proxy has redirects.
-        "proxy": {"envoy-deployment-mode": "embedded", "ip": view.node.router.to_string(), "port-range": "10000-20000", "redirects": []},
+        "proxy": {
+            "envoy-deployment-mode": "embedded", "ip": view.node.router.to_string(), "port-range": "10000-20000",
+            "redirects": [],
+        },
         "routing": routing(view.routing),
         "srv6": {"srv6EncapMode": "reduced"},
     })

@@ -13,7 +13,7 @@ pub struct EndpointView {
     pub identity: u32,
     /// The identity's labels, with sources.
     pub labels: Vec<String>,
-    /// Labels that are no part of the identity.
+    /// Labels that are not part of the identity.
     pub derived: Vec<String>,
     /// Its address; none for the host's.
     pub address: Option<Ipv4Addr>,

@@ -84,7 +84,7 @@ impl Reader<'_> {
                         .into(),
                 );
             }
-            _ => return Err("groups are not supported: there is no cloud provider".into()),
+            _ => return Err("groups are not supported without a cloud provider".into()),
         })
     }
 
@@ -155,7 +155,7 @@ fn cidr(text: &str) -> Result<Option<Ipv4Net>, String> {
 fn cidr_set(item: &Value) -> Result<Option<Peer>, String> {
     let text = item["cidr"].as_str().unwrap_or_default();
     if text.is_empty() && !(item["cidrGroupRef"].is_null() && item["cidrGroupSelector"].is_null()) {
-        return Err("the lab knows no CiliumCIDRGroups in policies".into());
+        return Err("CiliumCIDRGroups are not supported in the lab".into());
     }
     let unparsable = |_| format!("Unable to parse CIDRRule {text:?}");
     let net: ipnet::IpNet = text.parse().map_err(unparsable)?;

@@ -76,7 +76,7 @@ fn port_rule(rule: &Value, way: Way, proxy: bool) -> Result<PortRule, String> {
     let some = |field: &str| rules[field].as_array().filter(|list| !list.is_empty());
     let (http, dns) = (some("http"), some("dns"));
     if some("kafka").is_some() || some("l7").is_some() {
-        return Err("the lab's proxy knows HTTP and DNS only".into());
+        return Err("only HTTP and DNS rules are supported in the lab".into());
     }
     if (http.is_some() || dns.is_some()) && !proxy {
         return Err("L7 policy is not supported since L7 proxy is not enabled".into());

@@ -1,5 +1,5 @@
-//! The DNS proxy: questions for names that no rule allows are refused; of the others the answers are remembered, so that
-//! rules for names match their addresses.
+//! The DNS proxy: questions for names that no rule allows are refused; of the others the answers are remembered, so
+//! that rules for names match their addresses.
 
 use super::{Gate, Handed};
 use crate::{

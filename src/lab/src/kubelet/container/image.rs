@@ -1,4 +1,5 @@
-//! A container's image: one that the lab runs itself, or the agent's; there is no registry to pull others from.
+//! A container's image: one that the lab runs itself, or the agent's; others cannot be pulled, since the lab has no
+//! registry.
 
 use super::{BACK_OFF, Container, LONGEST_BACK_OFF};
 use crate::{event::Kind, system::SystemImage, topology::AGENT_IMAGE};

@@ -71,19 +71,19 @@ fn names_are_allowed_by_fqdn_rules_and_refused_by_dns_rules() {
             "ports": [{"port": "53", "protocol": "ANY"}], "rules": {"dns": [{"matchPattern": "*.outside.example"}]},
          }]},
         {"toFQDNs": [{"matchName": "one.outside.example"}], "toPorts": [{"ports": [{"port": "80"}]}]}]});
-    let ask = |name: &str| Flow {
+    let query = |name: &str| Flow {
         protocol: Protocol::Udp,
         request: Request::Dns(name.into()),
         ..tcp(pod("fqdn"), pod_in("infra", "kube-system", "dns"), 53)
     };
-    assert_eq!(expected(spec.clone(), &ask("two.outside.example")), Expected::Allowed);
-    assert_eq!(expected(spec.clone(), &ask("other.example")), Expected::DnsRefused);
+    assert_eq!(expected(spec.clone(), &query("two.outside.example")), Expected::Allowed);
+    assert_eq!(expected(spec.clone(), &query("other.example")), Expected::DnsRefused);
     let refusing = Semantics {
         dns_refusal: DnsRefusal::NameError,
         ..UP_TO_1_18
     };
     assert_eq!(
-        expected_with(refusing, &[cnp(spec.clone())], &ask("other.example")),
+        expected_with(refusing, &[cnp(spec.clone())], &query("other.example")),
         Expected::DnsNameError
     );
     assert_eq!(

@@ -1,11 +1,11 @@
 //! A matrix as a drawing: the sources of the probes down the side, their targets along the top.
 
-use super::{AxisLabel, Matrix, Seen};
+use super::{AxisLabel, Matrix};
 use crate::{
     figure::scale::Scale,
     svg::{Anchor, Svg},
 };
-use meshproof_contract::evidence::CellOutcome;
+use meshproof_contract::evidence::{Cell, CellOutcome};
 
 const CELL: f64 = 32.0;
 const HEIGHT: f64 = 24.0;
@@ -37,11 +37,11 @@ impl Matrix<'_> {
             }
             svg.text([left - 6.0, baseline], Anchor::End, "soft", &row.short);
             for (column, x) in self.columns.iter().zip(&xs) {
-                let Some(seen) = self.cells.get(&(&row.node, &column.node)) else {
+                let Some(cell) = self.cells.get(&(&row.node, &column.node)) else {
                     continue;
                 };
-                let (class, mark) = mark(seen, scale);
-                let title = format!("{} → {}", row.node, text(seen));
+                let (class, mark) = mark(cell, scale);
+                let title = format!("{} → {cell}", row.node);
                 svg.rect([left + x, TOP + y, CELL - 2.0, HEIGHT - 2.0], class, &title);
                 let middle = [left + x + CELL / 2.0 - 1.0, baseline];
                 svg.text(middle, Anchor::Middle, &format!("cell {class}"), mark);
@@ -73,26 +73,13 @@ fn is_first_of_group(labels: &[AxisLabel], label: &AxisLabel) -> bool {
     labels.iter().find(|other| other.group == label.group) == Some(label)
 }
 
-/// The class of a cell and what stands in it.
-fn mark(seen: &Seen<'_>, scale: Option<Scale>) -> (&'static str, String) {
-    match seen.cell.outcome {
-        CellOutcome::Ok => {
-            let number = seen
-                .figure
-                .zip(scale)
-                .and_then(|((value, unit), scale)| scale.number(value, unit));
-            ("good", number.unwrap_or_else(|| "✓".to_owned()))
-        }
+/// The class of a cell and the mark in it.
+fn mark(cell: &Cell, scale: Option<Scale>) -> (&'static str, String) {
+    let number = || scale?.number(cell.value?, cell.unit?);
+    match cell.outcome {
+        CellOutcome::Ok => ("good", number().unwrap_or_else(|| "✓".to_owned())),
         CellOutcome::NoAnswer => ("bad", "✕".to_owned()),
-        CellOutcome::Mismatch => ("bad", "≠".to_owned()),
+        CellOutcome::Mismatch => ("bad", number().unwrap_or_else(|| "≠".to_owned())),
         CellOutcome::Unknown => ("unsure", "?".to_owned()),
-    }
-}
-
-/// What was seen, in words.
-fn text(seen: &Seen<'_>) -> String {
-    match seen.figure {
-        Some((value, unit)) if seen.cell.value.is_none() => format!("{} {}", seen.cell, unit.quantity(value)),
-        _ => seen.cell.to_string(),
     }
 }

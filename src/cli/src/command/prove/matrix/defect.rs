@@ -11,7 +11,7 @@ pub enum Defect {
         /// The check that is not green.
         check: CheckId,
         /// Its reason.
-        said: String,
+        reason: String,
     },
     /// No check turned red.
     Survivor {
@@ -41,7 +41,7 @@ pub enum Defect {
         /// The check.
         check: CheckId,
         /// Its reason.
-        said: String,
+        reason: String,
     },
     /// No fault turned it red: a check that cannot fail is a bug.
     CannotFail {
@@ -84,8 +84,8 @@ impl Defect {
 impl fmt::Display for Defect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Defect::FalseAlarm { check, said } => {
-                write!(f, "false alarm: {check} is not green in the healthy lab: {said}")
+            Defect::FalseAlarm { check, reason } => {
+                write!(f, "false alarm: {check} is not green in the healthy lab: {reason}")
             }
             Defect::Survivor { fault } => write!(f, "survivor: no check caught {fault}"),
             Defect::Missed { fault, check, unsure } => match unsure {
@@ -93,14 +93,23 @@ impl fmt::Display for Defect {
                 Some(why) => write!(f, "missed: {check} names {fault} but was inconclusive: {why}"),
             },
             Defect::GreenBlind { fault, check } => {
-                write!(f, "green while blind: {check} passed although {fault} removes what it observes")
+                write!(
+                    f,
+                    "green while blind: {check} passed although {fault} removes what it observes"
+                )
             }
-            Defect::Unhealed { fault, check, said } => {
-                write!(f, "not healed: {check} was not green again after {fault} was healed: {said}")
+            Defect::Unhealed { fault, check, reason } => {
+                write!(
+                    f,
+                    "not healed: {check} was not green again after {fault} was healed: {reason}"
+                )
             }
             Defect::CannotFail { check } => write!(f, "cannot fail: no fault turned {check} red"),
             Defect::NoUniqueFault { check } => {
-                write!(f, "no unique fault: other suites also catch every fault that {check} catches")
+                write!(
+                    f,
+                    "no unique fault: other suites also catch every fault that {check} catches"
+                )
             }
         }
     }

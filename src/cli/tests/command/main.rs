@@ -1,0 +1,8 @@
+//! The command as users meet it: what it prints and with which exit code it ends. One binary, since each links the whole
+//! program.
+
+mod command_line;
+mod configuration;
+mod help;
+mod meshproof;
+mod on_the_lab;

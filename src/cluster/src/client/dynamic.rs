@@ -1,0 +1,80 @@
+//! The API of kinds that are known by name only: found by discovery, and remembered.
+
+use super::{ClusterClient, dynamic_name};
+use crate::{ApiError, api::Operation, name::FIELD_MANAGER};
+use kube::{
+    Api,
+    api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
+    discovery::{Scope, pinned_kind},
+};
+use meshproof_contract::ObjectRef;
+use serde_json::Value;
+
+/// The API of one kind, in one namespace or in all.
+pub struct DynamicApi {
+    /// Its calls.
+    pub api: Api<DynamicObject>,
+    /// Whether its objects are in namespaces.
+    pub scope: Scope,
+    /// As RBAC names it.
+    resource: String,
+    namespace: Option<String>,
+}
+
+impl DynamicApi {
+    /// A call to the collection, for errors.
+    pub fn operation(&self, verb: &'static str) -> Operation {
+        Operation {
+            namespace: self.namespace.clone(),
+            ..Operation::on(verb, &self.resource)
+        }
+    }
+}
+
+impl ClusterClient {
+    /// The API of a kind in that namespace; of a cluster-wide kind, or without a namespace, of all objects.
+    pub async fn dynamic(&self, kind: &GroupVersionKind, namespace: Option<&str>) -> Result<DynamicApi, ApiError> {
+        let mut known = self.kinds.lock().await;
+        let (resource, scope) = match known.get(kind) {
+            Some(found) => found.clone(),
+            None => {
+                let operation = Operation::on("discover", format!("{} {}", kind.api_version(), kind.kind));
+                let (resource, capabilities) = self.call_again(operation, || pinned_kind(&self.kube, kind)).await?;
+                known.insert(kind.clone(), (resource.clone(), capabilities.scope.clone()));
+                (resource, capabilities.scope)
+            }
+        };
+        let api = match (&scope, namespace) {
+            (Scope::Namespaced, Some(ns)) => Api::namespaced_with(self.kube(), ns, &resource),
+            _ => Api::all_with(self.kube(), &resource),
+        };
+        Ok(DynamicApi {
+            api,
+            scope,
+            resource: dynamic_name(&resource.plural, &resource.group),
+            namespace: namespace.map(str::to_owned),
+        })
+    }
+
+    /// The API of an object's kind, in its namespace.
+    pub async fn dynamic_of(&self, object: &ObjectRef) -> Result<DynamicApi, ApiError> {
+        let kind = kind_of(&object.api_version, &object.kind);
+        self.dynamic(&kind, object.namespace.as_deref()).await
+    }
+
+    /// Applies an object (server-side).
+    pub async fn apply(&self, object: Value) -> Result<DynamicObject, ApiError> {
+        let target = ObjectRef::of(&object);
+        let kind = self.dynamic_of(&target).await?;
+        let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&object));
+        let operation = kind.operation("patch").named(&target.name);
+        self.call_again(operation, || kind.api.patch(&target.name, &params, &patch))
+            .await
+    }
+}
+
+/// `apps/v1` and `Deployment` taken apart.
+pub(crate) fn kind_of(api_version: &str, kind: &str) -> GroupVersionKind {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    GroupVersionKind::gvk(group, version, kind)
+}

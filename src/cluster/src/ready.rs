@@ -1,0 +1,27 @@
+//! Condition Ready of pods and nodes.
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+const READY: &str = "Ready";
+
+/// Whether a pod is ready and not being deleted.
+pub(crate) fn is_pod_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|c| c.type_ == READY && c.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Whether a node's kubelet reports the node as fit for pods.
+pub(crate) fn is_node_ready(node: &Node) -> bool {
+    node_condition(node) == Some("True")
+}
+
+/// Status of a node's condition: `True`, `False`, or `Unknown` when its kubelet does not report.
+pub(crate) fn node_condition(node: &Node) -> Option<&str> {
+    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|condition| condition.type_ == READY)?;
+    Some(&ready.status)
+}

@@ -1,0 +1,49 @@
+//! A packet on its way through the switch.
+
+use super::Source;
+use crate::{
+    flow::DropReason,
+    identity::Identity,
+    packet::{Headers, Packet, Tuple},
+};
+use std::time::{Duration, Instant};
+
+/// A packet with what is known of it, on its way through.
+pub(super) struct Transit {
+    pub(super) now: Instant,
+    pub(super) from: Source,
+    pub(super) packet: Packet,
+    pub(super) headers: Headers,
+    /// Headers' tuple, with ports also in later fragments.
+    pub(super) tuple: Tuple,
+    pub(super) delay: Duration,
+    /// Whether a fault sends it twice.
+    pub(super) twice: bool,
+    /// The smallest MTU that a fault allows on its way.
+    pub(super) mtu: usize,
+    /// Identity to carry, where it is not the source's own.
+    pub(super) identity: Option<Identity>,
+}
+
+impl Transit {
+    pub(super) fn new(now: Instant, from: Source, packet: Packet, headers: Headers, tuple: Tuple) -> Self {
+        Self {
+            now,
+            from,
+            packet,
+            headers,
+            tuple,
+            delay: Duration::ZERO,
+            twice: false,
+            mtu: usize::MAX,
+            identity: None,
+        }
+    }
+}
+
+/// Why a packet does not go on, and what its sender gets to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Drop(DropReason),
+    Reject(DropReason),
+}

@@ -1,0 +1,137 @@
+//! Disruptions of agents, nodes and the clustermesh-apiserver.
+
+use super::{
+    super::{
+        agent_restart::AGENT_RESTART, mesh_apiserver_down::MESH_APISERVER_DOWN, node_lost::NODE_LOST,
+        other_cluster_lost::OTHER_CLUSTER_LOST,
+    },
+    world::World,
+};
+use crate::testing::{infra, infra_to_apps};
+use std::time::Duration;
+
+/// The agent is ready after half a second, and the endpoints two seconds later.
+fn slow_regeneration() -> World {
+    World::with(|world| world.regenerates = Duration::from_secs(2))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_regeneration_of_endpoints_drops_is_seen() {
+    slow_regeneration().expect(&AGENT_RESTART, infra(), "pass").await;
+    let dropping = |from: u64| {
+        slow_regeneration().losing(move |_, since| (from..from + 400).contains(&(since.as_millis() as u64)))
+    };
+    dropping(3500).expect(&AGENT_RESTART, infra(), "fail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_on_one_node_are_spread_first() {
+    let text = World::new()
+        .crowded("infra", "client", "infra-2")
+        .expect(&AGENT_RESTART, infra(), "pass")
+        .await;
+    assert!(text.contains("to spread them"), "{text}");
+    let stuck = World::with(|world| world.crowds = true).crowded("infra", "client", "infra-2");
+    stuck.expect(&AGENT_RESTART, infra(), "inconclusive").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_come_back_hides_no_finding() {
+    let gone = || World::with(|world| world.restores = None);
+    gone().expect(&AGENT_RESTART, infra(), "inconclusive").await;
+    let dropping = gone().losing(|service, since| service == "failover-local" && since.as_millis() < 400);
+    dropping.expect(&AGENT_RESTART, infra(), "fail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_come_back_hides_no_finding() {
+    World::new().expect(&NODE_LOST, infra(), "pass").await;
+    let gone = || World::with(|world| world.restores = None);
+    gone().expect(&NODE_LOST, infra(), "inconclusive").await;
+    gone()
+        .losing(|service, _| service == "failover-local")
+        .expect(&NODE_LOST, infra(), "fail")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backends_on_one_node_are_spread_first() {
+    let text = World::new()
+        .crowded("infra", "backend", "infra-2")
+        .expect(&NODE_LOST, infra(), "pass")
+        .await;
+    assert!(
+        text.contains("to spread them") && text.contains("was only cordoned"),
+        "{text}"
+    );
+    let stuck = World::with(|world| world.crowds = true).crowded("infra", "backend", "infra-2");
+    stuck.expect(&NODE_LOST, infra(), "inconclusive").await;
+}
+
+fn joins_after(seconds: Option<u64>) -> World {
+    World::with(|world| world.joins = seconds.map(Duration::from_secs))
+}
+
+/// Answers are lost so long after the disruption, for half a second.
+fn dropping(world: World, seconds: u64) -> World {
+    let (from, to) = (seconds * 1000, seconds * 1000 + 500);
+    world.losing(move |_, since| (from..to).contains(&(since.as_millis() as u64)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_watched_until_the_clusters_are_in_sync_again_and_longer() {
+    let check = &MESH_APISERVER_DOWN;
+    joins_after(Some(9)).expect(check, infra_to_apps(), "pass").await;
+    dropping(joins_after(Some(9)), 11)
+        .expect(check, infra_to_apps(), "fail")
+        .await;
+    let text = joins_after(Some(90)).expect(check, infra_to_apps(), "fail").await;
+    assert!(text.contains("is counted in infra within 60 s"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_counts_services_streams_are_watched_for_as_long_as_it_may_take() {
+    let check = &MESH_APISERVER_DOWN;
+    joins_after(None).expect(check, infra_to_apps(), "pass").await;
+    dropping(joins_after(None), 14)
+        .expect(check, infra_to_apps(), "fail")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_return_that_failed_hides_no_finding() {
+    let gone = || World::with(|world| world.restores = None);
+    gone()
+        .expect(&MESH_APISERVER_DOWN, infra_to_apps(), "inconclusive")
+        .await;
+    dropping(gone(), 1)
+        .expect(&MESH_APISERVER_DOWN, infra_to_apps(), "fail")
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_services_survive_the_loss_of_the_other_cluster() {
+    let text = World::new().expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "pass").await;
+    assert!(text.contains("lost 8 of 8 connections"), "{text}");
+    assert!(text.contains("apps answers again"), "{text}");
+    let text = World::new()
+        .losing(|service, since| service == "failover-global" && since.as_millis() < 400)
+        .expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "fail")
+        .await;
+    assert!(text.contains("unaffected: at least"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_does_not_return_is_red_and_one_that_nobody_can_cut_is_skipped() {
+    let never_back = World::with(|world| world.restores = None);
+    never_back
+        .expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "inconclusive")
+        .await;
+    let unreachable = World::new().losing(|service, _| service == "failover-remote");
+    let text = unreachable.expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "fail").await;
+    assert!(text.contains("although a pod in apps answers directly"), "{text}");
+    let text = World::with(|world| world.power = false)
+        .expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "skipped")
+        .await;
+    assert!(text.contains("nodePower"), "{text}");
+}

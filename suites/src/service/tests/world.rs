@@ -1,0 +1,139 @@
+//! The test world with the scenario's Services in it, answered by its backends in turns.
+
+use crate::testing::{Ask, Fake, dns_records};
+use meshproof_contract::{Action, AgentFacts, AgentId, DnsAnswer, Identity, Outcome, ServiceFacts, facts::PodNetwork};
+use serde_json::json;
+use std::{collections::BTreeMap, net::IpAddr};
+
+pub const SERVICES: [&str; 11] = [
+    "svc-plain",
+    "svc-sticky",
+    "svc-global",
+    "svc-legacy",
+    "svc-local",
+    "svc-remote",
+    "svc-mover-local",
+    "svc-mover-remote",
+    "svc-drained",
+    "svc-headless",
+    "server",
+];
+
+/// Which pods (of those of infra, then of those of apps) take turns at a service for a client, by its cluster.
+pub type Turns = fn(service: &str, client: &str, number: u32) -> usize;
+
+/// The healthy world.
+pub fn healthy() -> Fake {
+    answered_by(right)
+}
+
+/// As the annotations say; pods 0 and 1 are of infra, 2 and 3 of apps.
+pub fn right(service: &str, client: &str, number: u32) -> usize {
+    let (own, other) = if client == "infra" { (0, 2) } else { (2, 0) };
+    let turn = number as usize % 2;
+    match service {
+        "svc-sticky" => own,
+        "svc-global" | "svc-legacy" => number as usize % 4,
+        "svc-remote" => other + turn,
+        _ => own + turn,
+    }
+}
+
+pub fn agent(cluster: &str, node: u8, workload: &str, last: u8) -> AgentFacts {
+    let net = if cluster == "infra" { 244 } else { 246 };
+    AgentFacts {
+        id: AgentId {
+            cluster: cluster.into(),
+            pod: format!("service-{workload}-{cluster}-{node}"),
+        },
+        scenario: "service".to_owned(),
+        workload: workload.to_owned(),
+        namespace: "meshproof".to_owned(),
+        node: format!("{cluster}-{node}").as_str().into(),
+        address: IpAddr::from([10, net, node, last]),
+        network: PodNetwork::Pod,
+    }
+}
+
+pub fn backends() -> Vec<AgentFacts> {
+    let of = |cluster| (1..=2).map(move |node| agent(cluster, node, "backend", 60));
+    of("infra").chain(of("apps")).collect()
+}
+
+pub fn address(cluster: &str, service: &str) -> IpAddr {
+    let index = SERVICES.iter().position(|s| *s == service).expect("a service") as u8;
+    IpAddr::from([10, if cluster == "infra" { 96 } else { 97 }, 7, index])
+}
+
+fn answer(probe: &Ask<'_>, turns: Turns) -> Option<Outcome> {
+    let client = probe.from.id.cluster.as_str();
+    let host = match probe.action {
+        Action::Http { to, .. } | Action::TcpEcho { to, .. } | Action::UdpEcho { to, .. } => to.host.clone(),
+        Action::Dns { name, .. } if name.starts_with("svc-headless.") => {
+            let all = backends().into_iter().map(|pod| DnsAnswer::Address(pod.address));
+            return Some(dns_records(all.collect()));
+        }
+        _ => return None,
+    };
+    let named = host.split('.').next().filter(|name| name.starts_with("svc-"));
+    let service = match named {
+        Some(name) => name.to_owned(),
+        None => SERVICES
+            .iter()
+            .find(|service| address(client, service).to_string() == host)
+            .map(|s| (*s).to_owned())?,
+    };
+    let pods = backends();
+    let pod = pods.get(turns(&service, client, probe.number))?;
+    let mut outcome = probe.answered_as(Identity {
+        cluster: pod.id.cluster.to_string(),
+        node: pod.node.to_string(),
+        namespace: pod.namespace.clone(),
+        pod: pod.id.pod.clone(),
+    });
+    if let Outcome::Answered { address: at, .. } = &mut outcome {
+        *at = Some(address(client, &service));
+    }
+    Some(outcome)
+}
+
+/// Every Service is answered as `turns` says.
+pub fn answered_by(turns: Turns) -> Fake {
+    let fake = Fake::healthy().facts(|facts| {
+        for cluster in ["infra", "apps"] {
+            facts
+                .agents
+                .extend((1..=3).map(|node| agent(cluster, node, "asker", 50)));
+            for name in SERVICES {
+                facts.services.push(ServiceFacts {
+                    cluster: cluster.into(),
+                    scenario: "service".to_owned(),
+                    namespace: "meshproof".to_owned(),
+                    name: name.to_owned(),
+                    address: (name != "svc-headless").then(|| address(cluster, name)),
+                    ports: [("http", 80), ("alt", 8088), ("tcp", 81), ("udp", 82)]
+                        .map(|(name, port)| (name.to_owned(), port))
+                        .into_iter()
+                        .collect::<BTreeMap<_, _>>(),
+                    workload: "backend".to_owned(),
+                });
+            }
+        }
+        facts.agents.extend(backends());
+    });
+    fake.rule(move |probe| answer(probe, turns))
+}
+
+/// The world in which the first pod of infra is ready or not, by the API.
+pub fn first_pod(fake: Fake, status: &str) -> Fake {
+    let pod = &backends()[0];
+    fake.object(
+        "infra",
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": pod.id.pod, "namespace": pod.namespace},
+            "status": {"conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        }),
+    )
+}
