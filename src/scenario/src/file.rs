@@ -91,7 +91,7 @@ pub struct PortEntry {
     /// The port of the Service.
     #[schemars(with = "u16", range(min = 1))]
     pub port: Spanned<u16>,
-    /// The port in the pod (8080 HTTP, 8081 TCP, 8082 UDP), `port` by default; the host network adds the agent's offset.
+    /// Port in the pod (8080 HTTP, 8081 TCP, 8082 UDP), `port` by default; the host network adds an offset.
     #[serde(default)]
     #[schemars(with = "Option<u16>")]
     pub target: Option<Spanned<u16>>,
