@@ -1,5 +1,5 @@
-//! Runs a fuzz target as an ordinary test: over its corpus, and over mutations of it that a fixed seed draws. The crates
-//! with a target include this file in their tests.
+//! Runs a fuzz target as an ordinary test: over its corpus, and over mutations of it that a fixed seed draws. The
+//! crates with a target include this file in their tests.
 
 use serde_json::{Value, json};
 use std::{
@@ -14,7 +14,8 @@ const HANG: Duration = Duration::from_secs(20);
 /// No input grows beyond this.
 const LONGEST: usize = 8 << 10;
 
-/// Calls `target` with every file of its corpus and with so many mutations of them, or as many as `MESHPROOF_FUZZ` says.
+/// Calls `target` with every file of its corpus and with so many mutations of them, or as many as `MESHPROOF_FUZZ`
+/// says.
 ///
 /// # Panics
 /// When the target panics or hangs; the message has the input.

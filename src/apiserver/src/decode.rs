@@ -1,5 +1,5 @@
-//! Whether a JSON value is an object of its type, as Go's decoder would have it: values of the wrong type, and fields that
-//! the type does not have. Unknown fields are taken out, for Kubernetes does not store them either.
+//! Whether a JSON value is an object of its type, as Go's decoder would have it: values of the wrong type, and fields
+//! that the type does not have. Unknown fields are taken out, for Kubernetes does not store them either.
 
 mod builtin;
 mod custom;

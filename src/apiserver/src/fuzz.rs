@@ -24,7 +24,8 @@ const NAME: &str = "a";
 const NAMESPACE: &str = "default";
 
 /// Any bytes as a patch: a line with the resource, the language and perhaps a subresource, then JSON. What is stored
-/// afterwards is still an object of its type, with the same identity; and all but a JSON patch change nothing when they are applied again.
+/// afterwards is still an object of its type, with the same identity; and all but a JSON patch change nothing when they
+/// are applied again.
 ///
 /// # Panics
 /// When it does not hold.

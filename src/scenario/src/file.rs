@@ -7,14 +7,14 @@ use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 use std::{collections::BTreeMap, fmt};
 
-/// A scenario: what is deployed to observe with.
+/// A scenario: the workloads and Services that checks observe with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScenarioFile {
-    /// Name of the scenario; a built-in one equals its file's.
+    /// Name of the scenario; for a built-in one, the name of its file.
     #[schemars(with = "String")]
     pub name: Spanned<String>,
-    /// One sentence on what it is for.
+    /// Purpose of the scenario, in one sentence.
     #[serde(default)]
     pub about: String,
     /// The probe agents.
@@ -31,20 +31,20 @@ pub struct WorkloadEntry {
     /// Unique in the scenario.
     #[schemars(with = "String")]
     pub name: Spanned<String>,
-    /// Where its pods run.
+    /// Where its pods are scheduled.
     #[schemars(with = "Placement")]
     pub placement: Spanned<Placement>,
-    /// Whose network its pods use.
+    /// The network of its pods.
     #[serde(default)]
     pub network: Network,
-    /// In which of the run's namespaces its pods live; those that share the node's network have one of their own.
+    /// Which of the run's namespaces its pods run in; pods in the host network have a namespace of their own.
     #[serde(default)]
     pub namespace: Namespace,
-    /// A service account for its pods, made with the workload; `default` unless given.
+    /// Service account of its pods, created with the workload. Defaults to `default`.
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     pub service_account: Option<Spanned<String>>,
-    /// Labels of its pods, besides meshproof's own.
+    /// Labels of its pods, in addition to those of meshproof.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub labels: BTreeMap<String, Spanned<String>>,
@@ -61,7 +61,7 @@ pub struct ServiceEntry {
     /// Name of the Service object; unique among all scenarios of a run.
     #[schemars(with = "String")]
     pub name: Spanned<String>,
-    /// The workload whose pods answer.
+    /// The workload whose pods are its backends.
     #[schemars(with = "String")]
     pub workload: Spanned<String>,
     /// Cluster IP or headless.
@@ -72,7 +72,7 @@ pub struct ServiceEntry {
     /// Annotations, such as `service.cilium.io/global: "true"`.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// Whether a client stays with the pod that answered it first.
+    /// Session affinity.
     #[serde(default)]
     pub session_affinity: SessionAffinity,
     /// The clusters that it is deployed to: `all`, or a list of role names.
@@ -88,29 +88,28 @@ pub struct PortEntry {
     /// Unique in the service.
     #[schemars(with = "String")]
     pub name: Spanned<String>,
-    /// The service's port.
+    /// The port of the Service.
     #[schemars(with = "u16", range(min = 1))]
     pub port: Spanned<u16>,
-    /// The port in the pod: 8080 answers HTTP, 8081 TCP, 8082 UDP. The service's port unless given; for the node's
-    /// network the agent's offset is added.
+    /// Port in the pod (8080 HTTP, 8081 TCP, 8082 UDP), `port` by default; the host network adds an offset.
     #[serde(default)]
     #[schemars(with = "Option<u16>")]
     pub target: Option<Spanned<u16>>,
-    /// TCP unless given.
+    /// Defaults to TCP.
     #[serde(default)]
     pub protocol: Protocol,
 }
 
-/// Whose network a workload's pods use.
+/// The network of a workload's pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// Each pod its own.
+    /// A network namespace for each pod.
     #[default]
     Pod,
-    /// The node's.
+    /// The host network.
     Host,
-    /// The node's, with the right to capture what crosses its devices: runs as root with `NET_RAW` and nothing else.
+    /// The host network, with packet capture on its devices: runs as root with `NET_RAW` and no other capability.
     HostCapture,
 }
 
@@ -120,7 +119,7 @@ pub enum ClustersEntry {
     /// Every cluster of the run.
     #[default]
     All,
-    /// These only.
+    /// Only these clusters.
     Only(Vec<Spanned<String>>),
 }
 
@@ -131,7 +130,7 @@ pub enum ClustersEntry {
 enum ClustersSchema {
     /// Every cluster of the run.
     All(AllWord),
-    /// These only.
+    /// Only these clusters.
     Only(Vec<String>),
 }
 

@@ -175,9 +175,10 @@ fn dns_label(name: &Spanned<String>) -> Found<String> {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.ends_with('-');
-    match fits {
-        true => Ok(text.clone()),
-        false => Err((name.referenced, Problem::NotADnsLabel(text.clone()))),
+    if fits {
+        Ok(text.clone())
+    } else {
+        Err((name.referenced, Problem::NotADnsLabel(text.clone())))
     }
 }
 

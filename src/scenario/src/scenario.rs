@@ -31,20 +31,20 @@ pub struct Workload {
     pub namespace: Namespace,
     /// The service account of its pods, made for them; none is the namespace's `default`.
     pub service_account: Option<String>,
-    /// Labels of its pods, besides meshproof's own.
+    /// Labels of its pods, in addition to those of meshproof.
     pub labels: BTreeMap<String, String>,
     /// Where it is deployed.
     pub clusters: Clusters,
 }
 
-/// The namespaces of a run in which pods with networks of their own live.
+/// The namespaces of a run for pods outside the host network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Namespace {
-    /// The one in which nearly everything lives.
+    /// The default.
     #[default]
     Own,
-    /// A second one, for what distinguishes namespaces.
+    /// A second one, for rules that distinguish namespaces.
     Peer,
 }
 
@@ -54,7 +54,7 @@ pub enum Namespace {
 pub enum Placement {
     /// One on each node, control plane included.
     EveryNode,
-    /// So many, wherever the scheduler puts them.
+    /// This many, wherever the scheduler places them.
     Replicas(u16),
 }
 
@@ -77,25 +77,25 @@ pub struct Service {
     pub clusters: Clusters,
 }
 
-/// The types of services that scenarios know.
+/// The types of Services in scenarios.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceType {
-    /// With an address of its own.
+    /// With a cluster IP.
     #[default]
     ClusterIp,
-    /// Without: its name resolves to its pods.
+    /// Headless: its name resolves to its pods.
     Headless,
 }
 
-/// Whether a client of a Service stays with the pod that answered it first.
+/// Session affinity of a Service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionAffinity {
-    /// Each connection goes where it may.
+    /// Each connection may reach another backend.
     #[default]
     None,
-    /// Connections from one address go to one pod.
+    /// All connections from one client address reach the same backend.
     ClientIp,
 }
 

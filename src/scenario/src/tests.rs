@@ -56,7 +56,7 @@ fn only_encryption_captures() {
 }
 
 #[test]
-fn an_unknown_built_in_is_message_with_those_that_exist() {
+fn an_unknown_built_in_is_reported_with_those_that_exist() {
     let error = builtin("nosuch").expect_err("unknown").to_string();
     assert!(error.contains("connectivity"), "{error}");
 }
@@ -88,7 +88,7 @@ services:
 }
 
 #[test]
-fn a_reference_to_no_workload_is_message_with_line_and_column() {
+fn a_reference_to_no_workload_is_reported_with_line_and_column() {
     let (line, column, problem) = invalid(
         "\
 name: own
@@ -152,7 +152,7 @@ fn contradictions_are_found() {
 }
 
 #[test]
-fn malformed_yaml_and_unknown_keys_are_message_in_one_line_with_their_position() {
+fn malformed_yaml_and_unknown_keys_are_reported_in_one_line_with_their_position() {
     for (text, line, word) in [
         ("name: own\nworkloads: [\n", 2, ""),
         (
@@ -185,7 +185,7 @@ fn malformed_yaml_and_unknown_keys_are_message_in_one_line_with_their_position()
 }
 
 #[test]
-fn a_missing_file_is_message_by_name() {
+fn a_missing_file_is_reported_by_name() {
     let folder = tempfile::tempdir().expect("folder");
     let error = read(&folder.path().join("absent.yaml"))
         .expect_err("absent")

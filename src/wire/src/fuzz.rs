@@ -12,8 +12,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Any bytes, as a stream and as the body of a frame: reading ends in a message or an error, and a message that was read
-/// survives being written and read again.
+/// Any bytes, as a stream and as the body of a frame: reading ends in a message or an error, and a message that was
+/// read survives being written and read again.
 ///
 /// # Panics
 /// When it does not.

@@ -25,7 +25,11 @@ pub(super) fn reset(def: &ResourceDef, object: &mut Value) {
 /// A definition is served at once, so it is established at once.
 fn established(definition: &Value) -> Value {
     let now = crate::time::now();
-    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});
+    let condition = |kind: &str, reason: &str, message: &str| {
+        json!({
+            "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now,
+        })
+    };
     let versions = definition["spec"]["versions"].as_array().into_iter().flatten();
     let stored: Vec<&Value> = versions.filter(|v| v["storage"] == true).map(|v| &v["name"]).collect();
     json!({

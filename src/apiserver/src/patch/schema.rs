@@ -136,7 +136,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost(ids in proptest::collection::vec(0..4u8, 0..8), order in proptest::collection::vec(0..5u8, 0..8)) {
+        fn nothing_is_lost(
+            ids in proptest::collection::vec(0..4u8, 0..8),
+            order in proptest::collection::vec(0..5u8, 0..8),
+        ) {
             let items: Vec<(u8, Value)> = ids.iter().enumerate().map(|(at, id)| (*id, json!(at))).collect();
             let mut kept: Vec<u64> = reorder(items, &order).iter().filter_map(Value::as_u64).collect();
             kept.sort_unstable();

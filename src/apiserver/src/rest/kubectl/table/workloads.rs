@@ -138,12 +138,16 @@ fn revision(object: &Object, now: Timestamp) -> Vec<Value> {
 fn job(object: &Object, now: Timestamp) -> Vec<Value> {
     let (spec, status) = (&object["spec"], &object["status"]);
     let holds = |kind: &str| items(&status["conditions"]).any(|c| c["type"] == kind && c["status"] == "True");
-    let state = match () {
-        () if holds("Complete") => "Complete",
-        () if holds("Failed") => "Failed",
-        () if object.is_terminating() => "Terminating",
-        () if holds("Suspended") => "Suspended",
-        () => "Running",
+    let state = if holds("Complete") {
+        "Complete"
+    } else if holds("Failed") {
+        "Failed"
+    } else if object.is_terminating() {
+        "Terminating"
+    } else if holds("Suspended") {
+        "Suspended"
+    } else {
+        "Running"
     };
     let wanted = spec["completions"].as_i64().unwrap_or(1);
     let duration = match (&status["startTime"], &status["completionTime"]) {
