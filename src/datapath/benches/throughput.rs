@@ -27,7 +27,7 @@ fn main() {
     netns::enter(Isolation::Auto).unwrap_or_else(|error| panic!("{error}"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(boot());
-    for (name, encryption) in [("WireGuard", Encryption::default()), ("in clear", Encryption::None)] {
+    for (name, encryption) in [("WireGuard", Encryption::default()), ("unencrypted", Encryption::None)] {
         let start = Instant::now();
         let (nodes, pods) = runtime.block_on(lab(encryption));
         println!("{name}: two nodes with a pod each in {:.1?}", start.elapsed());

@@ -52,7 +52,7 @@ pub enum Fault {
         /// Nodes of the receiving pods.
         to: Nodes,
     },
-    /// Matching pod packets leave in clear although encryption is on.
+    /// Matching pod packets leave unencrypted although encryption is on.
     Plaintext {
         /// Nodes of the sending pods.
         from: Nodes,

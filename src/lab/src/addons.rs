@@ -1,4 +1,5 @@
-//! The list of addons: the only module that names them all. An addon joins with one line here and one `mod` in `lib.rs`.
+//! The list of addons: the only module that names them all. An addon joins with one line here and one `mod` in
+//! `lib.rs`.
 
 use crate::system::Addon;
 use std::sync::Arc;

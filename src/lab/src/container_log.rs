@@ -21,24 +21,24 @@ pub struct LogWriter(Arc<Log>);
 #[derive(Debug)]
 struct Log {
     lines: Mutex<Lines>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<Written>,
 }
 
 #[derive(Debug, Default)]
 struct Lines {
-    kept: VecDeque<Line>,
+    kept: VecDeque<LogLine>,
     /// Number of the first kept line.
     first: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Line {
+struct LogLine {
     time: Timestamp,
     text: Arc<str>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
+struct Written {
     next: u64,
     closed: bool,
 }
@@ -60,7 +60,7 @@ impl LogWriter {
             .rev()
             .find(|at| text.is_char_boundary(*at))
             .unwrap_or_default();
-        let line = Line {
+        let line = LogLine {
             time: Timestamp::now(),
             text: text[..end].into(),
         };
@@ -138,7 +138,7 @@ impl Log {
         }
     }
 
-    fn from(&self, next: u64) -> Vec<Line> {
+    fn from(&self, next: u64) -> Vec<LogLine> {
         let lines = lock(&self.lines);
         let skipped = next.saturating_sub(lines.first) as usize;
         lines.kept.iter().skip(skipped).cloned().collect()

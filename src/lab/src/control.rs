@@ -12,13 +12,13 @@ pub use client::{Control, ControlError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum LabRequest {
-    /// What runs.
+    /// The status.
     Status,
-    /// Put a fault in force.
+    /// Inject a fault.
     Inject { name: String },
-    /// Take a fault back.
+    /// Heal a fault.
     Heal { name: String },
-    /// Take all faults back.
+    /// Heal all faults.
     HealAll,
     /// Cut a node off.
     CutNode { cluster: String, node: String },

@@ -12,6 +12,7 @@ mod kubernetes;
 mod layer7;
 mod mutation;
 mod names;
+mod node_policy;
 mod policy_state;
 mod proxy;
 mod regenerate;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 /// `type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EventType {
     /// As it should be.
     Normal,
     /// Worth a look.
@@ -14,7 +14,7 @@ pub(crate) enum Kind {
 }
 
 /// Records an event. An event that cannot be recorded (its namespace is going away) is lost, as in Kubernetes.
-pub(crate) fn record(store: &Store, about: &Object, kind: Kind, reason: &str, message: &str, component: &str) {
+pub(crate) fn record(store: &Store, about: &Object, kind: EventType, reason: &str, message: &str, component: &str) {
     let namespace = about.namespace().unwrap_or("default");
     let known = store.all(&EVENTS, Some(namespace)).into_iter().find(|event| {
         event["involvedObject"]["uid"] == about.uid() && event["reason"] == reason && event["message"] == message
@@ -34,7 +34,7 @@ pub(crate) fn record(store: &Store, about: &Object, kind: Kind, reason: &str, me
                     "namespace": about.namespace(), "uid": about.uid(),
                     "resourceVersion": about["metadata"]["resourceVersion"],
                 },
-                "type": match kind { Kind::Normal => "Normal", Kind::Warning => "Warning" },
+                "type": match kind { EventType::Normal => "Normal", EventType::Warning => "Warning" },
                 "reason": reason, "message": message, "source": {"component": component},
                 "reportingComponent": component, "reportingInstance": "",
                 "firstTimestamp": now(), "lastTimestamp": now(), "count": 1,

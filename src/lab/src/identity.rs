@@ -64,17 +64,6 @@ impl IdentityBook {
         *book.entry(Arc::new(labels)).or_insert(identity)
     }
 
-    /// Every identity given so far, with its labels.
-    pub fn all(&self) -> Vec<(Identity, Arc<SecurityLabels>)> {
-        let book = read(&self.book);
-        let mut all: Vec<_> = book
-            .iter()
-            .map(|(labels, identity)| (*identity, Arc::clone(labels)))
-            .collect();
-        all.sort_by_key(|(identity, _)| *identity);
-        all
-    }
-
     /// The labels of an identity.
     pub fn labels(&self, identity: Identity) -> Option<Arc<SecurityLabels>> {
         let book = read(&self.book);

@@ -26,11 +26,11 @@ pub(crate) struct Informer {
 struct Shared {
     kinds: BTreeMap<Resource, RwLock<BTreeMap<Key, Object>>>,
     /// How many resources have been listed completely, and how often something changed.
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<SyncState>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Progress {
+struct SyncState {
     synced: usize,
     changes: u64,
 }
@@ -80,7 +80,7 @@ impl Informer {
 }
 
 /// Notifies that something changed, without saying what.
-pub(crate) struct Changes(watch::Receiver<Progress>);
+pub(crate) struct Changes(watch::Receiver<SyncState>);
 
 impl Changes {
     /// Waits for the next change, several at once count as one. False when the informer has ended.

@@ -38,21 +38,11 @@ mod sync;
 mod system;
 mod topology;
 
-pub use container_log::LogWriter;
 pub use control::{ClusterStatus, Control, ControlError, LabStatus, NodeStatus, PodStatus};
-pub use enforcement::PolicyState;
 pub use external_hosts::EXTERNAL_HOSTS;
-pub use fault::{ActiveFaults, CATALOGUE as FAULTS, Fault, FaultSpec, FaultState, Layer, Scope};
-pub use identity::{IdentityBook, SecurityLabels, security_labels};
-pub use injection::{FaultError, FaultInjector};
-pub use lab::{Lab, LabConfig, StartError};
+pub use fault::{CATALOGUE as FAULTS, Fault, FaultSpec, Layer, Scope};
+pub use lab::LabConfig;
 pub use lab_process::{AGENT_SUBCOMMAND, LAB_SUBCOMMAND, lab_main};
 pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};
 pub use node_grace::NodeGrace;
-pub use service::{RemoteBackend, RemoteBackends, ServiceKey};
-pub use state::{ClusterState, LabState, NodeState, PodNetwork, PodState};
-pub use system::{Addon, SystemContainer, SystemImage};
-pub use topology::{
-    AGENT_IMAGE, CILIUM_VERSION, CLUSTER_DOMAIN, ClusterSpec, EncryptionMode, KUBERNETES_VERSION, NODES, NodeSpec,
-    RoutingMode, Topology,
-};
+pub use topology::{AGENT_IMAGE, ClusterSpec, EncryptionMode, NODES, NodeSpec, RoutingMode, Topology};

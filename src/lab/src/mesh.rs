@@ -20,7 +20,7 @@ mod slices;
 mod wire;
 
 pub use global::is_global;
-pub use keyspace::{Counts, Kind};
+pub use keyspace::{Counts, KeyKind};
 pub use link::LinkPhase;
 pub use pod::{AgentsLink, ETCD_PORT, MeshPod, MeshPods};
 pub use route::etcd_address;

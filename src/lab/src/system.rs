@@ -45,10 +45,6 @@ pub struct SystemContainer {
     pub pod: Object,
     /// The container's name.
     pub name: String,
-    /// The container's image reference.
-    pub image: String,
-    /// The container's command and arguments, variables expanded.
-    pub argv: Vec<String>,
     /// The network namespace: make sockets with [`Namespace::within`] and hand them to tokio.
     pub namespace: Namespace,
     /// The pod's address; for a host-network pod the node's.

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Long enough for any path of these tests; what takes longer has been dropped.
-pub const PATIENCE: Duration = Duration::from_millis(600);
+pub const TIMEOUT: Duration = Duration::from_millis(600);
 
 /// Starts a TCP and a UDP server. Both first answer `<name> <client>`; TCP then echoes.
 pub fn serve(namespace: &Namespace, port: u16, name: String) {
@@ -50,13 +50,13 @@ pub fn serve(namespace: &Namespace, port: u16, name: String) {
     });
 }
 
-/// A UDP socket inside, with the usual patience.
+/// A UDP socket inside, with the usual timeout.
 pub fn udp(namespace: &Namespace) -> UdpSocket {
     let socket = namespace
         .within(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
         .expect("inside")
         .expect("bound");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     socket
 }
 
@@ -79,13 +79,13 @@ fn parse(answer: &[u8]) -> (String, SocketAddr) {
     (server.to_owned(), client.parse().expect("an address"))
 }
 
-/// A connection, within the usual patience.
+/// A connection, within the usual timeout.
 pub fn connect(namespace: &Namespace, to: SocketAddrV4) -> io::Result<TcpStream> {
     let stream = namespace
-        .within(|| TcpStream::connect_timeout(&to.into(), PATIENCE))
+        .within(|| TcpStream::connect_timeout(&to.into(), TIMEOUT))
         .expect("inside")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -138,7 +138,7 @@ pub fn ping(namespace: &Namespace, to: Ipv4Addr, payload: usize) -> io::Result<D
     setsockopt(
         &socket,
         sockopt::ReceiveTimeout,
-        &TimeVal::milliseconds(PATIENCE.as_millis() as i64),
+        &TimeVal::milliseconds(TIMEOUT.as_millis() as i64),
     )?;
     let mut request = Vec::new();
     let id = std::process::id() as u16 ^ 0x5a5a;
@@ -158,7 +158,7 @@ pub fn ping(namespace: &Namespace, to: Ipv4Addr, payload: usize) -> io::Result<D
         if is_reply && buffer[12..16] == to.octets() {
             return Ok(start.elapsed());
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > TIMEOUT {
             return Err(io::ErrorKind::TimedOut.into());
         }
     }

@@ -168,7 +168,7 @@ fn plaintext_peer() {
     assert_eq!(
         frames.iter().filter(|frame| contains(frame, MARKER)).count(),
         1,
-        "one way in clear"
+        "one way unencrypted"
     );
     let (answered, ports) = (frames.iter().any(|frame| read(frame).3 == 51871), frames.len());
     assert!(answered, "the answer is encrypted ({ports} frames)");
@@ -265,7 +265,7 @@ fn capture_control() {
         .expect("sent");
     assert!(
         capture.take().iter().any(|frame| contains(frame, MARKER)),
-        "what a host sends in clear is seen"
+        "what a host sends unencrypted is seen"
     );
     let refused = ask_udp(
         lab.node(INFRA_1).namespace(),

@@ -34,10 +34,10 @@ impl Addon for CiliumAddon {
             })
         };
         vec![
-            image(Kind::Agent),
-            image(Kind::Operator),
-            image(Kind::MeshApiserver),
-            image(Kind::Relay),
+            image(ImageKind::Agent),
+            image(ImageKind::Operator),
+            image(ImageKind::MeshApiserver),
+            image(ImageKind::Relay),
         ]
     }
 
@@ -50,7 +50,7 @@ impl Addon for CiliumAddon {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum ImageKind {
     Agent,
     Operator,
     MeshApiserver,
@@ -58,17 +58,17 @@ enum Kind {
 }
 
 struct Image {
-    kind: Kind,
+    kind: ImageKind,
     pods: CiliumPods,
 }
 
 impl Image {
     fn repository(&self) -> &'static str {
         match self.kind {
-            Kind::Agent => "cilium",
-            Kind::Operator => "operator-generic",
-            Kind::MeshApiserver => "clustermesh-apiserver",
-            Kind::Relay => "hubble-relay",
+            ImageKind::Agent => "cilium",
+            ImageKind::Operator => "operator-generic",
+            ImageKind::MeshApiserver => "clustermesh-apiserver",
+            ImageKind::Relay => "hubble-relay",
         }
     }
 }
@@ -81,12 +81,12 @@ impl SystemImage for Image {
 
     async fn run(&self, container: SystemContainer) -> i32 {
         match (self.kind, container.name.as_str()) {
-            (Kind::Agent, _) => self.pods.agents.run(&container).await,
-            (Kind::Operator, _) => operator::run(&container).await,
-            (Kind::MeshApiserver, "etcd") => self.pods.mesh.run_etcd(&container).await,
-            (Kind::MeshApiserver, "kvstoremesh") => self.pods.mesh.run_kvstoremesh(&container).await,
-            (Kind::MeshApiserver, _) => self.pods.mesh.run_apiserver(&container).await,
-            (Kind::Relay, _) => {
+            (ImageKind::Agent, _) => self.pods.agents.run(&container).await,
+            (ImageKind::Operator, _) => operator::run(&container).await,
+            (ImageKind::MeshApiserver, "etcd") => self.pods.mesh.run_etcd(&container).await,
+            (ImageKind::MeshApiserver, "kvstoremesh") => self.pods.mesh.run_kvstoremesh(&container).await,
+            (ImageKind::MeshApiserver, _) => self.pods.mesh.run_apiserver(&container).await,
+            (ImageKind::Relay, _) => {
                 container.stop.cancelled().await;
                 0
             }
@@ -95,9 +95,9 @@ impl SystemImage for Image {
 
     async fn exec(&self, container: SystemContainer, exec: Exec) -> ExitStatus {
         let answer = match self.kind {
-            Kind::Agent => command::answer(&self.pods, &container, &exec.argv).await,
-            Kind::MeshApiserver => mesh_command::answer(&self.pods, &container, &exec.argv).await,
-            Kind::Operator | Kind::Relay => None,
+            ImageKind::Agent => command::answer(&self.pods, &container, &exec.argv).await,
+            ImageKind::MeshApiserver => mesh_command::answer(&self.pods, &container, &exec.argv).await,
+            ImageKind::Operator | ImageKind::Relay => None,
         };
         match answer {
             Some(answer) => answer.deliver(exec).await,

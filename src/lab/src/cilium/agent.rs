@@ -69,7 +69,7 @@ impl Agents {
         self.set(&node, Some(Arc::clone(&agent)));
         container.log.line(format!(
             "level=info msg=\"Cilium {} agent starting\" node={node}",
-            crate::CILIUM_VERSION
+            crate::topology::CILIUM_VERSION
         ));
         let code = agent.run(container).await;
         self.set(&node, None);

@@ -7,7 +7,7 @@ mod line;
 use std::sync::Arc;
 
 pub(super) use answer::Answer;
-pub(super) use line::{Format, Line, UsageError};
+pub(super) use line::{CommandLine, Format, UsageError};
 
 use super::{
     agent::Agent,
@@ -74,7 +74,7 @@ async fn cilium_dbg(
     container: &SystemContainer,
     arguments: &[String],
 ) -> Result<Answer, UsageError> {
-    let line = Line::parse(arguments)?;
+    let line = CommandLine::parse(arguments)?;
     let words: Vec<_> = line.words().collect();
     match words.as_slice() {
         ["version"] => {
@@ -147,7 +147,7 @@ async fn cilium_dbg(
 }
 
 fn cilium_health(container: &SystemContainer, agent: &Arc<Agent>, arguments: &[String]) -> Result<Answer, UsageError> {
-    let line = Line::parse(arguments)?;
+    let line = CommandLine::parse(arguments)?;
     let words: Vec<_> = line.words().collect();
     if words != ["status"] {
         return Err(UsageError::unknown_command(&words));

@@ -11,7 +11,7 @@ use super::{
     pods::CiliumPods,
     view::{AgentView, ApiServerView, EncryptionView, FlowView, NodeSource, NodeView, PolicyView},
 };
-use crate::{enforcement::PolicyState, fault::Fault, mesh::Kind, system::SystemContainer};
+use crate::{enforcement::PolicyState, fault::Fault, mesh::KeyKind, system::SystemContainer};
 use meshproof_apiserver::{ListOptions, Object, Resource, resource::names::NODES};
 use meshproof_datapath::Encryption;
 use std::{collections::BTreeSet, time::SystemTime};
@@ -40,7 +40,11 @@ pub(super) struct Gatherer<'a> {
 impl Gatherer<'_> {
     pub(super) async fn view(&self) -> AgentView {
         let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
-        let announced: BTreeSet<String> = self.of_remotes(Kind::Node).into_iter().map(|(name, _)| name).collect();
+        let announced: BTreeSet<String> = self
+            .of_remotes(KeyKind::Node)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         let mut nodes = known_nodes(lab, cluster.name(), node.name());
         nodes.retain(|node| node.source != NodeSource::ClusterMesh || announced.contains(&node.full_name()));
         let own = nodes

@@ -1,7 +1,7 @@
 //! Commands in the containers of the clustermesh-apiserver pod.
 
 use super::{
-    command::{Answer, Format, Line, UsageError},
+    command::{Answer, CommandLine, Format, UsageError},
     output::{
         VERSION,
         remote::{Observer, cluster, kvstoremesh_text},
@@ -32,7 +32,7 @@ pub(super) async fn answer(pods: &CiliumPods, container: &SystemContainer, argv:
 }
 
 async fn run(pods: &CiliumPods, container: &SystemContainer, arguments: &[String]) -> Result<Answer, UsageError> {
-    let line = Line::parse(arguments)?;
+    let line = CommandLine::parse(arguments)?;
     let words: Vec<_> = line.words().collect();
     match words.as_slice() {
         ["version"] => Ok(Answer::text(format!("{VERSION}\n"))),

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 /// How long a lab may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a lab did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ impl Control {
         }
     }
 
-    /// Puts a fault in force; it acts when this returns.
+    /// Injects a fault; it acts when this returns.
     ///
     /// # Errors
     /// When there is no such fault, or the lab lacks what it acts on.
@@ -72,7 +72,7 @@ impl Control {
         self.done(LabRequest::Inject { name: name.to_owned() }).await
     }
 
-    /// Takes a fault back.
+    /// Heals a fault.
     ///
     /// # Errors
     /// When there is no such fault.
@@ -80,7 +80,7 @@ impl Control {
         self.done(LabRequest::Heal { name: name.to_owned() }).await
     }
 
-    /// Takes all faults back.
+    /// Heals all faults.
     ///
     /// # Errors
     /// When the lab has ended or does not answer.
@@ -131,7 +131,7 @@ impl Control {
     /// Ends the lab and waits until it is gone.
     ///
     /// # Errors
-    /// When it does not answer, or has not ended after ten seconds.
+    /// When it does not answer, or does not stop within ten seconds.
     pub async fn stop(&self) -> Result<(), ControlError> {
         let mut stream = self.connect().await?;
         let reply = self.exchange(&mut stream, &LabRequest::Stop).await?;
@@ -140,12 +140,12 @@ impl Control {
         }
         // The process keeps this connection until its end: what closes it is the end of the process.
         let mut rest = String::new();
-        let gone = tokio::time::timeout(PATIENCE, BufReader::new(stream).read_line(&mut rest)).await;
+        let gone = tokio::time::timeout(TIMEOUT, BufReader::new(stream).read_line(&mut rest)).await;
         match gone {
             Ok(_) => Ok(()),
             Err(_) => Err(ControlError::Refused(format!(
-                "the lab has not ended after {} s",
-                PATIENCE.as_secs()
+                "the lab did not stop within {} s",
+                TIMEOUT.as_secs()
             ))),
         }
     }
@@ -190,7 +190,7 @@ impl Control {
             }
             Ok(serde_json::from_str(&reply)?)
         };
-        match tokio::time::timeout(PATIENCE, talk).await {
+        match tokio::time::timeout(TIMEOUT, talk).await {
             Ok(result) => result.map_err(|error| self.failed(error)),
             Err(_) => Err(self.failed(io::ErrorKind::TimedOut.into())),
         }
@@ -204,6 +204,6 @@ impl Control {
     }
 
     fn unexpected(&self, reply: &LabReply) -> ControlError {
-        self.failed(io::Error::other(format!("it answered {reply:?}")))
+        self.failed(io::Error::other(format!("unexpected reply: {reply:?}")))
     }
 }

@@ -5,7 +5,7 @@ use super::{
     placement::{self, Refusal},
 };
 use crate::{
-    event::{Kind, record},
+    event::{EventType, record},
     object::{condition, is_active, set_condition},
 };
 use meshproof_apiserver::{
@@ -51,7 +51,14 @@ impl Controller for Scheduler {
                             pod.name(),
                             node.name()
                         );
-                        record(store, &bound, Kind::Normal, "Scheduled", &message, "default-scheduler");
+                        record(
+                            store,
+                            &bound,
+                            EventType::Normal,
+                            "Scheduled",
+                            &message,
+                            "default-scheduler",
+                        );
                         placed.push((bound, node.clone()));
                     }
                     Err(error) if error.is_not_found() || error.is_conflict() => {}
@@ -136,7 +143,7 @@ fn refuse(store: &Store, pod: &Object, message: &str) -> Result<(), ApiError> {
     record(
         store,
         pod,
-        Kind::Warning,
+        EventType::Warning,
         "FailedScheduling",
         message,
         "default-scheduler",

@@ -7,7 +7,7 @@ mod peer;
 mod port;
 
 use super::{
-    rule::{Authentication, Clause, Kind, Rule, Side},
+    rule::{Authentication, Clause, PolicyKind, Rule, Side},
     selector::{NAMESPACE, Operator, Selector},
 };
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ pub(crate) struct Reading {
 ///
 /// # Errors
 /// Why Cilium would not take it.
-pub(crate) fn read(kind: Kind, object: &Value, reading: &Reading) -> Result<Vec<Rule>, String> {
+pub(crate) fn read(kind: PolicyKind, object: &Value, reading: &Reading) -> Result<Vec<Rule>, String> {
     let specs: Vec<&Value> = [&object["spec"]]
         .into_iter()
         .filter(|spec| !spec.is_null())
@@ -44,7 +44,7 @@ pub(crate) fn read(kind: Kind, object: &Value, reading: &Reading) -> Result<Vec<
 
 /// One rule being read.
 struct Reader<'a> {
-    kind: Kind,
+    kind: PolicyKind,
     object: &'a Value,
     spec: &'a Value,
     reading: &'a Reading,
@@ -60,9 +60,9 @@ enum Way {
 }
 
 impl<'a> Reader<'a> {
-    fn new(kind: Kind, object: &'a Value, spec: &'a Value, reading: &'a Reading) -> Self {
+    fn new(kind: PolicyKind, object: &'a Value, spec: &'a Value, reading: &'a Reading) -> Self {
         let namespace = match kind {
-            Kind::Clusterwide => "",
+            PolicyKind::Clusterwide => "",
             _ => object["metadata"]["namespace"].as_str().unwrap_or_default(),
         };
         Self {

@@ -7,7 +7,7 @@ use super::{
     decide::{NamedPorts, RuleSet},
     kubernetes, mutation,
     regenerate::{Wanted, follow},
-    rule::{Kind, Rule},
+    rule::{PolicyKind, Rule},
     to_services,
 };
 use crate::{
@@ -131,16 +131,16 @@ impl Follower {
         let mut rules = Vec::new();
         let mut present = BTreeMap::new();
         for (kind, resource) in [
-            (Kind::Namespaced, CILIUM_NETWORK_POLICIES),
-            (Kind::Clusterwide, CLUSTERWIDE_POLICIES),
-            (Kind::Kubernetes, NETWORK_POLICIES),
+            (PolicyKind::Namespaced, CILIUM_NETWORK_POLICIES),
+            (PolicyKind::Clusterwide, CLUSTERWIDE_POLICIES),
+            (PolicyKind::Kubernetes, NETWORK_POLICIES),
         ] {
             for object in informer.all(&resource) {
                 let read = match kind {
-                    Kind::Kubernetes => kubernetes::read(&object, &reading).map(|rule| vec![rule]),
+                    PolicyKind::Kubernetes => kubernetes::read(&object, &reading).map(|rule| vec![rule]),
                     kind => cilium::read(kind, &object, &reading),
                 };
-                if kind != Kind::Kubernetes {
+                if kind != PolicyKind::Kubernetes {
                     condition::write(&self.cluster.store, &resource, &object, read.as_ref().map(|_| ()));
                 }
                 if let Ok(read) = read {

@@ -3,7 +3,7 @@
 
 use super::{
     cilium::Reading,
-    rule::{Clause, Entity, Kind, Peer, Peers, Port, PortNumber, PortRule, Ports, Rule, Side, Transport},
+    rule::{Clause, Entity, Peer, Peers, PolicyKind, Port, PortNumber, PortRule, Ports, Rule, Side, Transport},
     selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS, Operator, Selector},
 };
 use ipnet::IpNet;
@@ -73,14 +73,14 @@ pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Rule, String> {
         }
     }
     shown["labels"] = json!([
-        label("derived-from", Kind::Kubernetes.as_str()),
+        label("derived-from", PolicyKind::Kubernetes.as_str()),
         label("name", text("name")),
         label("namespace", namespace),
         label("uid", text("uid")),
     ]);
     shown["enableDefaultDeny"] = json!({"ingress": ingress.default_deny, "egress": egress.default_deny});
     Ok(Rule {
-        kind: Kind::Kubernetes,
+        kind: PolicyKind::Kubernetes,
         uid: text("uid").to_owned(),
         subject,
         ingress,

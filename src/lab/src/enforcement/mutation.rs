@@ -2,7 +2,7 @@
 
 use super::{
     decide::{Refusal, RuleSet},
-    rule::{Entity, Kind, Layer7, Peer, Peers, PortNumber, Ports, Rule},
+    rule::{Entity, Layer7, Peer, Peers, PolicyKind, PortNumber, Ports, Rule},
     selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS},
 };
 use crate::fault::{ActiveFaults, Fault, Layer};
@@ -22,8 +22,8 @@ pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
         match fault {
             Fault::PolicyNotEnforcedOnOneNode => set.rules.clear(),
             Fault::PolicyRefusedInsteadOfDropped => set.refusal = Refusal::Answer,
-            Fault::PolicyCcnpIgnored => set.rules.retain(|rule| rule.kind != Kind::Clusterwide),
-            Fault::PolicyKnpIgnored => set.rules.retain(|rule| rule.kind != Kind::Kubernetes),
+            Fault::PolicyCcnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Clusterwide),
+            Fault::PolicyKnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Kubernetes),
             _ => {}
         }
     }

@@ -2,8 +2,9 @@
 //! endpoints.
 
 use super::{
-    decide::{NamedPorts, NodePolicy, NodeRules, RuleSet},
+    decide::{NamedPorts, NodeRules, RuleSet},
     mutation::mutated,
+    node_policy::NodePolicy,
     policy_state::PolicyState,
 };
 use crate::{

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 
 /// The kind of object that a rule was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum PolicyKind {
     /// CiliumNetworkPolicy.
     Namespaced,
     /// CiliumClusterwideNetworkPolicy.
@@ -20,13 +20,13 @@ pub(crate) enum Kind {
     Kubernetes,
 }
 
-impl Kind {
+impl PolicyKind {
     /// As `io.cilium.k8s.policy.derived-from` has it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Kind::Namespaced => "CiliumNetworkPolicy",
-            Kind::Clusterwide => "CiliumClusterwideNetworkPolicy",
-            Kind::Kubernetes => "NetworkPolicy",
+            PolicyKind::Namespaced => "CiliumNetworkPolicy",
+            PolicyKind::Clusterwide => "CiliumClusterwideNetworkPolicy",
+            PolicyKind::Kubernetes => "NetworkPolicy",
         }
     }
 }
@@ -35,7 +35,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rule {
     /// What it was read from.
-    pub kind: Kind,
+    pub kind: PolicyKind,
     /// The uid of the object that it was read from.
     pub uid: String,
     /// The endpoints that it is for.

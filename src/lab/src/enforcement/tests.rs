@@ -4,7 +4,7 @@ use super::{
     cilium::{self, Reading},
     decide::{Decision, Flow, NodeRules, RuleSet},
     mutation::mutated,
-    rule::Kind,
+    rule::PolicyKind,
 };
 use crate::fault::Fault;
 use meshproof_datapath::{Direction, DropReason, Identity, Protocol};
@@ -26,7 +26,7 @@ fn decided(spec: Value, faults: &[Fault], flow: Flow) -> Decision {
     };
     let mut object = json!({"metadata": {"name": "a", "uid": "1"}, "spec": spec});
     object["spec"]["endpointSelector"] = json!({"matchLabels": {"reserved:health": ""}});
-    let rules = cilium::read(Kind::Clusterwide, &object, &reading).expect("the policy is valid");
+    let rules = cilium::read(PolicyKind::Clusterwide, &object, &reading).expect("the policy is valid");
     let set = RuleSet {
         rules: rules.into_iter().map(Arc::new).collect(),
         cluster: "infra".to_owned(),
@@ -178,7 +178,7 @@ fn what_makes_no_sense_is_refused_in_ciliums_words() {
         spec["endpointSelector"] = json!({});
         let object = json!({"metadata": {"name": "a", "namespace": "test"}, "spec": spec});
         assert_eq!(
-            cilium::read(Kind::Namespaced, &object, &reading),
+            cilium::read(PolicyKind::Namespaced, &object, &reading),
             Err(why.to_owned()),
             "{rest}"
         );

@@ -4,8 +4,8 @@ mod exit;
 mod image;
 mod run;
 
-use super::{Kubelet, PodRuntime, container_states::Board};
-use crate::event::{Kind, record};
+use super::{Kubelet, PodRuntime, container_states::ContainerStates};
+use crate::event::{EventType, record};
 use meshproof_apiserver::Object;
 use serde_json::Value;
 use std::{
@@ -33,7 +33,7 @@ pub(super) struct Container {
     pub(super) name: String,
     pub(super) address: Ipv4Addr,
     pub(super) runtime: Arc<PodRuntime>,
-    pub(super) board: Arc<Board>,
+    pub(super) states: Arc<ContainerStates>,
     pub(super) stop: StopOrder,
     pub(super) restart: Restart,
 }
@@ -56,8 +56,8 @@ impl Container {
             let exit = match self.run(image).await {
                 Ok(exit) => exit,
                 Err((reason, message)) => {
-                    self.board.wait(&self.name, reason, &message);
-                    self.event(Kind::Warning, "Failed", &format!("Error: {message}"));
+                    self.states.wait(&self.name, reason, &message);
+                    self.event(EventType::Warning, "Failed", &format!("Error: {message}"));
                     if self.pause(BACK_OFF).await.is_stopped() {
                         return false;
                     }
@@ -80,9 +80,9 @@ impl Container {
                     self.pod.namespace().unwrap_or_default(),
                     self.pod.uid(),
                 );
-                self.board.wait(&self.name, "CrashLoopBackOff", &message);
+                self.states.wait(&self.name, "CrashLoopBackOff", &message);
                 self.event(
-                    Kind::Warning,
+                    EventType::Warning,
                     "BackOff",
                     &format!("Back-off restarting failed container {} in pod", self.name),
                 );
@@ -91,11 +91,11 @@ impl Container {
                 }
             }
             pause = (pause * 2).clamp(BACK_OFF, LONGEST_BACK_OFF);
-            self.board.change(&self.name, |state| state.restarts += 1);
+            self.states.change(&self.name, |state| state.restarts += 1);
         }
     }
 
-    fn event(&self, kind: Kind, reason: &str, message: &str) {
+    fn event(&self, kind: EventType, reason: &str, message: &str) {
         record(&self.kubelet.store, &self.pod, kind, reason, message, "kubelet");
     }
 

@@ -60,12 +60,12 @@ impl ContainerState {
 
 /// The states of a pod's containers, by name.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct ContainerStates {
     states: Mutex<BTreeMap<String, ContainerState>>,
     version: watch::Sender<u64>,
 }
 
-impl Board {
+impl ContainerStates {
     pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let states = names
             .into_iter()

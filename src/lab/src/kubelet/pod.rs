@@ -3,12 +3,12 @@
 use super::{
     Kubelet, PodUpdate, Presence,
     container::{Container, Restart},
-    container_states::Board,
+    container_states::ContainerStates,
     sandbox::{self, Sandbox},
     status::{self, Outcome},
     sysctl,
 };
-use crate::event::{Kind, record};
+use crate::event::{EventType, record};
 use meshproof_apiserver::{DeleteOptions, Object, resource::names::PODS};
 use serde_json::{Value, json};
 use std::{
@@ -49,7 +49,7 @@ pub(super) async fn run(kubelet: Arc<Kubelet>, mut updates: watch::Receiver<PodU
 
 /// Fails a pod that the node does not take.
 fn reject(kubelet: &Kubelet, pod: &Object, reason: &str, why: &str) {
-    record(&kubelet.store, pod, Kind::Warning, reason, why, "kubelet");
+    record(&kubelet.store, pod, EventType::Warning, reason, why, "kubelet");
     let written = kubelet
         .store
         .modify_status(&PODS, pod.namespace(), pod.name(), |stored| {
@@ -79,8 +79,10 @@ async fn forget(kubelet: &Kubelet, pod: &Object) {
 /// From the sandbox to the end of the last container.
 async fn live(kubelet: &Arc<Kubelet>, pod: &Object, updates: &mut watch::Receiver<PodUpdate>) {
     let names = status::containers(pod, "containers").chain(status::containers(pod, "initContainers"));
-    let board = Arc::new(Board::new(names.map(|container| status::name(container).to_owned())));
-    let mut report = status::Report::new(Arc::clone(kubelet), pod.clone(), Arc::clone(&board));
+    let states = Arc::new(ContainerStates::new(
+        names.map(|container| status::name(container).to_owned()),
+    ));
+    let mut report = status::StatusReport::new(Arc::clone(kubelet), pod.clone(), Arc::clone(&states));
     report.write().await;
     let Some(sandbox) = sandbox(kubelet, pod, updates).await else {
         return;
@@ -92,11 +94,11 @@ async fn live(kubelet: &Arc<Kubelet>, pod: &Object, updates: &mut watch::Receive
     let mut work = tokio::spawn(containers(
         Arc::clone(kubelet),
         pod.clone(),
-        board.clone(),
+        states.clone(),
         sandbox,
         stopped,
     ));
-    let mut changes = board.subscribe();
+    let mut changes = states.subscribe();
     let mut labels = pod["metadata"]["labels"].clone();
     let outcome = loop {
         tokio::select! {
@@ -164,7 +166,7 @@ async fn sandbox(kubelet: &Kubelet, pod: &Object, updates: &mut watch::Receiver<
                 record(
                     &kubelet.store,
                     pod,
-                    Kind::Warning,
+                    EventType::Warning,
                     "FailedCreatePodSandBox",
                     &message,
                     "kubelet",
@@ -185,7 +187,7 @@ async fn sandbox(kubelet: &Kubelet, pod: &Object, updates: &mut watch::Receiver<
 async fn containers(
     kubelet: Arc<Kubelet>,
     pod: Object,
-    board: Arc<Board>,
+    states: Arc<ContainerStates>,
     sandbox: Sandbox,
     stop: watch::Receiver<Option<Instant>>,
 ) -> Outcome {
@@ -201,7 +203,7 @@ async fn containers(
         name: status::name(spec).to_owned(),
         address: sandbox.address,
         runtime: Arc::clone(&sandbox.runtime),
-        board: Arc::clone(&board),
+        states: Arc::clone(&states),
         stop: stop.clone(),
         restart,
     };

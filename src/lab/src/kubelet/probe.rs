@@ -1,7 +1,7 @@
 //! Readiness, liveness and startup probes, sent from the node's network as a kubelet sends them.
 
-use super::{Kubelet, container_states::Board};
-use crate::event::{Kind, record};
+use super::{Kubelet, container_states::ContainerStates};
+use crate::event::{EventType, record};
 use meshproof_apiserver::Object;
 use serde_json::Value;
 use std::{
@@ -51,7 +51,7 @@ pub(super) struct Probes {
     pub(super) pod: Object,
     pub(super) container: Value,
     pub(super) address: Ipv4Addr,
-    pub(super) board: Arc<Board>,
+    pub(super) states: Arc<ContainerStates>,
     /// Notified when the container must be restarted.
     pub(super) unhealthy: Arc<Notify>,
 }
@@ -61,12 +61,12 @@ impl Probes {
     pub(super) async fn run(self) {
         let name = self.container["name"].as_str().unwrap_or_default();
         if self.container[Purpose::Startup.field()].is_null() {
-            self.board.change(name, |state| state.started = true);
+            self.states.change(name, |state| state.started = true);
         } else {
             self.repeat(Purpose::Startup).await;
         }
         if self.container[Purpose::Readiness.field()].is_null() {
-            self.board.change(name, |state| state.ready = true);
+            self.states.change(name, |state| state.ready = true);
         }
         tokio::join!(self.repeat(Purpose::Readiness), self.repeat(Purpose::Liveness));
     }
@@ -92,9 +92,9 @@ impl Probes {
                     (successes, failures, ever) = (successes + 1, 0, true);
                     if successes >= threshold("successThreshold", 1) {
                         match purpose {
-                            Purpose::Readiness => self.board.change(name, |state| state.ready = true),
+                            Purpose::Readiness => self.states.change(name, |state| state.ready = true),
                             Purpose::Startup => {
-                                self.board.change(name, |state| state.started = true);
+                                self.states.change(name, |state| state.started = true);
                                 return;
                             }
                             Purpose::Liveness => {}
@@ -108,7 +108,7 @@ impl Probes {
                         record(
                             &self.kubelet.store,
                             &self.pod,
-                            Kind::Warning,
+                            EventType::Warning,
                             "Unhealthy",
                             &message,
                             "kubelet",
@@ -116,7 +116,7 @@ impl Probes {
                     }
                     if failures >= threshold("failureThreshold", 3) {
                         match purpose {
-                            Purpose::Readiness => self.board.change(name, |state| state.ready = false),
+                            Purpose::Readiness => self.states.change(name, |state| state.ready = false),
                             Purpose::Liveness | Purpose::Startup => self.unhealthy.notify_one(),
                         }
                     }

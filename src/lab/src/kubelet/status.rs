@@ -2,7 +2,7 @@
 
 use super::{
     Kubelet,
-    container_states::{Board, ContainerState, Ended, Phase},
+    container_states::{ContainerState, ContainerStates, Ended, Phase},
 };
 use crate::object::{now, set_condition};
 use meshproof_apiserver::{Object, resource::names::PODS};
@@ -27,21 +27,21 @@ pub(super) enum Outcome {
 }
 
 /// Writes the status of one pod whenever it is asked to.
-pub(super) struct Report {
+pub(super) struct StatusReport {
     kubelet: Arc<Kubelet>,
     pod: Object,
-    board: Arc<Board>,
+    states: Arc<ContainerStates>,
     started: String,
     address: Option<Ipv4Addr>,
     outcome: Option<Outcome>,
 }
 
-impl Report {
-    pub(super) fn new(kubelet: Arc<Kubelet>, pod: Object, board: Arc<Board>) -> Self {
+impl StatusReport {
+    pub(super) fn new(kubelet: Arc<Kubelet>, pod: Object, states: Arc<ContainerStates>) -> Self {
         Self {
             kubelet,
             pod,
-            board,
+            states,
             started: now(),
             address: None,
             outcome: None,
@@ -63,7 +63,7 @@ impl Report {
     /// Writes the status if it has changed. A node without a network writes when it is back.
     pub(super) async fn write(&self) {
         let _ = self.kubelet.node.online().wait_for(|online| *online).await;
-        let states = self.board.all();
+        let states = self.states.all();
         let uid = self.pod.uid();
         let written = self
             .kubelet

@@ -6,7 +6,7 @@ use super::{
     pod::{ETCD_PORT, MeshPods},
     publisher::{Publisher, snapshot},
     route::OverDatapath,
-    wire::Line,
+    wire::MeshMessage,
 };
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
@@ -43,7 +43,7 @@ impl MeshPods {
             }
         };
         self.etcd_started(&pod);
-        let config = Line::Config {
+        let config = MeshMessage::Config {
             cluster: pod.cluster.clone(),
             id: container.cluster.spec.id,
         };

@@ -2,7 +2,7 @@
 
 use super::{
     keyspace::{Keyspace, Snapshot},
-    wire::{HEARTBEAT, Line, send},
+    wire::{HEARTBEAT, MeshMessage, send},
 };
 use crate::fault::Fault;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -38,7 +38,7 @@ pub(super) trait Gate: Send + Sync + 'static {
 /// Serves until stopped.
 pub(super) async fn serve(
     listener: TcpListener,
-    config: Line,
+    config: MeshMessage,
     published: Keyspace,
     gate: Arc<impl Gate>,
     stop: CancellationToken,
@@ -54,7 +54,12 @@ pub(super) async fn serve(
     }
 }
 
-async fn feed(mut stream: TcpStream, config: Line, published: &Keyspace, gate: &impl Gate) -> std::io::Result<()> {
+async fn feed(
+    mut stream: TcpStream,
+    config: MeshMessage,
+    published: &Keyspace,
+    gate: &impl Gate,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut changes = published.subscribe();
     let mut faults = gate.subscribe();
@@ -64,7 +69,7 @@ async fn feed(mut stream: TcpStream, config: Line, published: &Keyspace, gate: &
     let mut sent = written.map_err(std::io::Error::other)?.clone();
     let mut lines = vec![config];
     lines.extend(difference(&Snapshot::new(), &sent));
-    lines.push(Line::Synced);
+    lines.push(MeshMessage::Synced);
     write(&mut stream, &lines).await?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,7 +93,7 @@ async fn feed(mut stream: TcpStream, config: Line, published: &Keyspace, gate: &
                     write(&mut stream, &lines).await?;
                 }
             }
-            _ = heartbeat.tick() => write(&mut stream, &[Line::Heartbeat]).await?,
+            _ = heartbeat.tick() => write(&mut stream, &[MeshMessage::Heartbeat]).await?,
         }
     }
 }
@@ -108,19 +113,20 @@ async fn reached(due: Option<Instant>) {
     }
 }
 
-async fn write(stream: &mut TcpStream, lines: &[Line]) -> std::io::Result<()> {
+async fn write(stream: &mut TcpStream, lines: &[MeshMessage]) -> std::io::Result<()> {
     tokio::time::timeout(WRITE_TIMEOUT, send(stream, lines))
         .await
         .map_err(std::io::Error::from)?
 }
 
 /// What leads from one state to the other.
-fn difference(from: &Snapshot, to: &Snapshot) -> Vec<Line> {
+fn difference(from: &Snapshot, to: &Snapshot) -> Vec<MeshMessage> {
     let put = to.iter().filter(|(key, value)| from.get(*key) != Some(value));
-    let put = put.map(|(key, value)| Line::Put {
+    let put = put.map(|(key, value)| MeshMessage::Put {
         key: key.clone(),
         value: (**value).clone(),
     });
     let gone = from.keys().filter(|key| !to.contains_key(*key));
-    put.chain(gone.map(|key| Line::Delete { key: key.clone() })).collect()
+    put.chain(gone.map(|key| MeshMessage::Delete { key: key.clone() }))
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! Global services: which services are merged across clusters, by Cilium's annotations, and with which backends. Pure.
 
-use super::keyspace::{Kind, Snapshot, of_kind};
+use super::keyspace::{KeyKind, Snapshot, of_kind};
 use crate::service::{RemoteBackend, ServiceKey};
 use meshproof_apiserver::Object;
 use meshproof_datapath::{BackendState, Protocol};
@@ -87,7 +87,7 @@ pub fn merged<'a>(
     merges: impl Fn(&Object, &Value) -> bool,
 ) -> BTreeMap<ServiceKey, Vec<RemoteBackend>> {
     let mut published: BTreeMap<(&str, &str), Vec<&Value>> = BTreeMap::new();
-    for (_, service) in remote.iter().flat_map(|snapshot| of_kind(snapshot, Kind::Service)) {
+    for (_, service) in remote.iter().flat_map(|snapshot| of_kind(snapshot, KeyKind::Service)) {
         published
             .entry((text(&service["namespace"]), text(&service["name"])))
             .or_default()
@@ -190,7 +190,7 @@ mod tests {
     fn only_ready_backends_are_published_and_both_sides_must_agree() {
         let global = service(json!({"service.cilium.io/global": "true"}));
         let remote = published("apps", 2, &global, &[&slice()], false);
-        let key = Kind::Service.key("apps/default/web");
+        let key = KeyKind::Service.key("apps/default/web");
         let remote = [Snapshot::from([(key, Arc::new(remote))])];
         let merges = |local: &Object, _: &Value| is_global(local);
         let found = merged([&global].into_iter(), &remote, merges);

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 /// What a key is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum KeyKind {
     /// A node.
     Node,
     /// A security identity.
@@ -17,15 +17,15 @@ pub enum Kind {
     Service,
 }
 
-impl Kind {
+impl KeyKind {
     /// The beginning of its keys (`pkg/kvstore/store`, `pkg/ipcache`, `pkg/identity` and `pkg/service/store` of
     /// Cilium).
     pub fn prefix(self) -> &'static str {
         match self {
-            Kind::Node => "cilium/state/nodes/v1/",
-            Kind::Identity => "cilium/state/identities/v1/id/",
-            Kind::Endpoint => "cilium/state/ip/v1/default/",
-            Kind::Service => "cilium/state/services/v1/",
+            KeyKind::Node => "cilium/state/nodes/v1/",
+            KeyKind::Identity => "cilium/state/identities/v1/id/",
+            KeyKind::Endpoint => "cilium/state/ip/v1/default/",
+            KeyKind::Service => "cilium/state/services/v1/",
         }
     }
 
@@ -92,18 +92,18 @@ impl Keyspace {
     /// How many keys of each kind there are.
     pub fn counts(&self) -> Counts {
         let current = self.0.borrow();
-        let count = |kind: Kind| current.keys().filter(|key| key.starts_with(kind.prefix())).count();
+        let count = |kind: KeyKind| current.keys().filter(|key| key.starts_with(kind.prefix())).count();
         Counts {
-            nodes: count(Kind::Node),
-            identities: count(Kind::Identity),
-            endpoints: count(Kind::Endpoint),
-            services: count(Kind::Service),
+            nodes: count(KeyKind::Node),
+            identities: count(KeyKind::Identity),
+            endpoints: count(KeyKind::Endpoint),
+            services: count(KeyKind::Service),
         }
     }
 }
 
 /// The values of one kind, by the rest of their keys.
-pub fn of_kind(snapshot: &Snapshot, kind: Kind) -> impl Iterator<Item = (&str, &Value)> {
+pub fn of_kind(snapshot: &Snapshot, kind: KeyKind) -> impl Iterator<Item = (&str, &Value)> {
     snapshot
         .iter()
         .filter_map(move |(key, value)| Some((key.strip_prefix(kind.prefix())?, &**value)))

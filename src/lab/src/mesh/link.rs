@@ -6,7 +6,7 @@
 
 use super::{
     keyspace::{Keyspace, Snapshot},
-    wire::{Line, receive},
+    wire::{MeshMessage, receive},
 };
 use std::{
     io,
@@ -157,13 +157,13 @@ impl<R: Route> Link<R> {
             self.heard.send_replace(Some(Instant::now()));
             match (line, &mut first) {
                 (None, _) => return Ok(()),
-                (Some(Line::Config { id: theirs, .. }), _) => id = theirs,
-                (Some(Line::Put { key, value }), Some(first)) => {
+                (Some(MeshMessage::Config { id: theirs, .. }), _) => id = theirs,
+                (Some(MeshMessage::Put { key, value }), Some(first)) => {
                     first.insert(key, value.into());
                 }
-                (Some(Line::Put { key, value }), None) => self.cache.put(key, value),
-                (Some(Line::Delete { key }), _) => self.cache.delete(&key),
-                (Some(Line::Synced), _) => {
+                (Some(MeshMessage::Put { key, value }), None) => self.cache.put(key, value),
+                (Some(MeshMessage::Delete { key }), _) => self.cache.delete(&key),
+                (Some(MeshMessage::Synced), _) => {
                     if let Some(first) = first.take() {
                         self.cache.replace(first);
                     }
@@ -171,7 +171,7 @@ impl<R: Route> Link<R> {
                     self.status
                         .send_if_modified(|status| std::mem::replace(&mut status.phase, phase) != phase);
                 }
-                (Some(Line::Heartbeat), _) => {}
+                (Some(MeshMessage::Heartbeat), _) => {}
             }
         }
     }
@@ -254,7 +254,7 @@ mod tests {
         let std::net::SocketAddr::V4(bound) = listener.local_addr().unwrap() else {
             panic!("IPv4 was asked for")
         };
-        let config = Line::Config {
+        let config = MeshMessage::Config {
             cluster: "apps".into(),
             id: 2,
         };

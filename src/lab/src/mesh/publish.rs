@@ -2,7 +2,7 @@
 
 use super::{
     global,
-    keyspace::{Kind, Snapshot},
+    keyspace::{KeyKind, Snapshot},
 };
 use meshproof_apiserver::Object;
 use serde_json::{Value, json};
@@ -32,13 +32,17 @@ impl Published<'_> {
     /// Everything that other clusters may see. `shows` decides about services.
     pub fn snapshot(&self, shows: impl Fn(&Object) -> bool) -> Snapshot {
         let mut all = Snapshot::new();
-        let mut put = |kind: Kind, rest: String, value: Value| all.insert(kind.key(&rest), Arc::new(value));
+        let mut put = |kind: KeyKind, rest: String, value: Value| all.insert(kind.key(&rest), Arc::new(value));
         for node in self.nodes {
-            put(Kind::Node, format!("{}/{}", self.cluster, node.name()), self.node(node));
+            put(
+                KeyKind::Node,
+                format!("{}/{}", self.cluster, node.name()),
+                self.node(node),
+            );
         }
         for identity in self.identities {
             let labels = identity["security-labels"].clone();
-            put(Kind::Identity, identity.name().to_owned(), labels);
+            put(KeyKind::Identity, identity.name().to_owned(), labels);
         }
         for endpoint in self.endpoints {
             for address in endpoint["status"]["networking"]["addressing"]
@@ -47,7 +51,7 @@ impl Published<'_> {
                 .flatten()
             {
                 if let Some(ip) = address["ipv4"].as_str() {
-                    put(Kind::Endpoint, ip.to_owned(), self.endpoint(endpoint, ip));
+                    put(KeyKind::Endpoint, ip.to_owned(), self.endpoint(endpoint, ip));
                 }
             }
         }
@@ -63,7 +67,7 @@ impl Published<'_> {
                 .map_or(&[][..], Vec::as_slice);
             let value = global::published(self.cluster, self.id, service, slices, self.unready);
             put(
-                Kind::Service,
+                KeyKind::Service,
                 format!("{}/{namespace}/{}", self.cluster, service.name()),
                 value,
             );

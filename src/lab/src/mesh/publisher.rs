@@ -3,7 +3,7 @@
 use super::{
     etcd::{Gate, Propagation},
     global::{is_global, is_shared},
-    keyspace::{Kind, Snapshot, of_kind},
+    keyspace::{KeyKind, Snapshot, of_kind},
     publish::Published,
 };
 use crate::{
@@ -54,12 +54,14 @@ pub(super) fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Inform
 
 /// Publishes a pod that has gone, with the identity of one that is there.
 fn publish_departed(cluster: &ClusterState, snapshot: &mut Snapshot) {
-    let present = of_kind(snapshot, Kind::Endpoint).next().map(|(_, value)| value.clone());
+    let present = of_kind(snapshot, KeyKind::Endpoint)
+        .next()
+        .map(|(_, value)| value.clone());
     if let (Some(mut endpoint), Some(node)) = (present, cluster.spec.nodes.first()) {
         let address = node.unused_address().to_string();
         endpoint["IP"] = address.as_str().into();
         endpoint["K8sPodName"] = "departed".into();
-        snapshot.insert(Kind::Endpoint.key(&address), Arc::new(endpoint));
+        snapshot.insert(KeyKind::Endpoint.key(&address), Arc::new(endpoint));
     }
 }
 

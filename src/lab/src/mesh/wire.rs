@@ -16,7 +16,7 @@ const LINE_LIMIT: usize = 1 << 20;
 /// A message from the cluster that publishes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Line {
+pub enum MeshMessage {
     /// The first message: who publishes (`cilium/cluster-config/<name>`).
     Config {
         /// The cluster's name.
@@ -43,7 +43,7 @@ pub enum Line {
 }
 
 /// Sends lines as one write.
-pub async fn send(to: &mut (impl AsyncWrite + Unpin), lines: &[Line]) -> std::io::Result<()> {
+pub async fn send(to: &mut (impl AsyncWrite + Unpin), lines: &[MeshMessage]) -> std::io::Result<()> {
     let mut text = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut text, line)?;
@@ -53,7 +53,7 @@ pub async fn send(to: &mut (impl AsyncWrite + Unpin), lines: &[Line]) -> std::io
 }
 
 /// The next line; none at the end of the connection.
-pub async fn receive(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<Line>> {
+pub async fn receive(from: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<MeshMessage>> {
     let mut text = Vec::new();
     let mut limited = tokio::io::AsyncReadExt::take(from, LINE_LIMIT as u64);
     let read = limited.read_until(b'\n', &mut text).await?;
@@ -70,16 +70,16 @@ mod tests {
     #[tokio::test]
     async fn lines_survive_the_wire() {
         let lines = [
-            Line::Config {
+            MeshMessage::Config {
                 cluster: "apps".into(),
                 id: 2,
             },
-            Line::Put {
+            MeshMessage::Put {
                 key: "a/b".into(),
                 value: serde_json::json!({"text": "two\nlines"}),
             },
-            Line::Delete { key: "a/b".into() },
-            Line::Synced,
+            MeshMessage::Delete { key: "a/b".into() },
+            MeshMessage::Synced,
         ];
         let mut text = Vec::new();
         send(&mut text, &lines).await.unwrap();

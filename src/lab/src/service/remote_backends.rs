@@ -47,17 +47,6 @@ impl RemoteBackends {
         cluster.extension()
     }
 
-    /// Replaces the backends of one service; none removes them. Only for services that both clusters call global.
-    pub fn set(&self, service: ServiceKey, backends: Vec<RemoteBackend>) {
-        self.0.send_if_modified(|all| {
-            if backends.is_empty() {
-                all.remove(&service).is_some()
-            } else {
-                all.insert(service, backends.clone()).as_ref() != Some(&backends)
-            }
-        });
-    }
-
     /// Replaces everything.
     pub fn replace(&self, services: BTreeMap<ServiceKey, Vec<RemoteBackend>>) {
         self.0.send_if_modified(|all| {

@@ -22,11 +22,11 @@ pub const ALL: &[(&str, Test)] = &[
 /// Runs this executable in one of its hidden modes, which says what went wrong on stderr.
 fn in_mode(mode: &str) -> Result<()> {
     let output = Command::new("/proc/self/exe").arg(mode).output().map_err(text)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() {
         Ok(())
     } else {
-        Err(format!("{}: {said}", output.status))
+        Err(format!("{}: {stderr}", output.status))
     }
 }
 

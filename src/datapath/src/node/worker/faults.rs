@@ -53,7 +53,7 @@ impl Worker {
         };
         wireguard.set_peers(self.peers.iter().map(|peer| (peer, known_key(peer), allowed(peer))));
         for (index, peer) in self.peers.iter().enumerate() {
-            // The other side still believes in a session that this side has just forgotten.
+            // The other side still has a session that this side has just forgotten.
             let key_changed = before
                 .get(&peer.node)
                 .is_some_and(|known| Some(*known) != known_key(peer));

@@ -2,7 +2,7 @@
 
 use super::{
     super::{gather::Gatherer, output::flow, time::duration, view::FlowView},
-    Answer, Line, UsageError,
+    Answer, CommandLine, UsageError,
 };
 use meshproof_datapath::{FlowEvent, FlowVerdict, Observation, Protocol};
 
@@ -14,7 +14,7 @@ const FLAGS: [&str; 15] = [
 ];
 
 pub(super) async fn answer(gatherer: &Gatherer<'_>, arguments: &[String]) -> Result<Answer, UsageError> {
-    let line = Line::parse(arguments)?;
+    let line = CommandLine::parse(arguments)?;
     let words: Vec<_> = line.words().collect();
     match words.as_slice() {
         ["observe"] => {
@@ -41,7 +41,7 @@ pub(super) async fn answer(gatherer: &Gatherer<'_>, arguments: &[String]) -> Res
     }
 }
 
-fn observe(view: &FlowView, line: &Line) -> Result<Answer, UsageError> {
+fn observe(view: &FlowView, line: &CommandLine) -> Result<Answer, UsageError> {
     let number = |flag: &str| match line.values(flag).last() {
         None => Ok(None),
         Some(text) => text.parse::<usize>().map(Some).map_err(|_| {
@@ -73,7 +73,7 @@ fn observe(view: &FlowView, line: &Line) -> Result<Answer, UsageError> {
 }
 
 /// Filters of one kind are alternatives, filters of different kinds must all match.
-fn matches(event: &FlowEvent, view: &FlowView, line: &Line) -> bool {
+fn matches(event: &FlowEvent, view: &FlowView, line: &CommandLine) -> bool {
     let any = |flag: &str, test: &dyn Fn(&str) -> bool| {
         let mut values = line.values(flag).flat_map(|value| value.split(',')).peekable();
         values.peek().is_none() || values.any(test)

@@ -12,7 +12,7 @@ const SHORT: [(&str, &str); 3] = [("o", "output"), ("t", "type"), ("v", "verbose
 
 /// Words and flags.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct CommandLine {
     words: Vec<String>,
     flags: Vec<(String, Option<String>)>,
     /// Whether the output flag was given by its short name.
@@ -50,7 +50,7 @@ impl UsageError {
     }
 }
 
-impl Line {
+impl CommandLine {
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, UsageError> {
         let mut line = Self {
             words: Vec::new(),
@@ -127,8 +127,8 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Line, UsageError> {
-        Line::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    fn parse(text: &str) -> Result<CommandLine, UsageError> {
+        CommandLine::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
         view::{AddressView, NodeSource, NodeView},
     },
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
-    mesh::Kind,
+    mesh::KeyKind,
     topology::EncryptionMode,
 };
 use ipnet::Ipv4Net;
@@ -26,7 +26,7 @@ impl Gatherer<'_> {
                 found.insert(id, security_labels(&object["security-labels"]));
             }
         }
-        for (id, labels) in self.of_remotes(Kind::Identity) {
+        for (id, labels) in self.of_remotes(KeyKind::Identity) {
             if let Ok(id) = id.parse() {
                 found.insert(id, security_labels(&labels));
             }
@@ -83,7 +83,7 @@ impl Gatherer<'_> {
                 "custom-resource",
             ));
         }
-        for (_, value) in self.of_remotes(Kind::Endpoint) {
+        for (_, value) in self.of_remotes(KeyKind::Endpoint) {
             let text = |field: &str| value[field].as_str().unwrap_or_default();
             let (namespace, name) = (text("K8sNamespace"), text("K8sPodName"));
             found.extend(pod(

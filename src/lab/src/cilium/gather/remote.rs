@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    mesh::{AgentsLink, Counts, Kind, MeshPod},
+    mesh::{AgentsLink, Counts, KeyKind, MeshPod},
 };
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Instant};
@@ -17,7 +17,7 @@ impl Gatherer<'_> {
     }
 
     /// What the agents know of other clusters, of one kind.
-    pub(super) fn of_remotes(&self, kind: Kind) -> Vec<(String, Value)> {
+    pub(super) fn of_remotes(&self, kind: KeyKind) -> Vec<(String, Value)> {
         let Some(pod) = self.link().pod else { return Vec::new() };
         let snapshots = pod.remotes().values().map(|remote| remote.cache.snapshot());
         snapshots
@@ -31,7 +31,7 @@ impl Gatherer<'_> {
     }
 
     pub(super) fn global_services(&self) -> usize {
-        let services = self.of_remotes(Kind::Service);
+        let services = self.of_remotes(KeyKind::Service);
         let names: BTreeSet<_> = services
             .iter()
             .map(|(_, service)| (service["namespace"].to_string(), service["name"].to_string()))

@@ -3,7 +3,7 @@
 use super::Container;
 use crate::{
     container_log::LogWriter,
-    event::Kind,
+    event::EventType,
     system::{SystemContainer, SystemImage},
 };
 use nix::{
@@ -45,7 +45,11 @@ impl Container {
         };
         if status.is_none() {
             let deadline = self.kill_deadline();
-            self.event(Kind::Normal, "Killing", &format!("Stopping container {}", self.name));
+            self.event(
+                EventType::Normal,
+                "Killing",
+                &format!("Stopping container {}", self.name),
+            );
             if let Some(pid) = pid {
                 // It may have ended meanwhile; it is not reaped before the wait below, so the pid is still its own.
                 let _ = kill(pid, Signal::SIGTERM);

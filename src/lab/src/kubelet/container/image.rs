@@ -2,7 +2,7 @@
 //! registry.
 
 use super::{BACK_OFF, Container, LONGEST_BACK_OFF};
-use crate::{event::Kind, system::SystemImage, topology::AGENT_IMAGE};
+use crate::{event::EventType, system::SystemImage, topology::AGENT_IMAGE};
 use std::{sync::Arc, time::Duration};
 
 /// What a container runs.
@@ -21,38 +21,38 @@ impl Container {
         };
         if let Some(image) = image {
             let message = format!("Container image \"{reference}\" already present on machine");
-            self.event(Kind::Normal, "Pulled", &message);
+            self.event(EventType::Normal, "Pulled", &message);
             return Some(image);
         }
         let why = format!("failed to pull and unpack image \"{reference}\": the lab's nodes have no registry");
         if self.spec["imagePullPolicy"] == "Never" {
             let message = format!("Container image \"{reference}\" is not present with pull policy of Never");
-            self.board.wait(&self.name, "ErrImageNeverPull", &message);
-            self.event(Kind::Warning, "ErrImageNeverPull", &message);
+            self.states.wait(&self.name, "ErrImageNeverPull", &message);
+            self.event(EventType::Warning, "ErrImageNeverPull", &message);
             self.stopped().await;
             return None;
         }
         let mut pause = BACK_OFF;
         loop {
-            self.event(Kind::Normal, "Pulling", &format!("Pulling image \"{reference}\""));
+            self.event(EventType::Normal, "Pulling", &format!("Pulling image \"{reference}\""));
             self.event(
-                Kind::Warning,
+                EventType::Warning,
                 "Failed",
                 &format!("Failed to pull image \"{reference}\": {why}"),
             );
-            self.event(Kind::Warning, "Failed", "Error: ErrImagePull");
-            self.board.wait(&self.name, "ErrImagePull", &why);
+            self.event(EventType::Warning, "Failed", "Error: ErrImagePull");
+            self.states.wait(&self.name, "ErrImagePull", &why);
             // Long enough for a reader to meet the first reason, as on a real node.
             if self.pause(Duration::from_millis(500)).await.is_stopped() {
                 return None;
             }
             let message = format!("Back-off pulling image \"{reference}\"");
-            self.board.wait(
+            self.states.wait(
                 &self.name,
                 "ImagePullBackOff",
                 &format!("{message}: ErrImagePull: {why}"),
             );
-            self.event(Kind::Normal, "BackOff", &message);
+            self.event(EventType::Normal, "BackOff", &message);
             if self.pause(pause).await.is_stopped() {
                 return None;
             }

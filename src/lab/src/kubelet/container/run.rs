@@ -3,7 +3,7 @@
 use super::{Container, exit::Exit, image::Image};
 use crate::{
     container_log::LogWriter,
-    event::Kind,
+    event::EventType,
     kubelet::{
         Running,
         container_states::{Ended, Phase},
@@ -27,12 +27,12 @@ impl Container {
         let pod = self.newest_pod();
         let variables = env_vars::variables(&self.kubelet.store, &pod, &self.spec)
             .map_err(|message| ("CreateContainerConfigError", message))?;
-        let (command, arguments) = env_vars::argv(&self.spec, &variables);
         let log = self.runtime.begin(&self.name);
         let (started, id) = (now(), format!("lab://{}", uuid::Uuid::new_v4().simple()));
         let unhealthy = Arc::new(Notify::new());
         let exit = match image {
             Image::Agent => {
+                let (command, arguments) = env_vars::argv(&self.spec, &variables);
                 let arguments = agent_arguments(command, arguments)?;
                 let process = Arc::new(self.process(&pod, variables));
                 let child = process.start(&arguments, Streams::Log);
@@ -46,7 +46,7 @@ impl Container {
             }
             Image::System(image) => {
                 let stop = CancellationToken::new();
-                let container = self.system_container(pod.clone(), command, arguments, &log, &stop);
+                let container = self.system_container(pod.clone(), &log, &stop);
                 self.begun(Running::System(Arc::clone(&image), container.clone()), &started, &id);
                 let probes = self.probes(pod, &unhealthy);
                 let exit = self.follow_system(image, container, &stop, &unhealthy).await;
@@ -65,7 +65,7 @@ impl Container {
             finished: now(),
             id,
         };
-        self.board.change(&self.name, |state| {
+        self.states.change(&self.name, |state| {
             state.last = Some(ended.clone());
             state.phase = Phase::Ended(ended);
             state.ready = false;
@@ -76,14 +76,22 @@ impl Container {
 
     fn begun(&self, running: Running, since: &str, id: &str) {
         self.runtime.set_running(&self.name, Some(running));
-        self.board.change(&self.name, |state| {
+        self.states.change(&self.name, |state| {
             state.phase = Phase::Running {
                 since: since.to_owned(),
                 id: id.to_owned(),
             };
         });
-        self.event(Kind::Normal, "Created", &format!("Created container: {}", self.name));
-        self.event(Kind::Normal, "Started", &format!("Started container {}", self.name));
+        self.event(
+            EventType::Normal,
+            "Created",
+            &format!("Created container: {}", self.name),
+        );
+        self.event(
+            EventType::Normal,
+            "Started",
+            &format!("Started container {}", self.name),
+        );
     }
 
     fn probes(&self, pod: Object, unhealthy: &Arc<Notify>) -> JoinHandle<()> {
@@ -92,7 +100,7 @@ impl Container {
             pod,
             container: self.spec.clone(),
             address: self.address,
-            board: Arc::clone(&self.board),
+            states: Arc::clone(&self.states),
             unhealthy: Arc::clone(unhealthy),
         };
         tokio::spawn(probes.run())
@@ -116,22 +124,13 @@ impl Container {
         }
     }
 
-    fn system_container(
-        &self,
-        pod: Object,
-        command: Vec<String>,
-        arguments: Vec<String>,
-        log: &LogWriter,
-        stop: &CancellationToken,
-    ) -> SystemContainer {
+    fn system_container(&self, pod: Object, log: &LogWriter, stop: &CancellationToken) -> SystemContainer {
         SystemContainer {
             lab: Arc::clone(&self.kubelet.lab),
             cluster: Arc::clone(&self.kubelet.cluster),
             node: Arc::clone(&self.kubelet.node),
             pod,
             name: self.name.clone(),
-            image: self.spec["image"].as_str().unwrap_or_default().to_owned(),
-            argv: command.into_iter().chain(arguments).collect(),
             namespace: self.runtime.namespace.clone(),
             address: self.address,
             log: log.clone(),
