@@ -72,6 +72,15 @@ pub fn patch(bytes: &[u8]) {
     assert!(new.generation() >= old.generation());
     let mut decoded = new.to_value();
     decode::check(&def, &mut decoded, FieldValidation::Ignore).expect("what is stored is of its type");
+    if def.scale.is_some() {
+        let scale = json!({"spec": {"replicas": 2}});
+        let dry_run = WriteOptions {
+            dry_run: true,
+            ..WriteOptions::default()
+        };
+        let _ = store.scale(&resource, Some(NAMESPACE), NAME);
+        let _ = store.update_scale(&resource, Some(NAMESPACE), NAME, &scale, &dry_run);
+    }
     let is_json = matches!(patch, Patch::Json(_));
     if !is_json && store.find(&resource, Some(NAMESPACE), NAME).is_some() && !names_version(&patch) {
         let again = apply(patch).expect("what was applied can be applied again");

@@ -1,6 +1,7 @@
 //! The rules of the API, as a controller in process meets them.
 
 mod deletion;
+mod patch;
 mod watch;
 
 use super::{Admission, AdmissionRequest, DeleteOptions, Store, WriteOptions};
