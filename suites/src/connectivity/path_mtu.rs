@@ -202,7 +202,7 @@ mod tests {
             let fake = Fake::healthy().rule(|_| Some(found(1280, 1420, Some(1350), None)));
             let text = fake.expect(&check, instance_of(&check), "fail").await;
             assert!(
-                text.contains("blackhole") && text.contains("1280 B pass (1280 B)"),
+                text.contains("blackhole") && text.contains("mismatch 1280 B (1350 B are lost, 1280 B pass)"),
                 "{text}"
             );
         }

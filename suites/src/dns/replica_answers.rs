@@ -181,7 +181,7 @@ mod tests {
         ] {
             let fake = Fake::healthy().rule(move |p| asked(p.action, "10.244.2.3").then(|| outcome.clone()));
             let text = fake.expect(&ReplicaAnswers, infra(), "fail").await;
-            assert!(text.contains("infra-3 -> infra-1 ok 400 µs, infra-2: "), "{text}");
+            assert!(text.contains("infra-3 -> infra-1 ok 400 µs, infra-2 "), "{text}");
             assert!(!text.contains("infra-2 ok"), "{text}");
             assert!(
                 text.contains("coredns-2 asked for the service over UDP")

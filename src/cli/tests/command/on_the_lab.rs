@@ -46,7 +46,7 @@ fn the_required_minimum_and_claims_of_a_file_are_in_every_report() {
             "REQUIRED AND NOT RUN  check dns::latency (meshproof.yaml:7)",
             "dns::latency[apps]: was not selected",
             "at least 500 trials (meshproof.yaml)",
-            "live configuration of apps,",
+            "claims of apps come from the live configuration",
             "infra: policy is default",
             "exit code 4",
         ],
