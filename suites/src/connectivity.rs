@@ -22,9 +22,9 @@ use source_address::SourceAddress;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "connectivity",
-    about: "Pods reach pods on the same node, on other nodes and in the other cluster over HTTP, TCP, UDP and ICMP: with \
-            their own source address, every payload size and the full path MTU, without loss and in time. Nodes reach \
-            pods, and pods nodes.",
+    about: "Pods reach pods on the same node, on other nodes and in the other cluster over HTTP, TCP, UDP and ICMP: \
+            with their own source address, every payload size and the full path MTU, without loss and in time. Nodes \
+            reach pods, and pods nodes.",
     checks: &[
         &PathCheck::same_node(Reach::Http),
         &PathCheck::other_node(Reach::Http),

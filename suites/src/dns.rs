@@ -28,8 +28,8 @@ use service_record::ServiceRecord;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "dns",
-    about: "Cluster DNS answers the pods of every node correctly over UDP and TCP, from every replica: service names, short \
-            names, reverse names, headless services, and the right code for names that do not exist.",
+    about: "Cluster DNS answers the pods of every node correctly over UDP and TCP, from every replica: service names, \
+            short names, reverse names, headless services, and the right code for names that do not exist.",
     checks: &[
         &DnsCheck(ServiceName::Udp),
         &DnsCheck(ServiceName::Tcp),

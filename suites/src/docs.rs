@@ -20,8 +20,8 @@ pub fn pages() -> Vec<Page> {
     pages
 }
 
-const GENERATED: &str = "<!-- Generated from the checks' own texts. Change them there, then run: \
-                         MESHPROOF_UPDATE=1 cargo test -p meshproof-suites -->\n";
+const GENERATED: &str = "<!-- Generated from the checks' own texts. Change them there, then run: MESHPROOF_UPDATE=1 \
+                         cargo test -p meshproof-suites -->\n";
 
 fn index() -> Page {
     let mut text = format!("{GENERATED}\n# Suites\n\n| suite | checks | about |\n| --- | --- | --- |\n");

@@ -28,9 +28,9 @@ use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "encryption",
-    about: "The claimed encryption is in force: every node is a WireGuard peer of every other node, with the announced \
-            key, a recent handshake and the right allowed IPs. No capture device between nodes shows plaintext of \
-            pods, Services or DNS, and each capture proves that it would see plaintext.",
+    about: "The claimed encryption is in force: every node is a WireGuard peer of every other node, with the \
+            announced key, a recent handshake and the right allowed IPs. No capture device between nodes shows \
+            plaintext of pods, Services or DNS, and each capture proves that it would see plaintext.",
     checks: &[
         &mode_in_force::ModeInForce,
         &peers_complete::PeersComplete,

@@ -34,7 +34,10 @@ const SCENARIO: &str = "failover";
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: SCENARIO,
-    about: "What applications notice when backends, nodes, Cilium agents or the clustermesh-apiserver fail and come back: five kinds of stream run open-loop through one event at a time, beside control streams that the event does not affect. Outages are intervals, never single figures. The suite disrupts the clusters, so outside the lab it runs only with `--disruptive`.",
+    about: "What applications notice when backends, nodes, Cilium agents or the clustermesh-apiserver fail and come \
+            back: five kinds of stream run open-loop through one event at a time, beside control streams that the \
+            event does not affect. Outages are intervals, never single figures. The suite disrupts the clusters, so \
+            outside the lab it runs only with `--disruptive`.",
     checks: &[
         &backend_deleted::BACKEND_DELETED,
         &backend_unready::BACKEND_UNREADY,

@@ -1,8 +1,8 @@
 //! The checks of meshproof, suite by suite.
 //!
 //! A check is one file, or one item of a family, and one entry in its suite's list. Checks see the world through
-//! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab. A suite
-//! imports [`kit`] and the contract, never another suite.
+//! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab. A
+//! suite imports [`kit`] and the contract, never another suite.
 
 pub mod connectivity;
 pub mod dns;

@@ -1,7 +1,7 @@
 //! Suite `policy`: what policies say is what happens, cell by cell, with the right kind of refusal, and in time.
 //!
-//! Policies select only groups of this suite's own pods. What must happen in each cell is computed from the policies' text
-//! by `meshproof-oracle`, never from what happens.
+//! Policies select only groups of this suite's own pods. What must happen in each cell is computed from the policies'
+//! text by `meshproof-oracle`, never from what happens.
 
 mod agents_agree;
 mod case;
@@ -36,7 +36,8 @@ fn enforced_within(context: &CheckContext) -> Duration {
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "policy",
-    about: "Network policies are enforced as written, cell by cell and with the right kind of refusal, and end with their deletion.",
+    about: "Network policies are enforced as written, cell by cell and with the right kind of refusal, and end with \
+            their deletion.",
     checks: &[
         &cases::deny::DEFAULT_DENY_INGRESS,
         &cases::deny::DEFAULT_DENY_EGRESS,

@@ -28,9 +28,9 @@ use tokio::time::Instant;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "service",
-    about: "Services with the same name in every cluster are answered by the pods that their annotations say, from every \
-            node, evenly, on every port, and by no others. A change of annotation, readiness or replicas takes effect \
-            within a measured time; each answer names the pod that gave it.",
+    about: "Services with the same name in every cluster are answered by the pods that their annotations say, from \
+            every node, evenly, on every port, and by no others. A change of annotation, readiness or replicas takes \
+            effect within a measured time; each answer names the pod that gave it.",
     checks: &[
         &cluster_ip::ClusterIp,
         &ports::TCP,

@@ -1,5 +1,5 @@
-//! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's answers, each of which a
-//! test can break. A suite whose checks need time or captures extends it in its own tests.
+//! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's answers, each of
+//! which a test can break. A suite whose checks need time or captures extends it in its own tests.
 
 pub mod blind;
 mod captures;

@@ -1,5 +1,5 @@
-//! What must hold of every check of every suite. Each test collects all shortcomings and prints one line for each, so that
-//! whoever adds a check reads at once what is missing.
+//! What must hold of every check of every suite. Each test collects all shortcomings and prints one line for each, so
+//! that whoever adds a check reads at once what is missing.
 
 mod contributing;
 mod imports;

@@ -13,7 +13,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 /// How long one call may take, connecting included.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(20);
 
-/// What RBAC requires for exec and port-forward: a WebSocket is a GET, and Kubernetes 1.35 and later also require create.
+/// What RBAC requires for exec and port-forward: a WebSocket is a GET, and Kubernetes 1.35 and later also require
+/// create.
 pub(crate) const STREAM_VERBS: &str = "get and create";
 
 /// Where calls go.
@@ -101,8 +102,8 @@ impl fmt::Display for ApiError {
         match cause {
             Cause::Unauthorized(message) => write!(
                 f,
-                "{cluster}: {server} does not accept the credentials of context {context:?} (401 {message}): they are expired \
-                 or wrong; renew them, then try `kubectl --context {context} auth whoami`"
+                "{cluster}: {server} does not accept the credentials of context {context:?} (401 {message}): they are \
+                 expired or wrong; renew them, then try `kubectl --context {context} auth whoami`"
             ),
             Cause::Forbidden(message) => write!(
                 f,

@@ -62,8 +62,8 @@ pub enum CleanError {
     Api(#[from] ApiError),
 }
 
-/// Removes everything that carries meshproof's label from every cluster, and waits until it is gone. Changes no cluster while
-/// a run is in progress on one of them.
+/// Removes everything that carries meshproof's label from every cluster, and waits until it is gone. Changes no cluster
+/// while a run is in progress on one of them.
 pub async fn clean(contexts: &Contexts, live: Live, progress: &ProgressSink) -> Result<Vec<Cleaned>, CleanError> {
     let clients = contexts.clients();
     if live == Live::Spare {

@@ -1,4 +1,5 @@
-//! Removes what runs created, found by label: in the namespaces and beside them. Never removes anything without the label.
+//! Removes what runs created, found by label: in the namespaces and beside them. Never removes anything without the
+//! label.
 
 use crate::{
     ApiError, ProgressSink,

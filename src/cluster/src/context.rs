@@ -1,5 +1,5 @@
-//! From role names and kubeconfig contexts to clients of clusters that answer. Every error is one line with its cause and the
-//! next step.
+//! From role names and kubeconfig contexts to clients of clusters that answer. Every error is one line with its cause
+//! and the next step.
 
 pub(crate) mod kubeconfig;
 

@@ -1,5 +1,5 @@
-//! Reads the clusters before anything is deployed: versions, nodes, Cilium, and what its configuration claims. What may not be
-//! read is left out with a warning.
+//! Reads the clusters before anything is deployed: versions, nodes, Cilium, and what its configuration claims. What may
+//! not be read is left out with a warning.
 
 pub(crate) mod cilium;
 mod claims;

@@ -1,5 +1,6 @@
-//! Kubelets that the API server cannot reach: every stream to a pod goes through both, and where port 10250 is dropped each
-//! try costs its whole deadline. Remembered for a while, so that only the first streams pay. Pure but for its lock.
+//! Kubelets that the API server cannot reach: every stream to a pod goes through both, and where port 10250 is dropped
+//! each try costs its whole deadline. Remembered for a while, so that only the first streams pay. Pure but for its
+//! lock.
 
 use meshproof_contract::NodeName;
 use std::{

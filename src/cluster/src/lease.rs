@@ -66,8 +66,8 @@ pub(crate) struct TakenOver {
 }
 
 impl Lease {
-    /// Acquires the Lease, also from a run that did not renew it in time. Cancelled while it is not clear whether the holder
-    /// is alive, it counts as held. Never drop its future: a Lease could be acquired that nobody knows of.
+    /// Acquires the Lease, also from a run that did not renew it in time. Cancelled while it is not clear whether the
+    /// holder is alive, it counts as held. Never drop its future: a Lease could be acquired that nobody knows of.
     pub(crate) async fn acquire(
         client: &ClusterClient,
         holder: &Holder,

@@ -1,8 +1,9 @@
 //! The environment over the Kubernetes API: contexts, deployment, readiness, agents, Cilium objects, cleaning up.
 //!
 //! Works on any Kubernetes clusters; nothing here knows the lab. In the order of a run: [`Contexts`] are connected,
-//! [`discover()`](discover::discover) reads what is there, [`Run`] takes the Lease and the namespaces, [`Run::deploy`] brings up
-//! the agents and gives the [`ClusterEnvironment`] that checks use, and [`Run::tear_down`] removes everything again.
+//! [`discover()`](discover::discover) reads what is there, [`Run`] takes the Lease and the namespaces, [`Run::deploy`]
+//! brings up the agents and gives the [`ClusterEnvironment`] that checks use, and [`Run::tear_down`] removes everything
+//! again.
 
 mod agent;
 pub mod api;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 /// Namespace of agents, scenario objects and the Lease; Pod Security *restricted*.
 pub const NAMESPACE: &str = "meshproof";
-/// Namespace of agents that share their node's network; Pod Security *privileged*, since *baseline* forbids host networking.
+/// Namespace of agents that share their node's network; Pod Security *privileged*, since *baseline* forbids host
+/// networking.
 pub const NODE_NAMESPACE: &str = "meshproof-node";
 /// A second namespace like [`NAMESPACE`], for policies that distinguish namespaces; Pod Security *restricted*.
 pub const PEER_NAMESPACE: &str = "meshproof-peer";

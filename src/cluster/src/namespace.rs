@@ -29,8 +29,8 @@ pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(120);
 pub enum NamespaceError {
     /// It exists without our label.
     #[error(
-        "{cluster}: namespace {name} exists and is not meshproof's (no label {MANAGED_BY}={MANAGED_BY_VALUE}): \
-         delete it, or add that label if meshproof may delete it"
+        "{cluster}: namespace {name} exists and is not meshproof's (no label {MANAGED_BY}={MANAGED_BY_VALUE}): delete \
+         it, or add that label if meshproof may delete it"
     )]
     NotOurs {
         /// The cluster.
@@ -70,8 +70,8 @@ pub(crate) enum Ensured {
     Found,
 }
 
-/// Creates the namespace, or finds it to be ours; one that is being deleted is awaited first, unless `cancel` is cancelled.
-/// Never drop its future: a namespace could be created that nobody knows of.
+/// Creates the namespace, or finds it to be ours; one that is being deleted is awaited first, unless `cancel` is
+/// cancelled. Never drop its future: a namespace could be created that nobody knows of.
 pub(crate) async fn ensure(
     client: &ClusterClient,
     name: &str,
@@ -145,8 +145,8 @@ pub(crate) async fn delete(client: &ClusterClient, name: &str) -> Result<(), Nam
     }
 }
 
-/// Waits until a namespace is gone, and reports what it still contains; pods of ours that no kubelet terminates are removed
-/// by force.
+/// Waits until a namespace is gone, and reports what it still contains; pods of ours that no kubelet terminates are
+/// removed by force.
 pub(crate) async fn wait_gone(
     client: &ClusterClient,
     name: &str,

@@ -1,5 +1,5 @@
-//! Waiting for agents by watching their pods. The run goes on with those that are ready; the others are named with their last
-//! state.
+//! Waiting for agents by watching their pods. The run goes on with those that are ready; the others are named with
+//! their last state.
 
 mod cause;
 mod census;
@@ -24,8 +24,8 @@ use meshproof_contract::{RunId, facts::MissingAgent};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
-/// How long agents may be stuck (an image that cannot be pulled, no node that fits) while nothing else changes, before the run
-/// goes on without them.
+/// How long agents may be stuck (an image that cannot be pulled, no node that fits) while nothing else changes, before
+/// the run goes on without them.
 const STUCK_FOR: Duration = Duration::from_secs(20);
 
 /// Pause between two reports of the states, at least.

@@ -1,4 +1,5 @@
-//! The rights that a run needs, as RBAC objects: what `meshproof rbac` prints. A test compares them with the calls made.
+//! The rights that a run needs, as RBAC objects: what `meshproof rbac` prints. A test compares them with the calls
+//! made.
 
 use meshproof_contract::Consent;
 use serde_json::{Value, json};

@@ -38,8 +38,9 @@ impl Run {
         Self::start_unless(contexts, id, progress, &CancellationToken::new()).await
     }
 
-    /// [`Run::start`] that releases everything when `cancel` is cancelled, and fails as interrupted. (Dropping the future of
-    /// either would keep the Lease until it expires, and a call in progress may still act; so only waiting is cut short.)
+    /// [`Run::start`] that releases everything when `cancel` is cancelled, and fails as interrupted. (Dropping the
+    /// future of either would keep the Lease until it expires, and a call in progress may still act; so only
+    /// waiting is cut short.)
     pub async fn start_unless(
         contexts: &Contexts,
         id: RunId,

@@ -10,7 +10,8 @@ const CONTROL_PLANES: [&str; 2] = [
     "node-role.kubernetes.io/control-plane",
     "node-role.kubernetes.io/master",
 ];
-/// Kubernetes' own taints describe a state of the node (unschedulable, unreachable, under pressure), not whom it is for.
+/// Kubernetes' own taints describe a state of the node (unschedulable, unreachable, under pressure), not whom it is
+/// for.
 const STATES: &str = "node.kubernetes.io/";
 
 /// The nodes that were Ready and not cordoned, and what keeps ordinary pods away from them.

@@ -1,5 +1,5 @@
-//! Pods that no kubelet terminates: those of a dead node stay `Terminating` for ever, and their namespace with them. Ours are
-//! removed from the API by force.
+//! Pods that no kubelet terminates: those of a dead node stay `Terminating` for ever, and their namespace with them.
+//! Ours are removed from the API by force.
 
 use crate::{
     ApiError, ProgressSink, api::Operation, cleanup::RunSelector, client::ClusterClient, ready::is_node_ready,
@@ -82,8 +82,8 @@ async fn remove_one(client: &ClusterClient, namespace: &str, pod: &Pod) -> Resul
     }
 }
 
-/// Why nobody will terminate a pod that is being deleted; none while its kubelet still may. Nodes are true when Ready; none
-/// are known where they may not be listed.
+/// Why nobody will terminate a pod that is being deleted; none while its kubelet still may. Nodes are true when Ready;
+/// none are known where they may not be listed.
 fn abandoned(pod: &Pod, nodes: &BTreeMap<String, bool>, now: Timestamp) -> Option<String> {
     // The deletion timestamp includes the grace period.
     let ends = pod.metadata.deletion_timestamp.as_ref()?.0;

@@ -7,7 +7,8 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Fills the placeholders of a check's `when_red` for one trial, as far as the facts and the evidence name what is meant:
+/// Fills the placeholders of a check's `when_red` for one trial, as far as the facts and the evidence name what is
+/// meant:
 ///
 /// - `CONTEXT`, `OTHER_CONTEXT`: the kubeconfig contexts of the clusters that the instance starts from and goes to;
 /// - `NODE`: the node in the first of them that the evidence points to;
@@ -75,8 +76,8 @@ impl Names<'_> {
     }
 }
 
-/// The node of the cluster to look at first: the target if several sources get no answer from it and from no other, else the
-/// first source whose cells are not as expected; or the node that captured what must not be there.
+/// The node of the cluster to look at first: the target if several sources get no answer from it and from no other,
+/// else the first source whose cells are not as expected; or the node that captured what must not be there.
 fn suspect<'a>(cluster: &ClusterName, evidence: &'a [Evidence]) -> Option<&'a NodeLabel> {
     let is_bad = |cell: &&Cell| matches!(cell.outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch);
     let bad: Vec<(&NodeLabel, &Cell)> = evidence

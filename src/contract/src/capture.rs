@@ -1,7 +1,8 @@
 //! Looking for plaintext on the wire: what an agent in the capture role watches, and what it saw.
 //!
-//! The conditions that a proof needs are those of a capture that could have failed: a marker sent in clear on purpose is seen, the
-//! kernel dropped nothing, and ciphertext between the right peers is counted beside the plaintext that is not there.
+//! The conditions that a proof needs are those of a capture that could have failed: a marker sent in clear on purpose
+//! is seen, the kernel dropped nothing, and ciphertext between the right peers is counted beside the plaintext that is
+//! not there.
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -104,11 +105,12 @@ pub fn hex(bytes: &[u8]) -> String {
 pub struct CaptureSpec {
     /// Network devices by name, those between nodes. At least one; one that does not exist is an error.
     pub devices: Vec<String>,
-    /// What must not be seen, or, as the instrument's control, must be. At most 4,096; hits name them by their position here.
+    /// What must not be seen, or, as the instrument's control, must be. At most 4,096; hits name them by their
+    /// position here.
     #[serde(default)]
     pub needles: Vec<Needle>,
-    /// Pod networks: a packet from one of them to one of them is plaintext, whatever it carries (SYN, RST and ICMP carry no
-    /// marker). VXLAN (8472, 4789) and Geneve (6081) are looked into, since they hide nothing.
+    /// Pod networks: a packet from one of them to one of them is plaintext, whatever it carries (SYN, RST and ICMP
+    /// carry no marker). VXLAN (8472, 4789) and Geneve (6081) are looked into, since they hide nothing.
     #[serde(default)]
     pub pods: Vec<IpNet>,
     /// WireGuard's UDP port, 51871 with Cilium; none if nothing is to be counted.
@@ -118,7 +120,8 @@ pub struct CaptureSpec {
     pub seconds: u32,
 }
 
-/// What was seen up to now. Counts are from the start, and everything queued in the kernel is counted before the answer.
+/// What was seen up to now. Counts are from the start, and everything queued in the kernel is counted before the
+/// answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureReport {
     /// One for each device of the specification, in its order.

@@ -19,8 +19,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether it claims that something is present. `false` and `never` deny it: such a claim is shown, and there is nothing to
-    /// verify. Encryption `none` is not a denial: a check verifies that traffic is readable.
+    /// Whether it claims that something is present. `false` and `never` deny it: such a claim is shown, and there is
+    /// nothing to verify. Encryption `none` is not a denial: a check verifies that traffic is readable.
     pub fn affirms(&self) -> bool {
         !matches!(self.value.as_str(), "" | "false" | "never")
     }

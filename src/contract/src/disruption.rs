@@ -1,12 +1,13 @@
-//! Disruptions of what is not a run's own. They are few, named one by one, and never caused unless the operators allow them.
+//! Disruptions of what is not a run's own. They are few, named one by one, and never caused unless the operators allow
+//! them.
 
 use crate::NodeName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Whether the operators allow a run to disrupt what it uses: nodes, Cilium agents, the clustermesh-apiserver, and its own
-/// workloads until they do not answer.
+/// Whether the operators allow a run to disrupt what it uses: nodes, Cilium agents, the clustermesh-apiserver, and its
+/// own workloads until they do not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Consent {
@@ -21,8 +22,9 @@ pub enum Consent {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "disruption", rename_all = "kebab-case")]
 pub enum Disruption {
-    /// A node is lost with all that runs on it. The operators' command that cuts a node (`meshproof.yaml`) is run, if there is
-    /// one; otherwise the node is cordoned and this run's pods on it are deleted without grace, the most that an API can do.
+    /// A node is lost with all that runs on it. The operators' command that cuts a node (`meshproof.yaml`) is run, if
+    /// there is one; otherwise the node is cordoned and this run's pods on it are deleted without grace, the most
+    /// that an API can do.
     NodeLost {
         /// The node.
         node: NodeName,

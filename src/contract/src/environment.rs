@@ -16,8 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Clusters with agents in them. The harness implements it over the Kubernetes API; tests implement it in memory, each only
-/// the operations that its checks use: what an implementation leaves out answers [`EnvironmentError::Unsupported`].
+/// Clusters with agents in them. The harness implements it over the Kubernetes API; tests implement it in memory, each
+/// only the operations that its checks use: what an implementation leaves out answers
+/// [`EnvironmentError::Unsupported`].
 #[allow(unused_variables)]
 #[async_trait]
 pub trait Environment: Send + Sync {
@@ -50,8 +51,8 @@ pub trait Environment: Send + Sync {
         unsupported("list objects")
     }
 
-    /// Applies an object (server-side) in a namespace of this run; the run's labels are added. Refused elsewhere. The object is
-    /// the trial's own: it is deleted after a trial that could not end by itself.
+    /// Applies an object (server-side) in a namespace of this run; the run's labels are added. Refused elsewhere. The
+    /// object is the trial's own: it is deleted after a trial that could not end by itself.
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
         unsupported("apply an object")
     }
@@ -77,7 +78,8 @@ pub trait Environment: Send + Sync {
         unsupported("find agents")
     }
 
-    /// Makes an agent's pod ready or unready to its kubelet, from the next probe of the kubelet on. It serves in either case.
+    /// Makes an agent's pod ready or unready to its kubelet, from the next probe of the kubelet on. It serves in either
+    /// case.
     async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
         unsupported("set an agent's readiness")
     }
@@ -117,8 +119,8 @@ pub trait Environment: Send + Sync {
         unsupported("stop a capture")
     }
 
-    /// Disrupts what is not this run's own, where the operators allow it. [`Environment::restore`] undoes it; after the trial,
-    /// or at the end of the run, if the check did not.
+    /// Disrupts what is not this run's own, where the operators allow it. [`Environment::restore`] undoes it; after the
+    /// trial, or at the end of the run, if the check did not.
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         unsupported("disrupt")
     }

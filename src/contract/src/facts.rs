@@ -154,7 +154,8 @@ pub struct CiliumFacts {
     /// configuration, less the cluster's own name; none when the Secret may not be read or is absent.
     pub remotes: Option<Vec<String>>,
     /// Whether KVStoreMesh is part of the installation: agents are configured to read its copy (an entry of Secret
-    /// `cilium-clustermesh` leads to the cluster's own `clustermesh-apiserver`), or a container `kvstoremesh` is there.
+    /// `cilium-clustermesh` leads to the cluster's own `clustermesh-apiserver`), or a container `kvstoremesh` is
+    /// there.
     pub kvstoremesh: bool,
 }
 

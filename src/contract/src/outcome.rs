@@ -102,7 +102,8 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         starved: Option<u64>,
     },
-    /// A TCP RST (or ICMP port unreachable) in answer to the first packet: a host is there and nobody listens, or a device refused actively.
+    /// A TCP RST (or ICMP port unreachable) in answer to the first packet: a host is there and nobody listens, or a
+    /// device refused actively.
     Refused {
         /// When.
         timing: Timing,
@@ -240,7 +241,8 @@ impl fmt::Display for Outcome {
             } => {
                 write!(
                     f,
-                    "packets of {size} B are lost without an ICMP message (blackhole); the largest that passes has {largest} B"
+                    "packets of {size} B are lost without an ICMP message (blackhole); the largest that passes has \
+                     {largest} B"
                 )
             }
             Outcome::PathMtu { largest, route, .. } => {

@@ -103,7 +103,8 @@ pub enum Action {
         /// Headers besides `Host`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         headers: Vec<(String, String)>,
-        /// Random bytes sent as the body, up to [`MAX_PAYLOAD`]; the agent's `/echo` sends them back and they are compared.
+        /// Random bytes sent as the body, up to [`MAX_PAYLOAD`]; the agent's `/echo` sends them back and they are
+        /// compared.
         #[serde(default)]
         body: u32,
         /// Whether a series shares one connection.
@@ -117,7 +118,8 @@ pub enum Action {
         /// Bytes of the datagram's payload, at least the header that carries the sequence number.
         payload: u32,
     },
-    /// An echo like [`Action::TcpEcho`] or [`Action::UdpEcho`] whose payload is a marker over and over, for a capture to look for.
+    /// An echo like [`Action::TcpEcho`] or [`Action::UdpEcho`] whose payload is a marker over and over, for a capture
+    /// to look for.
     MarkedEcho {
         /// An agent's TCP or UDP port.
         to: Target,

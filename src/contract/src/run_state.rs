@@ -67,8 +67,8 @@ pub struct InjectedFault {
 /// A trial so far.
 #[derive(Clone, Debug)]
 pub struct TrialState {
-    /// The trial as planned; what is not known of an unplanned one is empty. Once it has finished, its `when_red` holds the names
-    /// of this run.
+    /// The trial as planned; what is not known of an unplanned one is empty. Once it has finished, its `when_red`
+    /// holds the names of this run.
     pub planned: PlannedTrial,
     /// On what it runs; none when only its name is known and does not say so.
     pub instance: Option<Instance>,
@@ -246,8 +246,8 @@ impl RunState {
         trial.planned = planned.clone();
     }
 
-    /// A trial that ran again keeps its worst verdict, so that a repetition cannot hide a failure. Only now it is known which
-    /// names its advice needs.
+    /// A trial that ran again keeps its worst verdict, so that a repetition cannot hide a failure. Only now it is known
+    /// which names its advice needs.
     fn finish(&mut self, name: &TrialName, finished: FinishedTrial) {
         let facts = self.facts.take();
         let trial = self.trial(name);

@@ -1,7 +1,8 @@
-//! Open-loop streams that run on an agent while the harness does something to the clusters (facts of availability measuring).
+//! Open-loop streams that run on an agent while the harness does something to the clusters (facts of availability
+//! measuring).
 //!
-//! Probe number k is sent at `start + k * interval` whatever became of those before; latency counts from that time; every outcome
-//! is typed; the generator's own lag is reported with each sample.
+//! Probe number k is sent at `start + k * interval` whatever became of those before; latency counts from that time;
+//! every outcome is typed; the generator's own lag is reported with each sample.
 
 use crate::{Action, Identity, Outcome, Target};
 use schemars::JsonSchema;
@@ -28,14 +29,14 @@ pub struct StreamSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stream", rename_all = "snake_case")]
 pub enum StreamKind {
-    /// Each probe is this action on its own: a new connection, a datagram, a DNS question. An HTTP action with keep-alive shares one
-    /// connection: a request waits for the one before, as in an application.
+    /// Each probe is this action on its own: a new connection, a datagram, a DNS question. An HTTP action with
+    /// keep-alive shares one connection: a request waits for the one before, as in an application.
     Each {
         /// The action; not a path MTU.
         action: Action,
     },
-    /// One long-lived TCP connection to an agent with pings on it. When it breaks (reset, closed, or nothing came for a whole
-    /// deadline), the pings under way fail and the next one connects again.
+    /// One long-lived TCP connection to an agent with pings on it. When it breaks (reset, closed, or nothing came for a
+    /// whole deadline), the pings under way fail and the next one connects again.
     LongTcp {
         /// An agent's TCP port.
         to: Target,
@@ -59,7 +60,8 @@ pub struct StreamReport {
     pub under_way: u32,
     /// Samples that were lost because nobody collected them.
     pub overwritten: u64,
-    /// Largest lag of the generator behind its schedule so far, in microseconds: if it exceeds the interval, nothing is proven.
+    /// Largest lag of the generator behind its schedule so far, in microseconds: if it exceeds the interval, nothing
+    /// is proven.
     pub lag: u64,
     /// How often a shared connection was opened, the first time included; 0 for kinds without one.
     pub connections: u32,

@@ -1,6 +1,7 @@
 //! The one way to a verdict: observations are tallied, and the tally decides.
 //!
-//! Fail beats inconclusive beats pass, and a pass needs at least one witness, so that a check that saw nothing cannot be green.
+//! Fail beats inconclusive beats pass, and a pass needs at least one witness, so that a check that saw nothing cannot
+//! be green.
 
 use crate::{Finding, Verdict, Witness};
 

@@ -65,8 +65,8 @@ macro_rules! thresholds {
         }
 
         impl Default for Thresholds {
-            /// The service levels that meshproof was made for; where none was promised, what a healthy mesh keeps with a
-            /// wide margin.
+            /// The service levels that meshproof was made for; where none was promised, what a healthy mesh keeps with
+            /// a wide margin.
             fn default() -> Self {
                 Self { $($field: $default,)+ }
             }

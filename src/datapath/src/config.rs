@@ -118,8 +118,8 @@ pub struct NodeConfig {
     pub routing: Routing,
     /// Whether they are encrypted.
     pub encryption: Encryption,
-    /// Strict mode: what pods of this range send each other is dropped where it would leave unencrypted, because no key
-    /// is known. Without it, it leaves, as Cilium does by default.
+    /// Strict mode: what pods of this range send each other is dropped where it would leave unencrypted, because no
+    /// key is known. Without it, it leaves, as Cilium does by default.
     pub strict_encryption: Option<Ipv4Net>,
     /// WireGuard key; generated when absent.
     pub secret_key: Option<SecretKey>,

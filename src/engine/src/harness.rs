@@ -1,5 +1,5 @@
-//! For test targets with `harness = false`: libtest's arguments, its list format, and tests that are ignored because the
-//! machine cannot run them.
+//! For test targets with `harness = false`: libtest's arguments, its list format, and tests that are ignored because
+//! the machine cannot run them.
 
 use crate::{plan::Plan, selection::Filter};
 use libtest_mimic::{Arguments, Completion, Trial};

@@ -4,8 +4,8 @@ use meshproof_contract::{ClusterName, Facts, Instance, Needs, Verdict};
 
 /// The verdict of a trial whose needs are not met; none when it can run.
 ///
-/// A check between two clusters applies when either of them makes the claim: a claim that only one side makes is exactly
-/// what it must verify.
+/// A check between two clusters applies when either of them makes the claim: a claim that only one side makes is
+/// exactly what it must verify.
 pub(crate) fn unmet(needs: Needs, instance: &Instance, facts: &Facts) -> Option<Verdict> {
     let mut ends = vec![instance.from()];
     if instance.to() != instance.from() {

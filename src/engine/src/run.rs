@@ -39,8 +39,8 @@ pub struct RunOptions {
     pub printer: Printer,
 }
 
-/// Where libtest-mimic prints its lines. It cannot be silenced, only redirected, and it panics when it cannot write; so only
-/// a test target lets it print to the terminal.
+/// Where libtest-mimic prints its lines. It cannot be silenced, only redirected, and it panics when it cannot write; so
+/// only a test target lets it print to the terminal.
 #[derive(Clone, Debug, Default)]
 pub enum Printer {
     /// Nowhere.
@@ -83,8 +83,8 @@ pub fn run(
     if events.send(plan.planned()).is_err() {
         tracing::debug!("the receiver of events is gone");
     }
-    // Its printer (a full disk, a closed pipe) panics before the first trial or after all started ones have ended, since the
-    // threads are joined; trials that have not run yet run then without a log.
+    // Its printer (a full disk, a closed pipe) panics before the first trial or after all started ones have ended,
+    // since the threads are joined; trials that have not run yet run then without a log.
     let attempt = |arguments: &Arguments| {
         let trials = mimic_trials(plan, &runner, &options.handle);
         catch_unwind(AssertUnwindSafe(|| libtest_mimic::run(arguments, trials))).is_ok()

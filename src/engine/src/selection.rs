@@ -166,8 +166,8 @@ fn describe(filter: &Filter) -> String {
     }
 }
 
-/// Names within a third of their length of what was typed (whole, or the last `::` part; neighbours swapped count as one
-/// step), nearest first, at most three.
+/// Names within a third of their length of what was typed (whole, or the last `::` part; neighbours swapped count as
+/// one step), nearest first, at most three.
 pub fn nearest(typed: &str, names: impl Iterator<Item = String>) -> Vec<String> {
     let typed = typed.split('[').next().unwrap_or(typed);
     let mut scored: Vec<(usize, String)> = names

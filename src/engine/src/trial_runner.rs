@@ -115,8 +115,8 @@ impl TrialRunner {
         self.with_state(|state| state.finished.contains(trial))
     }
 
-    /// Runs the check as a task of its own, so that a panic, or a thread that is blocked, ends neither the trial nor the run. A
-    /// task that does not end after its abortion is left behind.
+    /// Runs the check as a task of its own, so that a panic, or a thread that is blocked, ends neither the trial nor
+    /// the run. A task that does not end after its abortion is left behind.
     async fn observe(&self, trial: &Trial) -> Observed {
         self.send(Event::TrialStarted {
             trial: trial.name.clone(),
@@ -159,8 +159,8 @@ impl TrialRunner {
         }
     }
 
-    /// Undoes what a trial left that did not end by itself. It keeps its permit meanwhile, so that no exclusive trial observes
-    /// it.
+    /// Undoes what a trial left that did not end by itself. It keeps its permit meanwhile, so that no exclusive trial
+    /// observes it.
     async fn undo(&self, trial: &Trial, undo_log: &UndoLog) {
         let warn = |what: String| {
             self.send(Event::Warning {

@@ -1,5 +1,5 @@
-//! What one trial has changed and not undone. Each trial uses the environment through one of these; what a trial left that could
-//! not end by itself (a timeout, a panic) is undone for it before another one may observe it.
+//! What one trial has changed and not undone. Each trial uses the environment through one of these; what a trial left
+//! that could not end by itself (a timeout, a panic) is undone for it before another one may observe it.
 
 mod environment;
 

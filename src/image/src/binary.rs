@@ -44,8 +44,8 @@ pub enum NotAnAgent {
     Damaged,
     /// It asks for a loader.
     #[error(
-        "dynamically linked (loader {loader}), but the image holds only the agent: \
-         build it with RUSTFLAGS='-C target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
+        "dynamically linked (loader {loader}), but the image holds only the agent: build it with RUSTFLAGS='-C \
+         target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
     )]
     Loader {
         /// `PT_INTERP`.
@@ -53,8 +53,8 @@ pub enum NotAnAgent {
     },
     /// It asks for libraries.
     #[error(
-        "needs a shared library (DT_NEEDED), but the image holds only the agent: \
-         build it with RUSTFLAGS='-C target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
+        "needs a shared library (DT_NEEDED), but the image holds only the agent: build it with RUSTFLAGS='-C \
+         target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
     )]
     Library,
 }

@@ -142,16 +142,16 @@ mod tests {
     fn a_log_of_another_version_is_refused_with_what_to_do() {
         for theirs in [1, 9] {
             let (folder, path) = log(format!(
-                "{{\"at\":\"2026-11-21T09:30:00Z\",\"event\":\"run_started\",\"log_version\":{theirs},\
-                 \"run\":\"r\",\"version\":\"9\",\"command\":[]}}\n{{\"event\":\"of another time\"}}\n"
+                "{{\"at\":\"2026-11-21T09:30:00Z\",\"event\":\"run_started\",\"log_version\":{theirs},\"run\":\"r\",\"\
+                 version\":\"9\",\"command\":[]}}\n{{\"event\":\"of another time\"}}\n"
             )
             .as_bytes());
             let error = read_log(folder.path()).expect_err("another version").to_string();
             assert_eq!(
                 error,
                 format!(
-                    "{} is of log version {theirs}; this meshproof reads version 2: \
-                     rebuild the reports with the meshproof that wrote it",
+                    "{} is of log version {theirs}; this meshproof reads version 2: rebuild the reports with the \
+                     meshproof that wrote it",
                     path.display()
                 )
             );

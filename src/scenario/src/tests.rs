@@ -139,9 +139,8 @@ fn contradictions_are_found() {
     );
     assert_eq!(
         with(
-            "- {name: a, placement: every-node, clusters: [infra]}\n\
-             services:\n\
-             - {name: s, workload: a, clusters: [apps], ports: [{name: p, port: 1}]}\n"
+            "- {name: a, placement: every-node, clusters: [infra]}\nservices:\n- {name: s, workload: a, clusters: \
+             [apps], ports: [{name: p, port: 1}]}\n"
         ),
         Problem::WorkloadElsewhere {
             workload: "a".into(),

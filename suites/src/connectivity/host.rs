@@ -25,7 +25,8 @@ pub enum Host {
 const ANSWER: &str = "an answer within 1000 ms from exactly the agent asked, at the latest on retry";
 const SOURCE: &str = "the pod sees an address of the asking node as the source";
 
-/// The addresses of a cluster's nodes: InternalIPs, and those that Cilium gave them, from which a node speaks to pods in most modes.
+/// The addresses of a cluster's nodes: InternalIPs, and those that Cilium gave them, from which a node speaks to pods
+/// in most modes.
 struct NodeAddresses {
     known: BTreeMap<NodeName, BTreeSet<IpAddr>>,
     /// Whether Cilium's own could be read: without them a strange source cannot be judged.
@@ -141,34 +142,34 @@ impl PathProbe for Host {
             },
             proves: match self {
                 Host::FromPods => {
-                    "Pods reach host-network services: metrics ports, node-local daemons, the API server of a control plane \
-                     node."
+                    "Pods reach host-network services: metrics ports, node-local daemons, the API server of a control \
+                     plane node."
                 }
                 Host::ToPods => {
-                    "Host-network clients (kubelet probes, the API server calling webhooks, ingress on the host network) \
-                     reach pods, and pods see the node as the source."
+                    "Host-network clients (kubelet probes, the API server calling webhooks, ingress on the host \
+                     network) reach pods, and pods see the node as the source."
                 }
             },
             how: match self {
                 Host::FromPods => {
-                    "Every client pod sends GET and three datagrams to the host-network agent on every node of the locality, \
-                     which answers with its identity. The source address that the node saw is recorded and not judged, since \
-                     routing and masquerading decide whether a pod's address is kept towards nodes. A pair without an answer \
-                     gets five more probes of each protocol at once."
+                    "Every client pod sends GET and three datagrams to the host-network agent on every node of the \
+                     locality, which answers with its identity. The source address that the node saw is recorded and \
+                     not judged, since routing and masquerading decide whether a pod's address is kept towards nodes. \
+                     A pair without an answer gets five more probes of each protocol at once."
                 }
                 Host::ToPods => {
-                    "The host-network agent of every node sends GET and three datagrams to every server pod of the locality, \
-                     which answers with its identity and the source address that it saw. That must be an address of the node: \
-                     an InternalIP, or one that its CiliumNode lists (cilium_host). A pair without an answer gets five more \
-                     probes of each protocol at once."
+                    "The host-network agent of every node sends GET and three datagrams to every server pod of the \
+                     locality, which answers with its identity and the source address that it saw. That must be an \
+                     address of the node: an InternalIP, or one that its CiliumNode lists (cilium_host). A pair \
+                     without an answer gets five more probes of each protocol at once."
                 }
             },
-            control: "Only an answer with the right identity counts. If Cilium's own node addresses cannot be read, an unknown \
-                      source address is inconclusive.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status | grep -i \
-                       'host'` (host firewall, host routing) and `hubble observe --last 200 --from-ip A --to-ip B` on both \
-                       nodes. Then check the node's own firewall (nftables, cloud security groups): the agents listen on ports \
-                       28080 to 28082 of the node.",
+            control: "Only an answer with the right identity counts. If Cilium's own node addresses cannot be read, \
+                      an unknown source address is inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status \
+                       | grep -i 'host'` (host firewall, host routing) and `hubble observe --last 200 --from-ip A \
+                       --to-ip B` on both nodes. Then check the node's own firewall (nftables, cloud security \
+                       groups): the agents listen on ports 28080 to 28082 of the node.",
         }
     }
 

@@ -171,17 +171,17 @@ impl Check for CrossClusterOverhead {
             title: "Round trips between the clusters exceed local ones by less than the service level",
             proves: "From every node, the path between the clusters adds less than the service level \
                      (`crossClusterOverhead` of the thresholds) to what a path within a cluster takes.",
-            how: "300 datagrams a pair, 2 ms apart, at the same time to other nodes of the own cluster (the same node if it has \
-                  only one) and to the other cluster. Each goes over all pairs where there are at most 12, else over a set of \
-                  pairs in which every node is source and target; no two pairs share an end at once. Each cross-cluster pair's \
-                  median is compared with the median of all pairs within the cluster. What is over the limit is measured once \
-                  more at half the pace.",
-            control: "The medians within the cluster, measured at the same time: without them, or with fewer than half of a \
-                      pair's answers, the result is inconclusive. So is an excess that the agent's own lag or a shortage of \
-                      CPU explains, unless even the fastest packet took too long.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec ds/cilium -c cilium-agent -- cilium-health status` shows \
-                       the underlay's own round trip between the nodes. A single pair: the route of that node; all pairs: the \
-                       link between the sites.",
+            how: "300 datagrams a pair, 2 ms apart, at the same time to other nodes of the own cluster (the same node \
+                  if it has only one) and to the other cluster. Each goes over all pairs where there are at most 12, \
+                  else over a set of pairs in which every node is source and target; no two pairs share an end at \
+                  once. Each cross-cluster pair's median is compared with the median of all pairs within the cluster. \
+                  What is over the limit is measured once more at half the pace.",
+            control: "The medians within the cluster, measured at the same time: without them, or with fewer than \
+                      half of a pair's answers, the result is inconclusive. So is an excess that the agent's own lag \
+                      or a shortage of CPU explains, unless even the fastest packet took too long.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec ds/cilium -c cilium-agent -- cilium-health \
+                       status` shows the underlay's own round trip between the nodes. A single pair: the route of \
+                       that node; all pairs: the link between the sites.",
         }
     }
 

@@ -104,18 +104,19 @@ impl PathProbe for PathMtu {
                 "Path MTU between nodes equals the pods' route MTU",
                 "Path MTU between the clusters equals the pods' route MTU",
             ),
-            proves: "Packets as large as a pod's own route allows arrive whole: the overhead of the tunnel and of WireGuard is \
-                     subtracted at the source, and nothing on the path is smaller.",
-            how: "Every client sends datagrams with the don't-fragment bit to every server and searches for the largest one that \
-                  comes back. It is compared with the largest route MTU that the client's kernel knows towards any of the \
-                  destinations and the addresses next to them, so that a value learnt from an earlier ICMP message does not \
-                  become the expectation. A smaller result is measured once more before it counts.",
+            proves: "Packets as large as a pod's own route allows arrive whole: the overhead of the tunnel and of \
+                     WireGuard is subtracted at the source, and nothing on the path is smaller.",
+            how: "Every client sends datagrams with the don't-fragment bit to every server and searches for the \
+                  largest one that comes back. It is compared with the largest route MTU that the client's kernel \
+                  knows towards any of the destinations and the addresses next to them, so that a value learnt from \
+                  an earlier ICMP message does not become the expectation. A smaller result is measured once more \
+                  before it counts.",
             control: "A small packet on the same path: if it does not come back either, the result is inconclusive.",
-            when_red: "Blackhole: a device drops packets without an ICMP message. Compare `ip -d link show` along the path and \
-                       `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status --verbose \
-                       | grep -i mtu`: the route MTU must be the underlay's less 50 (VXLAN) or 60 to 80 (WireGuard); set `MTU` \
-                       in the Helm values. Reported by ICMP: the same, but less urgent. Learnt smaller: `ip route get ADDRESS` \
-                       in the pod shows `cache expires`.",
+            when_red: "Blackhole: a device drops packets without an ICMP message. Compare `ip -d link show` along the \
+                       path and `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- \
+                       cilium-dbg status --verbose | grep -i mtu`: the route MTU must be the underlay's less 50 \
+                       (VXLAN) or 60 to 80 (WireGuard); set `MTU` in the Helm values. Reported by ICMP: the same, but \
+                       less urgent. Learnt smaller: `ip route get ADDRESS` in the pod shows `cache expires`.",
         }
     }
 
@@ -201,7 +202,7 @@ mod tests {
             let fake = Fake::healthy().rule(|_| Some(found(1280, 1420, Some(1350), None)));
             let text = fake.expect(&check, instance_of(&check), "fail").await;
             assert!(
-                text.contains("blackhole") && text.contains("1280 B pass (1280 B)"),
+                text.contains("blackhole") && text.contains("mismatch 1280 B (1350 B are lost, 1280 B pass)"),
                 "{text}"
             );
         }

@@ -61,8 +61,8 @@ impl Load {
             Carrier::Udp => vec![probes::udp_echo(path, self.bytes); 3],
         }
     }
-    /// A transfer in slow start needs some tens of round trips, and one retransmission of the first packet a second; the rest is
-    /// for machines that are busy, since only what never arrives is to be found here.
+    /// A transfer in slow start needs some tens of round trips, and one retransmission of the first packet a second;
+    /// the rest is for machines that are busy, since only what never arrives is to be found here.
     fn deadline(&self, round_trip: Duration) -> Duration {
         match self.bytes {
             0..=1400 => DEADLINE.max(4 * round_trip),
@@ -163,19 +163,21 @@ impl PathProbe for Payload {
                 "Payloads of every size come back between pods on different nodes",
                 "Payloads of every size come back between pods of the two clusters",
             ),
-            proves: "Small and large packets pass unchanged in both directions: no device has too small an MTU, a broken \
-                     segmentation or checksum offload, or a limit that cuts long transfers.",
-            how: "Clients send 1 B, 1,400 B and 64 KiB of random bytes over HTTP and TCP between all pairs, and 1 MiB between all \
-                  pairs where there are at most 12, else over a set of pairs in which every node is source and target; the \
-                  server echoes them and they are compared. UDP carries the smallest datagram (a sequence number) and 1,400 B \
-                  with fragments allowed, three datagrams each, of which one must come back. Larger sizes are sent only where \
-                  the smaller ones passed. Deadlines follow the measured round trip: at least 1 s, 3 s for 64 KiB and 15 s for \
-                  1 MiB. A transfer without an answer is tried twice before it counts.",
-            control: "The small payload on the same path: if it passes and the large one does not, the size is the cause.",
-            when_red: "Small passes and large stalls: an MTU. See connectivity::path_mtu_*, then `ip route get ADDRESS` in the \
-                       pod, `ip -d link` on the nodes, and `kubectl --context CONTEXT -n kube-system get cm cilium-config -o \
-                       yaml | grep -i mtu`. Corrupted: `ethtool -k` (checksum and segmentation offload) of the node's device \
-                       and of the tunnel.",
+            proves: "Small and large packets pass unchanged in both directions: no device has too small an MTU, a \
+                     broken segmentation or checksum offload, or a limit that cuts long transfers.",
+            how: "Clients send 1 B, 1,400 B and 64 KiB of random bytes over HTTP and TCP between all pairs, and 1 MiB \
+                  between all pairs where there are at most 12, else over a set of pairs in which every node is \
+                  source and target; the server echoes them and they are compared. UDP carries the smallest datagram \
+                  (a sequence number) and 1,400 B with fragments allowed, three datagrams each, of which one must \
+                  come back. Larger sizes are sent only where the smaller ones passed. Deadlines follow the measured \
+                  round trip: at least 1 s, 3 s for 64 KiB and 15 s for 1 MiB. A transfer without an answer is tried \
+                  twice before it counts.",
+            control: "The small payload on the same path: if it passes and the large one does not, the size is the \
+                      cause.",
+            when_red: "Small passes and large stalls: an MTU. See connectivity::path_mtu_*, then `ip route get \
+                       ADDRESS` in the pod, `ip -d link` on the nodes, and `kubectl --context CONTEXT -n kube-system \
+                       get cm cilium-config -o yaml | grep -i mtu`. Corrupted: `ethtool -k` (checksum and \
+                       segmentation offload) of the node's device and of the tunnel.",
         }
     }
 

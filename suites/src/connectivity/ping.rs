@@ -69,14 +69,15 @@ impl PathProbe for Ping {
             ),
             proves: "ICMP passes beside TCP and UDP: the first thing that operators try works, and errors such as \
                      \"fragmentation needed\" can return.",
-            how: "Every client sends an ICMP echo request of 56 B to every server's pod address through an unprivileged ping \
-                  socket. A reply names the address and not the pod; connectivity::http_* verifies which pod answers. A pair \
-                  without an answer gets five more requests at once before it counts.",
-            control: "The reply itself. Where no pod may open a ping socket (net.ipv4.ping_group_range) and the same agents \
-                      exchange datagrams, the check is skipped with that reason; any other error of an agent is inconclusive.",
-            when_red: "If TCP and UDP are green, ICMP is filtered. Run `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
-                       -c cilium-agent -- hubble observe --last 200 --protocol ICMPv4`; then check network policies without \
-                       an ICMP rule and the firewall between the nodes.",
+            how: "Every client sends an ICMP echo request of 56 B to every server's pod address through an \
+                  unprivileged ping socket. A reply names the address and not the pod; connectivity::http_* verifies \
+                  which pod answers. A pair without an answer gets five more requests at once before it counts.",
+            control: "The reply itself. Where no pod may open a ping socket (net.ipv4.ping_group_range) and the same \
+                      agents exchange datagrams, the check is skipped with that reason; any other error of an agent \
+                      is inconclusive.",
+            when_red: "If TCP and UDP are green, ICMP is filtered. Run `kubectl --context CONTEXT -n kube-system exec \
+                       AGENT_POD -c cilium-agent -- hubble observe --last 200 --protocol ICMPv4`; then check network \
+                       policies without an ICMP rule and the firewall between the nodes.",
         }
     }
 
@@ -99,8 +100,8 @@ impl PathProbe for Ping {
         let untried = judged.iter().all(|j| matches!(j.cell, Cell::Unknown(_)));
         if untried && paths.missing.is_empty() && pings_are_forbidden(context, paths).await {
             return Verdict::skipped(
-                "the pods may not send pings (net.ipv4.ping_group_range of the nodes' container runtime); \
-                 their agents work otherwise",
+                "the pods may not send pings (net.ipv4.ping_group_range of the nodes' container runtime); their \
+                 agents work otherwise",
             );
         }
         let mut tally = Tally::new();

@@ -86,41 +86,43 @@ impl PathProbe for Reach {
             proves: locality.by(
                 "The pod network of every node delivers packets between two pods of that node.",
                 "Every node of the cluster reaches the pods of every other node, in both directions.",
-                "Every node of this cluster reaches the pods on every node of the other cluster by their own addresses.",
+                "Every node of this cluster reaches the pods on every node of the other cluster by their own \
+                 addresses.",
             ),
             how: match self {
                 Reach::Http => {
-                    "Every client sends GET to every server's pod address. The answer names the server's cluster, node, \
-                     namespace and pod, and must name the pod asked. A pair without an answer gets five more requests at \
-                     once before it counts, since loss has its own check; the number of such pairs is recorded."
+                    "Every client sends GET to every server's pod address. The answer names the server's cluster, \
+                     node, namespace and pod, and must name the pod asked. A pair without an answer gets five more \
+                     requests at once before it counts, since loss has its own check; the number of such pairs is \
+                     recorded."
                 }
                 Reach::Tcp => {
-                    "Every client opens a TCP connection to every server's pod address and sends 64 random bytes, which \
-                     the server echoes with its cluster, node, namespace and pod. They must name the pod asked. A pair \
-                     without an answer gets five more connections at once before it counts, since loss has its own check; \
-                     the number of such pairs is recorded."
+                    "Every client opens a TCP connection to every server's pod address and sends 64 random bytes, \
+                     which the server echoes with its cluster, node, namespace and pod. They must name the pod asked. \
+                     A pair without an answer gets five more connections at once before it counts, since loss has its \
+                     own check; the number of such pairs is recorded."
                 }
                 Reach::Udp => {
-                    "Every client sends three datagrams to every server's pod address; one echo from exactly the pod asked \
-                     is enough, since loss has its own check. A pair without an answer gets five more datagrams before it \
-                     counts; the number of such pairs is recorded."
+                    "Every client sends three datagrams to every server's pod address; one echo from exactly the pod \
+                     asked is enough, since loss has its own check. A pair without an answer gets five more datagrams \
+                     before it counts; the number of such pairs is recorded."
                 }
             },
-            control: "Only an answer with the right identity counts as a pass. If no pair answers, the same pairs are probed \
-                      over HTTP and the same-node pairs of both sides as well, so that the finding names the part that \
-                      fails.",
+            control: "Only an answer with the right identity counts as a pass. If no pair answers, the same pairs are \
+                      probed over HTTP and the same-node pairs of both sides as well, so that the finding names the \
+                      part that fails.",
             when_red: locality.by(
-                "On NODE: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg endpoint \
-                 list` (is the endpoint ready?) and `hubble observe --last 200 --to-ip ADDRESS` in the same pod. A refused \
-                 connection means that the packet arrived.",
-                "On both nodes: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-health \
-                 status` and `hubble observe --last 200 --from-ip A --to-ip B`. Flows on the first node only: packets are \
-                 lost between the nodes (tunnel port 8472/UDP, WireGuard 51871/UDP, routes). No flows at all: packets are \
-                 dropped before they leave.",
-                "On both sides: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status \
-                 --verbose`, `cilium-dbg bpf ipcache get ADDRESS` (is the other cluster's pod known, and behind which \
-                 node?) and `hubble observe --from-ip A --to-ip B`. If only one direction is red, check the return path \
-                 first.",
+                "On NODE: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
+                 endpoint list` (is the endpoint ready?) and `hubble observe --last 200 --to-ip ADDRESS` in the same \
+                 pod. A refused connection means that the packet arrived.",
+                "On both nodes: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- \
+                 cilium-health status` and `hubble observe --last 200 --from-ip A --to-ip B`. Flows on the first node \
+                 only: packets are lost between the nodes (tunnel port 8472/UDP, WireGuard 51871/UDP, routes). No \
+                 flows at all: packets are dropped before they leave.",
+                "On both sides: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- \
+                 cilium-dbg status --verbose`, `cilium-dbg bpf ipcache get ADDRESS` (is the other cluster's pod \
+                 known, and behind which node?) and `hubble observe --from-ip A --to-ip B`. If only one direction is \
+                 red, check the return path first.",
             ),
         }
     }

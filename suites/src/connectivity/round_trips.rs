@@ -59,26 +59,29 @@ impl PathProbe for RoundTrips {
                 "1,000 round trips between nodes meet the service levels for loss and latency",
                 "1,000 round trips between the clusters meet the service levels for loss and latency",
             ),
-            proves: "The paths meet the service levels: at least 99.9 % of the round trips succeed, and their 99th percentile \
-                     is within `localLatency` or, between the clusters, `crossClusterLatency` of the thresholds.",
-            how: "1,000 datagrams of 64 B a pair, one every 1.5 ms regardless of the ones before, over all pairs where there are \
-                  at most 12, else over a set of pairs in which every node is source and target; no two pairs share an end at \
-                  once. A round trip without an echo after 1 s is lost. Expected loss is 0; more than 5 of 1,000 (0.5 %) is a \
-                  finding. That is a one-sided binomial test: a path that loses 0.1 %, the service level, exceeds it in 6 of \
-                  10,000 measurements; one that loses 2 % stays below in 1 of 10,000, one that loses 5 % never (2 in 10^16). \
-                  A pair that is not as expected is measured once more at half the pace before it counts, unless nothing at \
-                  all came back. With three pairs or more, a pair whose fastest round trip takes more than 20 ms and more \
-                  than ten times the median of the pairs is a finding too: something delays every packet there. Latencies, \
-                  loss and the agent's own lag are recorded for each pair.",
-            control: "Every answer carries the server's identity. If the agent fell behind its own schedule by more than 50 ms, \
-                      loss in bursts is inconclusive; single losses are the path's. A 99th percentile over the limit is \
-                      inconclusive if that lag explains it, or if the fastest packet was within the limit and tasks of the \
-                      agent's machine waited for a CPU most of the time: then the machine is busy, not the network slow.",
-            when_red: "Loss: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg metrics list \
-                       | grep drop_count` before and after on both nodes, and `ip -s link` for drops and errors of the devices. \
-                       One pair: the link between the two nodes; all pairs of a node: its device or CPU. Latency: \
-                       `cilium-health status` of both nodes shows the underlay's own round trip; then check CPU pressure on \
-                       the nodes named.",
+            proves: "The paths meet the service levels: at least 99.9 % of the round trips succeed, and their 99th \
+                     percentile is within `localLatency` or, between the clusters, `crossClusterLatency` of the \
+                     thresholds.",
+            how: "1,000 datagrams of 64 B a pair, one every 1.5 ms regardless of the ones before, over all pairs \
+                  where there are at most 12, else over a set of pairs in which every node is source and target; no \
+                  two pairs share an end at once. A round trip without an echo after 1 s is lost. Expected loss is 0; \
+                  more than 5 of 1,000 (0.5 %) is a finding. That is a one-sided binomial test: a path that loses 0.1 \
+                  %, the service level, exceeds it in 6 of 10,000 measurements; one that loses 2 % stays below in 1 \
+                  of 10,000, one that loses 5 % never (2 in 10^16). A pair that is not as expected is measured once \
+                  more at half the pace before it counts, unless nothing at all came back. With three pairs or more, \
+                  a pair whose fastest round trip takes more than 20 ms and more than ten times the median of the \
+                  pairs is a finding too: something delays every packet there. Latencies, loss and the agent's own \
+                  lag are recorded for each pair.",
+            control: "Every answer carries the server's identity. If the agent fell behind its own schedule by more \
+                      than 50 ms, loss in bursts is inconclusive; single losses are the path's. A 99th percentile \
+                      over the limit is inconclusive if that lag explains it, or if the fastest packet was within the \
+                      limit and tasks of the agent's machine waited for a CPU most of the time: then the machine is \
+                      busy, not the network slow.",
+            when_red: "Loss: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
+                       metrics list | grep drop_count` before and after on both nodes, and `ip -s link` for drops and \
+                       errors of the devices. One pair: the link between the two nodes; all pairs of a node: its \
+                       device or CPU. Latency: `cilium-health status` of both nodes shows the underlay's own round \
+                       trip; then check CPU pressure on the nodes named.",
         }
     }
 

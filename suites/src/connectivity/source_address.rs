@@ -74,17 +74,19 @@ impl PathProbe for SourceAddress {
             proves: locality.by(
                 "Traffic that stays on a node is not translated.",
                 "Traffic between the nodes is not masqueraded, so that policies by identity and logs by address hold.",
-                "Traffic between the clusters is not masqueraded, so that identities, policies and logs hold across the mesh.",
+                "Traffic between the clusters is not masqueraded, so that identities, policies and logs hold across \
+                 the mesh.",
             ),
-            how: "Every client reaches every server over TCP and UDP. The answer names the source address that the server saw; \
-                  it must be the client's pod address. A pair without an answer gets five more probes of each protocol at once \
-                  before it counts.",
-            control: "The answer itself: it must come from exactly the pod asked and name a source address; without one the \
-                      result is inconclusive.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status | grep -i \
-                       masq` shows which CIDRs are exempt. In ConfigMap cilium-config, ipv4-native-routing-cidr must cover \
-                       the pod CIDRs of every cluster of the mesh; see also enable-bpf-masquerade. If Cilium does not \
-                       masquerade, check `ip-masq-agent` and the NAT of the underlay.",
+            how: "Every client reaches every server over TCP and UDP. The answer names the source address that the \
+                  server saw; it must be the client's pod address. A pair without an answer gets five more probes of \
+                  each protocol at once before it counts.",
+            control: "The answer itself: it must come from exactly the pod asked and name a source address; without \
+                      one the result is inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status \
+                       | grep -i masq` shows which CIDRs are exempt. In ConfigMap cilium-config, \
+                       ipv4-native-routing-cidr must cover the pod CIDRs of every cluster of the mesh; see also \
+                       enable-bpf-masquerade. If Cilium does not masquerade, check `ip-masq-agent` and the NAT of the \
+                       underlay.",
         }
     }
 

@@ -23,15 +23,17 @@ impl Questions for AbsentName {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A name that does not exist gets NXDOMAIN",
-            proves: "Cluster DNS is authoritative for its domain: it reports a missing name at once, does not invent an \
-                     address and does not fail.",
-            how: "The client on every node asks, over UDP and TCP, for a random service name in a namespace that exists; the \
-                  answer must be NXDOMAIN. After silence or SERVFAIL it asks three more times before that counts.",
+            proves: "Cluster DNS is authoritative for its domain: it reports a missing name at once, does not invent \
+                     an address and does not fail.",
+            how: "The client on every node asks, over UDP and TCP, for a random service name in a namespace that \
+                  exists; the answer must be NXDOMAIN. After silence or SERVFAIL it asks three more times before that \
+                  counts.",
             control: "In the same batch the name of an existing service must resolve to its address, so a server that \
                       answers NXDOMAIN to everything is red.",
-            when_red: "An address: look for a wildcard or rewrite in the DNS server's configuration. SERVFAIL: the DNS server \
-                       does not reach its API server or an upstream; `kubectl --context CONTEXT -n DNS_NAMESPACE logs POD \
-                       --tail=50` for the pods in the evidence. REFUSED: the DNS proxy of an FQDN policy is on the path.",
+            when_red: "An address: look for a wildcard or rewrite in the DNS server's configuration. SERVFAIL: the \
+                       DNS server does not reach its API server or an upstream; `kubectl --context CONTEXT -n \
+                       DNS_NAMESPACE logs POD --tail=50` for the pods in the evidence. REFUSED: the DNS proxy of an \
+                       FQDN policy is on the path.",
         }
     }
 

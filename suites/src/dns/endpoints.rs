@@ -26,8 +26,8 @@ pub async fn find_unready(context: &CheckContext, dns: &DnsFacts, tally: &mut Ta
     }
 }
 
-/// Address and pod of the endpoints that are not ready. None where the slices cannot be read: the replicas that are known
-/// are asked all the same.
+/// Address and pod of the endpoints that are not ready. None where the slices cannot be read: the replicas that are
+/// known are asked all the same.
 async fn unready(context: &CheckContext, dns: &DnsFacts) -> BTreeMap<String, String> {
     let (namespace, name) = &dns.service;
     if name.is_empty() {

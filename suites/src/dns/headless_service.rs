@@ -75,16 +75,18 @@ impl Questions for HeadlessService {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A headless service resolves to exactly its ready pods",
-            proves: "Clients that choose their own backend (databases, gRPC) get every ready pod of this cluster, and none that \
-                     is gone or belongs elsewhere.",
-            how: "The client on every node asks for the absolute name of the headless service over UDP and TCP (over TCP only for \
-                  more than 20 pods, which do not fit into a datagram). The addresses must equal the ready endpoints in the \
-                  service's EndpointSlices, and these must equal the probe agents that are ready. After silence it asks three \
-                  more times before that counts.",
-            control: "Two sources for the expectation that must agree: the EndpointSlices, and the pods that answered the harness.",
+            proves: "Clients that choose their own backend (databases, gRPC) get every ready pod of this cluster, and \
+                     none that is gone or belongs elsewhere.",
+            how: "The client on every node asks for the absolute name of the headless service over UDP and TCP (over \
+                  TCP only for more than 20 pods, which do not fit into a datagram). The addresses must equal the \
+                  ready endpoints in the service's EndpointSlices, and these must equal the probe agents that are \
+                  ready. After silence it asks three more times before that counts.",
+            control: "Two sources for the expectation that must agree: the EndpointSlices, and the pods that answered \
+                      the harness.",
             when_red: "Compare `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
-                       kubernetes.io/service-name=server-headless -o wide` with `kubectl --context CONTEXT -n NAMESPACE get pods \
-                       -o wide`. If they agree, the DNS server's watch is stale: see dns::replica_learns.",
+                       kubernetes.io/service-name=server-headless -o wide` with `kubectl --context CONTEXT -n \
+                       NAMESPACE get pods -o wide`. If they agree, the DNS server's watch is stale: see \
+                       dns::replica_learns.",
         }
     }
 

@@ -33,19 +33,20 @@ impl Check for Latency {
     fn text(&self) -> CheckText {
         CheckText {
             title: "99 % of the DNS lookups from every node are answered within the service level",
-            proves: "Cluster DNS is fast enough for the service level of local traffic, wherever the pod is and whichever \
-                     replica answers.",
-            how: "The client on every node asks its own nameserver for the service's absolute name over UDP 200 times, one every \
-                  5 ms regardless of the ones before. The 99th percentile must be within `dnsLatency` of the thresholds. Lost \
-                  lookups are recorded; more than one in five is a finding (a path that loses one in ten passes in all but one \
-                  of a million runs), fewer are judged by connectivity::round_trips_*. A node that is not as expected is \
-                  measured once more at half the pace before it counts.",
-            control: "The lookups that were answered. If none was, silence is a finding, and a failure of the agent is \
-                      inconclusive. An excess that the agent's own lag explains is inconclusive, and so is loss with a lag \
-                      above 50 ms.",
-            when_red: "`kubectl --context CONTEXT -n DNS_NAMESPACE top pods` for the pods behind the DNS Service (CPU limit \
-                       reached?), then conntrack and drops on the node named. One node only: its path to the replicas, see \
-                       dns::replica_answers.",
+            proves: "Cluster DNS is fast enough for the service level of local traffic, wherever the pod is and \
+                     whichever replica answers.",
+            how: "The client on every node asks its own nameserver for the service's absolute name over UDP 200 \
+                  times, one every 5 ms regardless of the ones before. The 99th percentile must be within \
+                  `dnsLatency` of the thresholds. Lost lookups are recorded; more than one in five is a finding (a \
+                  path that loses one in ten passes in all but one of a million runs), fewer are judged by \
+                  connectivity::round_trips_*. A node that is not as expected is measured once more at half the pace \
+                  before it counts.",
+            control: "The lookups that were answered. If none was, silence is a finding, and a failure of the agent \
+                      is inconclusive. An excess that the agent's own lag explains is inconclusive, and so is loss \
+                      with a lag above 50 ms.",
+            when_red: "`kubectl --context CONTEXT -n DNS_NAMESPACE top pods` for the pods behind the DNS Service (CPU \
+                       limit reached?), then conntrack and drops on the node named. One node only: its path to the \
+                       replicas, see dns::replica_answers.",
         }
     }
 
@@ -220,7 +221,8 @@ fn judge_latency(times: &Distribution, lag: u64, starved: Option<u64>, limit: Du
     }
 }
 
-/// Why slow lookups may be the agent's own doing. A slow server is slow for the fastest lookup too; a busy machine delays some.
+/// Why slow lookups may be the agent's own doing. A slow server is slow for the fastest lookup too; a busy machine
+/// delays some.
 fn excuse(times: &Distribution, lag: u64, starved: Option<u64>, limit: Duration) -> Option<String> {
     let limit = limit.as_micros() as u64;
     if times.min > limit {

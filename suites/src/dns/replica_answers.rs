@@ -28,18 +28,18 @@ impl Check for ReplicaAnswers {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every DNS replica answers every node correctly by itself",
-            proves: "No broken replica hides behind the DNS service's address, where it would spoil a share of all lookups; and \
-                     every node reaches every replica.",
-            how: "The client on every node asks each DNS pod at its own address and target port for the service's name over UDP \
-                  and TCP, for an absent name, and for the cluster IP's PTR record. Each answer must be what the API says. \
-                  After silence it asks three more times before that counts. An endpoint of the DNS service that is neither \
-                  ready nor terminating, now and ten seconds later, is red.",
-            control: "The replicas are the ready endpoints in the EndpointSlices of the DNS service; without any endpoint the \
-                      result is inconclusive.",
-            when_red: "The finding names the pod: `kubectl --context CONTEXT -n DNS_NAMESPACE logs POD --tail=50` and `describe \
-                       pod POD`. Red from all nodes but the pod's own: the path to it, see connectivity::udp_other_node. \
-                       Connection refused: its port, `kubectl --context CONTEXT -n DNS_NAMESPACE get endpointslices -l \
-                       kubernetes.io/service-name=DNS_SERVICE -o yaml`.",
+            proves: "No broken replica hides behind the DNS service's address, where it would spoil a share of all \
+                     lookups; and every node reaches every replica.",
+            how: "The client on every node asks each DNS pod at its own address and target port for the service's \
+                  name over UDP and TCP, for an absent name, and for the cluster IP's PTR record. Each answer must be \
+                  what the API says. After silence it asks three more times before that counts. An endpoint of the \
+                  DNS service that is neither ready nor terminating, now and ten seconds later, is red.",
+            control: "The replicas are the ready endpoints in the EndpointSlices of the DNS service; without any \
+                      endpoint the result is inconclusive.",
+            when_red: "The finding names the pod: `kubectl --context CONTEXT -n DNS_NAMESPACE logs POD --tail=50` and \
+                       `describe pod POD`. Red from all nodes but the pod's own: the path to it, see \
+                       connectivity::udp_other_node. Connection refused: its port, `kubectl --context CONTEXT -n \
+                       DNS_NAMESPACE get endpointslices -l kubernetes.io/service-name=DNS_SERVICE -o yaml`.",
         }
     }
 
@@ -181,7 +181,7 @@ mod tests {
         ] {
             let fake = Fake::healthy().rule(move |p| asked(p.action, "10.244.2.3").then(|| outcome.clone()));
             let text = fake.expect(&ReplicaAnswers, infra(), "fail").await;
-            assert!(text.contains("infra-3 -> infra-1 ok 400 µs, infra-2: "), "{text}");
+            assert!(text.contains("infra-3 -> infra-1 ok 400 µs, infra-2 "), "{text}");
             assert!(!text.contains("infra-2 ok"), "{text}");
             assert!(
                 text.contains("coredns-2 asked for the service over UDP")

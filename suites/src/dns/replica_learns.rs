@@ -30,7 +30,10 @@ fn manifest(namespace: &str, name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"selector": {"meshproof.dev/selects": "nothing"}, "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
+        "spec": {
+            "selector": {"meshproof.dev/selects": "nothing"},
+            "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        },
     })
 }
 
@@ -43,18 +46,18 @@ impl Check for ReplicaLearns {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every DNS replica learns of a new service and forgets it again",
-            proves: "Each replica's watch of the API is alive: none serves a state from before its watch broke, which would go \
-                     unnoticed until something changes.",
-            how: "A service with a random name is created in the run's own namespace. Each DNS pod is asked for it at its own \
-                  address until it answers with exactly the new cluster IP, within 15 s. Then the service is deleted, and each \
-                  replica is asked until it answers NXDOMAIN, within 45 s (caches may keep the answer for 30 s). An answer \
-                  must hold for two reads. Both times are recorded for each replica.",
-            control: "The name was never used before, so the answer can only come from the change. A second name that is never \
-                      created must get NXDOMAIN from the same replica.",
-            when_red: "The finding names the pod: `kubectl --context CONTEXT -n DNS_NAMESPACE logs POD --tail=50` (watch or list \
-                       errors?), then delete that pod. All replicas: the DNS server may not list services any more; `kubectl \
-                       --context CONTEXT auth can-i list services --as system:serviceaccount:DNS_NAMESPACE:ACCOUNT` with the \
-                       account of its pods.",
+            proves: "Each replica's watch of the API is alive: none serves a state from before its watch broke, which \
+                     would go unnoticed until something changes.",
+            how: "A service with a random name is created in the run's own namespace. Each DNS pod is asked for it at \
+                  its own address until it answers with exactly the new cluster IP, within 15 s. Then the service is \
+                  deleted, and each replica is asked until it answers NXDOMAIN, within 45 s (caches may keep the \
+                  answer for 30 s). An answer must hold for two reads. Both times are recorded for each replica.",
+            control: "The name was never used before, so the answer can only come from the change. A second name that \
+                      is never created must get NXDOMAIN from the same replica.",
+            when_red: "The finding names the pod: `kubectl --context CONTEXT -n DNS_NAMESPACE logs POD --tail=50` \
+                       (watch or list errors?), then delete that pod. All replicas: the DNS server may not list \
+                       services any more; `kubectl --context CONTEXT auth can-i list services --as \
+                       system:serviceaccount:DNS_NAMESPACE:ACCOUNT` with the account of its pods.",
         }
     }
 

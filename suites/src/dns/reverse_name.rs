@@ -23,14 +23,15 @@ impl Questions for ReverseName {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A cluster IP resolves back to its service's name",
-            proves: "Cluster DNS serves the reverse zone of the service addresses, on which logs, some TLS clients and \
-                     mail-like protocols depend.",
-            how: "The client on every node asks for the PTR record of the service's cluster IP over UDP; the answer must be \
-                  exactly the absolute name of the service. After silence it asks three more times before that counts.",
+            proves: "Cluster DNS serves the reverse zone of the service addresses, on which logs, some TLS clients \
+                     and mail-like protocols depend.",
+            how: "The client on every node asks for the PTR record of the service's cluster IP over UDP; the answer \
+                  must be exactly the absolute name of the service. After silence it asks three more times before \
+                  that counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "NXDOMAIN: the DNS server's configuration does not serve `in-addr.arpa ip6.arpa` (with CoreDNS: plugin \
-                       `kubernetes` in its ConfigMap). Another name: two services have one address, see `kubectl --context \
-                       CONTEXT get svc -A -o wide | grep ADDRESS`.",
+            when_red: "NXDOMAIN: the DNS server's configuration does not serve `in-addr.arpa ip6.arpa` (with CoreDNS: \
+                       plugin `kubernetes` in its ConfigMap). Another name: two services have one address, see \
+                       `kubectl --context CONTEXT get svc -A -o wide | grep ADDRESS`.",
         }
     }
 

@@ -24,13 +24,14 @@ impl Questions for SearchNames {
         CheckText {
             title: "Short service names resolve through the pod's search domains",
             proves: "Applications reach the service as `server`, `server.<namespace>` and `server.<namespace>.svc`.",
-            how: "The client on every node asks for the three short names over UDP with the search domains and ndots of its own \
-                  resolv.conf; each answer must be NOERROR with exactly the service's cluster IP. After silence it asks three \
-                  more times before that counts.",
+            how: "The client on every node asks for the three short names over UDP with the search domains and ndots \
+                  of its own resolv.conf; each answer must be NOERROR with exactly the service's cluster IP. After \
+                  silence it asks three more times before that counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "If dns::service_name_udp is green, check what the pods' resolv.conf is made of: `kubectl --context CONTEXT \
-                       -n NAMESPACE get pods -o custom-columns=NAME:.metadata.name,POLICY:.spec.dnsPolicy`, and the kubelet's \
-                       clusterDomain, which must be the domain that cluster DNS serves.",
+            when_red: "If dns::service_name_udp is green, check what the pods' resolv.conf is made of: `kubectl \
+                       --context CONTEXT -n NAMESPACE get pods -o \
+                       custom-columns=NAME:.metadata.name,POLICY:.spec.dnsPolicy`, and the kubelet's clusterDomain, \
+                       which must be the domain that cluster DNS serves.",
         }
     }
 

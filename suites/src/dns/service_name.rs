@@ -42,16 +42,16 @@ impl Questions for ServiceName {
                 ServiceName::Udp => "A service's name resolves to exactly its cluster IP over UDP",
                 ServiceName::Tcp => "A service's name resolves to exactly its cluster IP over TCP",
             },
-            proves: "The pods of every node reach cluster DNS, and it answers with this cluster's own address of the service and \
-                     no other.",
-            how: "The client on every node asks its own nameserver for the absolute name `server.<namespace>.svc.<domain>.`; the \
-                  answer must be NOERROR with exactly the cluster IP in this cluster's API. After silence or SERVFAIL it asks \
-                  three more times before that counts.",
+            proves: "The pods of every node reach cluster DNS, and it answers with this cluster's own address of the \
+                     service and no other.",
+            how: "The client on every node asks its own nameserver for the absolute name \
+                  `server.<namespace>.svc.<domain>.`; the answer must be NOERROR with exactly the cluster IP in this \
+                  cluster's API. After silence or SERVFAIL it asks three more times before that counts.",
             control: "The answer itself: a silent server is a finding.",
             when_red: "No answer: `kubectl --context CONTEXT -n DNS_NAMESPACE get endpointslices -l \
-                       kubernetes.io/service-name=DNS_SERVICE -o wide`; dns::replica_answers shows which replica fails. Another \
-                       address: the finding names its owner. If that is the other cluster's cluster IP, names are forwarded or \
-                       merged across the mesh, where only backends should be.",
+                       kubernetes.io/service-name=DNS_SERVICE -o wide`; dns::replica_answers shows which replica \
+                       fails. Another address: the finding names its owner. If that is the other cluster's cluster \
+                       IP, names are forwarded or merged across the mesh, where only backends should be.",
         }
     }
 

@@ -23,13 +23,14 @@ impl Questions for ServiceRecord {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A named port of a service has its SRV record",
-            proves: "Clients that find ports by name (databases, LDAP, gRPC resolvers) get the service's name and its real port.",
-            how: "The client on every node asks for `_http._tcp.server.<namespace>.svc.<domain>.` over UDP; the answer must be \
-                  exactly the service's absolute name with the port in the API. After silence it asks three more times before \
-                  that counts.",
+            proves: "Clients that find ports by name (databases, LDAP, gRPC resolvers) get the service's name and its \
+                     real port.",
+            how: "The client on every node asks for `_http._tcp.server.<namespace>.svc.<domain>.` over UDP; the \
+                  answer must be exactly the service's absolute name with the port in the API. After silence it asks \
+                  three more times before that counts.",
             control: "The answer itself, compared with the API.",
-            when_red: "`kubectl --context CONTEXT -n NAMESPACE get svc server -o yaml` (does the port have a name?), then the DNS \
-                       server's configuration.",
+            when_red: "`kubectl --context CONTEXT -n NAMESPACE get svc server -o yaml` (does the port have a name?), \
+                       then the DNS server's configuration.",
         }
     }
 

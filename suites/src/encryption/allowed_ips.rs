@@ -64,16 +64,16 @@ impl Check for AllowedIps {
     fn text(&self) -> CheckText {
         CheckText {
             title: "The allowed IPs of every WireGuard peer are those that the routing mode requires",
-            proves: "Traffic of a node's addresses can use its tunnel in both directions, \
-                     and no node can use addresses of another node.",
+            proves: "Traffic of a node's addresses can use its tunnel in both directions, and no node can use \
+                     addresses of another node.",
             how: "`allowed-ips` of every peer in `cilium-dbg debuginfo --output json`: in tunnel mode the node's own \
                   address (before Cilium 1.18 also its pods'), with native routing at least this run's pods on that \
                   node. Any address that is neither the node's nor in its pod CIDRs is a finding.",
-            control: "Every node must have an agent that shows its peers; otherwise the check is inconclusive. \
-                      A peer without allowed IPs is a finding; encryption::peers_complete reports missing peers.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache \
-                       list` on the node in the finding: allowed IPs follow the ipcache. Too few drop traffic; too \
-                       many let a node use addresses of others.",
+            control: "Every node must have an agent that shows its peers; otherwise the check is inconclusive. A peer \
+                      without allowed IPs is a finding; encryption::peers_complete reports missing peers.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf \
+                       ipcache list` on the node in the finding: allowed IPs follow the ipcache. Too few drop \
+                       traffic; too many let a node use addresses of others.",
         }
     }
     fn scope(&self) -> Scope {

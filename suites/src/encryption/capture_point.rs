@@ -1,4 +1,5 @@
-//! Where to capture: on each node, the devices that Cilium names as those between nodes, and the agent that may capture.
+//! Where to capture: on each node, the devices that Cilium names as those between nodes, and the agent that may
+//! capture.
 
 use crate::kit::cilium::nodes::{Answer, MeshNode};
 use meshproof_contract::AgentFacts;

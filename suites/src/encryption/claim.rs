@@ -97,8 +97,8 @@ fn overruled_by(facts: &Facts, claim: &Claim, mode: Mode) -> Option<Claimed> {
         Some(Claimed {
             mode,
             by: format!(
-                "encryption={}; source: {other}, {}; Cilium does not support mixed encryption in one mesh, \
-                 and {} has encryption off: {object}",
+                "encryption={}; source: {other}, {}; Cilium does not support mixed encryption in one mesh, and {} has \
+                 encryption off: {object}",
                 mode.as_str(),
                 stricter.source,
                 claim.cluster

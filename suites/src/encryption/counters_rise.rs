@@ -25,13 +25,13 @@ impl Check for CountersRise {
             title: "WireGuard counts the traffic that pods exchange between nodes, in both directions",
             proves: "Pod traffic between nodes goes through the tunnel in both directions, and not past it.",
             how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh. The peer's counters \
-                  (`transfer-rx` and `transfer-tx` in `cilium-dbg debuginfo --output json`) must both rise by at least \
-                  that much.",
+                  (`transfer-rx` and `transfer-tx` in `cilium-dbg debuginfo --output json`) must both rise by at \
+                  least that much.",
             control: "Only delivered exchanges count; an undelivered one is inconclusive. So is a counter that fell, \
                       which means that an agent or device restarted.",
             when_red: "The traffic bypassed the tunnel; encryption::pod_traffic shows the packets. Run `kubectl \
-                       --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` on both \
-                       nodes.",
+                       --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` \
+                       on both nodes.",
         }
     }
     fn scope(&self) -> Scope {

@@ -65,8 +65,8 @@ impl Check for HandshakesFresh {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Under traffic every pair of nodes has a recent WireGuard handshake",
-            proves: "The tunnels work: under traffic WireGuard renews its keys every 120 s, \
-                     and it no longer uses a session that is older than 180 s.",
+            proves: "The tunnels work: under traffic WireGuard renews its keys every 120 s, and it no longer uses a \
+                     session that is older than 180 s.",
             how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh. Then \
                   `last-handshake-time` of every peer in `cilium-dbg debuginfo --output json` must be less than 180 s \
                   ago by the harness's clock, within 3 s.",
@@ -111,8 +111,8 @@ impl Check for HandshakesFresh {
         }
         if fresh > 0 {
             tally.witness(format!(
-                "{fresh} of {} peers of the nodes of {} had a handshake less than {REJECT_AFTER} s ago, \
-                 after {} delivered exchanges",
+                "{fresh} of {} peers of the nodes of {} had a handshake less than {REJECT_AFTER} s ago, after {} \
+                 delivered exchanges",
                 handshakes.len(),
                 mesh.cluster,
                 sent.iter().filter(|e| e.outcome.is_ok()).count()

@@ -1,5 +1,5 @@
-//! What a capture window proves: the conditions under which "no plaintext seen" means something, and the plaintext seen.
-//! Pure.
+//! What a capture window proves: the conditions under which "no plaintext seen" means something, and the plaintext
+//! seen. Pure.
 
 mod ciphertext;
 mod conditions;
@@ -97,8 +97,8 @@ impl<'a> Reading<'a> {
     fn conclude_encrypted(&self, claimed: &Claimed, subject: &str, tally: &mut Tally) {
         if claimed.mode == Mode::Ipsec {
             tally.unknown(
-                "IPsec ciphertext is not counted, so missing plaintext proves too little; \
-                 check `cilium-dbg encrypt status` and `ip -s xfrm state` on the nodes",
+                "IPsec ciphertext is not counted, so missing plaintext proves too little; check `cilium-dbg encrypt \
+                 status` and `ip -s xfrm state` on the nodes",
             );
         } else {
             self.count_ciphertext(tally);

@@ -17,12 +17,12 @@ impl Check for KeysAgree {
             title: "Every node has the WireGuard key that each other node announces",
             proves: "No node holds an outdated or foreign key of another node, with which traffic could not be \
                      decrypted. Each node uses the key that it announces.",
-            how: "The peers in `cilium-dbg debuginfo --output json` of every node, and the node's own key, are compared \
-                  with annotation network.cilium.io/wg-pub-key of the CiliumNodes in their own clusters.",
+            how: "The peers in `cilium-dbg debuginfo --output json` of every node, and the node's own key, are \
+                  compared with annotation network.cilium.io/wg-pub-key of the CiliumNodes in their own clusters.",
             control: "A node whose CiliumNode announces no key, or whose agent does not answer, is inconclusive. \
                       encryption::peers_complete reports missing peers.",
-            when_red: "A restarted node has a new key: `kubectl --context CONTEXT get ciliumnode NODE -o yaml`. If the \
-                       announcement is correct, it has not reached the other cluster: see suite mesh.",
+            when_red: "A restarted node has a new key: `kubectl --context CONTEXT get ciliumnode NODE -o yaml`. If \
+                       the announcement is correct, it has not reached the other cluster: see suite mesh.",
         }
     }
     fn scope(&self) -> Scope {

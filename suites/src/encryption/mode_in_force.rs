@@ -20,9 +20,9 @@ impl Check for ModeInForce {
         CheckText {
             title: "Every Cilium agent runs the claimed encryption",
             proves: "The configuration has reached every agent; no rollout has left one with another mode.",
-            how: "`.encryption.mode` in `cilium-dbg status -o json` of every agent must be the claimed one (Wireguard, \
-                  IPsec or Disabled). A live configuration without encryption is not a claim where another cluster of \
-                  the mesh encrypts, since Cilium does not support mixed encryption in one mesh.",
+            how: "`.encryption.mode` in `cilium-dbg status -o json` of every agent must be the claimed one \
+                  (Wireguard, IPsec or Disabled). A live configuration without encryption is not a claim where \
+                  another cluster of the mesh encrypts, since Cilium does not support mixed encryption in one mesh.",
             control: "Every node must have an agent that answers and reports its mode; otherwise the check is \
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E \

@@ -26,12 +26,13 @@ impl Check for PeersComplete {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every node has every other node of the mesh as a WireGuard peer, and no other peer",
-            proves: "Every node has a tunnel to every other node; without a peer, pod traffic is dropped in cilium_wg0 \
-                     or, if the key is unknown and strict mode is off, sent in plaintext. No outdated or foreign key \
-                     is accepted for a node.",
+            proves: "Every node has a tunnel to every other node; without a peer, pod traffic is dropped in \
+                     cilium_wg0 or, if the key is unknown and strict mode is off, sent in plaintext. No outdated or \
+                     foreign key is accepted for a node.",
             how: "`cilium-dbg debuginfo --output json` of every agent must list one peer, matched by its endpoint \
-                  address, for each other node of the mesh. A duplicate endpoint, or one that belongs to no CiliumNode \
-                  (only where all clusters of the mesh are in the run), is a finding if it is still there after 10 s.",
+                  address, for each other node of the mesh. A duplicate endpoint, or one that belongs to no \
+                  CiliumNode (only where all clusters of the mesh are in the run), is a finding if it is still there \
+                  after 10 s.",
             control: "Every node must have a CiliumNode and an agent that lists its peers; otherwise the check is \
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT get ciliumnode NODE -o yaml` of the missing node (annotation \

@@ -53,8 +53,8 @@ impl Proxy {
         }
     }
 
-    /// The workload that sends through it. Not the same for both: where Envoy is promised and absent, agents wait for it
-    /// before they go on with a pod's policies.
+    /// The workload that sends through it. Not the same for both: where Envoy is promised and absent, agents wait for
+    /// it before they go on with a pod's policies.
     fn sender(self) -> &'static str {
         match self {
             Proxy::Dns => TALKER,
@@ -117,7 +117,8 @@ impl Redirect {
 fn not_in_use(proxy: Proxy, claim: &Claim, seen: String) -> Verdict {
     match (proxy, &claim.source) {
         (Proxy::Http, ClaimSource::Live { object }) => Verdict::skipped(format!(
-            "{seen}; {object} alone does not claim an HTTP proxy (set `l7-policy` in meshproof.yaml if there should be one)"
+            "{seen}; {object} alone does not claim an HTTP proxy (set `l7-policy` in meshproof.yaml if there should \
+             be one)"
         )),
         _ => Verdict::inconclusive(seen),
     }

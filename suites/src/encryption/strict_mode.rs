@@ -39,16 +39,16 @@ impl Check for StrictMode {
     fn text(&self) -> CheckText {
         CheckText {
             title: "In strict mode, traffic that no node can decrypt does not leave its node",
-            proves: "Traffic to a pod address without a known key is dropped instead of sent in plaintext, \
-                     for example while the announcement of a new node is late.",
+            proves: "Traffic to a pod address without a known key is dropped instead of sent in plaintext, for \
+                     example while the announcement of a new node is late.",
             how: "A pod on every node sends a random marker over UDP and a SYN to an address of the strict mode range \
                   (from `cilium-config`) that is in no CiliumNode's `podCIDRs`, so that no node is a peer for it. \
                   Neither the marker nor the address may be seen on any device between nodes.",
-            control: "The controls of encryption::pod_traffic in the same window: markers sent in plaintext on purpose \
-                      must be seen, and what the same pods send to pods of other nodes must arrive as ciphertext. \
-                      Without an unannounced address the check is inconclusive.",
-            when_red: "The evidence shows the packet. Run `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
-                       -c cilium-agent -- cilium-dbg config -a | grep -i strict` on that node: the ConfigMap takes \
+            control: "The controls of encryption::pod_traffic in the same window: markers sent in plaintext on \
+                      purpose must be seen, and what the same pods send to pods of other nodes must arrive as \
+                      ciphertext. Without an unannounced address the check is inconclusive.",
+            when_red: "The evidence shows the packet. Run `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c \
+                       cilium-agent -- cilium-dbg config -a | grep -i strict` on that node: the ConfigMap takes \
                        effect only after the agents restart; packets with the node's address as source were \
                        masqueraded first (`enable-bpf-masquerade`).",
         }

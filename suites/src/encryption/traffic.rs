@@ -50,8 +50,8 @@ impl Check for Traffic {
                       be seen between the two nodes. Anything missing is inconclusive, and so is IPsec, whose \
                       ciphertext is not counted; where no encryption is claimed, the markers must be readable.",
             when_red: "The evidence shows the packets. On the node that sent them, run `kubectl --context CONTEXT -n \
-                       kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` and `cilium-dbg debuginfo \
-                       --output json`: is the receiving node a peer there?",
+                       kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` and `cilium-dbg \
+                       debuginfo --output json`: is the receiving node a peer there?",
         }
     }
     fn scope(&self) -> Scope {

@@ -59,12 +59,12 @@ impl TrafficKind {
             }
             TrafficKind::Dns => "Whoever listens between nodes cannot read which names pods resolve.",
             TrafficKind::Headers => {
-                "SYN, RST and ICMP, which carry no marker, are encrypted too: \
-                 whoever listens between nodes cannot read which pods communicate."
+                "SYN, RST and ICMP, which carry no marker, are encrypted too: whoever listens between nodes cannot \
+                 read which pods communicate."
             }
             TrafficKind::ProxiedDns | TrafficKind::ProxiedHttp => {
-                "Traffic that a policy redirects to a proxy leaves the node from the proxy instead of the pod, \
-                 and is encrypted all the same."
+                "Traffic that a policy redirects to a proxy leaves the node from the proxy instead of the pod, and is \
+                 encrypted all the same."
             }
         }
     }
@@ -78,8 +78,8 @@ impl TrafficKind {
                  outside; beyond 12 nodes a covering set of node pairs is used."
             }
             TrafficKind::Service | TrafficKind::GlobalService => {
-                "As encryption::pod_traffic, but every node sends the markers to the Service's cluster IP, \
-                 12 times over TCP and 12 times over UDP. The answers say which node served them."
+                "As encryption::pod_traffic, but every node sends the markers to the Service's cluster IP, 12 times \
+                 over TCP and 12 times over UDP. The answers say which node served them."
             }
             TrafficKind::Dns => {
                 "As encryption::pod_traffic, but the marker is a name of 32 hexadecimal digits. A pod on every node \

@@ -19,10 +19,17 @@ pub const AGENT_RESTART: FailoverCheck = FailoverCheck {
     id: "failover::agent_restart",
     text: CheckText {
         title: "Traffic is not affected when the Cilium agent on its node restarts",
-        proves: "A node's data path works without its agent, and the next agent does not interrupt it, so an agent can crash or be upgraded without a lost request. Names that policies allow by FQDN depend on the agent's DNS proxy and are not tested here.",
-        how: "Streams from a client to Service failover-local run while the pod of the agent on the client's node is deleted, until the next agent and the node's endpoints are ready (5 s at most), and for 2 s more. No stream may be affected.",
-        control: "Where a second client runs on another node, the controls run from there: to a pod on its node and to one in the other cluster, at the same spacing.",
-        when_red: "`kubectl --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent --since=5m` of the agent on the client's node shows what it restored and regenerated; `cilium-dbg endpoint list` there shows the endpoints.",
+        proves: "A node's data path works without its agent, and the next agent does not interrupt it, so an agent \
+                 can crash or be upgraded without a lost request. Names that policies allow by FQDN depend on the \
+                 agent's DNS proxy and are not tested here.",
+        how: "Streams from a client to Service failover-local run while the pod of the agent on the client's node is \
+              deleted, until the next agent and the node's endpoints are ready (5 s at most), and for 2 s more. No \
+              stream may be affected.",
+        control: "Where a second client runs on another node, the controls run from there: to a pod on its node and \
+                  to one in the other cluster, at the same spacing.",
+        when_red: "`kubectl --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent --since=5m` of the agent \
+                   on the client's node shows what it restored and regenerated; `cilium-dbg endpoint list` there \
+                   shows the endpoints.",
     },
     scope: Scope::Cluster,
     faults: &["agent-restart-drops"],

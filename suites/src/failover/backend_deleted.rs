@@ -20,10 +20,19 @@ pub const BACKEND_DELETED: FailoverCheck = FailoverCheck {
     id: "failover::backend_deleted",
     text: CheckText {
         title: "When one of two backends is deleted, the other takes over in time",
-        proves: "A deleted pod leaves the data path of the client's node in time, for TCP and UDP. Connections to the pods that stay are not affected, neither by the deletion nor by the new pod.",
-        how: "Streams to Service failover-local run while a backend that does not carry the long-lived connection is deleted, until its successor answers. Losses may last for `endpointRemoval` of the thresholds after the EndpointSlice shows the endpoint as gone, not ready or terminating (for `recovery` if it does not); the long-lived connection and DNS must not be affected.",
-        control: "A pod on the client's node and one in the other cluster are probed at the same spacing, and the streams themselves before the event. If a control fails or the probe generator lags by more than the spacing, the check is inconclusive.",
-        when_red: "Losses that go on: `cilium-dbg service list` on the client's node still shows the deleted pod's address, unlike `kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o yaml`. A reset connection: `hubble observe --last 500 --type drop`.",
+        proves: "A deleted pod leaves the data path of the client's node in time, for TCP and UDP. Connections to the \
+                 pods that stay are not affected, neither by the deletion nor by the new pod.",
+        how: "Streams to Service failover-local run while a backend that does not carry the long-lived connection is \
+              deleted, until its successor answers. Losses may last for `endpointRemoval` of the thresholds after the \
+              EndpointSlice shows the endpoint as gone, not ready or terminating (for `recovery` if it does not); the \
+              long-lived connection and DNS must not be affected.",
+        control: "A pod on the client's node and one in the other cluster are probed at the same spacing, and the \
+                  streams themselves before the event. If a control fails or the probe generator lags by more than \
+                  the spacing, the check is inconclusive.",
+        when_red: "Losses that go on: `cilium-dbg service list` on the client's node still shows the deleted pod's \
+                   address, unlike `kubectl --context CONTEXT get endpointslices -A -l \
+                   kubernetes.io/service-name=failover-local -o yaml`. A reset connection: `hubble observe --last 500 \
+                   --type drop`.",
     },
     scope: Scope::Cluster,
     faults: &[

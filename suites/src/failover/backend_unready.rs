@@ -20,10 +20,16 @@ pub const BACKEND_UNREADY: FailoverCheck = FailoverCheck {
     id: "failover::backend_unready",
     text: CheckText {
         title: "An unready backend gets no new traffic, and no request is lost",
-        proves: "The client's node stops sending new connections and datagrams to a pod in time after its endpoint is shown as not ready, without a lost request, and sends to it again once it is ready.",
-        how: "One backend's agent fails its readiness probe while it goes on serving. After the EndpointSlice shows it, the pod may answer new connections and datagrams for `endpointRemoval` of the thresholds; then it becomes ready again and must answer new connections within `recovery`.",
-        control: "The pod answers until it is unready and goes on serving, so only new traffic stops. A pod on the client's node and one in the other cluster are probed at the same spacing.",
-        when_red: "`kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o yaml` shows the endpoint as not ready, while `cilium-dbg service list` on the client's node still has it as active.",
+        proves: "The client's node stops sending new connections and datagrams to a pod in time after its endpoint is \
+                 shown as not ready, without a lost request, and sends to it again once it is ready.",
+        how: "One backend's agent fails its readiness probe while it goes on serving. After the EndpointSlice shows \
+              it, the pod may answer new connections and datagrams for `endpointRemoval` of the thresholds; then it \
+              becomes ready again and must answer new connections within `recovery`.",
+        control: "The pod answers until it is unready and goes on serving, so only new traffic stops. A pod on the \
+                  client's node and one in the other cluster are probed at the same spacing.",
+        when_red: "`kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o \
+                   yaml` shows the endpoint as not ready, while `cilium-dbg service list` on the client's node still \
+                   has it as active.",
     },
     scope: Scope::Cluster,
     faults: &["unready-keeps-traffic"],
@@ -32,7 +38,8 @@ pub const BACKEND_UNREADY: FailoverCheck = FailoverCheck {
 
 /// How long streams are watched beyond the limit.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How long kubelet and control plane may take to show a change of readiness: three probes a second apart, and a margin.
+/// How long kubelet and control plane may take to show a change of readiness: three probes a second apart, and a
+/// margin.
 const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 
 /// What happened to the backend, and when.

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 /// Between two reads.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// When they showed the pod's endpoint as it should be; none if they did not in that time. `fits` gets whether the endpoint
-/// is ready, and none if it does not exist.
+/// When they showed the pod's endpoint as it should be; none if they did not in that time. `fits` gets whether the
+/// endpoint is ready, and none if it does not exist.
 pub async fn shown(
     context: &CheckContext,
     recording: &mut Recording<'_>,

@@ -18,10 +18,16 @@ pub const LOCAL_BACKENDS_GONE: FailoverCheck = FailoverCheck {
     id: "failover::local_backends_gone",
     text: CheckText {
         title: "Without local backends the other cluster answers until local ones are back",
-        proves: "A global service with affinity local fails over to the other cluster when its last local backend is deleted, and fails back when local backends are ready again, for every kind of stream.",
-        how: "Streams to Service failover-global run while its local Deployment is scaled to zero, until the other cluster answers every stream (within `recovery` of the thresholds). Then it is scaled up again, until only local backends answer new connections and datagrams (within `failBack` after they are ready).",
-        control: "Before the event every answer comes from the own cluster. A pod on the client's node and one in the other cluster are probed at the same spacing.",
-        when_red: "No fail-over: `cilium-dbg service list` on the client's node has no backends of the other cluster; see suites service and mesh. No fail-back: it has local backends and does not prefer them; `kubectl --context CONTEXT get services -A -o yaml` shows the affinity of failover-global.",
+        proves: "A global service with affinity local fails over to the other cluster when its last local backend is \
+                 deleted, and fails back when local backends are ready again, for every kind of stream.",
+        how: "Streams to Service failover-global run while its local Deployment is scaled to zero, until the other \
+              cluster answers every stream (within `recovery` of the thresholds). Then it is scaled up again, until \
+              only local backends answer new connections and datagrams (within `failBack` after they are ready).",
+        control: "Before the event every answer comes from the own cluster. A pod on the client's node and one in the \
+                  other cluster are probed at the same spacing.",
+        when_red: "No fail-over: `cilium-dbg service list` on the client's node has no backends of the other cluster; \
+                   see suites service and mesh. No fail-back: it has local backends and does not prefer them; \
+                   `kubectl --context CONTEXT get services -A -o yaml` shows the affinity of failover-global.",
     },
     scope: Scope::Direction,
     faults: &["fail-over-never", "fail-back-never"],

@@ -21,10 +21,18 @@ pub const MESH_APISERVER_DOWN: FailoverCheck = FailoverCheck {
     id: "failover::mesh_apiserver_down",
     text: CheckText {
         title: "Remote backends keep answering while the other cluster's clustermesh-apiserver is down",
-        proves: "The clustermesh-apiserver carries updates, not traffic: a cluster keeps and uses another cluster's backends without it, and its return interrupts nothing.",
-        how: "Streams to Service failover-remote, which prefers the other cluster, run while that cluster's Deployment clustermesh-apiserver is scaled to zero for 2 s and back, until KVStoreMesh or the agents of the streams' cluster count a new Service (60 s at most; 15 s where nothing counts), and for 2 s more. Every answer must come from the other cluster and no stream may be affected; the check is skipped where `clustermesh-cache-ttl` withdraws backends too soon.",
-        control: "Before the event every answer comes from the other cluster. A pod on the client's node and one in the other cluster are probed at the same spacing.",
-        when_red: "`cilium-dbg service list` on the client's node lacks the other cluster's backends. `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` shows when they were dropped.",
+        proves: "The clustermesh-apiserver carries updates, not traffic: a cluster keeps and uses another cluster's \
+                 backends without it, and its return interrupts nothing.",
+        how: "Streams to Service failover-remote, which prefers the other cluster, run while that cluster's \
+              Deployment clustermesh-apiserver is scaled to zero for 2 s and back, until KVStoreMesh or the agents of \
+              the streams' cluster count a new Service (60 s at most; 15 s where nothing counts), and for 2 s more. \
+              Every answer must come from the other cluster and no stream may be affected; the check is skipped where \
+              `clustermesh-cache-ttl` withdraws backends too soon.",
+        control: "Before the event every answer comes from the other cluster. A pod on the client's node and one in \
+                  the other cluster are probed at the same spacing.",
+        when_red: "`cilium-dbg service list` on the client's node lacks the other cluster's backends. `kubectl \
+                   --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` \
+                   shows when they were dropped.",
     },
     scope: Scope::Direction,
     faults: &["mesh-apiserver-down-drops-backends"],
@@ -86,7 +94,8 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     // Backends that are not ready get no traffic, with or without the clustermesh-apiserver.
     if ready_before.is_some() && ready_before != workload::ready_since(context, &backends).await {
         return Err(Verdict::inconclusive(format!(
-            "the backends in {to} were not ready all the time, so who answered proves nothing about the clustermesh-apiserver"
+            "the backends in {to} were not ready all the time, so who answered proves nothing about the \
+             clustermesh-apiserver"
         ))
         .into());
     }
@@ -149,13 +158,15 @@ impl Sync {
             (Ok(None), Some(_)) => tally.finding(
                 format!("{from} -> {to}"),
                 format!(
-                    "a Service created in {to} after its clustermesh-apiserver returned is counted in {from} within {} s",
+                    "a Service created in {to} after its clustermesh-apiserver returned is counted in {from} within \
+                     {} s",
                     IN_SYNC_WITHIN.as_secs()
                 ),
                 "it was not counted",
             ),
             (_, None) => context.note(format!(
-                "neither KVStoreMesh nor the agents in {from} count the Services of {to}: streams were watched for {} s after the return",
+                "neither KVStoreMesh nor the agents in {from} count the Services of {to}: streams were watched for {} \
+                 s after the return",
                 WATCHED_AFTER_UNKNOWN.as_secs()
             )),
             (Err(_), _) => {}

@@ -21,10 +21,17 @@ pub const NODE_LOST: FailoverCheck = FailoverCheck {
     id: "failover::node_lost",
     text: CheckText {
         title: "When a node is lost, other backends and DNS replicas take over in time",
-        proves: "The control plane detects a lost node, and its backends leave the data path of the other nodes. Every kind of stream, name resolution included, recovers within `recovery` of the thresholds.",
-        how: "Streams to Service failover-local run from a client on another node while a node with a backend is cut off by the operators' command (`nodePower` in meshproof.yaml). Without one the node is cordoned and the run's pods on it are deleted without grace, which is all that the API allows. No stream may lose a probe later than `recovery` after the event.",
+        proves: "The control plane detects a lost node, and its backends leave the data path of the other nodes. \
+                 Every kind of stream, name resolution included, recovers within `recovery` of the thresholds.",
+        how: "Streams to Service failover-local run from a client on another node while a node with a backend is cut \
+              off by the operators' command (`nodePower` in meshproof.yaml). Without one the node is cordoned and the \
+              run's pods on it are deleted without grace, which is all that the API allows. No stream may lose a \
+              probe later than `recovery` after the event.",
         control: "A pod on the client's node and one in the other cluster are probed at the same spacing.",
-        when_red: "`kubectl --context CONTEXT get nodes` and `kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o yaml` show when the loss was detected. For DNS, `kubectl --context CONTEXT -n DNS_NAMESPACE get pods -o wide` shows whether the replicas share one node.",
+        when_red: "`kubectl --context CONTEXT get nodes` and `kubectl --context CONTEXT get endpointslices -A -l \
+                   kubernetes.io/service-name=failover-local -o yaml` show when the loss was detected. For DNS, \
+                   `kubectl --context CONTEXT -n DNS_NAMESPACE get pods -o wide` shows whether the replicas share one \
+                   node.",
     },
     scope: Scope::Cluster,
     faults: &["node-detection-late", "dns-dies-with-node"],
@@ -77,7 +84,8 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     context.note(format!("node {} was lost, with {} on it", backend.node, backend.id));
     if only_cordoned {
         context.note(format!(
-            "nodePower is not set in meshproof.yaml, so {} was only cordoned and this run's pods on it were deleted: its other pods, cluster DNS among them, kept running",
+            "nodePower is not set in meshproof.yaml, so {} was only cordoned and this run's pods on it were deleted: \
+             its other pods, cluster DNS among them, kept running",
             backend.node
         ));
     }

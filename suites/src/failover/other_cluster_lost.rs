@@ -24,10 +24,20 @@ pub const OTHER_CLUSTER_LOST: FailoverCheck = FailoverCheck {
     id: "failover::other_cluster_lost",
     text: CheckText {
         title: "Services with local backends are not affected by the loss of the other cluster",
-        proves: "A global service that prefers its own backends loses no request while every node of the other cluster is away, nor when it returns. After its return the other cluster answers again within `recovery` of the thresholds.",
-        how: "Streams to Service failover-global (affinity local) run while the operators' command (`nodePower` in meshproof.yaml; skipped without one) cuts off every node of the other cluster for 2 s at least. Service failover-remote, which prefers the other cluster, is probed, too: with `clustermesh-cache-ttl` its own cluster must answer after 150 s plus the TTL, without it losses are recorded and not a finding; after the return the other cluster must answer it within `recovery`.",
-        control: "The stream to a pod in the other cluster must be answered before, be silent while the cluster is away, and be answered again. A pod on the client's node is probed at the same spacing.",
-        when_red: "Local losses: `cilium-dbg service list` on the client's node must still have the local backends of failover-global. No return: `cilium-dbg status --verbose` there (ClusterMesh, node health), and `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100`.",
+        proves: "A global service that prefers its own backends loses no request while every node of the other \
+                 cluster is away, nor when it returns. After its return the other cluster answers again within \
+                 `recovery` of the thresholds.",
+        how: "Streams to Service failover-global (affinity local) run while the operators' command (`nodePower` in \
+              meshproof.yaml; skipped without one) cuts off every node of the other cluster for 2 s at least. Service \
+              failover-remote, which prefers the other cluster, is probed, too: with `clustermesh-cache-ttl` its own \
+              cluster must answer after 150 s plus the TTL, without it losses are recorded and not a finding; after \
+              the return the other cluster must answer it within `recovery`.",
+        control: "The stream to a pod in the other cluster must be answered before, be silent while the cluster is \
+                  away, and be answered again. A pod on the client's node is probed at the same spacing.",
+        when_red: "Local losses: `cilium-dbg service list` on the client's node must still have the local backends of \
+                   failover-global. No return: `cilium-dbg status --verbose` there (ClusterMesh, node health), and \
+                   `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh \
+                   --tail=100`.",
     },
     scope: Scope::Direction,
     faults: &["cluster-loss-drops-backends"],
@@ -119,7 +129,8 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     Ok(tally.verdict())
 }
 
-/// Whether the other cluster was seen to be away for as long as traffic is to be watched, and what became of its backends.
+/// Whether the other cluster was seen to be away for as long as traffic is to be watched, and what became of its
+/// backends.
 async fn watch(
     recording: &mut Recording<'_>,
     remote: &RemoteService<'_>,

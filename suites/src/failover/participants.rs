@@ -73,7 +73,8 @@ impl Participants {
         format!("{service}.{namespace}.svc.{domain}.")
     }
 
-    /// After how long a cluster withdraws the backends of one that it cannot reach; none: never, which is Cilium's default.
+    /// After how long a cluster withdraws the backends of one that it cannot reach; none: never, which is Cilium's
+    /// default.
     pub fn cache_ttl(&self, cluster: &ClusterName) -> Option<Duration> {
         let cilium = self.facts.cluster(cluster)?.cilium.as_ref()?;
         let ttl = seconds(cilium.config.get("clustermesh-cache-ttl")?)?;
@@ -86,7 +87,8 @@ impl Participants {
         let found = neighbours.find(|n| n.id.cluster == client.id.cluster && n.node == client.node);
         found.ok_or_else(|| {
             Verdict::inconclusive(format!(
-                "no control pod `neighbour` is ready on {}, so other losses there could not be distinguished from the event's",
+                "no control pod `neighbour` is ready on {}, so other losses there could not be distinguished from the \
+                 event's",
                 client.node
             ))
         })

@@ -1,6 +1,6 @@
-//! When a cluster follows another one again whose clustermesh-apiserver was away. A status that reports ready does not prove
-//! it: it stays so for two minutes after the connection broke. So a new Service is created in the other cluster, and counted
-//! in this one.
+//! When a cluster follows another one again whose clustermesh-apiserver was away. A status that reports ready does not
+//! prove it: it stays so for two minutes after the connection broke. So a new Service is created in the other cluster,
+//! and counted in this one.
 
 use super::{SCENARIO, now, recording::Recording, workload::unknown};
 use crate::kit::{cilium::remotes::mesh_name, unique_name};

@@ -3,8 +3,8 @@
 use meshproof_contract::{CheckContext, Verdict};
 use std::time::Duration;
 
-/// Spacings of probes: the first, unless the operators configure another, and wider ones for busy machines. An outage is
-/// known to twice the spacing.
+/// Spacings of probes: the first, unless the operators configure another, and wider ones for busy machines. An outage
+/// is known to twice the spacing.
 const SPACINGS: [Duration; 5] = [
     Duration::from_millis(10),
     Duration::from_millis(20),
@@ -52,7 +52,8 @@ pub fn roomier(lag: u64, than: Duration) -> Duration {
         .unwrap_or(WIDEST)
 }
 
-/// The first spacing for which such a lag does not matter, or the widest, since a burst of work passes; none after that.
+/// The first spacing for which such a lag does not matter, or the widest, since a burst of work passes; none after
+/// that.
 fn wider(lag: u64, than: Duration) -> Option<Duration> {
     let mut wider = SPACINGS.into_iter().filter(|spacing| *spacing > than);
     wider

@@ -17,10 +17,16 @@ pub const SCALED_TO_ZERO: FailoverCheck = FailoverCheck {
     id: "failover::scaled_to_zero",
     text: CheckText {
         title: "A service that was scaled to zero answers again when it is scaled up",
-        proves: "A service without backends works again on the client's node once it has backends, for connections of every kind, and is not answered meanwhile.",
-        how: "Streams to Service failover-local run while its Deployment is scaled to zero, until new connections and datagrams are not answered, and while it is scaled up again. Once the new pods are ready, they must answer every stream within `recovery` of the thresholds; losses meanwhile are recorded by kind.",
-        control: "A pod on the client's node and one in the other cluster are probed at the same spacing. A service that is still answered without pods is a finding.",
-        when_red: "Compare `kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o yaml` with `cilium-dbg service list` on the client's node.",
+        proves: "A service without backends works again on the client's node once it has backends, for connections of \
+                 every kind, and is not answered meanwhile.",
+        how: "Streams to Service failover-local run while its Deployment is scaled to zero, until new connections and \
+              datagrams are not answered, and while it is scaled up again. Once the new pods are ready, they must \
+              answer every stream within `recovery` of the thresholds; losses meanwhile are recorded by kind.",
+        control: "A pod on the client's node and one in the other cluster are probed at the same spacing. A service \
+                  that is still answered without pods is a finding.",
+        when_red: "Compare `kubectl --context CONTEXT get endpointslices -A -l \
+                   kubernetes.io/service-name=failover-local -o yaml` with `cilium-dbg service list` on the client's \
+                   node.",
     },
     scope: Scope::Cluster,
     faults: &["endpoints-never-return"],

@@ -1,8 +1,8 @@
 //! The arithmetic of availability: what a stream's samples say about outages, losses and who answered. Pure; times are
 //! microseconds of the agent's clock.
 //!
-//! An outage is known as an interval: n losses in a row at spacing dt mean that it lasted longer than (n-1) dt and shorter than
-//! (n+1) dt, since it began after the last good probe was sent and ended before the next good one.
+//! An outage is known as an interval: n losses in a row at spacing dt mean that it lasted longer than (n-1) dt and
+//! shorter than (n+1) dt, since it began after the last good probe was sent and ended before the next good one.
 
 use meshproof_contract::{Identity, Outcome, StreamReport, StreamResult, StreamSample};
 use std::collections::BTreeMap;
@@ -244,8 +244,8 @@ impl Series {
             .last()
     }
 
-    /// The last `count` of the probes since `from` before the first whose outcome is not known yet: behind that one, answers
-    /// come first and losses last, so that what is known there is better than what is true.
+    /// The last `count` of the probes since `from` before the first whose outcome is not known yet: behind that one,
+    /// answers come first and losses last, so that what is known there is better than what is true.
     fn decided(&self, from: u64, count: usize) -> Option<Vec<&StreamResult>> {
         let undecided = self.due(self.open);
         let decided = self.since(from).rev().skip_while(|(due, _)| *due >= undecided);

@@ -44,8 +44,8 @@ pub async fn ready(
     }
 }
 
-/// Agents of one workload on several nodes. Where all are on one while another node could run them, pods are deleted one by
-/// one: their Deployment spreads them by preference only, and after an event new pods go where there is room.
+/// Agents of one workload on several nodes. Where all are on one while another node could run them, pods are deleted
+/// one by one: their Deployment spreads them by preference only, and after an event new pods go where there is room.
 pub async fn spread(context: &CheckContext, mut agents: Vec<AgentFacts>) -> Result<Vec<AgentFacts>, Verdict> {
     for _ in 0..SPREADS {
         let Some(last) = agents.last().cloned() else { break };
@@ -96,8 +96,8 @@ fn is_schedulable(node: &Value) -> bool {
     ready && node["spec"]["unschedulable"] != true
 }
 
-/// Since when each of these agents' pods is ready, as the API has it: a pod that was not ready for a moment shows another
-/// time afterwards. None where it could not be read.
+/// Since when each of these agents' pods is ready, as the API has it: a pod that was not ready for a moment shows
+/// another time afterwards. None where it could not be read.
 pub async fn ready_since(context: &CheckContext, agents: &[AgentFacts]) -> Option<BTreeMap<String, Value>> {
     let mut since = BTreeMap::new();
     for agent in agents {

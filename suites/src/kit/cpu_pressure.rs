@@ -6,8 +6,8 @@ use std::time::Duration;
 /// machine it is near zero, on one with a runnable task too many for each CPU it is near one.
 const TOLERATED: f64 = 0.5;
 
-/// Beyond this lag behind its own schedule, in microseconds, an agent is so short of CPU that datagrams are lost in queues
-/// of its own.
+/// Beyond this lag behind its own schedule, in microseconds, an agent is so short of CPU that datagrams are lost in
+/// queues of its own.
 pub const LAG: u64 = 50_000;
 
 /// Why times measured there say nothing, given for how many microseconds of at least `over` some task waited for a CPU.

@@ -1,5 +1,5 @@
-//! A check over every path of one locality. What such a check says for itself is a [`PathProbe`]: id, texts, faults, what
-//! it sends and how it judges the answers. The rest is the same for all and is here.
+//! A check over every path of one locality. What such a check says for itself is a [`PathProbe`]: id, texts, faults,
+//! what it sends and how it judges the answers. The rest is the same for all and is here.
 
 use super::{
     needs,

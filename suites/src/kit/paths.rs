@@ -90,7 +90,8 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// All paths of the locality, or the verdict when there is none: skipped only where none can exist, else inconclusive.
+    /// All paths of the locality, or the verdict when there is none: skipped only where none can exist, else
+    /// inconclusive.
     pub fn of(
         facts: &Facts,
         instance: &Instance,
@@ -134,9 +135,9 @@ impl Paths {
         })
     }
 
-    /// What is too heavy for all pairs at once: every pair where there are no more than 12, else a subset in which every
-    /// node that asks and every node that is asked occurs, about as many pairs as nodes. In rounds, in each of which no agent asks
-    /// twice or is asked twice, so that pairs do not load each other's ends.
+    /// What is too heavy for all pairs at once: every pair where there are no more than 12, else a subset in which
+    /// every node that asks and every node that is asked occurs, about as many pairs as nodes. In rounds, in each
+    /// of which no agent asks twice or is asked twice, so that pairs do not load each other's ends.
     pub fn rounds(&self) -> Vec<Vec<Path>> {
         let nodes = |side: fn(&Path) -> &AgentFacts| -> Vec<&AgentFacts> {
             let mut seen = BTreeSet::new();

@@ -7,8 +7,8 @@ use meshproof_contract::{
 };
 use std::{net::SocketAddr, time::Duration};
 
-/// Deadline of a connection or a datagram's echo. The slowest mesh that meets the service levels answers in half of it, and
-/// it leaves time for one retransmission of anything but the first packet.
+/// Deadline of a connection or a datagram's echo. The slowest mesh that meets the service levels answers in half of it,
+/// and it leaves time for one retransmission of anything but the first packet.
 pub const DEADLINE: Duration = Duration::from_millis(1000);
 
 /// Deadline of a DNS question: shorter than the five seconds after which resolvers ask again, longer than a slow server

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep_until};
 /// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waited<V, L> {
-    /// The observation came true [`IN_A_ROW`] times in a row: the time until the first of them began, and what it showed last.
+    /// The observation came true [`IN_A_ROW`] times in a row: the time until the first of them began, and what it
+    /// showed last.
     Seen(Duration, V),
     /// It did not; the last state seen.
     GaveUp(L),

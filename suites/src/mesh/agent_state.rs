@@ -1,5 +1,5 @@
-//! Whether the Cilium agents work: by their pods, by whether their command returns, and by their own status. Knows nothing
-//! of other clusters.
+//! Whether the Cilium agents work: by their pods, by whether their command returns, and by their own status. Knows
+//! nothing of other clusters.
 
 use crate::kit::cilium::pods::{self, Pods};
 use meshproof_contract::{

@@ -20,19 +20,19 @@ impl Check for AgentsReady {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every Cilium agent is healthy and reports every remote cluster connected, ready and synchronised",
-            proves: "Every node has an agent that runs, answers and reaches its API server, and that reports no remote \
-                     cluster as disconnected. With KVStoreMesh an agent reports ready even after the other cluster is \
-                     gone; mesh::change_propagates covers that.",
-            how: "In `cilium-dbg status -o json` of every agent, each cluster that Secret cilium-clustermesh configures, \
-                  and each other cluster of the run with a mesh claim, must be connected, configured, synchronised and \
-                  ready. The agent's pod must be ready, its `.cilium.state` and `.kubernetes.state` not Failure, and its \
-                  command must return (each problem seen twice, 10 s apart).",
+            proves: "Every node has an agent that runs, answers and reaches its API server, and that reports no \
+                     remote cluster as disconnected. With KVStoreMesh an agent reports ready even after the other \
+                     cluster is gone; mesh::change_propagates covers that.",
+            how: "In `cilium-dbg status -o json` of every agent, each cluster that Secret cilium-clustermesh \
+                  configures, and each other cluster of the run with a mesh claim, must be connected, configured, \
+                  synchronised and ready. The agent's pod must be ready, its `.cilium.state` and `.kubernetes.state` \
+                  not Failure, and its command must return (each problem seen twice, 10 s apart).",
             control: "Every node must have an agent that answers with `.cilium`; otherwise the check is inconclusive, \
                       unless the pods show the reason.",
-            when_red: "Agent not healthy: `kubectl --context CONTEXT -n kube-system get pods -l k8s-app=cilium -o wide`. \
-                       Remote not ready: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- \
-                       cilium-dbg troubleshoot clustermesh`, and for all agents of a cluster `kubectl --context CONTEXT \
-                       -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`.",
+            when_red: "Agent not healthy: `kubectl --context CONTEXT -n kube-system get pods -l k8s-app=cilium -o \
+                       wide`. Remote not ready: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c \
+                       cilium-agent -- cilium-dbg troubleshoot clustermesh`, and for all agents of a cluster `kubectl \
+                       --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=50`.",
         }
     }
 

@@ -14,8 +14,8 @@ use std::{collections::BTreeSet, time::Duration};
 /// Certificates and new connections.
 pub struct Certificates;
 
-/// A certificate must be valid for longer than this: a week to notice and to renew it. cert-manager renews at a third of its
-/// life, Cilium's own jobs every four months.
+/// A certificate must be valid for longer than this: a week to notice and to renew it. cert-manager renews at a third
+/// of its life, Cilium's own jobs every four months.
 const LEAST_DAYS: i64 = 7;
 /// A failed connection is tried again: an etcd that is starting refuses for some seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
@@ -31,16 +31,18 @@ impl Check for Certificates {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Agents and KVStoreMesh can open new connections to the mesh, with certificates that last",
-            proves: "The existing connections could be established again after a restart: the name resolves, both sides \
-                     accept TLS, and etcd answers. No certificate in use expires within 7 days.",
+            proves: "The existing connections could be established again after a restart: the name resolves, both \
+                     sides accept TLS, and etcd answers. No certificate in use expires within 7 days.",
             how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg \
-                  troubleshoot` in every KVStoreMesh open a new connection to every remote and print the certificates. \
-                  No step may fail three times, 3 s apart, and every `Not after` must be more than 7 days away.",
+                  troubleshoot` in every KVStoreMesh open a new connection to every remote and print the \
+                  certificates. No step may fail three times, 3 s apart, and every `Not after` must be more than 7 \
+                  days away.",
             control: "For every expected remote the output must show an established TLS connection and certificates; \
                       otherwise the check is inconclusive.",
-            when_red: "The line with ❌ says which step failed; see `kubectl --context CONTEXT -n kube-system get secrets \
-                       | grep clustermesh`. `helm upgrade` or job clustermesh-apiserver-generate-certs renews Helm's \
-                       certificates; \"unknown authority\" means that the clusters do not share or exchange their CA.",
+            when_red: "The line with ❌ says which step failed; see `kubectl --context CONTEXT -n kube-system get \
+                       secrets | grep clustermesh`. `helm upgrade` or job clustermesh-apiserver-generate-certs renews \
+                       Helm's certificates; \"unknown authority\" means that the clusters do not share or exchange \
+                       their CA.",
         }
     }
 

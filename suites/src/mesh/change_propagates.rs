@@ -27,18 +27,18 @@ impl Check for ChangePropagates {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A change in the other cluster takes effect here in time, and so does its removal",
-            proves: "The mesh works now: state of the other cluster reaches the datapath of every node here. No status \
-                     can show that, since agents report ready even after the other cluster is gone.",
-            how: "A global Service with a random name is created here without backends, then in the other cluster with \
-                  backends, and later deleted there. The client on every node here must be answered by a pod of the \
-                  other cluster, and then no longer, each within `thresholds.propagation` (default 10 s) and for two \
-                  reads; both times are recorded.",
-            control: "Before the Service exists in the other cluster, the same clients get no answer at its cluster IP. \
-                      Each answer names the pod and cluster that gave it.",
-            when_red: "No change seen: `kubectl --context OTHER_CONTEXT -n kube-system logs deploy/clustermesh-apiserver \
-                       -c apiserver --tail=50` and mesh::kvstoremesh_ready. Seen on some nodes only, or answers after \
-                       the removal: `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- \
-                       cilium-dbg service list`.",
+            proves: "The mesh works now: state of the other cluster reaches the datapath of every node here. No \
+                     status can show that, since agents report ready even after the other cluster is gone.",
+            how: "A global Service with a random name is created here without backends, then in the other cluster \
+                  with backends, and later deleted there. The client on every node here must be answered by a pod of \
+                  the other cluster, and then no longer, each within `thresholds.propagation` (default 10 s) and for \
+                  two reads; both times are recorded.",
+            control: "Before the Service exists in the other cluster, the same clients get no answer at its cluster \
+                      IP. Each answer names the pod and cluster that gave it.",
+            when_red: "No change seen: `kubectl --context OTHER_CONTEXT -n kube-system logs \
+                       deploy/clustermesh-apiserver -c apiserver --tail=50` and mesh::kvstoremesh_ready. Seen on some \
+                       nodes only, or answers after the removal: `kubectl --context CONTEXT -n kube-system exec \
+                       AGENT_POD -c cilium-agent -- cilium-dbg service list`.",
         }
     }
 

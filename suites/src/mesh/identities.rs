@@ -27,10 +27,10 @@ impl Check for Identities {
             title: "Names, ids and pod CIDRs of the clusters differ, and each knows the other by its own",
             proves: "A pod address is unique in the mesh, and security identities of the two clusters, which contain \
                      the cluster id, cannot be confused.",
-            how: "`cluster-name` and `cluster-id` of both ConfigMaps cilium-config must differ, with an id from 1 to 255 \
-                  (511 with max-connected-clusters=511, equal on both sides); every agent and KVStoreMesh must report \
-                  the other cluster under its own name and id. `spec.ipam.podCIDRs` of the CiliumNodes must not overlap \
-                  between the clusters.",
+            how: "`cluster-name` and `cluster-id` of both ConfigMaps cilium-config must differ, with an id from 1 to \
+                  255 (511 with max-connected-clusters=511, equal on both sides); every agent and KVStoreMesh must \
+                  report the other cluster under its own name and id. `spec.ipam.podCIDRs` of the CiliumNodes must \
+                  not overlap between the clusters.",
             control: "Both sides are read; a missing key is inconclusive. CiliumNodes without podCIDRs, as cloud IPAM \
                       modes leave them, are not compared.",
             when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep -E \
@@ -241,7 +241,10 @@ mod tests {
 
     #[tokio::test]
     async fn overlapping_pod_cidrs_are_red() {
-        let node = |name: &str, range: &str| json!({"kind": "CiliumNode", "metadata": {"name": name}, "spec": {"ipam": {"podCIDRs": [range]}}});
+        let node = |name: &str, range: &str| {
+            let spec = json!({"ipam": {"podCIDRs": [range]}});
+            json!({"kind": "CiliumNode", "metadata": {"name": name}, "spec": spec})
+        };
         let both = |far: &str| {
             let near = Fake::healthy().object("infra", node("infra-1", "10.244.1.0/24"));
             near.object("apps", node("apps-1", far))

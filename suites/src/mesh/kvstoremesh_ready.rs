@@ -26,15 +26,16 @@ impl Check for KvstoreMeshReady {
     fn text(&self) -> CheckText {
         CheckText {
             title: "KVStoreMesh is connected to every remote cluster, ready and synchronised",
-            proves: "The component that copies the other cluster's state into this one is connected to it. Agents only \
-                     read its copy and do not notice when it stops.",
+            proves: "The component that copies the other cluster's state into this one is connected to it. Agents \
+                     only read its copy and do not notice when it stops.",
             how: "`clustermesh-apiserver kvstoremesh-dbg status -o json` in container kvstoremesh of every \
-                  clustermesh-apiserver pod must report every remote connected and synchronised; it notices a cut after \
-                  about 2 min. At least one of these pods must be ready (no ready pod seen twice, 10 s apart, is red).",
-            control: "Every replica must answer with a list; no answer while pods are ready is inconclusive. \
-                      Where KVStoreMesh is not configured the check is skipped.",
-            when_red: "`kubectl --context CONTEXT -n kube-system get deploy,pods -l k8s-app=clustermesh-apiserver` and \
-                       `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh \
+                  clustermesh-apiserver pod must report every remote connected and synchronised; it notices a cut \
+                  after about 2 min. At least one of these pods must be ready (no ready pod seen twice, 10 s apart, \
+                  is red).",
+            control: "Every replica must answer with a list; no answer while pods are ready is inconclusive. Where \
+                      KVStoreMesh is not configured the check is skipped.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get deploy,pods -l k8s-app=clustermesh-apiserver` \
+                       and `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh \
                        --tail=50`. Then check port 2379 of the other cluster's clustermesh-apiserver Service and \
                        `openssl x509 -enddate` of Secret clustermesh-apiserver-remote-cert.",
         }
@@ -129,7 +130,8 @@ mod tests {
     #[tokio::test]
     async fn what_cilium_shows_after_a_cut_is_red() {
         let fake = Fake::healthy().kvstoremesh(|_, status| {
-            *status = json!([{"last-failure": "2026-11-21T09:21:36.737Z", "name": "apps", "num-endpoints": 11, "num-failures": 1,
+            *status = json!([{
+                "last-failure": "2026-11-21T09:21:36.737Z", "name": "apps", "num-endpoints": 11, "num-failures": 1,
                 "num-identities": 11, "num-nodes": 2, "num-shared-services": 1,
                 "status": "Waiting for initial connection to be established", "synced": {}}]);
         });

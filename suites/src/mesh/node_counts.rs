@@ -27,14 +27,14 @@ impl Check for NodeCounts {
             title: "Every agent knows all nodes of the other cluster, and no other nodes of it",
             proves: "No agent is missing a node of the other cluster, whose pods would be unreachable, and none still \
                      knows a deleted node, to which traffic would be lost.",
-            how: "`num-nodes` of the remote in `cilium-dbg status -o json` of every agent, and in KVStoreMesh's status, \
-                  must equal the number of Nodes in the other cluster's API. The names in `cilium-dbg node list -o \
-                  json` must match too (a difference seen twice, 10 s apart, is red).",
-            control: "Both numbers are read in this trial, one from each cluster. If either cannot be read, or the API \
-                      lists no Node, the check is inconclusive.",
-            when_red: "`kubectl --context OTHER_CONTEXT get nodes,ciliumnodes` (a Node without CiliumNode has no agent \
-                       yet), and `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
-                       node list`.",
+            how: "`num-nodes` of the remote in `cilium-dbg status -o json` of every agent, and in KVStoreMesh's \
+                  status, must equal the number of Nodes in the other cluster's API. The names in `cilium-dbg node \
+                  list -o json` must match too (a difference seen twice, 10 s apart, is red).",
+            control: "Both numbers are read in this trial, one from each cluster. If either cannot be read, or the \
+                      API lists no Node, the check is inconclusive.",
+            when_red: "`kubectl --context OTHER_CONTEXT get nodes,ciliumnodes` (a Node without CiliumNode has no \
+                       agent yet), and `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- \
+                       cilium-dbg node list`.",
         }
     }
 

@@ -52,18 +52,19 @@ impl Check for ObjectCounts {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every agent knows all identities and pod addresses of the other cluster, and no others of it",
-            proves: "What the other cluster announces has arrived completely, and nothing deleted is left. Policies treat \
-                     a pod with a missing address or identity as unknown, and a leftover address passes its identity on \
-                     to the next pod that gets it.",
-            how: "`num-identities` and `num-endpoints` of the remote in `cilium-dbg status -o json` of every agent, and \
-                  in KVStoreMesh's status, must equal the CiliumIdentities and CiliumEndpoint addresses in the other \
-                  cluster's API. Both are read every second until each has matched once, within `thresholds.propagation` \
-                  (default 10 s).",
-            control: "Both numbers are read in this trial, one from each cluster. If either cannot be read, or the API \
-                      lists no CiliumIdentity or no CiliumEndpoint, the check is inconclusive.",
+            proves: "What the other cluster announces has arrived completely, and nothing deleted is left. Policies \
+                     treat a pod with a missing address or identity as unknown, and a leftover address passes its \
+                     identity on to the next pod that gets it.",
+            how: "`num-identities` and `num-endpoints` of the remote in `cilium-dbg status -o json` of every agent, \
+                  and in KVStoreMesh's status, must equal the CiliumIdentities and CiliumEndpoint addresses in the \
+                  other cluster's API. Both are read every second until each has matched once, within \
+                  `thresholds.propagation` (default 10 s).",
+            control: "Both numbers are read in this trial, one from each cluster. If either cannot be read, or the \
+                      API lists no CiliumIdentity or no CiliumEndpoint, the check is inconclusive.",
             when_red: "All agents: `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c \
-                       kvstoremesh --tail=50`, and container apiserver with `--context OTHER_CONTEXT`. One agent: compare \
-                       `cilium-dbg ip list` there with `kubectl --context OTHER_CONTEXT get ciliumendpoints -A`.",
+                       kvstoremesh --tail=50`, and container apiserver with `--context OTHER_CONTEXT`. One agent: \
+                       compare `cilium-dbg ip list` there with `kubectl --context OTHER_CONTEXT get ciliumendpoints \
+                       -A`.",
         }
     }
 

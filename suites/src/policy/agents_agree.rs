@@ -1,5 +1,5 @@
-//! Whether the agents of all nodes report what the API holds: a signal beside the traffic of the other checks, and the only
-//! one for pods that are not this run's.
+//! Whether the agents of all nodes report what the API holds: a signal beside the traffic of the other checks, and the
+//! only one for pods that are not this run's.
 
 mod snapshot;
 
@@ -30,10 +30,16 @@ impl Check for AgentsAgree {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every node's agent has the policies of the API, and its endpoints have realized them",
-            proves: "No agent has missed a policy or kept a deleted one. No endpoint of any pod is not ready, behind its agent's policy revision, or in policy audit mode.",
-            how: "`cilium-dbg policy get` and `endpoint list` of every agent are read beside the API's policies, 2 s apart, until nothing deviates in two readings in a row, or for `policyEnforcement` of the thresholds. Only what deviates in every reading is a finding.",
-            control: "Each agent must answer with a list of endpoints. An agent that does not, or policies that may not be listed, make it inconclusive.",
-            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg endpoint get ID` shows what failed. `kubectl --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent --tail=100` shows policies that could not be imported.",
+            proves: "No agent has missed a policy or kept a deleted one. No endpoint of any pod is not ready, behind \
+                     its agent's policy revision, or in policy audit mode.",
+            how: "`cilium-dbg policy get` and `endpoint list` of every agent are read beside the API's policies, 2 s \
+                  apart, until nothing deviates in two readings in a row, or for `policyEnforcement` of the \
+                  thresholds. Only what deviates in every reading is a finding.",
+            control: "Each agent must answer with a list of endpoints. An agent that does not, or policies that may \
+                      not be listed, make it inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
+                       endpoint get ID` shows what failed. `kubectl --context CONTEXT -n kube-system logs AGENT_POD \
+                       -c cilium-agent --tail=100` shows policies that could not be imported.",
         }
     }
 

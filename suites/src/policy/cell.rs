@@ -1,4 +1,5 @@
-//! One cell of a policy's matrix: source, destination and traffic, its probe, and whether the outcome is the expected one.
+//! One cell of a policy's matrix: source, destination and traffic, its probe, and whether the outcome is the expected
+//! one.
 
 use super::participant::Participant;
 use meshproof_contract::{

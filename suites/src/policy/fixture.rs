@@ -1,4 +1,5 @@
-//! What one policy check works with: borrowed subject pods, their peers, and what policies mean in the cluster's version.
+//! What one policy check works with: borrowed subject pods, their peers, and what policies mean in the cluster's
+//! version.
 
 pub mod cluster_dns;
 pub mod external_hosts;
@@ -142,8 +143,8 @@ impl Fixture {
         json!({"matchLabels": {LABEL: self.group.name(), "k8s:io.kubernetes.pod.namespace": self.namespace}})
     }
 
-    /// The peers that a matrix uses: all of the subject pods' cluster, and of another cluster one of each workload on each
-    /// node, since nodes enforce policies independently.
+    /// The peers that a matrix uses: all of the subject pods' cluster, and of another cluster one of each workload on
+    /// each node, since nodes enforce policies independently.
     pub fn peers_of(&self, instance: &Instance) -> Vec<Arc<Participant>> {
         let mut seen = BTreeSet::new();
         let mut first = |peer: &Participant| {

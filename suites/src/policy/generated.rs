@@ -36,10 +36,17 @@ impl Check for Generated {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Random policies are enforced as computed, cell by cell",
-            proves: "Combinations of rules that no fixed case has (kinds, directions, allow and deny, peers, ports) mean on the clusters what the documentation says.",
-            how: "Small policies are made from a seed (`--generate N --seed S`; 3 policies from seed 1 by default). Each is tested like a fixed case: before, while in force, and after its deletion. A policy that deviates is simplified until only what deviates is left.",
-            control: "Each cell must be open before the policy and after its deletion. A policy that denies nothing does not count.",
-            when_red: "The finding shows the smallest deviating policy and the seed: `meshproof run --suite policy --generate N --seed S` makes it again. `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` on the node in the finding shows how the agent read it.",
+            proves: "Combinations of rules that no fixed case has (kinds, directions, allow and deny, peers, ports) \
+                     mean on the clusters what the documentation says.",
+            how: "Small policies are made from a seed (`--generate N --seed S`; 3 policies from seed 1 by default). \
+                  Each is tested like a fixed case: before, while in force, and after its deletion. A policy that \
+                  deviates is simplified until only what deviates is left.",
+            control: "Each cell must be open before the policy and after its deletion. A policy that denies nothing \
+                      does not count.",
+            when_red: "The finding shows the smallest deviating policy and the seed: `meshproof run --suite policy \
+                       --generate N --seed S` makes it again. `kubectl --context CONTEXT -n kube-system exec \
+                       AGENT_POD -c cilium-agent -- cilium-dbg policy get` on the node in the finding shows how the \
+                       agent read it.",
         }
     }
 

@@ -1,8 +1,8 @@
 //! Runs one case: probes every cell before the policies are applied, while they are in force, and after their deletion.
 //!
-//! A cell counts only if its path was open before, in the same run; a denied one must show the expected kind of refusal;
-//! and what stays closed after the deletion is a finding of its own. How long a change takes is measured: the waits end
-//! when the whole matrix is as expected, or at a deadline with what was seen last.
+//! A cell counts only if its path was open before, in the same run; a denied one must show the expected kind of
+//! refusal; and what stays closed after the deletion is a finding of its own. How long a change takes is measured: the
+//! waits end when the whole matrix is as expected, or at a deadline with what was seen last.
 
 mod change;
 mod converge;
@@ -168,7 +168,8 @@ async fn open_before(
     (!open.is_empty()).then_some((open, deadlines))
 }
 
-/// Of cells without policies those that are open, with deadlines from their latencies; the others are tallied as unknown.
+/// Of cells without policies those that are open, with deadlines from their latencies; the others are tallied as
+/// unknown.
 pub(super) async fn open_cells(
     context: &CheckContext,
     cells: Vec<Cell>,

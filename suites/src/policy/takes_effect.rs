@@ -43,10 +43,17 @@ impl Check for TakesEffect {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A policy is enforced on every node in time, stays enforced, and is gone after its deletion",
-            proves: "Every node learns of a policy and of its deletion within `policyEnforcement` of the thresholds. The figures show for how long pods stay open after a policy was applied.",
-            how: "A stream to the subject pod on each node opens a new TCP connection every 10 ms. A policy that admits nobody is applied, and deleted once every stream is closed; measured are the time from the call to the last established connection, connections established after the first drop (half enforced), and the time from the deletion until connections are established again.",
-            control: "Each stream must establish connections before the policy and after its deletion. A stream whose generator lags is not judged, and the measurement is repeated, three times at most.",
-            when_red: "The finding names the node: `kubectl --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent --tail=100` (policy import and endpoint regeneration), and metric `cilium_policy_implementation_delay` of `cilium-dbg metrics list`.",
+            proves: "Every node learns of a policy and of its deletion within `policyEnforcement` of the thresholds. \
+                     The figures show for how long pods stay open after a policy was applied.",
+            how: "A stream to the subject pod on each node opens a new TCP connection every 10 ms. A policy that \
+                  admits nobody is applied, and deleted once every stream is closed; measured are the time from the \
+                  call to the last established connection, connections established after the first drop (half \
+                  enforced), and the time from the deletion until connections are established again.",
+            control: "Each stream must establish connections before the policy and after its deletion. A stream whose \
+                      generator lags is not judged, and the measurement is repeated, three times at most.",
+            when_red: "The finding names the node: `kubectl --context CONTEXT -n kube-system logs AGENT_POD -c \
+                       cilium-agent --tail=100` (policy import and endpoint regeneration), and metric \
+                       `cilium_policy_implementation_delay` of `cilium-dbg metrics list`.",
         }
     }
 
@@ -156,8 +163,8 @@ async fn measure(
     Ok(streams)
 }
 
-/// Applies and deletes the policy, each followed by as long as the streams need to show it; the changes are marked in the
-/// timelines.
+/// Applies and deletes the policy, each followed by as long as the streams need to show it; the changes are marked in
+/// the timelines.
 async fn apply_and_delete(context: &CheckContext, fixture: &Fixture, streams: &mut [NodeStream]) -> Result<(), String> {
     let text = |error: EnvironmentError| error.to_string();
     collect_until(context, streams, Change::Before).await.map_err(text)?;

@@ -27,16 +27,16 @@ impl Check for AnnotationChange {
             title: "Removing the global annotation ends the merging in time, and adding it starts it again",
             proves: "Merging follows the annotation on either side at any time and on every node: without it, only \
                      local pods answer; with it, pods of both clusters do.",
-            how: "A Service with a random name is created in both clusters, with backends and global. The annotation is \
-                  removed and added again, first in the other cluster and then here; each time the answering clusters \
-                  must change within `thresholds.propagation` (default 10 s), in two reads of 12 requests from every \
-                  node. The five times are recorded.",
+            how: "A Service with a random name is created in both clusters, with backends and global. The annotation \
+                  is removed and added again, first in the other cluster and then here; each time the answering \
+                  clusters must change within `thresholds.propagation` (default 10 s), in two reads of 12 requests \
+                  from every node. The five times are recorded.",
             control: "Each state is observed before the next change, at the same cluster IP: only local answers count \
                       because the other cluster's pods answered just before.",
             when_red: "Still merged: `kubectl --context CONTEXT -n kube-system exec deploy/clustermesh-apiserver -c \
-                       kvstoremesh -- clustermesh-apiserver kvstoremesh-dbg status`, then `kubectl --context CONTEXT -n \
-                       kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list` (stale backends). Never \
-                       merged: mesh::change_propagates.",
+                       kvstoremesh -- clustermesh-apiserver kvstoremesh-dbg status`, then `kubectl --context CONTEXT \
+                       -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list` (stale backends). \
+                       Never merged: mesh::change_propagates.",
         }
     }
     fn scope(&self) -> Scope {

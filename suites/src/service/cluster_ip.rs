@@ -23,8 +23,8 @@ impl Check for ClusterIp {
             title: "Every pod behind a Service answers at its cluster IP, and no other pod does",
             proves: "Every node load-balances the cluster IP to all ready pods that the Service selects in this \
                      cluster, and to no others.",
-            how: "The client on every node sends 120 GETs to the cluster IP of `svc-plain`, each over a new connection, \
-                  and counts which pod answered. A client with failed requests retries once.",
+            how: "The client on every node sends 120 GETs to the cluster IP of `svc-plain`, each over a new \
+                  connection, and counts which pod answered. A client with failed requests retries once.",
             control: "Each answer names the pod, node and cluster that gave it.",
             when_red: "Compare `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
                        service list` with `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \

@@ -37,15 +37,15 @@ impl Check for Fallback {
     fn text(&self) -> CheckText {
         CheckText {
             title: "With affinity, the other side answers only while the preferred side has no pods",
-            proves: "Affinity is only a preference: on every node, pods of the other side answer when the preferred side \
-                     has none, and stop answering when it has pods again.",
-            how: "This cluster's only pod behind the global Services `svc-mover-local` and `svc-mover-remote` is scaled \
-                  down and up; clients that prefer it (with remote affinity those of the other cluster, in a mesh of two) \
-                  must be answered by the other cluster and then by this one. Each state must hold for two reads of 12 \
-                  requests from every node, within 5 s plus `thresholds.propagation` (default 10 s); the four times are \
-                  recorded.",
-            control: "Before scaling, only pods of this cluster answer the same clients at the same cluster IPs, and pods \
-                      of both clusters answer at `svc-global`.",
+            proves: "Affinity is only a preference: on every node, pods of the other side answer when the preferred \
+                     side has none, and stop answering when it has pods again.",
+            how: "This cluster's only pod behind the global Services `svc-mover-local` and `svc-mover-remote` is \
+                  scaled down and up; clients that prefer it (with remote affinity those of the other cluster, in a \
+                  mesh of two) must be answered by the other cluster and then by this one. Each state must hold for \
+                  two reads of 12 requests from every node, within 5 s plus `thresholds.propagation` (default 10 s); \
+                  the four times are recorded.",
+            control: "Before scaling, only pods of this cluster answer the same clients at the same cluster IPs, and \
+                      pods of both clusters answer at `svc-global`.",
             when_red: "Repeat it with `kubectl --context CONTEXT -n NAMESPACE scale deployment service-mover \
                        --replicas=0` and look for backends of the other cluster in `kubectl --context CONTEXT -n \
                        kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`. Backends listed but no \

@@ -45,19 +45,19 @@ impl Check for Global {
                               clusters, and spreads new connections evenly over all their pods.";
         const CONTROL: &str = "Each answer names the pod, node and cluster that gave it. An unanswered request is not \
                                part of the spread, but a finding.";
-        const WHEN_RED: &str = "No answers from the other cluster: mesh::change_propagates, then compare name, namespace, \
-                                port names and annotation in `kubectl --context CONTEXT -n NAMESPACE get service -o \
-                                yaml` of both clusters. Uneven: `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
-                                -c cilium-agent -- cilium-dbg service list` and `bpf-lb-algorithm`.";
+        const WHEN_RED: &str = "No answers from the other cluster: mesh::change_propagates, then compare name, \
+                                namespace, port names and annotation in `kubectl --context CONTEXT -n NAMESPACE get \
+                                service -o yaml` of both clusters. Uneven: `kubectl --context CONTEXT -n kube-system \
+                                exec AGENT_POD -c cilium-agent -- cilium-dbg service list` and `bpf-lb-algorithm`.";
         match self.0 {
             Annotation::Current => CheckText {
                 title: "A global Service spreads requests evenly over the pods of all joined clusters",
                 proves: PROVES,
-                how: "Once every client here has been answered by every cluster (the time is recorded), each sends 120 \
-                      GETs, each over a new connection, to the cluster IP of `svc-global`. Exact two-sided binomial \
-                      tests compare the count of each pod (at each client and over all) and of each cluster with an even \
-                      spread, Bonferroni-corrected to a level of 1e-6 for the trial; 360 requests over four pods show a \
-                      64/36 split between clusters.",
+                how: "Once every client here has been answered by every cluster (the time is recorded), each sends \
+                      120 GETs, each over a new connection, to the cluster IP of `svc-global`. Exact two-sided \
+                      binomial tests compare the count of each pod (at each client and over all) and of each cluster \
+                      with an even spread, Bonferroni-corrected to a level of 1e-6 for the trial; 360 requests over \
+                      four pods show a 64/36 split between clusters.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },

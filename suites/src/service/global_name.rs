@@ -30,11 +30,11 @@ impl Check for GlobalName {
     fn text(&self) -> CheckText {
         CheckText {
             title: "The name of a global Service resolves to the local cluster IP, never to a remote one",
-            proves: "Applications reach a global Service by its usual name and get this cluster's cluster IP, the only \
-                     one that its nodes load-balance.",
-            how: "The client on every node asks cluster DNS for the absolute names of four global Services and must get \
-                  exactly the cluster IP in this cluster's API. Then it sends 12 GETs to the name of `svc-global`; each \
-                  must go to that address and be answered by a pod.",
+            proves: "Applications reach a global Service by its usual name and get this cluster's cluster IP, the \
+                     only one that its nodes load-balance.",
+            how: "The client on every node asks cluster DNS for the absolute names of four global Services and must \
+                  get exactly the cluster IP in this cluster's API. Then it sends 12 GETs to the name of \
+                  `svc-global`; each must go to that address and be answered by a pod.",
             control: "A joined cluster has a Service of the same name with another cluster IP. Services with equal \
                       addresses are left out; without any other the check is inconclusive.",
             when_red: "If the finding shows the other cluster's address, find out who writes into this zone: `kubectl \

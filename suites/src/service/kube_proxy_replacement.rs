@@ -23,8 +23,8 @@ impl Check for ReplacementInForce {
             control: "Every node must have an agent that answers and reports its mode; otherwise the check is \
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system get cm cilium-config -o yaml | grep \
-                       kube-proxy-replacement`. A changed ConfigMap takes effect only after the agent restarts; its log \
-                       names features that the kernel lacks.",
+                       kube-proxy-replacement`. A changed ConfigMap takes effect only after the agent restarts; its \
+                       log names features that the kernel lacks.",
         }
     }
     fn scope(&self) -> Scope {

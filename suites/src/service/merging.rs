@@ -1,5 +1,5 @@
-//! Which Services of the same name are merged, and which side is preferred: by the annotations, while the same clients see
-//! a global Service of the same pods being merged.
+//! Which Services of the same name are merged, and which side is preferred: by the annotations, while the same clients
+//! see a global Service of the same pods being merged.
 
 use super::{
     MESH_NEEDS, POLL, SAMPLE,
@@ -30,12 +30,13 @@ pub const LOCAL: Merging = Merging(Case::Local);
 /// `service.cilium.io/affinity: remote`.
 pub const REMOTE: Merging = Merging(Case::Remote);
 
-const CONTROL: &str = "First, pods of every joined cluster must answer the same clients at `svc-global`, which has the \
-                       same backends; this shows that the mesh and the paths work. Otherwise the check is inconclusive.";
+const CONTROL: &str = "First, pods of every joined cluster must answer the same clients at `svc-global`, which has \
+                       the same backends; this shows that the mesh and the paths work. Otherwise the check is \
+                       inconclusive.";
 const WHEN_RED: &str = "`kubectl --context CONTEXT -n NAMESPACE get service -o yaml` in both clusters: compare the \
-                        annotations. Then look for backend addresses of the other cluster in `kubectl --context CONTEXT \
-                        -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`; the field `preferred` \
-                        there is not reliable (cilium/cilium#43681).";
+                        annotations. Then look for backend addresses of the other cluster in `kubectl --context \
+                        CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`; the field \
+                        `preferred` there is not reliable (cilium/cilium#43681).";
 
 #[async_trait]
 impl Check for Merging {
@@ -52,8 +53,8 @@ impl Check for Merging {
                 title: "Services of the same name without the annotation are never merged",
                 proves: "Two clusters with a Service of the same name and namespace keep them separate: no request \
                          reaches the other cluster's pods.",
-                how: "`svc-plain` exists in every cluster without annotation. The client on every node sends 120 GETs to \
-                      its cluster IP here, each over a new connection; only pods of this cluster may answer.",
+                how: "`svc-plain` exists in every cluster without annotation. The client on every node sends 120 GETs \
+                      to its cluster IP here, each over a new connection; only pods of this cluster may answer.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -61,9 +62,9 @@ impl Check for Merging {
                 title: "Affinity local: only local pods answer as long as there are any",
                 proves: "A global Service with service.cilium.io/affinity: local uses only this cluster's pods while \
                          they are ready, so traffic does not cross to the other cluster unnecessarily.",
-                how: "`svc-local` is global with affinity local in every cluster. The client on every node sends 120 GETs \
-                      to its cluster IP here; only pods of this cluster may answer (service::affinity_falls_over covers \
-                      the case without local pods).",
+                how: "`svc-local` is global with affinity local in every cluster. The client on every node sends 120 \
+                      GETs to its cluster IP here; only pods of this cluster may answer (service::affinity_falls_over \
+                      covers the case without local pods).",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -71,8 +72,8 @@ impl Check for Merging {
                 title: "Affinity remote: only remote pods answer as long as there are any",
                 proves: "A global Service with service.cilium.io/affinity: remote uses only pods of other clusters \
                          while they are ready.",
-                how: "`svc-remote` is global with affinity remote in every cluster. The client on every node sends 120 \
-                      GETs to its cluster IP here; only pods of other clusters may answer.",
+                how: "`svc-remote` is global with affinity remote in every cluster. The client on every node sends \
+                      120 GETs to its cluster IP here; only pods of other clusters may answer.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -142,8 +143,8 @@ pub async fn merges(context: &CheckContext, side: &Side) -> Result<Vec<ClusterNa
                 .map(|a| format!("{}: {}", a.client.node, a.describe()))
                 .collect();
             Err(Verdict::inconclusive(format!(
-                "control: pods of every joined cluster did not answer every client of {} at `svc-global` within {} s, so \
-                 missing answers prove nothing; see service::global_spread. Last seen: {}",
+                "control: pods of every joined cluster did not answer every client of {} at `svc-global` within {} s, \
+                 so missing answers prove nothing; see service::global_spread. Last seen: {}",
                 side.cluster,
                 within.as_secs(),
                 seen.join("; ")

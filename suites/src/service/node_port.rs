@@ -29,11 +29,12 @@ impl Check for NodePort {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A NodePort is served at the address of every node",
-            proves: "Every node forwards requests from outside the cluster to a pod behind the Service, on any node, and \
-                     returns the answer.",
-            how: "A Service of type NodePort with a random name is created for the pods `backend` of the other cluster. \
-                  The client on every node here sends GETs to the port at every node's address there; all 12 of 12 must \
-                  be answered by those pods, twice in a row, within `thresholds.propagation` (default 10 s).",
+            proves: "Every node forwards requests from outside the cluster to a pod behind the Service, on any node, \
+                     and returns the answer.",
+            how: "A Service of type NodePort with a random name is created for the pods `backend` of the other \
+                  cluster. The client on every node here sends GETs to the port at every node's address there; all 12 \
+                  of 12 must be answered by those pods, twice in a row, within `thresholds.propagation` (default 10 \
+                  s).",
             control: "Each answer names the pod that gave it. If no request to any node is answered or refused, a \
                       firewall between the clusters is possible, and the check is inconclusive.",
             when_red: "One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \

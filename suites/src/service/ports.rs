@@ -30,12 +30,13 @@ pub const TCP: Ports = Ports(Case::Tcp);
 /// A UDP port.
 pub const UDP: Ports = Ports(Case::Udp);
 
-const CONTROL: &str = "Only an answer of the server behind that port counts: the identity page over HTTP, or the echoed \
-                       payload over TCP or UDP. Where a mesh is claimed, pods of every cluster must answer on every port.";
+const CONTROL: &str = "Only an answer of the server behind that port counts: the identity page over HTTP, or the \
+                       echoed payload over TCP or UDP. Where a mesh is claimed, pods of every cluster must answer on \
+                       every port.";
 const WHEN_RED: &str = "Does `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
-                        kubernetes.io/service-name=svc-global -o yaml` list the ports by name and protocol, with equal \
-                        names in both clusters (Cilium merges by name)? Then `kubectl --context CONTEXT -n kube-system \
-                        exec AGENT_POD -c cilium-agent -- cilium-dbg service list`.";
+                        kubernetes.io/service-name=svc-global -o yaml` list the ports by name and protocol, with \
+                        equal names in both clusters (Cilium merges by name)? Then `kubectl --context CONTEXT -n \
+                        kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`.";
 
 #[async_trait]
 impl Check for Ports {
@@ -51,15 +52,15 @@ impl Check for Ports {
                 title: "Each of several ports of a Service leads to its own target port",
                 proves: "Every node load-balances a Service with several ports port by port: to local pods, and for a \
                          global Service to pods of all joined clusters.",
-                how: "The client on every node sends 24 requests to each TCP port of `svc-plain` and `svc-global`: 80 and \
-                      8088 (target port 8080, HTTP) and 81 (target port 8081, TCP echo).",
+                how: "The client on every node sends 24 requests to each TCP port of `svc-plain` and `svc-global`: 80 \
+                      and 8088 (target port 8080, HTTP) and 81 (target port 8081, TCP echo).",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
             Case::Udp => CheckText {
                 title: "A UDP port of a Service is load-balanced like a TCP port",
-                proves: "On every node, datagrams to a Service reach its pods, and answers come back from the cluster IP: \
-                         local pods, and for a global Service pods of all joined clusters.",
+                proves: "On every node, datagrams to a Service reach its pods, and answers come back from the cluster \
+                         IP: local pods, and for a global Service pods of all joined clusters.",
                 how: "The client on every node sends 24 datagrams, each from its own socket, to UDP port 82 of \
                       `svc-plain` and `svc-global` (target port 8082). A client with lost datagrams retries once.",
                 control: CONTROL,

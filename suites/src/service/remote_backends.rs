@@ -1,4 +1,5 @@
-//! What a cluster sees of the other one's pods where it has none of its own, and where the other one does not share them.
+//! What a cluster sees of the other one's pods where it has none of its own, and where the other one does not share
+//! them.
 
 use super::{
     MESH_NEEDS, POLL, SAMPLE,
@@ -59,13 +60,13 @@ impl Check for RemoteBackends {
                 proves: "Where a global Service has service.cilium.io/shared: \"false\" in the other cluster, pods of \
                          that cluster never answer here, although its own clients use the pods of both clusters.",
                 how: "A global Service with a random name is created here and, with shared: \"false\", in the other \
-                      cluster, with backends in both. Once pods of both clusters answer the clients there, every client \
-                      here sends 120 GETs; only pods of this cluster may answer.",
-                control: "Pods of this cluster answer the clients of the other cluster at the same Service, and pods of \
-                          both clusters answer here at `svc-global`. Otherwise the check is inconclusive.",
-                when_red: "Does `kubectl --context OTHER_CONTEXT -n NAMESPACE get service -o yaml` show the annotation? \
-                           Then `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
-                           service list` must list no backend of the other cluster.",
+                      cluster, with backends in both. Once pods of both clusters answer the clients there, every \
+                      client here sends 120 GETs; only pods of this cluster may answer.",
+                control: "Pods of this cluster answer the clients of the other cluster at the same Service, and pods \
+                          of both clusters answer here at `svc-global`. Otherwise the check is inconclusive.",
+                when_red: "Does `kubectl --context OTHER_CONTEXT -n NAMESPACE get service -o yaml` show the \
+                           annotation? Then `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent \
+                           -- cilium-dbg service list` must list no backend of the other cluster.",
             },
         }
     }
@@ -173,8 +174,8 @@ async fn unshared(
     if let Err(last) = ask_until(context, &other.clients, &there, 2 * POLL, within, merged).await {
         let seen = last.first().map_or_else(String::new, Answers::describe);
         tally.unknown(format!(
-            "control: pods of both clusters did not answer the clients of {to} within {} s, so the Service is not merged \
-             at all; last seen: {seen}",
+            "control: pods of both clusters did not answer the clients of {to} within {} s, so the Service is not \
+             merged at all; last seen: {seen}",
             within.as_secs()
         ));
     }

@@ -22,13 +22,13 @@ impl Check for SessionAffinity {
             title: "With session affinity a client stays with its pod",
             proves: "Every node applies `sessionAffinity: ClientIP`: all connections of a client reach the pod that \
                      answered its first one.",
-            how: "The client on every node sends one GET to `svc-sticky` and then 120 more, each over a new connection. \
-                  The pod that answered the first must answer all.",
+            how: "The client on every node sends one GET to `svc-sticky` and then 120 more, each over a new \
+                  connection. The pod that answered the first must answer all.",
             control: "At `svc-plain`, which has the same backends without session affinity, at least two pods answer \
                       the same client; otherwise the check is inconclusive.",
-            when_red: "`kubectl --context CONTEXT -n NAMESPACE get service svc-sticky -o yaml` (sessionAffinity), then \
-                       `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status \
-                       --verbose` (Session Affinity).",
+            when_red: "`kubectl --context CONTEXT -n NAMESPACE get service svc-sticky -o yaml` (sessionAffinity), \
+                       then `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
+                       status --verbose` (Session Affinity).",
         }
     }
     fn scope(&self) -> Scope {
@@ -93,8 +93,8 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     }
     if kept > 0 {
         tally.witness(format!(
-            "{kept} requests of the clients of {} were answered by the pod of the client's first one, while several pods \
-             answered the same clients at svc-plain",
+            "{kept} requests of the clients of {} were answered by the pod of the client's first one, while several \
+             pods answered the same clients at svc-plain",
             side.cluster
         ));
     }

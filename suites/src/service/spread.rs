@@ -1,7 +1,7 @@
 //! How likely a spread of requests is when each goes to one of several backends by chance: the exact binomial test.
 //!
-//! Pure. A backend that each of `n` requests reaches with probability `p` gets `k` of them; the two-sided p-value is twice the
-//! smaller tail, computed from the distribution itself, without approximation.
+//! Pure. A backend that each of `n` requests reaches with probability `p` gets `k` of them; the two-sided p-value is
+//! twice the smaller tail, computed from the distribution itself, without approximation.
 
 /// Logarithms of the factorials of 0 to `n`.
 fn log_factorials(n: u32) -> Vec<f64> {
@@ -14,7 +14,8 @@ fn log_factorials(n: u32) -> Vec<f64> {
     logs
 }
 
-/// The probability, if each of `n` requests comes with probability `p`, of a number as far from the expected one as `k` or further.
+/// The probability, if each of `n` requests comes with probability `p`, of a number as far from the expected one as `k`
+/// or further.
 pub fn p_value(n: u32, k: u32, p: f64) -> f64 {
     if n == 0 || p >= 1.0 {
         return if k == n { 1.0 } else { 0.0 };

@@ -16,8 +16,8 @@ struct Readiness {
     since: String,
 }
 
-/// What `observe` concludes; a failure becomes inconclusive if a pod behind the Services became ready or unready, or was
-/// deleted, meanwhile.
+/// What `observe` concludes; a failure becomes inconclusive if a pod behind the Services became ready or unready, or
+/// was deleted, meanwhile.
 pub async fn while_steady(context: &CheckContext, observe: impl Future<Output = Result<Verdict, Verdict>>) -> Verdict {
     let facts = context.environment.facts();
     let clusters = facts.clusters.iter();

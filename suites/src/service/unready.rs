@@ -25,18 +25,20 @@ impl Check for Unready {
     fn text(&self) -> CheckText {
         CheckText {
             title: "A pod that becomes unready gets no new connections in time, in any cluster",
-            proves: "Readiness reaches the datapath of every node, here and in the joined clusters: an unready pod gets \
-                     no new connections, and a pod that is ready again does.",
-            how: "One pod behind the global Service `svc-drained` is made unready to its kubelet, but goes on serving. \
-                  From the moment the API shows it as not ready, the clients on every node of every joined cluster must \
-                  get no answer from it in two reads of 24 requests within `thresholds.propagation` (default 10 s), and \
-                  in 120 more; once it is ready again, every client must. The times are recorded per cluster.",
+            proves: "Readiness reaches the datapath of every node, here and in the joined clusters: an unready pod \
+                     gets no new connections, and a pod that is ready again does.",
+            how: "One pod behind the global Service `svc-drained` is made unready to its kubelet, but goes on \
+                  serving. From the moment the API shows it as not ready, the clients on every node of every joined \
+                  cluster must get no answer from it in two reads of 24 requests within `thresholds.propagation` \
+                  (default 10 s), and in 120 more; once it is ready again, every client must. The times are recorded \
+                  per cluster.",
             control: "Before the change, that pod answers every client. After it, the other backends still answer; a \
                       failed request is a finding.",
             when_red: "`kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
-                       kubernetes.io/service-name=svc-drained -o yaml`: is the endpoint's condition `ready` false? If so, \
-                       see `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service \
-                       list`; if only the other cluster is wrong, see what this one's clustermesh-apiserver announces.",
+                       kubernetes.io/service-name=svc-drained -o yaml`: is the endpoint's condition `ready` false? If \
+                       so, see `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
+                       service list`; if only the other cluster is wrong, see what this one's clustermesh-apiserver \
+                       announces.",
         }
     }
     fn scope(&self) -> Scope {

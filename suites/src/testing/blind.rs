@@ -1,5 +1,5 @@
-//! A world in which the harness cannot see, made of any healthy one. Nothing is wrong with its network, so whatever checks
-//! conclude there must be inconclusive or skipped: not red, and not green unless they did not look.
+//! A world in which the harness cannot see, made of any healthy one. Nothing is wrong with its network, so whatever
+//! checks conclude there must be inconclusive or skipped: not red, and not green unless they did not look.
 
 use super::network::local_error;
 use async_trait::async_trait;

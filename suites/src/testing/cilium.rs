@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 fn remote(name: &str) -> Value {
     let id = if name == "infra" { 1 } else { 2 };
     json!({
-        "config": {"cluster-id": id, "kvstoremesh": true, "required": true, "retrieved": true, "service-exports-enabled": false, "sync-canaries": true},
-        "connected": true, "last-failure": "0001-01-01T00:00:00.000Z", "name": name, "num-endpoints": 11, "num-identities": 11,
+        "config": {
+            "cluster-id": id, "kvstoremesh": true, "required": true, "retrieved": true,
+            "service-exports-enabled": false, "sync-canaries": true,
+        },
+        "connected": true, "last-failure": "0001-01-01T00:00:00.000Z", "name": name,
+        "num-endpoints": 11, "num-identities": 11,
         "num-nodes": 3, "num-shared-services": 1, "ready": true,
         "status": "etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: endpoint status checks are disabled",
         "synced": {"endpoints": true, "identities": true, "nodes": true, "services": true},
@@ -61,13 +65,17 @@ impl Fake {
         Ok(match query {
             CiliumQuery::Status => nodes
                 .map(|node| {
-                    let status = json!({"cilium": {"state": "Ok"}, "cluster-mesh": {"clusters": [remote(other)], "num-global-services": 1}});
+                    let mesh = json!({"clusters": [remote(other)], "num-global-services": 1});
+                    let status = json!({"cilium": {"state": "Ok"}, "cluster-mesh": mesh});
                     answer(&node.name, format!("cilium-{}", node.name), status, &self.status)
                 })
                 .collect(),
             CiliumQuery::KvstoreMesh => nodes
                 .take(1)
-                .map(|node| answer(&node.name, "clustermesh-apiserver-x".to_owned(), json!([remote(other)]), &self.kvstoremesh))
+                .map(|node| {
+                    let pod = "clustermesh-apiserver-x".to_owned();
+                    answer(&node.name, pod, json!([remote(other)]), &self.kvstoremesh)
+                })
                 .collect(),
             CiliumQuery::Troubleshoot => nodes
                 .map(|node| {
@@ -79,7 +87,12 @@ impl Fake {
                 .take(1)
                 .map(|node| {
                     let text = Value::String(troubleshoot(other, cluster.as_str()));
-                    answer(&node.name, "clustermesh-apiserver-x".to_owned(), text, &self.troubleshoot)
+                    answer(
+                        &node.name,
+                        "clustermesh-apiserver-x".to_owned(),
+                        text,
+                        &self.troubleshoot,
+                    )
                 })
                 .collect(),
             CiliumQuery::Nodes => {
@@ -104,11 +117,13 @@ impl Fake {
 fn troubleshoot(remote: &str, own: &str) -> String {
     let certificate = |subject: &str| {
         format!(
-            "Subject: CN={subject}\n  Not before:  2026-01-01 09:14:23 +0000 UTC\n  Not after:   2099-11-20 09:14:23 +0000 UTC\n"
+            "Subject: CN={subject}\n  Not before:  2026-01-01 09:14:23 +0000 UTC\n  Not after:   2099-11-20 09:14:23 \
+             +0000 UTC\n"
         )
     };
     format!(
-        "Cluster \"{remote}\":\n  - https://x:2379\n  ✅ TLS connection successfully established to 10.96.9.202:2379\n{}{}",
+        "Cluster \"{remote}\":\n  - https://x:2379\n  ✅ TLS connection successfully established to \
+         10.96.9.202:2379\n{}{}",
         certificate("Cilium CA"),
         certificate(&format!("local-{own}"))
     )

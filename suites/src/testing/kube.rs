@@ -62,7 +62,10 @@ pub fn agent_pod(node: &str, condition: &Value) -> Value {
 pub fn mesh_pod(ready: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "clustermesh-apiserver-x", "namespace": "kube-system", "labels": {"k8s-app": "clustermesh-apiserver"}},
+        "metadata": {
+            "name": "clustermesh-apiserver-x", "namespace": "kube-system",
+            "labels": {"k8s-app": "clustermesh-apiserver"},
+        },
         "status": {"conditions": [{"type": "Ready", "status": ready}]},
     })
 }
@@ -95,16 +98,17 @@ impl Objects {
                 let metadata = json!({"name": format!("{n}")});
                 add(json!({"apiVersion": "cilium.io/v2", "kind": "CiliumIdentity", "metadata": metadata}));
                 let networking = json!({"addressing": [{"ipv4": format!("10.9.9.{n}")}]});
-                add(
-                    json!({"apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": metadata, "status": {"networking": networking}}),
-                );
+                add(json!({
+                    "apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": metadata,
+                    "status": {"networking": networking},
+                }));
             }
             for service in facts.services.iter().filter(|s| s.cluster == cluster.name) {
                 let ip = service.address.map_or("None".to_owned(), |a| a.to_string());
-                add(
-                    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service.name, "namespace": "meshproof"},
-                    "spec": {"clusterIP": ip, "selector": {"meshproof.dev/workload": service.workload}}}),
-                );
+                add(json!({
+                        "apiVersion": "v1", "kind": "Service",
+                        "metadata": {"name": service.name, "namespace": "meshproof"},
+                    "spec": {"clusterIP": ip, "selector": {"meshproof.dev/workload": service.workload}}}));
                 let ready: Vec<Value> = facts
                     .agents
                     .iter()
@@ -114,7 +118,10 @@ impl Objects {
                     .collect();
                 add(
                     json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "endpoints": ready,
-                    "metadata": {"name": format!("{}-x", service.name), "labels": {"kubernetes.io/service-name": service.name}}}),
+                    "metadata": {
+                        "name": format!("{}-x", service.name),
+                        "labels": {"kubernetes.io/service-name": service.name},
+                    }}),
                 );
             }
         }

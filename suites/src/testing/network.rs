@@ -231,7 +231,8 @@ impl Fake {
         }
     }
 
-    /// A global service: backends here by its selector, and those of the other cluster once the mesh has learnt of them.
+    /// A global service: backends here by its selector, and those of the other cluster once the mesh has learnt of
+    /// them.
     fn service(&self, ask: &Ask<'_>, address: &str) -> Outcome {
         let refused = Outcome::Refused { timing: timing(300) };
         let cluster = ask.from.id.cluster.as_str();

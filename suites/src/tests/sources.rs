@@ -56,7 +56,8 @@ impl Source {
         without_comments(code)
     }
 
-    /// Every path in the file that begins with `crate` or leaves its own module upwards, as a path from the crate's root.
+    /// Every path in the file that begins with `crate` or leaves its own module upwards, as a path from the crate's
+    /// root.
     pub fn paths_from_root(&self) -> Vec<Vec<String>> {
         let (code, tests) = match self.text.find("#[cfg(test)]\nmod tests {") {
             Some(at) => self.text.split_at(at),
@@ -178,8 +179,12 @@ fn use_trees_are_expanded_and_resolved() {
         text: text.to_owned(),
     };
     let joined = |paths: Vec<Vec<String>>| paths.iter().map(|path| path.join("::")).collect::<Vec<_>>();
-    let text = "//! crate::mesh\n\nuse super::endpoints;\nuse crate::{\n    kit::{probes, wait::{self, Waited}},\n    mesh as m,\n};\n\
-                fn f() { super::super::policy::g() }\n#[cfg(test)]\nmod tests {\n    use super::*;\n    use super::super::X;\n}\n";
+    let text = concat!(
+        "//! crate::mesh\n\nuse super::endpoints;\n",
+        "use crate::{\n    kit::{probes, wait::{self, Waited}},\n    mesh as m,\n};\n",
+        "fn f() { super::super::policy::g() }\n",
+        "#[cfg(test)]\nmod tests {\n    use super::*;\n    use super::super::X;\n}\n",
+    );
     assert_eq!(
         joined(source(text).imports()),
         [

@@ -207,8 +207,8 @@ fn pod_resolver(octet: u8) -> Option<tempfile::TempDir> {
     let address = server(&at, zone);
     let folder = tempfile::tempdir().expect("a folder");
     let text = format!(
-        "search meshproof.svc.cluster.local svc.cluster.local cluster.local\n\
-         nameserver {}\noptions ndots:5 timeout:1 attempts:1\n",
+        "search meshproof.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:5 timeout:1 \
+         attempts:1\n",
         address.ip()
     );
     std::fs::write(folder.path().join("resolv.conf"), text).expect("writes");

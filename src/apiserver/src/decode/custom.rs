@@ -152,7 +152,7 @@ mod tests {
         assert!(
             causes.contains(
                 &"spec.ports[0].port: Invalid value: \"integer\": spec.ports[0].port in body must be of type string: \
-              \"integer\""
+                  \"integer\""
                     .to_owned()
             )
         );

@@ -68,8 +68,8 @@ mod tests {
         assert_eq!(
             checked(json!([{"name": "a"}, {"image": "i"}])),
             Err(
-                ".spec.containers: element 1: associative list with keys has an element that omits key field \
-                 \"name\" (and doesn't have default value)"
+                ".spec.containers: element 1: associative list with keys has an element that omits key field \"name\" \
+                 (and doesn't have default value)"
                     .to_owned()
             )
         );

@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn the_first_possible_form_wins() {
-        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,\
-                     application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,\
+                     application/json";
         assert_eq!(accept(table).form, Form::Table);
         assert_eq!(
             accept("application/vnd.kubernetes.protobuf,application/json").form,
@@ -194,8 +194,8 @@ mod tests {
             accept("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").form,
             Form::Metadata
         );
-        let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
-                         application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;\
+                         g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
         assert_eq!(accept(discovery).aggregated, Some("v2"));
         assert!(accept("application/com.github.proto-openapi.spec.v2@v1.0+protobuf").protobuf_first);
     }

@@ -137,7 +137,8 @@ fn check_preconditions(def: &ResourceDef, old: &Object, options: &DeleteOptions)
         .filter(|version| *version != present)
     {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {present}"
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: \
+             {present}"
         );
         return Err(ApiError::conflict(def, old.name(), &why));
     }

@@ -196,10 +196,9 @@ async fn kubectl_writes() {
             .replace("replace", "add")
             .as_str(),
     );
-    let spec = kubectl.ok(
-        "get deploy shop -o jsonpath={.spec.replicas},{.spec.minReadySeconds},{.spec.paused},\
-         {.spec.template.spec.containers[0].image}",
-    );
+    let spec = kubectl.ok("get deploy shop -o \
+                           jsonpath={.spec.replicas},{.spec.minReadySeconds},{.spec.paused},{.spec.template.spec.\
+                           containers[0].image}");
     assert_eq!(spec, "4,7,true,shop:3");
 
     assert!(

@@ -35,8 +35,8 @@ fn beside() -> Result<PathBuf, CliError> {
     let agent = own.and_then(|own| Some(own.parent()?.join(AGENT)));
     agent.filter(|agent| agent.is_file()).ok_or_else(|| {
         CliError::usage(anyhow!(
-            "found no static {AGENT} beside this command: ci/image.sh builds it and packs the image, \
-             or name one with --agent PATH"
+            "found no static {AGENT} beside this command: ci/image.sh builds it and packs the image, or name one with \
+             --agent PATH"
         ))
     })
 }

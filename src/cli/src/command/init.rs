@@ -1,4 +1,5 @@
-//! `meshproof init`: a commented `meshproof.yaml` from what the clusters show. Reads the clusters, changes nothing in them.
+//! `meshproof init`: a commented `meshproof.yaml` from what the clusters show. Reads the clusters, changes nothing in
+//! them.
 
 mod file;
 

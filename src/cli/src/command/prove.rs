@@ -1,7 +1,7 @@
 //! `meshproof prove`: the proof that the checks can fail.
 //!
-//! Injects each fault into a running lab, runs the suites that it concerns, heals it and waits until all is green again.
-//! Most of the time is waiting for what does not come, so several labs share the faults.
+//! Injects each fault into a running lab, runs the suites that it concerns, heals it and waits until all is green
+//! again. Most of the time is waiting for what does not come, so several labs share the faults.
 
 mod lab_worker;
 mod matrix;

@@ -44,8 +44,8 @@ impl Declared {
         &self.path
     }
 
-    /// Claims for an unknown cluster would be ignored silently, so they are an error. A cluster that `others` names (the
-    /// file's own contexts) may be left out of a run.
+    /// Claims for an unknown cluster would be ignored silently, so they are an error. A cluster that `others` names
+    /// (the file's own contexts) may be left out of a run.
     ///
     /// # Errors
     /// The first name that is neither.

@@ -39,8 +39,8 @@ pub struct ConfigFile {
     /// Commands that cut off a node and restore it. Without them, the loss of a node is emulated: the node is cordoned
     /// and the run's own pods on it are deleted.
     pub node_power: Option<NodePowerEntry>,
-    /// Interval between two probes of a stream during a disruption, in milliseconds (default 10). An outage is measured
-    /// to within twice this interval.
+    /// Interval between two probes of a stream during a disruption, in milliseconds (default 10). An outage is
+    /// measured to within twice this interval.
     #[schemars(with = "Option<u32>", range(min = 1, max = 1000))]
     pub stream_spacing_ms: Option<Spanned<u32>>,
     /// Probe image that the clusters' nodes have. Same as `--image`.
@@ -49,8 +49,8 @@ pub struct ConfigFile {
     pub pull_policy: Option<PullPolicy>,
     /// Time limit of one trial (default 180s; 420s for trials that run alone). Same as `--timeout`.
     pub timeout: Option<Span>,
-    /// How long all probe agents may take to become ready. By default, the run waits as long as another agent starts or
-    /// becomes ready within 90 s, but at most 10 min.
+    /// How long all probe agents may take to become ready. By default, the run waits as long as another agent starts
+    /// or becomes ready within 90 s, but at most 10 min.
     pub ready_timeout: Option<Span>,
     /// Maximum number of concurrent trials (default 6). Same as `--jobs`.
     #[schemars(with = "Option<u16>", range(min = 1))]
@@ -59,8 +59,8 @@ pub struct ConfigFile {
     pub report_dir: Option<PathBuf>,
 }
 
-/// Claims for one cluster. A key that is left out claims nothing; `false` and `never` claim that the feature is off, and
-/// the reports show them.
+/// Claims for one cluster. A key that is left out claims nothing; `false` and `never` claim that the feature is off,
+/// and the reports show them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct ClaimsEntry {
@@ -73,7 +73,8 @@ pub struct ClaimsEntry {
     /// Strict mode: traffic between pods that would leave unencrypted is dropped.
     #[schemars(with = "Option<YesNo>")]
     pub strict_encryption: Option<Spanned<YesNo>>,
-    /// Network policies are enforced, in this mode of Cilium's `enable-policy`; `true` means `default`, `false` `never`.
+    /// Network policies are enforced, in this mode of Cilium's `enable-policy`; `true` means `default`, `false`
+    /// `never`.
     #[schemars(with = "Option<Mode>")]
     pub policy: Option<Spanned<Mode>>,
     /// HTTP rules in policies are enforced (by Envoy).

@@ -46,8 +46,8 @@ fn defaults() -> String {
     let rows = Thresholds::default().rows();
     let defaults: Vec<_> = rows.iter().map(|row| format!("`{}: {}`", row.key, row.value)).collect();
     format!(
-        "Defaults: {}. The lab promises more: it has its own defaults for\nrecovery, fail-back, propagation and policy \
-         enforcement.",
+        "Defaults: {}. The lab promises more: it has its own defaults for\nrecovery, fail-back, propagation and \
+         policy enforcement.",
         defaults.join(",\n")
     )
 }

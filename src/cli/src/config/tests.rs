@@ -16,13 +16,12 @@ fn refused(text: &str, expected: &str) {
 #[test]
 fn a_full_file_is_read() {
     let config = parse(
-        "contexts:\n  infra: a\n  apps: b\n\
-         claims:\n  infra:\n    encryption: wireguard\n    policy: true\n    l7-policy: false\n    cluster-mesh: true\n  apps:\n\
-         thresholds:\n  recovery: 30s\n  availability: 99.95%\n\
-         outside:\n- {name: git.example, port: 443}\n\
-         required:\n  suites: [dns]\n  checks:\n  - mesh::agents_ready\n  trials: 12\n\
-         disruptive: true\nnodePower:\n  cut: [ssh, '{node}', poweroff]\n  restore: [wake, '{node}']\n\
-         image: r.example/m:1\npullPolicy: Never\ntimeout: 2m\nreadyTimeout: 5m\nstreamSpacingMs: 20\njobs: 3\nreportDir: out\n",
+        "contexts:\n  infra: a\n  apps: b\nclaims:\n  infra:\n    encryption: wireguard\n    policy: true\n    \
+         l7-policy: false\n    cluster-mesh: true\n  apps:\nthresholds:\n  recovery: 30s\n  availability: \
+         99.95%\noutside:\n- {name: git.example, port: 443}\nrequired:\n  suites: [dns]\n  checks:\n  - \
+         mesh::agents_ready\n  trials: 12\ndisruptive: true\nnodePower:\n  cut: [ssh, '{node}', poweroff]\n  restore: \
+         [wake, '{node}']\nimage: r.example/m:1\npullPolicy: Never\ntimeout: 2m\nreadyTimeout: 5m\nstreamSpacingMs: \
+         20\njobs: 3\nreportDir: out\n",
     )
     .expect("valid");
     assert_eq!(config.contexts["apps"], "b");

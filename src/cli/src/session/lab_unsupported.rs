@@ -10,8 +10,8 @@ use std::{convert::Infallible, process::ExitCode};
 /// Why there is no lab.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "this build of meshproof has no lab: it needs Linux and the cargo feature `lab` (on by default); \
-     use such a build, in a virtual machine if need be, or name clusters with --infra-context and --apps-context"
+    "this build of meshproof has no lab: it needs Linux and the cargo feature `lab` (on by default); use such a \
+     build, in a virtual machine if need be, or name clusters with --infra-context and --apps-context"
 )]
 pub struct LabUnsupported;
 

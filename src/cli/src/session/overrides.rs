@@ -1,4 +1,5 @@
-//! What the operators state, put over what was found. It is never adapted to what is there: that is for the checks to judge.
+//! What the operators state, put over what was found. It is never adapted to what is there: that is for the checks to
+//! judge.
 
 use super::consumer::Events;
 use crate::config::{Config, Declared};

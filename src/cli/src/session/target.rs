@@ -90,8 +90,8 @@ fn roles(args: &TargetArgs, config: &Config) -> Result<Vec<Role>, CliError> {
     }
     if contexts.is_empty() {
         return Err(CliError::usage(anyhow!(
-            "no cluster given: name clusters with --infra-context and --apps-context (or --context ROLE=CONTEXT, \
-             or `contexts` in meshproof.yaml), or use --lab for two emulated ones"
+            "no cluster given: name clusters with --infra-context and --apps-context (or --context ROLE=CONTEXT, or \
+             `contexts` in meshproof.yaml), or use --lab for two emulated ones"
         )));
     }
     let role = |(role, context)| Role {

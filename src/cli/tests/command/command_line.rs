@@ -13,10 +13,9 @@ impl Ended {
 
 fn kubeconfig(folder: &Path, server: &str) {
     let text = format!(
-        "apiVersion: v1\nkind: Config\n\
-         clusters:\n- name: c\n  cluster: {{server: '{server}', insecure-skip-tls-verify: true}}\n\
-         users:\n- name: u\n  user: {{token: t}}\n\
-         contexts:\n- name: a\n  context: {{cluster: c, user: u}}\n- name: b\n  context: {{cluster: c, user: u}}\n"
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: c\n  cluster: {{server: '{server}', \
+         insecure-skip-tls-verify: true}}\nusers:\n- name: u\n  user: {{token: t}}\ncontexts:\n- name: a\n  context: \
+         {{cluster: c, user: u}}\n- name: b\n  context: {{cluster: c, user: u}}\n"
     );
     fs::write(folder.join("kubeconfig"), text).expect("written");
 }

@@ -1,5 +1,5 @@
-//! The command as users meet it: what it prints and with which exit code it ends. One binary, since each links the whole
-//! program.
+//! The command as users meet it: what it prints and with which exit code it ends. One binary, since each links the
+//! whole program.
 
 mod command_line;
 mod configuration;

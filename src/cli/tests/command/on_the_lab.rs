@@ -31,8 +31,8 @@ fn what_init_writes_of_the_lab_is_what_a_run_then_claims() {
 #[test]
 fn the_required_minimum_and_claims_of_a_file_are_in_every_report() {
     let folder = folder_with(
-        "claims:\n  infra:\n    encryption: ipsec\n    cluster-mesh: false\n\
-         required:\n  suites: [dns, mesh]\n  checks: [dns::latency]\n  trials: 500\n",
+        "claims:\n  infra:\n    encryption: ipsec\n    cluster-mesh: false\nrequired:\n  suites: [dns, mesh]\n  \
+         checks: [dns::latency]\n  trials: 500\n",
     );
     let run = meshproof(folder.path(), &["run", "--lab", "dns::service_name"]);
     if run.has_no_lab() {
@@ -46,7 +46,7 @@ fn the_required_minimum_and_claims_of_a_file_are_in_every_report() {
             "REQUIRED AND NOT RUN  check dns::latency (meshproof.yaml:7)",
             "dns::latency[apps]: was not selected",
             "at least 500 trials (meshproof.yaml)",
-            "live configuration of apps,",
+            "claims of apps come from the live configuration",
             "infra: policy is default",
             "exit code 4",
         ],

@@ -64,8 +64,7 @@ impl Clusters {
             let client = self.client(context).await?;
             let accounts = Api::<ServiceAccount>::namespaced(client.clone(), "default");
             let params = PostParams::default();
-            let named: ServiceAccount =
-                serde_json::from_value(json!({"metadata": {"name": account}})).map_err(text)?;
+            let named: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": account}})).map_err(text)?;
             accounts.create(&params, &named).await.map_err(text)?;
             if let Some(role) = role {
                 let role: ClusterRole = serde_json::from_value(role).map_err(text)?;
@@ -73,7 +72,9 @@ impl Clusters {
                 let role = roles.create(&params, &role).await.map_err(text)?;
                 let binding: ClusterRoleBinding = serde_json::from_value(json!({
                     "metadata": {"name": account},
-                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role.metadata.name},
+                    "roleRef": {
+                        "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role.metadata.name,
+                    },
                     "subjects": [{"kind": "ServiceAccount", "namespace": "default", "name": account}],
                 }))
                 .map_err(text)?;

@@ -1,5 +1,5 @@
-//! `run --lab` for users without privileges, and where the kernel forbids namespaces. Each in a process of its own, which
-//! gives up what it must not have.
+//! `run --lab` for users without privileges, and where the kernel forbids namespaces. Each in a process of its own,
+//! which gives up what it must not have.
 
 use crate::{Result, text};
 use nix::{

@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cluster", &["contract", "wire", "scenario"]),
     ("apiserver", &[]),
     ("datapath", &[]),
-    ("lab", &["agent", "apiserver", "contract", "datapath", "wire"]),
+    ("lab", &["apiserver", "datapath"]),
 ];
 
 /// Crates from outside that only one room (or these rooms) may name.

@@ -111,14 +111,19 @@ fn every_dependency_of_the_workspace_is_used_by_a_crate() {
     );
 }
 
-/// Appends every Rust source and template below the folder.
+/// Appends every Rust source below the folder, with the sources of other crates that a `#[path]` takes in.
 fn read(folder: &Path, sources: &mut String) {
     for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("a readable folder").path();
         if path.is_dir() {
             read(&path, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            sources.push_str(&fs::read_to_string(&path).expect("a readable source"));
+            let text = fs::read_to_string(&path).expect("a readable source");
+            let elsewhere = text.split("#[path = \"../").skip(1);
+            for file in elsewhere.filter_map(|rest| rest.split('"').next()) {
+                sources.push_str(&fs::read_to_string(folder.join("..").join(file)).unwrap_or_default());
+            }
+            sources.push_str(&text);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! No module of these crates leads back to itself: read from the `use` lines and paths of their sources, tests left out.
-//! Siblings are compared at every level; what a parent and its children lend each other is not looked at.
+//! No module of these crates leads back to itself: read from the `use` lines and paths of their sources, tests left
+//! out. Siblings are compared at every level; what a parent and its children lend each other is not looked at.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

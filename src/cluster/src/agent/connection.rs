@@ -1,5 +1,5 @@
-//! The wire protocol on one stream: the greeting, then requests and answers matched by id. Does not know how the stream was
-//! opened.
+//! The wire protocol on one stream: the greeting, then requests and answers matched by id. Does not know how the stream
+//! was opened.
 
 use super::route::{Guard, Stream};
 use crate::api::one_line;

@@ -1,4 +1,5 @@
-//! One agent: connected when needed, and again when the stream breaks while its pod is still the same; otherwise it is gone.
+//! One agent: connected when needed, and again when the stream breaks while its pod is still the same; otherwise it is
+//! gone.
 
 mod open;
 
@@ -119,7 +120,8 @@ impl AgentLink {
         }
     }
 
-    /// Sends a command that is not a batch and reads the answer with `take`, which returns an unexpected answer as error.
+    /// Sends a command that is not a batch and reads the answer with `take`, which returns an unexpected answer as
+    /// error.
     pub(crate) async fn command<T>(
         &self,
         command: Command,

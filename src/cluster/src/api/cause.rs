@@ -108,9 +108,9 @@ impl Cause {
         }
     }
 
-    /// What passes by itself in a second or two, so that an idempotent call is worth repeating: a leader election of etcd, a
-    /// webhook's pod that is being replaced, an API server that shuts down behind its load balancer, a connection that was
-    /// closed.
+    /// What passes by itself in a second or two, so that an idempotent call is worth repeating: a leader election of
+    /// etcd, a webhook's pod that is being replaced, an API server that shuts down behind its load balancer, a
+    /// connection that was closed.
     pub fn is_temporary(&self) -> bool {
         match self {
             Cause::Refused { code: 500, message } => ["etcdserver", "timed out", "failed calling webhook"]

@@ -9,7 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The context for the service account of the pod that meshproof runs in, unless a kubeconfig has a context of that name.
+/// The context for the service account of the pod that meshproof runs in, unless a kubeconfig has a context of that
+/// name.
 pub const IN_CLUSTER: &str = "in-cluster";
 
 /// The merged files and their names.
@@ -20,7 +21,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads the file given, or those of `KUBECONFIG`, or `~/.kube/config`. As for kubectl, one of a list may be absent.
+    /// Reads the file given, or those of `KUBECONFIG`, or `~/.kube/config`. As for kubectl, one of a list may be
+    /// absent.
     pub(super) fn read(given: Option<PathBuf>) -> Result<Self, ContextError> {
         match given {
             Some(path) => Self::merge(vec![path], Absent::IsAnError),
@@ -83,7 +85,8 @@ impl Files {
         let mut config = Config::from_custom_kubeconfig(self.merged.clone(), &options)
             .await
             .map_err(|e| unusable(chain(&e)))?;
-        // A proxy from the environment does not apply to this machine (as in Go's net/http), only one from the kubeconfig does.
+        // A proxy from the environment does not apply to this machine (as in Go's net/http), only one from the
+        // kubeconfig does.
         if is_loopback(config.cluster_url.host()) && !self.has_proxy(&role.context) {
             config.proxy_url = None;
         }

@@ -109,7 +109,8 @@ pub(crate) fn has_container(pod: &Pod, name: &str) -> bool {
     pod.spec.iter().flat_map(|s| &s.containers).any(|c| c.name == name)
 }
 
-/// The version in the tag of the agent's image: `…/cilium:v1.18.3@sha256:…` gives `1.18.3`. None without a tag that is a version.
+/// The version in the tag of the agent's image: `…/cilium:v1.18.3@sha256:…` gives `1.18.3`. None without a tag that is
+/// a version.
 fn version(pod: &Pod) -> Option<String> {
     let agent = pod
         .spec
@@ -133,7 +134,8 @@ fn remotes(secret: &Secret, own: Option<&String>) -> Vec<String> {
         .collect()
 }
 
-/// Whether agents read other clusters' state from the cluster's own `clustermesh-apiserver`, into which KVStoreMesh copies it.
+/// Whether agents read other clusters' state from the cluster's own `clustermesh-apiserver`, into which KVStoreMesh
+/// copies it.
 fn reads_a_copy(secret: &Secret, namespace: &str) -> bool {
     let own = format!("://clustermesh-apiserver.{namespace}.svc");
     let mut values = secret.data.iter().flatten().map(|(_, value)| value);

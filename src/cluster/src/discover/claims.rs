@@ -6,8 +6,8 @@ use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterFacts, ClusterNam
 /// A claimed value, and the object that shows it.
 type Shown = Option<(String, String)>;
 
-/// The claims of `cilium-config` and the objects beside it. A missing key claims nothing, except where the agent's default is
-/// known to be on.
+/// The claims of `cilium-config` and the objects beside it. A missing key claims nothing, except where the agent's
+/// default is known to be on.
 pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
     let shown = [
         (ClaimKind::ClusterMesh, found.cluster_mesh()),
@@ -127,8 +127,8 @@ impl Found {
     }
 }
 
-/// Adds the claims that one cluster of a run has and the others, configured alike, must have too: a DNS proxy that was turned
-/// off in one of them would otherwise not be claimed there. A cluster whose configuration is unknown gets none.
+/// Adds the claims that one cluster of a run has and the others, configured alike, must have too: a DNS proxy that was
+/// turned off in one of them would otherwise not be claimed there. A cluster whose configuration is unknown gets none.
 pub(super) fn agree(clusters: &[ClusterFacts], claims: &mut Vec<Claim>) {
     let kind = ClaimKind::FqdnPolicy;
     let Some(first) = claims.iter().find(|claim| claim.kind == kind).cloned() else {

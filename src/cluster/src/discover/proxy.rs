@@ -1,5 +1,5 @@
-//! What serves HTTP rules of policies, if anything does. An installation without Envoy, whose DNS proxy works nevertheless, also
-//! has `enable-l7-proxy: "true"` and `envoy-deployment-mode: embedded`; so Envoy itself is asked.
+//! What serves HTTP rules of policies, if anything does. An installation without Envoy, whose DNS proxy works
+//! nevertheless, also has `enable-l7-proxy: "true"` and `envoy-deployment-mode: embedded`; so Envoy itself is asked.
 
 use crate::{
     ProgressSink,
@@ -85,8 +85,8 @@ pub(super) async fn find(
         }
     }
     progress.warning(format!(
-        "{}: failed to find out whether an Envoy proxy serves HTTP rules ({why}), so l7-policy is not claimed; set it in \
-         meshproof.yaml to claim it",
+        "{}: failed to find out whether an Envoy proxy serves HTTP rules ({why}), so l7-policy is not claimed; set it \
+         in meshproof.yaml to claim it",
         client.name()
     ));
     Proxy::Unknown

@@ -50,8 +50,8 @@ impl Agents {
         })
     }
 
-    /// The agents of a workload that are ready; new ones are connected. One that cannot be connected is left out: no check
-    /// could use it.
+    /// The agents of a workload that are ready; new ones are connected. One that cannot be connected is left out: no
+    /// check could use it.
     pub(super) async fn ready_now(
         &self,
         client: &ClusterClient,

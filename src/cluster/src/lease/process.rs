@@ -28,7 +28,8 @@ fn place() -> Option<String> {
     Some(format!("{}/{}", boot.trim(), namespace.display()))
 }
 
-/// When a process started, in clock ticks since boot (proc(5): field 22 of `stat`); none if there is none, or only its corpse.
+/// When a process started, in clock ticks since boot (proc(5): field 22 of `stat`); none if there is none, or only its
+/// corpse.
 fn started(pid: &str) -> Option<String> {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
     // The name in parentheses may hold anything, even spaces and parentheses.

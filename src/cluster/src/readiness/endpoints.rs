@@ -25,7 +25,8 @@ pub(crate) struct Wanted {
     pub(crate) pods: BTreeSet<String>,
 }
 
-/// Waits until the EndpointSlices hold all of them. EndpointSlices that may not be watched, or stay incomplete, are not an error.
+/// Waits until the EndpointSlices hold all of them. EndpointSlices that may not be watched, or stay incomplete, are not
+/// an error.
 pub(crate) async fn wait(client: &ClusterClient, wanted: &[Wanted], progress: &ProgressSink) {
     let end = Instant::now() + KNOWN_WITHIN;
     let namespaces: BTreeSet<&str> = wanted.iter().map(|w| w.namespace.as_str()).collect();

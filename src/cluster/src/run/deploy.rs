@@ -32,7 +32,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 pub struct DeployOptions {
     /// The agents' image.
     pub image: Image,
-    /// How long agents may take to become ready, in all; none: as long as one after another gets on, 10 minutes at most.
+    /// How long agents may take to become ready, in all; none: as long as one after another gets on, 10 minutes at
+    /// most.
     pub ready_within: Option<Duration>,
     /// Which disruptions checks may cause.
     pub disruption: DisruptionOptions,
@@ -48,8 +49,8 @@ struct Deployed {
 impl Run {
     /// Deploys the scenarios to all clusters at once and connects to their agents.
     ///
-    /// Agents that do not become ready are left out and named in [`Facts::missing_agents`]; only a cluster without any is an
-    /// error.
+    /// Agents that do not become ready are left out and named in [`Facts::missing_agents`]; only a cluster without any
+    /// is an error.
     pub async fn deploy(
         &self,
         discovery: Discovery,

@@ -114,8 +114,8 @@ mod tests {
         let pull = text("ImagePullBackOff (3 agents)");
         assert_eq!(
             pull,
-            "apps: none of 6 agents is usable: ImagePullBackOff (3 agents); check that the nodes have or can pull image \
-             registry.example/agent:1 (--image, --pull-policy)"
+            "apps: none of 6 agents is usable: ImagePullBackOff (3 agents); check that the nodes have or can pull \
+             image registry.example/agent:1 (--image, --pull-policy)"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The text of `cilium-dbg troubleshoot clustermesh` and `clustermesh-apiserver kvstoremesh-dbg troubleshoot`, which have no
-//! other format (Cilium 1.16 to 1.19).
+//! The text of `cilium-dbg troubleshoot clustermesh` and `clustermesh-apiserver kvstoremesh-dbg troubleshoot`, which
+//! have no other format (Cilium 1.16 to 1.19).
 
 use jiff::Timestamp;
 
@@ -108,8 +108,8 @@ mod tests {
 
     #[test]
     fn failures_keep_its_own_words() {
-        let text = "Remote cluster \"apps\":\n   - https://apps.mesh.cilium.io:2379\n     \
-                    ❌ Cannot establish TCP connection to 10.0.0.1:2379: i/o timeout\n";
+        let text = "Remote cluster \"apps\":\n   - https://apps.mesh.cilium.io:2379\n     ❌ Cannot establish TCP \
+                    connection to 10.0.0.1:2379: i/o timeout\n";
         let all = sections(text);
         assert_eq!(
             all[0].failures,

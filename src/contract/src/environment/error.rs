@@ -1,4 +1,5 @@
-//! Why an operation on the clusters failed: each error names the cluster, the object and, where there is one, the next step.
+//! Why an operation on the clusters failed: each error names the cluster, the object and, where there is one, the next
+//! step.
 
 use crate::{AgentId, ClusterName};
 
@@ -15,8 +16,8 @@ pub enum EnvironmentError {
     },
     /// The agent uses another version of the protocol.
     #[error(
-        "agent {agent} uses protocol version {theirs}, this meshproof uses {ours}: use a probe image of the same version \
-         as meshproof (--image)"
+        "agent {agent} uses protocol version {theirs}, this meshproof uses {ours}: use a probe image of the same \
+         version as meshproof (--image)"
     )]
     Version {
         /// Which.

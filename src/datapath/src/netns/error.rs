@@ -102,14 +102,14 @@ fn advice(call: Call, errno: Errno) -> String {
         return "enter the namespaces before any thread is started".into();
     }
     if sysctl("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
-        return "AppArmor restricts user namespaces here: run as root, or \
-                `sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or give this program an AppArmor \
-                profile that allows `userns`"
+        return "AppArmor restricts user namespaces here: run as root, or `sudo sysctl -w \
+                kernel.apparmor_restrict_unprivileged_userns=0`, or give this program an AppArmor profile that \
+                allows `userns`"
             .into();
     }
     if sysctl("/proc/sys/kernel/unprivileged_userns_clone") == Some(0) {
-        return "user namespaces are off for unprivileged users: run as root, or \
-                `sudo sysctl -w kernel.unprivileged_userns_clone=1`"
+        return "user namespaces are off for unprivileged users: run as root, or `sudo sysctl -w \
+                kernel.unprivileged_userns_clone=1`"
             .into();
     }
     for (file, name) in [
@@ -126,14 +126,12 @@ fn advice(call: Call, errno: Errno) -> String {
                                           `user.max_net_namespaces`, or end other programs that hold some"
             .into(),
         Errno::ENOSYS | Errno::EINVAL => {
-            "this kernel was built without the namespaces the lab needs (USER_NS, NET_NS, \
-                                          PID_NS, VETH, PACKET)"
-                .into()
+            "this kernel was built without the namespaces the lab needs (USER_NS, NET_NS, PID_NS, VETH, PACKET)".into()
         }
-        Errno::EPERM | Errno::EACCES => "inside a container, a seccomp profile or missing capability forbids it: \
-                                         run the container with `--privileged`, or with \
-                                         `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
-                                         --cap-add SYS_ADMIN --cap-add NET_ADMIN --cap-add NET_RAW`"
+        Errno::EPERM | Errno::EACCES => "inside a container, a seccomp profile or missing capability forbids it: run \
+                                         the container with `--privileged`, or with `--security-opt \
+                                         seccomp=unconfined --security-opt apparmor=unconfined --cap-add SYS_ADMIN \
+                                         --cap-add NET_ADMIN --cap-add NET_RAW`"
             .into(),
         _ => "see user_namespaces(7)".into(),
     }

@@ -153,8 +153,8 @@ fn container_violations(level: Level, pod: &Value, container: &Value, found: &mu
     }
     if !matches!(seccomp, Some("RuntimeDefault" | "Localhost" | "Unconfined")) {
         found.push(format!(
-            "seccompProfile (pod or container {name} must set securityContext.seccompProfile.type \
-                to \"RuntimeDefault\" or \"Localhost\")"
+            "seccompProfile (pod or container {name} must set securityContext.seccompProfile.type to \
+             \"RuntimeDefault\" or \"Localhost\")"
         ));
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn answer(pods: &CiliumPods, container: &SystemContainer, argv:
     }
     let Some(agent) = pods.agents.of(container.node.name()) else {
         let message = "Error: Cannot get status: Get \"http://localhost/v1/healthz\": dial unix \
-            /var/run/cilium/cilium.sock: connect: no such file or directory\nIs the agent running?\n";
+                       /var/run/cilium/cilium.sock: connect: no such file or directory\nIs the agent running?\n";
         return Some(Answer::failed(message));
     };
     let gatherer = Gatherer {

@@ -65,19 +65,11 @@ fn config_map(name: &str, data: Value) -> Value {
 
 fn relay_config(cluster: &ClusterSpec) -> String {
     format!(
-        "cluster-name: {}\n\
-         peer-service: \"hubble-peer.kube-system.svc.cluster.local.:443\"\n\
-         listen-address: :4245\n\
-         gops: true\n\
-         gops-port: \"9893\"\n\
-         retry-timeout: \n\
-         sort-buffer-len-max: \n\
-         sort-buffer-drain-timeout: \n\
-         tls-hubble-client-cert-file: /var/lib/hubble-relay/tls/client.crt\n\
-         tls-hubble-client-key-file: /var/lib/hubble-relay/tls/client.key\n\
-         tls-hubble-server-ca-files: /var/lib/hubble-relay/tls/hubble-server-ca.crt\n\
-         \n\
-         disable-server-tls: true\n",
+        "cluster-name: {}\npeer-service: \"hubble-peer.kube-system.svc.cluster.local.:443\"\nlisten-address: \
+         :4245\ngops: true\ngops-port: \"9893\"\nretry-timeout: \nsort-buffer-len-max: \nsort-buffer-drain-timeout: \
+         \ntls-hubble-client-cert-file: /var/lib/hubble-relay/tls/client.crt\ntls-hubble-client-key-file: \
+         /var/lib/hubble-relay/tls/client.key\ntls-hubble-server-ca-files: \
+         /var/lib/hubble-relay/tls/hubble-server-ca.crt\n\ndisable-server-tls: true\n",
         cluster.name
     )
 }

@@ -106,8 +106,8 @@ impl Connection {
                         text.push_str(&match untrusted {
                             Some(why) => format!("     ❌ Cannot establish TLS connection to {address}: {why}\n"),
                             None => format!(
-                                "     ✅ TLS connection successfully established to {address}\n     \
-                                 ℹ️  Negotiated TLS version: TLS 1.3, ciphersuite TLS_AES_128_GCM_SHA256\n"
+                                "     ✅ TLS connection successfully established to {address}\n     ℹ️  Negotiated \
+                                 TLS version: TLS 1.3, ciphersuite TLS_AES_128_GCM_SHA256\n"
                             ),
                         });
                         connected = untrusted.is_none();
@@ -144,12 +144,9 @@ fn certificate(name: &str, from: SystemTime, until: SystemTime) -> String {
         time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
     };
     format!(
-        "      - Serial number:       41:f8:d4:2e:cb:9a:dc:c2:ca:23:eb:d6:16:5a:28:46\n        \
-                 Subject:             CN={name}\n        \
-                 Issuer:              CN=Cilium CA\n        \
-                 Validity:\n          \
-                   Not before:  {}\n          \
-                   Not after:   {}\n",
+        "      - Serial number:       41:f8:d4:2e:cb:9a:dc:c2:ca:23:eb:d6:16:5a:28:46\n        Subject:             \
+         CN={name}\n        Issuer:              CN=Cilium CA\n        Validity:\n          Not before:  {}\n          \
+         Not after:   {}\n",
         go(from),
         go(until)
     )

@@ -20,16 +20,11 @@ pub(super) fn objects(cluster: &ClusterSpec) -> Vec<Value> {
     };
     let container_port =
         |name: &str, port: u16, protocol: &str| json!({"name": name, "containerPort": port, "protocol": protocol});
-    let corefile = ".:53 {\n    \
-                        errors\n    \
-                        health\n    \
-                        ready\n    \
-                        kubernetes cluster.local in-addr.arpa ip6.arpa {\n       \
-                           pods insecure\n       \
-                           ttl 30\n    \
-                        }\n    \
-                        cache 30\n\
-                    }\n";
+    let corefile = concat!(
+        ".:53 {\n    errors\n    health\n    ready\n",
+        "    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods insecure\n       ttl 30\n    }\n",
+        "    cache 30\n}\n",
+    );
     let hosts: String = NAMES
         .iter()
         .map(|(name, address)| format!("        {address} {name}\n"))

@@ -68,9 +68,9 @@ pub(super) fn resolv_conf(spec: &Value, namespace: &str, dns: Ipv4Addr) -> Strin
 
 /// A pod's `/etc/hosts`.
 pub(super) fn hosts(spec: &Value, address: Ipv4Addr, hostname: &str) -> String {
-    let mut text =
-        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-            .to_owned();
+    let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost \
+                    ip6-loopback\n"
+        .to_owned();
     let _ = writeln!(text, "{address}\t{hostname}");
     for alias in spec["hostAliases"].as_array().into_iter().flatten() {
         let names: Vec<_> = alias["hostnames"]

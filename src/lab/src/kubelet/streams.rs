@@ -77,8 +77,8 @@ impl Streams for KubeletStreams {
         let connected = connected.map_err(ApiError::internal)?;
         let refused = |error: std::io::Error| {
             let why = format!(
-                "error forwarding port {port} to pod {}: failed to connect to localhost:{port} inside its \
-                 namespace: {error}",
+                "error forwarding port {port} to pod {}: failed to connect to localhost:{port} inside its namespace: \
+                 {error}",
                 pod.name()
             );
             ApiError::internal(why)

@@ -33,8 +33,8 @@ fn a_fault_acts_and_heals() -> Result<()> {
         let after = reach(&infra, &pods[0], &second).await?;
         if !all_connected(&before) || all_connected(&under) || !all_connected(&other) || !all_connected(&after) {
             return Err(format!(
-                "expected an answer before, none under the fault, one from elsewhere, one after; \
-                 got {before:?} {under:?} {other:?} {after:?}"
+                "expected an answer before, none under the fault, one from elsewhere, one after; got {before:?} \
+                 {under:?} {other:?} {after:?}"
             ));
         }
         match control.inject("no-such-fault").await {

@@ -116,8 +116,8 @@ const OUTLIER_FACTOR: u64 = 10;
 /// Fewer pairs have no median that one slow node could not make.
 const OUTLIER_PAIRS: usize = 3;
 
-/// For each pair, by its fastest round trip: how it differs from its locality, if it is an outlier there. The lower of two
-/// medians counts, since one node of two is slow in half of the pairs.
+/// For each pair, by its fastest round trip: how it differs from its locality, if it is an outlier there. The lower of
+/// two medians counts, since one node of two is slow in half of the pairs.
 pub fn outliers(fastest: &[Option<u64>]) -> Vec<Option<Deviation>> {
     let mut known: Vec<u64> = fastest.iter().copied().flatten().collect();
     known.sort_unstable();

@@ -20,8 +20,8 @@ pub fn blind(window: &Window) -> Vec<String> {
             let mut hits = report.devices.iter().flat_map(|device| &device.hits);
             if !hits.any(|hit| hit.needle == control.needle) {
                 blind.push(format!(
-                    "{}: the control {way} there in plaintext was not seen on {}: the capture is on the wrong devices, \
-                     or node encryption is on",
+                    "{}: the control {way} there in plaintext was not seen on {}: the capture is on the wrong \
+                     devices, or node encryption is on",
                     point.node.label(),
                     point.devices.join(", ")
                 ));

@@ -31,7 +31,8 @@ impl Observed {
         }
     }
 
-    /// Why losses of the DNS stream prove nothing about its name: cluster DNS did not answer for an unaffected name, either.
+    /// Why losses of the DNS stream prove nothing about its name: cluster DNS did not answer for an unaffected name,
+    /// either.
     fn dns_outage(&self, event: &Event) -> Option<String> {
         let control = self.track(Stream::OtherName)?;
         let longest = control.figures(event.called).longest?;

@@ -82,9 +82,13 @@ impl Withdrawal {
     pub fn judge(&self, context: &CheckContext, tally: &mut Tally) {
         match self {
             Withdrawal::Never { lost } => context.note(format!(
-                "failover-remote, which prefers the lost cluster, lost {lost} of {CONNECTIONS} connections: without clustermesh-cache-ttl its remote backends stay"
+                "failover-remote, which prefers the lost cluster, lost {lost} of {CONNECTIONS} connections: without \
+                 clustermesh-cache-ttl its remote backends stay"
             )),
-            Withdrawal::After { limit, took: Some(took) } => {
+            Withdrawal::After {
+                limit,
+                took: Some(took),
+            } => {
                 let millis = took.as_secs_f64() * 1000.0;
                 context.measure("withdrawn_after", "failover-remote", millis, Unit::Milliseconds);
                 tally.witness(format!(

@@ -1,5 +1,5 @@
-//! Two clusters in memory whose pods come and go by the clock: what each stream meets follows from which backends the data
-//! path knows at that moment, and which of them still answer.
+//! Two clusters in memory whose pods come and go by the clock: what each stream meets follows from which backends the
+//! data path knows at that moment, and which of them still answer.
 
 mod environment;
 mod pods;

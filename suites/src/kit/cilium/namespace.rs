@@ -2,8 +2,8 @@
 
 use meshproof_contract::{CheckContext, ClusterName, ObjectRef, Verdict, facts};
 
-/// Since 1.19 a cluster can leave out every namespace that is not annotated (`clustermesh-default-global-namespace: false`):
-/// there a service of ours is not shared, whatever the mesh does.
+/// Since 1.19 a cluster can leave out every namespace that is not annotated (`clustermesh-default-global-namespace:
+/// false`): there a service of ours is not shared, whatever the mesh does.
 pub async fn is_global(
     context: &CheckContext,
     cluster: &ClusterName,
@@ -25,7 +25,8 @@ pub async fn is_global(
     match found.as_ref().and_then(|n| n.pointer(annotation)?.as_str()) {
         Some("true") => Ok(()),
         _ => Err(Verdict::inconclusive(format!(
-            "{cluster} shares only namespaces annotated clustermesh.cilium.io/global=\"true\", and {namespace} is not: annotate it, and run again"
+            "{cluster} shares only namespaces annotated clustermesh.cilium.io/global=\"true\", and {namespace} is \
+             not: annotate it, and run again"
         ))),
     }
 }

@@ -14,8 +14,8 @@ pub struct MeshNode {
     pub name: NodeName,
     /// Its own addresses on the network between the nodes.
     pub addresses: Vec<IpAddr>,
-    /// Addresses out of the pods' ranges that are the node's: router (`CiliumInternalIP`), health endpoint, ingress. Traffic of
-    /// theirs is the host's, which is encrypted only with node encryption.
+    /// Addresses out of the pods' ranges that are the node's: router (`CiliumInternalIP`), health endpoint, ingress.
+    /// Traffic of theirs is the host's, which is encrypted only with node encryption.
     pub reserved: Vec<IpAddr>,
     /// The ranges of its pods; empty when the CNI does not say.
     pub pod_cidrs: Vec<IpNet>,
@@ -23,7 +23,8 @@ pub struct MeshNode {
     pub announced_key: Option<String>,
 }
 
-/// The annotation of a CiliumNode that carries its WireGuard key (`pkg/annotation` in Cilium 1.16 to 1.19), and its name before.
+/// The annotation of a CiliumNode that carries its WireGuard key (`pkg/annotation` in Cilium 1.16 to 1.19), and its
+/// name before.
 pub const PUBLIC_KEY: [&str; 2] = ["network.cilium.io/wg-pub-key", "io.cilium.network.wg-pub-key"];
 
 impl MeshNode {

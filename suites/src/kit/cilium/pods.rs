@@ -18,8 +18,8 @@ impl Pods {
         Ok(Self(all))
     }
 
-    /// Those of a component that are not on their way out. None where the list is empty: a run has pods of its own, so such a list
-    /// says nothing.
+    /// Those of a component that are not on their way out. None where the list is empty: a run has pods of its own, so
+    /// such a list says nothing.
     pub fn of(&self, app: &str) -> Option<Vec<&Value>> {
         let is_one = |pod: &&Value| {
             pod["metadata"]["labels"]["k8s-app"] == app && pod["metadata"]["deletionTimestamp"].is_null()

@@ -14,8 +14,9 @@ pub fn claims(facts: &Facts, cluster: &ClusterName) -> bool {
         .is_some_and(|claim| !matches!(claim.value.as_str(), "" | "false" | "none" | "disabled"))
 }
 
-/// Whether two clusters are said to be one mesh: both claim one, or one does and either is configured to join the other (or
-/// cannot tell, and there is no third cluster that could be meant). A claim of one side only is what the checks must look at.
+/// Whether two clusters are said to be one mesh: both claim one, or one does and either is configured to join the other
+/// (or cannot tell, and there is no third cluster that could be meant). A claim of one side only is what the checks
+/// must look at.
 pub fn joined(facts: &Facts, a: &ClusterName, b: &ClusterName) -> bool {
     if !claims(facts, a) && !claims(facts, b) {
         return false;
@@ -28,7 +29,8 @@ pub fn joined(facts: &Facts, a: &ClusterName, b: &ClusterName) -> bool {
     (claims(facts, a) && claims(facts, b)) || joins(a, b) || joins(b, a)
 }
 
-/// Cilium of a cluster that is said to be in a mesh; else skipped as not claimed, or red when it is claimed and Cilium is absent.
+/// Cilium of a cluster that is said to be in a mesh; else skipped as not claimed, or red when it is claimed and Cilium
+/// is absent.
 pub fn member<'a>(facts: &'a Facts, cluster: &ClusterName) -> Result<&'a CiliumFacts, Verdict> {
     let others = || facts.clusters.iter().map(|c| &c.name).filter(|other| *other != cluster);
     if !claims(facts, cluster) && !others().any(|other| joined(facts, cluster, other)) {
@@ -67,7 +69,8 @@ pub fn members<'a>(
     Ok((member(facts, from)?, member(facts, to)?))
 }
 
-/// The name of a cluster in the mesh, `cluster-name`, or Cilium's default for it; its role name where Cilium is not found.
+/// The name of a cluster in the mesh, `cluster-name`, or Cilium's default for it; its role name where Cilium is not
+/// found.
 pub fn mesh_name(facts: &Facts, cluster: &ClusterName) -> String {
     match facts.cluster(cluster).and_then(|c| c.cilium.as_ref()) {
         Some(cilium) => cilium.cluster_name().unwrap_or("default").to_owned(),
@@ -75,8 +78,8 @@ pub fn mesh_name(facts: &Facts, cluster: &ClusterName) -> String {
     }
 }
 
-/// The mesh names that `cluster` must be joined to: those that it is configured for, and the other clusters of this run that it is said
-/// to be one mesh with.
+/// The mesh names that `cluster` must be joined to: those that it is configured for, and the other clusters of this run
+/// that it is said to be one mesh with.
 pub fn expected(facts: &Facts, cluster: &ClusterName, cilium: &CiliumFacts) -> BTreeSet<String> {
     let configured = cilium.remotes.iter().flatten().cloned();
     let others = facts
@@ -87,7 +90,8 @@ pub fn expected(facts: &Facts, cluster: &ClusterName, cilium: &CiliumFacts) -> B
     configured.chain(others.map(|name| mesh_name(facts, name))).collect()
 }
 
-/// Cilium of a cluster that is to be joined to others, with their mesh names; else as [`member`] and [`nobody`] conclude.
+/// Cilium of a cluster that is to be joined to others, with their mesh names; else as [`member`] and [`nobody`]
+/// conclude.
 pub fn joins<'a>(facts: &'a Facts, cluster: &ClusterName) -> Result<(&'a CiliumFacts, BTreeSet<String>), Verdict> {
     let cilium = member(facts, cluster)?;
     let expected = expected(facts, cluster, cilium);
@@ -252,8 +256,8 @@ pub fn nobody(cluster: &ClusterName, cilium: &CiliumFacts) -> Verdict {
         return tally.verdict();
     }
     Verdict::inconclusive(format!(
-        "the clusters that {cluster} should be joined to are unknown: Secret cilium-clustermesh could not be read, and the \
-         run has no other member"
+        "the clusters that {cluster} should be joined to are unknown: Secret cilium-clustermesh could not be read, \
+         and the run has no other member"
     ))
 }
 

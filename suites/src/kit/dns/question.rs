@@ -126,8 +126,8 @@ pub fn judge(zone: &Zone, expected: &Expected, outcome: &Outcome) -> Answer {
     }
 }
 
-/// Asks every question from every node, again where no answer came, and tallies. Returns the answers by node, in the order
-/// of the zone's askers, and for each in the order of the questions.
+/// Asks every question from every node, again where no answer came, and tallies. Returns the answers by node, in the
+/// order of the zone's askers, and for each in the order of the questions.
 pub async fn ask(context: &CheckContext, zone: &Zone, questions: &[Question], tally: &mut Tally) -> Vec<Vec<Answer>> {
     zone.note_missing(tally);
     let environment = context.environment.as_ref();

@@ -82,8 +82,8 @@ impl Deviation {
     }
 }
 
-/// Judges several tries of the same thing: a wrong answer in any of them counts, else one right answer is enough; no answer
-/// counts only when no try got one.
+/// Judges several tries of the same thing: a wrong answer in any of them counts, else one right answer is enough; no
+/// answer counts only when no try got one.
 pub fn judge_tries(outcomes: &[Outcome], judge: impl Fn(&Outcome) -> Cell) -> Cell {
     let (mut ok, mut silent, mut unknown) = (None, None, None);
     for cell in outcomes.iter().map(judge) {

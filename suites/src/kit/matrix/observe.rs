@@ -74,8 +74,8 @@ pub async fn observe(environment: &dyn Environment, paths: &[Path], probes: impl
 
 /// Observes and judges every path; those without an answer are probed once more before that counts.
 ///
-/// A single lost packet must not turn a functional check red, since loss has a check of its own. How many paths needed the
-/// retry is left as a figure, so that it is measured and not hidden.
+/// A single lost packet must not turn a functional check red, since loss has a check of its own. How many paths needed
+/// the retry is left as a figure, so that it is measured and not hidden.
 pub async fn probe_with_retry(
     context: &CheckContext,
     paths: &[Path],

@@ -1,4 +1,5 @@
-//! When no pair of a locality answers: is it the path, or does one of its two ends not work at all? Reference probes say.
+//! When no pair of a locality answers: is it the path, or does one of its two ends not work at all? Reference probes
+//! say.
 
 use super::{
     cell::{Cell, Judged, answered_by},
@@ -10,8 +11,8 @@ use crate::kit::{
 };
 use meshproof_contract::{CheckContext, ClusterName, Instance};
 
-/// Which part a complete failure points to, found by probing the same pairs over HTTP, then the same-node pairs of each of
-/// the two clusters; none unless no pair answered.
+/// Which part a complete failure points to, found by probing the same pairs over HTTP, then the same-node pairs of each
+/// of the two clusters; none unless no pair answered.
 pub async fn broken_part(context: &CheckContext, paths: &Paths, judged: &[Judged]) -> Option<String> {
     if paths.locality == Locality::SameNode || !judged.iter().all(|j| matches!(j.cell, Cell::NoAnswer(_))) {
         return None;

@@ -54,7 +54,8 @@ impl Phases<'_> {
         self.disappears(&watch, tally).await;
     }
 
-    /// A global Service on the agents' HTTP port, the same on both sides, so that only the other side can have backends.
+    /// A global Service on the agents' HTTP port, the same on both sides, so that only the other side can have
+    /// backends.
     fn manifest(&self, selector: &Value) -> Value {
         let annotations = json!({"service.cilium.io/global": "true"});
         let ports = json!([{"name": "http", "port": port::HTTP, "targetPort": port::HTTP, "protocol": "TCP"}]);

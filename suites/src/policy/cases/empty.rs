@@ -13,10 +13,14 @@ pub const EMPTY: PolicyCheck = PolicyCheck {
     id: "policy::empty_rules",
     text: CheckText {
         title: "Empty lists, rules and selectors mean what the documentation says",
-        proves: "An empty list of rules denies nothing, and a rule with an empty list of peers admits nobody. An empty selector among peers admits every pod of the policy's namespace and nobody else.",
-        how: "Three policies are tested one after the other: `ingress: []` beside an egress section that denies, `fromEndpoints: []`, and `fromEndpoints: [{}]`. Every cell is probed before, under and after each.",
-        control: "In each case some cells are denied while others stay open, so the policy is seen in force. All are open before the policy and after its deletion.",
-        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` shows the rules as the agent read them. Compare with docs.cilium.io, \"Layer 3 Policies\".",
+        proves: "An empty list of rules denies nothing, and a rule with an empty list of peers admits nobody. An \
+                 empty selector among peers admits every pod of the policy's namespace and nobody else.",
+        how: "Three policies are tested one after the other: `ingress: []` beside an egress section that denies, \
+              `fromEndpoints: []`, and `fromEndpoints: [{}]`. Every cell is probed before, under and after each.",
+        control: "In each case some cells are denied while others stay open, so the policy is seen in force. All are \
+                  open before the policy and after its deletion.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` \
+                   shows the rules as the agent read them. Compare with docs.cilium.io, \"Layer 3 Policies\".",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,

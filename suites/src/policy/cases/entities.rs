@@ -14,8 +14,12 @@ use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells of the entity stay open under it, and the others must be silently dropped, except from the local host, which is always admitted.";
-const WHEN_RED: &str = "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg identity list` shows the reserved identities, `cilium-dbg bpf ipcache list` the identity of each address.";
+const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells of the entity stay open \
+                       under it, and the others must be silently dropped, except from the local host, which is always \
+                       admitted.";
+const WHEN_RED: &str = "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
+                        identity list` shows the reserved identities, `cilium-dbg bpf ipcache list` the identity of \
+                        each address.";
 
 fn inward(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
     let mut cells = Fixture::cells(peers, &fixture.subjects, &PLAIN);
@@ -46,8 +50,11 @@ pub const FROM_ENTITIES: PolicyCheck = PolicyCheck {
     id: "policy::from_entities",
     text: CheckText {
         title: "Ingress rules with entities admit world, hosts and the cluster as documented",
-        proves: "Pods and nodes have the right reserved identities: pods are not `world`, the local host is always admitted, and another node only as `remote-node` or `cluster`.",
-        how: "Three policies are tested one after the other: they admit `world`, `host` with `remote-node`, and `all` on one port. Agents on the nodes' own network take part where they run, and every cell is probed before, under and after each.",
+        proves: "Pods and nodes have the right reserved identities: pods are not `world`, the local host is always \
+                 admitted, and another node only as `remote-node` or `cluster`.",
+        how: "Three policies are tested one after the other: they admit `world`, `host` with `remote-node`, and `all` \
+              on one port. Agents on the nodes' own network take part where they run, and every cell is probed \
+              before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -82,8 +89,11 @@ pub const TO_ENTITIES: PolicyCheck = PolicyCheck {
     id: "policy::to_entities",
     text: CheckText {
         title: "Egress rules with entities open the cluster, hosts and the API server as documented",
-        proves: "On egress `cluster` covers pods and nodes, `host` the own node only, `kube-apiserver` the API server's addresses only, and `world` none of these.",
-        how: "Three policies are tested one after the other: they allow egress to `cluster` on one port, to `host` with `kube-apiserver`, and to `world`. Agents on the nodes' own network take part where they run, and every cell is probed before, under and after each.",
+        proves: "On egress `cluster` covers pods and nodes, `host` the own node only, `kube-apiserver` the API \
+                 server's addresses only, and `world` none of these.",
+        how: "Three policies are tested one after the other: they allow egress to `cluster` on one port, to `host` \
+              with `kube-apiserver`, and to `world`. Agents on the nodes' own network take part where they run, and \
+              every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },

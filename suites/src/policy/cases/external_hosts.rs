@@ -12,7 +12,8 @@ use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const CONTROL: &str = "Every external host is reached before the policy and after its deletion. Under it, the hosts that it opens are reached by the same pods to which others stay closed.";
+const CONTROL: &str = "Every external host is reached before the policy and after its deletion. Under it, the hosts \
+                       that it opens are reached by the same pods to which others stay closed.";
 
 /// From the subject pods to the external hosts, and to the peers.
 fn outward(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
@@ -38,10 +39,15 @@ pub const FQDN: PolicyCheck = PolicyCheck {
     id: "policy::fqdn",
     text: CheckText {
         title: "A rule with a name opens the addresses behind the name, and no other external host",
-        proves: "`toFQDNs`, by exact name and by pattern, opens the addresses that a pod's own DNS answers gave for these names, and nothing else.",
-        how: "The external hosts under `outside` in meshproof.yaml are contacted by name through the DNS proxy, before, under and after policies that admit every query and egress to one host: by its exact name, and by a pattern. Peers are probed by address; the check is skipped without external hosts.",
+        proves: "`toFQDNs`, by exact name and by pattern, opens the addresses that a pod's own DNS answers gave for \
+                 these names, and nothing else.",
+        how: "The external hosts under `outside` in meshproof.yaml are contacted by name through the DNS proxy, \
+              before, under and after policies that admit every query and egress to one host: by its exact name, and \
+              by a pattern. Peers are probed by address; the check is skipped without external hosts.",
         control: CONTROL,
-        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg fqdn cache list` must show name and address, `cilium-dbg bpf ipcache list` the identity of the address. `hubble observe --to-fqdn NAME` shows the verdicts.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg fqdn cache \
+                   list` must show name and address, `cilium-dbg bpf ipcache list` the identity of the address. \
+                   `hubble observe --to-fqdn NAME` shows the verdicts.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::FqdnPolicy,
@@ -71,10 +77,15 @@ pub const ADDRESSES: PolicyCheck = PolicyCheck {
     id: "policy::outside_addresses",
     text: CheckText {
         title: "Rules with addresses and entity world open external hosts, except the exceptions",
-        proves: "A single address opens that host only, 0.0.0.0/0 with an exception opens all but that host, and `world` opens every external host. None of them opens a pod or node of the mesh.",
-        how: "The external hosts under `outside` in meshproof.yaml are contacted before, under and after policies that allow egress to the address of one of them, to 0.0.0.0/0 except that address, and to entity `world`. Peers are probed, too; the check is skipped without external hosts.",
+        proves: "A single address opens that host only, 0.0.0.0/0 with an exception opens all but that host, and \
+                 `world` opens every external host. None of them opens a pod or node of the mesh.",
+        how: "The external hosts under `outside` in meshproof.yaml are contacted before, under and after policies \
+              that allow egress to the address of one of them, to 0.0.0.0/0 except that address, and to entity \
+              `world`. Peers are probed, too; the check is skipped without external hosts.",
         control: CONTROL,
-        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache list`: the address must have an identity of its range, from 16777217 on; `cilium-dbg policy get` shows what is in force.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache \
+                   list`: the address must have an identity of its range, from 16777217 on; `cilium-dbg policy get` \
+                   shows what is in force.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,

@@ -8,17 +8,21 @@ use crate::{
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::json;
 
-const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells that the rule admits stay open under it, and the others must be silently dropped.";
+const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells that the rule admits \
+                       stay open under it, and the others must be silently dropped.";
 
 /// CiliumClusterwideNetworkPolicy.
 pub const CLUSTER_WIDE: PolicyCheck = PolicyCheck {
     id: "policy::cluster_wide",
     text: CheckText {
         title: "Cluster-wide policies are enforced, and their peers are in every namespace",
-        proves: "CiliumClusterwideNetworkPolicy applies to the pods that it selects. A peer's label there matches pods of every namespace.",
-        how: "A cluster-wide policy that selects only the subject pods admits pods of one label from any namespace and allows egress to one namespace. Every cell is probed before, under and after.",
+        proves: "CiliumClusterwideNetworkPolicy applies to the pods that it selects. A peer's label there matches \
+                 pods of every namespace.",
+        how: "A cluster-wide policy that selects only the subject pods admits pods of one label from any namespace \
+              and allows egress to one namespace. Every cell is probed before, under and after.",
         control: CONTROL,
-        when_red: "`kubectl --context CONTEXT get ciliumclusterwidenetworkpolicies`; `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` must list the policy.",
+        when_red: "`kubectl --context CONTEXT get ciliumclusterwidenetworkpolicies`; `kubectl --context CONTEXT -n \
+                   kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` must list the policy.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,
@@ -29,7 +33,9 @@ pub const CLUSTER_WIDE: PolicyCheck = PolicyCheck {
             vec![cluster_wide(json!({
                 "endpointSelector": fixture.cluster_wide_selector(),
                 "ingress": [{"fromEndpoints": [{"matchLabels": {"role": "peer"}}]}],
-                "egress": [{"toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": fixture.other_namespace()}}]}],
+                "egress": [{"toEndpoints": [{
+                    "matchLabels": {"k8s:io.kubernetes.pod.namespace": fixture.other_namespace()},
+                }]}],
             }))]
         },
         cells: both_ways,
@@ -41,10 +47,15 @@ pub const KUBERNETES: PolicyCheck = PolicyCheck {
     id: "policy::kubernetes",
     text: CheckText {
         title: "Kubernetes NetworkPolicies are enforced as Kubernetes documents them",
-        proves: "Pod and namespace selectors, ports and policyTypes of NetworkPolicy hold, and several policies on one pod add up.",
-        how: "Three sets of policies are tested one after the other: pods of a label on two ports; a namespace by its label together with pods by theirs; and a policy that has only policyTypes. Every cell is probed before, under and after each.",
+        proves: "Pod and namespace selectors, ports and policyTypes of NetworkPolicy hold, and several policies on \
+                 one pod add up.",
+        how: "Three sets of policies are tested one after the other: pods of a label on two ports; a namespace by its \
+              label together with pods by theirs; and a policy that has only policyTypes. Every cell is probed \
+              before, under and after each.",
         control: CONTROL,
-        when_red: "`kubectl --context CONTEXT -n NAMESPACE get networkpolicies`; `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` must list the policy. `enable-k8s-networkpolicy` in ConfigMap cilium-config must not be false.",
+        when_red: "`kubectl --context CONTEXT -n NAMESPACE get networkpolicies`; `kubectl --context CONTEXT -n \
+                   kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` must list the policy. \
+                   `enable-k8s-networkpolicy` in ConfigMap cilium-config must not be false.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,

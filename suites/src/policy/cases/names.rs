@@ -13,8 +13,11 @@ use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 use std::{slice, sync::Arc};
 
-const CONTROL: &str = "Every name is answered before the policy and after its deletion. Under it, the servers that answer the admitted names are those for which others are refused.";
-const WHEN_RED: &str = "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` must show the DNS proxy and its redirects. `hubble observe --protocol dns --pod NAMESPACE/POD` shows its verdicts.";
+const CONTROL: &str = "Every name is answered before the policy and after its deletion. Under it, the servers that \
+                       answer the admitted names are those for which others are refused.";
+const WHEN_RED: &str = "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status \
+                        --verbose` must show the DNS proxy and its redirects. `hubble observe --protocol dns --pod \
+                        NAMESPACE/POD` shows its verdicts.";
 
 /// DNS queries and requests of the subject pods: names that exist and names that do not, some of which a rule admits.
 fn queries(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
@@ -55,8 +58,10 @@ pub const NAMES: PolicyCheck = PolicyCheck {
     id: "policy::dns_names",
     text: CheckText {
         title: "The DNS proxy admits queries for the names in a rule and refuses the others",
-        proves: "DNS rules are enforced by exact name and by pattern, where `*` stands for one label and not for a dot. A query for a name that does not exist is still forwarded when a pattern admits it.",
-        how: "One policy admits queries to cluster DNS for one exact name, another for a pattern. Four names inside the cluster are queried before, under and after each.",
+        proves: "DNS rules are enforced by exact name and by pattern, where `*` stands for one label and not for a \
+                 dot. A query for a name that does not exist is still forwarded when a pattern admits it.",
+        how: "One policy admits queries to cluster DNS for one exact name, another for a pattern. Four names inside \
+              the cluster are queried before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -95,8 +100,10 @@ pub const NAMES_AND_PODS: PolicyCheck = PolicyCheck {
     id: "policy::fqdn_opens_no_pods",
     text: CheckText {
         title: "Rules with names open external hosts and no pod of the mesh",
-        proves: "`toFQDNs` with a pattern for every name leaves pods closed, since they have identities of their own, while queries pass the DNS proxy.",
-        how: "A policy admits queries for every name and egress to every name; pods are probed by address, and names of cluster DNS are queried, before, under and after. No external host is contacted.",
+        proves: "`toFQDNs` with a pattern for every name leaves pods closed, since they have identities of their own, \
+                 while queries pass the DNS proxy.",
+        how: "A policy admits queries for every name and egress to every name; pods are probed by address, and names \
+              of cluster DNS are queried, before, under and after. No external host is contacted.",
         control: CONTROL,
         when_red: WHEN_RED,
     },

@@ -1,4 +1,5 @@
-//! Whom a rule matches: labels, expressions, namespaces, service accounts, addresses (docs.cilium.io, "Layer 3 Policies").
+//! Whom a rule matches: labels, expressions, namespaces, service accounts, addresses (docs.cilium.io, "Layer 3
+//! Policies").
 
 use super::{both_ways, inbound, outbound};
 use crate::{
@@ -11,8 +12,11 @@ use crate::{
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 
-const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells that the rule admits stay open under it, and the others must be silently dropped.";
-const WHEN_RED: &str = "The finding names the deciding rule. `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy selectors` shows the identities of each selector, `cilium-dbg identity list` their labels.";
+const CONTROL: &str = "Each cell must be open before the policy and after its deletion. Cells that the rule admits \
+                       stay open under it, and the others must be silently dropped.";
+const WHEN_RED: &str = "The finding names the deciding rule. `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
+                        -c cilium-agent -- cilium-dbg policy selectors` shows the identities of each selector, \
+                        `cilium-dbg identity list` their labels.";
 
 fn from(fixture: &Fixture, peer: Value) -> Vec<Value> {
     vec![cilium(
@@ -31,8 +35,10 @@ pub const LABELS: PolicyCheck = PolicyCheck {
     id: "policy::labels",
     text: CheckText {
         title: "A rule with labels admits the pods that have them, in the policy's namespace only",
-        proves: "Label selectors resolve to the right identities, on ingress and egress. A selector without a namespace selects pods of the policy's own.",
-        how: "A policy admits pods of one label; the peers include pods without it and a pod with it in another namespace. Egress is tested in the same way, and every cell is probed before, under and after.",
+        proves: "Label selectors resolve to the right identities, on ingress and egress. A selector without a \
+                 namespace selects pods of the policy's own.",
+        how: "A policy admits pods of one label; the peers include pods without it and a pod with it in another \
+              namespace. Egress is tested in the same way, and every cell is probed before, under and after.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -67,8 +73,10 @@ pub const EXPRESSIONS: PolicyCheck = PolicyCheck {
     id: "policy::expressions",
     text: CheckText {
         title: "Selectors with In, NotIn, Exists and DoesNotExist admit exactly the pods that match",
-        proves: "Each operator of `matchExpressions` resolves to the right identities. NotIn and DoesNotExist also match pods without the label.",
-        how: "Two ingress policies with two operators each are tested one after the other. Every cell is probed before, under and after each.",
+        proves: "Each operator of `matchExpressions` resolves to the right identities. NotIn and DoesNotExist also \
+                 match pods without the label.",
+        how: "Two ingress policies with two operators each are tested one after the other. Every cell is probed \
+              before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -111,7 +119,8 @@ pub const NAMESPACES: PolicyCheck = PolicyCheck {
     text: CheckText {
         title: "A rule that names another namespace admits its pods, and not those of its own",
         proves: "Identities distinguish namespaces, by name and by the namespaces' labels.",
-        how: "One policy admits pods of a second namespace by `io.kubernetes.pod.namespace`, another admits pods of its own namespace by a namespace label. Every cell is probed before, under and after each.",
+        how: "One policy admits pods of a second namespace by `io.kubernetes.pod.namespace`, another admits pods of \
+              its own namespace by a namespace label. Every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -124,7 +133,9 @@ pub const NAMESPACES: PolicyCheck = PolicyCheck {
             policies: |fixture| {
                 from(
                     fixture,
-                    json!({"matchLabels": {"k8s:io.kubernetes.pod.namespace": fixture.other_namespace(), "role": "peer"}}),
+                    json!({"matchLabels": {
+                        "k8s:io.kubernetes.pod.namespace": fixture.other_namespace(), "role": "peer",
+                    }}),
                 )
             },
             cells: inbound,
@@ -150,7 +161,8 @@ pub const SERVICE_ACCOUNTS: PolicyCheck = PolicyCheck {
     text: CheckText {
         title: "A rule with a service account admits the pods that run under it",
         proves: "The service account is part of a pod's identity, on ingress and egress.",
-        how: "One peer runs under a service account of its own. One policy admits that account, another allows egress to the default account only; every cell is probed before, under and after each.",
+        how: "One peer runs under a service account of its own. One policy admits that account, another allows egress \
+              to the default account only; every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -186,10 +198,14 @@ pub const CIDR: PolicyCheck = PolicyCheck {
     id: "policy::cidr",
     text: CheckText {
         title: "A rule with an address range opens nothing between pods, with or without exceptions",
-        proves: "CIDR rules match addresses outside the mesh. Pods have identities of their own and stay closed even if the range contains their addresses.",
-        how: "A policy allows ingress from 0.0.0.0/0 and egress to half of it with an exception; every cell is probed before, under and after. Where `policy-cidr-match-mode` contains `nodes`, nodes are expected to match.",
+        proves: "CIDR rules match addresses outside the mesh. Pods have identities of their own and stay closed even \
+                 if the range contains their addresses.",
+        how: "A policy allows ingress from 0.0.0.0/0 and egress to half of it with an exception; every cell is probed \
+              before, under and after. Where `policy-cidr-match-mode` contains `nodes`, nodes are expected to match.",
         control: CONTROL,
-        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache list`: a pod's address must have the pod's own identity there, not one of a CIDR, which begin at 16777217.",
+        when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf ipcache \
+                   list`: a pod's address must have the pod's own identity there, not one of a CIDR, which begin at \
+                   16777217.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,

@@ -11,8 +11,12 @@ use crate::{
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::{Value, json};
 
-const CONTROL: &str = "Each cell must be open before the policy and after its deletion, so a server listens on every port. The port that the rule opens stays open under it, and the others must be silently dropped, not refused.";
-const WHEN_RED: &str = "The finding names the deciding rule. `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf policy get --all` lists the ports that the data path opens for the pod.";
+const CONTROL: &str = "Each cell must be open before the policy and after its deletion, so a server listens on every \
+                       port. The port that the rule opens stays open under it, and the others must be silently \
+                       dropped, not refused.";
+const WHEN_RED: &str = "The finding names the deciding rule. `kubectl --context CONTEXT -n kube-system exec AGENT_POD \
+                        -c cilium-agent -- cilium-dbg bpf policy get --all` lists the ports that the data path opens \
+                        for the pod.";
 const FAULTS: &[&str] = &["policy-port-ignored"];
 
 fn into(fixture: &Fixture, ports: Value) -> Vec<Value> {
@@ -26,8 +30,10 @@ pub const PORTS: PolicyCheck = PolicyCheck {
     id: "policy::ports",
     text: CheckText {
         title: "A rule with a port opens that port and no other, with and without labels",
-        proves: "Port rules are enforced on ingress and egress. A rule with peers and ports opens these ports to these peers only.",
-        how: "One policy opens a TCP port to everybody, another allows egress to pods of a label on one port. Every cell is probed before, under and after each.",
+        proves: "Port rules are enforced on ingress and egress. A rule with peers and ports opens these ports to \
+                 these peers only.",
+        how: "One policy opens a TCP port to everybody, another allows egress to pods of a label on one port. Every \
+              cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -59,7 +65,8 @@ pub const PORT_RANGES: PolicyCheck = PolicyCheck {
     text: CheckText {
         title: "A rule with a port range opens its first and last port, and none beyond",
         proves: "`endPort` is enforced, both ends included.",
-        how: "One policy opens ports 8081 to 8090 of any protocol, another TCP ports 8000 to 8080. Every cell is probed before, under and after each.",
+        how: "One policy opens ports 8081 to 8090 of any protocol, another TCP ports 8000 to 8080. Every cell is \
+              probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -86,7 +93,9 @@ pub const NAMED_PORTS: PolicyCheck = PolicyCheck {
     text: CheckText {
         title: "A rule with a port name opens the port that the pod gave this name",
         proves: "Named ports are resolved from the destination pod, on ingress and egress.",
-        how: "One policy opens port `mp-http` for ingress, another port `mp-udp` of pods for egress; every cell is probed before, under and after each. The names are used nowhere else: Cilium up to 1.18.3 ignores an egress rule whose port name has another number in some pod of the mesh (cilium/cilium#30003).",
+        how: "One policy opens port `mp-http` for ingress, another port `mp-udp` of pods for egress; every cell is \
+              probed before, under and after each. The names are used nowhere else: Cilium up to 1.18.3 ignores an \
+              egress rule whose port name has another number in some pod of the mesh (cilium/cilium#30003).",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -118,7 +127,8 @@ pub const PROTOCOLS: PolicyCheck = PolicyCheck {
     text: CheckText {
         title: "A rule with a protocol opens the port for that protocol only, and ANY for each",
         proves: "TCP and UDP on the same port number are distinguished.",
-        how: "One policy opens UDP 8081 and TCP 8082, where the servers use the other protocol, and TCP 8080; another opens 8082 for ANY. Every cell is probed before, under and after each.",
+        how: "One policy opens UDP 8081 and TCP 8082, where the servers use the other protocol, and TCP 8080; another \
+              opens 8082 for ANY. Every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -153,10 +163,15 @@ pub const ICMP: PolicyCheck = PolicyCheck {
     id: "policy::icmp",
     text: CheckText {
         title: "A rule for ICMP echo admits echo requests and opens no port",
-        proves: "ICMP types are enforced (`enable-icmp-rules`): echo requests pass where a rule admits them, and are dropped where rules admit ports only.",
-        how: "One policy admits echo requests in both directions, another admits every TCP and UDP port; every cell is probed before, under and after each. The check is skipped where no pod may open a ping socket (net.ipv4.ping_group_range).",
+        proves: "ICMP types are enforced (`enable-icmp-rules`): echo requests pass where a rule admits them, and are \
+                 dropped where rules admit ports only.",
+        how: "One policy admits echo requests in both directions, another admits every TCP and UDP port; every cell \
+              is probed before, under and after each. The check is skipped where no pod may open a ping socket \
+              (net.ipv4.ping_group_range).",
         control: CONTROL,
-        when_red: "`kubectl --context CONTEXT -n kube-system get configmap cilium-config -o yaml`: `enable-icmp-rules` must not be false. Then `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf policy get --all` on the node in the finding.",
+        when_red: "`kubectl --context CONTEXT -n kube-system get configmap cilium-config -o yaml`: \
+                   `enable-icmp-rules` must not be false. Then `kubectl --context CONTEXT -n kube-system exec \
+                   AGENT_POD -c cilium-agent -- cilium-dbg bpf policy get --all` on the node in the finding.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::Policy,

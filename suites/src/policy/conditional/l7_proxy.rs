@@ -1,7 +1,8 @@
 //! Checks of HTTP rules, skipped where no proxy runs that could enforce them.
 //!
-//! `enable-l7-proxy` is on by default, the DNS proxy needs it too, and an agent reports `embedded` for Envoy even when its
-//! image has none. So unless the operators claim L7 policies themselves, a proxy must have answered something first.
+//! `enable-l7-proxy` is on by default, the DNS proxy needs it too, and an agent reports `embedded` for Envoy even when
+//! its image has none. So unless the operators claim L7 policies themselves, a proxy must have answered something
+//! first.
 
 use super::Conditional;
 use crate::{
@@ -69,8 +70,9 @@ async fn no_proxy(context: &CheckContext) -> Option<String> {
     let unanswered = http.iter().all(|(_, result)| matches!(result, CellResult::Mismatch(_)));
     (in_force && unanswered && !http.is_empty()).then(|| {
         format!(
-            "no Envoy runs in {cluster}: a policy that admits every HTTP request was in force, and none of {} requests was answered. \
-             {object} alone does not claim L7 policies: set the claim `l7-policy` in meshproof.yaml if they should work",
+            "no Envoy runs in {cluster}: a policy that admits every HTTP request was in force, and none of {} \
+             requests was answered. {object} alone does not claim L7 policies: set the claim `l7-policy` in \
+             meshproof.yaml if they should work",
             http.len()
         )
     })

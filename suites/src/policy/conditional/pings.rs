@@ -25,7 +25,8 @@ async fn no_pings(context: &CheckContext) -> Option<Verdict> {
     };
     forbidden.then(|| {
         Verdict::skipped(
-            "the pods may not send pings (net.ipv4.ping_group_range of the nodes' container runtime); all their other probes were answered",
+            "the pods may not send pings (net.ipv4.ping_group_range of the nodes' container runtime); all their other \
+             probes were answered",
         )
     })
 }

@@ -93,8 +93,8 @@ fn cilium_selector(peer: Peer, fixture: &Fixture) -> Value {
     }
 }
 
-/// An element of `from` or `to`; none admits everybody. Kubernetes has no selector for service accounts: the label of the
-/// pods with that account stands for it.
+/// An element of `from` or `to`; none admits everybody. Kubernetes has no selector for service accounts: the label of
+/// the pods with that account stands for it.
 fn kubernetes_peer(peer: Peer, fixture: &Fixture) -> Option<Value> {
     let pods = |labels: Value| Some(json!({"podSelector": labels}));
     match peer {

@@ -13,7 +13,8 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Deviations that last so long will stay, once Cilium reports the change as realized on every node of the subject pods.
+/// Deviations that last so long will stay, once Cilium reports the change as realized on every node of the subject
+/// pods.
 const REALIZED_GRACE: Duration = Duration::from_millis(1500);
 /// They must be the same so long after that report: it may describe the moment before.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(1);
@@ -89,8 +90,8 @@ pub async fn converge(
     }
 }
 
-/// When a sample of the changing cells was as expected for the first time, if it was soon, and how many rounds found only
-/// some of them changed.
+/// When a sample of the changing cells was as expected for the first time, if it was soon, and how many rounds found
+/// only some of them changed.
 async fn first_sign(
     context: &CheckContext,
     cells: &[JudgedCell],

@@ -25,7 +25,8 @@ enum When {
 /// Cells that deviated from the same expectation at the same time.
 type Deviations<'a> = BTreeMap<(When, String), Vec<(&'a JudgedCell, &'a Outcome)>>;
 
-/// Judges a case by what the cells showed under the policies and after their deletion; `foreign` names policies of others.
+/// Judges a case by what the cells showed under the policies and after their deletion; `foreign` names policies of
+/// others.
 pub fn judge(
     context: &CheckContext,
     name: &str,

@@ -1,5 +1,5 @@
-//! Pings that agents may not send: with container runtimes that leave `net.ipv4.ping_group_range` at the kernel's default
-//! no pod may open a ping socket, from which nothing follows about policies.
+//! Pings that agents may not send: with container runtimes that leave `net.ipv4.ping_group_range` at the kernel's
+//! default no pod may open a ping socket, from which nothing follows about policies.
 
 use super::{
     deadlines::Deadlines,
@@ -11,7 +11,8 @@ use meshproof_contract::{AgentId, CheckContext};
 use meshproof_oracle::Expected;
 use std::collections::BTreeSet;
 
-/// For each cell whether it is a ping of an agent that could send none of its pings, while all its other probes were ok.
+/// For each cell whether it is a ping of an agent that could send none of its pings, while all its other probes were
+/// ok.
 pub(super) fn forbidden(cells: &[JudgedCell], round: &ProbeRound) -> Vec<bool> {
     let is_ping = |judged: &JudgedCell| judged.cell.traffic == Traffic::Ping;
     let from = |judged: &JudgedCell| judged.cell.from.agent.id.clone();

@@ -31,8 +31,8 @@ pub fn too_busy(stream: &NodeStream) -> Option<String> {
     ))
 }
 
-/// Leaves a row for each node from which connections were opened: how long the nodes of the subject pods took to enforce
-/// the policy.
+/// Leaves a row for each node from which connections were opened: how long the nodes of the subject pods took to
+/// enforce the policy.
 pub fn leave_rows(context: &CheckContext, streams: &[NodeStream]) {
     let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
     for stream in streams {
@@ -88,8 +88,8 @@ pub fn judge(context: &CheckContext, stream: &NodeStream, attempt: usize, tally:
     tally.absorb(own);
 }
 
-/// Connections were established when the check began. In a later attempt they are still dropped only if the policy of the
-/// one before, which was deleted, is still enforced.
+/// Connections were established when the check began. In a later attempt they are still dropped only if the policy of
+/// the one before, which was deleted, is still enforced.
 fn judge_closed_before(context: &CheckContext, stream: &NodeStream, node: &str, attempt: usize, tally: &mut Tally) {
     if attempt == 1 {
         return tally.unknown(format!("{node}: no connection was established before the policy"));

@@ -129,8 +129,8 @@ impl Timeline {
         })
     }
 
-    /// Microseconds from the deletion to the first connection from which on all were established; none if the last one was
-    /// not.
+    /// Microseconds from the deletion to the first connection from which on all were established; none if the last one
+    /// was not.
     pub fn opened(&self) -> Option<u64> {
         let deleted = *self.marks.get(&Change::Deleted)?;
         let part: Vec<(u64, &Sample)> = self.since(Change::Deleted).collect();

@@ -1,5 +1,5 @@
-//! The test world with the scenario's Services as a working mesh answers them: by their selectors, their annotations and
-//! the readiness of their pods, whatever checks change about these.
+//! The test world with the scenario's Services as a working mesh answers them: by their selectors, their annotations
+//! and the readiness of their pods, whatever checks change about these.
 
 use super::world::{SERVICES, address, agent, answered_by, right};
 use crate::testing::{Ask, Fake, NODE_PORT, dns_records};

@@ -133,7 +133,9 @@ pub fn first_pod(fake: Fake, status: &str) -> Fake {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": pod.id.pod, "namespace": pod.namespace},
-            "status": {"conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            "status": {"conditions": [{
+                "type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]},
         }),
     )
 }

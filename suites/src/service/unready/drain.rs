@@ -172,8 +172,8 @@ impl Drain<'_> {
         if answers.iter().all(|answers| self.avoids_pod(answers)) {
             let requests: u32 = answers.iter().map(Answers::answered).sum();
             tally.witness(format!(
-                "{}: no new connections {} ms after the API showed it as not ready, nor in {requests} more requests from \
-                 {} nodes",
+                "{}: no new connections {} ms after the API showed it as not ready, nor in {requests} more requests \
+                 from {} nodes",
                 self.subject(view),
                 after.as_millis(),
                 answers.len()
@@ -204,13 +204,14 @@ impl Drain<'_> {
             Some(example) => tally.finding(
                 format!("{}, {}", self.subject(view), view.side.nodes(&concerned)),
                 format!(
-                    "no new connections to it within {limit} s after the API shows it as not ready, and answers from the \
-                     other backends"
+                    "no new connections to it within {limit} s after the API shows it as not ready, and answers from \
+                     the other backends"
                 ),
                 example,
             ),
             None => tally.unknown(format!(
-                "{}: not drained for two reads in a row within {limit} s, although the last read shows no request to it",
+                "{}: not drained for two reads in a row within {limit} s, although the last read shows no request to \
+                 it",
                 self.subject(view),
             )),
         }

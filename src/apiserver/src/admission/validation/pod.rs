@@ -5,10 +5,10 @@ use crate::error::{Cause, CauseKind};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-const UPDATE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-                      `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions \
-                      to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it \
-                      was previously negative)";
+const UPDATE: &str = "pod updates may not change fields other than \
+                      `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.\
+                      tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` \
+                      (allow it to be set to 1 if it was previously negative)";
 
 pub(super) fn check(old: Option<&Value>, pod: &Value, causes: &mut Vec<Cause>) {
     check_spec("spec", &pod["spec"], causes);

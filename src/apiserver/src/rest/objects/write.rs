@@ -301,8 +301,8 @@ fn take_namespace_of_path(path: &ResolvedPath<'_>, object: &mut Value) -> Result
     let given = object["metadata"]["namespace"].as_str().unwrap_or_default();
     if !given.is_empty() && given != namespace {
         return Err(ApiError::bad_request(format!(
-            "the namespace of the provided object does not match the namespace sent on the request: \
-             \"{given}\" and \"{namespace}\""
+            "the namespace of the provided object does not match the namespace sent on the request: \"{given}\" and \
+             \"{namespace}\""
         )));
     }
     object["metadata"]["namespace"] = json!(namespace);

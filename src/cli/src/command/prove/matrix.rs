@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Matrix {
     /// Every check that ran, with the faults that must turn it red by its own account.
     pub checks: BTreeMap<CheckId, BTreeSet<FaultName>>,
-    /// Every check that has such, with the faults that take away what it observes with: they must make it inconclusive.
+    /// Every check that has such, with the faults that take away what it observes with: they must make it
+    /// inconclusive.
     pub blinded: BTreeMap<CheckId, BTreeSet<FaultName>>,
     /// Checks that were not green in the healthy lab before any fault, with their reason.
     pub unhealthy: BTreeMap<CheckId, String>,

@@ -51,7 +51,8 @@ pub(super) async fn scale_to_zero(client: &ClusterClient, namespace: &str) -> Re
     patch(client, namespace, change).await
 }
 
-/// Gives the Deployment the replicas that it had before a run scaled it to zero, and returns their number; none if no run did.
+/// Gives the Deployment the replicas that it had before a run scaled it to zero, and returns their number; none if no
+/// run did.
 pub(super) async fn scale_back(client: &ClusterClient, namespace: &str) -> Result<Option<u32>, ApiError> {
     let found = client.get::<Deployment>(namespace, MESH_APISERVER).await;
     let Some(deployment) = found.or_else(ApiError::none_if_forbidden)? else {

@@ -54,8 +54,8 @@ mod tests {
     fn scenarios_that_cannot_share_a_cluster_are_refused() {
         let named = |name: &str| {
             scenario(&format!(
-                "name: {name}\nworkloads: [{{name: w, placement: every-node}}]\n\
-                 services: [{{name: s, workload: w, ports: [{{name: p, port: 1}}]}}]\n"
+                "name: {name}\nworkloads: [{{name: w, placement: every-node}}]\nservices: [{{name: s, workload: w, \
+                 ports: [{{name: p, port: 1}}]}}]\n"
             ))
         };
         let (a, b) = (named("a"), named("b"));

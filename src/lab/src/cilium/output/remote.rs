@@ -63,8 +63,8 @@ fn status(remote: &RemoteView) -> String {
     match remote.phase {
         RemotePhase::Waiting => "Waiting for initial connection to be established".to_owned(),
         _ => format!(
-            "etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: endpoint status checks are disabled, \
-             ID: {:x}",
+            "etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: endpoint status checks are disabled, ID: \
+             {:x}",
             remote.etcd_id
         ),
     }
@@ -172,12 +172,11 @@ mod tests {
         });
         assert_eq!(cluster(&remote(RemotePhase::Waiting), Observer::Kvstoremesh), recorded);
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_763_716_906_800);
-        let recorded = "KVStoreMesh:\t0/1 remote clusters ready\n   \
-                        apps: not-ready, 2 nodes, 11 endpoints, 11 identities, 1 services, 0 MCS-API service \
-                        exports, 1 reconnections (last: 10s ago)\n   \
-                        └  Waiting for initial connection to be established\n   \
-                        └  remote configuration: expected=unknown, retrieved=unknown\n   \
-                        └  synchronization status: nodes=false, endpoints=false, identities=false, services=false\n";
+        let recorded = "KVStoreMesh:\t0/1 remote clusters ready\n   apps: not-ready, 2 nodes, 11 endpoints, 11 \
+                        identities, 1 services, 0 MCS-API service exports, 1 reconnections (last: 10s ago)\n   └  \
+                        Waiting for initial connection to be established\n   └  remote configuration: \
+                        expected=unknown, retrieved=unknown\n   └  synchronization status: nodes=false, \
+                        endpoints=false, identities=false, services=false\n";
         assert_eq!(kvstoremesh_text(&[remote(RemotePhase::Waiting)], now), recorded);
     }
 

@@ -157,7 +157,10 @@ impl World {
 
 /// A policy as agents print it.
 fn rule(object: &Value) -> Value {
-    let label = |key: &str, value: &Value| json!({"key": format!("io.cilium.k8s.policy.{key}"), "value": value, "source": "k8s"});
+    let label = |key: &str, value: &Value| {
+        let key = format!("io.cilium.k8s.policy.{key}");
+        json!({"key": key, "value": value, "source": "k8s"})
+    };
     let metadata = &object["metadata"];
     json!({"labels": [
         label("derived-from", &object["kind"]),
