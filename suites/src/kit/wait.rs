@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 /// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waited<V, L> {
-    /// The observation came true [`IN_A_ROW`] times in a row: the time until the first of them began, and what it
+    /// The observation came true `IN_A_ROW` times in a row: the time until the first of them began, and what it
     /// showed last.
     Seen(Duration, V),
     /// It did not; the last state seen.
@@ -17,7 +17,7 @@ pub enum Waited<V, L> {
 /// Reads in a row that must agree, so that a state passing by is not taken for one that holds.
 const IN_A_ROW: u32 = 2;
 
-/// Observes every `interval` until `observe` answers `Ok` [`IN_A_ROW`] times in a row or `deadline` has passed.
+/// Observes every `interval` until `observe` answers `Ok` `IN_A_ROW` times in a row or `deadline` has passed.
 pub async fn until<V, L, F, Fut>(deadline: Duration, interval: Duration, mut observe: F) -> Waited<V, L>
 where
     F: FnMut() -> Fut,

@@ -22,14 +22,14 @@ pub fn hidden_role() -> Option<ExitCode> {
 
 /// How many nodes each of the lab's clusters has.
 #[derive(Clone, Copy, Debug)]
-pub struct LabNodes(pub u8);
+pub struct LabNodes(#[expect(dead_code, reason = "there is no lab that has them")] pub u8);
 
 /// A lab; no value of it exists.
 pub struct Lab(Infallible);
 
 impl Lab {
     /// Fails.
-    pub async fn start(LabNodes(_): LabNodes, _faults: &[String]) -> Result<Self, CliError> {
+    pub async fn start(_nodes: LabNodes, _faults: &[String]) -> Result<Self, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
     /// Never called: there is no lab.

@@ -86,17 +86,19 @@ fn read(folder: &Path, parent: &[String], sources: &mut Sources) {
     if let Some(text) = sources.get(parent) {
         left_out.extend(without_tests(text).1);
     }
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(folder).expect("a readable folder");
+    let entries = entries.map(|entry| entry.expect("a readable folder").path());
     let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
     if parent.is_empty() {
-        let root = fs::read_to_string(folder.join("lib.rs")).unwrap();
+        let root = fs::read_to_string(folder.join("lib.rs")).expect("a readable source");
         left_out.extend(without_tests(&root).1);
         sources.insert(Vec::new(), root);
     }
-    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     for file in files {
         if !left_out.contains(&name(&file)) {
-            sources.insert([parent, &[name(&file)]].concat(), fs::read_to_string(&file).unwrap());
+            let text = fs::read_to_string(&file).expect("a readable source");
+            sources.insert([parent, &[name(&file)]].concat(), text);
         }
     }
     for folder in folders {
@@ -246,7 +248,7 @@ fn circle(graph: &Graph) -> Option<Vec<String>> {
         let here = way.last()?.clone();
         for next in graph.get(&here).into_iter().flatten() {
             if let Some(at) = way.iter().position(|step| step == next) {
-                return Some([&way[at..], &[next.clone()]].concat());
+                return Some([&way[at..], std::slice::from_ref(next)].concat());
             }
             if !done.contains(next) {
                 way.push(next.clone());

@@ -280,7 +280,7 @@ pub(super) fn known_nodes(lab: &LabState, cluster: &str, own: &str) -> Vec<NodeV
     });
     all.collect()
 }
-/// How long the node's pods are cut off with [`AGENT_RESTART_DROPS`].
+/// How long the node's pods are cut off with the fault `agent-restart-drops`.
 const CUT: Duration = Duration::from_millis(600);
 
 fn drop_for_a_moment(container: &SystemContainer) {
