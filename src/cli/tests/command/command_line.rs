@@ -123,3 +123,22 @@ fn completions_are_there() {
     let folder = folder();
     meshproof(folder.path(), &["completions", "bash"]).ends(0, &["meshproof"]);
 }
+
+/// Names of trials are the interface of baselines: a change of one shows in review.
+#[test]
+fn the_names_of_all_trials_are_those_of_docs_trials_txt() {
+    let listed = meshproof(folder().path(), &["run", "--lab", "--list"]).ends(0, &[]).out;
+    let names: String = listed
+        .lines()
+        .filter_map(|line| Some(format!("{}\n", line.strip_suffix(": test")?)))
+        .collect();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/trials.txt");
+    if std::env::var("MESHPROOF_UPDATE").as_deref() == Ok("1") {
+        fs::write(&file, &names).expect("docs/trials.txt can be written");
+    }
+    let written = fs::read_to_string(&file).expect("docs/trials.txt");
+    assert!(
+        written == names,
+        "docs/trials.txt is out of date: run `MESHPROOF_UPDATE=1 cargo test -p meshproof --test command names_of_all`"
+    );
+}
