@@ -75,7 +75,7 @@ pub struct Verdicts(BTreeMap<TrialName, Verdict>);
 impl Verdicts {
     /// Checks that ran.
     pub fn ran(&self) -> BTreeSet<CheckId> {
-        self.0.keys().map(check).collect()
+        self.0.keys().map(TrialName::check).collect()
     }
 
     /// Checks of which a trial failed, with its first finding.
@@ -107,7 +107,7 @@ impl Verdicts {
             .0
             .iter()
             .filter(|(_, verdict)| !matches!(verdict, Verdict::Skipped { .. }))
-            .map(|(trial, _)| check(trial))
+            .map(|(trial, _)| trial.check())
             .collect();
         self.ran().difference(&applied).cloned().collect()
     }
@@ -116,16 +116,11 @@ impl Verdicts {
         let mut found = BTreeMap::new();
         for (trial, verdict) in self.0.iter().filter(|(_, verdict)| wanted(verdict)) {
             found
-                .entry(check(trial))
+                .entry(trial.check())
                 .or_insert_with(|| format!("{trial}: {}", reason(verdict)));
         }
         found
     }
-}
-
-fn check(trial: &TrialName) -> CheckId {
-    let name = trial.as_str();
-    CheckId::from(name.split('[').next().unwrap_or(name))
 }
 
 fn reason(verdict: &Verdict) -> String {
