@@ -75,7 +75,9 @@ impl StaleBackends {
             if drops && others == OtherClusters::OneIsDown {
                 service.backends.clear();
             }
-            let local = service.backends.iter().any(is_local);
+            // One that terminates takes nothing new once the other cluster has ready ones.
+            let takes_new = |backend: &Backend| backend.state == BackendState::Active;
+            let local = service.backends.iter().any(|b| is_local(b) && takes_new(b));
             let never = is(Fault::StaleBackendKept) || is(Fault::UdpBackendStale) && is_udp(&service.frontend);
             if never || is(Fault::EndpointRemovalLate) {
                 let due = self.keep_removed(service, &key, (!never).then_some(LATE), now);
@@ -86,7 +88,7 @@ impl StaleBackends {
             }
             let failed_over = !local && !service.backends.is_empty() && self.had_local.contains(&key);
             if is(Fault::FailOverNever) && failed_over {
-                service.backends.clear();
+                service.backends.retain(is_local);
             }
             if is(Fault::FailBackNever) {
                 if failed_over {
@@ -243,6 +245,10 @@ mod tests {
                 .0,
             service(&[])
         );
+        let mut terminating = service(&[(244, 1), (246, 1)]);
+        terminating[0].backends[0].state = BackendState::Terminating;
+        let (denied, _) = stale.apply(terminating, own(), &faults, OtherClusters::Up, now);
+        assert_eq!(denied[0].backends.len(), 1, "not while local ones terminate, either");
         let (faults, mut stale) = (in_force(Fault::EndpointsNeverReturn), StaleBackends::default());
         stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, now);
         stale.apply(service(&[]), own(), &faults, OtherClusters::Up, now);
