@@ -66,6 +66,7 @@ impl Net {
             }
             let other = &configs[1 - node];
             switch.set_peers(vec![Peer {
+                cluster: "infra".into(),
                 node: other.name.clone(),
                 address: other.address,
                 router: other.router,
