@@ -46,12 +46,18 @@ impl Arrival {
 
 impl Net {
     pub(super) fn new() -> Self {
+        Self::shaped(|_| {})
+    }
+
+    /// With nodes that are configured otherwise.
+    pub(super) fn shaped(shape: impl Fn(&mut NodeConfig)) -> Self {
         let now = Instant::now();
         let configs = [0, 1].map(|node: usize| {
             let cidr = format!("10.244.{}.0/24", node + 1).parse().unwrap();
             let mut config = NodeConfig::new(format!("node-{node}"), "infra", node_address(node), cidr);
             config.cluster_pod_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
             config.service_cidrs = vec!["10.96.0.0/16".parse().unwrap()];
+            shape(&mut config);
             config
         });
         let switches = [0, 1].map(|node: usize| {
