@@ -1,5 +1,6 @@
 //! What the standard library does not say to sockets: options, the error queue, the device behind an address.
 
+use crate::failure::Failure;
 use nix::{
     errno::Errno,
     libc,
@@ -149,25 +150,25 @@ pub(crate) fn any_local(to: SocketAddr) -> SocketAddr {
 }
 
 /// A UDP socket connected to `to`, so that ICMP errors arrive and strangers' datagrams do not.
-pub(crate) async fn connected_udp(to: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) async fn connected_udp(to: SocketAddr) -> Result<UdpSocket, Failure> {
     let socket = UdpSocket::bind(any_local(to)).await?;
     report_icmp(&socket, to, &true)?;
-    socket.connect(to).await?;
+    socket.connect(to).await.map_err(Failure::of_call)?;
     Ok(socket)
 }
 
 /// Sends a datagram on a connected socket. One that the pod's own device dropped counts as sent: only sockets that ask
 /// for errors get the error (`ENOBUFS`), and to everybody else it is as lost as any other.
-pub(crate) async fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> {
+pub(crate) async fn send(socket: &UdpSocket, datagram: &[u8]) -> Result<(), Failure> {
     match socket.send(datagram).await {
         Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-        sent => sent.map(drop),
+        sent => sent.map(drop).map_err(Failure::of_call),
     }
 }
 
 /// Connects, and fails at the first ICMP error. By itself Linux goes on trying after some of them (RFC 1122, 4.2.3.9),
 /// which would make "unreachable" look like silence.
-pub(crate) async fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn connect_tcp(to: SocketAddr) -> Result<TcpStream, Failure> {
     let family = match to {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -177,13 +178,13 @@ pub(crate) async fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
     report_icmp(&socket, to, &true)?;
     match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(Failure::of_call(errno.into())),
     }
     let stream = TcpStream::from_std(socket.into())?;
     loop {
         stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
         if let Some(error) = stream.take_error()? {
-            return Err(error);
+            return Err(error.into());
         }
         while let Some(entry) = next_error(&stream) {
             if let QueuedError::Other(errno) = entry

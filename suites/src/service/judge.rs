@@ -134,6 +134,7 @@ fn leave(context: &CheckContext, what: &str, answers: &Answers, expected: Expect
 fn kind(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Refused { .. } => "refused",
+        Outcome::Denied { .. } => "refused by the client's own node",
         Outcome::Timeout { .. } => "no answer",
         Outcome::Reset { .. } => "reset",
         _ => "broken answer",

@@ -120,6 +120,7 @@ pub fn judge(zone: &Zone, expected: &Expected, outcome: &Outcome) -> Answer {
         Outcome::Reset { .. }
         | Outcome::Closed { .. }
         | Outcome::Unreachable { .. }
+        | Outcome::Denied { .. }
         | Outcome::NameError { .. }
         | Outcome::Corrupted { .. } => Answer::NoAnswer(outcome.to_string()),
         _ => Answer::Unknown(format!("unexpected outcome for a DNS question: {outcome}")),

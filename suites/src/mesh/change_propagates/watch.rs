@@ -68,7 +68,8 @@ impl Watch<'_> {
             | Outcome::Reset { .. }
             | Outcome::Closed { .. }
             | Outcome::Stalled { .. }
-            | Outcome::Unreachable { .. } => Seen::Nothing(outcome.to_string()),
+            | Outcome::Unreachable { .. }
+            | Outcome::Denied { .. } => Seen::Nothing(outcome.to_string()),
             _ => Seen::Unknown(format!(
                 "the agent returned an outcome of another kind than it was asked for: {outcome}"
             )),
