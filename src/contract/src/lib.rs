@@ -6,6 +6,7 @@
 
 pub mod advice;
 pub mod again;
+pub mod api_requests;
 pub mod capture;
 pub mod check;
 pub mod cilium;
@@ -30,6 +31,7 @@ pub mod thresholds;
 pub mod verdict;
 
 pub use again::again;
+pub use api_requests::{ApiRequests, api_requests_line};
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
