@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, NodeName, Thresholds};
+use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, HouseRule, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -31,6 +31,9 @@ pub struct Facts {
     /// Hosts outside the clusters that the operators name, as targets of policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<OutsideFacts>,
+    /// What others have put into the clusters that decides what probes may do there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub house: Vec<HouseRule>,
     /// Agents that should be ready and are not, with their last state: checks that need them are inconclusive.
     pub missing_agents: Vec<MissingAgent>,
 }

@@ -17,6 +17,7 @@ pub mod event;
 pub mod evidence;
 pub mod exit;
 pub mod facts;
+pub mod house;
 pub mod measure;
 pub mod name;
 pub mod outcome;
@@ -45,6 +46,7 @@ pub use exit::Exit;
 pub use facts::{
     AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, Generation, NodeFacts, OutsideFacts, ServiceFacts,
 };
+pub use house::{Barred, HouseRule};
 pub use measure::{Distribution, Measurement, Subject, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};

@@ -26,7 +26,7 @@ use converge::converge;
 pub(super) use deadlines::Deadlines;
 use judge::judge;
 pub(super) use judged_cell::JudgedCell;
-use meshproof_contract::{CheckContext, EnvironmentError, ObjectRef, Tally};
+use meshproof_contract::{CheckContext, Tally};
 use meshproof_oracle::{Expected, decide, parse};
 pub(super) use pings::are_forbidden as pings_are_forbidden;
 use round::{ROUND_INTERVAL, probe_round};
@@ -80,7 +80,7 @@ pub async fn run_case(
         async move { converge(context, fixture, cells, change, policies, deadlines, start).await }
     };
     let start = Instant::now();
-    let under = match apply(context, fixture, &policies).await {
+    let under = match fixture.enforce(context, &policies).await {
         Ok(()) => Some(wait(Change::Applied, start).await),
         Err(error) => {
             tally.unknown(format!("{name}: cannot apply the policy: {error}"));
@@ -88,7 +88,7 @@ pub async fn run_case(
         }
     };
     let start = Instant::now();
-    if let Err(error) = delete(context, fixture, &policies).await {
+    if let Err(error) = fixture.release(context, &policies).await {
         tally.unknown(format!("{name}: cannot delete the policy: {error}"));
         return None;
     }
@@ -109,7 +109,7 @@ pub(super) fn expectations(fixture: &Fixture, policies: &[Value], cells: Vec<Cel
     if cells.is_empty() {
         return Err("no agent can probe it".to_owned());
     }
-    let mut parsed = Vec::new();
+    let mut parsed = fixture.house.policies.clone();
     for policy in policies {
         parsed
             .extend(parse(policy, &fixture.mesh).map_err(|error| format!("cannot compute the expectation: {error}"))?);
@@ -178,23 +178,4 @@ pub(super) async fn open_cells(
     let cells = cells.into_iter().map(JudgedCell::open).collect();
     let (cells, deadlines) = open_before(context, "before", cells, tally).await?;
     Some((cells.into_iter().map(|judged| judged.cell).collect(), deadlines))
-}
-
-async fn apply(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
-    for policy in policies {
-        context.environment.apply(&fixture.cluster, policy.clone()).await?;
-    }
-    Ok(())
-}
-
-async fn delete(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
-    let mut result = Ok(());
-    for policy in policies {
-        let deleted = context
-            .environment
-            .delete(&fixture.cluster, &ObjectRef::of(policy))
-            .await;
-        result = result.and(deleted);
-    }
-    result
 }

@@ -12,15 +12,16 @@ use crate::{
         dns::{self, ResolvConf},
     },
     environment::{ClusterEnvironment, disruption::DisruptionOptions},
+    house,
     manifest::{Image, ManifestBuilder, workload_name},
     name::workload_namespace,
     readiness::{self, Census, Expected, Number, ReadyPod, endpoints},
     schedulable::SchedulableNodes,
 };
-use facts::{endpoints_of, keep_resolv_conf, require_some, service_facts, unconnected};
+use facts::{endpoints_of, keep_resolv_conf, probe_pods, require_some, service_facts, unconnected};
 use futures::future::try_join_all;
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, HouseRule, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
     text::counted,
 };
@@ -41,6 +42,7 @@ pub struct DeployOptions {
 
 /// The deployment on one cluster.
 struct Deployed {
+    house: Vec<HouseRule>,
     ready: Vec<ReadyPod>,
     missing: Vec<MissingAgent>,
     services: Vec<ServiceFacts>,
@@ -98,6 +100,7 @@ impl Run {
         for one in deployed {
             facts.missing_agents.extend(one.missing);
             facts.services.extend(one.services);
+            facts.house.extend(one.house);
         }
         require_some(&facts, clients, scenarios, &options.image)?;
         let found = try_join_all(clients.iter().map(|client| async {
@@ -167,16 +170,23 @@ impl Run {
             let applied = client.apply(object).await?;
             Ok::<_, crate::ApiError>(service_facts(client.name(), scenario, service, &applied))
         }));
-        // Pods are not admitted without their account.
-        try_join_all(accounts.into_iter().map(|account| client.apply(account))).await?;
+        // Pods are not admitted without their account, and are best allowed before they run.
+        let accounts = try_join_all(accounts.into_iter().map(|account| client.apply(account)));
+        let allow = house::allow(client, manifests.allow_policies(scenarios), &self.progress);
+        let (accounts, allowed) = tokio::join!(accounts, allow);
+        accounts?;
         let (services, _) = tokio::try_join!(applied, try_join_all(objects.into_iter().map(|o| client.apply(o))))?;
         let not_ready = cluster.into_iter().flat_map(|c| &c.nodes).filter(|n| !n.ready);
         let census = Census::new(client.name().clone(), expected)
             .with_nodes_not_ready(not_ready.map(|n| n.name.clone()).collect());
         let readiness = readiness::wait(client, &self.id, census, options.ready_within, &self.progress).await?;
         let wanted = services.iter().map(|service| endpoints_of(service, &readiness.ready));
-        endpoints::wait(client, &wanted.collect::<Vec<_>>(), &self.progress).await;
+        let wanted: Vec<_> = wanted.collect();
+        let pods = probe_pods(&manifests, scenarios, cluster);
+        let house = house::rules(client, cluster, &pods, &allowed);
+        let (house, ()) = tokio::join!(house, endpoints::wait(client, &wanted, &self.progress));
         Ok(Deployed {
+            house,
             ready: readiness.ready,
             missing: readiness.missing,
             services,
