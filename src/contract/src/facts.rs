@@ -25,7 +25,7 @@ pub struct Facts {
     /// Time between two probes of the streams that watch a disruption, in milliseconds; 10 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_spacing_ms: Option<u32>,
-    /// How `policy::generated` makes its policies.
+    /// How `policy::generated` makes its policies, and how pairs of nodes are drawn.
     #[serde(default)]
     pub generation: Generation,
     /// Hosts outside the clusters that the operators name, as targets of policies.
@@ -39,6 +39,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Whether a cluster has more nodes than are observed in every pair.
+    pub fn is_sampled(&self) -> bool {
+        self.clusters
+            .iter()
+            .any(|cluster| cluster.nodes.len() > ALL_PAIRS_NODES)
+    }
     /// Clusters whose claims were taken from what they show, each once, in order.
     pub fn live_claims(&self) -> Vec<&ClusterName> {
         let mut names = Vec::new();
@@ -61,19 +67,29 @@ impl Facts {
     }
 }
 
-/// How many random policies are made, and from which seed.
+/// Up to so many nodes on each side, checks of paths observe every pair of nodes. Beyond, they observe a sample.
+pub const ALL_PAIRS_NODES: usize = 6;
+
+/// What is drawn at random in a run, and from which seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Generation {
     /// Number of policies for each trial.
     pub count: u32,
     /// Seed of the random numbers: the same seed gives the same policies.
     pub seed: u64,
+    /// Seed of the pairs of nodes that are observed where there are too many for all.
+    #[serde(default)]
+    pub sample_seed: u64,
 }
 
 impl Default for Generation {
     /// A few, the same each time, so that a nightly run can be compared with the one before.
     fn default() -> Self {
-        Self { count: 3, seed: 1 }
+        Self {
+            count: 3,
+            seed: 1,
+            sample_seed: 1,
+        }
     }
 }
 

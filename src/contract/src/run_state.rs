@@ -201,7 +201,14 @@ impl RunState {
             }
             Event::Waiting { what } => self.waiting = Some(what.clone()),
             Event::Warning { message } => self.warnings.push(message.clone()),
-            Event::FactsFound { facts } => self.facts = Some((**facts).clone()),
+            Event::FactsFound { facts } => {
+                if let Some(run) = &mut self.run
+                    && facts.is_sampled()
+                {
+                    crate::again::repeat_sample(&mut run.again, facts.generation.sample_seed);
+                }
+                self.facts = Some((**facts).clone());
+            }
             Event::Planned { trials } => trials.iter().for_each(|trial| self.plan(trial)),
             Event::TrialStarted { trial } => self.trial(trial).started = Some(record.at),
             Event::TrialFinished {
