@@ -9,7 +9,7 @@ use crate::{
     session::{
         Session,
         consumer::{Consumer, Events},
-        lab::{Lab, LabNodes},
+        lab::{Lab, LabShape},
         recorder::record,
         run_plan::{self, JOBS, LIMITS},
         signal::cancelled_by_signals,
@@ -178,7 +178,11 @@ async fn run_on_target(
         return check(intent, target.clone(), id, events, cancel).await;
     }
     events.phase(Phase::Booting);
-    let lab = Lab::start(LabNodes(args.lab_nodes), &args.lab_fault).await?;
+    let shape = LabShape {
+        nodes: args.lab_nodes,
+        profile: args.lab_profile,
+    };
+    let lab = Lab::start(shape, &args.lab_fault).await?;
     for fault in &args.lab_fault {
         events.send(Event::Fault {
             fault: FaultName::from(fault.as_str()),

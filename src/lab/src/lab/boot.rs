@@ -40,6 +40,10 @@ pub(super) async fn start_nodes(topology: &Topology, cluster: &ClusterState, fab
         config.node_ports = NODE_PORTS;
         config.routing = topology.datapath_routing();
         config.encryption = topology.datapath_encryption();
+        config.node_encryption = topology.settings().node_encryption;
+        config.socket_balancing = topology.settings().socket_lb;
+        config.dispatch = topology.settings().dispatch;
+        config.node_ports_elsewhere = topology.settings().kube_proxy_replacement;
         config.strict_encryption = topology.strict_range(&cluster.spec);
         let handle = Node::start(config, fabric).await?;
         Ok::<_, NodeError>(Arc::new(NodeState::new(spec.clone(), handle)))
