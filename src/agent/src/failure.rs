@@ -191,10 +191,7 @@ mod tests {
     #[test]
     fn a_refused_call_is_the_data_paths_answer_and_a_refused_socket_is_not() {
         let call = |errno: Errno, stage| Failure::of_call(errno.into()).outcome(stage, Timing::default());
-        assert!(matches!(
-            call(Errno::EPERM, Stage::Reaching),
-            Outcome::Denied { .. }
-        ));
+        assert!(matches!(call(Errno::EPERM, Stage::Reaching), Outcome::Denied { .. }));
         assert!(matches!(
             call(Errno::EPERM, Stage::Resolving),
             Outcome::NameError { code: None, .. }

@@ -214,3 +214,56 @@ pub(crate) fn report_icmp(socket: &impl AsFd, to: SocketAddr, wanted: &bool) -> 
     }
     .map_err(io::Error::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO};
+
+    /// Has the kernel refuse `connect()` with EPERM on this thread, as programs on a pod's cgroup do for a Service
+    /// without backends.
+    #[allow(unsafe_code)]
+    fn refuse_connect() {
+        let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        };
+        let mut steps = [
+            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
+            step(BPF_JMP | BPF_JEQ | BPF_K, libc::SYS_connect as u32, 0, 1),
+            step(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+            step(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0),
+        ];
+        let program = libc::sock_fprog {
+            len: steps.len() as u16,
+            filter: steps.as_mut_ptr(),
+        };
+        // SAFETY: the program and its steps outlive the calls, and the kernel copies them.
+        let set = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn a_connect_that_the_kernel_refuses_is_denied_over_tcp_and_udp() {
+        // The filter lasts as long as its thread.
+        let thread = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            refuse_connect();
+            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+            let (tcp, udp) = runtime.block_on(async { (connect_tcp(to).await.err(), connected_udp(to).await.err()) });
+            (tcp, udp)
+        });
+        let (tcp, udp) = thread.join().expect("no panic");
+        for failure in [tcp, udp] {
+            assert!(matches!(failure, Some(Failure::Denied(Errno::EPERM))), "{failure:?}");
+        }
+    }
+}

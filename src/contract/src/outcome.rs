@@ -285,7 +285,10 @@ impl fmt::Display for Outcome {
             }
             Outcome::Unreachable { reason, .. } => write!(f, "unreachable: {reason}"),
             Outcome::Denied { reason, .. } => {
-                write!(f, "refused by the data path of the client's own node, as for a Service without backends: {reason}")
+                write!(
+                    f,
+                    "refused by the data path of the client's own node, as for a Service without backends: {reason}"
+                )
             }
             Outcome::NameError { code: Some(code), .. } => write!(f, "the name did not resolve: {code}"),
             Outcome::NameError { code: None, .. } => {

@@ -14,6 +14,7 @@ mod judged_cell;
 mod pings;
 mod realized;
 mod round;
+mod second_look;
 
 use super::{
     cell::{Cell, CellResult},
@@ -30,6 +31,7 @@ use meshproof_contract::{CheckContext, Tally};
 use meshproof_oracle::{Expected, decide, parse};
 pub(super) use pings::are_forbidden as pings_are_forbidden;
 use round::{ROUND_INTERVAL, probe_round};
+use second_look::look_again;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -130,7 +132,7 @@ async fn open_before(
 ) -> Option<(Vec<JudgedCell>, Deadlines)> {
     let environment = context.environment.as_ref();
     let start = Instant::now();
-    let (round, forbidden, all_open) = loop {
+    let (mut round, forbidden, mut all_open) = loop {
         let begun = Instant::now();
         let round = probe_round(environment, &cells, |_| Expected::Allowed, &Deadlines::DEFAULT).await;
         let forbidden = pings::forbidden(&cells, &round);
@@ -142,6 +144,12 @@ async fn open_before(
         sleep_until(begun + ROUND_INTERVAL).await;
     };
     let deadlines = Deadlines::from_latencies(&round.latencies);
+    if !all_open {
+        let (open, among) = (|_: &JudgedCell| Expected::Allowed, |index: usize| !forbidden[index]);
+        look_again(environment, &cells, open, &deadlines, among, &mut round.results).await;
+        let mut results = round.results.iter().zip(&forbidden);
+        all_open = results.all(|(result, forbidden)| *forbidden || *result == CellResult::Ok);
+    }
     let pings = forbidden.iter().filter(|forbidden| **forbidden).count();
     if pings > 0 {
         context.note(format!(
