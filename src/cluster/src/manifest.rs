@@ -10,7 +10,7 @@ use crate::{
     },
     schedulable::SchedulableNodes,
 };
-use meshproof_contract::{ClusterName, PullPolicy, RunId, facts::PodNetwork, port};
+use meshproof_contract::{ClusterName, NodeName, PullPolicy, RunId, facts::PodNetwork, port};
 use meshproof_scenario::{Placement, Scenario, Service, ServiceType, SessionAffinity, Workload};
 use serde_json::{Map, Value, json};
 
@@ -34,6 +34,8 @@ pub struct ManifestBuilder<'a> {
     pub image: &'a Image,
     /// Nodes for replicas; none: any node.
     pub schedulable: Option<&'a SchedulableNodes>,
+    /// Nodes that get no pod, since they are not Cilium's.
+    pub foreign: &'a [NodeName],
 }
 
 /// Name of a workload's DaemonSet or Deployment.

@@ -44,7 +44,8 @@ pub use event::{Event, EventRecord};
 pub use evidence::{Evidence, NodeLabel};
 pub use exit::Exit;
 pub use facts::{
-    AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, Generation, NodeFacts, OutsideFacts, ServiceFacts,
+    AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, ForeignNode, Generation, NodeFacts, OutsideFacts,
+    ServiceFacts,
 };
 pub use house::{Barred, HouseRule};
 pub use measure::{Distribution, Measurement, Subject, Unit};

@@ -46,8 +46,8 @@ pub enum Allowance {
     /// All traffic.
     #[default]
     Everything,
-    /// All but HTTP to probes and DNS: policies under test send these through Cilium's proxies, and a plain rule for
-    /// the same port would open what they close.
+    /// All but sending HTTP and DNS: policies under test lead these through Cilium's proxies, and a plain rule for the
+    /// same port would open what they close.
     Unproxied,
     /// Nothing: policies under test select the pods, and an allow policy would open what they close.
     Nothing,

@@ -66,9 +66,9 @@ fn unproxied_spec() -> Value {
         range(1, DNS - 1, "UDP"), range(DNS + 1, u16::MAX, "UDP"),
     ]}]);
     json!({
-        "description": "Probes of meshproof may send and receive everything but HTTP and DNS.",
+        "description": "Probes of meshproof may receive everything, and send everything but HTTP and DNS.",
         "endpointSelector": {"matchLabels": {ALLOWANCE: "unproxied"}},
-        "ingress": [{"fromEntities": ["all"], "toPorts": ports}],
+        "ingress": [{"fromEntities": ["all"]}],
         "egress": [{"toEntities": ["all"], "toPorts": ports}],
     })
 }

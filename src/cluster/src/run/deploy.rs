@@ -21,7 +21,7 @@ use crate::{
 use facts::{endpoints_of, keep_resolv_conf, probe_pods, require_some, service_facts, unconnected};
 use futures::future::try_join_all;
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, HouseRule, ServiceFacts,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, HouseRule, NodeName, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
     text::counted,
 };
@@ -64,7 +64,9 @@ impl Run {
         let deployed = try_join_all(clients.iter().map(|client| {
             let cluster = discovery.clusters.iter().find(|c| &c.name == client.name());
             let schedulable = discovery.schedulable.get(client.name());
-            self.deploy_to(client, cluster, schedulable, scenarios, options)
+            let foreign = discovery.foreign_nodes.iter().filter(|n| &n.cluster == client.name());
+            let foreign = foreign.map(|n| n.node.clone()).collect();
+            self.deploy_to(client, cluster, (schedulable, foreign), scenarios, options)
         }))
         .await?;
 
@@ -78,6 +80,7 @@ impl Run {
             thresholds: discovery.thresholds,
             outside: discovery.outside,
             generation: discovery.generation,
+            foreign_nodes: discovery.foreign_nodes.clone(),
             consent: options.disruption.consent,
             stream_spacing_ms: options.disruption.stream_spacing_ms,
             ..Facts::default()
@@ -128,7 +131,7 @@ impl Run {
         &self,
         client: &ClusterClient,
         cluster: Option<&ClusterFacts>,
-        schedulable: Option<&SchedulableNodes>,
+        (schedulable, foreign): (Option<&SchedulableNodes>, Vec<NodeName>),
         scenarios: &[Scenario],
         options: &DeployOptions,
     ) -> Result<Deployed, DeployError> {
@@ -137,6 +140,7 @@ impl Run {
             cluster: client.name(),
             image: &options.image,
             schedulable,
+            foreign: &foreign,
         };
         let (mut objects, mut services, mut expected) = (Vec::new(), Vec::new(), Vec::new());
         let mut accounts = Vec::new();
