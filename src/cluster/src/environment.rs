@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Semaphore;
 
-/// How many commands run in Cilium's pods at once: each is a connection through API server and kubelet, and a process.
+/// How many commands run in the pods of one cluster's Cilium at once: each is a connection through API server and
+/// kubelet, and a process.
 const EXEC_BOUND: usize = 12;
 
 /// The clusters of a run with connected agents.
@@ -35,7 +36,7 @@ pub struct ClusterEnvironment {
     clients: BTreeMap<ClusterName, ClusterClient>,
     agents: Agents,
     cilium_namespaces: BTreeMap<ClusterName, String>,
-    execs: Semaphore,
+    execs: BTreeMap<ClusterName, Semaphore>,
     disruptions: Disruptions,
 }
 
@@ -53,7 +54,10 @@ impl ClusterEnvironment {
             clients: clients.iter().map(|c| (c.name().clone(), c.clone())).collect(),
             agents: Agents::new(agents),
             cilium_namespaces,
-            execs: Semaphore::new(EXEC_BOUND),
+            execs: clients
+                .iter()
+                .map(|c| (c.name().clone(), Semaphore::new(EXEC_BOUND)))
+                .collect(),
             disruptions: Disruptions::new(disruption),
         }
     }
@@ -132,7 +136,7 @@ impl Environment for ClusterEnvironment {
                 operation: "ask Cilium".to_owned(),
                 reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
             })?;
-        query::ask(client, namespace, query, &self.execs).await
+        query::ask(client, namespace, query, &self.execs[cluster]).await
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {

@@ -16,6 +16,7 @@ mod environment;
 mod exec;
 #[doc(hidden)]
 pub mod fuzz;
+mod house;
 mod kubelet_reachability;
 mod lease;
 pub mod manifest;

@@ -1,6 +1,6 @@
 //! The events of a run: one stream, of which the terminal, the log and every report are projections.
 
-use crate::{CheckId, Evidence, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict};
+use crate::{ApiRequests, CheckId, Evidence, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,11 @@ pub enum Event {
     RequiredMissed {
         /// What did not run, and why; never empty.
         shortfalls: Vec<Shortfall>,
+    },
+    /// The requests to the clusters' API servers so far; replaces the one before. It comes at the end of each phase.
+    ApiRequests {
+        /// By cluster, verb and resource.
+        requests: Vec<ApiRequests>,
     },
     /// The run could not go on.
     Aborted {

@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, NodeName, Thresholds};
+use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, HouseRule, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -25,17 +25,29 @@ pub struct Facts {
     /// Time between two probes of the streams that watch a disruption, in milliseconds; 10 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_spacing_ms: Option<u32>,
-    /// How `policy::generated` makes its policies.
+    /// How `policy::generated` makes its policies, and how pairs of nodes are drawn.
     #[serde(default)]
     pub generation: Generation,
     /// Hosts outside the clusters that the operators name, as targets of policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<OutsideFacts>,
+    /// Nodes on which no probe runs, since Cilium has no part in them; they are not among the clusters' nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_nodes: Vec<ForeignNode>,
+    /// What others have put into the clusters that decides what probes may do there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub house: Vec<HouseRule>,
     /// Agents that should be ready and are not, with their last state: checks that need them are inconclusive.
     pub missing_agents: Vec<MissingAgent>,
 }
 
 impl Facts {
+    /// Whether a cluster has more nodes than are observed in every pair.
+    pub fn is_sampled(&self) -> bool {
+        self.clusters
+            .iter()
+            .any(|cluster| cluster.nodes.len() > ALL_PAIRS_NODES)
+    }
     /// Clusters whose claims were taken from what they show, each once, in order.
     pub fn live_claims(&self) -> Vec<&ClusterName> {
         let mut names = Vec::new();
@@ -58,19 +70,29 @@ impl Facts {
     }
 }
 
-/// How many random policies are made, and from which seed.
+/// Up to so many nodes on each side, checks of paths observe every pair of nodes. Beyond, they observe a sample.
+pub const ALL_PAIRS_NODES: usize = 6;
+
+/// What is drawn at random in a run, and from which seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Generation {
     /// Number of policies for each trial.
     pub count: u32,
     /// Seed of the random numbers: the same seed gives the same policies.
     pub seed: u64,
+    /// Seed of the pairs of nodes that are observed where there are too many for all.
+    #[serde(default)]
+    pub sample_seed: u64,
 }
 
 impl Default for Generation {
     /// A few, the same each time, so that a nightly run can be compared with the one before.
     fn default() -> Self {
-        Self { count: 3, seed: 1 }
+        Self {
+            count: 3,
+            seed: 1,
+            sample_seed: 1,
+        }
     }
 }
 
@@ -113,6 +135,17 @@ pub struct NodeFacts {
     pub ready: bool,
     /// Kernel version.
     pub kernel: String,
+}
+
+/// A node that is not Cilium's: virtual, or of an operating system that Cilium does not run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ForeignNode {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its name.
+    pub node: NodeName,
+    /// What it is, for people: `a virtual node of Liqo`.
+    pub what: String,
 }
 
 /// Cluster DNS as pods use it.

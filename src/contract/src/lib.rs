@@ -6,6 +6,7 @@
 
 pub mod advice;
 pub mod again;
+pub mod api_requests;
 pub mod capture;
 pub mod check;
 pub mod cilium;
@@ -16,6 +17,7 @@ pub mod event;
 pub mod evidence;
 pub mod exit;
 pub mod facts;
+pub mod house;
 pub mod measure;
 pub mod name;
 pub mod outcome;
@@ -30,6 +32,7 @@ pub mod thresholds;
 pub mod verdict;
 
 pub use again::again;
+pub use api_requests::{ApiRequests, api_requests_line};
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
@@ -41,8 +44,10 @@ pub use event::{Event, EventRecord};
 pub use evidence::{Evidence, NodeLabel};
 pub use exit::Exit;
 pub use facts::{
-    AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, Generation, NodeFacts, OutsideFacts, ServiceFacts,
+    AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, ForeignNode, Generation, NodeFacts, OutsideFacts,
+    ServiceFacts,
 };
+pub use house::{Barred, HouseRule};
 pub use measure::{Distribution, Measurement, Subject, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};

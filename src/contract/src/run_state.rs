@@ -3,7 +3,8 @@
 //! Tolerant of a log that ends anywhere or lacks its beginning: a trial whose plan is missing is known by its name.
 
 use crate::{
-    Event, EventRecord, Evidence, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    ApiRequests, Event, EventRecord, Evidence, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName,
+    Verdict,
     advice::fill,
     event::{FaultChange, Phase, PlannedTrial, Shortfall},
 };
@@ -35,6 +36,8 @@ pub struct RunState {
     pub facts: Option<Facts>,
     /// The trials in the order of the plan.
     pub trials: Vec<TrialState>,
+    /// The requests made to the clusters' API servers, as last counted.
+    pub api_requests: Vec<ApiRequests>,
     /// Why the run could not go on, with the exit code that this means.
     pub aborted: Option<(String, u8)>,
     /// The exit code; none before the last event.
@@ -198,7 +201,14 @@ impl RunState {
             }
             Event::Waiting { what } => self.waiting = Some(what.clone()),
             Event::Warning { message } => self.warnings.push(message.clone()),
-            Event::FactsFound { facts } => self.facts = Some((**facts).clone()),
+            Event::FactsFound { facts } => {
+                if let Some(run) = &mut self.run
+                    && facts.is_sampled()
+                {
+                    crate::again::repeat_sample(&mut run.again, facts.generation.sample_seed);
+                }
+                self.facts = Some((**facts).clone());
+            }
             Event::Planned { trials } => trials.iter().for_each(|trial| self.plan(trial)),
             Event::TrialStarted { trial } => self.trial(trial).started = Some(record.at),
             Event::TrialFinished {
@@ -218,6 +228,7 @@ impl RunState {
             ),
             Event::Fault { fault, change } => self.fault(fault, *change),
             Event::RequiredMissed { shortfalls } => self.shortfalls.extend(shortfalls.iter().cloned()),
+            Event::ApiRequests { requests } => self.api_requests.clone_from(requests),
             Event::Aborted { reason, exit_code } => self.aborted = Some((reason.clone(), *exit_code)),
             Event::RunFinished { exit_code } => self.exit_code = Some(*exit_code),
         }

@@ -3,7 +3,7 @@
 //! Asynchronous and free of libtest-mimic, so that its timing is tested on a paused clock.
 
 use crate::{admission::Gate, plan::Trial, precondition::unmet, summary::Summary, undo_log::UndoLog};
-use meshproof_contract::{Admission, CheckContext, Environment, Event, RunShared, TrialName, Verdict, check::Notes};
+use meshproof_contract::{Admission, CheckContext, Environment, Event, Evidence, RunShared, TrialName, Verdict, check::Notes};
 use std::{
     any::Any,
     collections::BTreeSet,
@@ -77,7 +77,7 @@ impl TrialRunner {
             Some(_) => self.not_to_start(),
         };
         let barred = barred.or_else(|| unmet(trial.check.needs(), &trial.instance, &self.environment.facts()));
-        let (verdict, notes, micros) = match barred {
+        let (verdict, mut notes, micros) = match barred {
             Some(verdict) => (verdict, Notes::default(), micros(started)),
             None => {
                 let observed = self.observe(trial).await;
@@ -88,7 +88,7 @@ impl TrialRunner {
                 (observed.verdict, observed.notes, micros)
             }
         };
-        let verdict = witnessed(verdict);
+        let verdict = self.excused(trial, witnessed(verdict), &mut notes);
         self.with_state(|state| {
             state.summary.count(&verdict);
             state.finished.insert(trial.name.clone());
@@ -175,6 +175,21 @@ impl TrialRunner {
             () = self.cancel.cancelled() => {}
             () = self.lost.cancelled() => {}
         }
+    }
+
+    /// A deviation where a rule of the house denies what probes try says nothing of the network: the rule is named
+    /// instead, and the deviation stays as evidence.
+    fn excused(&self, trial: &Trial, verdict: Verdict, notes: &mut Notes) -> Verdict {
+        if !matches!(verdict, Verdict::Fail { .. }) || trial.check.needs().scenario.is_none() {
+            return verdict;
+        }
+        let facts = self.environment.facts();
+        let Some(excuse) = facts.excuse(&trial.check.id(), &trial.instance) else {
+            return verdict;
+        };
+        let seen = format!("seen under that rule: {}", verdict.headline());
+        notes.evidence.push(Evidence::note(seen));
+        excuse
     }
 
     fn not_to_start(&self) -> Option<Verdict> {

@@ -16,7 +16,7 @@ pub(crate) fn lines(record: &EventRecord, run: &RunState) -> Vec<String> {
         Event::Warning { message } => vec![format!("warning: {message}")],
         Event::FactsFound { facts } => found(facts),
         Event::Planned { trials } => vec![format!("{} planned", counted(trials.len(), "check"))],
-        Event::TrialStarted { .. } | Event::RunFinished { .. } => Vec::new(),
+        Event::TrialStarted { .. } | Event::ApiRequests { .. } | Event::RunFinished { .. } => Vec::new(),
         Event::TrialFinished {
             trial, verdict, micros, ..
         } => {

@@ -4,7 +4,7 @@ mod sheet;
 
 use crate::{palette::Palette, terminal::printable};
 use meshproof_contract::{
-    Exit, RunState, TrialName, Verdict, again,
+    Exit, RunState, TrialName, Verdict, again, api_requests_line,
     run_state::{Counts, FinishedTrial, TrialState},
     text::{counted, duration},
 };
@@ -51,6 +51,10 @@ pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, pal
     shortfalls(&mut out, run);
     if detail == Detail::Full {
         skipped(&mut out, run);
+        if let Some(line) = api_requests_line(&run.api_requests) {
+            out.gap();
+            out.line(format_args!("{line}"));
+        }
         if let Some(path) = reports {
             out.gap();
             let path = path.join("report.html");

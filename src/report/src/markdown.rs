@@ -3,7 +3,7 @@
 
 use crate::model::{RunReport, TrialReport};
 use meshproof_contract::{
-    Exit, Verdict,
+    Exit, Verdict, api_requests_line,
     text::{capitalized, counted, duration},
 };
 use std::fmt::Write;
@@ -42,7 +42,12 @@ pub fn markdown(report: &RunReport) -> String {
     }
     push(
         &mut out,
-        format_args!("\n<sub>meshproof {}, run {}</sub>\n", report.version, report.run),
+        format_args!(
+            "\n<sub>meshproof {}, run {}{}</sub>\n",
+            report.version,
+            report.run,
+            api_requests_line(&report.api_requests).map_or(String::new(), |line| format!(". {line}"))
+        ),
     );
     out
 }

@@ -4,7 +4,7 @@ mod of_state;
 
 use jiff::Timestamp;
 use meshproof_contract::{
-    CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, TrialName, Verdict,
+    ApiRequests, CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, TrialName, Verdict,
     event::{Phase, Shortfall},
     evidence::{Command, Row},
     run_state::{Counts, InjectedFault},
@@ -50,6 +50,9 @@ pub struct RunReport {
     pub faults: Vec<InjectedFault>,
     /// How long each phase took.
     pub phases: Vec<PhaseReport>,
+    /// The requests that meshproof made to the clusters' API servers, by cluster, verb and resource.
+    #[serde(default)]
+    pub api_requests: Vec<ApiRequests>,
     /// The suites in the order of the plan.
     pub suites: Vec<SuiteReport>,
     /// The clusters as found; none when the run did not come that far.

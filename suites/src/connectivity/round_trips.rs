@@ -168,7 +168,7 @@ mod tests {
         assert!(1.0 - red_at(0.05) < 1.0e-15, "{}", red_at(0.05));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_promised_service_levels_are_what_counts() {
         for check in PathCheck::all(RoundTrips) {
             let promising = |ms| {
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn no_loss_is_green_and_the_figures_are_kept() {
         for check in PathCheck::all(RoundTrips) {
             let text = Fake::healthy().expect(&check, instance_of(&check), "pass").await;
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn five_percent_are_red_and_five_in_a_thousand_are_not() {
         for check in PathCheck::all(RoundTrips) {
             let fake = Fake::healthy().rule(|p| p.number.is_multiple_of(20).then(timeout));
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_path_that_carries_nothing_is_red() {
         for check in PathCheck::all(RoundTrips) {
             Fake::healthy()
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn slow_paths_are_red_unless_the_agent_itself_was_slow() {
         for check in PathCheck::all(RoundTrips) {
             let limit = limit_of(check);
@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_pair_that_is_slow_unlike_the_others_is_red() {
         for check in PathCheck::all(RoundTrips) {
             let slow_at = |micros: u64| {
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_burst_that_passes_is_not_red_but_recorded() {
         for check in PathCheck::all(RoundTrips) {
             let fake = Fake::healthy().rule(|p| (p.batch == 0 && p.number < 100).then(timeout));
@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_busy_machine_is_not_a_lossy_network() {
         for check in PathCheck::all(RoundTrips) {
             let scattered = Fake::healthy().rule(|p| p.number.is_multiple_of(10).then(timeout));
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_wrong_server_is_red() {
         let fake =
             Fake::healthy().rule(|p| (p.number == 7).then(|| p.answered_as(identity_of("infra", "infra-9", "server"))));

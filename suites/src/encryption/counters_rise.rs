@@ -24,7 +24,8 @@ impl Check for CountersRise {
         CheckText {
             title: "WireGuard counts the traffic that pods exchange between nodes, in both directions",
             proves: "Pod traffic between nodes goes through the tunnel in both directions, and not past it.",
-            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh. The peer's counters \
+            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh; with more than 6 \
+                  nodes in a cluster, with a sample of them that covers every node. The peer's counters \
                   (`transfer-rx` and `transfer-tx` in `cilium-dbg debuginfo --output json`) must both rise by at \
                   least that much.",
             control: "Only delivered exchanges count; an undelivered one is inconclusive. So is a counter that fell, \

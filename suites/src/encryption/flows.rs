@@ -5,10 +5,11 @@ mod dns;
 use super::{
     LISTENER, TALKER,
     flow::{Arrived, Flow, marker},
-    peers::agents,
+    peers::{agents, on_other_nodes},
     proxied::marked_request,
     traffic_kind::TrafficKind,
 };
+use crate::kit::paths::sample::{self, Pair};
 use meshproof_contract::{
     Action, AgentFacts, ClusterName, Facts, Instance, Needle, NodeLabel, NodeName, Outcome, Probe, Target, Transport,
     Verdict, port,
@@ -21,12 +22,10 @@ const UDP_BYTES: u32 = 1000;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Nobody is there to answer.
 const UNANSWERED_DEADLINE: Duration = Duration::from_millis(500);
-/// Requests of each client to a Service: with two nodes, all but one of 4,000 such dozens reach another node.
+/// The most requests of a client to a Service: with two nodes, all but one of 4,000 such dozens reach another node.
 const REQUESTS: usize = 12;
 /// A port on which no agent listens.
 const CLOSED: u16 = 9;
-/// Up to so many nodes every ordered pair is used; beyond, each node sends to its next two and receives from two.
-const ALL_PAIRS: usize = 12;
 
 /// New flows of a kind.
 pub fn of(kind: TrafficKind, facts: &Facts, instance: &Instance) -> Result<Vec<Flow>, Verdict> {
@@ -34,11 +33,11 @@ pub fn of(kind: TrafficKind, facts: &Facts, instance: &Instance) -> Result<Vec<F
     let talkers: Vec<&AgentFacts> = agents(facts, from, TALKER).collect();
     let listeners: Vec<&AgentFacts> = agents(facts, to, LISTENER).collect();
     let flows: Vec<Flow> = match kind {
-        TrafficKind::Pods | TrafficKind::PodsAcross => pairs(&talkers, &listeners)
+        TrafficKind::Pods | TrafficKind::PodsAcross => pairs(facts, &talkers, &listeners)
             .into_iter()
             .flat_map(|(a, b)| marked(a, b))
             .collect(),
-        TrafficKind::Headers => pairs(&talkers, &listeners)
+        TrafficKind::Headers => pairs(facts, &talkers, &listeners)
             .into_iter()
             .flat_map(|(a, b)| bare(a, b))
             .collect(),
@@ -48,7 +47,7 @@ pub fn of(kind: TrafficKind, facts: &Facts, instance: &Instance) -> Result<Vec<F
             to_service(facts, from, "listener-global", &talkers, &all)?
         }
         TrafficKind::Dns | TrafficKind::ProxiedDns => dns::questions(facts, from, &talkers)?,
-        TrafficKind::ProxiedHttp => pairs(&listeners, &talkers)
+        TrafficKind::ProxiedHttp => pairs(facts, &listeners, &talkers)
             .into_iter()
             .map(|(a, b)| request(a, b))
             .collect(),
@@ -62,21 +61,18 @@ pub fn of(kind: TrafficKind, facts: &Facts, instance: &Instance) -> Result<Vec<F
     Ok(flows)
 }
 
-/// Ordered pairs on different nodes: all, or so many that every node sends and receives.
-fn pairs<'a>(from: &[&'a AgentFacts], to: &[&'a AgentFacts]) -> Vec<(&'a AgentFacts, &'a AgentFacts)> {
-    let differ = |(a, b): &(&AgentFacts, &AgentFacts)| a.id.cluster != b.id.cluster || a.node != b.node;
-    if from.len().max(to.len()) <= ALL_PAIRS {
-        return from
-            .iter()
-            .flat_map(|a| to.iter().map(|b| (*a, *b)))
-            .filter(differ)
-            .collect();
-    }
-    let most = from.len().max(to.len());
-    (0..most)
-        .flat_map(|n| [1, most / 2].map(|step| (from[n % from.len()], to[(n + step) % to.len()])))
-        .filter(differ)
-        .collect()
+/// Ordered pairs on different nodes: all, or a sample in which every node sends and receives.
+fn pairs<'a>(facts: &Facts, from: &[&'a AgentFacts], to: &[&'a AgentFacts]) -> Vec<Pair<'a>> {
+    sample::pairs(facts, from, to, on_other_nodes).0
+}
+
+/// Requests of each client to a Service with so many backends on different nodes: all but one of 4,000 clients reach
+/// another node than their own.
+fn requests(backends: usize) -> usize {
+    let local = 1.0 / backends.max(2) as f64;
+    (1..REQUESTS)
+        .find(|n| local.powi(*n as i32) <= 1.0 / 4000.0)
+        .unwrap_or(REQUESTS)
 }
 
 /// From a pod to an address that nobody has: a marker over UDP, and a SYN.
@@ -114,8 +110,9 @@ fn identified(outcome: &Outcome) -> bool {
 fn refused(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused { .. })
 }
+/// Nothing came back from what was sent; a call that the client's own node denied sent nothing.
 fn unanswered(outcome: &Outcome) -> bool {
-    !outcome.is_success() && !outcome.is_local_error()
+    !outcome.is_success() && !outcome.is_local_error() && !matches!(outcome, Outcome::Denied { .. })
 }
 
 fn echo(from: &AgentFacts, to: Target, transport: Transport, name: String) -> Flow {
@@ -239,7 +236,7 @@ fn to_service(
     for talker in talkers {
         for (transport, port) in [(Transport::Tcp, "tcp"), (Transport::Udp, "udp")] {
             let Some(port) = service.ports.get(port) else { continue };
-            flows.extend((1..=REQUESTS).map(|number| Flow {
+            flows.extend((1..=requests(backends.len())).map(|number| Flow {
                 others: others.clone(),
                 ..echo(
                     talker,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::kit::{
     cilium::nodes::{self, MeshNode},
+    paths::sample::{self, Pair},
     probes::DEADLINE,
 };
 use futures::future::join_all;
@@ -157,6 +158,11 @@ pub fn missing(facts: &Facts, cluster: &ClusterName) -> Vec<String> {
         .collect()
 }
 
+/// Whether the pods of two agents run on different nodes.
+pub fn on_other_nodes(one: &AgentFacts, other: &AgentFacts) -> bool {
+    one.id.cluster != other.id.cluster || one.node != other.node
+}
+
 /// An exchange between pods of two nodes: [`PAYLOAD`] bytes there and back over TCP.
 pub struct Exchange {
     /// Who asked.
@@ -167,22 +173,24 @@ pub struct Exchange {
     pub outcome: Result<(), String>,
 }
 
-/// Sends traffic from a pod on every node of `cluster` to a pod on every other node of `clusters`.
+/// Sends traffic from a pod on every node of `cluster` to a pod on every other node of each of `clusters`, or of a
+/// sample of them, which is noted.
 pub async fn exchange(context: &CheckContext, cluster: &ClusterName, clusters: &[ClusterName]) -> Vec<Exchange> {
     let facts = context.environment.facts();
-    let listeners: Vec<&AgentFacts> = clusters.iter().flat_map(|c| agents(&facts, c, LISTENER)).collect();
-    let mut batches: BTreeMap<&AgentId, Vec<(&AgentFacts, &AgentFacts)>> = BTreeMap::new();
-    for from in agents(&facts, cluster, TALKER) {
-        let others = listeners
-            .iter()
-            .filter(|to| to.id.cluster != from.id.cluster || to.node != from.node);
-        batches
-            .entry(&from.id)
-            .or_default()
-            .extend(others.map(|to| (from, *to)));
+    let talkers: Vec<&AgentFacts> = agents(&facts, cluster, TALKER).collect();
+    let mut batches: BTreeMap<&AgentId, Vec<Pair<'_>>> = BTreeMap::new();
+    for other in clusters {
+        let listeners: Vec<&AgentFacts> = agents(&facts, other, LISTENER).collect();
+        let (pairs, sample) = sample::pairs(&facts, &talkers, &listeners, on_other_nodes);
+        if let Some(sample) = sample {
+            context.note(format!("{cluster} to {other}: {sample}"));
+        }
+        for pair in pairs {
+            batches.entry(&pair.0.id).or_default().push(pair);
+        }
     }
     let sent = batches.into_iter().map(|(agent, pairs)| async move {
-        let probe = |(_, to): &(&AgentFacts, &AgentFacts)| {
+        let probe = |(_, to): &Pair<'_>| {
             let action = Action::MarkedEcho {
                 to: Target::new(to.address.to_string(), to.port(port::TCP)),
                 transport: Transport::Tcp,

@@ -280,6 +280,7 @@ fn failure_kind(outcome: &Outcome) -> &'static str {
         Outcome::Timeout { .. } => "timeout",
         Outcome::Stalled { .. } => "stalled",
         Outcome::Unreachable { .. } => "unreachable",
+        Outcome::Denied { .. } => "refused by the client's node",
         Outcome::NameError { .. } => "name not resolved",
         Outcome::Dns { .. } => "DNS error code",
         Outcome::Answered { .. } => "HTTP error status",

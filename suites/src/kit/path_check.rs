@@ -89,7 +89,12 @@ impl<P: PathProbe> Check for PathCheck<P> {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();
         match Paths::of(&facts, &context.instance, self.locality, self.probe.workloads()) {
-            Ok(paths) => self.probe.run(context, &paths).await,
+            Ok(paths) => {
+                if let Some(sample) = paths.sample {
+                    context.note(sample.to_string());
+                }
+                self.probe.run(context, &paths).await
+            }
             Err(verdict) => verdict,
         }
     }

@@ -2,11 +2,13 @@
 
 mod agents;
 mod locality;
+pub mod sample;
 
 pub use agents::{SCENARIO, agents, describe_missing};
 pub use locality::Locality;
 
 use meshproof_contract::{AgentFacts, ClusterName, Facts, Identity, Instance, NodeLabel, Subject, Target, Verdict};
+use sample::Sample;
 use std::{collections::BTreeSet, fmt};
 
 /// Up to so many pairs even what is heavy probes every one: two clusters of two nodes have four, of three nodes nine.
@@ -83,15 +85,17 @@ pub struct Paths {
     pub from: ClusterName,
     /// Cluster of the asked side; equal to `from` except in locality [`Locality::OtherCluster`].
     pub to: ClusterName,
-    /// Every pair, in stable order.
+    /// The pairs that are observed, in stable order: every pair, unless there is a [`Paths::sample`].
     pub list: Vec<Path>,
+    /// What was left out.
+    pub sample: Option<Sample>,
     /// What could not be observed because an agent is missing.
     pub missing: Vec<String>,
 }
 
 impl Paths {
-    /// All paths of the locality, or the verdict when there is none: skipped only where none can exist, else
-    /// inconclusive.
+    /// The paths of the locality, all or those of a [`sample`]; or the verdict when there is none: skipped only where
+    /// none can exist, else inconclusive.
     pub fn of(
         facts: &Facts,
         instance: &Instance,
@@ -101,14 +105,16 @@ impl Paths {
         let (from, to) = (instance.from(), instance.to());
         let clients = agents(facts, from, workloads.client);
         let servers = agents(facts, to, workloads.server);
-        let list: Vec<Path> = clients
-            .iter()
-            .flat_map(|client| servers.iter().map(move |server| (client, server)))
-            .filter(|(client, server)| match locality {
-                Locality::SameNode => client.node == server.node,
-                Locality::OtherNode => client.node != server.node,
-                Locality::OtherCluster => client.id.cluster != server.id.cluster,
-            })
+        let allowed = |client: &AgentFacts, server: &AgentFacts| match locality {
+            Locality::SameNode => client.node == server.node,
+            Locality::OtherNode => client.node != server.node,
+            Locality::OtherCluster => client.id.cluster != server.id.cluster,
+        };
+        let (sources, targets): (Vec<&AgentFacts>, Vec<&AgentFacts>) =
+            (clients.iter().collect(), servers.iter().collect());
+        let (pairs, sample) = sample::pairs(facts, &sources, &targets, allowed);
+        let list: Vec<Path> = pairs
+            .into_iter()
             .map(|(client, server)| Path {
                 from: client.clone(),
                 to: server.clone(),
@@ -131,6 +137,7 @@ impl Paths {
             from: from.clone(),
             to: to.clone(),
             list,
+            sample,
             missing,
         })
     }
@@ -173,6 +180,14 @@ impl Paths {
             }
         }
         rounds
+    }
+
+    /// So many of the pairs, for people: `9 pairs`, or `200 pairs observed` of a sample.
+    pub fn counted(&self, pairs: usize) -> String {
+        match self.sample {
+            Some(_) => format!("{pairs} pairs observed"),
+            None => format!("{pairs} pairs"),
+        }
     }
 
     /// The locality in this instance, for people: `other cluster, infra -> apps` or `same node, infra`.

@@ -3,6 +3,8 @@
 
 pub mod cluster_dns;
 pub mod external_hosts;
+mod house;
+mod identity;
 mod semantics;
 
 use super::{
@@ -13,6 +15,7 @@ use super::{
 use crate::kit::cilium::remotes::mesh_name;
 use cluster_dns::ClusterDns;
 use external_hosts::ExternalHost;
+use house::House;
 use meshproof_contract::{CheckContext, ClusterName, Facts, Instance, NodeName, Verdict, facts::PodNetwork};
 use meshproof_oracle::{Party, Semantics};
 use semantics::semantics;
@@ -47,6 +50,8 @@ pub struct Fixture {
     pub semantics: Semantics,
     /// Whether Cilium's agents once did not answer in time: they are not queried again.
     pub agents_slow: AtomicBool,
+    /// Policies of others that count beside those of a case.
+    pub house: House,
     group: SubjectGroup,
 }
 
@@ -71,6 +76,7 @@ impl Fixture {
             peers: Vec::new(),
             hosts: Vec::new(),
             external_hosts: Vec::new(),
+            house: House::default(),
             cluster,
             group,
         };
@@ -83,6 +89,9 @@ impl Fixture {
                 missing_agents(&facts, &fixture.cluster)
             )));
         }
+        identity::require(&facts, &fixture)?;
+        fixture.house = house::find(context, &facts, &fixture).await?;
+        fixture.open(context).await?;
         fixture.external_hosts = external_hosts::resolve(context, &facts, &fixture.subjects[0]).await;
         Ok(fixture)
     }

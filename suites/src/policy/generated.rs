@@ -70,7 +70,7 @@ impl Check for Generated {
             Ok(fixture) => fixture,
             Err(verdict) => return verdict,
         };
-        let Generation { count, seed } = context.environment.facts().generation;
+        let Generation { count, seed, .. } = context.environment.facts().generation;
         let mut numbers = RandomNumbers::from_seed(seed);
         let mut tally = Tally::new();
         let (mut tested, mut made) = (0, 0);

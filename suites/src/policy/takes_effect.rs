@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use judge::{judge, leave_rows, too_busy};
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, ClaimKind, EnvironmentError, Needs, ObjectRef, Scope, Tally, Verdict,
+    Check, CheckContext, CheckId, CheckText, ClaimKind, EnvironmentError, Needs, Scope, Tally, Verdict,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -171,17 +171,15 @@ async fn apply_and_delete(context: &CheckContext, fixture: &Fixture, streams: &m
     let spec = json!({"endpointSelector": fixture.selector(), "ingress": [{}]});
     let policy = object::named(object::cilium(spec), &fixture.namespace);
     mark(streams, Change::Applied);
-    let applied = context.environment.apply(&fixture.cluster, policy.clone()).await;
+    let policies = [policy];
+    let applied = fixture.enforce(context, &policies).await;
     let seen = match &applied {
         Ok(_) => collect_until(context, streams, Change::Applied).await,
         Err(_) => Ok(()),
     };
     mark(streams, Change::Deleted);
-    context
-        .environment
-        .delete(&fixture.cluster, &ObjectRef::of(&policy))
-        .await
-        .map_err(|error| format!("cannot delete the policy: {error}"))?;
+    let released = fixture.release(context, &policies).await;
+    released.map_err(|error| format!("cannot delete the policy: {error}"))?;
     applied.map_err(|error| format!("cannot apply the policy: {error}"))?;
     seen.map_err(text)?;
     collect_until(context, streams, Change::Deleted).await.map_err(text)?;

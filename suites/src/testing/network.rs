@@ -6,7 +6,7 @@ use meshproof_contract::{
     port,
 };
 use serde_json::Value;
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// One try of a probe, as rules see it.
 pub struct Ask<'a> {
@@ -19,6 +19,8 @@ pub struct Ask<'a> {
     pub number: u32,
     /// Number of the batch that the asking agent was sent.
     pub batch: u32,
+    /// How long it may take.
+    pub limit: Duration,
 }
 
 fn timing(total: u64) -> Timing {
@@ -35,6 +37,13 @@ pub fn timeout() -> Outcome {
 pub fn local_error() -> Outcome {
     Outcome::LocalError {
         reason: "no sockets left".to_owned(),
+    }
+}
+/// What Cilium's socket load balancer answers to `connect()` or `sendto()` for a Service without backends.
+pub fn denied() -> Outcome {
+    Outcome::Denied {
+        reason: "Operation not permitted".to_owned(),
+        timing: timing(40),
     }
 }
 pub fn dns_records(answers: Vec<DnsAnswer>) -> Outcome {
@@ -156,11 +165,11 @@ impl Ask<'_> {
 impl Fake {
     pub(super) fn outcome(&self, from: &AgentFacts, probe: &Probe, batch: u32) -> Outcome {
         if probe.count == 1 {
-            return self.one(from, &probe.action, 0, batch);
+            return self.one(from, probe, 0, batch);
         }
         let (mut latencies, mut failures, mut served_by) = (Vec::new(), Vec::new(), Vec::<(Identity, u32)>::new());
         for number in 0..probe.count {
-            let outcome = self.one(from, &probe.action, number, batch);
+            let outcome = self.one(from, probe, number, batch);
             if !outcome.is_success() {
                 failures.push((number, outcome));
                 continue;
@@ -182,7 +191,8 @@ impl Fake {
         }
     }
 
-    fn one(&self, from: &AgentFacts, action: &Action, number: u32, batch: u32) -> Outcome {
+    fn one(&self, from: &AgentFacts, probe: &Probe, number: u32, batch: u32) -> Outcome {
+        let action = &probe.action;
         let host = match action {
             Action::TcpConnect { to }
             | Action::TcpEcho { to, .. }
@@ -206,6 +216,7 @@ impl Fake {
             action,
             number,
             batch,
+            limit: probe.deadline,
         };
         if let Some(outcome) = self.rules.iter().find_map(|rule| rule(&ask)) {
             return outcome;
@@ -246,6 +257,6 @@ impl Fake {
         if self.objects.has_backends(other, &name, self.mesh) {
             return ask.answered_by_cluster(other);
         }
-        refused
+        denied()
     }
 }

@@ -19,6 +19,7 @@ const CONDITIONS: &[&str] = &[
     "disruptive",
     "generate",
     "seed",
+    "sample_seed",
 ];
 
 /// The words of a command line that repeats a run for one trial: append the trial's name. `matches` are those of the
@@ -134,7 +135,7 @@ mod tests {
     fn the_command_to_run_again_is_parsed_to_the_same_conditions() {
         for line in [
             "run --lab",
-            "run --lab --generate 200 --seed 7 --suite policy",
+            "run --lab --generate 200 --seed 7 --sample-seed 20787 --suite policy",
             "run --lab --lab-nodes 5 --lab-fault udp-dropped --lab-fault=dns-slow -v --format json",
             "run --infra-context infra --apps-context=apps --image r.example/m:1 --pull-policy Never --jobs 3",
             "run --context edge=edge-admin --context core=core@1 --exact dns::latency[core]",

@@ -87,6 +87,9 @@ pub struct RunArgs {
     /// Seed of the random policies: the same seed gives the same policies [default: 1]
     #[arg(long, value_name = "S", help_heading = "Running")]
     pub seed: Option<u64>,
+    /// Seed of the pairs of nodes that are observed where a cluster has more than 6 nodes [default: the day of the run]
+    #[arg(long, value_name = "S", help_heading = "Running")]
+    pub sample_seed: Option<u64>,
     /// Start no further trials after the first failure
     #[arg(long, help_heading = "Running")]
     pub fail_fast: bool,

@@ -89,6 +89,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         generation: Generation {
             count: args.generate.unwrap_or(default.count),
             seed: args.seed.unwrap_or(default.seed),
+            sample_seed: args.sample_seed.unwrap_or_else(today),
         },
         report_dir: args
             .report_dir
@@ -98,6 +99,12 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         config,
         clusters,
     })
+}
+
+/// The day of the run, in days since 1970, as seed of what may differ from night to night.
+fn today() -> u64 {
+    let seconds = jiff::Timestamp::now().as_second();
+    u64::try_from(seconds / 86_400).unwrap_or_default()
 }
 
 fn target(args: &RunArgs, config: &Config) -> Result<Target, CliError> {

@@ -150,7 +150,11 @@ mod tests {
                 ..Thresholds::default()
             },
             outside: vec![outside("one.lab")],
-            generation: Generation { count: 9, seed: 7 },
+            generation: Generation {
+                count: 9,
+                seed: 7,
+                sample_seed: 8,
+            },
             ..Overrides::default()
         };
         let silent = own.clone().with(&Config::default());

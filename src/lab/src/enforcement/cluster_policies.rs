@@ -156,7 +156,8 @@ impl Follower {
             .collect();
         self.count_changes(&present);
         let rules = self.with_removed(rules, faults);
-        let wanted = if rules.is_empty() {
+        let always = setting("enable-policy") == "always";
+        let wanted = if rules.is_empty() && !always {
             Wanted {
                 revision: self.revision,
                 ..Wanted::default()
@@ -169,6 +170,7 @@ impl Follower {
                     named_ports: named.clone(),
                     own_ports: BTreeMap::new(),
                     cluster: self.cluster.name().to_owned(),
+                    always,
                     cidrs_match_nodes: setting("policy-cidr-match-mode").contains("nodes"),
                     authenticates: ["mesh-auth-enabled", "mesh-auth-mutual-enabled"]
                         .iter()

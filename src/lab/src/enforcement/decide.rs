@@ -43,6 +43,8 @@ pub(crate) struct RuleSet {
     pub cidrs_match_nodes: bool,
     /// Whether identities can authenticate each other (`mesh-auth-enabled` and `mesh-auth-mutual-enabled`).
     pub authenticates: bool,
+    /// Whether endpoints that no rule selects are enforced, too (`enable-policy: always`).
+    pub always: bool,
     /// What a denied client gets.
     pub refusal: Refusal,
 }
@@ -113,6 +115,9 @@ impl NodeRules {
 
     /// Whether a direction of an endpoint is enforced.
     pub(crate) fn enforces(&self, identity: Identity, direction: Direction) -> bool {
+        if self.set.always && identity.0 >= FIRST_OF_PODS {
+            return true;
+        }
         self.selected(identity)
             .iter()
             .any(|rule| side(rule, direction).default_deny)
@@ -121,7 +126,9 @@ impl NodeRules {
     /// What becomes of a flow.
     pub(crate) fn decide(&self, flow: &Flow) -> Decision {
         let rules = self.selected(flow.endpoint_identity);
-        if rules.is_empty() {
+        // Modes are about pods: without a host firewall the host is not an endpoint.
+        let always = self.set.always && flow.endpoint_identity.0 >= FIRST_OF_PODS;
+        if rules.is_empty() && !always {
             return Decision::Allow;
         }
         let sides = || rules.iter().map(|rule| side(rule, flow.direction));
@@ -145,7 +152,7 @@ impl NodeRules {
             .flat_map(|clause| peer.matching(clause).into_iter().map(move |layer7| (clause, layer7)))
             .collect();
         if allowing.is_empty() {
-            return if sides().any(|side| side.default_deny) {
+            return if always || sides().any(|side| side.default_deny) {
                 Decision::Deny(DropReason::PolicyDenied)
             } else {
                 Decision::Allow

@@ -77,7 +77,7 @@ pub(super) async fn follow(
             .map(|(a, p)| (*a, p.clone()))
             .collect();
         let set = mutated(set, &acting);
-        let set = (!set.rules.is_empty()).then_some(set);
+        let set = (!set.rules.is_empty() || set.always).then_some(set);
         if set != in_force {
             match &set {
                 None => {

@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::{
-    admission::{Pods, Services, create_api_service},
+    admission::{Limits, Pods, Quotas, Services, create_api_service},
     controller,
     kubelet::{Kubelet, KubeletStreams},
     node_grace::NodeGrace,
@@ -24,7 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(super) fn cluster(spec: &ClusterSpec) -> ClusterState {
     let store = Store::builder()
         .admission(Services::new(spec.service_cidr))
+        .admission(Limits)
         .admission(Pods)
+        .admission(Quotas)
         .history(1000)
         .build();
     ClusterState::new(spec.clone(), store)

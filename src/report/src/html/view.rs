@@ -14,7 +14,7 @@ use crate::{
 };
 use askama::Template;
 use meshproof_contract::{
-    Exit, Verdict,
+    Exit, Verdict, api_requests_line,
     run_state::Counts,
     text::{capitalized, counted, duration},
 };
@@ -42,6 +42,7 @@ pub(super) struct Page<'a> {
     statistics: Vec<[String; 6]>,
     suites: Vec<Suite<'a>>,
     phases: Vec<(String, String)>,
+    requests: String,
     command: String,
 }
 
@@ -131,6 +132,7 @@ impl<'a> Page<'a> {
                 })
                 .collect(),
             suites: report.suites.iter().map(suite).collect(),
+            requests: api_requests_line(&report.api_requests).unwrap_or_default(),
             phases: report
                 .phases
                 .iter()

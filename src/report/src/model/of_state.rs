@@ -61,6 +61,7 @@ impl RunReport {
             warnings: state.warnings.clone(),
             faults: state.faults.clone(),
             phases: phases(state),
+            api_requests: state.api_requests.clone(),
             suites,
             facts: state.facts.clone(),
         }

@@ -54,8 +54,8 @@ pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, j
 
     let ok = judged.iter().filter(|j| matches!(j.cell, Cell::Ok(_))).count();
     if ok > 0 {
-        let (what, how, all) = (wording.what, wording.ok, judged.len());
-        tally.witness(format!("{what}, {}: {ok} of {all} pairs {how}", paths.describe()));
+        let (what, how, all) = (wording.what, wording.ok, paths.counted(judged.len()));
+        tally.witness(format!("{what}, {}: {ok} of {all} {how}", paths.describe()));
     }
     if let Some(figure) = wording.figure {
         for j in judged {
@@ -118,7 +118,8 @@ impl<'a> Group<'a> {
     fn subjects(&self, paths: &Paths, what: &str, judged: &[Judged]) -> Vec<(String, Vec<&'a Judged>)> {
         let mut left = self.cells.clone();
         if left.len() == judged.len() && judged.len() > 1 {
-            return vec![(format!("{what}: all {} pairs {}", left.len(), paths.describe()), left)];
+            let all = paths.counted(left.len());
+            return vec![(format!("{what}: all {all} {}", paths.describe()), left)];
         }
         let mut subjects = Vec::new();
         for (side, word) in [(source as fn(&Path) -> NodeLabel, "from"), (target, "to")] {
@@ -126,7 +127,8 @@ impl<'a> Group<'a> {
                 let of_node = judged.iter().filter(|j| side(&j.path) == node).count();
                 let (here, rest): (Vec<&Judged>, Vec<&Judged>) = left.iter().partition(|j| side(&j.path) == node);
                 if here.len() == of_node && of_node > 1 {
-                    let subject = format!("{what}: all {of_node} pairs {word} {node} ({})", paths.describe());
+                    let all = paths.counted(of_node);
+                    let subject = format!("{what}: all {all} {word} {node} ({})", paths.describe());
                     subjects.push((subject, here));
                     left = rest;
                 }
@@ -253,14 +255,14 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn nine_broken_pairs_are_one_finding() {
         let found = findings(|_| true).await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].subject, "HTTP: all 9 pairs infra -> apps");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_node_that_all_failures_share_is_named() {
         let found = findings(|p| p.from.node.as_str() == "infra-2").await;
         assert_eq!(found.len(), 1, "{found:?}");
@@ -271,7 +273,7 @@ mod tests {
         assert_eq!(found[0].subject, "HTTP: all 3 pairs to apps-3 (infra -> apps)");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_single_pair_is_listed_beside_a_broken_node() {
         let found = findings(|p| {
             p.from.node.as_str() == "infra-2" || (p.from.node.as_str() == "infra-1" && p.to.node.as_str() == "apps-1")
