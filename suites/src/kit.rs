@@ -5,6 +5,7 @@
 pub mod cilium;
 pub mod cpu_pressure;
 pub mod dns;
+pub mod known_fault;
 pub mod matrix;
 pub mod needs;
 pub mod next_steps;

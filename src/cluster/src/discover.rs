@@ -129,7 +129,9 @@ async fn without_foreign(
         }
     }
     for ForeignNode { cluster, node, what } in &foreign {
-        progress.warning(format!("{cluster}: node {node} is left out: it is {what}, and Cilium has no part in it"));
+        progress.warning(format!(
+            "{cluster}: node {node} is left out: it is {what}, and Cilium has no part in it"
+        ));
     }
     (own, foreign)
 }

@@ -3,7 +3,10 @@
 //! Asynchronous and free of libtest-mimic, so that its timing is tested on a paused clock.
 
 use crate::{admission::Gate, plan::Trial, precondition::unmet, summary::Summary, undo_log::UndoLog};
-use meshproof_contract::{Admission, CheckContext, Environment, Event, Evidence, RunShared, TrialName, Verdict, check::Notes};
+use meshproof_contract::{
+    Admission, CheckContext, Environment, Event, Evidence, RunShared, Silent, Standing, TrialName, Verdict,
+    check::Notes,
+};
 use std::{
     any::Any,
     collections::BTreeSet,
@@ -77,22 +80,23 @@ impl TrialRunner {
             Some(_) => self.not_to_start(),
         };
         let barred = barred.or_else(|| unmet(trial.check.needs(), &trial.instance, &self.environment.facts()));
-        let (verdict, mut notes, micros) = match barred {
-            Some(verdict) => (verdict, Notes::default(), micros(started)),
+        let (verdict, mut notes, silent, micros) = match barred {
+            Some(verdict) => (verdict, Notes::default(), Vec::new(), micros(started)),
             None => {
                 let observed = self.observe(trial).await;
                 let micros = micros(started);
                 if let Some(left) = observed.left {
                     self.undo(trial, &left).await;
                 }
-                (observed.verdict, observed.notes, micros)
+                (observed.verdict, observed.notes, observed.silent, micros)
             }
         };
         let verdict = self.excused(trial, witnessed(verdict), &mut notes);
         self.with_state(|state| {
-            state.summary.count(&verdict);
+            let standing = trial.standing(&verdict);
+            state.summary.count(standing);
             state.finished.insert(trial.name.clone());
-            if matches!(verdict, Verdict::Fail { .. }) && state.first_failure.is_none() {
+            if standing == Standing::Failed && state.first_failure.is_none() {
                 state.first_failure = Some(trial.name.clone());
             }
         });
@@ -102,6 +106,12 @@ impl TrialRunner {
             micros,
             measurements: notes.measurements,
             evidence: notes.evidence,
+            silent: match verdict {
+                Verdict::Fail { .. } | Verdict::Inconclusive { .. } => silent,
+                // It was asked again, or did not matter.
+                Verdict::Pass { .. } | Verdict::Skipped { .. } => Vec::new(),
+            },
+            waiver: trial.waiver.as_deref().cloned().map(Box::new),
         });
         drop(permit);
         verdict
@@ -127,6 +137,7 @@ impl TrialRunner {
         let limit = self.limits.of(trial.admission());
         let started = Instant::now();
         let mut task = tokio::spawn(async move { check.run(&own).await });
+        let heard = undo_log.clone();
         let (verdict, left) = tokio::select! {
             ended = timeout(limit, &mut task) => match ended {
                 Ok(Ok(verdict)) => (verdict, None),
@@ -155,6 +166,7 @@ impl TrialRunner {
         Observed {
             verdict,
             notes: context.take_notes(),
+            silent: heard.take_silent(),
             left,
         }
     }
@@ -232,6 +244,7 @@ impl TrialRunner {
 struct Observed {
     verdict: Verdict,
     notes: Notes,
+    silent: Vec<Silent>,
     /// What a check changed that did not end by itself.
     left: Option<Arc<UndoLog>>,
 }

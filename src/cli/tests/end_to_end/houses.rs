@@ -67,7 +67,9 @@ fn run_exactly(clusters: &Clusters, checks: &[&str]) -> Result<crate::command::E
 }
 
 fn default_deny(clusters: &Clusters) -> Result<()> {
-    with(clusters, &[baseline()], || run_exactly(clusters, &EVERYTHING)?.with(0).map(drop))
+    with(clusters, &[baseline()], || {
+        run_exactly(clusters, &EVERYTHING)?.with(0).map(drop)
+    })
 }
 
 fn always(clusters: &Clusters) -> Result<()> {
@@ -90,7 +92,9 @@ fn always(clusters: &Clusters) -> Result<()> {
         }),
     );
     mode("always")?;
-    let result = with(clusters, &[system], || run_exactly(clusters, &EVERYTHING)?.with(0).map(drop));
+    let result = with(clusters, &[system], || {
+        run_exactly(clusters, &EVERYTHING)?.with(0).map(drop)
+    });
     mode("default")?;
     result
 }
@@ -103,7 +107,11 @@ fn explicit_deny(clusters: &Clusters) -> Result<()> {
             "egressDeny": [{"toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]}],
         }),
     );
-    let checks = ["connectivity::http_other_cluster", "connectivity::udp_other_node", "policy::labels"];
+    let checks = [
+        "connectivity::http_other_cluster",
+        "connectivity::udp_other_node",
+        "policy::labels",
+    ];
     with(clusters, &[deny], || {
         let ended = run_exactly(clusters, &checks)?.with(3)?;
         let ended = ended.printing("CiliumClusterwideNetworkPolicy no-web in infra denies traffic of the probes")?;

@@ -43,7 +43,10 @@ pub(super) fn what(node: &Node) -> Option<String> {
 
 /// The nodes that Cilium has; none where they may not be listed.
 pub(super) async fn of_cilium(client: &ClusterClient) -> Option<BTreeSet<String>> {
-    let objects = client.dynamic(&kind_of("cilium.io/v2", "CiliumNode"), None).await.ok()?;
+    let objects = client
+        .dynamic(&kind_of("cilium.io/v2", "CiliumNode"), None)
+        .await
+        .ok()?;
     let params = ListParams::default();
     let listed = client.call_again(objects.operation("list"), || objects.api.list(&params));
     Some(listed.await.ok()?.items.iter().map(ResourceExt::name_any).collect())
@@ -69,7 +72,10 @@ mod tests {
             })
         };
         assert_eq!(node(json!({}), info("linux")), None);
-        assert_eq!(node(json!({}), info("windows")).as_deref(), Some("a node of operating system windows"));
+        assert_eq!(
+            node(json!({}), info("windows")).as_deref(),
+            Some("a node of operating system windows")
+        );
         let liqo = node(json!({"liqo.io/type": "virtual-node"}), info("linux"));
         assert_eq!(liqo.as_deref(), Some("a virtual node of Liqo"));
         let bare: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");

@@ -62,7 +62,10 @@ fn lab(refusal: RefusedCall) -> Lab {
 
 fn set(lab: &Lab, backends: &[Backend]) {
     for node in &lab.nodes {
-        let frontends = [Frontend::tcp(*VIP.ip(), VIP.port()), Frontend::udp(*VIP.ip(), VIP.port())];
+        let frontends = [
+            Frontend::tcp(*VIP.ip(), VIP.port()),
+            Frontend::udp(*VIP.ip(), VIP.port()),
+        ];
         let services = frontends.map(|frontend| Service::new("demo/echo", frontend, backends.to_vec()));
         node.handle.set_services(services.into());
         wait(node.handle.counters());
@@ -89,7 +92,10 @@ fn calls_to_nobody() {
         for what in ["connect", "send to"] {
             assert_eq!(outcome(&lab, what), errno.to_string(), "{what}");
         }
-        set(&lab, &[Backend::active(lab.pod(INFRA_2, 0).address(), crate::fixture::PORT)]);
+        set(
+            &lab,
+            &[Backend::active(lab.pod(INFRA_2, 0).address(), crate::fixture::PORT)],
+        );
         for what in ["connect", "send to"] {
             assert_eq!(outcome(&lab, what), "done", "{what}");
         }
@@ -100,7 +106,10 @@ fn calls_to_nobody() {
 
 fn connected_socket() {
     let lab = lab(RefusedCall::NotPermitted);
-    set(&lab, &[Backend::active(lab.pod(INFRA_2, 0).address(), crate::fixture::PORT)]);
+    set(
+        &lab,
+        &[Backend::active(lab.pod(INFRA_2, 0).address(), crate::fixture::PORT)],
+    );
     let balancer = lab.node(INFRA_1).socket_balancer().expect("it balances sockets");
     let spawned = wait(async { balancer.spawn_tokio(lab.pod(INFRA_1, 0).namespace(), command("connected")) });
     let mut child = spawned.expect("started");

@@ -5,10 +5,11 @@ use meshproof_contract::{Action, AgentFacts, AgentId, DnsAnswer, Identity, Outco
 use serde_json::json;
 use std::{collections::BTreeMap, net::IpAddr};
 
-pub const SERVICES: [&str; 11] = [
+pub const SERVICES: [&str; 12] = [
     "svc-plain",
     "svc-sticky",
     "svc-global",
+    "svc-ports",
     "svc-legacy",
     "svc-local",
     "svc-remote",
@@ -33,7 +34,7 @@ pub fn right(service: &str, client: &str, number: u32) -> usize {
     let turn = number as usize % 2;
     match service {
         "svc-sticky" => own,
-        "svc-global" | "svc-legacy" => number as usize % 4,
+        "svc-global" | "svc-ports" | "svc-legacy" => number as usize % 4,
         "svc-remote" => other + turn,
         _ => own + turn,
     }

@@ -35,9 +35,17 @@ fn datagrams_without_a_backend_are_orphans_once() {
     assert_eq!(net.switches[0].take_orphans(), []);
     net.set_services(&[service(Protocol::Udp, &[])]);
     let orphans = net.switches[0].take_orphans();
-    assert_eq!(orphans.iter().map(|o| (o.from, o.to)).collect::<Vec<_>>(), [(client, at(VIP, 80))]);
+    assert_eq!(
+        orphans.iter().map(|o| (o.from, o.to)).collect::<Vec<_>>(),
+        [(client, at(VIP, 80))]
+    );
     assert_eq!(net.switches[0].take_orphans(), []);
-    assert!(net.switches[0].unserved().addresses.contains(&(Protocol::Udp, at(VIP, 80))));
+    assert!(
+        net.switches[0]
+            .unserved()
+            .addresses
+            .contains(&(Protocol::Udp, at(VIP, 80)))
+    );
 }
 
 #[test]
@@ -48,11 +56,19 @@ fn with_dsr_the_backends_node_answers_in_the_name_of_the_node_that_was_asked() {
     });
     let protocol = Protocol::Udp;
     let frontend = Frontend::NodePort { port: 30_080, protocol };
-    net.set_services(&[Service::new("demo/echo", frontend, vec![Backend::active(pod(1, 0), 8080)])]);
+    net.set_services(&[Service::new(
+        "demo/echo",
+        frontend,
+        vec![Backend::active(pod(1, 0), 8080)],
+    )]);
     let (client, asked) = (at([192, 0, 2, 7].into(), 40_000), at(node_address(0), 30_080));
     let mut passed_on = net.carry(0, Source::Wire, &udp(client, asked));
     let passed_on = passed_on.remove(0);
-    assert_eq!((passed_on.node, passed_on.target), (0, Target::Wire), "past the encryption");
+    assert_eq!(
+        (passed_on.node, passed_on.target),
+        (0, Target::Wire),
+        "past the encryption"
+    );
     assert_eq!(passed_on.headers().tuple.source, client);
     assert_eq!(passed_on.headers().header_len, 28);
     assert_checksums(passed_on.packet.bytes());
@@ -61,6 +77,9 @@ fn with_dsr_the_backends_node_answers_in_the_name_of_the_node_that_was_asked() {
     assert_eq!(arrival.headers().header_len, 20);
     let answered = net.carry(1, Source::Pod(pod(1, 0)), &answer(&arrival)).remove(0);
     assert_eq!(answered.target, Target::Wire);
-    assert_eq!((answered.headers().tuple.source, answered.headers().tuple.destination), (asked, client));
+    assert_eq!(
+        (answered.headers().tuple.source, answered.headers().tuple.destination),
+        (asked, client)
+    );
     assert_checksums(answered.packet.bytes());
 }
