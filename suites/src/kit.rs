@@ -14,5 +14,6 @@ pub mod observers;
 pub mod path_check;
 pub mod paths;
 pub mod probes;
+pub mod spacing;
 pub mod unique_name;
 pub mod wait;
