@@ -132,7 +132,9 @@ fn always(client: &ClusterClient, cluster: Option<&ClusterFacts>, allowed: &Allo
 /// known: its deviations then stay findings.
 async fn foreign(client: &ClusterClient, pods: &[ProbePod]) -> Vec<Value> {
     let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.namespace).collect();
-    let within = namespaces.iter().flat_map(|namespace| NAMESPACED.map(|kind| (kind, Some(*namespace))));
+    let within = namespaces
+        .iter()
+        .flat_map(|namespace| NAMESPACED.map(|kind| (kind, Some(*namespace))));
     let lists = std::iter::once((CLUSTER_WIDE, None)).chain(within);
     let found = join_all(lists.map(|(kind, namespace)| list(client, kind, namespace))).await;
     let mut found: Vec<Value> = found.into_iter().flatten().filter(is_foreign).collect();

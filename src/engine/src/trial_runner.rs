@@ -3,7 +3,9 @@
 //! Asynchronous and free of libtest-mimic, so that its timing is tested on a paused clock.
 
 use crate::{admission::Gate, plan::Trial, precondition::unmet, summary::Summary, undo_log::UndoLog};
-use meshproof_contract::{Admission, CheckContext, Environment, Event, Evidence, RunShared, TrialName, Verdict, check::Notes};
+use meshproof_contract::{
+    Admission, CheckContext, Environment, Event, Evidence, RunShared, TrialName, Verdict, check::Notes,
+};
 use std::{
     any::Any,
     collections::BTreeSet,

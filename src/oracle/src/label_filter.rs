@@ -24,7 +24,10 @@ impl LabelFilter {
     /// Whether a label of a pod stays. With any including prefix those that none matches are left out; of those that
     /// match, the longest match decides.
     pub fn keeps(&self, key: &str) -> bool {
-        let of_pods = self.0.iter().filter(|prefix| ["any", "k8s"].contains(&prefix.source.as_str()));
+        let of_pods = self
+            .0
+            .iter()
+            .filter(|prefix| ["any", "k8s"].contains(&prefix.source.as_str()));
         let matching = of_pods.filter_map(|prefix| Some((prefix.pattern.find(key)?.len(), prefix.excludes)));
         match matching.max_by_key(|(length, _)| *length) {
             Some((_, excludes)) => !excludes,

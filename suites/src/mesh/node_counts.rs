@@ -125,7 +125,10 @@ async fn names(context: &CheckContext, cluster: &ClusterName) -> Result<BTreeSet
     let foreign = facts.foreign_nodes.iter().filter(|foreign| &foreign.cluster == cluster);
     let foreign: BTreeSet<&str> = foreign.map(|foreign| foreign.node.as_str()).collect();
     let name = |node: &Value| Some(node["metadata"]["name"].as_str()?.to_owned());
-    let names = nodes.iter().filter_map(name).filter(|name| !foreign.contains(name.as_str()));
+    let names = nodes
+        .iter()
+        .filter_map(name)
+        .filter(|name| !foreign.contains(name.as_str()));
     Ok(names.collect())
 }
 

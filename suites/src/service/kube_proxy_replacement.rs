@@ -82,11 +82,14 @@ impl Check for ReplacementInForce {
 /// Says where kube-proxy still runs: its rules decide beside Cilium's, or stay behind when it is removed.
 async fn note_stray_pods(context: &CheckContext) {
     let cluster = context.instance.from();
-    let pods = context.environment.list(cluster, "v1", "Pod", Some("kube-system")).await;
+    let pods = context
+        .environment
+        .list(cluster, "v1", "Pod", Some("kube-system"))
+        .await;
     let pods = pods.unwrap_or_default();
-    let stray = pods.iter().filter(|pod| {
-        pod["metadata"]["labels"]["k8s-app"] == "kube-proxy" && pod["status"]["phase"] == "Running"
-    });
+    let stray = pods
+        .iter()
+        .filter(|pod| pod["metadata"]["labels"]["k8s-app"] == "kube-proxy" && pod["status"]["phase"] == "Running");
     let nodes: Vec<&str> = stray.filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
     if !nodes.is_empty() {
         context.note(format!(

@@ -15,7 +15,9 @@ const CONTROLLERS: [&str; 8] = [
 /// The reason of an admission controller; none where something else refused, such as RBAC. Of a quota only its name
 /// stays: what is used changes with each pod.
 pub(crate) fn refusal(message: &str) -> Option<String> {
-    let reason = message.split_once("is forbidden: ").map_or(message, |(_, reason)| reason);
+    let reason = message
+        .split_once("is forbidden: ")
+        .map_or(message, |(_, reason)| reason);
     if !CONTROLLERS.iter().any(|controller| reason.starts_with(controller)) {
         return None;
     }

@@ -46,7 +46,9 @@ pub(crate) async fn find(
         other => other?,
     };
     // NodeLocal DNSCache listens on a link-local address of each node and asks the Service's replicas.
-    let behind = |service: &&Service| is_link_local(address) && service.labels().get("k8s-app").map(String::as_str) == Some("kube-dns");
+    let behind = |service: &&Service| {
+        is_link_local(address) && service.labels().get("k8s-app").map(String::as_str) == Some("kube-dns")
+    };
     let found = services.iter().find(|s| has_address(s, address));
     let Some(service) = found.or_else(|| services.iter().find(behind)) else {
         progress.warning(format!(

@@ -22,7 +22,14 @@ const PORTS: [u16; 7] = [
 const ENTITIES: [&str; 5] = ["all", "cluster", "host", "remote-node", "unmanaged"];
 /// Members of a rule that name peers, of which none is a probe or a node: Cilium's CIDRs select neither.
 const OTHER_PEERS: [&str; 8] = [
-    "fromCIDR", "fromCIDRSet", "toCIDR", "toCIDRSet", "toServices", "toGroups", "fromGroups", "toFQDNs",
+    "fromCIDR",
+    "fromCIDRSet",
+    "toCIDR",
+    "toCIDRSet",
+    "toServices",
+    "toGroups",
+    "fromGroups",
+    "toFQDNs",
 ];
 
 /// Whether a policy acts on a pod.
@@ -69,7 +76,9 @@ pub(super) fn denies_probes(policy: &Value, selected: &[&ProbePod], pods: &[Prob
 
 fn specs(policy: &Value) -> impl Iterator<Item = &Value> {
     let list = policy["specs"].as_array().into_iter().flatten();
-    std::iter::once(&policy["spec"]).filter(|spec| spec.is_object()).chain(list)
+    std::iter::once(&policy["spec"])
+        .filter(|spec| spec.is_object())
+        .chain(list)
 }
 
 /// Policies of nodes (`nodeSelector`) act on no pod.
@@ -107,7 +116,9 @@ fn names_their_ports(rule: &Value) -> bool {
     let Some(lists) = rule["toPorts"].as_array() else {
         return true;
     };
-    let mut ports = lists.iter().flat_map(|list| list["ports"].as_array().into_iter().flatten());
+    let mut ports = lists
+        .iter()
+        .flat_map(|list| list["ports"].as_array().into_iter().flatten());
     ports.any(|entry| {
         let text = entry["port"].as_str().unwrap_or_default();
         match text.parse::<u16>() {

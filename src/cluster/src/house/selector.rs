@@ -20,7 +20,9 @@ pub(super) fn matches(selector: &Value, labels: &Labels) -> bool {
         && expressions.into_iter().all(|expression| {
             let found = value(expression["key"].as_str().unwrap_or_default());
             let values = expression["values"].as_array().into_iter().flatten();
-            let listed = values.into_iter().any(|wanted| found.is_some() && wanted.as_str() == found);
+            let listed = values
+                .into_iter()
+                .any(|wanted| found.is_some() && wanted.as_str() == found);
             match expression["operator"].as_str().unwrap_or_default() {
                 "In" => listed,
                 "NotIn" => !listed,

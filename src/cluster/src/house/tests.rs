@@ -46,7 +46,10 @@ fn a_default_deny_bars_only_the_subjects_while_the_allow_policies_are_there() {
         "metadata": {"name": "default-deny", "namespace": "meshproof"},
         "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
     });
-    assert_eq!(judged(&kubernetes, &Allowed::Yes).map(|(bars, _)| bars), Some(Barred::Subjects));
+    assert_eq!(
+        judged(&kubernetes, &Allowed::Yes).map(|(bars, _)| bars),
+        Some(Barred::Subjects)
+    );
 }
 
 #[test]
@@ -58,14 +61,20 @@ fn a_deny_bars_probes_where_it_names_their_peers_and_ports() {
     let port = |port: &str| json!([{"ports": [{"port": port, "protocol": "TCP"}]}]);
     assert_eq!(denying(json!({"toEntities": ["cluster"]})), Some(Barred::Probes));
     assert_eq!(denying(json!({"toPorts": port("8080")})), Some(Barred::Probes));
-    assert_eq!(denying(json!({"toPorts": [{"ports": [{"port": "8000", "endPort": 9000}]}]})), Some(Barred::Probes));
+    assert_eq!(
+        denying(json!({"toPorts": [{"ports": [{"port": "8000", "endPort": 9000}]}]})),
+        Some(Barred::Probes)
+    );
     let own = json!({"matchLabels": {NAMESPACE: "meshproof"}});
     assert_eq!(denying(json!({"toEndpoints": [own]})), Some(Barred::Probes));
     // The metadata service of clouds, and ports of others.
     assert_eq!(denying(json!({"toCIDR": ["169.254.169.254/32"]})), None);
     assert_eq!(denying(json!({"toPorts": port("25")})), None);
     assert_eq!(denying(json!({"toEntities": ["world"]})), None);
-    assert_eq!(denying(json!({"toEndpoints": [{"matchLabels": {NAMESPACE: "shop"}}]})), None);
+    assert_eq!(
+        denying(json!({"toEndpoints": [{"matchLabels": {NAMESPACE: "shop"}}]})),
+        None
+    );
     assert_eq!(denying(json!({})), None);
 }
 

@@ -30,7 +30,12 @@ impl ManifestBuilder<'_> {
         });
         let wanted = pods.filter(|workload| workload.allowance != Allowance::Nothing);
         let wanted: BTreeSet<_> = wanted
-            .map(|workload| (workload_namespace(workload), workload.allowance == Allowance::Everything))
+            .map(|workload| {
+                (
+                    workload_namespace(workload),
+                    workload.allowance == Allowance::Everything,
+                )
+            })
             .collect();
         let policies = wanted.into_iter().map(|(namespace, everything)| match everything {
             true => self.policy(ALLOW_POLICY, namespace, everything_spec()),
@@ -60,7 +65,8 @@ fn everything_spec() -> Value {
 }
 
 fn unproxied_spec() -> Value {
-    let range = |from: u16, to: u16, protocol: &str| json!({"port": from.to_string(), "endPort": to, "protocol": protocol});
+    let range =
+        |from: u16, to: u16, protocol: &str| json!({"port": from.to_string(), "endPort": to, "protocol": protocol});
     let ports = json!([{"ports": [
         range(1, DNS - 1, "TCP"), range(DNS + 1, port::HTTP - 1, "TCP"), range(port::HTTP + 1, u16::MAX, "TCP"),
         range(1, DNS - 1, "UDP"), range(DNS + 1, u16::MAX, "UDP"),

@@ -15,10 +15,16 @@ impl Admission for Limits {
             return Ok(());
         }
         let ranges = request.store.all(&LIMIT_RANGES, request.namespace);
-        let items = ranges.iter().flat_map(|range| range["spec"]["limits"].as_array().into_iter().flatten());
+        let items = ranges
+            .iter()
+            .flat_map(|range| range["spec"]["limits"].as_array().into_iter().flatten());
         let items: Vec<&Value> = items.filter(|item| item["type"] == "Container").collect();
         let mut refused = Vec::new();
-        for container in request.object["spec"]["containers"].as_array_mut().into_iter().flatten() {
+        for container in request.object["spec"]["containers"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+        {
             for item in &items {
                 complete(container, item);
                 refused.extend(violations(container, item));
@@ -45,7 +51,10 @@ fn complete(container: &mut Value, item: &Value) {
         }
     }
     // A limit without a request is the request, too.
-    let limits = container["resources"]["limits"].as_object().cloned().unwrap_or_default();
+    let limits = container["resources"]["limits"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     for (resource, value) in limits {
         let stated = &mut container["resources"]["requests"][resource.as_str()];
         if stated.is_null() {
@@ -103,16 +112,23 @@ mod tests {
     fn containers_are_completed_and_bounded() {
         let store = Store::builder().admission(Limits).build();
         if store.find(&NAMESPACES, None, "default").is_none() {
-            store.create(&NAMESPACES, json!({"metadata": {"name": "default"}})).expect("a namespace");
+            store
+                .create(&NAMESPACES, json!({"metadata": {"name": "default"}}))
+                .expect("a namespace");
         }
         let range = json!({
             "metadata": {"name": "r", "namespace": "default"},
             "spec": {"limits": [{"type": "Container", "default": {"cpu": "200m"}, "max": {"cpu": "1"}}]},
         });
         store.create(&LIMIT_RANGES, range).expect("a LimitRange");
-        let greedy = store.create(&PODS, pod(json!({"limits": {"cpu": "2"}}))).expect_err("too much");
+        let greedy = store
+            .create(&PODS, pod(json!({"limits": {"cpu": "2"}})))
+            .expect_err("too much");
         let said = greedy.to_string();
-        assert!(said.contains("maximum cpu usage per Container is 1, but limit is 2"), "{said}");
+        assert!(
+            said.contains("maximum cpu usage per Container is 1, but limit is 2"),
+            "{said}"
+        );
         let modest = store.create(&PODS, pod(json!({}))).expect("completed");
         let resources = &modest["spec"]["containers"][0]["resources"];
         assert_eq!(resources["limits"]["cpu"], "200m");

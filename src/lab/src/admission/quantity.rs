@@ -32,7 +32,9 @@ pub(super) fn text(milli: i128, like: &str) -> String {
         ("", 1_000),
     ];
     let binary = like.ends_with('i');
-    let mut fitting = units.iter().filter(|(unit, factor)| (binary || unit.is_empty()) && milli % factor == 0);
+    let mut fitting = units
+        .iter()
+        .filter(|(unit, factor)| (binary || unit.is_empty()) && milli % factor == 0);
     match fitting.next() {
         Some((unit, factor)) => format!("{}{unit}", milli / factor),
         None => format!("{milli}m"),

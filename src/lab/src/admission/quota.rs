@@ -46,7 +46,9 @@ fn missing(plural: &str, object: &Value, hard: &Hard) -> Vec<String> {
     if plural != "pods" {
         return Vec::new();
     }
-    let demanded = hard.keys().filter_map(|key| demanded(key).map(|(section, resource)| (key, section, resource)));
+    let demanded = hard
+        .keys()
+        .filter_map(|key| demanded(key).map(|(section, resource)| (key, section, resource)));
     let lacking = demanded.filter_map(|(key, section, resource)| {
         let containers = object["spec"]["containers"].as_array().into_iter().flatten();
         let without = containers.filter(|container| container["resources"][section][resource].is_null());
@@ -69,7 +71,10 @@ fn exceeded(request: &AdmissionRequest<'_>, plural: &str, hard: &Hard) -> Option
     let resource = if plural == "pods" { &PODS } else { &SERVICES };
     let others = request.store.all(resource, request.namespace);
     let mut used: BTreeMap<&String, i128> = BTreeMap::new();
-    for other in others.iter().filter(|other| other.name() != request.name && is_charged(other)) {
+    for other in others
+        .iter()
+        .filter(|other| other.name() != request.name && is_charged(other))
+    {
         for key in hard.keys() {
             *used.entry(key).or_default() += charge(plural, other, key);
         }
@@ -130,7 +135,9 @@ mod tests {
     fn store(hard: Value) -> Store {
         let store = Store::builder().admission(Quotas).build();
         if store.find(&NAMESPACES, None, "default").is_none() {
-            store.create(&NAMESPACES, json!({"metadata": {"name": "default"}})).expect("a namespace");
+            store
+                .create(&NAMESPACES, json!({"metadata": {"name": "default"}}))
+                .expect("a namespace");
         }
         let quota = json!({"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}});
         store.create(&RESOURCE_QUOTAS, quota).expect("a quota");
@@ -152,8 +159,13 @@ mod tests {
     fn pods_are_counted_and_must_state_what_is_limited() {
         let store = store(json!({"pods": "1", "limits.cpu": "1"}));
         let said = refused(&store, &PODS, pod("a", json!({})));
-        assert!(said.contains("failed quota: q: must specify limits.cpu for: c"), "{said}");
-        store.create(&PODS, pod("a", json!({"limits": {"cpu": "600m"}}))).expect("fits");
+        assert!(
+            said.contains("failed quota: q: must specify limits.cpu for: c"),
+            "{said}"
+        );
+        store
+            .create(&PODS, pod("a", json!({"limits": {"cpu": "600m"}})))
+            .expect("fits");
         let said = refused(&store, &PODS, pod("b", json!({"limits": {"cpu": "600m"}})));
         let expected = "exceeded quota: q, requested: limits.cpu=600m,pods=1, used: limits.cpu=600m,pods=1, limited: \
                         limits.cpu=1,pods=1";

@@ -98,12 +98,19 @@ pub(super) fn probe_pods(
         let of_namespace = manifest::namespace(namespace, manifests.run)["metadata"]["labels"].clone();
         let of_namespace = of_namespace.as_object().cloned().unwrap_or_default().into_iter();
         let mut labels: Labels = labels.collect();
-        labels.extend(of_namespace.filter_map(|(key, value)| {
-            Some((format!("{NAMESPACE_LABELS}{key}"), value.as_str()?.to_owned()))
-        }));
-        labels.insert(format!("{NAMESPACE_LABELS}kubernetes.io/metadata.name"), namespace.to_owned());
+        labels.extend(
+            of_namespace
+                .filter_map(|(key, value)| Some((format!("{NAMESPACE_LABELS}{key}"), value.as_str()?.to_owned()))),
+        );
+        labels.insert(
+            format!("{NAMESPACE_LABELS}kubernetes.io/metadata.name"),
+            namespace.to_owned(),
+        );
         labels.insert(NAMESPACE.to_owned(), namespace.to_owned());
-        labels.insert("io.cilium.k8s.policy.cluster".to_owned(), mesh.unwrap_or("default").to_owned());
+        labels.insert(
+            "io.cilium.k8s.policy.cluster".to_owned(),
+            mesh.unwrap_or("default").to_owned(),
+        );
         ProbePod {
             namespace,
             labels,
