@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use judge::{judge, leave_rows, undecided};
 use meshproof_contract::{
-    Admission, AgentId, Check, CheckContext, CheckId, CheckText, ClaimKind, EnvironmentError, Needs, ObjectRef, Scope,
-    Tally, Verdict,
+    Admission, AgentId, Check, CheckContext, CheckId, CheckText, ClaimKind, EnvironmentError, Needs, Scope, Tally,
+    Verdict,
 };
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -211,7 +211,9 @@ async fn who_answered_whom_is_evidence_with_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_first_trials_of_a_run_wait_for_convergence() {
-    let of_run = |shared: &Arc<RunShared>| CheckContext::new(super::world(), infra()).sharing(shared.clone());
+    let of_run = |shared: &Arc<RunShared>| {
+        CheckContext::new(super::world(crate::testing::MISSION), infra()).sharing(shared.clone())
+    };
     let (run, another): (Arc<RunShared>, Arc<RunShared>) = Default::default();
     assert_eq!(converges_within(&of_run(&run)), CONVERGES);
     tokio::time::advance(CONVERGES).await;

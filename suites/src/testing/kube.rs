@@ -1,6 +1,6 @@
 //! Objects in memory, with the times of their creation and deletion, so that followers can be late.
 
-use super::fake::Follows;
+use super::{fake::Follows, topology::service_net};
 use meshproof_contract::{ClusterName, Facts};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
@@ -138,7 +138,7 @@ impl Objects {
     pub fn put(&self, cluster: &ClusterName, mut value: Value) -> Value {
         self.with(|objects| {
             if value["kind"] == "Service" {
-                let net = if cluster.as_str() == "infra" { 96 } else { 97 };
+                let net = service_net(cluster.as_str());
                 if value["spec"]["clusterIP"].is_null() {
                     value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
                 }

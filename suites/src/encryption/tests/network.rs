@@ -89,11 +89,11 @@ impl World {
 
     /// Who gets what is sent to an address: an agent, a replica of cluster DNS, or a Service's backend on another node.
     fn receiver(&self, from: &AgentFacts, host: &str) -> Option<AgentFacts> {
+        let address: IpAddr = host.parse().ok()?;
         let mut agents = self.facts.agents.iter();
-        if let Some(agent) = agents.find(|a| a.address.to_string() == host) {
+        if let Some(agent) = agents.find(|a| a.address == address) {
             return Some(agent.clone());
         }
-        let address: IpAddr = host.parse().ok()?;
         if let Some(replica) = self.replica(address) {
             return Some(replica);
         }

@@ -1,8 +1,8 @@
 //! The test world with the scenario's Services as a working mesh answers them: by their selectors, their annotations
 //! and the readiness of their pods, whatever checks change about these.
 
-use super::world::{SERVICES, address, agent, answered_by, right};
-use crate::testing::{Ask, Fake, NODE_PORT, dns_records};
+use super::world::{SERVICES, address, agent, deploy};
+use crate::testing::{Ask, Fake, MISSION, NODE_PORT, Shape, dns_records};
 use meshproof_contract::{
     Action, AgentFacts, Claim, ClaimKind, ClusterName, DnsAnswer, Identity, Outcome, Target, Timing,
 };
@@ -25,13 +25,22 @@ pub fn complete() -> Fake {
     ignoring(Ignores::Nothing)
 }
 
+/// The same in clusters of that shape.
+pub fn of(shape: Shape) -> Fake {
+    meshed(shape, Ignores::Nothing)
+}
+
 /// The world of a mesh that is broken.
 pub fn ignoring(ignores: Ignores) -> Fake {
-    let mut fake = Fake::healthy()
+    meshed(MISSION, ignores)
+}
+
+fn meshed(shape: Shape, ignores: Ignores) -> Fake {
+    let clusters: Vec<&str> = shape.sites().into_iter().map(|site| site.name).collect();
+    let mut fake = Fake::of(shape)
         .facts(|facts| {
-            facts.agents = answered_by(right).facts.agents;
-            facts.services = answered_by(right).facts.services;
-            for cluster in ["infra", "apps"] {
+            deploy(facts, shape);
+            for cluster in clusters.iter().copied() {
                 facts
                     .agents
                     .extend((1..=2).map(|node| agent(cluster, node, "drained", 70)));
@@ -48,7 +57,7 @@ pub fn ignoring(ignores: Ignores) -> Fake {
         })
         .status(|_, _, status| status["kube-proxy-replacement"] = json!({"mode": "True"}))
         .rule(move |ask| Mesh { ask, ignores }.answer());
-    for cluster in ["infra", "apps"] {
+    for cluster in clusters {
         for name in SERVICES {
             fake = fake.object(cluster, service(cluster, name));
         }

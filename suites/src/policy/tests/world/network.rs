@@ -143,10 +143,9 @@ impl World {
 impl World {
     /// The agent with that address.
     pub(super) fn agent_at(&self, address: &str) -> &AgentFacts {
+        let address: IpAddr = address.parse().expect("an address");
         let mut agents = self.facts.agents.iter();
-        agents
-            .find(|a| a.address.to_string() == address)
-            .expect("an agent there")
+        agents.find(|a| a.address == address).expect("an agent there")
     }
 }
 
