@@ -69,11 +69,18 @@ pub fn run(
         }
     };
     let mut arguments = arguments(&options, plan.trials().len(), &warn);
+    let clusters = environment
+        .facts()
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.clone())
+        .collect::<Vec<_>>();
     let runner = Arc::new(TrialRunner {
         environment,
         shared: options.shared,
+        observed: Arc::default(),
         events: events.clone(),
-        gate: Gate::new(options.jobs),
+        gate: Gate::new(options.jobs, clusters),
         limits: options.limits,
         cancel: options.cancel,
         lost: options.lost,
