@@ -9,6 +9,7 @@ pub mod matrix;
 pub mod needs;
 pub mod next_steps;
 pub mod object;
+pub mod once;
 pub mod path_check;
 pub mod paths;
 pub mod probes;
