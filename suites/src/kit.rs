@@ -11,6 +11,7 @@ pub mod needs;
 pub mod next_steps;
 pub mod object;
 pub mod observers;
+pub mod once;
 pub mod path_check;
 pub mod paths;
 pub mod probes;

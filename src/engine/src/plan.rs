@@ -55,7 +55,7 @@ pub struct Plan {
 
 impl Plan {
     pub(crate) fn new(mut trials: Vec<Trial>, without_instance: Vec<CheckId>) -> Self {
-        trials.sort_by_key(|trial| trial.admission() == Admission::Exclusive);
+        trials.sort_by_key(|trial| trial.admission() != Admission::Shared);
         Self {
             trials,
             without_instance,

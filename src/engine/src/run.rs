@@ -124,11 +124,18 @@ fn runner(
     events: &UnboundedSender<Event>,
     options: &RunOptions,
 ) -> Arc<TrialRunner> {
+    let clusters: Vec<_> = environment
+        .facts()
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.clone())
+        .collect();
     Arc::new(TrialRunner {
         environment,
         shared: options.shared.clone(),
+        observed: Arc::default(),
         events: events.clone(),
-        gate: Gate::new(options.jobs),
+        gate: Gate::new(options.jobs, clusters),
         limits: options.limits,
         cancel: options.cancel.clone(),
         lost: options.lost.clone(),

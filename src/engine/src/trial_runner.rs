@@ -28,6 +28,8 @@ const UNDONE_WITHIN: Duration = Duration::from_secs(180);
 pub(crate) struct TrialRunner {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) shared: Arc<RunShared>,
+    /// What trials of this run read once for all.
+    pub(crate) observed: Arc<RunShared>,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) gate: Gate,
     pub(crate) limits: Limits,
@@ -52,7 +54,7 @@ impl Limits {
     fn of(self, admission: Admission) -> Duration {
         match admission {
             Admission::Shared => self.shared,
-            Admission::Exclusive => self.exclusive,
+            Admission::ExclusiveInCluster | Admission::Exclusive => self.exclusive,
         }
     }
 }
@@ -72,7 +74,7 @@ impl TrialRunner {
             biased;
             () = self.cancel.cancelled() => None,
             () = self.lost.cancelled() => None,
-            permit = self.gate.admit(trial.admission()) => Some(permit),
+            permit = self.gate.admit(trial.admission(), &trial.instance) => Some(permit),
         };
         let started = Instant::now();
         let barred = match permit {
@@ -132,7 +134,9 @@ impl TrialRunner {
             trial: trial.name.clone(),
         });
         let undo_log = Arc::new(UndoLog::new(self.environment.clone()));
-        let context = CheckContext::new(undo_log.clone(), trial.instance.clone()).sharing(self.shared.clone());
+        let context = CheckContext::new(undo_log.clone(), trial.instance.clone())
+            .sharing(self.shared.clone())
+            .observing(self.observed.clone());
         let (check, own) = (trial.check, context.clone());
         let limit = self.limits.of(trial.admission());
         let started = Instant::now();

@@ -63,10 +63,10 @@ impl Fixture {
         let group = SubjectGroup::borrow(&context.shared, &cluster, groups).await;
         let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
         let clusters: Vec<ClusterName> = clusters.into_iter().collect();
-        let found = participants(context.environment.as_ref(), &clusters).await;
+        let found = participants(context, &clusters).await;
         let found = found.map_err(|error| Verdict::inconclusive(format!("cannot read the pods: {error}")))?;
         let mut fixture = Self {
-            dns: cluster_dns::find(context.environment.as_ref(), &facts, &cluster).await,
+            dns: cluster_dns::find(context, &facts, &cluster).await,
             mesh: mesh_name(&facts, &cluster),
             peer_mesh: mesh_name(&facts, context.instance.from()),
             semantics: semantics(&facts, &cluster),

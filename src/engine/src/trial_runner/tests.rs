@@ -10,8 +10,9 @@ fn runner(jobs: usize) -> (TrialRunner, UnboundedReceiver<Event>) {
     let runner = TrialRunner {
         environment: Arc::new(FakeEnvironment::default()),
         shared: Arc::default(),
+        observed: Arc::default(),
         events,
-        gate: Gate::new(jobs),
+        gate: Gate::new(jobs, ["infra".into()]),
         limits: Limits {
             shared: Duration::from_secs(30),
             exclusive: Duration::from_secs(70),
