@@ -170,7 +170,7 @@ fn virtual_node(clusters: &Clusters) -> Result<()> {
         "connectivity::http_other_node",
         "encryption::handshakes_fresh",
         "encryption::pod_traffic",
-        "policy::takes_effect",
+        "policy::labels",
     ];
     with(clusters, &[node], || {
         let mut words = vec!["--exact"];
