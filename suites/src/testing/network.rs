@@ -86,6 +86,10 @@ impl Ask<'_> {
     pub fn objects(&self, cluster: &ClusterName, kind: &str) -> Vec<Value> {
         self.fake.objects.list(cluster, kind)
     }
+    /// How often objects have changed.
+    pub fn revision(&self) -> u64 {
+        self.fake.objects.revision()
+    }
     pub fn to_node(&self) -> Option<&str> {
         self.to.map(|to| to.node.as_str())
     }

@@ -6,7 +6,7 @@ mod bed;
 mod metered;
 mod page;
 
-use super::assert_current;
+use super::{assert_current, repository};
 use crate::{
     ALL,
     testing::{Fake, Shape},
@@ -22,15 +22,18 @@ use metered::Metered;
 use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc::unbounded_channel, time::Instant};
 
-/// The shapes of the table.
+/// The shapes of the table. Without optimization the larger ones take minutes, so that only `MESHPROOF_UPDATE` simulates
+/// them; their rows stay as committed otherwise.
 const SHAPES: [Shape; 6] = [
     shape(2, 3),
-    shape(2, 30),
-    shape(2, 100),
     shape(5, 3),
+    shape(2, 30),
     shape(5, 30),
+    shape(2, 100),
     shape(5, 100),
 ];
+/// How many of them every test run simulates.
+const QUICK: usize = 2;
 /// Defaults of `meshproof run`.
 const JOBS: usize = 6;
 const LIMITS: Limits = Limits {
@@ -205,27 +208,27 @@ async fn run(shape: Shape) -> Run {
 
 #[tokio::test(start_paused = true)]
 async fn the_table_of_sizes_is_current() {
+    let all = std::env::var_os("MESHPROOF_UPDATE").is_some();
     let mut runs = Vec::new();
-    for shape in SHAPES {
+    for shape in SHAPES.into_iter().take(if all { SHAPES.len() } else { QUICK }) {
         let begun = std::time::Instant::now();
         let run = run(shape).await;
-        println!(
-            "{shape:?}: {:?} in {:?}, {:?} of the clock, slowest {:?}, {:?}, log {}",
-            run.summary,
-            run.duration,
-            begun.elapsed(),
-            run.slowest,
-            run.used,
-            run.log
-        );
-        assert!(
-            run.trouble.is_empty(),
-            "{shape:?}: not green:\n{}",
-            run.trouble.join("\n")
-        );
+        println!("{} after {:?}", page::row(&run).trim_end(), begun.elapsed());
+        let trouble = run.trouble.join("\n");
+        assert!(trouble.is_empty(), "{shape:?}: {:?}\n{trouble}", run.summary);
         runs.push(run);
     }
-    assert_current("docs/sizes.md", &page::page(&runs));
+    if all {
+        assert_current("docs/sizes.md", &page::page(&runs));
+        return;
+    }
+    let committed = std::fs::read_to_string(repository().join("docs/sizes.md")).expect("docs/sizes.md");
+    for row in runs.iter().map(page::row) {
+        assert!(
+            committed.contains(&row),
+            "docs/sizes.md is out of date, it lacks:\n{row}"
+        );
+    }
 }
 
 /// Directions of a run: each check between clusters has one trial for each.

@@ -30,7 +30,7 @@ impl World {
             Ok(sent) => sent,
             Err(outcome) => return *outcome,
         };
-        let Some(to) = self.receiver(ask.from, &sent.to) else {
+        let Some(to) = self.receiver(ask.from, &sent.to, wire.exchanges()) else {
             // Nobody has the address; on the wire it goes to node ``, if anywhere.
             let shown = (self.shows)(ask.from.node.as_str(), "", ask.action);
             wire.leak(ask.from, sent.to.parse().expect("an address"), sent.marker, shown);
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// Who gets what is sent to an address: an agent, a replica of cluster DNS, or a Service's backend on another node.
-    fn receiver(&self, from: &AgentFacts, host: &str) -> Option<AgentFacts> {
+    fn receiver(&self, from: &AgentFacts, host: &str, turn: usize) -> Option<AgentFacts> {
         let address: IpAddr = host.parse().ok()?;
         let mut agents = self.facts.agents.iter();
         if let Some(agent) = agents.find(|a| a.address == address) {
@@ -99,13 +99,13 @@ impl World {
         }
         let mut services = self.facts.services.iter();
         let service = services.find(|s| s.cluster == from.id.cluster && s.address == Some(address))?;
-        let mut listeners = self.facts.agents.iter().filter(|a| a.workload == "listener");
-        let backend = if service.name == "listener-global" {
-            listeners.find(|a| a.id.cluster != from.id.cluster)
-        } else {
-            listeners.find(|a| a.id.cluster == from.id.cluster && a.node != from.node)
-        };
-        backend.cloned()
+        let listeners = self.facts.agents.iter().filter(|a| a.workload == "listener");
+        let is_global = service.name == "listener-global";
+        let backends: Vec<&AgentFacts> = listeners
+            .filter(|a| (a.id.cluster != from.id.cluster) == is_global && a.node != from.node)
+            .collect();
+        let backend = backends.get(turn % backends.len().max(1))?;
+        Some(AgentFacts::clone(backend))
     }
 
     /// The replica of cluster DNS that has the address.

@@ -97,6 +97,11 @@ impl Wire {
         self.encrypted.lock().expect("no panic while counting")
     }
 
+    /// How much was exchanged until now.
+    pub fn exchanges(&self) -> usize {
+        self.sent().len() / 2
+    }
+
     fn sent(&self) -> MutexGuard<'_, Vec<Sent>> {
         self.sent.lock().expect("no panic while sending")
     }

@@ -12,7 +12,8 @@ pub fn page(runs: &[Run]) -> String {
     page
 }
 
-fn row(run: &Run) -> String {
+/// One row of the table, with its end of line.
+pub fn row(run: &Run) -> String {
     let Run { shape, used, .. } = run;
     let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
     format!(
