@@ -87,6 +87,13 @@ impl Check for PolicyCheck {
             Err(verdict) => return verdict,
         };
         fixture.note_untested_nodes(context);
+        let policies = self.cases.iter().flat_map(|case| (case.policies)(&fixture));
+        if policies
+            .into_iter()
+            .any(|policy| policy.to_string().contains("\"kube-apiserver\""))
+        {
+            fixture.note_untested_api_servers(context);
+        }
         let mut tally = Tally::new();
         let mut seen = Vec::new();
         for case in self.cases {

@@ -7,7 +7,7 @@ use crate::kit::{cilium::remotes::mesh_name, once::Once};
 use meshproof_contract::{
     AgentFacts, CheckContext, ClusterName, Environment, EnvironmentError, ObjectRef, facts::PodNetwork,
 };
-use meshproof_oracle::{Endpoint, Party};
+use meshproof_oracle::{Endpoint, Party, Protocol};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -117,7 +117,13 @@ pub fn endpoint(pod: &Value, mesh: &str, namespace: &str, namespace_labels: &BTr
         .flat_map(|container| container["ports"].as_array().into_iter().flatten());
     let named = ports.filter_map(|port| {
         let number = u16::try_from(port["containerPort"].as_u64()?).ok()?;
-        Some((port["name"].as_str()?.to_owned(), number))
+        let protocol = match port["protocol"].as_str() {
+            None | Some("TCP") => Protocol::Tcp,
+            Some("UDP") => Protocol::Udp,
+            Some("SCTP") => Protocol::Sctp,
+            Some(_) => return None,
+        };
+        Some((port["name"].as_str()?.to_owned(), (protocol, number)))
     });
     Endpoint {
         cluster: mesh.to_owned(),
