@@ -72,6 +72,6 @@ const TRAFFIC_NEEDS: Needs = Needs {
 
 /// The healthy world of the suite's tests, in which no check is skipped.
 #[cfg(test)]
-pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    tests::world::World::complete().environment()
+pub(crate) fn world(shape: crate::testing::Shape) -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    tests::world::World::complete(shape).environment()
 }

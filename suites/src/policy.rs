@@ -24,8 +24,8 @@ use std::time::Duration;
 
 /// The suite's world in memory, healthy.
 #[cfg(test)]
-pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    std::sync::Arc::new(tests::world::World::healthy())
+pub(crate) fn world(shape: crate::testing::Shape) -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    std::sync::Arc::new(tests::world::World::healthy_of(shape))
 }
 
 /// How long a change of policy may take to be enforced on every node.

@@ -97,6 +97,6 @@ mod tests;
 
 /// The healthy world of the suite's tests, in which no check is skipped.
 #[cfg(test)]
-pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    std::sync::Arc::new(tests::mesh::complete())
+pub(crate) fn world(shape: crate::testing::Shape) -> std::sync::Arc<dyn meshproof_contract::Environment> {
+    std::sync::Arc::new(tests::mesh::of(shape))
 }

@@ -1,4 +1,4 @@
-//! Two clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's answers, each of
+//! Clusters in memory, for the checks' own tests: a network, cluster DNS, an API and Cilium's answers, each of
 //! which a test can break. A suite whose checks need time or captures extends it in its own tests.
 
 pub mod blind;
@@ -16,6 +16,7 @@ pub use captures::Captures;
 pub use fake::Fake;
 pub use kube::{NODE_PORT, mesh_pod};
 pub use network::{Ask, denied, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
+pub use topology::{MISSION, Shape, Site, service_net};
 
 use meshproof_contract::{Check, Instance, Scope};
 

@@ -4,6 +4,7 @@
 mod contributing;
 mod imports;
 mod list;
+mod sizes;
 mod sources;
 mod texts;
 mod verdicts;

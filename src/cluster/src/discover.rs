@@ -113,13 +113,23 @@ async fn without_foreign(
     nodes: Vec<Node>,
     progress: &ProgressSink,
 ) -> (Vec<Node>, Vec<ForeignNode>) {
-    if nodes.iter().all(|node| foreign_nodes::what(node).is_none()) {
+    let may_be = |node: &Node| foreign_nodes::what(node).or_else(|| foreign_nodes::without_kubelet(node));
+    if nodes.iter().all(|node| may_be(node).is_none()) {
         return (nodes, Vec::new());
     }
-    let known = foreign_nodes::of_cilium(client).await.unwrap_or_default();
+    let listed = foreign_nodes::of_cilium(client).await;
+    let (has_list, known) = (listed.is_some(), listed.unwrap_or_default());
+    // That a node says nothing of itself counts only beside the list of Cilium's nodes.
+    let what = |node: &Node| {
+        if has_list {
+            may_be(node)
+        } else {
+            foreign_nodes::what(node)
+        }
+    };
     let (mut own, mut foreign) = (Vec::new(), Vec::new());
     for node in nodes {
-        match foreign_nodes::what(&node).filter(|_| !known.contains(&node.name_any())) {
+        match what(&node).filter(|_| !known.contains(&node.name_any())) {
             Some(what) => foreign.push(ForeignNode {
                 cluster: client.name().clone(),
                 node: NodeName::new(node.name_any()),

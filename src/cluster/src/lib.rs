@@ -22,6 +22,7 @@ mod lease;
 pub mod manifest;
 pub mod name;
 mod namespace;
+mod node_watch;
 mod progress_sink;
 mod readiness;
 mod ready;

@@ -13,6 +13,9 @@ pub struct ApiRequests {
     pub verb: String,
     /// As RBAC names it: `pods`, `pods/exec`, `daemonsets.apps`; a path where there is no resource: `/version`.
     pub resource: String,
+    /// What an exec runs, without its options: `cilium-dbg status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// How many. What the client library sends again by itself counts once.
     pub count: u64,
 }
@@ -41,6 +44,7 @@ mod tests {
             cluster: cluster.into(),
             verb: verb.to_owned(),
             resource: "pods".to_owned(),
+            command: None,
             count,
         };
         let requests = [

@@ -8,6 +8,7 @@ pub mod advice;
 pub mod again;
 pub mod api_requests;
 pub mod capture;
+pub mod cause;
 pub mod check;
 pub mod cilium;
 pub mod claim;
@@ -30,10 +31,12 @@ pub mod tally;
 pub mod text;
 pub mod thresholds;
 pub mod verdict;
+pub mod waiver;
 
 pub use again::again;
 pub use api_requests::{ApiRequests, api_requests_line};
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
+pub use cause::{ClusterChange, Silent, Trouble, TroubleKind};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
 pub use disruption::{Consent, Disruption};
@@ -59,6 +62,7 @@ pub use stream::{StreamKind, StreamReport, StreamResult, StreamSample, StreamSpe
 pub use tally::Tally;
 pub use thresholds::{Percent, Thresholds};
 pub use verdict::{Finding, Verdict, Witness};
+pub use waiver::{Force, Standing, Waiver};
 
 /// Ports on which a probe agent serves inside its pod.
 pub mod port {

@@ -10,6 +10,7 @@ mod plan;
 mod precondition;
 mod run;
 mod selection;
+mod silence;
 mod summary;
 mod trial_runner;
 mod undo_log;
@@ -19,7 +20,7 @@ mod fake;
 
 pub use harness::{TestArguments, ignore_all};
 pub use plan::{Plan, Trial};
-pub use run::{Printer, RunOptions, run};
+pub use run::{Printer, RunOptions, run, simulate};
 pub use selection::{Filter, SelectError, nearest, select};
 pub use summary::Summary;
 pub use trial_runner::Limits;

@@ -3,19 +3,20 @@
 use crate::{
     admission::Gate,
     harness::TestArguments,
-    plan::Plan,
+    plan::{Plan, Trial},
     summary::Summary,
     trial_runner::{Limits, State, TrialRunner},
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial as MimicTrial};
 use meshproof_contract::{Environment, Event, Finding, RunShared, Verdict};
 use std::{
+    collections::VecDeque,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
-use tokio::{runtime::Handle, sync::mpsc::UnboundedSender};
+use tokio::{runtime::Handle, sync::mpsc::UnboundedSender, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// How to run.
@@ -69,17 +70,7 @@ pub fn run(
         }
     };
     let mut arguments = arguments(&options, plan.trials().len(), &warn);
-    let runner = Arc::new(TrialRunner {
-        environment,
-        shared: options.shared,
-        events: events.clone(),
-        gate: Gate::new(options.jobs),
-        limits: options.limits,
-        cancel: options.cancel,
-        lost: options.lost,
-        fail_fast: options.fail_fast,
-        state: Mutex::new(State::default()),
-    });
+    let runner = runner(environment, &events, &options);
     if events.send(plan.planned()).is_err() {
         tracing::debug!("the receiver of events is gone");
     }
@@ -101,6 +92,64 @@ pub fn run(
     runner.summary()
 }
 
+/// Runs the plan to its end on the runtime of the caller, without threads and without libtest-mimic: with the same
+/// admission, order, deadlines and events as [`run`]. For simulations, whose clock may be stopped while all wait.
+pub async fn simulate(
+    plan: &Plan,
+    environment: Arc<dyn Environment>,
+    events: UnboundedSender<Event>,
+    options: RunOptions,
+) -> Summary {
+    let runner = runner(environment, &events, &options);
+    if events.send(plan.planned()).is_err() {
+        tracing::debug!("the receiver of events is gone");
+    }
+    let waiting = Arc::new(Mutex::new(VecDeque::from(plan.trials().to_vec())));
+    let mut threads = JoinSet::new();
+    for _ in 0..threads_of(options.jobs, plan.trials().len()) {
+        let (runner, waiting) = (runner.clone(), waiting.clone());
+        threads.spawn(async move {
+            let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            while let Some(trial) = next() {
+                runner.run(&trial).await;
+            }
+        });
+    }
+    threads.join_all().await;
+    runner.summary()
+}
+
+fn runner(
+    environment: Arc<dyn Environment>,
+    events: &UnboundedSender<Event>,
+    options: &RunOptions,
+) -> Arc<TrialRunner> {
+    let clusters: Vec<_> = environment
+        .facts()
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.clone())
+        .collect();
+    Arc::new(TrialRunner {
+        environment,
+        shared: options.shared.clone(),
+        observed: Arc::default(),
+        events: events.clone(),
+        gate: Gate::new(options.jobs, clusters),
+        limits: options.limits,
+        cancel: options.cancel.clone(),
+        lost: options.lost.clone(),
+        fail_fast: options.fail_fast,
+        state: Mutex::new(State::default()),
+    })
+}
+
+/// One more than are admitted, so that an exclusive trial can queue while the last shared ones run. Threads are cheap:
+/// they only wait.
+fn threads_of(jobs: usize, trials: usize) -> usize {
+    jobs.clamp(1, 4096).saturating_add(1).min(trials.max(1))
+}
+
 /// The file that swallows everything.
 const NOWHERE: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
 
@@ -111,7 +160,7 @@ fn mimic_trials(plan: &Plan, runner: &Arc<TrialRunner>, handle: &Handle) -> Vec<
         .map(|trial| {
             let (runner, handle, trial) = (runner.clone(), handle.clone(), trial.clone());
             MimicTrial::ignorable_test(trial.name.to_string(), move || {
-                completion(handle.block_on(runner.run(&trial)))
+                completion(&trial, handle.block_on(runner.run(&trial)))
             })
         })
         .collect()
@@ -139,13 +188,16 @@ fn arguments(options: &RunOptions, trials: usize, warn: &dyn Fn(String)) -> Argu
         Printer::Silent | Printer::File(_) => Arguments::default(),
     };
     arguments.logfile = logfile.or(arguments.logfile);
-    // One more than are admitted, so that an exclusive trial can queue while the last shared ones run. Threads are
-    // cheap: they only wait.
-    arguments.test_threads = Some(options.jobs.clamp(1, 4096).saturating_add(1).min(trials.max(1)));
+    arguments.test_threads = Some(threads_of(options.jobs, trials));
     arguments
 }
 
-fn completion(verdict: Verdict) -> Result<Completion, Failed> {
+fn completion(trial: &Trial, verdict: Verdict) -> Result<Completion, Failed> {
+    if let Some(waiver) = &trial.waiver
+        && trial.standing(&verdict).is_waived()
+    {
+        return Ok(Completion::ignored_with(format!("waived {waiver}")));
+    }
     match verdict {
         Verdict::Pass { .. } => Ok(Completion::Completed),
         Verdict::Skipped { why } => Ok(Completion::ignored_with(why)),

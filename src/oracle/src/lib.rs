@@ -14,12 +14,12 @@ mod parse;
 mod selector;
 mod semantics;
 
-pub use decide::{Decision, Expected, decide};
-pub use endpoint::Endpoint;
+pub use decide::{Decision, Expected, NotModelled, decide};
+pub use endpoint::{Endpoint, NamedPorts};
 pub use flow::{Flow, HttpRequest, Party, Protocol, Request};
 pub use fqdn::NamePattern;
 pub use label_filter::LabelFilter;
 pub use model::{Direction, Policy};
 pub use parse::{ParseError, parse};
 pub use selector::Selector;
-pub use semantics::{CidrMatch, DnsRefusal, EgressDenial, Semantics, UnnamedCluster};
+pub use semantics::{CidrMatch, DnsRefusal, EgressDenial, Semantics, Surroundings, UnnamedCluster};

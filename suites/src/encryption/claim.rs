@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn unclaimed_is_skipped_and_an_unknown_value_is_not_guessed() {
-        let facts = world::facts();
+        let facts = world::facts(crate::testing::MISSION);
         let infra = "infra".into();
         let mut without = facts.clone();
         without.claims.retain(|c| c.kind != ClaimKind::Encryption);
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn between_clusters_the_one_that_encrypts_decides() {
-        let mut facts = world::facts();
+        let mut facts = world::facts(crate::testing::MISSION);
         facts.claims.retain(|c| c.kind != ClaimKind::Encryption);
         facts.claims.push(claim("infra", "none"));
         let direction = Instance::Direction {
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_live_configuration_without_encryption_is_not_a_claim_beside_a_cluster_that_encrypts() {
         let infra = "infra".into();
-        let mut facts = world::facts();
+        let mut facts = world::facts(crate::testing::MISSION);
         let own = |facts: &mut Facts| {
             let is_own = |c: &&mut Claim| c.kind == ClaimKind::Encryption && c.cluster == infra;
             facts

@@ -22,8 +22,8 @@ const UDP_BYTES: u32 = 1000;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Nobody is there to answer.
 const UNANSWERED_DEADLINE: Duration = Duration::from_millis(500);
-/// The most requests of a client to a Service: with two nodes, all but one of 4,000 such dozens reach another node.
-const REQUESTS: usize = 12;
+/// The most requests of a client to a Service.
+const MOST_REQUESTS: usize = 64;
 /// A port on which no agent listens.
 const CLOSED: u16 = 9;
 
@@ -66,13 +66,16 @@ fn pairs<'a>(facts: &Facts, from: &[&'a AgentFacts], to: &[&'a AgentFacts]) -> V
     sample::pairs(facts, from, to, on_other_nodes).0
 }
 
-/// Requests of each client to a Service with so many backends on different nodes: all but one of 4,000 clients reach
-/// another node than their own.
-fn requests(backends: usize) -> usize {
-    let local = 1.0 / backends.max(2) as f64;
-    (1..REQUESTS)
-        .find(|n| local.powi(*n as i32) <= 1.0 / 4000.0)
-        .unwrap_or(REQUESTS)
+/// Requests of each client to a Service, so that all but one of 4,000 clients reach a backend on another node than their
+/// own, and all clients together miss one of the clusters behind it in one of a million runs.
+fn requests(clients: usize, backends: usize, clusters: usize) -> usize {
+    let stays = 1.0 / backends.max(2) as f64;
+    let misses = 1.0 - 1.0 / clusters.max(1) as f64;
+    let enough = |n: &usize| {
+        let all = (2 * clients * n) as i32;
+        stays.powi(*n as i32) <= 1.0 / 4000.0 && misses.powi(all) <= 1.0e-6
+    };
+    (1..MOST_REQUESTS).find(enough).unwrap_or(MOST_REQUESTS)
 }
 
 /// From a pod to an address that nobody has: a marker over UDP, and a SYN.
@@ -232,11 +235,18 @@ fn to_service(
         )));
     };
     let others: Vec<IpAddr> = backends.iter().map(|backend| backend.address).collect();
+    // A global Service may be answered by clusters that are not captured here.
+    let clusters = if backends.iter().all(|backend| backend.id.cluster == *cluster) {
+        1
+    } else {
+        facts.clusters.len()
+    };
+    let requests = requests(talkers.len(), backends.len(), clusters);
     let mut flows = Vec::new();
     for talker in talkers {
         for (transport, port) in [(Transport::Tcp, "tcp"), (Transport::Udp, "udp")] {
             let Some(port) = service.ports.get(port) else { continue };
-            flows.extend((1..=requests(backends.len())).map(|number| Flow {
+            flows.extend((1..=requests).map(|number| Flow {
                 others: others.clone(),
                 ..echo(
                     talker,
@@ -248,4 +258,16 @@ fn to_service(
         }
     }
     Ok(flows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::requests;
+
+    #[test]
+    fn requests_fall_with_nodes_and_rise_with_clusters() {
+        assert_eq!([2, 10, 100].map(|nodes| requests(nodes, nodes, 1)), [12, 4, 2]);
+        let few = requests(2, 4, 5);
+        assert!(0.8_f64.powi(4 * few as i32) <= 1.0e-6 && few <= 16, "{few}");
+    }
 }

@@ -116,11 +116,12 @@ pub(super) fn expectations(fixture: &Fixture, policies: &[Value], cells: Vec<Cel
         parsed
             .extend(parse(policy, &fixture.mesh).map_err(|error| format!("cannot compute the expectation: {error}"))?);
     }
-    let judged = cells.into_iter().map(|cell| JudgedCell {
-        decision: decide(&parsed, &fixture.semantics, &cell.flow()),
-        cell,
-    });
-    Ok(judged.collect())
+    let judge = |cell: Cell| {
+        let decision = decide(&parsed, &fixture.surroundings, &cell.flow());
+        let decision = decision.map_err(|error| format!("cannot compute the expectation: {error}"))?;
+        Ok(JudgedCell { decision, cell })
+    };
+    cells.into_iter().map(judge).collect()
 }
 
 /// The cells whose path is open, with deadlines from their latencies; the others are tallied as unknown.

@@ -159,7 +159,15 @@ pub async fn ask_until(
     }
 }
 
+/// As many requests as meet each of so many clusters as surely as `count` requests meet each of two.
+fn scaled(count: u32, clusters: usize) -> u32 {
+    let missed = 1.0 - 1.0 / clusters.max(2) as f64;
+    (f64::from(count) * 0.5_f64.ln() / missed.ln()).round() as u32
+}
+
+/// `count` is for two clusters.
 async fn once(context: &CheckContext, client: &AgentFacts, to: &Target, exchange: Exchange, count: u32) -> Answers {
+    let count = scaled(count, context.environment.facts().clusters.len());
     series(context, client, to, exchange, count, (LANES, probes::DEADLINE)).await
 }
 
@@ -261,5 +269,19 @@ fn add(servers: &mut Vec<(Identity, u32)>, server: Identity, times: u32) {
     match servers.iter_mut().find(|(known, _)| *known == server) {
         Some((_, count)) => *count += times,
         None => servers.push((server, times)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scaled;
+
+    #[test]
+    fn more_clusters_are_asked_more_often() {
+        assert_eq!([1, 2, 3, 5].map(|clusters| scaled(12, clusters)), [12, 12, 21, 37]);
+        for clusters in [2, 3, 5] {
+            let unseen = (1.0 - 1.0 / clusters as f64).powi(scaled(120, clusters) as i32);
+            assert!(unseen < 1.1 * 0.5_f64.powi(120), "{clusters}: {unseen}");
+        }
     }
 }

@@ -244,7 +244,8 @@ mod tests {
         let turns = run.of::<Turns>();
         let _held = turns.0.lock().await;
         let trial = |shared: &Arc<RunShared>| {
-            let context = CheckContext::new(crate::service::world(), infra()).sharing(shared.clone());
+            let context =
+                CheckContext::new(crate::service::world(crate::testing::MISSION), infra()).sharing(shared.clone());
             async move { timeout(Duration::from_secs(3600), Fallback.run(&context)).await }
         };
         assert!(trial(&run).await.is_err(), "another trial of this run has its turn");

@@ -8,7 +8,12 @@ use super::{
     steady::while_steady,
     test_service::TestService,
 };
-use crate::kit::next_steps;
+use crate::kit::{
+    cilium::dsr,
+    known_fault::DSR_WITH_WIREGUARD,
+    next_steps,
+    paths::sample::{self, End},
+};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
@@ -32,12 +37,14 @@ impl Check for NodePort {
             proves: "Every node forwards requests from outside the cluster to a pod behind the Service, on any node, \
                      and returns the answer.",
             how: "A Service of type NodePort with a random name is created for the pods `backend` of the other \
-                  cluster. The client on every node here sends GETs to the port at every node's address there; all 12 \
+                  cluster. The client on every node here sends GETs to the port at every node's address there (with \
+                  more than 6 nodes in a cluster to a sample of them, so that every node asks and is asked); all 12 \
                   of 12 must be answered by those pods, twice in a row, within `thresholds.propagation` (default 10 \
                   s).",
             control: "Each answer names the pod that gave it. If no request to any node is answered or refused, a \
                       firewall between the clusters is possible, and the check is inconclusive.",
-            when_red: "One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \
+            when_red: "Answers only from backends on the node that was asked: DSR with WireGuard loses the others; see \
+                       `bpf-lb-mode` in cilium-config, and set `loadBalancer.mode: snat`. One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \
                        AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` list the device with the node's \
                        address? One client: see connectivity::pod_to_host_other_cluster.",
         }
@@ -79,6 +86,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
 struct Node {
     label: NodeLabel,
     target: Target,
+    clients: Vec<AgentFacts>,
     seen: Result<Duration, Vec<Answers>>,
 }
 
@@ -86,22 +94,43 @@ async fn probe(context: &CheckContext, (near, far): (&Side, &Side), backends: &[
     let mut tally = Tally::new();
     near.report_missing(&mut tally);
     let nodes = near.facts.cluster(&far.cluster).into_iter().flat_map(|c| &c.nodes);
+    let nodes: Vec<_> = nodes.filter_map(|node| Some((node, node.addresses.first()?))).collect();
+    let asking: Vec<End<'_>> = near
+        .clients
+        .iter()
+        .map(|client| (&client.id.cluster, &client.node))
+        .collect();
+    let asked: Vec<End<'_>> = nodes.iter().map(|(node, _)| (&far.cluster, &node.name)).collect();
+    let (pairs, sample) = sample::positions(&near.facts, &asking, &asked, |_, _| true);
+    if let Some(sample) = sample {
+        context.note(sample.to_string());
+    }
+    let clients_of = |node: usize| {
+        let of_node = pairs.iter().filter(move |(_, asked)| *asked == node);
+        of_node
+            .map(|(client, _)| near.clients[*client].clone())
+            .collect::<Vec<_>>()
+    };
     let by_backends = |answers: &Answers| {
         let mut servers = answers.servers.iter();
         servers.all(|(server, _)| backends.iter().any(|pod| is_pod(server, pod)))
     };
-    let probing = nodes
-        .filter_map(|node| Some((node, node.addresses.first()?)))
-        .map(|(node, address)| {
-            let target = Target::new(address.to_string(), port);
-            let label = NodeLabel::pod(&far.cluster, &node.name);
-            async move {
-                let wanted = |answers: &Answers| answers.is_complete() && by_backends(answers);
-                let within = changed_within(context);
-                let seen = ask_until(context, &near.clients, &target, POLL, within, wanted).await;
-                Node { label, target, seen }
+    let probing = nodes.iter().enumerate().map(|(at, (node, address))| {
+        let clients = clients_of(at);
+        let target = Target::new(address.to_string(), port);
+        let label = NodeLabel::pod(&far.cluster, &node.name);
+        async move {
+            let wanted = |answers: &Answers| answers.is_complete() && by_backends(answers);
+            let within = changed_within(context);
+            let seen = ask_until(context, &clients, &target, POLL, within, wanted).await;
+            Node {
+                label,
+                target,
+                clients,
+                seen,
             }
-        });
+        }
+    });
     let nodes = join_all(probing).await;
     if nodes.iter().all(is_silent) {
         tally.unknown(format!(
@@ -115,8 +144,8 @@ async fn probe(context: &CheckContext, (near, far): (&Side, &Side), backends: &[
     for node in &nodes {
         match &node.seen {
             Ok(after) => tally.witness(format!(
-                "backends answered the clients on all {} nodes of {} at {} of {} after {} ms",
-                near.clients.len(),
+                "backends answered the clients on {} nodes of {} at {} of {} after {} ms",
+                node.clients.len(),
                 near.cluster,
                 node.target,
                 node.label,
@@ -128,7 +157,7 @@ async fn probe(context: &CheckContext, (near, far): (&Side, &Side), backends: &[
                 }
             }
         }
-        for (client, cell) in cells(near, node, by_backends) {
+        for (client, cell) in cells(node, by_backends) {
             rows.entry(client).or_default().push(cell);
         }
     }
@@ -137,10 +166,29 @@ async fn probe(context: &CheckContext, (near, far): (&Side, &Side), backends: &[
         context.evidence(Evidence::Row(Row { what, from, cells }));
     }
     if tally.has_findings() {
+        if dsr::loses_replies(&far.facts, &far.cluster) && nodes.iter().all(|node| only_own_backends(node, backends)) {
+            DSR_WITH_WIREGUARD.tell(context, &far.cluster);
+        }
         let command = next_steps::in_agent(&far.facts, &far.cluster, None, "cilium-dbg bpf lb list");
         context.suggest(command);
     }
     tally.verdict()
+}
+
+/// Whether the node answered for backends of its own only, and lost the other requests.
+fn only_own_backends(node: &Node, backends: &[AgentFacts]) -> bool {
+    let own = |answers: &Answers| {
+        let timeouts = answers.failures.iter();
+        let mut servers = answers.servers.iter();
+        timeouts
+            .clone()
+            .all(|failure| matches!(failure, Outcome::Timeout { .. }))
+            && servers.all(|(server, _)| {
+                let mut here = backends.iter().filter(|pod| pod.node == node.label.node);
+                here.any(|pod| is_pod(server, pod))
+            })
+    };
+    node.seen.as_ref().is_err_and(|last| last.iter().all(own))
 }
 
 /// Whether nothing came back from the node at all.
@@ -168,7 +216,7 @@ fn judge(node: &Node, answers: &Answers, by_backends: bool, tally: &mut Tally) {
 }
 
 /// What each client saw at a node, as cells of the clients' rows.
-fn cells(near: &Side, node: &Node, by_backends: impl Fn(&Answers) -> bool) -> Vec<(NodeLabel, Cell)> {
+fn cells(node: &Node, by_backends: impl Fn(&Answers) -> bool) -> Vec<(NodeLabel, Cell)> {
     let cell = |client: &AgentFacts, outcome, detail| {
         let cell = Cell {
             to: node.label.clone(),
@@ -181,7 +229,7 @@ fn cells(near: &Side, node: &Node, by_backends: impl Fn(&Answers) -> bool) -> Ve
     };
     match &node.seen {
         Ok(_) => {
-            let clients = near.clients.iter();
+            let clients = node.clients.iter();
             clients.map(|client| cell(client, CellOutcome::Ok, None)).collect()
         }
         Err(last) => {

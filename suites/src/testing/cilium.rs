@@ -3,13 +3,19 @@
 use super::{
     Fake,
     fake::{Cilium, Tamper},
-    topology,
+    topology::{Shape, Site},
 };
 use meshproof_contract::{CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName};
 use serde_json::{Value, json};
 
-fn remote(name: &str) -> Value {
-    let id = if name == "infra" { 1 } else { 2 };
+/// What is reported of the other clusters than this.
+fn remotes(shape: Shape, cluster: &str) -> Vec<Value> {
+    let others = shape.sites().into_iter().filter(|site| site.name != cluster);
+    others.map(remote).collect()
+}
+
+fn remote(site: Site) -> Value {
+    let (id, name, nodes) = (site.id, site.name, site.nodes().count());
     json!({
         "config": {
             "cluster-id": id, "kvstoremesh": true, "required": true, "retrieved": true,
@@ -17,7 +23,7 @@ fn remote(name: &str) -> Value {
         },
         "connected": true, "last-failure": "0001-01-01T00:00:00.000Z", "name": name,
         "num-endpoints": 11, "num-identities": 11,
-        "num-nodes": 3, "num-shared-services": 1, "ready": true,
+        "num-nodes": nodes, "num-shared-services": 1, "ready": true,
         "status": "etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: endpoint status checks are disabled",
         "synced": {"endpoints": true, "identities": true, "nodes": true, "services": true},
     })
@@ -39,7 +45,12 @@ impl Fake {
             Cilium::Silent => return Ok(Vec::new()),
             _ => {}
         }
-        let other = topology::other(cluster.as_str());
+        let remotes = || remotes(self.shape, cluster.as_str());
+        let others = self.shape.others(cluster.as_str());
+        let troubleshoot = || {
+            let texts = others.iter().map(|other| troubleshoot(other, cluster.as_str()));
+            Value::String(texts.collect())
+        };
         let answer = |node: &NodeName, pod: String, mut value: Value, tampers: &[Tamper]| {
             for tamper in tampers {
                 tamper(cluster.as_str(), node.as_str(), &mut value);
@@ -65,7 +76,7 @@ impl Fake {
         Ok(match query {
             CiliumQuery::Status => nodes
                 .map(|node| {
-                    let mesh = json!({"clusters": [remote(other)], "num-global-services": 1});
+                    let mesh = json!({"clusters": remotes(), "num-global-services": 1});
                     let status = json!({"cilium": {"state": "Ok"}, "cluster-mesh": mesh});
                     answer(&node.name, format!("cilium-{}", node.name), status, &self.status)
                 })
@@ -74,19 +85,19 @@ impl Fake {
                 .take(1)
                 .map(|node| {
                     let pod = "clustermesh-apiserver-x".to_owned();
-                    answer(&node.name, pod, json!([remote(other)]), &self.kvstoremesh)
+                    answer(&node.name, pod, json!(remotes()), &self.kvstoremesh)
                 })
                 .collect(),
             CiliumQuery::Troubleshoot => nodes
                 .map(|node| {
-                    let text = Value::String(troubleshoot(other, cluster.as_str()));
+                    let text = troubleshoot();
                     answer(&node.name, format!("cilium-{}", node.name), text, &self.troubleshoot)
                 })
                 .collect(),
             CiliumQuery::TroubleshootKvstoreMesh => nodes
                 .take(1)
                 .map(|node| {
-                    let text = Value::String(troubleshoot(other, cluster.as_str()));
+                    let text = troubleshoot();
                     answer(
                         &node.name,
                         "clustermesh-apiserver-x".to_owned(),
@@ -96,10 +107,14 @@ impl Fake {
                 })
                 .collect(),
             CiliumQuery::Nodes => {
-                let others = self.facts.cluster(&other.into()).into_iter().flat_map(|c| &c.nodes);
-                let known: Vec<Value> = others
-                    .map(|node| json!({"name": format!("{other}/{}", node.name), "source": "clustermesh"}))
-                    .collect();
+                let of = |other: &&str| {
+                    let name = (*other).into();
+                    let nodes = self.facts.cluster(&name).into_iter().flat_map(|c| &c.nodes);
+                    let named =
+                        nodes.map(|node| json!({"name": format!("{other}/{}", node.name), "source": "clustermesh"}));
+                    named.collect::<Vec<_>>()
+                };
+                let known: Vec<Value> = others.iter().flat_map(of).collect();
                 nodes
                     .map(|node| answer(&node.name, format!("cilium-{}", node.name), json!(known), &self.nodes))
                     .collect()

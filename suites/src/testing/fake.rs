@@ -4,7 +4,7 @@ use super::{
     captures::{self, Captures},
     kube::{self, Objects},
     network::Ask,
-    topology,
+    topology::{self, MISSION, Shape},
 };
 use meshproof_contract::{AgentId, CiliumQuery, Facts, Outcome, facts::MissingAgent};
 use serde_json::{Value, json};
@@ -31,10 +31,17 @@ pub(super) const AT_ONCE: Follows = Follows {
     forgets: Some(Duration::ZERO),
 };
 
-/// The two clusters.
+/// Tries after which series repeat themselves in worlds of other shapes than the mission's: a multiple of the numbers of
+/// backends there, so that shares are right.
+const PERIOD: u32 = 20;
+
+/// The clusters.
 #[derive(Clone)]
 pub struct Fake {
     pub facts: Facts,
+    pub(super) shape: Shape,
+    /// After so many tries a series repeats itself.
+    pub(super) period: u32,
     pub(super) rules: Vec<Rule>,
     pub(super) latency: u32,
     pub(super) mesh_latency: u32,
@@ -68,10 +75,17 @@ pub(super) enum Cilium {
 
 impl Fake {
     pub fn healthy() -> Self {
-        let facts = topology::facts();
+        Self::of(MISSION)
+    }
+
+    /// Healthy clusters of that shape.
+    pub fn of(shape: Shape) -> Self {
+        let facts = topology::facts(shape);
         let objects = Objects::of(&facts);
         Self {
             facts,
+            shape,
+            period: if shape == MISSION { u32::MAX } else { PERIOD },
             rules: Vec::new(),
             latency: 400,
             mesh_latency: 2400,

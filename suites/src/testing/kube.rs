@@ -1,9 +1,12 @@
 //! Objects in memory, with the times of their creation and deletion, so that followers can be late.
 
-use super::fake::Follows;
+use super::{fake::Follows, topology::service_net};
 use meshproof_contract::{ClusterName, Facts};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 use tokio::time::Instant;
 
 #[derive(Clone)]
@@ -71,7 +74,7 @@ pub fn mesh_pod(ready: &str) -> Value {
 }
 
 #[derive(Clone)]
-pub struct Objects(Arc<Mutex<Vec<Object>>>);
+pub struct Objects(Arc<Mutex<Vec<Object>>>, Arc<AtomicU64>);
 
 impl Objects {
     pub fn of(facts: &Facts) -> Self {
@@ -125,20 +128,28 @@ impl Objects {
                 );
             }
         }
-        Self(Arc::new(Mutex::new(objects)))
+        Self(Arc::new(Mutex::new(objects)), Arc::default())
     }
     /// A copy that does not share state.
     pub fn fork(&self) -> Self {
-        Self(Arc::new(Mutex::new(self.with(|o| o.clone()))))
+        Self(Arc::new(Mutex::new(self.with(|o| o.clone()))), Arc::default())
     }
     fn with<T>(&self, f: impl FnOnce(&mut Vec<Object>) -> T) -> T {
         f(&mut self.0.lock().expect("no panic while an object is changed"))
     }
+    /// How many changes there were.
+    pub fn revision(&self) -> u64 {
+        self.1.load(Ordering::Relaxed)
+    }
+    fn change<T>(&self, f: impl FnOnce(&mut Vec<Object>) -> T) -> T {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.with(f)
+    }
     /// Stores the object; a service gets a cluster IP.
     pub fn put(&self, cluster: &ClusterName, mut value: Value) -> Value {
-        self.with(|objects| {
+        self.change(|objects| {
             if value["kind"] == "Service" {
-                let net = if cluster.as_str() == "infra" { 96 } else { 97 };
+                let net = service_net(cluster.as_str());
                 if value["spec"]["clusterIP"].is_null() {
                     value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
                 }
@@ -157,7 +168,7 @@ impl Objects {
     }
     /// Merges a patch into an object, if it exists: null removes a key.
     pub fn patch(&self, cluster: &ClusterName, kind: &str, name: &str, change: &Value) -> Option<Value> {
-        self.with(|objects| {
+        self.change(|objects| {
             let mut live = objects.iter_mut().filter(|o| o.deleted.is_none());
             let object = live.find(|o| o.is(cluster.as_str(), kind, name))?;
             merge(&mut object.value, change);
@@ -165,7 +176,7 @@ impl Objects {
         })
     }
     pub fn remove(&self, cluster: &ClusterName, kind: &str, name: &str) {
-        self.with(|objects| {
+        self.change(|objects| {
             for object in objects.iter_mut().filter(|o| o.is(cluster.as_str(), kind, name)) {
                 object.deleted.get_or_insert(Instant::now());
             }

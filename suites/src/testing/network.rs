@@ -1,6 +1,6 @@
 //! What a probe meets: a rule, or else a network that delivers everything to exactly the agent asked.
 
-use super::{Fake, fake::AT_ONCE, topology};
+use super::{Fake, fake::AT_ONCE};
 use meshproof_contract::{
     Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, Timing, facts::PodNetwork,
     port,
@@ -86,6 +86,10 @@ impl Ask<'_> {
     pub fn objects(&self, cluster: &ClusterName, kind: &str) -> Vec<Value> {
         self.fake.objects.list(cluster, kind)
     }
+    /// How often objects have changed.
+    pub fn revision(&self) -> u64 {
+        self.fake.objects.revision()
+    }
     pub fn to_node(&self) -> Option<&str> {
         self.to.map(|to| to.node.as_str())
     }
@@ -162,14 +166,32 @@ impl Ask<'_> {
     }
 }
 
+/// The host that an action names; nothing where it names none.
+fn host_of(action: &Action) -> &str {
+    match action {
+        Action::TcpConnect { to }
+        | Action::TcpEcho { to, .. }
+        | Action::Http { to, .. }
+        | Action::UdpEcho { to, .. }
+        | Action::PathMtu { to } => &to.host,
+        _ => "",
+    }
+}
+
 impl Fake {
     pub(super) fn outcome(&self, from: &AgentFacts, probe: &Probe, batch: u32) -> Outcome {
+        let to = self.receiver(&probe.action);
         if probe.count == 1 {
-            return self.one(from, probe, 0, batch);
+            return self.one(from, to, probe, 0, batch);
+        }
+        if self.rules.is_empty() && to.is_some() {
+            return self.undisturbed(from, to, probe, batch);
         }
         let (mut latencies, mut failures, mut served_by) = (Vec::new(), Vec::new(), Vec::<(Identity, u32)>::new());
-        for number in 0..probe.count {
-            let outcome = self.one(from, probe, number, batch);
+        let distinct = 0..probe.count.min(self.period);
+        let distinct: Vec<Outcome> = distinct.map(|n| self.one(from, to, probe, n, batch)).collect();
+        for (number, outcome) in (0..probe.count).zip(distinct.iter().cycle()) {
+            let outcome = outcome.clone();
             if !outcome.is_success() {
                 failures.push((number, outcome));
                 continue;
@@ -191,24 +213,43 @@ impl Fake {
         }
     }
 
-    fn one(&self, from: &AgentFacts, probe: &Probe, number: u32, batch: u32) -> Outcome {
-        let action = &probe.action;
-        let host = match action {
-            Action::TcpConnect { to }
-            | Action::TcpEcho { to, .. }
-            | Action::Http { to, .. }
-            | Action::UdpEcho { to, .. }
-            | Action::PathMtu { to } => to.clone(),
-            _ => meshproof_contract::Target::new("", 0),
+    /// A series that nothing disturbs: every try of it is as the first.
+    fn undisturbed(&self, from: &AgentFacts, to: Option<&AgentFacts>, probe: &Probe, batch: u32) -> Outcome {
+        let first = self.one(from, to, probe, 0, batch);
+        let served_by = first.served_by().map(|who| (who.clone(), probe.count));
+        Outcome::Series {
+            latencies: vec![first.total().unwrap_or_default() as u32; probe.count as usize],
+            failures: Vec::new(),
+            served_by: served_by.into_iter().collect(),
+            lag: self.lag,
+            starved: self.starved,
+        }
+    }
+
+    /// The agent at the action's target.
+    fn receiver(&self, action: &Action) -> Option<&AgentFacts> {
+        let (Action::TcpConnect { to }
+        | Action::TcpEcho { to, .. }
+        | Action::Http { to, .. }
+        | Action::UdpEcho { to, .. }
+        | Action::PathMtu { to }) = action
+        else {
+            return None;
         };
-        let to = self.facts.agents.iter().find(|a| {
-            let shift = if a.network == PodNetwork::Host {
+        let address: IpAddr = to.host.parse().ok()?;
+        let listens = |agent: &AgentFacts| {
+            let shift = if agent.network == PodNetwork::Host {
                 port::HOST_OFFSET
             } else {
                 0
             };
-            a.address.to_string() == host.host && (port::HTTP..=port::UDP).contains(&host.port.wrapping_sub(shift))
-        });
+            (port::HTTP..=port::UDP).contains(&to.port.wrapping_sub(shift))
+        };
+        self.facts.agents.iter().find(|a| a.address == address && listens(a))
+    }
+
+    fn one(&self, from: &AgentFacts, to: Option<&AgentFacts>, probe: &Probe, number: u32, batch: u32) -> Outcome {
+        let action = &probe.action;
         let ask = Ask {
             fake: self,
             from,
@@ -238,7 +279,7 @@ impl Fake {
             },
             Action::IcmpEcho { to, .. } if self.facts.agents.iter().any(|a| &a.address == to) => ask.answered(),
             _ if to.is_some() => ask.answered(),
-            _ => self.service(&ask, &host.host),
+            _ => self.service(&ask, host_of(action)),
         }
     }
 
@@ -253,10 +294,10 @@ impl Fake {
         if self.objects.has_backends(cluster, &name, AT_ONCE) {
             return ask.answered_by_cluster(cluster);
         }
-        let other = topology::other(cluster);
-        if self.objects.has_backends(other, &name, self.mesh) {
-            return ask.answered_by_cluster(other);
-        }
-        denied()
+        let others = self.shape.others(cluster).into_iter();
+        let mut backed = others.filter(|other| self.objects.has_backends(other, &name, self.mesh));
+        backed
+            .next()
+            .map_or_else(denied, |other| ask.answered_by_cluster(other))
     }
 }

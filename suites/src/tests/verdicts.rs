@@ -4,7 +4,7 @@ use super::assert_none;
 use crate::{
     ALL,
     testing::{
-        Fake,
+        Fake, MISSION,
         blind::{Blind, Trouble},
         instance_of,
     },
@@ -20,10 +20,10 @@ const NEED_NO_AGENTS: [&str; 2] = ["encryption::handshakes_fresh", "policy::agen
 /// A healthy world for the checks of a suite.
 fn world(suite: &str) -> Arc<dyn Environment> {
     match suite {
-        "encryption" => crate::encryption::world(),
+        "encryption" => crate::encryption::world(MISSION),
         "failover" => crate::failover::world(),
-        "policy" => crate::policy::world(),
-        "service" => crate::service::world(),
+        "policy" => crate::policy::world(MISSION),
+        "service" => crate::service::world(MISSION),
         _ => Arc::new(Fake::healthy()),
     }
 }

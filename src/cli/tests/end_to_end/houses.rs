@@ -14,6 +14,7 @@ pub const ALL: &[(&str, Test)] = &[
     ("enable_policy_always_leaves_runs_green", always),
     ("a_deny_of_the_house_is_named_and_nothing_else_is_blamed", explicit_deny),
     ("quotas_and_limit_ranges_are_met_or_named", quotas),
+    ("a_virtual_node_is_left_out_and_said_once", virtual_node),
 ];
 
 /// Something of everything that a default deny closes.
@@ -143,12 +144,40 @@ fn quotas(clusters: &Clusters) -> Result<()> {
     let checks = ["connectivity::http_other_cluster", "service::node_port"];
     with(clusters, &[namespace.clone(), range, demanding], || {
         let ended = run_exactly(clusters, &checks)?.with(3)?;
-        ended.printing("ResourceQuota meshproof/house")?.printing("1 passed")?;
-        Ok(())
-    })
-    .ok();
+        // The Service of type NodePort is refused alone, and by name.
+        ended
+            .printing("exceeded quota: house")?
+            .printing("2 passed, 2 inconclusive")
+            .map(drop)
+    })?;
     with(clusters, &[namespace, quota(json!({"pods": "1"}))], || {
         let ended = run_exactly(clusters, &["connectivity::http_other_cluster"])?.with(3)?;
-        ended.printing("ResourceQuota meshproof/house").map(drop)
+        ended
+            .printing("ResourceQuota meshproof/house admits no more pods")
+            .map(drop)
+    })
+}
+
+fn virtual_node(clusters: &Clusters) -> Result<()> {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "liqo-far", "labels": {"liqo.io/type": "virtual-node"}},
+        "spec": {"taints": [{"key": "virtual-node.liqo.io/not-allowed", "value": "true", "effect": "NoExecute"}]},
+    });
+    let checks = [
+        "mesh::node_counts",
+        "mesh::agents_ready",
+        "connectivity::http_other_node",
+        "encryption::handshakes_fresh",
+        "encryption::pod_traffic",
+        "policy::labels",
+    ];
+    with(clusters, &[node], || {
+        let mut words = vec!["--exact"];
+        words.extend(checks);
+        let ended = clusters.meshproof()?.run(&words)?.with(0)?;
+        ended
+            .printing("node liqo-far is left out: it is a virtual node of Liqo")
+            .map(drop)
     })
 }

@@ -21,6 +21,7 @@ pub struct RequestCounter {
 struct Call {
     verb: &'static str,
     resource: String,
+    command: Option<String>,
 }
 
 impl RequestCounter {
@@ -31,6 +32,7 @@ impl RequestCounter {
             cluster: cluster.clone(),
             verb: call.verb.to_owned(),
             resource: call.resource.clone(),
+            command: call.command.clone(),
             count: *count,
         });
         rows.collect()
@@ -100,6 +102,7 @@ impl Call {
                 return Self {
                     verb: "get",
                     resource: path.to_owned(),
+                    command: None,
                 };
             }
         };
@@ -123,8 +126,22 @@ impl Call {
         if let Some(subresource) = subresource {
             resource = format!("{resource}/{subresource}");
         }
-        Self { verb, resource }
+        Self {
+            verb,
+            resource,
+            command: command(query),
+        }
     }
+}
+
+/// The words of an exec's command without its options.
+fn command(query: &str) -> Option<String> {
+    let words = query.split('&').filter_map(|pair| pair.strip_prefix("command="));
+    let words: Vec<String> = words
+        .take_while(|word| !word.starts_with('-'))
+        .map(|word| word.replace("%2F", "/"))
+        .collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 #[cfg(test)]
@@ -135,8 +152,14 @@ mod tests {
     fn a_request_is_named_as_rbac_names_it() {
         let of = |method: Method, target: &str| {
             let (path, query) = target.split_once('?').unwrap_or((target, ""));
-            let Call { verb, resource } = Call::of(&method, path, query);
-            format!("{verb} {resource}")
+            let Call {
+                verb,
+                resource,
+                command,
+            } = Call::of(&method, path, query);
+            format!("{verb} {resource} {}", command.unwrap_or_default())
+                .trim_end()
+                .to_owned()
         };
         for (method, target, expected) in [
             (Method::GET, "/version", "get /version"),
@@ -152,8 +175,8 @@ mod tests {
             ),
             (
                 Method::GET,
-                "/api/v1/namespaces/a/pods/b/exec?command=x",
-                "connect pods/exec",
+                "/api/v1/namespaces/a/pods/b/exec?command=a&command=b&command=-c",
+                "connect pods/exec a b",
             ),
             (
                 Method::DELETE,

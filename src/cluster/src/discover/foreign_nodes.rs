@@ -36,9 +36,15 @@ pub(super) fn what(node: &Node) -> Option<String> {
         Some(info) if !info.operating_system.is_empty() && info.operating_system != "linux" => {
             Some(format!("a node of operating system {}", info.operating_system))
         }
-        Some(info) if !info.kubelet_version.is_empty() => None,
-        _ => Some("a Node object that no kubelet has ever reported to".to_owned()),
+        _ => None,
     }
+}
+
+/// The same of a Node object that no kubelet has ever reported to.
+pub(super) fn without_kubelet(node: &Node) -> Option<String> {
+    let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+    let reported = info.is_some_and(|info| !info.kubelet_version.is_empty());
+    (!reported).then(|| "a Node object that no kubelet has ever reported to".to_owned())
 }
 
 /// The nodes that Cilium has; none where they may not be listed.
@@ -79,6 +85,7 @@ mod tests {
         let liqo = node(json!({"liqo.io/type": "virtual-node"}), info("linux"));
         assert_eq!(liqo.as_deref(), Some("a virtual node of Liqo"));
         let bare: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).expect("a node");
-        assert!(what(&bare).is_some_and(|what| what.contains("no kubelet")));
+        assert_eq!(what(&bare), None);
+        assert!(without_kubelet(&bare).is_some());
     }
 }

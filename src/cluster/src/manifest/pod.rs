@@ -29,7 +29,6 @@ impl ManifestBuilder<'_> {
             pod["dnsPolicy"] = json!("ClusterFirstWithHostNet");
         }
         if workload.placement == Placement::EveryNode && !self.foreign.is_empty() {
-            // The DaemonSet controller adds the node of each pod to every term.
             let expressions: Vec<Value> = self
                 .foreign
                 .iter()

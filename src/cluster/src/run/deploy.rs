@@ -15,6 +15,7 @@ use crate::{
     house,
     manifest::{Image, ManifestBuilder, workload_name},
     name::workload_namespace,
+    node_watch::{self, TakenNodes},
     readiness::{self, Census, Expected, Number, ReadyPod, endpoints},
     schedulable::SchedulableNodes,
 };
@@ -61,6 +62,14 @@ impl Run {
     ) -> Result<Arc<ClusterEnvironment>, DeployError> {
         let clients = self.contexts.clients();
         conflicts::check(scenarios, clients)?;
+        let taken = TakenNodes::default();
+        let watches = clients.iter().map(|client| {
+            let found = discovery.clusters.iter().find(|cluster| &cluster.name == client.name());
+            let nodes = found.into_iter().flat_map(|cluster| &cluster.nodes);
+            let nodes = nodes.map(|node| node.name.clone()).collect();
+            node_watch::watch(client, nodes, taken.clone(), self.progress.clone())
+        });
+        let watches = watches.collect();
         let deployed = try_join_all(clients.iter().map(|client| {
             let cluster = discovery.clusters.iter().find(|c| &c.name == client.name());
             let schedulable = discovery.schedulable.get(client.name());
@@ -122,6 +131,7 @@ impl Run {
             agents,
             discovery.cilium_namespaces,
             options.disruption.clone(),
+            (taken, watches),
         );
         environment.complete_versions(&mut facts).await;
         Ok(Arc::new(environment.with_facts(facts)))

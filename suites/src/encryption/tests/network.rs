@@ -30,7 +30,7 @@ impl World {
             Ok(sent) => sent,
             Err(outcome) => return *outcome,
         };
-        let Some(to) = self.receiver(ask.from, &sent.to) else {
+        let Some(to) = self.receiver(ask.from, &sent.to, wire.exchanges()) else {
             // Nobody has the address; on the wire it goes to node ``, if anywhere.
             let shown = (self.shows)(ask.from.node.as_str(), "", ask.action);
             wire.leak(ask.from, sent.to.parse().expect("an address"), sent.marker, shown);
@@ -47,6 +47,7 @@ impl World {
         };
         wire.exchange(ask.from, &to, sent.marker, sent.bytes, shown);
         match ask.action {
+            Action::Dns { name, .. } if name.starts_with("listener.") => code(DnsCode::NoError),
             Action::Dns { .. } => no_such_name(),
             Action::Http { method, .. } if method != "GET" => answered(&to, Some(403), 0),
             Action::Http { .. } => answered(&to, Some(200), sent.bytes),
@@ -88,24 +89,24 @@ impl World {
     }
 
     /// Who gets what is sent to an address: an agent, a replica of cluster DNS, or a Service's backend on another node.
-    fn receiver(&self, from: &AgentFacts, host: &str) -> Option<AgentFacts> {
+    fn receiver(&self, from: &AgentFacts, host: &str, turn: usize) -> Option<AgentFacts> {
+        let address: IpAddr = host.parse().ok()?;
         let mut agents = self.facts.agents.iter();
-        if let Some(agent) = agents.find(|a| a.address.to_string() == host) {
+        if let Some(agent) = agents.find(|a| a.address == address) {
             return Some(agent.clone());
         }
-        let address: IpAddr = host.parse().ok()?;
         if let Some(replica) = self.replica(address) {
             return Some(replica);
         }
         let mut services = self.facts.services.iter();
         let service = services.find(|s| s.cluster == from.id.cluster && s.address == Some(address))?;
-        let mut listeners = self.facts.agents.iter().filter(|a| a.workload == "listener");
-        let backend = if service.name == "listener-global" {
-            listeners.find(|a| a.id.cluster != from.id.cluster)
-        } else {
-            listeners.find(|a| a.id.cluster == from.id.cluster && a.node != from.node)
-        };
-        backend.cloned()
+        let listeners = self.facts.agents.iter().filter(|a| a.workload == "listener");
+        let is_global = service.name == "listener-global";
+        let backends: Vec<&AgentFacts> = listeners
+            .filter(|a| (a.id.cluster != from.id.cluster) == is_global && a.node != from.node)
+            .collect();
+        let backend = backends.get(turn % backends.len().max(1))?;
+        Some(AgentFacts::clone(backend))
     }
 
     /// The replica of cluster DNS that has the address.
@@ -131,8 +132,12 @@ impl World {
 
 /// What cluster DNS answers to a random name, and a proxy to one that the policy does not allow.
 fn no_such_name() -> Outcome {
+    code(DnsCode::NxDomain)
+}
+
+fn code(code: DnsCode) -> Outcome {
     Outcome::Dns {
-        code: DnsCode::NxDomain,
+        code,
         answers: Vec::new(),
         server: IpAddr::from([10, 96, 0, 10]),
         timing: Timing::default(),

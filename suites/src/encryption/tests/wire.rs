@@ -37,6 +37,8 @@ pub struct Wire {
     agents: BTreeMap<AgentId, String>,
     report: Arc<dyn Fn(&mut DeviceCapture) + Send + Sync>,
     sent: Mutex<Vec<Sent>>,
+    /// Bytes that went encrypted, by node and node.
+    encrypted: Mutex<BTreeMap<(String, String), u64>>,
 }
 
 impl Wire {
@@ -49,12 +51,17 @@ impl Wire {
             agents: agents.map(|a| (a.id.clone(), a.node.to_string())).collect(),
             report,
             sent: Mutex::default(),
+            encrypted: Mutex::default(),
         }
     }
 
     /// Something goes from agent to agent, and comes back.
     pub fn exchange(&self, from: &AgentFacts, to: &AgentFacts, marker: Option<Marker>, bytes: u64, shown: Shown) {
         for (a, b) in [(from, to), (to, from)] {
+            if shown == Shown::Ciphertext {
+                let nodes = (a.node.to_string(), b.node.to_string());
+                *self.encrypted().entry(nodes).or_default() += bytes;
+            }
             self.sent().push(Sent {
                 from: self.node(a),
                 to: self.node(b),
@@ -82,10 +89,17 @@ impl Wire {
 
     /// Bytes that went encrypted from a node to another.
     pub fn ciphertext(&self, from: &str, to: &str) -> u64 {
-        let sent = self.sent();
-        let between = sent.iter().filter(|s| s.from.0 == from && s.to.0 == to);
-        let encrypted = between.filter(|s| s.shown == Shown::Ciphertext);
-        encrypted.map(|s| s.bytes).sum()
+        let nodes = (from.to_owned(), to.to_owned());
+        self.encrypted().get(&nodes).copied().unwrap_or_default()
+    }
+
+    fn encrypted(&self) -> MutexGuard<'_, BTreeMap<(String, String), u64>> {
+        self.encrypted.lock().expect("no panic while counting")
+    }
+
+    /// How much was exchanged until now.
+    pub fn exchanges(&self) -> usize {
+        self.sent().len() / 2
     }
 
     fn sent(&self) -> MutexGuard<'_, Vec<Sent>> {

@@ -5,7 +5,10 @@ use super::{
     super::capture_point::WIREGUARD_PORT,
     wire::{Shown, Wire},
 };
-use crate::{kit::cilium::nodes::PUBLIC_KEY, testing::Fake};
+use crate::{
+    kit::cilium::nodes::PUBLIC_KEY,
+    testing::{Fake, MISSION, Shape},
+};
 use meshproof_contract::{
     Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, Environment,
     Evidence, Facts, Instance, ServiceFacts, capture::DeviceCapture, evidence::Packet, facts::PodNetwork,
@@ -25,29 +28,28 @@ pub fn claim(cluster: &str, value: &str) -> Claim {
     }
 }
 
-/// The two clusters with this suite's agents.
-pub fn facts() -> Facts {
-    let mut facts = Fake::healthy().facts;
+/// The clusters with this suite's agents.
+pub fn facts(shape: Shape) -> Facts {
+    let mut facts = Fake::of(shape).facts;
     facts.agents.clear();
-    for (cluster, pods, first_node) in [("infra", 244, 11), ("apps", 246, 14)] {
-        facts.claims.push(claim(cluster, "wireguard"));
-        for n in 1..=3u8 {
-            let capturing = format!("10.25.11.{}", first_node + n - 1);
+    for site in shape.sites() {
+        facts.claims.push(claim(site.name, "wireguard"));
+        for n in site.nodes() {
             for (workload, network, address) in [
-                ("talker", PodNetwork::Pod, format!("10.{pods}.{n}.20")),
-                ("listener", PodNetwork::Pod, format!("10.{pods}.{n}.21")),
-                ("capture", PodNetwork::HostCapture, capturing),
+                ("talker", PodNetwork::Pod, site.pod_address(n, 20)),
+                ("listener", PodNetwork::Pod, site.pod_address(n, 21)),
+                ("capture", PodNetwork::HostCapture, site.node_address(n)),
             ] {
                 facts.agents.push(AgentFacts {
                     id: AgentId {
-                        cluster: cluster.into(),
-                        pod: format!("{workload}-{cluster}-{n}"),
+                        cluster: site.name.into(),
+                        pod: format!("{workload}-{}", site.node(n)),
                     },
                     scenario: "encryption".to_owned(),
                     workload: workload.to_owned(),
                     namespace: "meshproof".to_owned(),
-                    node: format!("{cluster}-{n}").into(),
-                    address: address.parse().expect("an address"),
+                    node: site.node(n).into(),
+                    address,
                     network,
                 });
             }
@@ -64,6 +66,7 @@ type Report = Arc<dyn Fn(&mut DeviceCapture) + Send + Sync>;
 #[derive(Clone)]
 pub struct World {
     pub facts: Facts,
+    shape: Shape,
     pub(super) shows: Shows,
     interface: Tamper,
     status: Tamper,
@@ -78,8 +81,12 @@ fn key(node: &str) -> String {
 
 impl World {
     pub fn healthy() -> Self {
+        Self::of(MISSION)
+    }
+    fn of(shape: Shape) -> Self {
         Self {
-            facts: facts(),
+            facts: facts(shape),
+            shape,
             shows: Arc::new(|_, _, _| Shown::Ciphertext),
             interface: Arc::new(|_, _| {}),
             status: Arc::new(|_, _| {}),
@@ -89,10 +96,11 @@ impl World {
         }
     }
     /// The world in which no check of the suite is skipped: with strict mode, proxies and Services.
-    pub fn complete() -> Self {
-        let mut world = Self::healthy();
+    pub fn complete(shape: Shape) -> Self {
+        let mut world = Self::of(shape);
         let kinds = [ClaimKind::StrictEncryption, ClaimKind::FqdnPolicy, ClaimKind::L7Policy];
-        for (cluster, net, range) in [("infra", 96, "10.244.0.0/16"), ("apps", 97, "10.246.0.0/16")] {
+        for site in shape.sites() {
+            let (cluster, range) = (site.name, format!("10.{}.0.0/16", 242 + 2 * site.id));
             let claims = kinds.map(|kind| Claim {
                 kind,
                 ..claim(cluster, "true")
@@ -104,12 +112,12 @@ impl World {
                 scenario: "encryption".to_owned(),
                 namespace: "meshproof".to_owned(),
                 name: name.to_owned(),
-                address: Some([10, net, 8, last].into()),
+                address: Some(site.service_address(8, last)),
                 ports: [("tcp".to_owned(), 8081), ("udp".to_owned(), 8082)].into(),
                 workload: "listener".to_owned(),
             }));
             world.configure(cluster, "enable-encryption-strict-mode", "true");
-            world.configure(cluster, "encryption-strict-mode-cidr", range);
+            world.configure(cluster, "encryption-strict-mode-cidr", &range);
         }
         world
     }
@@ -186,7 +194,7 @@ impl World {
         let world = Arc::new(self);
         let (sending, reporting, replying) = (world.clone(), world.clone(), world.clone());
         let (sent, counted) = (wire.clone(), wire.clone());
-        let mut fake = Fake::healthy()
+        let mut fake = Fake::of(world.shape)
             .facts(|facts| *facts = world.facts.clone())
             .rule(move |ask| Some(sending.outcome(ask, &sent)))
             .status(move |_, node, status| reporting.report_status(node, status))

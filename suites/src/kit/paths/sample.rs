@@ -47,6 +47,8 @@ impl fmt::Display for Sample {
 
 /// An ordered pair of agents.
 pub type Pair<'a> = (&'a AgentFacts, &'a AgentFacts);
+/// A node that is source or target.
+pub type End<'a> = (&'a ClusterName, &'a NodeName);
 
 /// The pairs of these agents that are observed, in the order of sources and targets, of those that are `allowed`; and
 /// what was left out, unless it is every pair.
@@ -56,15 +58,31 @@ pub fn pairs<'a>(
     targets: &[&'a AgentFacts],
     allowed: impl Fn(&AgentFacts, &AgentFacts) -> bool,
 ) -> (Vec<Pair<'a>>, Option<Sample>) {
+    let ends =
+        |agents: &[&'a AgentFacts]| -> Vec<End<'a>> { agents.iter().map(|a| (&a.id.cluster, &a.node)).collect() };
+    let allowed = |source: usize, target: usize| allowed(sources[source], targets[target]);
+    let (positions, sample) = positions(facts, &ends(sources), &ends(targets), allowed);
+    let named = positions.into_iter().map(|(s, t)| (sources[s], targets[t]));
+    (named.collect(), sample)
+}
+
+/// The same by the positions of sources and targets.
+pub fn positions(
+    facts: &Facts,
+    sources: &[End<'_>],
+    targets: &[End<'_>],
+    allowed: impl Fn(usize, usize) -> bool,
+) -> (BTreeSet<(usize, usize)>, Option<Sample>) {
     let at = |source: usize| (0..targets.len()).map(move |target| (source, target));
     let all = (0..sources.len()).flat_map(at);
-    let all: BTreeSet<(usize, usize)> = all.filter(|(s, t)| allowed(sources[*s], targets[*t])).collect();
-    let named = |chosen: &BTreeSet<(usize, usize)>| chosen.iter().map(|(s, t)| (sources[*s], targets[*t])).collect();
+    let all: BTreeSet<(usize, usize)> = all.filter(|(s, t)| allowed(*s, *t)).collect();
     let nodes = sources.len().max(targets.len());
     if nodes <= ALL_PAIRS_NODES {
-        return (named(&all), None);
+        return (all, None);
     }
     let seed = facts.generation.sample_seed;
+    let classes = |ends: &[End<'_>]| -> Vec<_> { ends.iter().map(|end| class(facts, end)).collect() };
+    let (from, to) = (classes(sources), classes(targets));
     let mut ring = Ring {
         sources: in_drawn_order(sources, seed),
         targets: in_drawn_order(targets, seed),
@@ -72,18 +90,17 @@ pub fn pairs<'a>(
         chosen: BTreeSet::new(),
     };
     ring.pair(partners(nodes));
-    ring.cover(nodes, |s, t| (class(facts, sources[s]), class(facts, targets[t])));
+    ring.cover(nodes, |s, t| (from[s].clone(), to[t].clone()));
     if ring.chosen.len() == all.len() {
-        return (named(&all), None);
+        return (all, None);
     }
-    let (observed, possible) = (ring.chosen.len(), all.len());
     let sample = Sample {
-        observed,
-        possible,
+        observed: ring.chosen.len(),
+        possible: all.len(),
         partners: ring.least(),
         seed,
     };
-    (named(&ring.chosen), Some(sample))
+    (ring.chosen, Some(sample))
 }
 
 /// Positions of agents on a ring, and the pairs chosen of those that there are.
@@ -145,10 +162,10 @@ impl Ring<'_> {
     }
 }
 
-/// The positions of the agents in the order that the seed draws: by node, so that both ends of a cluster's pairs agree.
-fn in_drawn_order(agents: &[&AgentFacts], seed: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..agents.len()).collect();
-    order.sort_by_cached_key(|at| (drawn(seed, &agents[*at].id.cluster, &agents[*at].node), *at));
+/// The positions in the order that the seed draws: by node, so that both ends of a cluster's pairs agree.
+fn in_drawn_order(ends: &[End<'_>], seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..ends.len()).collect();
+    order.sort_by_cached_key(|at| (drawn(seed, ends[*at].0, ends[*at].1), *at));
     order
 }
 
@@ -165,19 +182,16 @@ fn drawn(seed: u64, cluster: &ClusterName, node: &NodeName) -> u64 {
 }
 
 /// What nodes of one class share: kernel, and the network of their first address (a /24, or a /64 of IPv6).
-fn class<'a>(facts: &'a Facts, agent: &AgentFacts) -> (&'a str, Option<u64>) {
-    let nodes = facts
-        .cluster(&agent.id.cluster)
-        .into_iter()
-        .flat_map(|cluster| &cluster.nodes);
-    let node = nodes.into_iter().find(|node| node.name == agent.node);
+fn class(facts: &Facts, (cluster, node): &End<'_>) -> (String, Option<u64>) {
+    let mut nodes = facts.cluster(cluster).into_iter().flat_map(|cluster| &cluster.nodes);
+    let node = nodes.find(|known| known.name == **node);
     let network = |address: &IpAddr| match address {
         IpAddr::V4(address) => u64::from(address.to_bits() >> 8),
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     };
     match node {
-        Some(node) => (node.kernel.as_str(), node.addresses.first().map(network)),
-        None => ("", None),
+        Some(node) => (node.kernel.clone(), node.addresses.first().map(network)),
+        None => (String::new(), None),
     }
 }
 

@@ -6,7 +6,7 @@ mod streams;
 
 use crate::{
     policy::participant::endpoint,
-    testing::{Fake, timeout},
+    testing::{Fake, MISSION, Shape, Site, service_net, timeout},
 };
 use meshproof_contract::{
     AgentFacts, AgentId, Check, CheckContext, ClusterName, Evidence, Facts, Instance, Outcome, OutsideFacts, Verdict,
@@ -52,6 +52,8 @@ pub struct World {
     pub(super) objects: Arc<Mutex<BTreeMap<(ClusterName, String), Applied>>>,
     /// Until a change is in force.
     pub lag: Duration,
+    /// When the generator of a stream is not scheduled, since the stream's beginning.
+    pub stall: Option<(Duration, Duration)>,
     /// Until a deletion is in force; none is never.
     pub release: Option<Duration>,
     /// Changes what a flow meets.
@@ -88,7 +90,11 @@ pub enum Agents {
 
 impl World {
     pub fn new() -> Self {
-        let mut facts = Fake::healthy().facts;
+        Self::of(MISSION)
+    }
+
+    fn of(shape: Shape) -> Self {
+        let mut facts = Fake::of(shape).facts;
         facts.agents.retain(|agent| agent.network == PodNetwork::Host);
         facts.outside = EXTERNAL_HOSTS
             .map(|(name, _)| OutsideFacts {
@@ -96,7 +102,7 @@ impl World {
                 port: 80,
             })
             .into();
-        facts.claims.extend(claims());
+        facts.claims.extend(claims(shape));
         let mut world = Self {
             facts,
             began: Instant::now(),
@@ -104,6 +110,7 @@ impl World {
             parties: BTreeMap::new(),
             objects: Arc::default(),
             lag: Duration::from_millis(30),
+            stall: None,
             release: Some(Duration::from_millis(30)),
             tamper: Arc::new(|_, expected, _| expected),
             drop: timeout(),
@@ -114,16 +121,17 @@ impl World {
             foreign: Vec::new(),
             streams: Mutex::default(),
         };
-        for cluster in ["infra", "apps"] {
-            world.add_pods(cluster);
+        for site in shape.sites() {
+            world.add_pods(site);
         }
         world
     }
 
     /// The pods of the scenario.
-    fn add_pods(&mut self, cluster: &str) {
+    fn add_pods(&mut self, site: Site) {
+        let cluster = site.name;
         let peer = json!({"role": "peer", "tier": "front"});
-        for node in 1..=3 {
+        for node in site.nodes() {
             self.add(cluster, node, "peer", "meshproof", "default", peer.clone());
             self.add(
                 cluster,
@@ -153,9 +161,16 @@ impl World {
     }
 
     fn add(&mut self, cluster: &str, node: u8, workload: &str, namespace: &str, account: &str, labels: Value) {
-        let block = if cluster == "infra" { 244 } else { 246 };
-        let address = format!("10.{block}.{node}.{}", 21 + self.pods.len());
+        let block = 244 + 2 * (service_net(cluster) - 96);
+        let number = node;
         let node = format!("{cluster}-{node}");
+        let before = self
+            .facts
+            .agents
+            .iter()
+            .filter(|agent| agent.node.as_str() == node)
+            .count();
+        let address = format!("10.{block}.{number}.{}", 21 + before);
         let id = AgentId {
             cluster: cluster.into(),
             pod: format!("{workload}-{node}"),
@@ -184,9 +199,14 @@ impl World {
 
     /// The healthy mesh, with agents that report what is in force.
     pub fn healthy() -> Self {
+        Self::healthy_of(MISSION)
+    }
+
+    /// The same in clusters of that shape.
+    pub fn healthy_of(shape: Shape) -> Self {
         Self {
             agents: Agents::ReportRealized,
-            ..Self::new()
+            ..Self::of(shape)
         }
     }
 
@@ -214,7 +234,12 @@ impl World {
         let context = CheckContext::new(Arc::new(self), instance);
         let verdict = check.run(&context).await;
         let objects = objects.lock().expect("no panic");
-        let left = objects.values().filter(|applied| applied.until.is_none()).count();
+        // A group's allow policy stays for the next check that borrows the group.
+        let stays = |applied: &&Applied| {
+            let name = applied.object["metadata"]["name"].as_str().unwrap_or_default();
+            applied.until.is_none() && !name.starts_with("meshproof-open-")
+        };
+        let left = objects.values().filter(stays).count();
         assert_eq!(left, 0, "{}: it deletes every policy that it applies", check.id());
         (verdict, context.take_notes())
     }
@@ -233,16 +258,16 @@ impl World {
     }
 }
 
-fn claims() -> Vec<Claim> {
+fn claims(shape: Shape) -> Vec<Claim> {
     let kinds = [
         ClaimKind::Policy,
         ClaimKind::L7Policy,
         ClaimKind::FqdnPolicy,
         ClaimKind::MutualAuth,
     ];
-    let claims = ["infra", "apps"].into_iter().flat_map(|cluster| {
+    let claims = shape.sites().into_iter().flat_map(|site| {
         kinds.map(|kind| Claim {
-            cluster: cluster.into(),
+            cluster: site.name.into(),
             kind,
             value: "true".to_owned(),
             source: ClaimSource::Live {

@@ -1,12 +1,16 @@
 //! The test world with the scenario's Services as a working mesh answers them: by their selectors, their annotations
 //! and the readiness of their pods, whatever checks change about these.
 
-use super::world::{SERVICES, address, agent, answered_by, right};
-use crate::testing::{Ask, Fake, NODE_PORT, dns_records};
+use super::world::{SERVICES, address, agent, deploy};
+use crate::testing::{Ask, Fake, MISSION, NODE_PORT, Shape, dns_records};
 use meshproof_contract::{
     Action, AgentFacts, Claim, ClaimKind, ClusterName, DnsAnswer, Identity, Outcome, Target, Timing,
 };
 use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 /// What a broken mesh does not do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,13 +29,23 @@ pub fn complete() -> Fake {
     ignoring(Ignores::Nothing)
 }
 
+/// The same in clusters of that shape.
+pub fn of(shape: Shape) -> Fake {
+    meshed(shape, Ignores::Nothing)
+}
+
 /// The world of a mesh that is broken.
 pub fn ignoring(ignores: Ignores) -> Fake {
-    let mut fake = Fake::healthy()
+    meshed(MISSION, ignores)
+}
+
+fn meshed(shape: Shape, ignores: Ignores) -> Fake {
+    let clusters: Vec<&str> = shape.sites().into_iter().map(|site| site.name).collect();
+    let known = Known::default();
+    let mut fake = Fake::of(shape)
         .facts(|facts| {
-            facts.agents = answered_by(right).facts.agents;
-            facts.services = answered_by(right).facts.services;
-            for cluster in ["infra", "apps"] {
+            deploy(facts, shape);
+            for cluster in clusters.iter().copied() {
                 facts
                     .agents
                     .extend((1..=2).map(|node| agent(cluster, node, "drained", 70)));
@@ -47,8 +61,11 @@ pub fn ignoring(ignores: Ignores) -> Fake {
             }
         })
         .status(|_, _, status| status["kube-proxy-replacement"] = json!({"mode": "True"}))
-        .rule(move |ask| Mesh { ask, ignores }.answer());
-    for cluster in ["infra", "apps"] {
+        .rule(move |ask| {
+            let known = &known;
+            Mesh { ask, ignores, known }.answer()
+        });
+    for cluster in clusters {
         for name in SERVICES {
             fake = fake.object(cluster, service(cluster, name));
         }
@@ -72,7 +89,7 @@ fn service(cluster: &str, name: &str) -> Value {
     let global = json!({GLOBAL: "true"});
     let with_affinity = |affinity: &str| json!({GLOBAL: "true", "service.cilium.io/affinity": affinity});
     let annotations = match name {
-        "svc-global" | "svc-drained" | "svc-headless" => global,
+        "svc-global" | "svc-ports" | "svc-drained" | "svc-headless" => global,
         "svc-legacy" => json!({"io.cilium/global-service": "true"}),
         "svc-local" | "svc-mover-local" => with_affinity("local"),
         "svc-remote" | "svc-mover-remote" => with_affinity("remote"),
@@ -105,7 +122,14 @@ const WORKLOAD: &str = "meshproof.dev/workload";
 struct Mesh<'a> {
     ask: &'a Ask<'a>,
     ignores: Ignores,
+    known: &'a Known,
 }
+
+/// A Service, and the pods that answer it.
+type Served = Option<Arc<(Value, Vec<AgentFacts>)>>;
+
+/// What probes to a target meet in a cluster, until an object changes.
+type Known = Mutex<HashMap<(u64, ClusterName, String, u16), Served>>;
 
 impl Mesh<'_> {
     /// The outcome of the probe; none if it goes to no Service.
@@ -120,16 +144,8 @@ impl Mesh<'_> {
             }
             _ => return None,
         };
-        let (service, endpoints) = if to.port == NODE_PORT {
-            self.node_port(to)?
-        } else {
-            let name = to.host.split('.').next().unwrap_or_default();
-            let service = self.find(here, |service| {
-                service["spec"]["clusterIP"] == to.host.as_str() || service["metadata"]["name"] == name
-            })?;
-            let endpoints = self.endpoints(here, &service);
-            (service, endpoints)
-        };
+        let served = self.served(to)?;
+        let (service, endpoints) = &*served;
         if endpoints.is_empty() {
             let timing = Timing::default();
             return Some(Outcome::Refused { timing });
@@ -147,6 +163,30 @@ impl Mesh<'_> {
             *address = service["spec"]["clusterIP"].as_str().and_then(|ip| ip.parse().ok());
         }
         Some(outcome)
+    }
+
+    /// What is served at a target.
+    fn served(&self, to: &Target) -> Served {
+        let here = &self.ask.from.id.cluster;
+        let key = (self.ask.revision(), here.clone(), to.host.clone(), to.port);
+        let known = self.known.lock().expect("no panic").get(&key).cloned();
+        known.unwrap_or_else(|| {
+            let served = self.look_up(here, to).map(Arc::new);
+            self.known.lock().expect("no panic").insert(key, served.clone());
+            served
+        })
+    }
+
+    fn look_up(&self, here: &ClusterName, to: &Target) -> Option<(Value, Vec<AgentFacts>)> {
+        if to.port == NODE_PORT {
+            return self.node_port(to);
+        }
+        let name = to.host.split('.').next().unwrap_or_default();
+        let service = self.find(here, |service| {
+            service["spec"]["clusterIP"] == to.host.as_str() || service["metadata"]["name"] == name
+        })?;
+        let endpoints = self.endpoints(here, &service);
+        Some((service, endpoints))
     }
 
     /// The Service behind a NodePort of the node that has the address, and its backends.
@@ -205,14 +245,17 @@ impl Mesh<'_> {
                 || service["metadata"]["annotations"]["service.cilium.io/shared"] != "false"
         };
         let others = self.ask.facts().clusters.iter().map(|c| &c.name);
-        others
+        let by_cluster: Vec<Vec<AgentFacts>> = others
             .filter(|other| *other != cluster)
             .filter_map(|other| {
                 let service = self.find(other, |service| service["metadata"]["name"] == *name)?;
                 (self.is_global(&service) && is_shared(&service)).then(|| self.backends(other, &service))
             })
-            .flatten()
-            .collect()
+            .collect();
+        // In turns, too: few requests meet every cluster.
+        let most = by_cluster.iter().map(Vec::len).max().unwrap_or(0);
+        let turns = (0..most).flat_map(|at| by_cluster.iter().filter_map(move |pods| pods.get(at)));
+        turns.cloned().collect()
     }
 
     /// The ready pods that a Service selects in its own cluster.

@@ -1,14 +1,17 @@
 //! The test world with the scenario's Services in it, answered by its backends in turns.
 
-use crate::testing::{Ask, Fake, dns_records};
-use meshproof_contract::{Action, AgentFacts, AgentId, DnsAnswer, Identity, Outcome, ServiceFacts, facts::PodNetwork};
+use crate::testing::{Ask, Fake, MISSION, Shape, dns_records, service_net};
+use meshproof_contract::{
+    Action, AgentFacts, AgentId, DnsAnswer, Facts, Identity, Outcome, ServiceFacts, facts::PodNetwork,
+};
 use serde_json::json;
 use std::{collections::BTreeMap, net::IpAddr};
 
-pub const SERVICES: [&str; 11] = [
+pub const SERVICES: [&str; 12] = [
     "svc-plain",
     "svc-sticky",
     "svc-global",
+    "svc-ports",
     "svc-legacy",
     "svc-local",
     "svc-remote",
@@ -33,14 +36,14 @@ pub fn right(service: &str, client: &str, number: u32) -> usize {
     let turn = number as usize % 2;
     match service {
         "svc-sticky" => own,
-        "svc-global" | "svc-legacy" => number as usize % 4,
+        "svc-global" | "svc-ports" | "svc-legacy" => number as usize % 4,
         "svc-remote" => other + turn,
         _ => own + turn,
     }
 }
 
 pub fn agent(cluster: &str, node: u8, workload: &str, last: u8) -> AgentFacts {
-    let net = if cluster == "infra" { 244 } else { 246 };
+    let net = 244 + 2 * (service_net(cluster) - 96);
     AgentFacts {
         id: AgentId {
             cluster: cluster.into(),
@@ -56,13 +59,17 @@ pub fn agent(cluster: &str, node: u8, workload: &str, last: u8) -> AgentFacts {
 }
 
 pub fn backends() -> Vec<AgentFacts> {
-    let of = |cluster| (1..=2).map(move |node| agent(cluster, node, "backend", 60));
-    of("infra").chain(of("apps")).collect()
+    backends_of(MISSION)
+}
+
+fn backends_of(shape: Shape) -> Vec<AgentFacts> {
+    let of = |site: crate::testing::Site| (1..=2).map(move |node| agent(site.name, node, "backend", 60));
+    shape.sites().into_iter().flat_map(of).collect()
 }
 
 pub fn address(cluster: &str, service: &str) -> IpAddr {
     let index = SERVICES.iter().position(|s| *s == service).expect("a service") as u8;
-    IpAddr::from([10, if cluster == "infra" { 96 } else { 97 }, 7, index])
+    IpAddr::from([10, service_net(cluster), 7, index])
 }
 
 fn answer(probe: &Ask<'_>, turns: Turns) -> Option<Outcome> {
@@ -99,29 +106,33 @@ fn answer(probe: &Ask<'_>, turns: Turns) -> Option<Outcome> {
 
 /// Every Service is answered as `turns` says.
 pub fn answered_by(turns: Turns) -> Fake {
-    let fake = Fake::healthy().facts(|facts| {
-        for cluster in ["infra", "apps"] {
-            facts
-                .agents
-                .extend((1..=3).map(|node| agent(cluster, node, "asker", 50)));
-            for name in SERVICES {
-                facts.services.push(ServiceFacts {
-                    cluster: cluster.into(),
-                    scenario: "service".to_owned(),
-                    namespace: "meshproof".to_owned(),
-                    name: name.to_owned(),
-                    address: (name != "svc-headless").then(|| address(cluster, name)),
-                    ports: [("http", 80), ("alt", 8088), ("tcp", 81), ("udp", 82)]
-                        .map(|(name, port)| (name.to_owned(), port))
-                        .into_iter()
-                        .collect::<BTreeMap<_, _>>(),
-                    workload: "backend".to_owned(),
-                });
-            }
-        }
-        facts.agents.extend(backends());
-    });
+    let fake = Fake::healthy().facts(|facts| deploy(facts, MISSION));
     fake.rule(move |probe| answer(probe, turns))
+}
+
+/// Adds the scenario's agents and Services.
+pub fn deploy(facts: &mut Facts, shape: Shape) {
+    for site in shape.sites() {
+        let cluster = site.name;
+        facts
+            .agents
+            .extend(site.nodes().map(|node| agent(cluster, node, "asker", 50)));
+        for name in SERVICES {
+            facts.services.push(ServiceFacts {
+                cluster: cluster.into(),
+                scenario: "service".to_owned(),
+                namespace: "meshproof".to_owned(),
+                name: name.to_owned(),
+                address: (name != "svc-headless").then(|| address(cluster, name)),
+                ports: [("http", 80), ("alt", 8088), ("tcp", 81), ("udp", 82)]
+                    .map(|(name, port)| (name.to_owned(), port))
+                    .into_iter()
+                    .collect::<BTreeMap<_, _>>(),
+                workload: "backend".to_owned(),
+            });
+        }
+    }
+    facts.agents.extend(backends_of(shape));
 }
 
 /// The world in which the first pod of infra is ready or not, by the API.

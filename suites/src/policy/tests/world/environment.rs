@@ -40,13 +40,15 @@ impl Environment for World {
             }
             Agents::ReportRealized => {}
         }
-        let answers = (1..=3).map(|number| {
-            let node = format!("{cluster}-{number}");
-            CiliumAnswer {
-                pod: format!("cilium-{number}"),
-                output: Ok(self.agent_output(cluster, &node, query)),
-                node: node.as_str().into(),
-            }
+        let nodes = self
+            .facts
+            .cluster(cluster)
+            .into_iter()
+            .flat_map(|cluster| &cluster.nodes);
+        let answers = nodes.map(|node| CiliumAnswer {
+            pod: format!("cilium-{}", node.name),
+            output: Ok(self.agent_output(cluster, node.name.as_str(), query)),
+            node: node.name.clone(),
         });
         Ok(answers.collect())
     }
