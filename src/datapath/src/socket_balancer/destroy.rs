@@ -26,7 +26,13 @@ pub(super) fn udp(orphan: Orphan) -> Result<(), Errno> {
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkSockDiag,
     )?;
-    let Some(found) = ask(&netlink, SOCK_DIAG_BY_FAMILY, 0, orphan, NO_COOKIE)? else {
+    // A look-up wants both ends as the peer sees them, "for historical reasons" (`udp_dump_one` in the kernel's
+    // `net/ipv4/udp_diag.c`); ending a socket does not.
+    let as_peer = Orphan {
+        from: orphan.to,
+        to: orphan.from,
+    };
+    let Some(found) = ask(&netlink, SOCK_DIAG_BY_FAMILY, 0, as_peer, NO_COOKIE)? else {
         return Ok(());
     };
     // `struct inet_diag_msg`: family, state, timer, retrans, then the socket's id with its cookie.
