@@ -13,5 +13,6 @@ pub mod observers;
 pub mod path_check;
 pub mod paths;
 pub mod probes;
+pub mod spacing;
 pub mod unique_name;
 pub mod wait;

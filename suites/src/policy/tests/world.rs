@@ -52,6 +52,8 @@ pub struct World {
     pub(super) objects: Arc<Mutex<BTreeMap<(ClusterName, String), Applied>>>,
     /// Until a change is in force.
     pub lag: Duration,
+    /// When the generator of a stream is not scheduled, since the stream's beginning.
+    pub stall: Option<(Duration, Duration)>,
     /// Until a deletion is in force; none is never.
     pub release: Option<Duration>,
     /// Changes what a flow meets.
@@ -104,6 +106,7 @@ impl World {
             parties: BTreeMap::new(),
             objects: Arc::default(),
             lag: Duration::from_millis(30),
+            stall: None,
             release: Some(Duration::from_millis(30)),
             tamper: Arc::new(|_, expected, _| expected),
             drop: timeout(),
