@@ -9,6 +9,7 @@ pub(crate) use dynamic::kind_of;
 use crate::{
     api::{ApiError, CALL_DEADLINE, Cause, Endpoint, Operation, Outage},
     kubelet_reachability::KubeletReachability,
+    silent_pods::SilentPods,
 };
 use kube::{
     Api, Client, Resource,
@@ -28,6 +29,7 @@ pub struct ClusterClient {
     kube: Client,
     kinds: Arc<Mutex<HashMap<GroupVersionKind, (ApiResource, Scope)>>>,
     kubelets: Arc<KubeletReachability>,
+    silent: Arc<SilentPods>,
 }
 
 impl ClusterClient {
@@ -38,6 +40,7 @@ impl ClusterClient {
             kube,
             kinds: Arc::default(),
             kubelets: Arc::default(),
+            silent: Arc::default(),
         }
     }
     /// Its role name.
@@ -78,6 +81,11 @@ impl ClusterClient {
     /// The kubelets that the API server cannot reach.
     pub(crate) fn kubelets(&self) -> &KubeletReachability {
         &self.kubelets
+    }
+
+    /// The containers that did not answer commands.
+    pub(crate) fn silent(&self) -> &SilentPods {
+        &self.silent
     }
 
     /// Records that a stream to a pod of that node was not answered, if the API server itself answers.
