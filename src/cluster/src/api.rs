@@ -27,6 +27,8 @@ pub struct Endpoint {
     pub context: String,
     /// The API server's address.
     pub server: String,
+    /// Host and port of the proxy that leads to it, if one does.
+    pub proxy: Option<String>,
 }
 
 /// What was called, in the words of RBAC.
@@ -99,6 +101,7 @@ impl fmt::Display for ApiError {
             cluster,
             context,
             server,
+            proxy,
         } = &**endpoint;
         match cause {
             Cause::Unauthorized(message) => write!(
@@ -116,7 +119,15 @@ impl fmt::Display for ApiError {
                 "{cluster}: failed to get credentials for context {context:?}: {message}; try `kubectl --context \
                  {context} auth whoami`"
             ),
-            Cause::Unreachable(outage) => write!(f, "{cluster}: cannot reach the API server {server}: {outage}"),
+            Cause::Unreachable(outage) => match proxy {
+                None => write!(f, "{cluster}: cannot reach the API server {server}: {outage}"),
+                Some(proxy) => write!(
+                    f,
+                    "{cluster}: cannot reach the API server {server} through the proxy {proxy}: {}; check that proxy, \
+                     or name the server in NO_PROXY",
+                    outage.of_proxy()
+                ),
+            },
             Cause::NotFound(message) | Cause::Conflict(message) | Cause::Other(message) => {
                 write!(f, "{cluster}: failed to {operation}: {message}")
             }
@@ -155,7 +166,13 @@ impl ApiError {
             Cause::Forbidden(m) | Cause::NotFound(m) | Cause::Conflict(m) | Cause::Credentials(m) | Cause::Other(m) => {
                 m.clone()
             }
-            Cause::Unreachable(outage) => format!("cannot reach the API server: {outage}"),
+            Cause::Unreachable(outage) => match &self.endpoint.proxy {
+                None => format!("cannot reach the API server: {outage}"),
+                Some(proxy) => format!(
+                    "cannot reach the API server through the proxy {proxy}: {}",
+                    outage.of_proxy()
+                ),
+            },
             Cause::Refused { code, message } => format!("{message} ({code})"),
         }
     }
@@ -183,5 +200,42 @@ impl From<ApiError> for EnvironmentError {
                 reason: error.reason(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxys_refusal_is_told_as_the_proxys() {
+        let text = |proxy: Option<&str>| {
+            let error = ApiError {
+                endpoint: Arc::new(Endpoint {
+                    cluster: "infra".into(),
+                    context: "infra".into(),
+                    server: "https://api.example:6443".into(),
+                    proxy: proxy.map(str::to_owned),
+                }),
+                operation: Box::new(Operation::on("list", "pods")),
+                cause: Cause::Unreachable(Outage::Refused),
+            };
+            (error.to_string(), error.reason())
+        };
+        let (direct, _) = text(None);
+        assert!(
+            direct.contains("api.example:6443: connection refused; check that it is running"),
+            "{direct}"
+        );
+        let (through, reason) = text(Some("proxy.example:3128"));
+        assert!(
+            through
+                .contains("through the proxy proxy.example:3128: the proxy refuses the connection; check that proxy"),
+            "{through}"
+        );
+        assert!(
+            !through.contains("is running") && reason.contains("proxy.example:3128"),
+            "{reason}"
+        );
     }
 }

@@ -11,6 +11,7 @@ pub use requests::RequestCounter;
 use crate::{
     api::{ApiError, CALL_DEADLINE, Cause, Endpoint, Operation, Outage},
     kubelet_reachability::KubeletReachability,
+    silent_pods::SilentPods,
 };
 use kube::{
     Api, Client, Resource,
@@ -31,6 +32,7 @@ pub struct ClusterClient {
     kinds: Arc<Mutex<HashMap<GroupVersionKind, (ApiResource, Scope)>>>,
     kubelets: Arc<KubeletReachability>,
     requests: RequestCounter,
+    silent: Arc<SilentPods>,
 }
 
 impl ClusterClient {
@@ -42,6 +44,7 @@ impl ClusterClient {
             kinds: Arc::default(),
             kubelets: Arc::default(),
             requests: RequestCounter::default(),
+            silent: Arc::default(),
         }
     }
     /// The same with the counter that counts the requests of `kube`.
@@ -90,6 +93,11 @@ impl ClusterClient {
     /// The kubelets that the API server cannot reach.
     pub(crate) fn kubelets(&self) -> &KubeletReachability {
         &self.kubelets
+    }
+
+    /// The containers that did not answer commands.
+    pub(crate) fn silent(&self) -> &SilentPods {
+        &self.silent
     }
 
     /// Records that a stream to a pod of that node was not answered, if the API server itself answers.

@@ -2,6 +2,7 @@
 //! and the next step.
 
 pub(crate) mod kubeconfig;
+mod proxy;
 
 pub use kubeconfig::IN_CLUSTER;
 
@@ -138,6 +139,15 @@ impl Contexts {
                 cluster: role.cluster.clone(),
                 context: role.context.clone(),
                 server: config.cluster_url.to_string().trim_end_matches('/').to_owned(),
+                // Without a password, should the URL have one.
+                proxy: config
+                    .proxy_url
+                    .as_ref()
+                    .and_then(|url| url.authority())
+                    .map(|authority| {
+                        let name = authority.as_str();
+                        name.rsplit_once('@').map_or(name, |(_, host)| host).to_owned()
+                    }),
             };
             let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
             let requests = RequestCounter::default();

@@ -29,6 +29,7 @@ mod ready;
 pub mod rights;
 pub mod run;
 pub mod schedulable;
+mod silent_pods;
 mod stuck_pods;
 
 pub use api::ApiError;

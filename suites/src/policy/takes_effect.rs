@@ -76,7 +76,6 @@ impl Check for TakesEffect {
             claim: Some(ClaimKind::Policy),
             admission: Admission::Exclusive,
             mutates: true,
-            ..Needs::default()
         }
     }
     fn faults(&self) -> &'static [&'static str] {

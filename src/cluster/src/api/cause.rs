@@ -142,6 +142,17 @@ pub(crate) fn is_transient_text(message: &str) -> bool {
 }
 
 impl Outage {
+    /// The same where a proxy leads to the server: only the proxy was connected to, and it may have answered.
+    pub(super) fn of_proxy(&self) -> String {
+        match self {
+            Outage::Refused => "the proxy refuses the connection".to_owned(),
+            Outage::Timeout => "no answer before the timeout, from the proxy or from behind it".to_owned(),
+            Outage::Dns(why) => format!("the proxy's host name does not resolve ({why})"),
+            Outage::Tls(why) => format!("TLS failed behind it ({why})"),
+            Outage::Other(why) => format!("the proxy does not connect: {why}"),
+        }
+    }
+
     /// The outage among an error's causes, if there is one.
     fn within(error: &(dyn Error + 'static)) -> Option<Self> {
         let all = chain(error);

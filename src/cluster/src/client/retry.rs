@@ -42,6 +42,7 @@ mod tests {
                     cluster: "infra".into(),
                     context: "infra".into(),
                     server: "https://192.0.2.1".into(),
+                    proxy: None,
                 }),
                 operation: Box::new(Operation::on("list", "pods")),
                 cause: cause.clone(),

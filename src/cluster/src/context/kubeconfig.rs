@@ -1,6 +1,6 @@
 //! kubeconfig files, read one by one so that an error can name the file and the line.
 
-use super::{ContextError, Role};
+use super::{ContextError, Role, proxy::EnvironmentProxies};
 use crate::api::{chain, one_line};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::{
@@ -85,15 +85,30 @@ impl Files {
         let mut config = Config::from_custom_kubeconfig(self.merged.clone(), &options)
             .await
             .map_err(|e| unusable(chain(&e)))?;
-        // A proxy from the environment does not apply to this machine (as in Go's net/http), only one from the
-        // kubeconfig does.
-        if is_loopback(config.cluster_url.host()) && !self.has_proxy(&role.context) {
-            config.proxy_url = None;
-        }
+        // The kube crate compares NO_PROXY with the address of the proxy, so the proxy is chosen here: that of the
+        // kubeconfig for whatever server, or else one of the environment.
+        let proxy = match self.proxy(&role.context) {
+            Some(proxy) => Some(proxy),
+            None => {
+                let (scheme, host) = (config.cluster_url.scheme_str(), config.cluster_url.host());
+                let (scheme, host) = (scheme.unwrap_or("https"), host.unwrap_or_default());
+                let port = config.cluster_url.port_u16();
+                let port = port.unwrap_or(if scheme == "http" { 80 } else { 443 });
+                EnvironmentProxies::read().to_server(scheme, host, port)
+            }
+        };
+        config.proxy_url = match proxy {
+            Some(proxy) => {
+                let parsed = proxy.parse();
+                Some(parsed.map_err(|error| unusable(format!("invalid proxy {proxy:?}: {error}")))?)
+            }
+            None => None,
+        };
         Ok(config)
     }
 
-    fn has_proxy(&self, context: &str) -> bool {
+    /// The proxy that the kubeconfig names for the context's cluster.
+    fn proxy(&self, context: &str) -> Option<String> {
         let named = self.merged.contexts.iter().find(|c| c.name == context);
         let cluster = named.and_then(|c| c.context.as_ref()).map(|c| &c.cluster);
         self.merged
@@ -101,7 +116,7 @@ impl Files {
             .iter()
             .filter(|c| Some(&c.name) == cluster)
             .filter_map(|c| c.cluster.as_ref())
-            .any(|c| c.proxy_url.as_ref().is_some_and(|url| !url.is_empty()))
+            .find_map(|c| c.proxy_url.clone().filter(|url| !url.is_empty()))
     }
 }
 
@@ -189,11 +204,6 @@ pub(crate) fn fuzz(bytes: &[u8]) {
         }
     }
     let _ = std::fs::remove_file(path);
-}
-
-fn is_loopback(host: Option<&str>) -> bool {
-    let host = host.unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -309,11 +319,5 @@ contexts:
     fn a_file_that_was_named_must_exist() {
         let error = Files::read(Some("/nonexistent/config".into())).err().expect("absent");
         assert!(error.to_string().contains("/nonexistent/config"), "{error}");
-    }
-
-    #[test]
-    fn the_environments_proxy_is_not_for_this_machine() {
-        assert!(is_loopback(Some("127.0.0.1")) && is_loopback(Some("[::1]")) && is_loopback(Some("localhost")));
-        assert!(!is_loopback(Some("10.25.11.11")) && !is_loopback(None));
     }
 }

@@ -109,6 +109,9 @@ async fn one(
     if let Some(reason) = client.kubelets().unreached(&node, Instant::now()) {
         return Err(not_asked(reason));
     }
+    let now = Instant::now();
+    let limit = client.silent().limit(&name, question.container, DEADLINE, now);
+    let limit = limit.map_err(not_asked)?;
     let container = Container {
         namespace,
         pod: &name,
@@ -122,8 +125,11 @@ async fn one(
             reason,
         };
         let begun = Instant::now();
-        match exec::run(client, &container, command, DEADLINE).await {
-            Ok(output) => return question.format.read(&output).map_err(failed),
+        match exec::run(client, &container, command, limit).await {
+            Ok(output) => {
+                client.silent().forget(&name, question.container);
+                return question.format.read(&output).map_err(failed);
+            }
             // A report of failures is an answer, whatever the exit code.
             Err(ExecError::Exit { stdout, .. }) if question.format == Format::Text && !stdout.is_empty() => {
                 return question.format.read(&stdout).map_err(failed);
@@ -137,6 +143,7 @@ async fn one(
                 return Err(failed(error.reason()));
             }
             Err(ExecError::Deadline(seconds)) => {
+                client.silent().note(&name, question.container, limit, Instant::now());
                 return Err(EnvironmentError::Deadline {
                     cluster: client.name().clone(),
                     operation: format!("run `{}` in pod {namespace}/{name}", command.join(" ")),

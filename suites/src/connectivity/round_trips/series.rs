@@ -4,7 +4,7 @@ use crate::kit::{
     cpu_pressure,
     matrix::{self, Cell, Deviation, Path, Quantity},
 };
-use meshproof_contract::{CheckContext, Distribution, Outcome, Unit};
+use meshproof_contract::{CheckContext, Distribution, Outcome, Unit, text};
 use std::time::Duration;
 
 /// Round trips a pair.
@@ -83,7 +83,7 @@ pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
             "answered by another pod than the one asked",
         );
         return Judgement::of(Cell::Mismatch(
-            deviation.with_detail(format!("{times} times by {identity}")),
+            deviation.with_detail(format!("{} by {identity}", text::counted(*times as usize, "answer"))),
         ));
     }
     let named: u64 = served_by.iter().map(|(_, times)| u64::from(*times)).sum();

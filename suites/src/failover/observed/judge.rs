@@ -56,7 +56,7 @@ impl Observed {
         })
     }
 
-    /// Judges that these streams do not notice: the promised availability, and never more than one loss in a row.
+    /// Judges that these streams do not notice: the promised availability, or a single loss where that is few probes.
     pub fn judge_unnoticed(&self, tally: &mut Tally, streams: &[Stream], event: &Event, promised: &Thresholds) {
         for track in self.tested().filter(|track| streams.contains(&track.stream)) {
             let figures = track.figures(event.called);
