@@ -21,6 +21,7 @@ use meshproof_contract::{
 };
 use meshproof_wire::Command;
 use ownership::require_own;
+use query::ListedPods;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Semaphore;
@@ -35,6 +36,7 @@ pub struct ClusterEnvironment {
     clients: BTreeMap<ClusterName, ClusterClient>,
     agents: Agents,
     cilium_namespaces: BTreeMap<ClusterName, String>,
+    cilium_pods: ListedPods,
     execs: Semaphore,
     disruptions: Disruptions,
 }
@@ -53,6 +55,7 @@ impl ClusterEnvironment {
             clients: clients.iter().map(|c| (c.name().clone(), c.clone())).collect(),
             agents: Agents::new(agents),
             cilium_namespaces,
+            cilium_pods: ListedPods::default(),
             execs: Semaphore::new(EXEC_BOUND),
             disruptions: Disruptions::new(disruption),
         }
@@ -132,7 +135,7 @@ impl Environment for ClusterEnvironment {
                 operation: "ask Cilium".to_owned(),
                 reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
             })?;
-        query::ask(client, namespace, query, &self.execs).await
+        query::ask(client, namespace, query, &self.cilium_pods, &self.execs).await
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {

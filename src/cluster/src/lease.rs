@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How often the Lease is renewed.
-const RENEW: Duration = Duration::from_secs(5);
+/// How often the Lease is renewed: three times before it expires.
+const RENEW: Duration = Duration::from_secs(10);
 
 /// Why the Lease was not acquired.
 #[derive(Debug, thiserror::Error)]
