@@ -1,6 +1,6 @@
 //! Pods that no kubelet terminates: those of a node that is gone or not Ready stay `Terminating`, and their namespace
-//! with them. Ours are removed from the API by force. A kubelet that still reports is waited for, however long it takes:
-//! forcing would leave containers running on its node.
+//! with them. Ours are removed from the API by force. A kubelet that still reports is waited for: forcing would leave
+//! containers running on its node.
 
 use crate::{
     ApiError, ProgressSink, api::Operation, cleanup::RunSelector, client::ClusterClient, ready::ready_condition,
@@ -15,7 +15,7 @@ use kube::{
 use meshproof_contract::text::counted;
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-/// Before the first sweep and between two: running kubelets are usually done by then, and nothing is asked.
+/// Before the first sweep and between two: running kubelets are usually done by then.
 const POLL: Duration = Duration::from_secs(4);
 /// How long past its grace period a pod may take where nodes may not be listed, so that nothing is known of its kubelet.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
