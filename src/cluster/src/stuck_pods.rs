@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 /// Before the first sweep and between two: running kubelets are usually done by then.
 const POLL: Duration = Duration::from_secs(4);
-/// How long past its grace period a pod may take where nodes may not be listed, so that nothing is known of its kubelet.
+/// How long past its grace period a pod may take where nodes may not be listed: nothing is known of its kubelet then.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Removes such pods in these namespaces as they are found, until dropped.
