@@ -22,6 +22,7 @@ use meshproof_contract::{
 };
 use meshproof_wire::Command;
 use ownership::require_own;
+use query::ListedPods;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Semaphore;
@@ -39,6 +40,7 @@ pub struct ClusterEnvironment {
     agents: Agents,
     cilium_namespaces: BTreeMap<ClusterName, String>,
     execs: BTreeMap<ClusterName, Semaphore>,
+    cilium_pods: ListedPods,
     disruptions: Disruptions,
     /// One a cluster, which end with this.
     _node_watches: Vec<AbortOnDropHandle<()>>,
@@ -59,6 +61,7 @@ impl ClusterEnvironment {
             clients: clients.iter().map(|c| (c.name().clone(), c.clone())).collect(),
             agents: Agents::new(agents),
             cilium_namespaces,
+            cilium_pods: ListedPods::default(),
             execs: clients
                 .iter()
                 .map(|c| (c.name().clone(), Semaphore::new(EXEC_BOUND)))
@@ -142,7 +145,7 @@ impl Environment for ClusterEnvironment {
                 operation: "ask Cilium".to_owned(),
                 reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
             })?;
-        query::ask(client, namespace, query, &self.execs[cluster]).await
+        query::ask(client, namespace, query, &self.cilium_pods, &self.execs[cluster]).await
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {

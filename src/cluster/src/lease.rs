@@ -25,7 +25,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How often the Lease is renewed.
+/// How often the Lease is renewed. A call that is never answered takes 20 s, and another one must follow before the
+/// Lease expires.
 const RENEW: Duration = Duration::from_secs(5);
 
 /// Why the Lease was not acquired.

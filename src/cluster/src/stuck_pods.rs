@@ -1,10 +1,11 @@
 //! Pods that no kubelet terminates: those of a node that is gone or not Ready stay `Terminating`, and their namespace
-//! with them. Ours are removed from the API by force. A kubelet that still reports is waited for, however long it takes:
-//! forcing would leave containers running on its node.
+//! with them. Ours are removed from the API by force. A kubelet that still reports is waited for: forcing would leave
+//! containers running on its node.
 
 use crate::{
     ApiError, ProgressSink, api::Operation, cleanup::RunSelector, client::ClusterClient, ready::ready_condition,
 };
+use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
@@ -14,9 +15,9 @@ use kube::{
 use meshproof_contract::text::counted;
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-/// Before the first sweep and between two: running kubelets are usually done by then, and nothing is asked.
+/// Before the first sweep and between two: running kubelets are usually done by then.
 const POLL: Duration = Duration::from_secs(4);
-/// How long past its grace period a pod may take where nodes may not be listed, so that nothing is known of its kubelet.
+/// How long past its grace period a pod may take where nodes may not be listed: nothing is known of its kubelet then.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Removes such pods in these namespaces as they are found, until dropped.
@@ -45,18 +46,19 @@ async fn sweep(
         nodes => Some(nodes?),
     };
     let params = ListParams::default().labels(&runs.selector());
-    let mut removed: BTreeMap<String, usize> = BTreeMap::new();
+    let mut stuck: BTreeMap<String, Vec<(&str, Pod)>> = BTreeMap::new();
     for namespace in namespaces {
         for pod in client.list::<Pod>(Some(namespace), &params).await? {
             if let Some(why) = abandoned(&pod, nodes.as_deref(), Timestamp::now()) {
-                remove_one(client, namespace, &pod).await?;
-                *removed.entry(why).or_default() += 1;
+                stuck.entry(why).or_default().push((namespace, pod));
             }
         }
     }
-    for (why, number) in removed {
-        let pods = counted(number, "pod");
-        progress.warning(format!("{}: removed {pods} of {why}", client.name()));
+    for (why, pods) in stuck {
+        // Said first: with the last of them the namespaces go, and whoever waits for those stops this.
+        let number = counted(pods.len(), "pod");
+        progress.warning(format!("{}: removing {number} of {why}", client.name()));
+        try_join_all(pods.iter().map(|(namespace, pod)| remove_one(client, namespace, pod))).await?;
     }
     Ok(())
 }

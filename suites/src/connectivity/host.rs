@@ -2,15 +2,19 @@
 
 use crate::kit::{
     matrix::{self, Attempt, Cell, Deviation, Locality, Path, Paths, Wording, WorkloadPair},
+    once::Once,
     path_check::PathProbe,
     probes,
 };
 use async_trait::async_trait;
-use meshproof_contract::{CheckContext, CheckId, CheckText, ClusterName, NodeName, Outcome, Probe, Verdict};
+use meshproof_contract::{
+    CheckContext, CheckId, CheckText, ClusterName, EnvironmentError, NodeName, Outcome, Probe, Verdict,
+};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Paths of which one end is a node itself.
@@ -33,6 +37,10 @@ struct NodeAddresses {
     complete: Result<(), String>,
 }
 
+/// The CiliumNodes of each cluster, read once a run: addresses of nodes do not change while checks run.
+#[derive(Default)]
+struct CiliumNodes(Once<ClusterName, Arc<[Value]>>);
+
 impl NodeAddresses {
     async fn read(context: &CheckContext, cluster: &ClusterName) -> Self {
         let facts = context.environment.facts();
@@ -52,12 +60,14 @@ impl NodeAddresses {
                 complete: Ok(()),
             };
         }
-        let listed = context
-            .environment
-            .list(cluster, "cilium.io/v2", "CiliumNode", None)
-            .await;
+        let list = async || {
+            let environment = &context.environment;
+            let listed = environment.list(cluster, "cilium.io/v2", "CiliumNode", None).await?;
+            Ok::<Arc<[Value]>, EnvironmentError>(listed.into())
+        };
+        let listed = context.observed.of::<CiliumNodes>().0.get(cluster.clone(), list).await;
         let complete = listed.as_ref().map(|_| ()).map_err(ToString::to_string);
-        for node in listed.iter().flatten() {
+        for node in listed.iter().flat_map(|nodes| nodes.iter()) {
             let name = node["metadata"]["name"].as_str().unwrap_or_default();
             let addresses = node["spec"]["addresses"].as_array().into_iter().flatten();
             let addresses = addresses.filter_map(|a| a["ip"].as_str()?.parse::<IpAddr>().ok());

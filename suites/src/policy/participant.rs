@@ -48,8 +48,8 @@ impl fmt::Display for Participant {
     }
 }
 
-/// The participants of each cluster, read once a run: the scenario's pods stay, and neither labels nor accounts of a pod
-/// are changed by any check.
+/// The participants of each cluster, read once a run: the scenario's pods stay, and no check changes their labels or
+/// accounts.
 #[derive(Default)]
 struct Known(Once<ClusterName, Arc<[Participant]>>);
 

@@ -2,18 +2,49 @@
 //! kubelet reports as not ready, so what is expected of it cannot be judged.
 
 use super::side::pods;
-use crate::kit::object::pod;
+use crate::kit::{object::pod, once::Once};
 use futures::future::join_all;
-use meshproof_contract::{AgentFacts, CheckContext, Verdict};
+use meshproof_contract::{AgentFacts, AgentId, CheckContext, Verdict};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The workload behind the Services that stay as they are.
 const WORKLOAD: &str = "backend";
 
 /// A pod's condition Ready.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Readiness {
     is_ready: bool,
     since: String,
+}
+
+/// How pods were when they were last read. Only failures need them read again, so a run reads each pod once while all
+/// goes well.
+#[derive(Default)]
+struct LastRead(Once<AgentId, Arc<Mutex<Readiness>>>);
+
+impl LastRead {
+    /// How a pod was; read if it never was.
+    async fn of(&self, context: &CheckContext, pod: &AgentFacts) -> Option<Readiness> {
+        let first = async || {
+            read(context, pod)
+                .await
+                .map(|readiness| Arc::new(Mutex::new(readiness)))
+                .ok_or(())
+        };
+        let known = self.0.get(pod.id.clone(), first).await.ok()?;
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(known.clone())
+    }
+
+    /// Reads a pod again.
+    async fn again(&self, context: &CheckContext, pod: &AgentFacts) -> Option<Readiness> {
+        let now = read(context, pod).await?;
+        let first = async || Ok::<_, ()>(Arc::new(Mutex::new(now.clone())));
+        if let Ok(known) = self.0.get(pod.id.clone(), first).await {
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
+        }
+        Some(now)
+    }
 }
 
 /// What `observe` concludes; a failure becomes inconclusive if a pod behind the Services became ready or unready, or
@@ -22,12 +53,13 @@ pub async fn while_steady(context: &CheckContext, observe: impl Future<Output = 
     let facts = context.environment.facts();
     let clusters = facts.clusters.iter();
     let backends: Vec<AgentFacts> = clusters.flat_map(|c| pods(&facts, &c.name, WORKLOAD)).collect();
-    let before = join_all(backends.iter().map(|pod| read(context, pod))).await;
+    let known = context.observed.of::<LastRead>();
+    let before = join_all(backends.iter().map(|pod| known.of(context, pod))).await;
     let (Ok(verdict) | Err(verdict)) = observe.await;
     let Verdict::Fail { findings } = &verdict else {
         return verdict;
     };
-    let after = join_all(backends.iter().map(|pod| read(context, pod))).await;
+    let after = join_all(backends.iter().map(|pod| known.again(context, pod))).await;
     let pods = backends.iter().zip(before.iter().zip(&after));
     let unsteady: Vec<String> = pods
         .filter_map(|(pod, (b, a))| change(pod, b.as_ref(), a.as_ref()))

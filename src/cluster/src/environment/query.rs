@@ -1,6 +1,7 @@
 //! Asks Cilium with its own commands, in its own pods: the only source of what an agent really holds.
 
 use crate::{
+    ApiError,
     client::ClusterClient,
     discover::cilium::{AGENT_LABEL, MESH_LABEL, has_container},
     exec::{self, Container, ExecError},
@@ -9,10 +10,13 @@ use crate::{
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
-use meshproof_contract::{CiliumAnswer, CiliumQuery, EnvironmentError, NodeName};
+use meshproof_contract::{CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName};
 use serde_json::Value;
-use std::time::Duration;
-use tokio::{sync::Semaphore, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 
 /// How long a command may take; `debuginfo` of a large agent is the slowest.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -71,19 +75,53 @@ fn question(query: CiliumQuery) -> Question {
     }
 }
 
+/// Cilium's pods as they were listed last: checks ask in bursts, and each would list them again.
+#[derive(Default)]
+pub(super) struct ListedPods(Mutex<HashMap<(ClusterName, &'static str), Listed>>);
+
+struct Listed {
+    at: Instant,
+    pods: Arc<[Pod]>,
+}
+
+/// For how long a list is used. One whose pod did not answer is not used again.
+const LISTED_FOR: Duration = Duration::from_secs(3);
+
+impl ListedPods {
+    async fn of(&self, client: &ClusterClient, namespace: &str, label: &'static str) -> Result<Arc<[Pod]>, ApiError> {
+        // Held while listing, so that those who ask meanwhile wait for the same list.
+        let mut all = self.0.lock().await;
+        let key = (client.name().clone(), label);
+        if let Some(listed) = all.get(&key).filter(|listed| listed.at.elapsed() < LISTED_FOR) {
+            return Ok(listed.pods.clone());
+        }
+        let at = Instant::now();
+        let selection = ListParams::default().labels(label);
+        let pods: Arc<[Pod]> = client.list::<Pod>(Some(namespace), &selection).await?.into();
+        let listed = Listed { at, pods: pods.clone() };
+        all.insert(key, listed);
+        Ok(pods)
+    }
+
+    async fn forget(&self, client: &ClusterClient, label: &'static str) {
+        self.0.lock().await.remove(&(client.name().clone(), label));
+    }
+}
+
 /// Asks every pod that should know, all at once up to the bound.
 pub(super) async fn ask(
     client: &ClusterClient,
     namespace: &str,
     query: CiliumQuery,
+    listed: &ListedPods,
     bound: &Semaphore,
 ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
     let question = question(query);
-    let selection = ListParams::default().labels(question.label);
-    let mut pods = client.list::<Pod>(Some(namespace), &selection).await?;
-    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container));
+    let pods = listed.of(client, namespace, question.label).await?;
+    let is_asked = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container);
+    let mut pods: Vec<&Pod> = pods.iter().filter(is_asked).collect();
     pods.sort_by_key(|pod| (node_of(pod), pod.name_any()));
-    let answers = pods.iter().map(|pod| async {
+    let answers = pods.iter().copied().map(|pod| async {
         let _permit = bound.acquire().await.expect("never closed");
         CiliumAnswer {
             pod: pod.name_any(),
@@ -91,7 +129,11 @@ pub(super) async fn ask(
             output: one(client, namespace, pod, &question).await,
         }
     });
-    Ok(join_all(answers).await)
+    let answers = join_all(answers).await;
+    if answers.is_empty() || answers.iter().any(|answer| answer.output.is_err()) {
+        listed.forget(client, question.label).await;
+    }
+    Ok(answers)
 }
 
 async fn one(
