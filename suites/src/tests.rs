@@ -3,6 +3,7 @@
 
 mod contributing;
 mod imports;
+mod known_faults;
 mod list;
 mod sizes;
 mod sources;

@@ -256,21 +256,21 @@ pub struct KnownFault {
     pub version: String,
     /// The first version without it; none when there is none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mended: Option<String>,
+    pub fixed: Option<String>,
     /// An entry for `waivers` in meshproof.yaml that accepts it, in one line.
     pub waiver: String,
 }
 
 impl fmt::Display for KnownFault {
-    /// `known fault of Cilium 1.18.3: … (https://…), mended in 1.18.5`
+    /// `known fault of Cilium 1.18.3: … (https://…), fixed in 1.18.5`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
             "known fault of Cilium {}: {} ({})",
             self.version, self.what, self.link
         )?;
-        match &self.mended {
-            Some(version) => write!(f, ", mended in {version}"),
+        match &self.fixed {
+            Some(version) => write!(f, ", fixed in {version}"),
             None => Ok(()),
         }
     }

@@ -48,7 +48,7 @@ pub struct RunReport {
     /// Waivers that must go; with any, the run fails.
     #[serde(default)]
     pub spent_waivers: Vec<SpentWaiver>,
-    /// What kept checks from observing, or went wrong with nodes meanwhile: each once, with the checks that it concerns.
+    /// What kept checks from observing, or went wrong with nodes meanwhile: each once, with the checks concerned.
     #[serde(default)]
     pub causes: Vec<CauseReport>,
     /// What no check says, but people should know.

@@ -91,8 +91,8 @@ impl Check for Certificates {
     }
 }
 
-/// Asks every pod until nothing failed, or often enough, and judges the last answers. Whether a step of one timed out at
-/// last.
+/// Asks every pod until nothing failed, or often enough, and judges the last answers. Whether a step of one timed out
+/// at last.
 async fn connect(
     context: &CheckContext,
     cluster: &ClusterName,

@@ -44,9 +44,10 @@ impl Check for NodePort {
             control: "Each answer names the pod that gave it. If no request to any node is answered or refused, a \
                       firewall between the clusters is possible, and the check is inconclusive.",
             when_red: "Answers only from backends on the node that was asked: DSR with WireGuard loses the others; see \
-                       `bpf-lb-mode` in cilium-config, and set `loadBalancer.mode: snat`. One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \
-                       AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` list the device with the node's \
-                       address? One client: see connectivity::pod_to_host_other_cluster.",
+                       `bpf-lb-mode` in cilium-config, and set `loadBalancer.mode: snat`. One node: does \
+                       KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c \
+                       cilium-agent -- cilium-dbg status --verbose` list the device with the node's address? One \
+                       client: see connectivity::pod_to_host_other_cluster.",
         }
     }
     fn scope(&self) -> Scope {

@@ -176,13 +176,20 @@ fn nearest_ids(ids: &[String], typed: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::Config;
-    use crate::session::run_plan;
     use meshproof_contract::{Event, Finding, TrialName, Witness};
     use std::path::Path;
 
     use super::*;
 
     const SEVERAL: &str = "service::several_ports";
+
+    fn known_suites() -> Vec<Suite> {
+        meshproof_suites::ALL.iter().map(|suite| **suite).collect()
+    }
+
+    fn clusters() -> Vec<ClusterName> {
+        ["infra", "apps"].map(ClusterName::from).into()
+    }
 
     fn parse(text: &str) -> Result<Waivers, String> {
         Config::parse(text, Path::new("meshproof.yaml"))
@@ -196,10 +203,9 @@ mod tests {
     }
 
     fn verify(text: &str) -> Result<(), String> {
-        let clusters = run_plan::lab_clusters();
         let waivers = parse(text)?;
         waivers
-            .verify(&run_plan::suites(), &clusters, ["edge"].into_iter())
+            .verify(&known_suites(), &clusters(), ["edge"].into_iter())
             .map_err(|error| error.to_string())
     }
 
@@ -297,16 +303,12 @@ mod tests {
         ];
         for (until, verdicts, expected) in cases {
             let waivers = parse(&entry(SEVERAL, None, until)).expect("valid");
-            let spent = waivers.spent(&run_plan::suites(), &run_plan::lab_clusters(), &ran(verdicts));
+            let spent = waivers.spent(&known_suites(), &clusters(), &ran(verdicts));
             let why: Vec<_> = spent.iter().map(|spent| spent.why).collect();
             assert_eq!(why, Vec::from_iter(expected), "{until} {verdicts:?}");
         }
         let one = parse(&entry(SEVERAL, Some("infra"), "2999-01-31")).expect("valid");
-        let spent = one.spent(
-            &run_plan::suites(),
-            &run_plan::lab_clusters(),
-            &ran(&[(infra, "pass"), (apps, "fail")]),
-        );
+        let spent = one.spent(&known_suites(), &clusters(), &ran(&[(infra, "pass"), (apps, "fail")]));
         assert_eq!(spent.len(), 1, "the other instance is not its business");
     }
 }

@@ -43,6 +43,13 @@ impl RunState {
             since,
             until: None,
         };
+        // What happens at once is over at once.
+        let happened = |kind| Trouble {
+            kind,
+            cluster: cluster.clone(),
+            since: Some(at),
+            until: Some(at),
+        };
         match change {
             ClusterChange::NodeNotReady { node, since } => {
                 let kind = TroubleKind::NodeNotReady { node: node.clone() };
@@ -56,14 +63,14 @@ impl RunState {
             }
             ClusterChange::NodeCame { node } => {
                 self.troubles
-                    .push(begin(TroubleKind::NodeCame { node: node.clone() }, Some(at)));
+                    .push(happened(TroubleKind::NodeCame { node: node.clone() }));
             }
             ClusterChange::NodeWent { node } => {
                 // A node that is gone is no longer one that is not Ready.
                 let kind = TroubleKind::NodeNotReady { node: node.clone() };
                 self.ended(cluster, &kind, at);
                 self.troubles
-                    .push(begin(TroubleKind::NodeWent { node: node.clone() }, Some(at)));
+                    .push(happened(TroubleKind::NodeWent { node: node.clone() }));
             }
             ClusterChange::ApiAway { .. } => {
                 if self.lasting(cluster, &TroubleKind::ApiAway).is_none() {
@@ -101,7 +108,7 @@ impl RunState {
             let cause = causes
                 .iter()
                 .position(|cause| blames(trial, &cause.trouble))
-                .or_else(|| causes.iter().position(|cause| coincides(trial, &cause.trouble)));
+                .or_else(|| causes.iter().position(|cause| self.coincides(trial, &cause.trouble)));
             if let Some(at) = cause {
                 causes[at].unobserved.push(trial.planned.trial.clone());
             }
@@ -113,6 +120,27 @@ impl RunState {
     /// What lasted while a trial ran, on a cluster of it: for a failure, worth reading beside it.
     pub fn meanwhile<'a>(&'a self, trial: &'a TrialState) -> impl Iterator<Item = &'a Trouble> {
         self.troubles.iter().filter(|trouble| lasted_in(trial, trouble))
+    }
+
+    /// Whether nothing is known to have been silent, and this lasted meanwhile. A node that was not Ready before the
+    /// run takes something away only where an agent was expected on it.
+    fn coincides(&self, trial: &TrialState, trouble: &Trouble) -> bool {
+        let nothing_silent = trial
+            .finished
+            .as_ref()
+            .is_none_or(|finished| finished.silent.is_empty());
+        let takes_away = match &trouble.kind {
+            TroubleKind::NodeNotReady { node } => {
+                let missing = self.facts.iter().flat_map(|facts| &facts.missing_agents);
+                let mut here = missing.filter(|agent| agent.cluster == trouble.cluster);
+                trouble
+                    .since
+                    .is_some_and(|since| self.first.is_some_and(|first| since >= first))
+                    || here.any(|agent| agent.node.as_ref() == Some(node))
+            }
+            _ => true,
+        };
+        nothing_silent && takes_away && lasted_in(trial, trouble)
     }
 
     /// Pods that did not answer several trials, though nothing is known to be wrong with their nodes.
@@ -165,15 +193,6 @@ fn could_not_tell(trial: &TrialState) -> bool {
 fn blames(trial: &TrialState, trouble: &Trouble) -> bool {
     let silent = trial.finished.iter().flat_map(|finished| &finished.silent);
     silent.into_iter().any(|silent| trouble.explains(silent))
-}
-
-/// Whether nothing is known to have been silent, and this lasted meanwhile.
-fn coincides(trial: &TrialState, trouble: &Trouble) -> bool {
-    let nothing_silent = trial
-        .finished
-        .as_ref()
-        .is_none_or(|finished| finished.silent.is_empty());
-    nothing_silent && lasted_in(trial, trouble)
 }
 
 fn lasted_in(trial: &TrialState, trouble: &Trouble) -> bool {

@@ -1,5 +1,5 @@
-//! Direct server return together with WireGuard: the backend's node replies with the address of the node that was asked,
-//! through the tunnel of a peer whose allowed-ips do not hold that address, and the receiver drops it.
+//! Direct server return together with WireGuard: the backend's node replies with the address of the node that was
+//! asked, through the tunnel of a peer whose allowed-ips do not hold that address, and the receiver drops it.
 
 use meshproof_contract::{ClusterName, Facts};
 

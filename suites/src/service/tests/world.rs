@@ -22,6 +22,9 @@ pub const SERVICES: [&str; 12] = [
     "server",
 ];
 
+/// Follows a Service's name where its port `alt` is asked.
+pub const ALT: &str = "/alt";
+
 /// Which pods (of those of infra, then of those of apps) take turns at a service for a client, by its cluster.
 pub type Turns = fn(service: &str, client: &str, number: u32) -> usize;
 
@@ -34,7 +37,7 @@ pub fn healthy() -> Fake {
 pub fn right(service: &str, client: &str, number: u32) -> usize {
     let (own, other) = if client == "infra" { (0, 2) } else { (2, 0) };
     let turn = number as usize % 2;
-    match service {
+    match service.trim_end_matches(ALT) {
         "svc-sticky" => own,
         "svc-global" | "svc-ports" | "svc-legacy" => number as usize % 4,
         "svc-remote" => other + turn,
@@ -90,8 +93,12 @@ fn answer(probe: &Ask<'_>, turns: Turns) -> Option<Outcome> {
             .find(|service| address(client, service).to_string() == host)
             .map(|s| (*s).to_owned())?,
     };
+    let port = match probe.action {
+        Action::Http { to, .. } if to.port == 8088 => ALT,
+        _ => "",
+    };
     let pods = backends();
-    let pod = pods.get(turns(&service, client, probe.number))?;
+    let pod = pods.get(turns(&format!("{service}{port}"), client, probe.number))?;
     let mut outcome = probe.answered_as(Identity {
         cluster: pod.id.cluster.to_string(),
         node: pod.node.to_string(),

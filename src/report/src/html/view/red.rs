@@ -64,7 +64,8 @@ pub(super) fn red(trial: &TrialReport) -> RedTrial<'_> {
     }
 }
 
-/// Inconclusive trials that no cause explains, by their reason: one agent that is away is one thing to look at, however many checks need it.
+/// Inconclusive trials that no cause explains, by their reason: one agent that is away is one thing to look at, however
+/// many checks need it.
 pub(super) fn by_reason(report: &RunReport) -> Vec<Vec<RedTrial<'_>>> {
     let mut groups: Vec<Vec<RedTrial<'_>>> = Vec::new();
     let unexplained = |trial: &&TrialReport| report.cause_of(&trial.trial).is_none();
