@@ -15,7 +15,7 @@ use super::{
 use crate::kit::cilium::remotes::mesh_name;
 use cluster_dns::ClusterDns;
 use external_hosts::ExternalHost;
-use house::House;
+use house::{House, Pods};
 use meshproof_contract::{CheckContext, ClusterName, Facts, Instance, NodeName, Verdict, facts::PodNetwork};
 use meshproof_oracle::{NamedPorts, Party, Surroundings};
 use semantics::semantics;
@@ -83,7 +83,7 @@ impl Fixture {
             peers: Vec::new(),
             hosts: Vec::new(),
             external_hosts: Vec::new(),
-            house: House::default(),
+            house: House::absent(&cluster),
             cluster,
             group,
         };
@@ -96,11 +96,27 @@ impl Fixture {
                 missing_agents(&facts, &fixture.cluster)
             )));
         }
-        identity::require(&facts, &fixture)?;
-        fixture.house = house::find(context, &facts, &fixture).await?;
-        fixture.open(context).await?;
+        identity::require(&facts, fixture.subjects.iter().chain(&fixture.peers))?;
+        fixture.house = house::find(context, &facts, &fixture.pods()).await?;
+        fixture.house.open(context).await?;
         fixture.external_hosts = external_hosts::resolve(context, &facts, &fixture.subjects[0]).await;
         Ok(fixture)
+    }
+
+    /// Its pods, for what others decide about them.
+    fn pods(&self) -> Pods<'_> {
+        Pods {
+            cluster: &self.cluster,
+            namespace: &self.namespace,
+            group: self.group.name(),
+            selector: self.selector(),
+            subjects: &self.subjects,
+            peers: self
+                .peers
+                .iter()
+                .chain(self.dns.iter().map(|dns| &dns.replica))
+                .collect(),
+        }
     }
 
     /// Sorts a participant in; subject pods of other groups are left out.

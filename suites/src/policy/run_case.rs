@@ -82,7 +82,7 @@ pub async fn run_case(
         async move { converge(context, fixture, cells, change, policies, deadlines, start).await }
     };
     let start = Instant::now();
-    let under = match fixture.enforce(context, &policies).await {
+    let under = match fixture.house.enforce(context, &policies).await {
         Ok(()) => Some(wait(Change::Applied, start).await),
         Err(error) => {
             tally.unknown(format!("{name}: cannot apply the policy: {error}"));
@@ -90,7 +90,7 @@ pub async fn run_case(
         }
     };
     let start = Instant::now();
-    if let Err(error) = fixture.release(context, &policies).await {
+    if let Err(error) = fixture.house.release(context, &policies).await {
         tally.unknown(format!("{name}: cannot delete the policy: {error}"));
         return None;
     }

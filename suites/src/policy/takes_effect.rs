@@ -251,13 +251,13 @@ async fn apply_and_delete(context: &CheckContext, fixture: &Fixture, streams: &m
     let policy = object::named(object::cilium(spec), &fixture.namespace);
     mark(streams, Change::Applied);
     let policies = [policy];
-    let applied = fixture.enforce(context, &policies).await;
+    let applied = fixture.house.enforce(context, &policies).await;
     let seen = match &applied {
         Ok(_) => collect_until(context, streams, Change::Applied).await,
         Err(_) => Ok(()),
     };
     mark(streams, Change::Deleted);
-    let released = fixture.release(context, &policies).await;
+    let released = fixture.house.release(context, &policies).await;
     released.map_err(|error| format!("cannot delete the policy: {error}"))?;
     applied.map_err(|error| format!("cannot apply the policy: {error}"))?;
     seen.map_err(text)?;
