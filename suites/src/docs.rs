@@ -1,6 +1,6 @@
 //! One Markdown page for each suite, made of the checks' own texts, so that documentation, `explain` and reports agree.
 
-use crate::ALL;
+use crate::{ALL, kit::known_fault};
 use meshproof_contract::{Check, Needs, Scope, Suite};
 use std::fmt::Write;
 
@@ -88,6 +88,9 @@ fn describe(text: &mut String, check: &dyn Check) {
         ("When red", words.when_red),
     ] {
         line(text, format_args!("- **{heading}**: {body}"));
+    }
+    for known in known_fault::of(&check.id()) {
+        line(text, format_args!("- **Known fault of Cilium**: {}", known.describe()));
     }
     let faults: Vec<String> = check.faults().iter().map(|fault| format!("`{fault}`")).collect();
     line(

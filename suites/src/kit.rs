@@ -5,12 +5,16 @@
 pub mod cilium;
 pub mod cpu_pressure;
 pub mod dns;
+pub mod known_fault;
 pub mod matrix;
 pub mod needs;
 pub mod next_steps;
 pub mod object;
+pub mod observers;
+pub mod once;
 pub mod path_check;
 pub mod paths;
 pub mod probes;
+pub mod spacing;
 pub mod unique_name;
 pub mod wait;

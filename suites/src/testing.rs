@@ -15,7 +15,7 @@ mod topology;
 pub use captures::Captures;
 pub use fake::Fake;
 pub use kube::{NODE_PORT, mesh_pod};
-pub use network::{Ask, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
+pub use network::{Ask, denied, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 pub use topology::{MISSION, Shape, Site, service_net};
 
 use meshproof_contract::{Check, Instance, Scope};

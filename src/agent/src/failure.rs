@@ -26,6 +26,8 @@ pub(crate) enum Failure {
     Silence,
     /// An answer came and is not what was sent or agreed.
     Corrupted(String),
+    /// The node's data path refused `connect()` or `send()` itself.
+    Denied(Errno),
     /// The target's name did not resolve: with this code, or without an answer.
     Name(Option<DnsCode>),
     /// The agent could not try.
@@ -45,6 +47,16 @@ impl From<Errno> for Failure {
 }
 
 impl Failure {
+    /// Why `connect()` or `send()` failed. There, and only there, EPERM is the data path's answer: a socket is already
+    /// open, and programs on the pod's cgroup decide whether it may go on. Cilium's socket load balancer refuses so
+    /// when a Service has no backends (`bpf/bpf_sock.c`; semantics B1), a node's own packet filter, too.
+    pub(crate) fn of_call(error: io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EPERM) => Failure::Denied(Errno::EPERM),
+            _ => Failure::Io(error),
+        }
+    }
+
     /// The same failure for another exchange on the same connection.
     pub(crate) fn again(&self) -> Self {
         match self {
@@ -55,6 +67,7 @@ impl Failure {
             Failure::Closed => Failure::Closed,
             Failure::Silence => Failure::Silence,
             Failure::Corrupted(detail) => Failure::Corrupted(detail.clone()),
+            Failure::Denied(errno) => Failure::Denied(*errno),
             Failure::Name(code) => Failure::Name(*code),
             Failure::Local(reason) => Failure::Local(reason.clone()),
         }
@@ -74,6 +87,12 @@ impl Failure {
                 Stage::Connected { received } => Outcome::Stalled { received, timing },
             },
             Failure::Corrupted(detail) => Outcome::Corrupted { detail, timing },
+            // The DNS server is a Service, too: without backends it gives no answer.
+            Failure::Denied(_) if stage == Stage::Resolving => Outcome::NameError { code: None, timing },
+            Failure::Denied(errno) => Outcome::Denied {
+                reason: errno.desc().to_owned(),
+                timing,
+            },
             Failure::Name(code) => Outcome::NameError { code, timing },
             Failure::Local(reason) => Outcome::LocalError { reason },
         }
@@ -96,7 +115,9 @@ fn io_outcome(error: &io::Error, stage: Stage, timing: Timing) -> Outcome {
     let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
     match errno {
         Errno::ECONNREFUSED => Outcome::Refused { timing },
-        Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE => Outcome::Reset { timing },
+        // Sockets here are connected, so that no call lacks a destination: EDESTADDRREQ is a datagram socket that
+        // Cilium closed under us since its backend is gone, as ECONNABORTED was at the call before (semantics B4).
+        Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE | Errno::EDESTADDRREQ => Outcome::Reset { timing },
         Errno::ETIMEDOUT => Failure::Silence.outcome(stage, timing),
         Errno::EHOSTUNREACH
         | Errno::ENETUNREACH
@@ -118,7 +139,7 @@ fn io_outcome(error: &io::Error, stage: Stage, timing: Timing) -> Outcome {
             reason: "no free local address or port for this connection (EADDRNOTAVAIL)".to_owned(),
         },
         Errno::EPERM | Errno::EACCES => Outcome::LocalError {
-            reason: format!("the pod's own kernel refused it: {error}"),
+            reason: format!("the pod's own kernel refused a socket: {error}"),
         },
         _ => Outcome::LocalError {
             reason: error.to_string(),
@@ -164,6 +185,32 @@ mod tests {
                 outcome(local, reaching).is_local_error(),
                 "{local} is not the network's"
             );
+        }
+    }
+
+    #[test]
+    fn a_refused_call_is_the_data_paths_answer_and_a_refused_socket_is_not() {
+        let call = |errno: Errno, stage| Failure::of_call(errno.into()).outcome(stage, Timing::default());
+        assert!(matches!(call(Errno::EPERM, Stage::Reaching), Outcome::Denied { .. }));
+        assert!(matches!(
+            call(Errno::EPERM, Stage::Resolving),
+            Outcome::NameError { code: None, .. }
+        ));
+        // What 1.19 answers instead (semantics B1).
+        assert!(matches!(
+            call(Errno::EHOSTUNREACH, Stage::Reaching),
+            Outcome::Unreachable { .. }
+        ));
+        assert!(call(Errno::EMFILE, Stage::Reaching).is_local_error());
+        assert!(outcome(Errno::EPERM, Stage::Reaching).is_local_error());
+        let again = Failure::of_call(Errno::EPERM.into()).again();
+        assert!(matches!(again, Failure::Denied(Errno::EPERM)));
+    }
+
+    #[test]
+    fn a_datagram_socket_that_was_closed_under_us_is_not_our_own_inability() {
+        for errno in [Errno::ECONNABORTED, Errno::EDESTADDRREQ] {
+            assert!(matches!(outcome(errno, Stage::Reaching), Outcome::Reset { .. }));
         }
     }
 

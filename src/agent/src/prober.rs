@@ -6,8 +6,11 @@ use crate::{
     resolver::Resolver,
 };
 use meshproof_contract::{Action, Outcome, Probe, probe::Connection};
-use std::sync::Arc;
-use tokio::{sync::Semaphore, time::Instant};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 /// Carries out probes.
 #[derive(Debug)]
@@ -41,6 +44,24 @@ impl Prober {
     ) -> Outcome {
         let permit = self.permits.acquire().await;
         let attempt = Attempt::new(scheduled.unwrap_or_else(Instant::now), probe.deadline);
+        self.exchange(probe, attempt, permit.ok(), session).await
+    }
+
+    /// One exchange of a stream, sent so much later than it was due: it has its whole time from then on, while its
+    /// latency counts from when it was due.
+    pub(crate) async fn late(&self, probe: &Probe, due: Instant, late: Duration, session: &mut HttpSession) -> Outcome {
+        let permit = self.permits.acquire().await;
+        let attempt = Attempt::new(due, probe.deadline + late);
+        self.exchange(probe, attempt, permit.ok(), session).await
+    }
+
+    async fn exchange(
+        &self,
+        probe: &Probe,
+        attempt: Attempt,
+        permit: Option<SemaphorePermit<'_>>,
+        session: &mut HttpSession,
+    ) -> Outcome {
         if attempt.deadline() <= Instant::now() {
             return if session.is_shared() {
                 // Its turn on the connection never came: that is how a stall looks from behind it.

@@ -1,5 +1,6 @@
 //! What the standard library does not say to sockets: options, the error queue, the device behind an address.
 
+use crate::failure::Failure;
 use nix::{
     errno::Errno,
     libc,
@@ -149,25 +150,25 @@ pub(crate) fn any_local(to: SocketAddr) -> SocketAddr {
 }
 
 /// A UDP socket connected to `to`, so that ICMP errors arrive and strangers' datagrams do not.
-pub(crate) async fn connected_udp(to: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) async fn connected_udp(to: SocketAddr) -> Result<UdpSocket, Failure> {
     let socket = UdpSocket::bind(any_local(to)).await?;
     report_icmp(&socket, to, &true)?;
-    socket.connect(to).await?;
+    socket.connect(to).await.map_err(Failure::of_call)?;
     Ok(socket)
 }
 
 /// Sends a datagram on a connected socket. One that the pod's own device dropped counts as sent: only sockets that ask
 /// for errors get the error (`ENOBUFS`), and to everybody else it is as lost as any other.
-pub(crate) async fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<()> {
+pub(crate) async fn send(socket: &UdpSocket, datagram: &[u8]) -> Result<(), Failure> {
     match socket.send(datagram).await {
         Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-        sent => sent.map(drop),
+        sent => sent.map(drop).map_err(Failure::of_call),
     }
 }
 
 /// Connects, and fails at the first ICMP error. By itself Linux goes on trying after some of them (RFC 1122, 4.2.3.9),
 /// which would make "unreachable" look like silence.
-pub(crate) async fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn connect_tcp(to: SocketAddr) -> Result<TcpStream, Failure> {
     let family = match to {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -177,13 +178,13 @@ pub(crate) async fn connect_tcp(to: SocketAddr) -> io::Result<TcpStream> {
     report_icmp(&socket, to, &true)?;
     match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
-        Err(errno) => return Err(errno.into()),
+        Err(errno) => return Err(Failure::of_call(errno.into())),
     }
     let stream = TcpStream::from_std(socket.into())?;
     loop {
         stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
         if let Some(error) = stream.take_error()? {
-            return Err(error);
+            return Err(error.into());
         }
         while let Some(entry) = next_error(&stream) {
             if let QueuedError::Other(errno) = entry
@@ -212,4 +213,57 @@ pub(crate) fn report_icmp(socket: &impl AsFd, to: SocketAddr, wanted: &bool) -> 
         SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvErr, wanted),
     }
     .map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO};
+
+    /// Has the kernel refuse `connect()` with EPERM on this thread, as programs on a pod's cgroup do for a Service
+    /// without backends.
+    #[allow(unsafe_code)]
+    fn refuse_connect() {
+        let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        };
+        let mut steps = [
+            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
+            step(BPF_JMP | BPF_JEQ | BPF_K, libc::SYS_connect as u32, 0, 1),
+            step(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+            step(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0),
+        ];
+        let program = libc::sock_fprog {
+            len: steps.len() as u16,
+            filter: steps.as_mut_ptr(),
+        };
+        // SAFETY: the program and its steps outlive the calls, and the kernel copies them.
+        let set = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+        };
+        assert_eq!(set, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn a_connect_that_the_kernel_refuses_is_denied_over_tcp_and_udp() {
+        // The filter lasts as long as its thread.
+        let thread = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            refuse_connect();
+            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+            let (tcp, udp) = runtime.block_on(async { (connect_tcp(to).await.err(), connected_udp(to).await.err()) });
+            (tcp, udp)
+        });
+        let (tcp, udp) = thread.join().expect("no panic");
+        for failure in [tcp, udp] {
+            assert!(matches!(failure, Some(Failure::Denied(Errno::EPERM))), "{failure:?}");
+        }
+    }
 }

@@ -154,12 +154,13 @@ async fn each(
         if !wait(ticker, due, stop).await? {
             break;
         }
-        record.sent(due);
+        let late = record.sent(due);
         while under_way.try_join_next().is_some() {}
         let (prober, probe, record) = (Arc::clone(prober), Arc::clone(&probe), record.clone());
         under_way.spawn(async move {
-            let outcome = prober.once(&probe, Some(due)).await;
-            record.put(u64::from(number), outcome);
+            let mut session = HttpSession::new(Connection::New);
+            let outcome = prober.late(&probe, due, late, &mut session).await;
+            record.put(u64::from(number), late, outcome);
         });
     }
     while under_way.join_next().await.is_some() {}
@@ -182,10 +183,10 @@ async fn one_connection(
         if !wait(ticker, due, stop).await? {
             break;
         }
-        record.sent(due.max(free));
-        let outcome = prober.with_session(&probe, Some(due), &mut session).await;
+        let late = record.sent(due.max(free));
+        let outcome = prober.late(&probe, due, late, &mut session).await;
         record.connections(session.connections());
-        record.put(u64::from(number), outcome);
+        record.put(u64::from(number), late, outcome);
     }
     Ok(())
 }

@@ -365,6 +365,11 @@ impl ApiError {
         self.reason == Reason::NotFound
     }
 
+    /// True for a 403: refused by admission, or for want of a right.
+    pub fn is_forbidden(&self) -> bool {
+        self.reason == Reason::Forbidden
+    }
+
     /// True for a 409 because of a stale write (not for "already exists").
     pub fn is_conflict(&self) -> bool {
         self.reason == Reason::Conflict

@@ -5,7 +5,7 @@ mod lab;
 mod run;
 
 pub use again::{again, again_with};
-pub use lab::{LAB_NODES, LabCommand, ProveArgs};
+pub use lab::{LAB_NODES, LabCommand, LabProfile, ProveArgs};
 pub use meshproof_contract::thresholds::parse_duration as duration;
 pub use run::{Format, RunArgs, TargetArgs};
 

@@ -15,6 +15,7 @@ mod run;
 use crate::{
     args::{Cli, Command, again},
     cli_error::CliError,
+    config::Config,
     logging,
     session::lab::hidden_role,
 };
@@ -48,7 +49,12 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
         #[cfg(not(all(feature = "lab", target_os = "linux")))]
         Command::Lab { .. } => Err(CliError::environment(crate::session::lab::LabUnsupported)),
         Command::Prove(args) => prove::prove(&args),
-        Command::Explain { check } => explain::explain(meshproof_suites::ALL, check.as_deref(), &mut io::stdout()),
+        Command::Explain { check } => {
+            // A file that cannot be read is for a run to complain about.
+            let waivers = Config::read(None).map(|config| config.waivers.all());
+            let waivers = waivers.unwrap_or_default();
+            explain::explain(meshproof_suites::ALL, check.as_deref(), &waivers, &mut io::stdout())
+        }
         Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
         Command::Report { run } => report::report(&run),
         Command::Bench(args) => bench::bench(&args),

@@ -9,11 +9,13 @@ mod required;
 mod resolve;
 pub mod schema;
 pub mod value;
+mod waivers;
 
 pub use claims::Declared;
 pub use error::ConfigError;
 pub use file::NodePowerEntry;
 pub use required::{Ran, Required};
+pub use waivers::Waivers;
 
 use meshproof_contract::{OutsideFacts, PullPolicy, thresholds::ThresholdOverrides};
 use std::{
@@ -39,6 +41,8 @@ pub struct Config {
     pub outside: Vec<OutsideFacts>,
     /// What must run at least.
     pub required: Required,
+    /// Failures that are known and accepted.
+    pub waivers: Waivers,
     /// Whether checks may disrupt the clusters.
     pub disruptive: bool,
     /// Commands that cut off a node.

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 /// Clusters with agents in them.
 pub struct Session {
     run: Run,
+    contexts: Contexts,
     environment: Arc<ClusterEnvironment>,
     shared: Arc<RunShared>,
     events: Events,
@@ -48,6 +49,7 @@ impl Session {
         let (contexts, mut discovery) = unless(cancel, connect_and_discover(target, &progress)).await??;
         target.overrides.put_into(&mut discovery, events);
 
+        count_requests(&contexts, events);
         events.phase(Phase::Deploying);
         let run = Run::start_unless(&contexts, id, &progress, cancel)
             .await
@@ -66,15 +68,17 @@ impl Session {
                 events.send(Event::FactsFound {
                     facts: Box::new((*environment.facts()).clone()),
                 });
+                count_requests(&contexts, events);
                 Ok(Self {
                     run,
+                    contexts,
                     environment,
                     shared: Arc::default(),
                     events: events.clone(),
                 })
             }
             Err(error) => {
-                tear_down(run, events).await;
+                tear_down(run, &contexts, events).await;
                 Err(error)
             }
         }
@@ -106,7 +110,7 @@ impl Session {
             self.events.warning(format!("failed to undo a disruption: {failure}"));
         }
         drop(self.environment);
-        tear_down(self.run, &self.events).await;
+        tear_down(self.run, &self.contexts, &self.events).await;
     }
 }
 
@@ -117,13 +121,20 @@ pub async fn connect_and_discover(target: &Target, progress: &ProgressSink) -> R
     Ok((contexts, discovery))
 }
 
-async fn tear_down(run: Run, events: &Events) {
+async fn tear_down(run: Run, contexts: &Contexts, events: &Events) {
+    count_requests(contexts, events);
     events.phase(Phase::CleaningUp);
     if let Err(error) = run.tear_down().await {
         for failure in error.failures {
             events.warning(format!("{failure}; `meshproof clean` removes the rest"));
         }
     }
+    count_requests(contexts, events);
+}
+
+fn count_requests(contexts: &Contexts, events: &Events) {
+    let requests = contexts.requests();
+    events.send(Event::ApiRequests { requests });
 }
 
 fn not_started(error: StartError) -> CliError {

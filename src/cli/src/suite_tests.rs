@@ -1,7 +1,6 @@
 //! The suites as tests on a lab: `cargo test` and `cargo nextest` list and run single trials.
 
 use crate::{
-    args::LAB_NODES,
     cli_error::CliError,
     runtime::runtime,
     session::{Session, consumer::Events, lab, run_plan, target::Target},
@@ -46,7 +45,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, CliError> {
-    let lab = lab::Lab::start(lab::LabNodes(LAB_NODES), &[]).await?;
+    let lab = lab::Lab::start(lab::LabShape::default(), &[]).await?;
     let exit = run_on(&lab.target(), plan, arguments).await;
     lab.stop().await;
     exit

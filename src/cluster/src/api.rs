@@ -1,5 +1,6 @@
 //! One call to an API server, and its error: which call, to which server, why it failed, and what to do next.
 
+pub(crate) mod admission;
 mod cause;
 mod text;
 

@@ -99,7 +99,8 @@ async fn clean_one(client: &ClusterClient, progress: &ProgressSink) -> Result<Cl
             Err(error) => return Err(error.into()),
         }
     }
-    try_join_all(going.iter().map(|name| namespace::wait_gone(client, name, progress))).await?;
+    let names: Vec<&str> = going.iter().map(String::as_str).collect();
+    namespace::wait_gone(client, &names, progress).await?;
     removed.extend(going.into_iter().map(|name| format!("Namespace {name}")));
     Ok(Cleaned {
         cluster: client.name().clone(),

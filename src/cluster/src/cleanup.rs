@@ -8,7 +8,7 @@ use crate::{
     name::{MANAGED_BY, MANAGED_BY_VALUE, NAMESPACES, RUN, label_value, ours},
     stuck_pods,
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::try_join_all};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     ResourceExt,
@@ -20,7 +20,7 @@ use std::{collections::BTreeSet, pin::pin, time::Duration};
 use tokio::time::Instant;
 
 /// How long pods may take to terminate.
-const PODS_GONE_WITHIN: Duration = Duration::from_secs(60);
+const PODS_GONE_WITHIN: Duration = Duration::from_secs(180);
 
 /// Kinds that runs create in their namespaces, controllers before what they control.
 const NAMESPACED: [(&str, &str, &str); 8] = [
@@ -67,13 +67,22 @@ impl RunSelector<'_> {
     }
 }
 
-/// Deletes objects in our namespaces, and returns their names.
+/// Deletes objects in all our namespaces, and returns their names.
 pub(crate) async fn delete_in_namespaces(
     client: &ClusterClient,
     runs: RunSelector<'_>,
 ) -> Result<Vec<String>, ApiError> {
+    delete_in(client, &NAMESPACES, runs).await
+}
+
+/// Deletes objects in these namespaces of ours, and returns their names.
+pub(crate) async fn delete_in(
+    client: &ClusterClient,
+    namespaces: &[&str],
+    runs: RunSelector<'_>,
+) -> Result<Vec<String>, ApiError> {
     let mut removed = Vec::new();
-    for namespace in NAMESPACES {
+    for namespace in namespaces.iter().copied() {
         for kind in NAMESPACED {
             removed.extend(delete(client, kind, Some(namespace), runs).await?);
         }
@@ -170,13 +179,11 @@ pub(crate) async fn wait_pods_gone(
     progress: &ProgressSink,
 ) -> Result<(), EnvironmentError> {
     let end = Instant::now() + PODS_GONE_WITHIN;
-    for namespace in NAMESPACES {
-        tokio::select! {
-            gone = pods_gone(client, namespace, runs, end, progress) => gone?,
-            never = stuck_pods::remove(client, namespace, runs, progress) => match never {},
-        }
+    let all_gone = try_join_all(NAMESPACES.map(|namespace| pods_gone(client, namespace, runs, end, progress)));
+    tokio::select! {
+        gone = all_gone => gone.map(|_| ()),
+        never = stuck_pods::remove(client, &NAMESPACES, runs, progress) => match never {},
     }
-    Ok(())
 }
 
 async fn pods_gone(

@@ -1,10 +1,12 @@
 //! The client of one cluster: every call has a deadline, and an error that names cluster and call.
 
 mod dynamic;
+mod requests;
 mod retry;
 
 pub use dynamic::DynamicApi;
 pub(crate) use dynamic::kind_of;
+pub use requests::RequestCounter;
 
 use crate::{
     api::{ApiError, CALL_DEADLINE, Cause, Endpoint, Operation, Outage},
@@ -16,7 +18,7 @@ use kube::{
     core::{ClusterResourceScope, NamespaceResourceScope},
     discovery::{ApiResource, Scope},
 };
-use meshproof_contract::{ClusterName, NodeName};
+use meshproof_contract::{ApiRequests, ClusterName, NodeName};
 use serde::de::DeserializeOwned;
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 use tokio::{sync::Mutex, time::Instant};
@@ -28,6 +30,7 @@ pub struct ClusterClient {
     kube: Client,
     kinds: Arc<Mutex<HashMap<GroupVersionKind, (ApiResource, Scope)>>>,
     kubelets: Arc<KubeletReachability>,
+    requests: RequestCounter,
 }
 
 impl ClusterClient {
@@ -38,7 +41,16 @@ impl ClusterClient {
             kube,
             kinds: Arc::default(),
             kubelets: Arc::default(),
+            requests: RequestCounter::default(),
         }
+    }
+    /// The same with the counter that counts the requests of `kube`.
+    pub fn counted_by(self, requests: RequestCounter) -> Self {
+        Self { requests, ..self }
+    }
+    /// The requests made so far.
+    pub fn requests(&self) -> Vec<ApiRequests> {
+        self.requests.requests(self.name())
     }
     /// Its role name.
     pub fn name(&self) -> &ClusterName {

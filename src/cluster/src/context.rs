@@ -8,12 +8,12 @@ pub use kubeconfig::IN_CLUSTER;
 use crate::{
     ProgressSink,
     api::{ApiError, Endpoint, Operation, chain},
-    client::ClusterClient,
+    client::{ClusterClient, RequestCounter},
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client};
-use meshproof_contract::ClusterName;
+use kube::{Api, client::ClientBuilder};
+use meshproof_contract::{ApiRequests, ClusterName};
 use std::{io, path::PathBuf, time::Duration};
 
 /// How long connecting to an API server may take before it counts as unreachable.
@@ -140,7 +140,9 @@ impl Contexts {
                 server: config.cluster_url.to_string().trim_end_matches('/').to_owned(),
             };
             let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
-            let kube = Client::try_from(config).map_err(|e| ContextError::Unusable {
+            let requests = RequestCounter::default();
+            let builder = ClientBuilder::try_from(config).map(|builder| builder.with_layer(&requests).build());
+            let kube = builder.map_err(|e| ContextError::Unusable {
                 cluster: role.cluster.clone(),
                 context: role.context.clone(),
                 reason: match plugin {
@@ -148,7 +150,7 @@ impl Contexts {
                     None => chain(&e),
                 },
             })?;
-            clients.push(ClusterClient::new(endpoint, kube));
+            clients.push(ClusterClient::new(endpoint, kube).counted_by(requests));
         }
         let servers: Vec<_> = clients.iter().map(|m| m.endpoint().server.clone()).collect();
         progress.waiting(format!("an answer from {}", servers.join(", ")));
@@ -165,6 +167,11 @@ impl Contexts {
     /// The clusters in the order of their roles.
     pub fn clients(&self) -> &[ClusterClient] {
         &self.clients
+    }
+
+    /// The requests that were made so far, to each cluster.
+    pub fn requests(&self) -> Vec<ApiRequests> {
+        self.clients.iter().flat_map(ClusterClient::requests).collect()
     }
 
     /// Two contexts with different names often lead to one cluster; its namespace kube-system has one UID for ever.

@@ -4,6 +4,7 @@
 pub(crate) mod cilium;
 mod claims;
 pub(crate) mod dns;
+mod foreign_nodes;
 mod proxy;
 
 use crate::{
@@ -16,7 +17,9 @@ use crate::{
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
-use meshproof_contract::{Claim, ClusterFacts, ClusterName, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds};
+use meshproof_contract::{
+    Claim, ClusterFacts, ClusterName, ForeignNode, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds,
+};
 use std::collections::BTreeMap;
 
 /// The clusters as found, and what the operators state about them: checks read both in the facts.
@@ -32,6 +35,8 @@ pub struct Discovery {
     pub outside: Vec<OutsideFacts>,
     /// How random policies are made.
     pub generation: Generation,
+    /// Nodes that are not Cilium's, and left out of the clusters' nodes.
+    pub foreign_nodes: Vec<ForeignNode>,
     /// Where Cilium's own pods are.
     pub(crate) cilium_namespaces: BTreeMap<ClusterName, String>,
     /// Nodes that replicas may be scheduled on.
@@ -52,6 +57,7 @@ pub async fn discover(contexts: &Contexts, progress: &ProgressSink) -> Result<Di
             .schedulable
             .extend(one.schedulable.map(|schedulable| (name, schedulable)));
         discovery.clusters.push(one.facts);
+        discovery.foreign_nodes.extend(one.foreign);
         discovery.claims.extend(one.claims);
     }
     claims::agree(&discovery.clusters, &mut discovery.claims);
@@ -63,6 +69,7 @@ struct Found {
     claims: Vec<Claim>,
     cilium_namespace: Option<String>,
     schedulable: Option<SchedulableNodes>,
+    foreign: Vec<ForeignNode>,
 }
 
 async fn one(client: &ClusterClient, progress: &ProgressSink) -> Result<Found, ApiError> {
@@ -78,6 +85,7 @@ async fn one(client: &ClusterClient, progress: &ProgressSink) -> Result<Found, A
         None => Vec::new(),
     };
     let cilium_namespace = cilium.as_ref().map(|found| found.namespace.clone());
+    let (nodes, foreign) = without_foreign(client, nodes, progress).await;
     let schedulable = SchedulableNodes::of(&nodes);
     let mut nodes: Vec<_> = nodes.iter().map(node).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -94,7 +102,48 @@ async fn one(client: &ClusterClient, progress: &ProgressSink) -> Result<Found, A
         claims,
         cilium_namespace,
         schedulable,
+        foreign,
     })
+}
+
+/// The nodes without those that are not Cilium's, which are told once; those are found by their own description, and
+/// a CiliumNode shows that a node is Cilium's nevertheless.
+async fn without_foreign(
+    client: &ClusterClient,
+    nodes: Vec<Node>,
+    progress: &ProgressSink,
+) -> (Vec<Node>, Vec<ForeignNode>) {
+    let may_be = |node: &Node| foreign_nodes::what(node).or_else(|| foreign_nodes::without_kubelet(node));
+    if nodes.iter().all(|node| may_be(node).is_none()) {
+        return (nodes, Vec::new());
+    }
+    let listed = foreign_nodes::of_cilium(client).await;
+    let (has_list, known) = (listed.is_some(), listed.unwrap_or_default());
+    // That a node says nothing of itself counts only beside the list of Cilium's nodes.
+    let what = |node: &Node| {
+        if has_list {
+            may_be(node)
+        } else {
+            foreign_nodes::what(node)
+        }
+    };
+    let (mut own, mut foreign) = (Vec::new(), Vec::new());
+    for node in nodes {
+        match what(&node).filter(|_| !known.contains(&node.name_any())) {
+            Some(what) => foreign.push(ForeignNode {
+                cluster: client.name().clone(),
+                node: NodeName::new(node.name_any()),
+                what,
+            }),
+            None => own.push(node),
+        }
+    }
+    for ForeignNode { cluster, node, what } in &foreign {
+        progress.warning(format!(
+            "{cluster}: node {node} is left out: it is {what}, and Cilium has no part in it"
+        ));
+    }
+    (own, foreign)
 }
 
 fn node(node: &Node) -> NodeFacts {

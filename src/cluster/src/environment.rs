@@ -9,6 +9,7 @@ use crate::{
     agent::AgentLink,
     client::{ClusterClient, kind_of},
     name::run_labels,
+    node_watch::TakenNodes,
 };
 use agents::Agents;
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use ownership::require_own;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How many commands run in the pods of one cluster's Cilium at once: each is a connection through API server and
 /// kubelet, and a process.
@@ -38,6 +40,8 @@ pub struct ClusterEnvironment {
     cilium_namespaces: BTreeMap<ClusterName, String>,
     execs: BTreeMap<ClusterName, Semaphore>,
     disruptions: Disruptions,
+    /// One a cluster, which end with this.
+    _node_watches: Vec<AbortOnDropHandle<()>>,
 }
 
 impl ClusterEnvironment {
@@ -47,6 +51,7 @@ impl ClusterEnvironment {
         agents: BTreeMap<AgentId, Arc<AgentLink>>,
         cilium_namespaces: BTreeMap<ClusterName, String>,
         disruption: DisruptionOptions,
+        (taken, node_watches): (TakenNodes, Vec<AbortOnDropHandle<()>>),
     ) -> Self {
         Self {
             run,
@@ -58,7 +63,8 @@ impl ClusterEnvironment {
                 .iter()
                 .map(|c| (c.name().clone(), Semaphore::new(EXEC_BOUND)))
                 .collect(),
-            disruptions: Disruptions::new(disruption),
+            disruptions: Disruptions::new(disruption, taken),
+            _node_watches: node_watches,
         }
     }
 

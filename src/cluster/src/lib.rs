@@ -16,11 +16,13 @@ mod environment;
 mod exec;
 #[doc(hidden)]
 pub mod fuzz;
+mod house;
 mod kubelet_reachability;
 mod lease;
 pub mod manifest;
 pub mod name;
 mod namespace;
+mod node_watch;
 mod progress_sink;
 mod readiness;
 mod ready;

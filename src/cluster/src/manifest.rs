@@ -1,5 +1,6 @@
 //! The manifests of a run: the objects that it deploys, as they are applied. Pure.
 
+mod allowance;
 mod pod;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     },
     schedulable::SchedulableNodes,
 };
-use meshproof_contract::{ClusterName, PullPolicy, RunId, facts::PodNetwork, port};
+use meshproof_contract::{ClusterName, NodeName, PullPolicy, RunId, facts::PodNetwork, port};
 use meshproof_scenario::{Placement, Scenario, Service, ServiceType, SessionAffinity, Workload};
 use serde_json::{Map, Value, json};
 
@@ -33,6 +34,8 @@ pub struct ManifestBuilder<'a> {
     pub image: &'a Image,
     /// Nodes for replicas; none: any node.
     pub schedulable: Option<&'a SchedulableNodes>,
+    /// Nodes that get no pod, since they are not Cilium's.
+    pub foreign: &'a [NodeName],
 }
 
 /// Name of a workload's DaemonSet or Deployment.
@@ -70,12 +73,7 @@ impl ManifestBuilder<'_> {
     pub fn workload(&self, scenario: &Scenario, workload: &Workload) -> Value {
         let name = workload_name(&scenario.name, &workload.name);
         let labels = self.labels(&scenario.name, Some(&workload.name));
-        let mut pod_labels: Map<String, Value> = workload
-            .labels
-            .iter()
-            .map(|(key, value)| (key.clone(), json!(value)))
-            .collect();
-        pod_labels.extend(labels.clone());
+        let pod_labels = self.pod_labels(scenario, workload);
         let selector = json!({"matchLabels": selector(&scenario.name, &workload.name)});
         let metadata = json!({"name": name, "namespace": workload_namespace(workload), "labels": labels});
         let template = json!({"metadata": {"labels": pod_labels}, "spec": self.pod(scenario, workload)});
@@ -89,6 +87,15 @@ impl ManifestBuilder<'_> {
                 "spec": {"replicas": replicas, "selector": selector, "template": template},
             }),
         }
+    }
+
+    /// The labels of a workload's pods.
+    pub fn pod_labels(&self, scenario: &Scenario, workload: &Workload) -> Map<String, Value> {
+        let own = workload.labels.iter().map(|(key, value)| (key.clone(), json!(value)));
+        let mut labels: Map<String, Value> = own.collect();
+        labels.extend(self.labels(&scenario.name, Some(&workload.name)));
+        labels.extend(allowance::label(workload.allowance));
+        labels
     }
 
     /// The service account of a workload, if it has one of its own; it has no rights.

@@ -25,6 +25,12 @@ pub const RUN: &str = "meshproof.dev/run";
 pub const SCENARIO: &str = "meshproof.dev/scenario";
 /// Label with the workload's name in the scenario.
 pub const WORKLOAD: &str = "meshproof.dev/workload";
+/// Label of pods that the run's allow policies do not open for everything.
+pub const ALLOWANCE: &str = "meshproof.dev/allowance";
+/// Name of the policy that opens the probes of a namespace for everything.
+pub const ALLOW_POLICY: &str = "meshproof-allow";
+/// Name of the policy that opens probes for all but what policies under test send through proxies.
+pub const ALLOW_UNPROXIED_POLICY: &str = "meshproof-allow-unproxied";
 /// Name of the agent's container.
 pub const CONTAINER: &str = "agent";
 /// The agent's executable in the probe image.

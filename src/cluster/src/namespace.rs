@@ -6,10 +6,10 @@ use crate::{
     cleanup::RunSelector,
     client::ClusterClient,
     manifest,
-    name::{FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE, RUN, label_value},
+    name::{FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE, RUN, label_value, ours},
     stuck_pods,
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::try_join_all};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
@@ -17,12 +17,14 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use meshproof_contract::{ClusterName, RunId};
-use std::{pin::pin, time::Duration};
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long the deletion of a namespace may take.
+/// How long the deletion of a namespace may make no progress.
 pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(120);
+/// How long it may take in all.
+const GONE_IN_ALL: Duration = Duration::from_secs(600);
 
 /// Why a namespace cannot be used or removed.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ pub enum NamespaceError {
         /// The namespace.
         name: String,
     },
-    /// Its deletion takes too long.
+    /// Its deletion makes no progress.
     #[error(
         "{cluster}: timed out after {seconds} s: deletion of namespace {name}; last state: {last}; see `kubectl \
          --context {context} get namespace {name} -o yaml`"
@@ -89,7 +91,7 @@ pub(crate) async fn ensure(
                 });
             }
             Some(found) if found.metadata.deletion_timestamp.is_some() => {
-                let waited = cancel.run_until_cancelled(wait_gone(client, name, progress)).await;
+                let waited = cancel.run_until_cancelled(wait_gone(client, &[name], progress)).await;
                 waited.ok_or(NamespaceError::Interrupted)??;
             }
             Some(_) => return Ok(Ensured::Found),
@@ -145,45 +147,56 @@ pub(crate) async fn delete(client: &ClusterClient, name: &str) -> Result<(), Nam
     }
 }
 
-/// Waits until a namespace is gone, and reports what it still contains; pods of ours that no kubelet terminates are
-/// removed by force.
+/// Waits until these namespaces are gone, as long as their content becomes less, and reports what they still contain;
+/// pods of ours that no kubelet terminates are removed by force.
 pub(crate) async fn wait_gone(
     client: &ClusterClient,
-    name: &str,
+    names: &[&str],
     progress: &ProgressSink,
 ) -> Result<(), NamespaceError> {
     tokio::select! {
-        gone = gone(client, name, progress) => gone,
-        never = stuck_pods::remove(client, name, RunSelector::All, progress) => match never {},
+        gone = gone(client, names, progress) => gone,
+        never = stuck_pods::remove(client, names, RunSelector::All, progress) => match never {},
     }
 }
 
-async fn gone(client: &ClusterClient, name: &str, progress: &ProgressSink) -> Result<(), NamespaceError> {
+async fn gone(client: &ClusterClient, names: &[&str], progress: &ProgressSink) -> Result<(), NamespaceError> {
     let api: Api<Namespace> = Api::all(client.kube());
-    let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut changes = pin!(watcher(api, only).default_backoff());
-    let end = Instant::now() + GONE_WITHIN;
-    let mut last = "nothing".to_owned();
-    let (mut exists, mut warned) = (false, false);
-    progress.waiting(format!("{}: deletion of namespace {name}", client.name()));
+    // One watch for all of them; a single one by its name, since its label is not certain.
+    let selection = match names {
+        [] => return Ok(()),
+        [name] => watcher::Config::default().fields(&format!("metadata.name={name}")),
+        _ => watcher::Config::default().labels(&ours()),
+    };
+    let mut changes = pin!(watcher(api, selection).default_backoff());
+    let longest = Instant::now() + GONE_IN_ALL;
+    let mut end = Instant::now() + GONE_WITHIN;
+    // What is left of each that exists.
+    let mut left: BTreeMap<String, String> = BTreeMap::new();
+    let mut warned = false;
+    progress.waiting(format!("{}: deletion of {}", client.name(), described(names)));
     loop {
-        let change = match tokio::time::timeout_at(end, changes.next()).await {
+        let change = match tokio::time::timeout_at(end.min(longest), changes.next()).await {
             Ok(Some(change)) => change,
             Ok(None) | Err(_) => {
+                let (name, last) = left.pop_first().unwrap_or_default();
                 return Err(NamespaceError::Stays {
                     cluster: client.name().clone(),
                     context: client.endpoint().context.clone(),
-                    name: name.to_owned(),
+                    name: if name.is_empty() { names.join(", ") } else { name },
                     seconds: GONE_WITHIN.as_secs(),
-                    last,
+                    last: if last.is_empty() { "nothing".to_owned() } else { last },
                 });
             }
         };
         match change {
-            Ok(watcher::Event::Init) => exists = false,
+            Ok(watcher::Event::Init) => left.clear(),
             Ok(watcher::Event::InitApply(found) | watcher::Event::Apply(found)) => {
-                exists = true;
-                last = what_is_left(&found);
+                let name = found.name_any();
+                if !names.contains(&name.as_str()) {
+                    continue;
+                }
+                let last = what_is_left(&found);
                 if let Some(failing) = undiscovered(&found).filter(|_| !std::mem::replace(&mut warned, true)) {
                     progress.warning(format!(
                         "{}: the deletion of namespace {name} is blocked by an APIService that does not answer: \
@@ -193,17 +206,35 @@ async fn gone(client: &ClusterClient, name: &str, progress: &ProgressSink) -> Re
                     ));
                 }
                 progress.waiting(format!("{}: deletion of namespace {name}: {last}", client.name()));
+                if left.insert(name, last.clone()).is_some_and(|before| before != last) {
+                    end = Instant::now() + GONE_WITHIN;
+                }
             }
-            Ok(watcher::Event::InitDone) if exists => {}
-            Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => return Ok(()),
+            Ok(watcher::Event::Delete(found)) => {
+                left.remove(&found.name_any());
+                end = Instant::now() + GONE_WITHIN;
+                if left.is_empty() {
+                    return Ok(());
+                }
+            }
+            Ok(watcher::Event::InitDone) if left.is_empty() => return Ok(()),
+            Ok(watcher::Event::InitDone) => {}
             Err(error) => {
-                // Perhaps only watching is forbidden, or the server is restarting: read it once.
-                last = chain(&error);
-                if get(client, name).await.is_ok_and(|found| found.is_none()) {
+                // Perhaps only watching is forbidden, or the server is restarting: read them once.
+                left.entry(names[0].to_owned()).or_default().clone_from(&chain(&error));
+                let found = try_join_all(names.iter().map(|name| get(client, name))).await;
+                if found.is_ok_and(|found| found.iter().all(Option::is_none)) {
                     return Ok(());
                 }
             }
         }
+    }
+}
+
+fn described(names: &[&str]) -> String {
+    match names {
+        [name] => format!("namespace {name}"),
+        names => format!("namespaces {}", names.join(", ")),
     }
 }
 

@@ -54,11 +54,15 @@ pub(crate) async fn wait(
     let mut changes = select_all(namespaces.iter().map(|ns| {
         let (pods, sets) = (client.within::<Pod>(ns), client.within::<DaemonSet>(ns));
         let pods = watcher(pods, selection.clone()).default_backoff().map(Change::Pod);
-        let sets = watcher(sets, selection.clone()).default_backoff().map(Change::Set);
         let namespace = (*ns).to_owned();
-        futures::stream::select(pods, sets)
-            .map(move |change| (namespace.clone(), change))
-            .boxed()
+        // Only counts are read from DaemonSets, and only where nodes may not be listed.
+        let changes = if census.counts_sets() {
+            let sets = watcher(sets, selection.clone()).default_backoff().map(Change::Set);
+            futures::stream::select(pods, sets).boxed()
+        } else {
+            pods.boxed()
+        };
+        changes.map(move |change| (namespace.clone(), change)).boxed()
     }));
     let start = Instant::now();
     let mut limit = Limit::new(start, within);
@@ -123,7 +127,6 @@ fn take(census: &mut Census, client: &ClusterClient, namespace: &str, change: Ch
         Change::Set(Ok(watcher::Event::Apply(set) | watcher::Event::InitApply(set))) => census.set(namespace, &set),
         Change::Set(Ok(_)) => {}
         Change::Pod(Err(error)) => fail_if_lasting(client, "pods", namespace, error)?,
-        // Only counts are read from it, and only where nodes may not be listed.
         Change::Set(Err(error)) => tracing::debug!(%error, "watch of DaemonSets failed"),
     }
     Ok(())

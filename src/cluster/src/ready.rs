@@ -1,6 +1,6 @@
 //! Condition Ready of pods and nodes.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
 
 const READY: &str = "Ready";
 
@@ -21,7 +21,11 @@ pub(crate) fn is_node_ready(node: &Node) -> bool {
 
 /// Status of a node's condition: `True`, `False`, or `Unknown` when its kubelet does not report.
 pub(crate) fn node_condition(node: &Node) -> Option<&str> {
+    Some(&ready_condition(node)?.status)
+}
+
+/// That condition as a whole.
+pub(crate) fn ready_condition(node: &Node) -> Option<&NodeCondition> {
     let conditions = node.status.as_ref()?.conditions.as_ref()?;
-    let ready = conditions.iter().find(|condition| condition.type_ == READY)?;
-    Some(&ready.status)
+    conditions.iter().find(|condition| condition.type_ == READY)
 }

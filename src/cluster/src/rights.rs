@@ -93,8 +93,9 @@ pub const RULES: [Rule; 14] = [
     rule(
         "",
         &["nodes"],
-        &["get", "list"],
-        "one probe agent is expected on each node; without this the DaemonSets' count is used",
+        &["get", "list", "watch"],
+        "one probe agent is expected on each node; without this the DaemonSets' count is used. Without watch, nodes \
+         that come, go or become unready during the run are not named",
     ),
     rule(
         "",

@@ -18,6 +18,7 @@ use crate::{
 };
 use futures::future::{join_all, try_join_all};
 use meshproof_contract::RunId;
+use std::collections::BTreeSet;
 use tokio_util::sync::CancellationToken;
 
 /// The clusters, held by this run. [`Run::tear_down`] gives them back; dropped without it (a panic), the Leases expire
@@ -89,11 +90,15 @@ impl Run {
             .map(|(m, uid)| (uid.unwrap_or_else(|| m.endpoint().server.clone()), m))
             .collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut found = BTreeSet::new();
         for (_, client) in order {
             if cancel.is_cancelled() {
                 return Err(StartError::Interrupted);
             }
-            let lease = self.take(client, cancel).await?;
+            let (lease, ensured) = self.take(client, cancel).await?;
+            if ensured == Ensured::Found {
+                found.insert(client.name().clone());
+            }
             let (one, all) = (lease.lost(), self.lost.clone());
             self.leases.push(lease);
             tokio::spawn(async move {
@@ -101,11 +106,19 @@ impl Run {
                 all.cancel();
             });
         }
-        try_join_all(clients.iter().map(|client| self.prepare(client, cancel))).await?;
+        let prepared = clients.iter().map(|client| {
+            let ensured = if found.contains(client.name()) {
+                Ensured::Found
+            } else {
+                Ensured::Created
+            };
+            self.prepare(client, ensured, cancel)
+        });
+        try_join_all(prepared).await?;
         Ok(())
     }
 
-    async fn take(&self, client: &ClusterClient, cancel: &CancellationToken) -> Result<Lease, StartError> {
+    async fn take(&self, client: &ClusterClient, cancel: &CancellationToken) -> Result<(Lease, Ensured), StartError> {
         self.progress
             .waiting(format!("{}: Lease {NAMESPACE}/{LEASE}", client.name()));
         let ensured = namespace::ensure(client, NAMESPACE, &self.id, &self.progress, cancel).await?;
@@ -118,7 +131,7 @@ impl Run {
                         abandoned.from
                     ));
                 }
-                Ok(lease)
+                Ok((lease, ensured))
             }
             Err(error) => {
                 if ensured == Ensured::Created && !matches!(error, LeaseError::Held { .. }) {
@@ -132,22 +145,32 @@ impl Run {
         }
     }
 
-    /// Removes what other runs left, and creates the other namespaces.
-    async fn prepare(&self, client: &ClusterClient, cancel: &CancellationToken) -> Result<(), StartError> {
-        let removed = cancel.run_until_cancelled(self.remove_leftovers(client)).await;
+    /// Creates the other namespaces, and removes what other runs left: a namespace that was just created holds nothing.
+    async fn prepare(
+        &self,
+        client: &ClusterClient,
+        ensured: Ensured,
+        cancel: &CancellationToken,
+    ) -> Result<(), StartError> {
+        let others = [NODE_NAMESPACE, PEER_NAMESPACE];
+        let ensure = |name| namespace::ensure(client, name, &self.id, &self.progress, cancel);
+        let ensured = [vec![ensured], try_join_all(others.map(ensure)).await?].concat();
+        let all = [NAMESPACE, NODE_NAMESPACE, PEER_NAMESPACE].into_iter().zip(ensured);
+        let found: Vec<&str> = all
+            .filter(|(_, ensured)| *ensured == Ensured::Found)
+            .map(|(name, _)| name)
+            .collect();
+        let removed = cancel.run_until_cancelled(self.remove_leftovers(client, &found)).await;
         removed.ok_or(StartError::Interrupted)??;
-        namespace::adopt(client, NAMESPACE, &self.id).await?;
-        for name in [NODE_NAMESPACE, PEER_NAMESPACE] {
-            if namespace::ensure(client, name, &self.id, &self.progress, cancel).await? == Ensured::Found {
-                namespace::adopt(client, name, &self.id).await?;
-            }
+        for name in found {
+            namespace::adopt(client, name, &self.id).await?;
         }
         Ok(())
     }
 
-    async fn remove_leftovers(&self, client: &ClusterClient) -> Result<(), StartError> {
+    async fn remove_leftovers(&self, client: &ClusterClient, namespaces: &[&str]) -> Result<(), StartError> {
         let others = RunSelector::OthersThan(&self.id);
-        let mut removed = cleanup::delete_in_namespaces(client, others).await?;
+        let mut removed = cleanup::delete_in(client, namespaces, others).await?;
         if !removed.is_empty() {
             cleanup::wait_pods_gone(client, others, &self.progress).await?;
         }
@@ -190,8 +213,9 @@ impl Run {
         cleanup::delete_cluster_wide(&client, RunSelector::All).await?;
         lease.stop_renewal();
         let mut kept = Vec::new();
-        for name in NAMESPACES {
-            match namespace::delete(&client, name).await {
+        let deleted = join_all(NAMESPACES.map(|name| namespace::delete(&client, name))).await;
+        for (name, deleted) in NAMESPACES.into_iter().zip(deleted) {
+            match deleted {
                 Err(NamespaceError::Api(error)) if error.is_forbidden() => kept.push(name),
                 other => other?,
             }
@@ -202,8 +226,8 @@ impl Run {
             cleanup::wait_pods_gone(&client, RunSelector::All, &self.progress).await?;
             lease.release().await?;
         }
-        let going = NAMESPACES.into_iter().filter(|name| !kept.contains(name));
-        try_join_all(going.map(|name| namespace::wait_gone(&client, name, &self.progress))).await?;
+        let going: Vec<&str> = NAMESPACES.into_iter().filter(|name| !kept.contains(name)).collect();
+        namespace::wait_gone(&client, &going, &self.progress).await?;
         Ok(())
     }
 }

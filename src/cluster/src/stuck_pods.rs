@@ -1,66 +1,62 @@
-//! Pods that no kubelet terminates: those of a dead node stay `Terminating` for ever, and their namespace with them.
-//! Ours are removed from the API by force.
+//! Pods that no kubelet terminates: those of a node that is gone or not Ready stay `Terminating`, and their namespace
+//! with them. Ours are removed from the API by force. A kubelet that still reports is waited for, however long it takes:
+//! forcing would leave containers running on its node.
 
 use crate::{
-    ApiError, ProgressSink, api::Operation, cleanup::RunSelector, client::ClusterClient, ready::is_node_ready,
+    ApiError, ProgressSink, api::Operation, cleanup::RunSelector, client::ClusterClient, ready::ready_condition,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Unit};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, Preconditions},
 };
+use meshproof_contract::text::counted;
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-/// How long past its grace period a pod may take: a running kubelet needs a few seconds.
-const OVERDUE: SignedDuration = SignedDuration::from_secs(15);
-/// Pause between two sweeps.
-const POLL: Duration = Duration::from_secs(3);
+/// Before the first sweep and between two: running kubelets are usually done by then, and nothing is asked.
+const POLL: Duration = Duration::from_secs(4);
+/// How long past its grace period a pod may take where nodes may not be listed, so that nothing is known of its kubelet.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
-/// Removes such pods in a namespace as they are found, until dropped.
+/// Removes such pods in these namespaces as they are found, until dropped.
 pub(crate) async fn remove(
     client: &ClusterClient,
-    namespace: &str,
+    namespaces: &[&str],
     runs: RunSelector<'_>,
     progress: &ProgressSink,
 ) -> Infallible {
     loop {
         tokio::time::sleep(POLL).await;
-        if let Err(error) = sweep(client, namespace, runs, progress).await {
-            tracing::debug!(%error, namespace, "failed to list pods of dead nodes");
+        if let Err(error) = sweep(client, namespaces, runs, progress).await {
+            tracing::debug!(%error, ?namespaces, "failed to remove the pods of dead nodes");
         }
     }
 }
 
 async fn sweep(
     client: &ClusterClient,
-    namespace: &str,
+    namespaces: &[&str],
     runs: RunSelector<'_>,
     progress: &ProgressSink,
 ) -> Result<(), ApiError> {
-    let params = ListParams::default().labels(&runs.selector());
-    let mut pods = client.list::<Pod>(Some(namespace), &params).await?;
-    pods.retain(|pod| pod.metadata.deletion_timestamp.is_some());
-    if pods.is_empty() {
-        return Ok(());
-    }
     let nodes = match client.list_global::<Node>(&ListParams::default()).await {
-        Err(error) if error.is_forbidden() => Vec::new(),
-        nodes => nodes?,
+        Err(error) if error.is_forbidden() => None,
+        nodes => Some(nodes?),
     };
-    let ready = nodes
-        .iter()
-        .map(|node| (node.name_any(), is_node_ready(node)))
-        .collect();
-    for pod in &pods {
-        if let Some(why) = abandoned(pod, &ready, Timestamp::now()) {
-            remove_one(client, namespace, pod).await?;
-            progress.warning(format!(
-                "{}: removed Pod {namespace}/{} by force: {why}",
-                client.name(),
-                pod.name_any()
-            ));
+    let params = ListParams::default().labels(&runs.selector());
+    let mut removed: BTreeMap<String, usize> = BTreeMap::new();
+    for namespace in namespaces {
+        for pod in client.list::<Pod>(Some(namespace), &params).await? {
+            if let Some(why) = abandoned(&pod, nodes.as_deref(), Timestamp::now()) {
+                remove_one(client, namespace, &pod).await?;
+                *removed.entry(why).or_default() += 1;
+            }
         }
+    }
+    for (why, number) in removed {
+        let pods = counted(number, "pod");
+        progress.warning(format!("{}: removed {pods} of {why}", client.name()));
     }
     Ok(())
 }
@@ -82,22 +78,32 @@ async fn remove_one(client: &ClusterClient, namespace: &str, pod: &Pod) -> Resul
     }
 }
 
-/// Why nobody will terminate a pod that is being deleted; none while its kubelet still may. Nodes are true when Ready;
-/// none are known where they may not be listed.
-fn abandoned(pod: &Pod, nodes: &BTreeMap<String, bool>, now: Timestamp) -> Option<String> {
+/// Whose pod is removed by force and why, for people, if nobody will terminate it; none while its kubelet still may.
+/// Nodes are none where they may not be listed.
+fn abandoned(pod: &Pod, nodes: Option<&[Node]>, now: Timestamp) -> Option<String> {
     // The deletion timestamp includes the grace period.
     let ends = pod.metadata.deletion_timestamp.as_ref()?.0;
-    let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref());
-    if let Some(node) = node.filter(|node| nodes.get(*node) == Some(&false)) {
-        return Some(format!("node {node} is not Ready"));
+    let name = pod.spec.as_ref().and_then(|s| s.node_name.as_deref())?;
+    let Some(nodes) = nodes else {
+        let overdue = now.duration_since(ends) > OVERDUE;
+        return overdue.then(|| {
+            format!(
+                "node {name} by force: its kubelet did not terminate them within {} s, and nodes may not be listed",
+                OVERDUE.as_secs()
+            )
+        });
+    };
+    let Some(node) = nodes.iter().find(|node| node.name_any() == name) else {
+        return Some(format!("node {name} by force: the node does not exist any more"));
+    };
+    let condition = ready_condition(node);
+    if condition.is_some_and(|condition| condition.status == "True") {
+        return None;
     }
-    (now.duration_since(ends) > OVERDUE).then(|| match node {
-        Some(node) => format!(
-            "the kubelet of node {node} did not terminate it within {} s",
-            OVERDUE.as_secs()
-        ),
-        None => format!("it was not terminated within {} s", OVERDUE.as_secs()),
-    })
+    let since = condition.and_then(|condition| condition.last_transition_time.as_ref());
+    let since = since.and_then(|time| time.0.round(Unit::Second).ok());
+    let since = since.map_or(String::new(), |time| format!(" since {time}"));
+    Some(format!("node {name} by force: the node is not Ready{since}"))
 }
 
 #[cfg(test)]
@@ -106,7 +112,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_a_deleted_pod_of_a_dead_node_or_an_overdue_one_is_abandoned() {
+    fn only_a_deleted_pod_of_a_dead_node_is_abandoned() {
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).expect("a time");
         let pod = |deleted: Option<i64>, node: &str| -> Pod {
             serde_json::from_value(json!({
@@ -115,16 +121,30 @@ mod tests {
             }))
             .expect("a pod")
         };
-        let nodes = [("well".to_owned(), true), ("dead".to_owned(), false)].into();
-        assert_eq!(abandoned(&pod(None, "dead"), &nodes, at(100)), None);
-        assert_eq!(abandoned(&pod(Some(0), "well"), &nodes, at(15)), None);
+        let node = |name: &str, ready: &str| -> Node {
+            serde_json::from_value(json!({
+                "metadata": {"name": name},
+                "status": {"conditions": [
+                    {"type": "Ready", "status": ready, "lastTransitionTime": "2026-11-30T14:18:31Z"}
+                ]},
+            }))
+            .expect("a node")
+        };
+        let nodes = [node("well", "True"), node("dead", "Unknown")];
+        let of = |pod: &Pod, second| abandoned(pod, Some(&nodes), at(second));
+        assert_eq!(of(&pod(None, "dead"), 100), None);
+        assert_eq!(of(&pod(Some(0), "well"), 1000), None, "its kubelet reports");
         assert_eq!(
-            abandoned(&pod(Some(0), "dead"), &nodes, at(0)).as_deref(),
-            Some("node dead is not Ready")
+            of(&pod(Some(0), "dead"), 0).as_deref(),
+            Some("node dead by force: the node is not Ready since 2026-11-30T14:18:31Z")
         );
         assert_eq!(
-            abandoned(&pod(Some(0), "well"), &nodes, at(16)).as_deref(),
-            Some("the kubelet of node well did not terminate it within 15 s")
+            of(&pod(Some(0), "gone"), 0).as_deref(),
+            Some("node gone by force: the node does not exist any more")
         );
+        let unlisted = |second| abandoned(&pod(Some(0), "well"), None, at(second));
+        assert_eq!(unlisted(60), None);
+        let text = unlisted(61).expect("abandoned");
+        assert!(text.contains("within 60 s"), "{text}");
     }
 }

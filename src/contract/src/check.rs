@@ -164,6 +164,9 @@ pub enum Admission {
     /// Others run at the same time.
     #[default]
     Shared,
+    /// It changes or loads what others observe in its own clusters only: it runs alone there, and beside the exclusive
+    /// ones of other clusters.
+    ExclusiveInCluster,
     /// It changes or loads what others observe, so it runs alone.
     Exclusive,
 }
@@ -177,6 +180,9 @@ pub struct CheckContext {
     pub instance: Instance,
     /// What the trials of this run share.
     pub shared: Arc<RunShared>,
+    /// What was read once for all trials, and does not change while they run. Unlike what they share it ends with the
+    /// run: the next one on the same deployment reads again.
+    pub observed: Arc<RunShared>,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -196,12 +202,17 @@ impl CheckContext {
             environment,
             instance,
             shared: Arc::default(),
+            observed: Arc::default(),
             notes: Arc::default(),
         }
     }
     /// The same context as one trial of a run.
     pub fn sharing(self, shared: Arc<RunShared>) -> Self {
         Self { shared, ..self }
+    }
+    /// The same context with what other trials of the run have read.
+    pub fn observing(self, observed: Arc<RunShared>) -> Self {
+        Self { observed, ..self }
     }
     /// Records a figure.
     pub fn measure(&self, name: &str, subject: impl Into<Subject>, value: f64, unit: Unit) {

@@ -1,6 +1,9 @@
 //! The events of a run: one stream, of which the terminal, the log and every report are projections.
 
-use crate::{CheckId, Evidence, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict};
+use crate::{
+    ApiRequests, CheckId, ClusterChange, ClusterName, Evidence, Facts, FaultName, Instance, Measurement, RunId, Silent,
+    TrialName, Verdict, Waiver, waiver::SpentWaiver,
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,6 +84,20 @@ pub enum Event {
         measurements: Vec<Measurement>,
         /// Its evidence.
         evidence: Vec<Evidence>,
+        /// What did not answer it; each once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        silent: Vec<Silent>,
+        /// The waiver that covers it. In force, it keeps a failure from failing the run; the verdict stays.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waiver: Option<Box<Waiver>>,
+    },
+    /// A node or the API server of a cluster changed.
+    ClusterChanged {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// How.
+        #[serde(flatten)]
+        change: ClusterChange,
     },
     /// A fault was injected or healed (`meshproof prove`, `--lab-fault`).
     Fault {
@@ -93,6 +110,16 @@ pub enum Event {
     RequiredMissed {
         /// What did not run, and why; never empty.
         shortfalls: Vec<Shortfall>,
+    },
+    /// The requests to the clusters' API servers so far; replaces the one before. It comes at the end of each phase.
+    ApiRequests {
+        /// By cluster, verb and resource.
+        requests: Vec<ApiRequests>,
+    },
+    /// Waivers that must go; with any, the run fails.
+    WaiversSpent {
+        /// Which, and why; never empty.
+        waivers: Vec<SpentWaiver>,
     },
     /// The run could not go on.
     Aborted {

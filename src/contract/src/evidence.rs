@@ -15,6 +15,8 @@ pub enum Evidence {
     Packet(Packet),
     /// A command that shows more.
     Command(Command),
+    /// A fault of Cilium itself that what was seen fits.
+    KnownFault(KnownFault),
     /// Anything else worth knowing, for people.
     Note {
         /// One sentence.
@@ -42,6 +44,7 @@ impl fmt::Display for Evidence {
             Evidence::Row(row) => row.fmt(f),
             Evidence::Packet(packet) => packet.fmt(f),
             Evidence::Command(command) => write!(f, "next: {}", command.command),
+            Evidence::KnownFault(known) => write!(f, "{known}; to accept it until then, in waivers: {}", known.waiver),
             Evidence::Note { text } => f.write_str(text),
         }
     }
@@ -240,6 +243,37 @@ impl fmt::Display for Direction {
 pub struct Command {
     /// The command line, quoted for a POSIX shell.
     pub command: String,
+}
+
+/// A fault of Cilium itself that is known upstream, as one that fits what was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KnownFault {
+    /// What happens, as a sentence without a full stop.
+    pub what: String,
+    /// The project's own issue or documentation.
+    pub link: String,
+    /// The version of Cilium that was seen.
+    pub version: String,
+    /// The first version without it; none when there is none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<String>,
+    /// An entry for `waivers` in meshproof.yaml that accepts it, in one line.
+    pub waiver: String,
+}
+
+impl fmt::Display for KnownFault {
+    /// `known fault of Cilium 1.18.3: … (https://…), mended in 1.18.5`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "known fault of Cilium {}: {} ({})",
+            self.version, self.what, self.link
+        )?;
+        match &self.mended {
+            Some(version) => write!(f, ", mended in {version}"),
+            None => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]

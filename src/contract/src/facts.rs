@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, NodeName, Thresholds};
+use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, HouseRule, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -31,6 +31,12 @@ pub struct Facts {
     /// Hosts outside the clusters that the operators name, as targets of policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<OutsideFacts>,
+    /// Nodes on which no probe runs, since Cilium has no part in them; they are not among the clusters' nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_nodes: Vec<ForeignNode>,
+    /// What others have put into the clusters that decides what probes may do there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub house: Vec<HouseRule>,
     /// Agents that should be ready and are not, with their last state: checks that need them are inconclusive.
     pub missing_agents: Vec<MissingAgent>,
 }
@@ -129,6 +135,17 @@ pub struct NodeFacts {
     pub ready: bool,
     /// Kernel version.
     pub kernel: String,
+}
+
+/// A node that is not Cilium's: virtual, or of an operating system that Cilium does not run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ForeignNode {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its name.
+    pub node: NodeName,
+    /// What it is, for people: `a virtual node of Liqo`.
+    pub what: String,
 }
 
 /// Cluster DNS as pods use it.

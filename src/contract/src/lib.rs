@@ -6,7 +6,9 @@
 
 pub mod advice;
 pub mod again;
+pub mod api_requests;
 pub mod capture;
+pub mod cause;
 pub mod check;
 pub mod cilium;
 pub mod claim;
@@ -16,6 +18,7 @@ pub mod event;
 pub mod evidence;
 pub mod exit;
 pub mod facts;
+pub mod house;
 pub mod measure;
 pub mod name;
 pub mod outcome;
@@ -28,9 +31,12 @@ pub mod tally;
 pub mod text;
 pub mod thresholds;
 pub mod verdict;
+pub mod waiver;
 
 pub use again::again;
+pub use api_requests::{ApiRequests, api_requests_line};
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
+pub use cause::{ClusterChange, Silent, Trouble, TroubleKind};
 pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
 pub use disruption::{Consent, Disruption};
@@ -41,8 +47,10 @@ pub use event::{Event, EventRecord};
 pub use evidence::{Evidence, NodeLabel};
 pub use exit::Exit;
 pub use facts::{
-    AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, Generation, NodeFacts, OutsideFacts, ServiceFacts,
+    AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, ForeignNode, Generation, NodeFacts, OutsideFacts,
+    ServiceFacts,
 };
+pub use house::{Barred, HouseRule};
 pub use measure::{Distribution, Measurement, Subject, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};
 pub use outcome::{DnsAnswer, DnsCode, Identity, Outcome, Timing};
@@ -54,6 +62,7 @@ pub use stream::{StreamKind, StreamReport, StreamResult, StreamSample, StreamSpe
 pub use tally::Tally;
 pub use thresholds::{Percent, Thresholds};
 pub use verdict::{Finding, Verdict, Witness};
+pub use waiver::{Force, Standing, Waiver};
 
 /// Ports on which a probe agent serves inside its pod.
 pub mod port {

@@ -108,7 +108,8 @@ pub enum Outcome {
         /// When.
         timing: Timing,
     },
-    /// The connection was established, then reset.
+    /// The connection was established, then reset. For datagrams: the socket was closed under the prober, as Cilium
+    /// does when the backend goes away that a connected socket is bound to (semantics B4).
     Reset {
         /// When.
         timing: Timing,
@@ -134,6 +135,14 @@ pub enum Outcome {
     },
     /// ICMP unreachable or no route.
     Unreachable {
+        /// The kernel's error, for people.
+        reason: String,
+        /// When.
+        timing: Timing,
+    },
+    /// The data path of the prober's own node refused the call itself, `connect()` or `send()`, before a packet was
+    /// made (EPERM): Cilium's socket load balancer does so for a Service without backends (semantics B1).
+    Denied {
         /// The kernel's error, for people.
         reason: String,
         /// When.
@@ -202,6 +211,7 @@ impl Outcome {
             | Outcome::Timeout { timing }
             | Outcome::Stalled { timing, .. }
             | Outcome::Unreachable { timing, .. }
+            | Outcome::Denied { timing, .. }
             | Outcome::NameError { timing, .. }
             | Outcome::Corrupted { timing, .. } => Some(timing.total),
             Outcome::PathMtu { .. } | Outcome::Series { .. } | Outcome::LocalError { .. } => None,
@@ -274,6 +284,12 @@ impl fmt::Display for Outcome {
                 )
             }
             Outcome::Unreachable { reason, .. } => write!(f, "unreachable: {reason}"),
+            Outcome::Denied { reason, .. } => {
+                write!(
+                    f,
+                    "refused by the data path of the client's own node, as for a Service without backends: {reason}"
+                )
+            }
             Outcome::NameError { code: Some(code), .. } => write!(f, "the name did not resolve: {code}"),
             Outcome::NameError { code: None, .. } => {
                 write!(f, "the name did not resolve: no answer from the DNS server")

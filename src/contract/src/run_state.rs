@@ -2,10 +2,19 @@
 //!
 //! Tolerant of a log that ends anywhere or lacks its beginning: a trial whose plan is missing is known by its name.
 
+mod causes;
+mod counts;
+
+pub use causes::CauseReport;
+pub use counts::Counts;
+
 use crate::{
-    Event, EventRecord, Evidence, Exit, Facts, FaultName, Instance, Measurement, RunId, TrialName, Verdict,
+    ApiRequests, Event, EventRecord, Evidence, Facts, FaultName, Instance, Measurement, RunId, Silent, Standing,
+    TrialName, Trouble, Verdict, Waiver,
     advice::fill,
     event::{FaultChange, Phase, PlannedTrial, Shortfall},
+    evidence::KnownFault,
+    waiver::SpentWaiver,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -27,6 +36,10 @@ pub struct RunState {
     pub waiting: Option<String>,
     /// What had to run and did not.
     pub shortfalls: Vec<Shortfall>,
+    /// Waivers that must go.
+    pub spent_waivers: Vec<SpentWaiver>,
+    /// What was or went wrong with nodes and API servers, in the order in which it was seen.
+    pub troubles: Vec<Trouble>,
     /// What no check says, but people should know.
     pub warnings: Vec<String>,
     /// Faults that were injected on purpose, in order.
@@ -35,6 +48,8 @@ pub struct RunState {
     pub facts: Option<Facts>,
     /// The trials in the order of the plan.
     pub trials: Vec<TrialState>,
+    /// The requests made to the clusters' API servers, as last counted.
+    pub api_requests: Vec<ApiRequests>,
     /// Why the run could not go on, with the exit code that this means.
     pub aborted: Option<(String, u8)>,
     /// The exit code; none before the last event.
@@ -89,54 +104,24 @@ pub struct FinishedTrial {
     pub measurements: Vec<Measurement>,
     /// Its evidence.
     pub evidence: Vec<Evidence>,
-}
-
-/// Trials by verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs)]
-pub struct Counts {
-    pub passed: usize,
-    pub failed: usize,
-    pub inconclusive: usize,
-    pub skipped: usize,
-}
-
-impl Counts {
-    /// Counts verdicts.
-    pub fn of<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Self {
-        let mut counts = Self::default();
-        for verdict in verdicts {
-            *match verdict {
-                Verdict::Pass { .. } => &mut counts.passed,
-                Verdict::Fail { .. } => &mut counts.failed,
-                Verdict::Inconclusive { .. } => &mut counts.inconclusive,
-                Verdict::Skipped { .. } => &mut counts.skipped,
-            } += 1;
-        }
-        counts
-    }
-    /// All of them.
-    pub fn total(&self) -> usize {
-        self.passed + self.failed + self.inconclusive + self.skipped
-    }
-    /// What these counts alone mean for the exit code.
-    pub fn exit(&self) -> Exit {
-        if self.failed > 0 {
-            Exit::Failed
-        } else if self.inconclusive > 0 {
-            Exit::CouldNotTell
-        } else if self.passed == 0 {
-            Exit::TooLittle
-        } else {
-            Exit::Passed
-        }
-    }
+    /// What did not answer it.
+    pub silent: Vec<Silent>,
+    /// The waiver that covers it.
+    pub waiver: Option<Waiver>,
+    /// When it ended.
+    pub at: Timestamp,
 }
 
 impl TrialState {
     /// What it concluded; none before its end.
     pub fn verdict(&self) -> Option<&Verdict> {
         self.finished.as_ref().map(|finished| &finished.verdict)
+    }
+    /// What it means to the run; none before its end.
+    pub fn standing(&self) -> Option<Standing> {
+        self.finished
+            .as_ref()
+            .map(|finished| Standing::of(&finished.verdict, finished.waiver.as_ref()))
     }
     /// Since when it runs; none before its start and after its end.
     pub fn running_since(&self) -> Option<Timestamp> {
@@ -163,6 +148,13 @@ impl TrialState {
 }
 
 impl FinishedTrial {
+    /// The faults of Cilium itself that what it saw fits.
+    pub fn known_faults(&self) -> impl Iterator<Item = &KnownFault> {
+        self.evidence.iter().filter_map(|evidence| match evidence {
+            Evidence::KnownFault(known) => Some(known),
+            _ => None,
+        })
+    }
     /// The commands in its evidence.
     pub fn commands(&self) -> impl Iterator<Item = &str> {
         self.evidence.iter().filter_map(|evidence| match evidence {
@@ -214,6 +206,8 @@ impl RunState {
                 micros,
                 measurements,
                 evidence,
+                silent,
+                waiver,
             } => self.finish(
                 trial,
                 FinishedTrial {
@@ -221,10 +215,16 @@ impl RunState {
                     micros: *micros,
                     measurements: measurements.clone(),
                     evidence: evidence.clone(),
+                    silent: silent.clone(),
+                    waiver: waiver.as_deref().cloned(),
+                    at: record.at,
                 },
             ),
+            Event::ClusterChanged { cluster, change } => self.change(cluster, change, record.at),
             Event::Fault { fault, change } => self.fault(fault, *change),
             Event::RequiredMissed { shortfalls } => self.shortfalls.extend(shortfalls.iter().cloned()),
+            Event::ApiRequests { requests } => self.api_requests.clone_from(requests),
+            Event::WaiversSpent { waivers } => self.spent_waivers.extend(waivers.iter().cloned()),
             Event::Aborted { reason, exit_code } => self.aborted = Some((reason.clone(), *exit_code)),
             Event::RunFinished { exit_code } => self.exit_code = Some(*exit_code),
         }
@@ -232,7 +232,7 @@ impl RunState {
 
     /// Trials that ended, by verdict.
     pub fn counts(&self) -> Counts {
-        Counts::of(self.trials.iter().filter_map(TrialState::verdict))
+        Counts::of(self.trials.iter().filter_map(TrialState::standing))
     }
     /// Seconds from the first event until then.
     pub fn elapsed(&self, now: Timestamp) -> f64 {

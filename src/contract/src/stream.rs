@@ -17,7 +17,7 @@ pub struct StreamSpec {
     /// Spacing of the probes, at least 1 ms.
     #[serde(with = "crate::probe::micros")]
     pub interval: Duration,
-    /// Time that each probe has, from its scheduled time on. Keep it well below 1 s, the first retransmission of TCP.
+    /// Time that each probe has, from when it is sent on. Keep it well below 1 s, the first retransmission of TCP.
     #[serde(with = "crate::probe::micros")]
     pub deadline: Duration,
     /// After so long it ends by itself, up to an hour, so that a harness that died leaves nothing running.
@@ -60,8 +60,8 @@ pub struct StreamReport {
     pub under_way: u32,
     /// Samples that were lost because nobody collected them.
     pub overwritten: u64,
-    /// Largest lag of the generator behind its schedule so far, in microseconds: if it exceeds the interval, nothing
-    /// is proven.
+    /// Largest lag of the generator behind its schedule so far, in microseconds: how far apart probes may be, and so
+    /// how well times are known.
     pub lag: u64,
     /// How often a shared connection was opened, the first time included; 0 for kinds without one.
     pub connections: u32,
@@ -74,8 +74,15 @@ pub struct StreamReport {
 pub struct StreamSample {
     /// Its number: it was due at `start + number * interval`.
     pub number: u64,
+    /// Microseconds by which it was sent later than that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late: u32,
     /// Its outcome.
     pub result: StreamResult,
+}
+
+fn is_zero(micros: &u32) -> bool {
+    *micros == 0
 }
 
 /// The outcome of a probe.

@@ -44,6 +44,10 @@ impl Tally {
     pub fn has_findings(&self) -> bool {
         !self.findings.is_empty()
     }
+    /// Whether something could not be observed.
+    pub fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
     /// The verdict.
     pub fn verdict(self) -> Verdict {
         if !self.findings.is_empty() {

@@ -118,9 +118,20 @@ pub struct NodeConfig {
     pub routing: Routing,
     /// Whether they are encrypted.
     pub encryption: Encryption,
+    /// What nodes themselves send each other, and send to or get from pods, is encrypted, too (Cilium's
+    /// `encrypt-node`). In tunnel mode the tunnel carries the latter anyhow (semantics C1, C2).
+    pub node_encryption: bool,
     /// Strict mode: what pods of this range send each other is dropped where it would leave unencrypted, because no
     /// key is known. Without it, it leaves, as Cilium does by default.
     pub strict_encryption: Option<Ipv4Net>,
+    /// Backends are chosen where a process connects, and a flow stays with its own (Cilium's socket load balancing);
+    /// what connect() and sendto() to a service without backends fail with. None: they are chosen by packet.
+    pub socket_balancing: Option<RefusedCall>,
+    /// Whether NodePorts of the cluster's other nodes are served here, too, for this node's processes; kube-proxy serves
+    /// the node's own only.
+    pub node_ports_elsewhere: bool,
+    /// How the answer of a NodePort's backend on another node gets back. A tunnel has no room for the second way.
+    pub dispatch: Dispatch,
     /// WireGuard key; generated when absent.
     pub secret_key: Option<SecretKey>,
     /// How many flow events the node remembers.
@@ -149,7 +160,11 @@ impl NodeConfig {
             node_ports: 30000..=32767,
             routing: Routing::default(),
             encryption: Encryption::default(),
+            node_encryption: false,
             strict_encryption: None,
+            socket_balancing: None,
+            node_ports_elsewhere: true,
+            dispatch: Dispatch::default(),
             secret_key: None,
             flow_capacity: 4095,
         }
@@ -167,6 +182,26 @@ impl NodeConfig {
         };
         link - tunnel - encryption
     }
+}
+
+/// `bpf-lb-mode` of Cilium's configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Through the node that was asked.
+    #[default]
+    Snat,
+    /// Straight to the client, with the address of the node that was asked: an IP option tells the backend's node which
+    /// (`bpf-lb-dsr-dispatch: opt`, semantics B16). What such a node passes on goes in clear (semantics C5).
+    Dsr,
+}
+
+/// What a call fails with that leads to a service without backends (semantics B1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedCall {
+    /// EPERM, as in Cilium 1.18 (cilium/cilium#45184).
+    NotPermitted,
+    /// EHOSTUNREACH, as meant, and as in Cilium 1.19.
+    HostUnreachable,
 }
 
 /// A machine on the fabric other than a node: the world outside the clusters.
@@ -196,6 +231,8 @@ pub struct PodConfig {
 pub struct Peer {
     /// Its name.
     pub node: NodeName,
+    /// Its cluster: only nodes of the own one have NodePorts that are translated where the client is (semantics B13).
+    pub cluster: ClusterName,
     /// Its address on the fabric.
     pub address: Ipv4Addr,
     /// Its `cilium_host` address.

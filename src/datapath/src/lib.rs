@@ -25,12 +25,14 @@ mod policy;
 mod reactor;
 mod service;
 mod socket;
+mod socket_balancer;
 pub mod switch;
 mod sync;
 mod wireguard;
 
 pub use config::{
-    Encryption, FabricConfig, HostConfig, LinkProfile, NodeConfig, Peer, PodConfig, PublicKey, Routing, SecretKey,
+    Dispatch, Encryption, FabricConfig, HostConfig, LinkProfile, NodeConfig, Peer, PodConfig, PublicKey, RefusedCall,
+    Routing, SecretKey,
 };
 pub use device::DeviceError;
 pub use fabric::{Fabric, FabricError, HostNet};
@@ -43,4 +45,5 @@ pub use policy::{AllowAll, FlowQuery, Policy, Verdict};
 pub use service::{
     Affinity, Algorithm, Backend, BackendState, Frontend, NoBackend, Protocol, Service, ServiceOverride,
 };
+pub use socket_balancer::SocketBalancer;
 pub use wireguard::PeerStatus;

@@ -12,6 +12,7 @@ use crate::{
     name::NodeName,
     netns::{Namespace, NamespaceError},
     reactor::Reactor,
+    socket_balancer::SocketBalancer,
     switch::Switch,
     sync::off_runtime,
 };
@@ -115,6 +116,14 @@ fn start(mut config: NodeConfig, fabric: &Fabric) -> Result<NodeHandle, NodeErro
                 node: node.clone(),
                 source,
             })?;
+        let balancer = config
+            .socket_balancing
+            .map(SocketBalancer::start)
+            .transpose()
+            .map_err(failed)?;
+        if let Some(balancer) = &balancer {
+            balancer.add_pod(config.address, namespace.clone());
+        }
         let (sender, receiver) = channel();
         let mut worker = Worker::new(
             &config,
@@ -123,6 +132,7 @@ fn start(mut config: NodeConfig, fabric: &Fabric) -> Result<NodeHandle, NodeErro
             fabric.clone(),
             port.clone(),
             devices,
+            balancer.clone(),
             reactor,
             receiver,
         )
@@ -130,15 +140,16 @@ fn start(mut config: NodeConfig, fabric: &Fabric) -> Result<NodeHandle, NodeErro
         let thread = namespace
             .run(&format!("node {node}"), move || worker.run())
             .map_err(in_namespace)?;
-        Ok((sender, thread))
+        Ok((sender, thread, balancer))
     };
-    let (sender, thread) = start_attached().inspect_err(|_: &NodeError| fabric.detach(&node))?;
+    let (sender, thread, balancer) = start_attached().inspect_err(|_: &NodeError| fabric.detach(&node))?;
     Ok(NodeHandle {
         inner: Arc::new(Inner {
             public_key: secret.public_key(),
             config,
             namespace,
             fabric: fabric.clone(),
+            balancer,
             sender,
             waker,
             thread: Mutex::new(Some(thread)),

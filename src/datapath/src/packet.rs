@@ -2,6 +2,7 @@
 //! with errors, fragment, wrap in VXLAN. Pure: no sockets, no clock.
 
 mod buffer;
+mod dsr;
 mod fragment;
 mod header;
 mod reject;
@@ -9,6 +10,7 @@ mod rewrite;
 mod vxlan;
 
 pub use buffer::{HEADROOM, Packet, PacketPool};
+pub use dsr::{add_dsr, take_dsr};
 pub use fragment::fragment;
 pub use header::{Fragment, HeaderError, Headers, Transport, Tuple, tcp};
 pub use reject::{IcmpError, icmp_error, tcp_reset};

@@ -44,6 +44,12 @@ impl TunnelSocket {
         })
     }
 
+    /// Sends out of this device whatever the routes say.
+    pub(crate) fn bind_to_device(&self, device: &str) -> io::Result<()> {
+        nix::sys::socket::setsockopt(&self.fd, nix::sys::socket::sockopt::BindToDevice, &device.into())?;
+        Ok(())
+    }
+
     pub(crate) fn outbox(&self) -> Outbox {
         Outbox::new(self.fd.clone(), 0)
     }

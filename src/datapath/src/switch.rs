@@ -19,15 +19,16 @@ mod record;
 mod related;
 mod settings;
 mod setup;
+mod sockets;
 mod topology;
 mod transit;
 mod wire;
 
 use crate::{
-    config::{Encryption, NodeConfig, Routing},
+    config::{Dispatch, Encryption, NodeConfig, Routing},
     flow::{Counters, Direction, DropReason, FlowEvent},
     name::NodeName,
-    packet::{HeaderError, Headers, Packet, Transport, Tuple},
+    packet::{HeaderError, Headers, Packet, Transport, Tuple, take_dsr},
     policy::{AllowAll, Policy},
     service::Protocol,
 };
@@ -64,6 +65,9 @@ pub struct Switch {
     topology: Topology,
     node_ports: RangeInclusive<u16>,
     reserved_ports: Vec<u16>,
+    dispatch: Dispatch,
+    /// Whether backends are chosen at the socket, for good.
+    socket_balancing: bool,
     device_mtu: usize,
     route_mtu: usize,
     services: ServiceTable,
@@ -96,6 +100,8 @@ impl Switch {
             topology: Topology::new(config),
             node_ports: config.node_ports.clone(),
             reserved_ports,
+            dispatch: config.dispatch,
+            socket_balancing: config.socket_balancing.is_some(),
             device_mtu: usize::from(link_mtu),
             route_mtu: usize::from(config.route_mtu(link_mtu)),
             services: ServiceTable::default(),
@@ -133,6 +139,10 @@ impl Switch {
             self.fragments.expire(now);
             self.services.expire(now);
         }
+        let answers_as = match from {
+            Source::Wire if self.dispatch == Dispatch::Dsr => take_dsr(&mut packet),
+            _ => None,
+        };
         let headers = match Headers::read(packet.bytes()) {
             Ok(headers) => headers,
             Err(error) => {
@@ -150,6 +160,7 @@ impl Switch {
                 .count_dropped(DropReason::FragmentNotFound, direction_of(from));
         };
         let mut transit = Transit::new(now, from, packet, headers, tuple);
+        transit.answers_as = answers_as;
         if let Err(refusal) = self.pass(&mut transit, out) {
             self.refuse(&transit, refusal, out);
         }
@@ -200,6 +211,8 @@ impl Switch {
                     let binding = conntrack::Binding { revision, ..binding };
                     self.conntrack.get_mut(key).service = Some(binding);
                 }
+                // A socket was given its backend when it connected, and nobody asks again (semantics B4).
+                Keep::BackendGone | Keep::ServiceGone if self.is_pinned(key) => {}
                 // As Cilium's lb4_local: a flow whose backend is gone is given another one.
                 Keep::BackendGone => {
                     self.conntrack.remove(key);

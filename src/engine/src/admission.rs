@@ -1,37 +1,57 @@
-//! Who may run now: at most `jobs` shared trials, or one exclusive trial alone.
+//! Who may run now: at most `jobs` shared trials, or exclusive ones: one alone, or one in each cluster.
 
-use meshproof_contract::Admission;
+use meshproof_contract::{Admission, ClusterName, Instance};
+use std::collections::BTreeMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The gate in front of the trials.
 ///
-/// An exclusive trial takes every permit. tokio's semaphore serves in the order of asking, so a waiting exclusive
-/// trial is not overtaken by shared ones and cannot starve.
+/// Every cluster has `jobs` permits. A shared trial takes one of each cluster, an exclusive trial all of them, and one
+/// that is exclusive in its clusters all of theirs. All take them in one order, so that none waits for another that
+/// waits for it. tokio's semaphore serves in the order of asking, so a waiting exclusive trial is not overtaken by
+/// shared ones and cannot starve.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    permits: Semaphore,
+    clusters: BTreeMap<ClusterName, Semaphore>,
     jobs: u32,
 }
 
+/// Admission, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Permit<'a> {
+    _held: Vec<SemaphorePermit<'a>>,
+}
+
 impl Gate {
-    /// A gate that `jobs` shared trials pass at once; at least one does.
-    pub(crate) fn new(jobs: usize) -> Self {
+    /// A gate to these clusters that `jobs` shared trials pass at once; at least one does.
+    pub(crate) fn new(jobs: usize, clusters: impl IntoIterator<Item = ClusterName>) -> Self {
         let jobs = u32::try_from(jobs.clamp(1, 4096)).expect("clamped to 4096");
-        Self {
-            permits: Semaphore::new(jobs as usize),
-            jobs,
+        let clusters = clusters.into_iter();
+        let mut clusters: BTreeMap<_, _> = clusters.map(|name| (name, Semaphore::new(jobs as usize))).collect();
+        if clusters.is_empty() {
+            clusters.insert("none".into(), Semaphore::new(jobs as usize));
         }
+        Self { clusters, jobs }
     }
-    /// Waits for admission; it lasts until the permit is dropped.
-    pub(crate) async fn admit(&self, admission: Admission) -> SemaphorePermit<'_> {
-        let share = match admission {
-            Admission::Shared => 1,
-            Admission::Exclusive => self.jobs,
-        };
-        self.permits
-            .acquire_many(share)
-            .await
-            .expect("the semaphore is never closed")
+    /// Waits for admission.
+    pub(crate) async fn admit(&self, admission: Admission, instance: &Instance) -> Permit<'_> {
+        let ends = [instance.from(), instance.to()];
+        let are_known = ends.iter().all(|end| self.clusters.contains_key(*end));
+        let mut held = Vec::new();
+        for (cluster, permits) in &self.clusters {
+            let share = match admission {
+                Admission::Shared => 1,
+                Admission::ExclusiveInCluster if are_known && !ends.contains(&cluster) => continue,
+                Admission::ExclusiveInCluster | Admission::Exclusive => self.jobs,
+            };
+            held.push(
+                permits
+                    .acquire_many(share)
+                    .await
+                    .expect("the semaphore is never closed"),
+            );
+        }
+        Permit { _held: held }
     }
 }
 
@@ -50,29 +70,47 @@ mod tests {
         End(usize),
     }
 
-    fn trials() -> impl Strategy<Value = Vec<(bool, u64)>> {
-        proptest::collection::vec((proptest::bool::weighted(0.25), 1_u64..50), 1..24)
+    const CLUSTERS: [&str; 2] = ["apps", "infra"];
+
+    /// A trial: how it is admitted, in which cluster, and its milliseconds.
+    type Timed = (Admission, usize, u64);
+
+    fn trials() -> impl Strategy<Value = Vec<Timed>> {
+        let admission = prop_oneof![
+            6 => Just(Admission::Shared),
+            1 => Just(Admission::Exclusive),
+            2 => Just(Admission::ExclusiveInCluster),
+        ];
+        proptest::collection::vec((admission, 0..CLUSTERS.len(), 1_u64..50), 1..24)
     }
 
-    fn log_of(trials: &[(bool, u64)], jobs: usize) -> Vec<Step> {
+    /// Whether two trials may run at once.
+    fn may_meet(one: &Timed, other: &Timed) -> bool {
+        match (one.0, other.0) {
+            (Admission::Shared, Admission::Shared) => true,
+            (Admission::ExclusiveInCluster, Admission::ExclusiveInCluster) => one.1 != other.1,
+            _ => false,
+        }
+    }
+
+    fn log_of(trials: &[Timed], jobs: usize) -> Vec<Step> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build();
         runtime.expect("a runtime").block_on(async {
-            let (gate, log) = (Arc::new(Gate::new(jobs)), Arc::new(Mutex::new(Vec::new())));
+            let (gate, log) = (
+                Arc::new(Gate::new(jobs, CLUSTERS.map(ClusterName::from))),
+                Arc::new(Mutex::new(Vec::new())),
+            );
             let tasks: Vec<_> = trials
                 .iter()
                 .enumerate()
-                .map(|(number, &(exclusive, millis))| {
+                .map(|(number, &(admission, cluster, millis))| {
                     let (gate, log) = (gate.clone(), log.clone());
                     tokio::spawn(async move {
-                        let admission = if exclusive {
-                            Admission::Exclusive
-                        } else {
-                            Admission::Shared
-                        };
-                        let _permit = gate.admit(admission).await;
+                        let instance = Instance::Cluster(CLUSTERS[cluster].into());
+                        let _permit = gate.admit(admission, &instance).await;
                         log.lock().unwrap().push(Step::Start(number));
                         tokio::time::sleep(Duration::from_millis(millis)).await;
                         log.lock().unwrap().push(Step::End(number));
@@ -86,6 +124,23 @@ mod tests {
         })
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn exclusive_trials_of_two_clusters_run_side_by_side() {
+        let gate = Gate::new(4, CLUSTERS.map(ClusterName::from));
+        let instance = |cluster: &str| Instance::Cluster(cluster.into());
+        let apps = gate.admit(Admission::ExclusiveInCluster, &instance("apps")).await;
+        let other = instance("infra");
+        let infra = gate.admit(Admission::ExclusiveInCluster, &other);
+        let infra = tokio::time::timeout(Duration::from_secs(1), infra)
+            .await
+            .expect("admitted");
+        let shared = instance("infra");
+        let shared = tokio::time::timeout(Duration::from_secs(1), gate.admit(Admission::Shared, &shared));
+        assert!(shared.await.is_err(), "a shared one waits for both");
+        drop((apps, infra));
+        gate.admit(Admission::Exclusive, &instance("apps")).await;
+    }
+
     proptest! {
         #[test]
         fn exclusive_runs_alone_and_all_run_once(trials in trials(), jobs in 1_usize..6) {
@@ -93,11 +148,12 @@ mod tests {
             for step in log_of(&trials, jobs) {
                 match step {
                     Step::Start(n) => {
+                        let apart = running.iter().all(|m: &usize| may_meet(&trials[*m], &trials[n]));
                         running.push(n);
                         started[n] += 1;
-                        let alone = !running.iter().any(|m| trials[*m].0) || running.len() == 1;
-                        prop_assert!(alone, "{running:?} at once, with an exclusive one among them");
-                        prop_assert!(running.len() <= jobs, "{} at once, {jobs} allowed", running.len());
+                        prop_assert!(apart, "{running:?} at once, with an exclusive one among them");
+                        let shared = running.iter().filter(|m| trials[**m].0 == Admission::Shared).count();
+                        prop_assert!(shared <= jobs, "{shared} at once, {jobs} allowed");
                     }
                     Step::End(n) => running.retain(|m| *m != n),
                 }
@@ -111,7 +167,10 @@ mod tests {
                 .into_iter()
                 .filter_map(|step| match step { Step::Start(n) => Some(n), Step::End(_) => None })
                 .collect();
-            for (position, n) in starts.iter().enumerate().filter(|(_, n)| trials[**n].0) {
+            let is = |n: &usize, admission| trials[*n].0 == admission;
+            // Exclusive ones of another cluster may go first while it waits for its own.
+            let starts: Vec<usize> = starts.into_iter().filter(|n| !is(n, Admission::ExclusiveInCluster)).collect();
+            for (position, n) in starts.iter().enumerate().filter(|(_, n)| is(n, Admission::Exclusive)) {
                 prop_assert!(starts[..position].iter().all(|m| m < n), "{n} was overtaken: {starts:?}");
             }
         }

@@ -10,6 +10,7 @@ mod plan;
 mod precondition;
 mod run;
 mod selection;
+mod silence;
 mod summary;
 mod trial_runner;
 mod undo_log;

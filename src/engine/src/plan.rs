@@ -1,7 +1,9 @@
 //! What is going to run, and in which order.
 
-use meshproof_contract::{Admission, Check, CheckId, Event, Instance, TrialName, event::PlannedTrial};
-use std::fmt;
+use meshproof_contract::{
+    Admission, Check, CheckId, Event, Force, Instance, Standing, TrialName, Verdict, Waiver, event::PlannedTrial,
+};
+use std::{fmt, sync::Arc};
 
 /// One check on one instance.
 #[derive(Clone)]
@@ -12,12 +14,24 @@ pub struct Trial {
     pub instance: Instance,
     /// `suite::check[infra->apps]`.
     pub name: TrialName,
+    /// The waiver that covers it.
+    pub waiver: Option<Arc<Waiver>>,
 }
 
 impl Trial {
     pub(crate) fn new(check: &'static dyn Check, instance: Instance) -> Self {
         let name = instance.trial(&check.id());
-        Self { check, instance, name }
+        Self {
+            check,
+            instance,
+            name,
+            waiver: None,
+        }
+    }
+
+    /// What a verdict of it means to the run.
+    pub(crate) fn standing(&self, verdict: &Verdict) -> Standing {
+        Standing::of(verdict, self.waiver.as_deref())
     }
 
     pub(crate) fn admission(&self) -> Admission {
@@ -41,11 +55,22 @@ pub struct Plan {
 
 impl Plan {
     pub(crate) fn new(mut trials: Vec<Trial>, without_instance: Vec<CheckId>) -> Self {
-        trials.sort_by_key(|trial| trial.admission() == Admission::Exclusive);
+        trials.sort_by_key(|trial| trial.admission() != Admission::Shared);
         Self {
             trials,
             without_instance,
         }
+    }
+    /// The same with these waivers. Of several that cover a trial the first one in force counts.
+    pub fn waived(mut self, waivers: &[Waiver]) -> Self {
+        let waivers: Vec<Arc<Waiver>> = waivers.iter().cloned().map(Arc::new).collect();
+        for trial in &mut self.trials {
+            let covers = |waiver: &&Arc<Waiver>| waiver.covers(&trial.check.id(), &trial.instance);
+            let valid = |waiver: &&Arc<Waiver>| waiver.force == Force::InForce;
+            let found = waivers.iter().filter(covers).find(valid);
+            trial.waiver = found.or_else(|| waivers.iter().find(covers)).cloned();
+        }
+        self
     }
     /// The trials in their order; never empty in a plan that [`select`](crate::select) made.
     pub fn trials(&self) -> &[Trial] {

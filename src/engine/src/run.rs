@@ -3,7 +3,7 @@
 use crate::{
     admission::Gate,
     harness::TestArguments,
-    plan::Plan,
+    plan::{Plan, Trial},
     summary::Summary,
     trial_runner::{Limits, State, TrialRunner},
 };
@@ -124,11 +124,18 @@ fn runner(
     events: &UnboundedSender<Event>,
     options: &RunOptions,
 ) -> Arc<TrialRunner> {
+    let clusters: Vec<_> = environment
+        .facts()
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.clone())
+        .collect();
     Arc::new(TrialRunner {
         environment,
         shared: options.shared.clone(),
+        observed: Arc::default(),
         events: events.clone(),
-        gate: Gate::new(options.jobs),
+        gate: Gate::new(options.jobs, clusters),
         limits: options.limits,
         cancel: options.cancel.clone(),
         lost: options.lost.clone(),
@@ -153,7 +160,7 @@ fn mimic_trials(plan: &Plan, runner: &Arc<TrialRunner>, handle: &Handle) -> Vec<
         .map(|trial| {
             let (runner, handle, trial) = (runner.clone(), handle.clone(), trial.clone());
             MimicTrial::ignorable_test(trial.name.to_string(), move || {
-                completion(handle.block_on(runner.run(&trial)))
+                completion(&trial, handle.block_on(runner.run(&trial)))
             })
         })
         .collect()
@@ -185,7 +192,12 @@ fn arguments(options: &RunOptions, trials: usize, warn: &dyn Fn(String)) -> Argu
     arguments
 }
 
-fn completion(verdict: Verdict) -> Result<Completion, Failed> {
+fn completion(trial: &Trial, verdict: Verdict) -> Result<Completion, Failed> {
+    if let Some(waiver) = &trial.waiver
+        && trial.standing(&verdict).is_waived()
+    {
+        return Ok(Completion::ignored_with(format!("waived {waiver}")));
+    }
     match verdict {
         Verdict::Pass { .. } => Ok(Completion::Completed),
         Verdict::Skipped { why } => Ok(Completion::ignored_with(why)),

@@ -3,7 +3,10 @@
 //! Asynchronous and free of libtest-mimic, so that its timing is tested on a paused clock.
 
 use crate::{admission::Gate, plan::Trial, precondition::unmet, summary::Summary, undo_log::UndoLog};
-use meshproof_contract::{Admission, CheckContext, Environment, Event, RunShared, TrialName, Verdict, check::Notes};
+use meshproof_contract::{
+    Admission, CheckContext, Environment, Event, Evidence, RunShared, Silent, Standing, TrialName, Verdict,
+    check::Notes,
+};
 use std::{
     any::Any,
     collections::BTreeSet,
@@ -25,6 +28,8 @@ const UNDONE_WITHIN: Duration = Duration::from_secs(180);
 pub(crate) struct TrialRunner {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) shared: Arc<RunShared>,
+    /// What trials of this run read once for all.
+    pub(crate) observed: Arc<RunShared>,
     pub(crate) events: UnboundedSender<Event>,
     pub(crate) gate: Gate,
     pub(crate) limits: Limits,
@@ -49,7 +54,7 @@ impl Limits {
     fn of(self, admission: Admission) -> Duration {
         match admission {
             Admission::Shared => self.shared,
-            Admission::Exclusive => self.exclusive,
+            Admission::ExclusiveInCluster | Admission::Exclusive => self.exclusive,
         }
     }
 }
@@ -69,7 +74,7 @@ impl TrialRunner {
             biased;
             () = self.cancel.cancelled() => None,
             () = self.lost.cancelled() => None,
-            permit = self.gate.admit(trial.admission()) => Some(permit),
+            permit = self.gate.admit(trial.admission(), &trial.instance) => Some(permit),
         };
         let started = Instant::now();
         let barred = match permit {
@@ -77,22 +82,23 @@ impl TrialRunner {
             Some(_) => self.not_to_start(),
         };
         let barred = barred.or_else(|| unmet(trial.check.needs(), &trial.instance, &self.environment.facts()));
-        let (verdict, notes, micros) = match barred {
-            Some(verdict) => (verdict, Notes::default(), micros(started)),
+        let (verdict, mut notes, silent, micros) = match barred {
+            Some(verdict) => (verdict, Notes::default(), Vec::new(), micros(started)),
             None => {
                 let observed = self.observe(trial).await;
                 let micros = micros(started);
                 if let Some(left) = observed.left {
                     self.undo(trial, &left).await;
                 }
-                (observed.verdict, observed.notes, micros)
+                (observed.verdict, observed.notes, observed.silent, micros)
             }
         };
-        let verdict = witnessed(verdict);
+        let verdict = self.excused(trial, witnessed(verdict), &mut notes);
         self.with_state(|state| {
-            state.summary.count(&verdict);
+            let standing = trial.standing(&verdict);
+            state.summary.count(standing);
             state.finished.insert(trial.name.clone());
-            if matches!(verdict, Verdict::Fail { .. }) && state.first_failure.is_none() {
+            if standing == Standing::Failed && state.first_failure.is_none() {
                 state.first_failure = Some(trial.name.clone());
             }
         });
@@ -102,6 +108,12 @@ impl TrialRunner {
             micros,
             measurements: notes.measurements,
             evidence: notes.evidence,
+            silent: match verdict {
+                Verdict::Fail { .. } | Verdict::Inconclusive { .. } => silent,
+                // It was asked again, or did not matter.
+                Verdict::Pass { .. } | Verdict::Skipped { .. } => Vec::new(),
+            },
+            waiver: trial.waiver.as_deref().cloned().map(Box::new),
         });
         drop(permit);
         verdict
@@ -122,11 +134,14 @@ impl TrialRunner {
             trial: trial.name.clone(),
         });
         let undo_log = Arc::new(UndoLog::new(self.environment.clone()));
-        let context = CheckContext::new(undo_log.clone(), trial.instance.clone()).sharing(self.shared.clone());
+        let context = CheckContext::new(undo_log.clone(), trial.instance.clone())
+            .sharing(self.shared.clone())
+            .observing(self.observed.clone());
         let (check, own) = (trial.check, context.clone());
         let limit = self.limits.of(trial.admission());
         let started = Instant::now();
         let mut task = tokio::spawn(async move { check.run(&own).await });
+        let heard = undo_log.clone();
         let (verdict, left) = tokio::select! {
             ended = timeout(limit, &mut task) => match ended {
                 Ok(Ok(verdict)) => (verdict, None),
@@ -155,6 +170,7 @@ impl TrialRunner {
         Observed {
             verdict,
             notes: context.take_notes(),
+            silent: heard.take_silent(),
             left,
         }
     }
@@ -175,6 +191,21 @@ impl TrialRunner {
             () = self.cancel.cancelled() => {}
             () = self.lost.cancelled() => {}
         }
+    }
+
+    /// A deviation where a rule of the house denies what probes try says nothing of the network: the rule is named
+    /// instead, and the deviation stays as evidence.
+    fn excused(&self, trial: &Trial, verdict: Verdict, notes: &mut Notes) -> Verdict {
+        if !matches!(verdict, Verdict::Fail { .. }) || trial.check.needs().scenario.is_none() {
+            return verdict;
+        }
+        let facts = self.environment.facts();
+        let Some(excuse) = facts.excuse(&trial.check.id(), &trial.instance) else {
+            return verdict;
+        };
+        let seen = format!("seen under that rule: {}", verdict.headline());
+        notes.evidence.push(Evidence::note(seen));
+        excuse
     }
 
     fn not_to_start(&self) -> Option<Verdict> {
@@ -217,6 +248,7 @@ impl TrialRunner {
 struct Observed {
     verdict: Verdict,
     notes: Notes,
+    silent: Vec<Silent>,
     /// What a check changed that did not end by itself.
     left: Option<Arc<UndoLog>>,
 }

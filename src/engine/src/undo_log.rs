@@ -1,9 +1,13 @@
 //! What one trial has changed and not undone. Each trial uses the environment through one of these; what a trial left
-//! that could not end by itself (a timeout, a panic) is undone for it before another one may observe it.
+//! that could not end by itself (a timeout, a panic) is undone for it before another one may observe it. What did not
+//! answer the trial is kept beside it.
 
 mod environment;
 
-use meshproof_contract::{AgentId, ClusterName, Disruption, Environment, EnvironmentError, ObjectRef, Readiness};
+use crate::silence::Silence;
+use meshproof_contract::{
+    AgentId, ClusterName, Disruption, Environment, EnvironmentError, ObjectRef, Readiness, Silent,
+};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeSet,
@@ -14,6 +18,7 @@ use std::{
 pub(crate) struct UndoLog {
     environment: Arc<dyn Environment>,
     left: Mutex<Left>,
+    silence: Silence,
 }
 
 #[derive(Default)]
@@ -38,6 +43,7 @@ impl UndoLog {
         Self {
             environment,
             left: Mutex::default(),
+            silence: Silence::default(),
         }
     }
 
@@ -60,6 +66,15 @@ impl UndoLog {
             failures.extend(self.environment.delete(&cluster, &object).await.err());
         }
         failures
+    }
+
+    /// What did not answer since the last time.
+    pub(crate) fn take_silent(&self) -> Vec<Silent> {
+        self.silence.take()
+    }
+
+    fn heard<T>(&self, result: Result<T, EnvironmentError>) -> Result<T, EnvironmentError> {
+        self.silence.heard(&self.environment.facts(), result)
     }
 
     fn left(&self) -> MutexGuard<'_, Left> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub(crate) fn all() -> Vec<Arc<dyn Addon>> {
     vec![
         Arc::new(crate::cilium::CiliumAddon::default()),
+        Arc::new(crate::kube_proxy::KubeProxyAddon),
         Arc::new(crate::dns::DnsAddon),
         Arc::new(crate::enforcement::PolicyAddon),
     ]

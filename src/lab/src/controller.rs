@@ -11,6 +11,7 @@ use meshproof_apiserver::{ApiError, Resource, Store, WatchOptions};
 use std::time::Duration;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+mod create_pod;
 mod daemonset;
 mod deployment;
 mod endpoints;

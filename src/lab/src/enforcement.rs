@@ -44,4 +44,6 @@ impl Addon for PolicyAddon {
 }
 
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;

@@ -1,36 +1,52 @@
-//! Gives every node the identity of every address: those of all pods of all clusters, of nodes, and of the world.
+//! The ipcache of each node: the identity of every address, as the node's own agent knows it. Those of all pods of all
+//! clusters, of nodes, and of the world. In native routing a packet carries no identity, so its receiver, too, asks here
+//! (semantics A40).
 
-use crate::state::LabState;
+use crate::{
+    fault::Fault,
+    state::{ClusterState, LabState, NodeState},
+};
 use ipnet::Ipv4Net;
 use meshproof_datapath::Identity;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-/// Follows sandboxes and keeps the nodes informed.
+/// Follows sandboxes and faults, and keeps the nodes informed.
 pub(crate) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
     let mut pods = lab.pods_changed();
+    let mut faults = lab.faults.subscribe();
     loop {
         pods.borrow_and_update();
-        let mut known: Vec<(Ipv4Net, Identity)> = vec![(Ipv4Net::default(), Identity::WORLD)];
-        for (_, node) in lab.nodes() {
-            known.push((node.spec.address.into(), Identity::REMOTE_NODE));
-            known.push((node.handle.config().router.into(), Identity::REMOTE_NODE));
-            let endpoints = node.pods().into_iter().filter(|pod| pod.identity() != Identity::HOST);
-            known.extend(endpoints.map(|pod| (Ipv4Net::from(pod.address), pod.identity())));
-        }
-        for (_, node) in lab.nodes() {
-            let mut own = known.clone();
-            for (prefix, identity) in &mut own {
-                if *prefix == Ipv4Net::from(node.spec.address) || *prefix == Ipv4Net::from(node.handle.config().router)
-                {
-                    *identity = Identity::HOST;
-                }
-            }
-            node.handle.set_identities(own);
+        faults.mark_unchanged();
+        for (cluster, node) in lab.nodes() {
+            node.handle.set_identities(known(&lab, cluster, node));
         }
         tokio::select! {
             () = stop.cancelled() => return,
             changed = pods.changed() => if changed.is_err() { return },
+            changed = faults.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// What one node knows.
+fn known(lab: &LabState, cluster: &ClusterState, node: &NodeState) -> Vec<(Ipv4Net, Identity)> {
+    let mut known: Vec<(Ipv4Net, Identity)> = vec![(Ipv4Net::default(), Identity::WORLD)];
+    for (_, other) in lab.nodes() {
+        let is_own = other.name() == node.name();
+        let identity = if is_own { Identity::HOST } else { Identity::REMOTE_NODE };
+        known.push((other.spec.address.into(), identity));
+        known.push((other.handle.config().router.into(), identity));
+        if is_own || knows_remote_pods(lab, cluster, node.name()) {
+            let endpoints = other.pods().into_iter().filter(|pod| pod.identity() != Identity::HOST);
+            known.extend(endpoints.map(|pod| (Ipv4Net::from(pod.address), pod.identity())));
+        }
+    }
+    known
+}
+
+/// Whether the node's ipcache has the pods of other nodes. Without their entries it takes them for what their pod CIDR
+/// is, the world.
+pub(crate) fn knows_remote_pods(lab: &LabState, cluster: &ClusterState, node: &str) -> bool {
+    !lab.acts_on(Fault::IpcachePodsMissing, cluster, node)
 }

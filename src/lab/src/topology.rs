@@ -1,6 +1,7 @@
 //! The shape of the lab as data: clusters, nodes, addresses, links. The constants on top are the default topology;
 //! nothing here acts.
 
+use crate::profile::{EncryptionMode, Profile, RoutingMode, Settings, StrictMode};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Encryption, Routing};
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,6 @@ use std::{net::Ipv4Addr, time::Duration};
 pub const AGENT_IMAGE: &str = "meshproof.dev/agent:lab";
 /// The version of Kubernetes that the lab's API servers and kubelets claim: the one of the recordings.
 pub const KUBERNETES_VERSION: &str = "v1.36.2";
-/// The version of Cilium that the lab emulates: the one of the recordings.
-pub const CILIUM_VERSION: &str = "1.18.3";
 /// The domain of every cluster's DNS.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 /// How long a packet takes between nodes of different clusters, one way.
@@ -23,9 +22,8 @@ pub const NODE_PREFIX_LEN: u8 = 24;
 /// Ports of NodePort services.
 pub const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 
-/// The cluster with what is off by default, strict mode of encryption and mutual authentication: so both cases are
-/// there.
-const STRICT: &str = "apps";
+/// The cluster with mutual authentication, which is off by default: so both cases are there.
+const MUTUAL_AUTHENTICATION: &str = "apps";
 
 type Octets = [u8; 4];
 
@@ -46,30 +44,8 @@ pub struct Topology {
     pub between_clusters: Duration,
     /// MTU of the links between nodes, in bytes.
     pub mtu: u16,
-    /// How pod packets travel between nodes.
-    pub routing: RoutingMode,
-    /// Whether they are encrypted.
-    pub encryption: EncryptionMode,
-}
-
-/// `routing-mode` of Cilium's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RoutingMode {
-    /// VXLAN, UDP port 8472.
-    Tunnel,
-    /// As they are.
-    Native,
-}
-
-/// `encryption.type` of Cilium's Helm values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EncryptionMode {
-    /// WireGuard, UDP port 51871.
-    WireGuard,
-    /// In clear.
-    None,
+    /// How Cilium is configured in all of them.
+    pub profile: Profile,
 }
 
 /// One cluster.
@@ -83,8 +59,6 @@ pub struct ClusterSpec {
     pub pod_cidr: Ipv4Net,
     /// Addresses of its services.
     pub service_cidr: Ipv4Net,
-    /// Strict mode of its encryption, for its own pods.
-    pub strict_encryption: bool,
     /// Whether its identities can authenticate each other.
     pub mutual_authentication: bool,
     /// Its nodes.
@@ -138,8 +112,16 @@ impl Topology {
             within_cluster: Duration::ZERO,
             between_clusters: BETWEEN_CLUSTERS,
             mtu: 1500,
-            routing: RoutingMode::Tunnel,
-            encryption: EncryptionMode::WireGuard,
+            profile: Profile::default(),
+        }
+    }
+
+    /// Where pods live as nodes see it: what lies in it is never masqueraded, and not the world. Native routing takes one
+    /// prefix for all clusters, with what no cluster has.
+    pub fn pod_ranges(&self) -> Vec<Ipv4Net> {
+        match self.settings().routing {
+            RoutingMode::Tunnel => self.clusters.iter().map(|cluster| cluster.pod_cidr).collect(),
+            RoutingMode::Native => vec![self.native_range()],
         }
     }
 
@@ -150,20 +132,51 @@ impl Topology {
 
     /// How the data path is to route.
     pub fn datapath_routing(&self) -> Routing {
-        match self.routing {
+        match self.settings().routing {
             RoutingMode::Tunnel => Routing::default(),
             RoutingMode::Native => Routing::Native,
         }
     }
 
-    /// The range in which a cluster's encryption is strict; none where it is not.
+    /// How Cilium is configured.
+    pub fn settings(&self) -> &'static Settings {
+        self.profile.settings()
+    }
+
+    /// The same clusters, configured so.
+    #[must_use]
+    pub fn configured(self, profile: Profile) -> Self {
+        Self { profile, ..self }
+    }
+
+    /// The range in which a cluster's encryption is strict; none where it is not. Cilium takes one prefix only, which
+    /// has to cover the other clusters' pods if they are to be meant (semantics C8).
     pub fn strict_range(&self, cluster: &ClusterSpec) -> Option<Ipv4Net> {
-        (cluster.strict_encryption && self.encryption == EncryptionMode::WireGuard).then_some(cluster.pod_cidr)
+        match self.settings().strict {
+            StrictMode::Off => None,
+            StrictMode::LastCluster => {
+                let is_last = self.clusters.last().is_some_and(|last| last.name == cluster.name);
+                is_last.then_some(cluster.pod_cidr)
+            }
+            StrictMode::AllClusters => Some(self.native_range()),
+        }
+    }
+
+    /// The smallest prefix that holds the pods of all clusters: what native routing must not masquerade.
+    pub fn native_range(&self) -> Ipv4Net {
+        let holds_all = |range: &Ipv4Net| self.clusters.iter().all(|cluster| range.contains(&cluster.pod_cidr));
+        let first = self
+            .clusters
+            .first()
+            .map(|cluster| cluster.pod_cidr)
+            .unwrap_or_default();
+        let wider = std::iter::successors(Some(first), Ipv4Net::supernet);
+        wider.into_iter().find(holds_all).unwrap_or_default()
     }
 
     /// How the data path is to encrypt.
     pub fn datapath_encryption(&self) -> Encryption {
-        match self.encryption {
+        match self.settings().encryption {
             EncryptionMode::WireGuard => Encryption::default(),
             EncryptionMode::None => Encryption::None,
         }
@@ -182,8 +195,7 @@ impl ClusterSpec {
             id,
             pod_cidr: net(pods, 16),
             service_cidr: net(services, 16),
-            strict_encryption: name == STRICT,
-            mutual_authentication: name == STRICT,
+            mutual_authentication: name == MUTUAL_AUTHENTICATION,
             nodes: nodes.collect(),
         }
     }
@@ -220,6 +232,23 @@ mod tests {
         assert_eq!(apps.nodes[1].pod_cidr.to_string(), "10.246.2.0/24");
         assert_eq!(apps.dns_address().to_string(), "10.97.0.10");
         assert_eq!(apps.nodes[2].name, "apps-3");
+    }
+
+    #[test]
+    fn one_prefix_holds_the_pods_of_all_clusters() {
+        let topology = Topology::default();
+        assert_eq!(topology.native_range().to_string(), "10.244.0.0/14");
+        let strict = |profile: Profile| {
+            let topology = topology.clone().configured(profile);
+            let ranges = topology.clusters.iter().map(|cluster| topology.strict_range(cluster));
+            ranges
+                .map(|range| range.map(|range| range.to_string()))
+                .collect::<Vec<_>>()
+        };
+        let all = Some("10.244.0.0/14".to_owned());
+        assert_eq!(strict(Profile::Tunnel), [None, Some("10.246.0.0/16".to_owned())]);
+        assert_eq!(strict(Profile::Native), [all.clone(), all]);
+        assert_eq!(strict(Profile::Plain), [None, None]);
     }
 
     #[test]

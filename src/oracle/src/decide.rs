@@ -1,12 +1,14 @@
 //! The decision: what must happen to a flow under a set of policies.
 
+mod authentication;
+mod contradiction;
 mod matching;
 mod side;
 
 use crate::{
     flow::{Flow, Party},
     model::{Direction, Policy},
-    semantics::Semantics,
+    semantics::Surroundings,
 };
 use side::Side;
 use std::fmt;
@@ -47,8 +49,16 @@ impl fmt::Display for Decision {
     }
 }
 
+/// The oracle has no expectation: what Cilium does then depends on what was in force before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not modelled: {0}")]
+pub struct NotModelled(pub String);
+
 /// Judges a flow: the policies on its source must allow its egress, and those on its destination its ingress.
-pub fn decide(policies: &[Policy], semantics: &Semantics, flow: &Flow) -> Decision {
+///
+/// # Errors
+/// Where the policies contradict each other.
+pub fn decide(policies: &[Policy], surroundings: &Surroundings, flow: &Flow) -> Result<Decision, NotModelled> {
     let mut decision = Decision {
         expected: Expected::Allowed,
         direction: None,
@@ -62,13 +72,13 @@ pub fn decide(policies: &[Policy], semantics: &Semantics, flow: &Flow) -> Decisi
         let Party::Endpoint(own) = own else { continue };
         let side = Side {
             policies,
-            semantics,
+            surroundings,
             flow,
             direction,
             own,
             peer,
         };
-        let Some((expected, reason)) = side.decide() else {
+        let Some((expected, reason)) = side.decide()? else {
             continue;
         };
         let decided = Decision {
@@ -80,10 +90,10 @@ pub fn decide(policies: &[Policy], semantics: &Semantics, flow: &Flow) -> Decisi
             // Egress may need authentication, which ingress does not take away.
             Expected::Allowed if decision.expected == Expected::AllowedIfAuthenticated => {}
             Expected::Allowed | Expected::AllowedIfAuthenticated => decision = decided,
-            _ => return decided,
+            _ => return Ok(decided),
         }
     }
-    decision
+    Ok(decision)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A pod as policies see it: its labels, and those that Cilium adds.
 
-use std::collections::BTreeMap;
+use crate::flow::Protocol;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A pod that Cilium manages, in any cluster of the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,35 @@ pub struct Endpoint {
     /// Its node, which distinguishes host from remote-node.
     pub node: String,
     /// Its container ports that have a name.
-    pub named_ports: BTreeMap<String, u16>,
+    pub named_ports: BTreeMap<String, (Protocol, u16)>,
+}
+
+/// The named ports of every pod of the mesh, by which egress rules resolve a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedPorts(BTreeMap<(String, String, Protocol), BTreeSet<u16>>);
+
+impl NamedPorts {
+    /// Those of these pods.
+    pub fn of<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Self {
+        let mut found: BTreeMap<_, BTreeSet<u16>> = BTreeMap::new();
+        for endpoint in endpoints {
+            for (name, (protocol, number)) in &endpoint.named_ports {
+                let key = (endpoint.cluster.clone(), name.to_ascii_lowercase(), *protocol);
+                found.entry(key).or_default().insert(*number);
+            }
+        }
+        Self(found)
+    }
+
+    /// The number of a name in one cluster; none if no pod of it has the name, or if two give it different numbers:
+    /// then it opens nothing (semantics A19; pkg/types/portmap.go).
+    pub(crate) fn number(&self, cluster: &str, name: &str, protocol: Protocol) -> Option<u16> {
+        let numbers = self.0.get(&(cluster.to_owned(), name.to_owned(), protocol))?;
+        match numbers.len() {
+            1 => numbers.first().copied(),
+            _ => None,
+        }
+    }
 }
 
 impl Endpoint {

@@ -25,6 +25,8 @@ pub enum Party {
         address: IpAddr,
         /// Names that the source has resolved to it through the DNS proxy.
         names: Vec<String>,
+        /// Whether an API server answers there, outside of its cluster.
+        serves_api: bool,
     },
 }
 
@@ -54,9 +56,9 @@ pub enum Request {
 pub struct HttpRequest {
     /// The method.
     pub method: String,
-    /// Path without query.
+    /// Path with query, as expressions see it (semantics A25; envoy:cilium/network_policy.cc).
     pub path: String,
-    /// The host.
+    /// The authority as sent, with its port if it has one.
     pub host: String,
     /// Headers, names in lower case.
     pub headers: Vec<(String, String)>,

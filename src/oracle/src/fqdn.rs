@@ -9,6 +9,12 @@ pub struct NamePattern {
     regex: Regex,
 }
 
+impl PartialEq for NamePattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.regex.as_str() == other.regex.as_str()
+    }
+}
+
 impl NamePattern {
     /// Exactly this name; case and a final dot do not matter.
     pub fn name(name: &str) -> Self {

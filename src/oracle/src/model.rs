@@ -1,6 +1,6 @@
 //! Policies after parsing: CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy in one shape.
 
-use crate::{endpoint::Endpoint, flow::Protocol, fqdn::NamePattern, selector::Selector};
+use crate::{endpoint::Endpoint, flow::Protocol, fqdn::NamePattern, selector::Selector, semantics::UnnamedCluster};
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -22,6 +22,8 @@ pub struct Policy {
     pub(crate) subject: Subject,
     pub(crate) ingress: Side,
     pub(crate) egress: Side,
+    /// Whether it is a NetworkPolicy that admits an `ipBlock`: see [`Policy::is_refused`].
+    pub(crate) admits_block: bool,
 }
 
 impl Policy {
@@ -29,6 +31,13 @@ impl Policy {
     pub fn selects(&self, endpoint: &Endpoint) -> bool {
         self.cluster == endpoint.cluster
             && matches!(&self.subject, Subject::Endpoints(selector) if selector.matches(endpoint))
+    }
+
+    /// Whether Cilium refuses it and nothing of it is in force: with `policy-default-local-cluster` a selector is added
+    /// to each peer of an ingress NetworkPolicy, and a peer with `ipBlock` may have none (semantics A37;
+    /// pkg/k8s/network_policy.go).
+    pub(crate) fn is_refused(&self, unnamed: UnnamedCluster) -> bool {
+        self.admits_block && unnamed == UnnamedCluster::Local
     }
 
     /// Its rules of one direction.
@@ -63,7 +72,8 @@ pub(crate) struct Rule {
     pub effect: Effect,
     pub peers: Peers,
     pub ports: Ports,
-    pub authentication: Authentication,
+    /// None if the rule does not say: then it may inherit a mode, which an explicit `disabled` does not.
+    pub authentication: Option<Authentication>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +82,9 @@ pub(crate) enum Effect {
     Deny,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// From the laxest to the strictest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Authentication {
-    #[default]
     Disabled,
     Required,
     AlwaysFail,
@@ -91,12 +101,19 @@ pub(crate) enum Peers {
     OneOf(Vec<Peer>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Peer {
     Endpoints(Selector),
     Cidr { net: IpNet, except: Vec<IpNet> },
     Entity(Entity),
     Name(NamePattern),
+}
+
+impl Peer {
+    /// Whether it is the selector for anybody, which has an entry of its own in the policy map.
+    pub(crate) fn is_anybody(&self) -> bool {
+        matches!(self, Peer::Entity(Entity::All))
+    }
 }
 
 /// Cilium's entities (docs.cilium.io, "Entities Based").
@@ -127,10 +144,11 @@ pub(crate) struct Port {
     pub l7: L7,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PortMatch {
     Any,
     Range(u16, u16),
+    /// In lower case: names compare without case (semantics A19).
     Named(String),
 }
 

@@ -94,6 +94,12 @@ impl Selector {
         self.requirements.iter().any(|r| r.key == CLUSTER)
     }
 
+    /// The same without what it says of the namespace's name.
+    pub(crate) fn of_no_namespace(mut self) -> Self {
+        self.requirements.retain(|requirement| requirement.key != NAMESPACE);
+        self
+    }
+
     /// The same, within a namespace.
     pub(crate) fn in_namespace(self, namespace: &str) -> Self {
         self.with(NAMESPACE, Test::In(vec![namespace.to_owned()]))

@@ -1,4 +1,15 @@
-//! What differs between versions and settings of Cilium.
+//! What differs between versions and settings of Cilium, and what else of a cluster changes what a policy means.
+
+use crate::endpoint::NamedPorts;
+
+/// What a judgement depends on besides the policies and the flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Version and settings.
+    pub semantics: Semantics,
+    /// The pods' named ports.
+    pub named_ports: NamedPorts,
+}
 
 /// The settings of one cluster that change what a policy means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

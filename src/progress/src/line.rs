@@ -2,7 +2,7 @@
 
 use crate::terminal::printable;
 use meshproof_contract::{
-    Event, EventRecord, Facts, RunState, Verdict,
+    ClusterChange, ClusterName, Event, EventRecord, Facts, RunState, Standing, Verdict,
     event::{FaultChange, Shortfall},
     text::{counted, duration},
 };
@@ -16,12 +16,18 @@ pub(crate) fn lines(record: &EventRecord, run: &RunState) -> Vec<String> {
         Event::Warning { message } => vec![format!("warning: {message}")],
         Event::FactsFound { facts } => found(facts),
         Event::Planned { trials } => vec![format!("{} planned", counted(trials.len(), "check"))],
-        Event::TrialStarted { .. } | Event::RunFinished { .. } => Vec::new(),
+        Event::TrialStarted { .. } | Event::ApiRequests { .. } | Event::RunFinished { .. } => Vec::new(),
         Event::TrialFinished {
-            trial, verdict, micros, ..
+            trial,
+            verdict,
+            micros,
+            waiver,
+            ..
         } => {
             let time = duration(*micros as f64 / 1e6);
+            let standing = Standing::of(verdict, waiver.as_deref());
             vec![match verdict {
+                _ if standing.is_waived() => format!("{:<12}  {trial}  {time}  {}", "waived", verdict.headline()),
                 Verdict::Pass { .. } => format!("{:<12}  {trial}  {time}", verdict.word()),
                 Verdict::Skipped { why } => format!("{:<12}  {trial}  {why}", verdict.word()),
                 Verdict::Fail { .. } => format!("{:<12}  {trial}  {time}  {}", "FAIL", verdict.headline()),
@@ -38,6 +44,8 @@ pub(crate) fn lines(record: &EventRecord, run: &RunState) -> Vec<String> {
             let line = |s: &Shortfall| format!("required and not run: {}: {}", s.required, s.why);
             shortfalls.iter().map(line).collect()
         }
+        Event::WaiversSpent { waivers } => waivers.iter().map(ToString::to_string).collect(),
+        Event::ClusterChanged { cluster, change } => vec![changed(cluster, change)],
         Event::Aborted { reason, .. } => vec![format!("aborted: {reason}")],
     };
     let since = format!("{:>7.1}s  ", run.elapsed(record.at));
@@ -45,6 +53,20 @@ pub(crate) fn lines(record: &EventRecord, run: &RunState) -> Vec<String> {
         .into_iter()
         .map(|text| since.clone() + &printable(&text))
         .collect()
+}
+
+fn changed(cluster: &ClusterName, change: &ClusterChange) -> String {
+    match change {
+        ClusterChange::NodeNotReady { node, since } => {
+            let since = since.map_or(String::new(), |at| format!(" since {}", at.strftime("%H:%M:%S UTC")));
+            format!("{cluster}: node {node} is not Ready{since}")
+        }
+        ClusterChange::NodeReady { node } => format!("{cluster}: node {node} is Ready again"),
+        ClusterChange::NodeCame { node } => format!("{cluster}: node {node} was added"),
+        ClusterChange::NodeWent { node } => format!("{cluster}: node {node} was removed"),
+        ClusterChange::ApiAway { reason } => format!("{cluster}: the API server does not answer: {reason}"),
+        ClusterChange::ApiBack => format!("{cluster}: the API server answers again"),
+    }
 }
 
 fn found(facts: &Facts) -> Vec<String> {

@@ -5,7 +5,7 @@ use crate::{
     terminal::{clip, clock, printable},
 };
 use jiff::Timestamp;
-use meshproof_contract::{RunState, Verdict, run_state::TrialState};
+use meshproof_contract::{RunState, Standing, Verdict, run_state::TrialState};
 use std::cmp::Reverse;
 
 /// Trials shown while they run.
@@ -57,6 +57,7 @@ fn head(run: &RunState, now: Timestamp, width: usize, palette: Palette) -> Strin
         (counts.failed, "failed", Palette::bad as fn(Palette, String) -> String),
         (counts.inconclusive, "inconclusive", Palette::unsure),
         (counts.passed, "passed", Palette::good),
+        (counts.waived, "waived", Palette::faint),
         (counts.skipped, "skipped", Palette::faint),
     ] {
         if number > 0 {
@@ -117,8 +118,8 @@ fn red(run: &RunState, width: usize, palette: Palette) -> Vec<String> {
         .trials
         .iter()
         .enumerate()
+        .filter(|(_, trial)| matches!(trial.standing(), Some(Standing::Failed | Standing::Inconclusive)))
         .filter_map(|(order, trial)| Some((order, trial, trial.verdict()?)))
-        .filter(|(_, _, verdict)| matches!(verdict, Verdict::Fail { .. } | Verdict::Inconclusive { .. }))
         .collect();
     red.sort_by_key(|(order, _, verdict)| (!matches!(verdict, Verdict::Fail { .. }), Reverse(*order)));
     let more = red.len().saturating_sub(RED);

@@ -4,9 +4,10 @@ mod sheet;
 
 use crate::{palette::Palette, terminal::printable};
 use meshproof_contract::{
-    Exit, RunState, TrialName, Verdict, again,
+    Exit, RunState, Standing, TrialName, Verdict, again, api_requests_line,
     run_state::{Counts, FinishedTrial, TrialState},
     text::{counted, duration},
+    waiver::SPENT,
 };
 use sheet::Sheet;
 use std::path::Path;
@@ -48,9 +49,15 @@ pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, pal
         rest.iter()
             .for_each(|trial| out.line(format_args!("  {}", printable(trial.planned.trial.as_str()))));
     }
+    unobserved(&mut out, run);
+    waived(&mut out, run, detail);
     shortfalls(&mut out, run);
     if detail == Detail::Full {
         skipped(&mut out, run);
+        if let Some(line) = api_requests_line(&run.api_requests) {
+            out.gap();
+            out.line(format_args!("{line}"));
+        }
         if let Some(path) = reports {
             out.gap();
             let path = path.join("report.html");
@@ -69,6 +76,9 @@ fn head(out: &mut Sheet, run: &RunState) {
     for fault in run.active_faults() {
         let notice = format!("fault injected on purpose: {fault}");
         out.line(format_args!("{}", palette.unsure(notice)));
+    }
+    for cause in run.causes() {
+        out.line(format_args!("{}", palette.unsure(printable(&cause.sentence()))));
     }
     for warning in &run.warnings {
         out.line(format_args!("{} {}", palette.unsure("warning:"), printable(warning)));
@@ -91,10 +101,15 @@ fn suites(out: &mut Sheet, run: &RunState) {
     let longest = rows.iter().map(|(name, _)| name.chars().count()).max();
     let width = longest.unwrap_or(0).max(5);
     out.gap();
-    let head = format!("{:<width$}  passed  failed  inconclusive  skipped        time", "suite");
+    let any_waived = run.counts().waived > 0;
+    let waived = if any_waived { "  waived" } else { "" };
+    let head = format!(
+        "{:<width$}  passed  failed  inconclusive{waived}  skipped        time",
+        "suite"
+    );
     out.line(format_args!("{}", palette.faint(head)));
     for (name, trials) in rows {
-        let counts = Counts::of(trials.iter().filter_map(|trial| trial.verdict()));
+        let counts = Counts::of(trials.iter().filter_map(|trial| trial.standing()));
         let unfinished = trials.len() - counts.total();
         let micros: u64 = trials
             .iter()
@@ -109,8 +124,12 @@ fn suites(out: &mut Sheet, run: &RunState) {
                 paint(palette, text)
             }
         };
+        let waived = match any_waived {
+            true => format!("  {}", cell(counts.waived, 6, |_, text| text)),
+            false => String::new(),
+        };
         out.line(format_args!(
-            "{name:<width$}  {}  {}  {}  {}  {:>10}",
+            "{name:<width$}  {}  {}  {}{waived}  {}  {:>10}",
             cell(counts.passed, 6, Palette::good),
             cell(counts.failed, 6, Palette::bad),
             cell(counts.inconclusive + unfinished, 12, Palette::unsure),
@@ -121,22 +140,63 @@ fn suites(out: &mut Sheet, run: &RunState) {
 }
 
 /// Failed trials one by one, then inconclusive ones by their reason: one agent that is away is one thing to look at,
-/// however many checks need it.
+/// however many checks need it. What a cause explains has been told with the cause.
 fn red(run: &RunState) -> Vec<Vec<&TrialState>> {
+    let explained: Vec<TrialName> = run.causes().into_iter().flat_map(|cause| cause.unobserved).collect();
     let mut failed = Vec::new();
     let mut inconclusive: Vec<(&str, Vec<&TrialState>)> = Vec::new();
     for trial in &run.trials {
-        match trial.verdict() {
-            Some(Verdict::Fail { .. }) => failed.push(vec![trial]),
-            Some(Verdict::Inconclusive { why }) => match inconclusive.iter_mut().find(|(reason, _)| reason == why) {
-                Some((_, trials)) => trials.push(trial),
-                None => inconclusive.push((why, vec![trial])),
-            },
+        match (trial.standing(), trial.verdict()) {
+            (Some(Standing::Failed), _) => failed.push(vec![trial]),
+            (Some(Standing::Inconclusive), _) if explained.contains(&trial.planned.trial) => {}
+            (Some(Standing::Inconclusive), Some(Verdict::Inconclusive { why })) => {
+                match inconclusive.iter_mut().find(|(reason, _)| reason == why) {
+                    Some((_, trials)) => trials.push(trial),
+                    None => inconclusive.push((why, vec![trial])),
+                }
+            }
             _ => {}
         }
     }
     failed.extend(inconclusive.into_iter().map(|(_, trials)| trials));
     failed
+}
+
+/// What kept checks from observing, with the names of these checks.
+fn unobserved(out: &mut Sheet, run: &RunState) {
+    for cause in run.causes().iter().filter(|cause| !cause.unobserved.is_empty()) {
+        let word = out.palette.unsure("INCONCLUSIVE");
+        let number = out.palette.strong(counted(cause.unobserved.len(), "check"));
+        out.gap();
+        out.line(format_args!("{word}  {number}: {}", printable(&cause.text)));
+        let names: Vec<&str> = cause.unobserved.iter().map(TrialName::as_str).collect();
+        out.names(&names);
+    }
+}
+
+/// Failures that are accepted, a line each, and the waivers that must go.
+fn waived(out: &mut Sheet, run: &RunState, detail: Detail) {
+    let accepted = run.trials.iter().filter_map(|trial| {
+        let finished = trial.finished.as_ref()?;
+        trial.standing()?.is_waived().then_some((trial, finished))
+    });
+    for (trial, finished) in accepted.filter(|_| detail == Detail::Full) {
+        out.gap();
+        let name = out.palette.strong(printable(trial.planned.trial.as_str()));
+        out.line(format_args!("{}  {name}", out.palette.strong("WAIVED")));
+        if let Some(waiver) = &finished.waiver {
+            out.field("waiver", &waiver.to_string());
+        }
+        out.field(finished.verdict.word(), &finished.verdict.headline());
+    }
+    for spent in &run.spent_waivers {
+        out.gap();
+        out.line(format_args!(
+            "{}  {}",
+            out.palette.bad("WAIVER"),
+            printable(&spent.to_string())
+        ));
+    }
 }
 
 fn same_reason(out: &mut Sheet, run: &RunState, trials: &[&TrialState]) {
@@ -185,6 +245,17 @@ fn red_trial(out: &mut Sheet, run: &RunState, trial: &TrialState) {
         }
         Verdict::Inconclusive { why } | Verdict::Skipped { why } => out.field("why", why),
         Verdict::Pass { .. } => {}
+    }
+    for known in finished.known_faults() {
+        out.field("known", &known.to_string());
+        out.field("to accept", &known.waiver);
+    }
+    if matches!(verdict, Verdict::Fail { .. }) {
+        let meanwhile = run.meanwhile(trial);
+        meanwhile.for_each(|trouble| out.field("meanwhile", &trouble.to_string()));
+    }
+    if let Some(waiver) = &finished.waiver {
+        out.field("waiver", &waiver.to_string());
     }
     if !trial.planned.when_red.is_empty() {
         out.field("next", &trial.planned.when_red);
@@ -249,6 +320,7 @@ fn verdict(out: &mut Sheet, run: &RunState) {
         (counts.passed, "passed"),
         (counts.failed, "failed"),
         (counts.inconclusive, "inconclusive"),
+        (counts.waived, "waived"),
         (counts.skipped, "skipped"),
         (run.trials.len() - counts.total(), "unfinished"),
     ]
@@ -256,6 +328,7 @@ fn verdict(out: &mut Sheet, run: &RunState) {
     .filter(|(number, _)| *number > 0)
     .map(|(number, name)| format!("{number} {name}"))
     .collect();
+    let only_waivers = counts.failed == 0 && !run.spent_waivers.is_empty() && exit == Some(Exit::Failed);
     let tally = if parts.is_empty() {
         "no check ran".to_owned()
     } else {
@@ -264,6 +337,7 @@ fn verdict(out: &mut Sheet, run: &RunState) {
     let seconds = run.last.map_or(0.0, |last| run.elapsed(last));
     let meaning = match aborted {
         Some((reason, _)) => printable(reason),
+        None if only_waivers => SPENT.to_owned(),
         None => exit.map_or("", Exit::meaning).to_owned(),
     };
     out.gap();

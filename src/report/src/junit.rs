@@ -61,6 +61,9 @@ fn properties(report: &RunReport) -> Vec<Property> {
     if let Some(notice) = report.live_claims_notice() {
         properties.push(Property::new("meshproof.claims", notice));
     }
+    for cause in &report.causes {
+        properties.push(Property::new("meshproof.cause", cause.sentence()));
+    }
     for fault in &report.faults {
         properties.push(Property::new("meshproof.fault", fault.fault.as_str()));
     }
@@ -99,15 +102,21 @@ fn host(suite: &SuiteReport) -> Option<String> {
 }
 
 fn case(report: &RunReport, trial: &TrialReport) -> TestCase {
-    let status = match &trial.verdict {
-        Verdict::Pass { .. } => TestCaseStatus::success(),
-        Verdict::Skipped { why } => {
-            let mut status = TestCaseStatus::skipped();
-            status.set_message(one_line(why)).set_description(why.as_str());
-            status
-        }
-        Verdict::Fail { .. } => red(NonSuccessKind::Failure, "fail", trial),
-        Verdict::Inconclusive { .. } => red(NonSuccessKind::Error, "inconclusive", trial),
+    let skipped = |why: &str| {
+        let mut status = TestCaseStatus::skipped();
+        status.set_message(one_line(why)).set_description(why);
+        status
+    };
+    let status = match (trial.accepted(), &trial.verdict) {
+        (Some(waiver), verdict) => skipped(&one_line(&format!(
+            "waived {waiver}; {}: {}",
+            verdict.word(),
+            verdict.headline()
+        ))),
+        (None, Verdict::Pass { .. }) => TestCaseStatus::success(),
+        (None, Verdict::Skipped { why }) => skipped(why),
+        (None, Verdict::Fail { .. }) => red(NonSuccessKind::Failure, "fail", report, trial),
+        (None, Verdict::Inconclusive { .. }) => red(NonSuccessKind::Error, "inconclusive", report, trial),
     };
     let mut case = TestCase::new(trial.trial.short(), status);
     case.set_classname(format!("meshproof.{}", trial.check.suite()));
@@ -116,8 +125,12 @@ fn case(report: &RunReport, trial: &TrialReport) -> TestCase {
     case
 }
 
-fn red(kind: NonSuccessKind, ty: &str, trial: &TrialReport) -> TestCaseStatus {
-    let message = one_line(&format!("{}: {}", trial.title, trial.verdict.headline()));
+fn red(kind: NonSuccessKind, ty: &str, report: &RunReport, trial: &TrialReport) -> TestCaseStatus {
+    // One cause has one message, so that readers that group by message show it once.
+    let message = match report.cause_of(&trial.trial) {
+        Some(cause) => one_line(&format!("could not observe: {}", cause.text)),
+        None => one_line(&format!("{}: {}", trial.title, trial.verdict.headline())),
+    };
     let mut status = TestCaseStatus::non_success(kind);
     status
         .set_message(message.as_str())
@@ -128,6 +141,16 @@ fn red(kind: NonSuccessKind, ty: &str, trial: &TrialReport) -> TestCaseStatus {
 
 fn body(message: &str, trial: &TrialReport) -> String {
     let mut lines = vec![message.to_owned(), String::new()];
+    if let Verdict::Inconclusive { why } = &trial.verdict
+        && !message.contains(why.as_str())
+    {
+        lines.extend([why.clone(), String::new()]);
+    }
+    lines.extend(trial.known_faults().map(ToString::to_string));
+    lines.extend(trial.meanwhile.iter().map(|text| format!("meanwhile: {text}")));
+    if let Some(waiver) = &trial.waiver {
+        lines.push(format!("waiver ({}): {waiver}", waiver.source));
+    }
     if let Verdict::Fail { findings } = &trial.verdict {
         for finding in findings {
             lines.push(finding.subject.clone());
@@ -165,6 +188,10 @@ fn system_out(report: &RunReport, trial: &TrialReport) -> String {
     if let Verdict::Pass { witnesses } = &trial.verdict {
         lines.extend(witnesses.iter().map(|witness| format!("observed: {}", witness.what)));
     }
+    if let Some(waiver) = trial.accepted() {
+        lines.push(format!("waived {waiver}"));
+        lines.push(format!("{}: {}", trial.verdict.word(), trial.verdict.headline()));
+    }
     let figures = trial.measurements.iter().filter(|m| m.subject.is_check());
     lines.extend(figures.map(|m| format!("{}: {}", m.name, m.figure())));
     if let Some(path) = attachment::path_of(trial) {
@@ -174,9 +201,18 @@ fn system_out(report: &RunReport, trial: &TrialReport) -> String {
 }
 
 fn run_case(report: &RunReport) -> TestCase {
-    let proven = report.counts.passed > 0 || report.counts.failed > 0 || report.counts.inconclusive > 0;
+    let counts = &report.counts;
+    let proven = counts.passed + counts.failed + counts.inconclusive + counts.waived > 0;
     let enough = proven && report.shortfalls.is_empty() && report.exit() != Some(Exit::TooLittle);
-    let status = if matches!(report.ending, Ending::Complete) && enough {
+    let spent: Vec<String> = report.spent_waivers.iter().map(ToString::to_string).collect();
+    let status = if matches!(report.ending, Ending::Complete) && enough && !spent.is_empty() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status
+            .set_message(one_line(&spent[0]))
+            .set_type("meshproof.waiver")
+            .set_description(spent.join("\n"));
+        status
+    } else if matches!(report.ending, Ending::Complete) && enough {
         TestCaseStatus::success()
     } else {
         let meaning = one_line(&report.meaning());
@@ -190,6 +226,7 @@ fn run_case(report: &RunReport) -> TestCase {
         let missed = report.shortfalls.iter();
         let missed: String = missed
             .map(|shortfall| format!("\nrequired and not run: {}: {}", shortfall.required, shortfall.why))
+            .chain(spent.iter().map(|spent| format!("\n{spent}")))
             .collect();
         let description = format!("{message}\n{missed}\nexit code: {}", report.exit_code);
         status

@@ -3,7 +3,7 @@
 
 use crate::model::{RunReport, TrialReport};
 use meshproof_contract::{
-    Exit, Verdict,
+    Exit, Verdict, api_requests_line,
     text::{capitalized, counted, duration},
 };
 use std::fmt::Write;
@@ -19,9 +19,14 @@ pub fn markdown(report: &RunReport) -> String {
     let mut out = String::new();
     head(&mut out, report);
     let mut left_out = 0;
-    let red = report.failed().into_iter().chain(report.inconclusive());
-    for trial in red {
-        let section = red_section(trial);
+    // What a cause explains is counted with the cause.
+    let unexplained = |trial: &&TrialReport| report.cause_of(&trial.trial).is_none();
+    let unsure = report.inconclusive().into_iter().filter(unexplained);
+    let red = report.failed().into_iter().chain(unsure);
+    for section in red
+        .map(red_section)
+        .chain(report.waived().into_iter().map(waived_section))
+    {
         if out.len() + section.len() > LIMIT - 8_000 {
             left_out += 1;
         } else {
@@ -42,7 +47,12 @@ pub fn markdown(report: &RunReport) -> String {
     }
     push(
         &mut out,
-        format_args!("\n<sub>meshproof {}, run {}</sub>\n", report.version, report.run),
+        format_args!(
+            "\n<sub>meshproof {}, run {}{}</sub>\n",
+            report.version,
+            report.run,
+            api_requests_line(&report.api_requests).map_or(String::new(), |line| format!(". {line}"))
+        ),
     );
     out
 }
@@ -69,6 +79,18 @@ fn head(out: &mut String, report: &RunReport) {
     for fault in &report.faults {
         push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
     }
+    for cause in report.causes.iter().take(20) {
+        push(
+            out,
+            format_args!("> **{}**\n\n", escape(&capitalized(&cause.sentence()))),
+        );
+    }
+    for spent in report.spent_waivers.iter().take(20) {
+        push(
+            out,
+            format_args!("> **{}**\n\n", escape(&capitalized(&clip(&spent.to_string(), 500)))),
+        );
+    }
     for shortfall in report.shortfalls.iter().take(20) {
         let (required, why) = (
             escape(&clip(&shortfall.required, 200)),
@@ -79,12 +101,21 @@ fn head(out: &mut String, report: &RunReport) {
     for warning in report.warnings.iter().take(20) {
         push(out, format_args!("> {}\n\n", escape(&clip(warning, 500))));
     }
-    out.push_str("| suite | passed | failed | inconclusive | skipped | time |\n|---|--:|--:|--:|--:|--:|\n");
+    let waived = report.counts.waived > 0;
+    let (word, rule) = if waived { (" waived |", "--:|") } else { ("", "") };
+    push(
+        out,
+        format_args!(
+            "| suite | passed | failed | inconclusive |{word} skipped | time |\n|---|--:|--:|--:|{rule}--:|--:|\n"
+        ),
+    );
     for suite in &report.suites {
         let c = suite.counts;
-        let row = [c.passed, c.failed, c.inconclusive, c.skipped]
-            .map(|n| n.to_string())
-            .join(" | ");
+        let mut row = vec![c.passed, c.failed, c.inconclusive];
+        row.extend(waived.then_some(c.waived));
+        row.push(c.skipped);
+        let row: Vec<String> = row.iter().map(ToString::to_string).collect();
+        let row = row.join(" | ");
         push(
             out,
             format_args!("| {} | {row} | {} |\n", escape(&suite.name), duration(suite.seconds)),
@@ -118,6 +149,25 @@ fn red_section(trial: &TrialReport) -> String {
         }
         Verdict::Pass { .. } => {}
     }
+    for known in trial.known_faults() {
+        push(
+            &mut out,
+            format_args!(
+                "\n**{}.** To accept it, add to `waivers` in meshproof.yaml:\n\n```yaml\n{}\n```\n",
+                escape(&capitalized(&clip(&known.to_string(), 1_000))),
+                clip(&known.waiver, 500)
+            ),
+        );
+    }
+    for text in &trial.meanwhile {
+        push(&mut out, format_args!("\n**Meanwhile:** {}\n", escape(text)));
+    }
+    if let Some(waiver) = &trial.waiver {
+        push(
+            &mut out,
+            format_args!("\n**Waiver:** {}\n", escape(&clip(&waiver.to_string(), 500))),
+        );
+    }
     if !trial.when_red.is_empty() {
         push(&mut out, format_args!("\n**Next:** {}\n", clip(&trial.when_red, 1_000)));
     }
@@ -127,6 +177,18 @@ fn red_section(trial: &TrialReport) -> String {
     }
     push(&mut out, format_args!("{}\n```\n\n", clip(&trial.again, 1_000)));
     out
+}
+
+/// A failure that is accepted, in a line: there is nothing to do about it.
+fn waived_section(trial: &TrialReport) -> String {
+    let waiver = trial.waiver.as_ref().map(ToString::to_string).unwrap_or_default();
+    let seen = format!("{}: {}", trial.verdict.word(), trial.verdict.headline());
+    format!(
+        "- Waived `{}` {}. Seen: {}\n",
+        trial.trial,
+        escape(&clip(&waiver, 500)),
+        escape(&clip(&seen, 500))
+    )
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {

@@ -42,6 +42,7 @@ pub fn metrics(report: &RunReport) -> String {
             ("fail", c.failed),
             ("inconclusive", c.inconclusive),
             ("skipped", c.skipped),
+            ("waived", c.waived),
         ] {
             out.sample(
                 "meshproof_trials",
@@ -62,6 +63,15 @@ pub fn metrics(report: &RunReport) -> String {
             Verdict::Skipped { .. } => continue,
         };
         out.sample("meshproof_trial_verdict", &labels(trial), value);
+    }
+    if report.counts.waived > 0 {
+        out.family(
+            "meshproof_trial_waived",
+            "1 for a trial whose failure is waived: its verdict does not fail the run.",
+        );
+        for trial in report.waived() {
+            out.sample("meshproof_trial_waived", &labels(trial), 1.0);
+        }
     }
     out.family("meshproof_trial_duration_seconds", "Duration of a trial.");
     for trial in report

@@ -4,10 +4,11 @@ mod of_state;
 
 use jiff::Timestamp;
 use meshproof_contract::{
-    CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, TrialName, Verdict,
+    ApiRequests, CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, Standing, TrialName, Verdict, Waiver,
     event::{Phase, Shortfall},
-    evidence::{Command, Row},
-    run_state::{Counts, InjectedFault},
+    evidence::{Command, KnownFault, Row},
+    run_state::{CauseReport, Counts, InjectedFault},
+    waiver::{SPENT, SpentWaiver},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,12 +45,21 @@ pub struct RunReport {
     /// What had to run and did not; with any, the run proved less than the operators require.
     #[serde(default)]
     pub shortfalls: Vec<Shortfall>,
+    /// Waivers that must go; with any, the run fails.
+    #[serde(default)]
+    pub spent_waivers: Vec<SpentWaiver>,
+    /// What kept checks from observing, or went wrong with nodes meanwhile: each once, with the checks that it concerns.
+    #[serde(default)]
+    pub causes: Vec<CauseReport>,
     /// What no check says, but people should know.
     pub warnings: Vec<String>,
     /// Faults that were injected on purpose, in order.
     pub faults: Vec<InjectedFault>,
     /// How long each phase took.
     pub phases: Vec<PhaseReport>,
+    /// The requests that meshproof made to the clusters' API servers, by cluster, verb and resource.
+    #[serde(default)]
+    pub api_requests: Vec<ApiRequests>,
     /// The suites in the order of the plan.
     pub suites: Vec<SuiteReport>,
     /// The clusters as found; none when the run did not come that far.
@@ -122,9 +132,23 @@ pub struct TrialReport {
     pub measurements: Vec<Measurement>,
     /// What it saw: rows of matrices, packets, commands to run next, notes.
     pub evidence: Vec<Evidence>,
+    /// The waiver that covers it; in force, it keeps a failure from failing the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<Waiver>,
+    /// What was wrong with nodes or API servers of its clusters while it failed: sentences without a full stop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meanwhile: Vec<String>,
 }
 
 impl TrialReport {
+    /// What it means to the run.
+    pub fn standing(&self) -> Standing {
+        Standing::of(&self.verdict, self.waiver.as_ref())
+    }
+    /// The waiver that accepts its failure, if that is in force.
+    pub fn accepted(&self) -> Option<&Waiver> {
+        self.waiver.as_ref().filter(|_| self.standing().is_waived())
+    }
     /// The rows of matrices in its evidence.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.evidence.iter().filter_map(|evidence| match evidence {
@@ -136,6 +160,13 @@ impl TrialReport {
     pub fn commands(&self) -> impl Iterator<Item = &Command> {
         self.evidence.iter().filter_map(|evidence| match evidence {
             Evidence::Command(command) => Some(command),
+            _ => None,
+        })
+    }
+    /// The faults of Cilium itself that what it saw fits.
+    pub fn known_faults(&self) -> impl Iterator<Item = &KnownFault> {
+        self.evidence.iter().filter_map(|evidence| match evidence {
+            Evidence::KnownFault(known) => Some(known),
             _ => None,
         })
     }
@@ -152,17 +183,24 @@ impl RunReport {
     pub fn trials(&self) -> impl Iterator<Item = &TrialReport> {
         self.suites.iter().flat_map(|suite| &suite.trials)
     }
-    /// Failed trials.
+    /// Failed trials, less the waived ones.
     pub fn failed(&self) -> Vec<&TrialReport> {
-        self.trials()
-            .filter(|trial| matches!(trial.verdict, Verdict::Fail { .. }))
-            .collect()
+        self.standing(|standing| standing == Standing::Failed)
     }
-    /// Inconclusive trials.
+    /// Inconclusive trials, less the waived ones.
     pub fn inconclusive(&self) -> Vec<&TrialReport> {
-        self.trials()
-            .filter(|trial| matches!(trial.verdict, Verdict::Inconclusive { .. }))
-            .collect()
+        self.standing(|standing| standing == Standing::Inconclusive)
+    }
+    /// Trials that a waiver keeps from deciding about the run.
+    pub fn waived(&self) -> Vec<&TrialReport> {
+        self.standing(Standing::is_waived)
+    }
+    fn standing(&self, wanted: impl Fn(Standing) -> bool) -> Vec<&TrialReport> {
+        self.trials().filter(|trial| wanted(trial.standing())).collect()
+    }
+    /// The cause under which a trial is counted that could not observe.
+    pub fn cause_of(&self, trial: &TrialName) -> Option<&CauseReport> {
+        self.causes.iter().find(|cause| cause.unobserved.contains(trial))
     }
     /// Reasons for skipping with the trials that they concern, in the order of the plan.
     pub fn skipped(&self) -> Vec<(&str, Vec<&TrialReport>)> {
@@ -192,6 +230,9 @@ impl RunReport {
             (Ending::Aborted { reason }, _) => format!("the run was aborted: {reason}"),
             (Ending::Cut, _) => {
                 "the event log ends early (the run was killed or crashed); this is what it had observed".to_owned()
+            }
+            (Ending::Complete, Some(Exit::Failed)) if self.counts.failed == 0 && !self.spent_waivers.is_empty() => {
+                SPENT.to_owned()
             }
             (Ending::Complete, Some(exit)) => exit.meaning().to_owned(),
             (Ending::Complete, None) => format!("exit code {}", self.exit_code),

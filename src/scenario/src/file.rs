@@ -1,6 +1,6 @@
 //! The file format, exactly as written: each name remembers its line and column.
 
-pub use crate::scenario::{Namespace, Placement, Protocol, ServiceType, SessionAffinity};
+pub use crate::scenario::{Allowance, Namespace, Placement, Protocol, ServiceType, SessionAffinity};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
@@ -48,6 +48,9 @@ pub struct WorkloadEntry {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub labels: BTreeMap<String, Spanned<String>>,
+    /// What the run's own allow policies let its pods do in clusters that deny by default.
+    #[serde(default)]
+    pub allowance: Allowance,
     /// The clusters that it is deployed to: `all`, or a list of role names.
     #[serde(default)]
     #[schemars(with = "ClustersSchema")]

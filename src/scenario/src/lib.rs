@@ -12,7 +12,8 @@ mod scenario;
 pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
 pub use scenario::{
-    Clusters, Namespace, Placement, Protocol, Scenario, Service, ServicePort, ServiceType, SessionAffinity, Workload,
+    Allowance, Clusters, Namespace, Placement, Protocol, Scenario, Service, ServicePort, ServiceType, SessionAffinity,
+    Workload,
 };
 
 use std::path::Path;

@@ -33,8 +33,24 @@ pub struct Workload {
     pub service_account: Option<String>,
     /// Labels of its pods, in addition to those of meshproof.
     pub labels: BTreeMap<String, String>,
+    /// What the run's own allow policies let its pods do, whatever else is denied in a cluster.
+    pub allowance: Allowance,
     /// Where it is deployed.
     pub clusters: Clusters,
+}
+
+/// What the run's own allow policies open for a workload's pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allowance {
+    /// All traffic.
+    #[default]
+    Everything,
+    /// All but sending HTTP and DNS: policies under test lead these through Cilium's proxies, and a plain rule for the
+    /// same port would open what they close.
+    Unproxied,
+    /// Nothing: policies under test select the pods, and an allow policy would open what they close.
+    Nothing,
 }
 
 /// The namespaces of a run for pods outside the host network.

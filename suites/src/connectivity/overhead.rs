@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::testing::{Fake, infra_to_apps, timeout};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_short_way_is_green_and_a_long_one_red() {
         let text = Fake::healthy()
             .expect(&CrossClusterOverhead, infra_to_apps(), "pass")
@@ -251,7 +251,7 @@ mod tests {
         assert!(text.contains("all 9 pairs infra -> apps"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn slow_everywhere_is_not_overhead() {
         Fake::healthy()
             .latency(90_000)
@@ -260,7 +260,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn no_medians_are_inconclusive() {
         let silent = |cross: bool| {
             Fake::healthy()

@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_full_route_mtu_is_green() {
         for check in PathCheck::all(PathMtu) {
             let text = Fake::healthy().expect(&check, instance_of(&check), "pass").await;
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_blackhole_is_named_as_one() {
         for check in PathCheck::all(PathMtu) {
             let fake = Fake::healthy().rule(|_| Some(found(1280, 1420, Some(1350), None)));
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_smaller_mtu_that_icmp_reports_is_not_called_a_blackhole() {
         let fake = Fake::healthy().rule(|_| Some(found(1280, 1420, None, Some(1280))));
         let text = fake
@@ -217,7 +217,7 @@ mod tests {
         assert!(text.contains("ICMP reports") && !text.contains("blackhole:"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_value_learnt_earlier_does_not_become_the_expectation() {
         let fake = Fake::healthy()
             .rule(|p| (p.to_node() == Some("apps-2")).then(|| found(1280, 1280, None, None)))
@@ -231,7 +231,7 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn no_small_packet_either_is_inconclusive() {
         for check in PathCheck::all(PathMtu) {
             for outcome in [found(0, 1420, None, None), timeout()] {

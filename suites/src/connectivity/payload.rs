@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn every_size_is_green() {
         for check in PathCheck::all(Payload) {
             let text = Fake::healthy().expect(&check, instance_of(&check), "pass").await;
@@ -231,7 +231,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn large_packets_that_vanish_are_red_while_small_ones_pass() {
         for check in PathCheck::all(Payload) {
             let fake = Fake::healthy().rule(|p| {
@@ -248,7 +248,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn only_the_largest_failing_is_red() {
         let fake = Fake::healthy().rule(|p| (size(p.action) == 1 << 20).then(timeout));
         let text = fake
@@ -257,7 +257,7 @@ mod tests {
         assert!(text.contains("1 MiB over HTTP: all 9 pairs"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn corrupted_and_short_answers_are_red() {
         let corrupted = Fake::healthy().rule(|p| {
             (size(p.action) > 1).then(|| Outcome::Corrupted {

@@ -122,14 +122,14 @@ mod tests {
     };
     use meshproof_contract::Action;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn own_addresses_are_green() {
         for check in PathCheck::all(SourceAddress) {
             Fake::healthy().expect(&check, instance_of(&check), "pass").await;
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_masqueraded_source_is_red_and_its_owner_named() {
         for udp in [true, false] {
             for check in PathCheck::all(SourceAddress) {
@@ -142,7 +142,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn silence_is_red_and_a_server_without_a_source_address_is_inconclusive() {
         for check in PathCheck::all(SourceAddress) {
             let silent = Fake::healthy().rule(|_| Some(timeout()));

@@ -80,7 +80,7 @@ impl Questions for HeadlessService {
             how: "The client on every node asks for the absolute name of the headless service over UDP and TCP (over \
                   TCP only for more than 20 pods, which do not fit into a datagram). The addresses must equal the \
                   ready endpoints in the service's EndpointSlices, and these must equal the probe agents that are \
-                  ready. After silence it asks three more times before that counts.",
+                  ready. After silence it asks six more times before that counts.",
             control: "Two sources for the expectation that must agree: the EndpointSlices, and the pods that answered \
                       the harness.",
             when_red: "Compare `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
@@ -126,14 +126,14 @@ mod tests {
     };
     use meshproof_contract::{DnsAnswer, DnsCode};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn exactly_the_pods_is_green() {
         Fake::healthy()
             .expect(&DnsCheck(HeadlessService), infra(), "pass")
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_pod_less_or_one_more_is_red() {
         let pods = ["10.244.1.11", "10.244.2.11", "10.244.3.11", "10.246.1.11"]
             .map(|ip| DnsAnswer::Address(ip.parse().expect("address")));
@@ -155,7 +155,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn slices_that_miss_a_ready_pod_are_red() {
         let fake = Fake::healthy().facts(|f| {
             let mut extra = f
@@ -172,7 +172,7 @@ mod tests {
         assert!(text.contains("EndpointSlices"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn slices_that_cannot_be_read_are_inconclusive() {
         let fake = Fake::healthy().list_refused("EndpointSlice");
         fake.expect(&DnsCheck(HeadlessService), infra(), "inconclusive").await;

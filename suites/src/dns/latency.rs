@@ -239,7 +239,7 @@ mod tests {
     use super::*;
     use crate::testing::{Fake, infra, timeout};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_promised_service_level_is_what_counts() {
         let promising = |ms| {
             Fake::healthy()
@@ -251,7 +251,7 @@ mod tests {
         assert!(text.contains("99 % within 15 ms"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn quick_lookups_are_green_and_recorded() {
         let text = Fake::healthy().expect(&Latency, infra(), "pass").await;
         assert!(text.contains("measured: lookup ") && text.contains("p50 "), "{text}");
@@ -261,7 +261,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn slow_or_lost_lookups_are_red() {
         let text = Fake::healthy().latency(150_000).expect(&Latency, infra(), "fail").await;
         assert!(text.contains("99 % within 100 ms"), "{text}");
@@ -275,7 +275,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_busy_machine_is_inconclusive() {
         let fakes = [
             Fake::healthy()

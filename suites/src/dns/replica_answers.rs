@@ -32,7 +32,7 @@ impl Check for ReplicaAnswers {
                      lookups; and every node reaches every replica.",
             how: "The client on every node asks each DNS pod at its own address and target port for the service's \
                   name over UDP and TCP, for an absent name, and for the cluster IP's PTR record. Each answer must be \
-                  what the API says. After silence it asks three more times before that counts. An endpoint of the \
+                  what the API says. After silence it asks six more times before that counts. An endpoint of the \
                   DNS service that is neither ready nor terminating, now and ten seconds later, is red.",
             control: "The replicas are the ready endpoints in the EndpointSlices of the DNS service; without any \
                       endpoint the result is inconclusive.",
@@ -163,7 +163,7 @@ mod tests {
         matches!(action, Action::Dns { server: Some(server), .. } if server.ip().to_string() == replica)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn agreeing_replicas_are_green() {
         let text = Fake::healthy().expect(&ReplicaAnswers, infra(), "pass").await;
         assert!(text.contains("coredns-2"), "{text}");
@@ -171,7 +171,7 @@ mod tests {
         assert!(text.contains(row), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_silent_or_wrong_replica_is_red_and_named() {
         for outcome in [
             timeout(),
@@ -218,7 +218,7 @@ mod tests {
         refused.expect(&ReplicaAnswers, infra(), "pass").await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn without_dns_or_its_replicas_it_is_inconclusive() {
         let fakes = [
             Fake::healthy().facts(|f| {

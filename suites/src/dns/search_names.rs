@@ -26,7 +26,7 @@ impl Questions for SearchNames {
             proves: "Applications reach the service as `server`, `server.<namespace>` and `server.<namespace>.svc`.",
             how: "The client on every node asks for the three short names over UDP with the search domains and ndots \
                   of its own resolv.conf; each answer must be NOERROR with exactly the service's cluster IP. After \
-                  silence it asks three more times before that counts.",
+                  silence it asks six more times before that counts.",
             control: "The answer itself, compared with the API.",
             when_red: "If dns::service_name_udp is green, check what the pods' resolv.conf is made of: `kubectl \
                        --context CONTEXT -n NAMESPACE get pods -o \
@@ -65,13 +65,13 @@ mod tests {
     };
     use meshproof_contract::{Action, DnsCode};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn short_names_are_green() {
         let text = Fake::healthy().expect(&DnsCheck(SearchNames), infra(), "pass").await;
         assert!(text.contains("`server.meshproof.svc`"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_name_that_does_not_resolve_is_red() {
         let fake = Fake::healthy().rule(|p| {
             matches!(p.action, Action::Dns { name, .. } if name == "server.meshproof")

@@ -46,7 +46,7 @@ impl Questions for ServiceName {
                      service and no other.",
             how: "The client on every node asks its own nameserver for the absolute name \
                   `server.<namespace>.svc.<domain>.`; the answer must be NOERROR with exactly the cluster IP in this \
-                  cluster's API. After silence or SERVFAIL it asks three more times before that counts.",
+                  cluster's API. After silence or SERVFAIL it asks six more times before that counts.",
             control: "The answer itself: a silent server is a finding.",
             when_red: "No answer: `kubectl --context CONTEXT -n DNS_NAMESPACE get endpointslices -l \
                        kubernetes.io/service-name=DNS_SERVICE -o wide`; dns::replica_answers shows which replica \
@@ -87,13 +87,13 @@ mod tests {
         matches!(action, Action::Dns { transport: asked, .. } if *asked == transport)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_right_address_is_green() {
         Fake::healthy().expect(&UDP, infra(), "pass").await;
         Fake::healthy().expect(&TCP, infra(), "pass").await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_silent_server_is_red_over_that_transport_only() {
         let udp_dead = Fake::healthy().rule(|p| of(Transport::Udp, p.action).then(timeout));
         let text = udp_dead.clone().expect(&UDP, infra(), "fail").await;
@@ -108,7 +108,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_lost_datagram_is_not_red() {
         Fake::healthy()
             .rule(|p| (p.batch == 0).then(timeout))
@@ -116,7 +116,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn another_address_is_red_and_its_owner_named() {
         let fake = Fake::healthy();
         let other = fake
@@ -131,7 +131,7 @@ mod tests {
         assert!(text.contains("cluster IP of `server` in apps"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn wrong_codes_are_red_and_nodes_named() {
         for code in [DnsCode::NxDomain, DnsCode::ServFail, DnsCode::Refused, DnsCode::NoError] {
             let fake = Fake::healthy().rule(move |p| (p.from.node.as_str() == "infra-2").then(|| dns_code(code)));
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_missing_client_server_or_service_is_inconclusive() {
         let fakes = [
             Fake::healthy().missing("client", "infra-2"),

@@ -27,7 +27,7 @@ impl Questions for ServiceRecord {
                      real port.",
             how: "The client on every node asks for `_http._tcp.server.<namespace>.svc.<domain>.` over UDP; the \
                   answer must be exactly the service's absolute name with the port in the API. After silence it asks \
-                  three more times before that counts.",
+                  six more times before that counts.",
             control: "The answer itself, compared with the API.",
             when_red: "`kubectl --context CONTEXT -n NAMESPACE get svc server -o yaml` (does the port have a name?), \
                        then the DNS server's configuration.",
@@ -64,12 +64,12 @@ mod tests {
     };
     use meshproof_contract::{DnsAnswer, DnsCode};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn the_port_is_green() {
         Fake::healthy().expect(&DnsCheck(ServiceRecord), infra(), "pass").await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn another_port_none_or_silence_is_red() {
         let other = || {
             dns_records(vec![DnsAnswer::Service {
@@ -91,7 +91,7 @@ mod tests {
             .await;
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_service_without_that_port_is_inconclusive() {
         let unnamed = Fake::healthy().facts(|f| f.services.iter_mut().for_each(|s| s.ports.clear()));
         unnamed.expect(&DnsCheck(ServiceRecord), infra(), "inconclusive").await;

@@ -8,7 +8,10 @@ use super::{
     peers::{agents, missing},
     window::{Window, observe},
 };
-use crate::kit::cilium::nodes::{self, MeshNode};
+use crate::kit::{
+    cilium::nodes::{self, MeshNode},
+    once::Once,
+};
 use ipnet::IpNet;
 use meshproof_contract::{Action, AgentFacts, CheckContext, CiliumQuery, ClusterName, Tally, Unit, Verdict};
 use std::time::Duration;
@@ -33,8 +36,12 @@ impl Capture {
         for absent in clusters.iter().flat_map(|cluster| missing(&facts, cluster)) {
             tally.unknown(absent);
         }
-        let nodes = nodes::nodes(context, clusters, tally).await;
-        let answers = nodes::ask(context, clusters, CiliumQuery::Status, tally).await;
+        let (mut nodes, mut answers) = (Vec::new(), Vec::new());
+        for cluster in clusters {
+            let (of_cluster, by_agents) = known(context, cluster, tally).await;
+            nodes.extend(of_cluster);
+            answers.extend(by_agents);
+        }
         let captures: Vec<AgentFacts> = clusters
             .iter()
             .flat_map(|c| agents(&facts, c, CAPTURE))
@@ -87,6 +94,34 @@ impl Capture {
             }
         }
     }
+}
+
+/// Nodes of a cluster and what their agents answer, read once a run: where to capture follows from them, and does not
+/// change while checks of this suite run.
+#[derive(Default)]
+struct Known(Once<ClusterName, (Vec<MeshNode>, Vec<nodes::Answer>)>);
+
+/// What is missing goes to the tally, and is read again by the next check.
+async fn known(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    tally: &mut Tally,
+) -> (Vec<MeshNode>, Vec<nodes::Answer>) {
+    let read = async || {
+        let (mut own, cluster) = (Tally::new(), std::slice::from_ref(cluster));
+        let nodes = nodes::nodes(context, cluster, &mut own).await;
+        let answers = nodes::ask(context, cluster, CiliumQuery::Status, &mut own).await;
+        if own.has_unknown() {
+            Err((own, (nodes, answers)))
+        } else {
+            Ok((nodes, answers))
+        }
+    };
+    let known = context.observed.of::<Known>();
+    known.0.get(cluster.clone(), read).await.unwrap_or_else(|(own, found)| {
+        tally.absorb(own);
+        found
+    })
 }
 
 /// Leaves out the pings that pods may not send (`net.ipv4.ping_group_range` of their node): they never left the pod.

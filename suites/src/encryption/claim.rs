@@ -51,9 +51,31 @@ pub struct Claimed {
     pub mode: Mode,
     /// `encryption=wireguard; source: meshproof.yaml:7`.
     pub by: String,
+    /// Whether anybody promises it: a configuration that is off promises no plaintext.
+    pub promised: bool,
 }
 
+/// Why IPsec's ciphertext proves nothing here.
+pub const IPSEC_NOT_COUNTED: &str = "no plaintext was seen, but IPsec ciphertext (protocol 50) is not counted, so that \
+                                     proves too little; check `cilium-dbg encrypt status` and `ip -s xfrm state` on the \
+                                     nodes";
+
 impl Claimed {
+    /// The verdict as far as somebody promised something, and as far as its ciphertext can be counted.
+    pub fn settle(&self, verdict: Verdict) -> Verdict {
+        match (self.mode, &verdict) {
+            (Mode::None, Verdict::Fail { .. }) if !self.promised => Verdict::skipped(format!(
+                "not claimed: encryption is off ({}) and nobody promises plaintext; packets are not readable, so the \
+                 network below encrypts them",
+                self.by
+            )),
+            (Mode::Ipsec, Verdict::Inconclusive { why }) if why == IPSEC_NOT_COUNTED => {
+                Verdict::skipped(IPSEC_NOT_COUNTED)
+            }
+            _ => verdict,
+        }
+    }
+
     /// What a finding expected, with the claim that says so.
     pub fn expects(&self, what: impl fmt::Display) -> String {
         format!("{what} (claimed: {})", self.by)
@@ -71,6 +93,7 @@ pub fn of(facts: &Facts, cluster: &ClusterName) -> Result<Claimed, Verdict> {
         Some(mode) => Ok(overruled_by(facts, claim, mode).unwrap_or_else(|| Claimed {
             mode,
             by: format!("encryption={}; source: {}", mode.as_str(), claim.source),
+            promised: mode != Mode::None || !matches!(claim.source, ClaimSource::Live { .. }),
         })),
         None => Err(Verdict::inconclusive(format!(
             "{cluster} claims encryption={:?} ({}): expected wireguard, ipsec or none",
@@ -103,6 +126,7 @@ fn overruled_by(facts: &Facts, claim: &Claim, mode: Mode) -> Option<Claimed> {
                 stricter.source,
                 claim.cluster
             ),
+            promised: true,
         })
     })
 }

@@ -113,8 +113,9 @@ fn identified(outcome: &Outcome) -> bool {
 fn refused(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused { .. })
 }
+/// Nothing came back from what was sent; a call that the client's own node denied sent nothing.
 fn unanswered(outcome: &Outcome) -> bool {
-    !outcome.is_success() && !outcome.is_local_error()
+    !outcome.is_success() && !outcome.is_local_error() && !matches!(outcome, Outcome::Denied { .. })
 }
 
 fn echo(from: &AgentFacts, to: Target, transport: Transport, name: String) -> Flow {

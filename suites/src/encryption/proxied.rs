@@ -71,14 +71,15 @@ impl Proxy {
 }
 
 impl Redirect {
-    /// Applies the policy, and waits until the proxy refuses every sender something that the policy does not allow.
+    /// Applies the policy, and waits until the proxy refuses every sender something that the policy does not allow, and
+    /// passes on what it allows.
     pub async fn apply(context: &CheckContext, proxy: Proxy) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         let endpoints = Endpoints::of(&facts, context.instance.from(), proxy)?;
         let Some(claim) = facts.claim(endpoints.cluster, proxy.claim()) else {
             return Err(Verdict::skipped(format!("not claimed: {}", proxy.claim())));
         };
-        let controls = endpoints.controls(proxy)?;
+        let controls = endpoints.controls(&facts, proxy)?;
         let policy = policy::named(policy::cilium(endpoints.spec(proxy)), &endpoints.senders[0].namespace);
         let redirect = Self {
             cluster: endpoints.cluster.clone(),
@@ -87,13 +88,13 @@ impl Redirect {
         let applied = context.environment.apply(endpoints.cluster, policy).await;
         applied.map_err(|error| Verdict::inconclusive(format!("cannot apply the policy: {error}")))?;
         let limit = facts.thresholds.policy_enforcement;
-        let shown = wait::until(limit, INTERVAL, || refused(context, proxy, &controls)).await;
+        let shown = wait::until(limit, INTERVAL, || in_use(context, proxy, &controls)).await;
         let Waited::GaveUp(missing) = shown else {
             return Ok(redirect);
         };
         redirect.remove(context).await;
         let seen = format!(
-            "{} did not refuse within {} s what the policy does not allow: {}",
+            "{} did not refuse within {} s what the policy does not allow and pass on what it allows: {}",
             proxy.name(),
             limit.as_secs(),
             missing.join("; ")
@@ -141,64 +142,112 @@ impl<'a> Endpoints<'a> {
         })
     }
 
-    /// The policy denies nothing, and allows the flows through the proxy.
+    /// The policy allows every flow, those through the proxy by a rule of the proxy's alone. It has default deny,
+    /// without which a proxy refuses nothing (semantics A3; pkg/policy/l4.go).
     fn spec(&self, proxy: Proxy) -> Value {
-        let ports = |ports: BTreeSet<u16>, protocol: &str| -> Vec<Value> {
-            let port = |port: u16| json!({"port": port.to_string(), "protocol": protocol});
-            ports.into_iter().map(port).collect()
+        let egress = match proxy {
+            Proxy::Dns => self.through_dns_proxy(),
+            Proxy::Http => self.through_http_proxy(),
         };
-        let (ports, rules) = match proxy {
-            Proxy::Dns => {
-                let replicas = self.dns.into_iter().flat_map(|dns| &dns.replicas);
-                let domain = self.dns.map_or("", |dns| dns.domain.as_str());
-                let pattern = format!("*.{}.svc.{domain}", self.senders[0].namespace);
-                (
-                    ports(replicas.map(|replica| replica.port).chain([53]).collect(), "ANY"),
-                    json!({"dns": [{"matchPattern": pattern}]}),
-                )
-            }
-            Proxy::Http => (
-                ports(
-                    self.servers.iter().map(|server| server.port(port::HTTP)).collect(),
-                    "TCP",
-                ),
-                json!({"http": [{"method": "GET"}]}),
-            ),
-        };
-        json!({
-            "endpointSelector": {"matchLabels": {"role": proxy.sender()}},
-            "enableDefaultDeny": {"egress": false, "ingress": false},
-            "egress": [{"toEntities": ["all"], "toPorts": [{"ports": ports, "rules": rules}]}],
-        })
+        json!({"endpointSelector": {"matchLabels": {"role": proxy.sender()}}, "egress": egress})
     }
 
-    /// What the proxy refuses to each sender, and nobody else would refuse.
-    fn controls(&self, proxy: Proxy) -> Result<Vec<(AgentFacts, Probe)>, Verdict> {
+    /// Rules without ports open no name (semantics A14; pkg/fqdn/dnsproxy/proxy.go).
+    fn through_dns_proxy(&self) -> Value {
+        let replicas = self.dns.into_iter().flat_map(|dns| &dns.replicas);
+        let numbers: BTreeSet<u16> = replicas.map(|replica| replica.port).chain([53]).collect();
+        let numbers = numbers.into_iter();
+        let ports: Vec<Value> = numbers
+            .map(|port| json!({"port": port.to_string(), "protocol": "ANY"}))
+            .collect();
+        let domain = self.dns.map_or("", |dns| dns.domain.as_str());
+        let pattern = format!("*.{}.svc.{domain}", self.senders[0].namespace);
+        json!([
+            {"toEntities": ["all"]},
+            {"toEntities": ["all"], "toPorts": [{"ports": ports, "rules": {"dns": [{"matchPattern": pattern}]}}]},
+        ])
+    }
+
+    /// Any rule that opens a port opens it to every request (semantics A13; envoy:cilium/network_policy.cc), so the
+    /// others have all ports but these.
+    fn through_http_proxy(&self) -> Value {
+        let proxied: BTreeSet<u16> = self.servers.iter().map(|server| server.port(port::HTTP)).collect();
+        let ports = proxied
+            .iter()
+            .map(|port| json!({"port": port.to_string(), "protocol": "TCP"}));
+        let ports: Vec<Value> = ports.collect();
+        let range = |first: u16, last: u16, protocol: &str| {
+            let first = first.to_string();
+            json!({"port": first, "endPort": last, "protocol": protocol})
+        };
+        let mut others = vec![range(1, u16::MAX, "UDP")];
+        let ends = proxied.iter().copied().chain([u16::MAX]);
+        let mut first = 1;
+        for end in ends {
+            let last = if end == u16::MAX { end } else { end - 1 };
+            if first <= last {
+                others.push(range(first, last, "TCP"));
+            }
+            first = end.saturating_add(1);
+        }
+        let echo = json!({"family": "IPv4", "type": 8});
+        json!([
+            {"toEntities": ["all"], "toPorts": [{"ports": ports, "rules": {"http": [{"method": "GET"}]}}]},
+            {"toEntities": ["all"], "toPorts": [{"ports": others}]},
+            {"toEntities": ["all"], "icmps": [{"fields": [echo]}]},
+        ])
+    }
+
+    /// What shows each sender that the proxy is in use.
+    fn controls(&self, facts: &Facts, proxy: Proxy) -> Result<Vec<Controls>, Verdict> {
         let missing = |what: &str| Verdict::inconclusive(format!("no {what} in {}", self.cluster));
-        let control = match proxy {
+        let (refused, admitted) = match proxy {
             Proxy::Dns => {
                 let dns = self.dns.ok_or_else(|| missing("cluster DNS"))?;
-                let replica = dns
-                    .replicas
-                    .first()
-                    .ok_or_else(|| missing("ready replica of cluster DNS"))?;
-                Action::Dns {
-                    name: format!("kubernetes.default.svc.{}.", dns.domain),
-                    record: RecordType::A,
-                    server: Some(SocketAddr::new(replica.address, replica.port)),
-                    transport: Transport::Udp,
-                    search: Search::Absolute,
-                }
+                let replica = dns.replicas.first();
+                let replica = replica.ok_or_else(|| missing("ready replica of cluster DNS"))?;
+                let service = facts.service(self.cluster, LISTENER);
+                let service = service.ok_or_else(|| missing("Service `listener`"))?;
+                let server = SocketAddr::new(replica.address, replica.port);
+                (
+                    question(format!("kubernetes.default.svc.{}.", dns.domain), server),
+                    question(
+                        format!("{}.{}.svc.{}.", service.name, service.namespace, dns.domain),
+                        server,
+                    ),
+                )
             }
             Proxy::Http => {
                 let server = self.servers.first().ok_or_else(|| missing("ready agent `talker`"))?;
-                http(server, "PUT", Vec::new())
+                (http(server, "PUT", Vec::new()), http(server, "GET", Vec::new()))
             }
         };
         let senders = self.senders.iter();
-        Ok(senders
-            .map(|sender| ((*sender).clone(), Probe::once(control.clone(), DEADLINE)))
-            .collect())
+        let controls = senders.map(|sender| Controls {
+            sender: (*sender).clone(),
+            refused: Probe::once(refused.clone(), DEADLINE),
+            admitted: Probe::once(admitted.clone(), DEADLINE),
+        });
+        Ok(controls.collect())
+    }
+}
+
+/// What one sender tries.
+struct Controls {
+    sender: AgentFacts,
+    /// What the proxy refuses, and nobody else would.
+    refused: Probe,
+    /// What it passes on, and nobody refuses.
+    admitted: Probe,
+}
+
+fn question(name: String, server: SocketAddr) -> Action {
+    Action::Dns {
+        name,
+        record: RecordType::A,
+        server: Some(server),
+        transport: Transport::Udp,
+        search: Search::Absolute,
     }
 }
 
@@ -218,21 +267,34 @@ fn http(to: &AgentFacts, method: &str, headers: Vec<(String, String)>) -> Action
     }
 }
 
-/// Whether every sender's control is refused by the proxy; else what the others saw.
-async fn refused(context: &CheckContext, proxy: Proxy, controls: &[(AgentFacts, Probe)]) -> Result<(), Vec<String>> {
-    let asked = controls.iter().map(|(sender, probe)| async move {
-        let seen = match context.environment.probe(&sender.id, vec![probe.clone()]).await {
-            Ok(outcomes) => match outcomes.first() {
-                Some(outcome) if by_proxy(proxy, outcome) => return None,
-                Some(outcome) => outcome.to_string(),
-                None => "no outcome".to_owned(),
+/// Whether every sender's controls came out as they do behind the proxy; else what the others saw.
+async fn in_use(context: &CheckContext, proxy: Proxy, controls: &[Controls]) -> Result<(), Vec<String>> {
+    let asked = controls.iter().map(|control| async move {
+        let probes = vec![control.refused.clone(), control.admitted.clone()];
+        let seen = match context.environment.probe(&control.sender.id, probes).await {
+            Ok(outcomes) => match &outcomes[..] {
+                [refused, admitted] if !by_proxy(proxy, refused) => {
+                    format!("{refused} for what it must refuse, and {admitted} for the other")
+                }
+                [_, admitted] if !passed_on(admitted) => format!("{admitted} for what it must pass on"),
+                [_, _] => return None,
+                _ => "no outcome".to_owned(),
             },
             Err(error) => error.to_string(),
         };
-        Some(format!("{}: {seen}", NodeLabel::from(sender)))
+        Some(format!("{}: {seen}", NodeLabel::from(&control.sender)))
     });
     let missing: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
     if missing.is_empty() { Ok(()) } else { Err(missing) }
+}
+
+/// Answered by the server itself.
+fn passed_on(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Dns { code, .. } => *code == DnsCode::NoError,
+        Outcome::Answered { status, .. } => *status == Some(200),
+        _ => false,
+    }
 }
 
 /// A name that exists is refused with the configured code (`tofqdns-dns-reject-response-code`); a request gets 403.
@@ -260,7 +322,9 @@ mod tests {
         assert!(by_proxy(Proxy::Dns, &dns(DnsCode::Refused)) && by_proxy(Proxy::Dns, &dns(DnsCode::NxDomain)));
         assert!(!by_proxy(Proxy::Dns, &dns(DnsCode::NoError)) && !by_proxy(Proxy::Http, &dns(DnsCode::Refused)));
         assert!(!by_proxy(Proxy::Dns, &Outcome::Timeout { timing }));
+        assert!(passed_on(&dns(DnsCode::NoError)) && !passed_on(&dns(DnsCode::NxDomain)));
     }
+
     #[test]
     fn a_proxy_that_only_the_live_configuration_promises_may_be_absent() {
         let claim = |source| Claim {

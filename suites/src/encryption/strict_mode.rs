@@ -159,6 +159,7 @@ impl Strict {
         Ok(Self {
             range,
             claimed: Claimed {
+                promised: true,
                 mode: Mode::WireGuard,
                 by: format!("strict mode for {range}{source}"),
             },
@@ -276,6 +277,7 @@ mod tests {
         let of = |range: &str| Strict {
             range: range.parse().expect("a range"),
             claimed: Claimed {
+                promised: true,
                 mode: Mode::WireGuard,
                 by: String::new(),
             },

@@ -107,7 +107,7 @@ impl Check for Traffic {
             tally.unknown(format!("no flow from {from} was answered on another node of {to}"));
         }
         reading.conclude(context, &claimed, &self.kind.subject(&context.instance), &mut tally);
-        tally.verdict()
+        claimed.settle(tally.verdict())
     }
 }
 

@@ -86,14 +86,15 @@ impl TrafficKind {
                  asks the DNS Service and every DNS replica on another node for it over UDP and TCP; any answer counts."
             }
             TrafficKind::ProxiedDns => {
-                "As encryption::dns_traffic, under a policy that denies nothing and redirects the pods' questions to \
-                 the DNS proxy. The flows start after the proxy has refused every pod a name that the policy does not \
-                 allow."
+                "As encryption::dns_traffic, under a policy that redirects the pods' questions to the DNS proxy and \
+                 allows all other traffic. The flows start after the proxy has refused every pod a name that the \
+                 policy does not allow and passed on one that it allows."
             }
             TrafficKind::ProxiedHttp => {
-                "As encryption::pod_traffic, but the marker is a header of a GET, under a policy that denies nothing \
-                 and redirects the requests to the HTTP proxy. The flows start after every pod got status 403 for a \
-                 PUT; without an answer the check is skipped if only the live configuration promises the proxy."
+                "As encryption::pod_traffic, but the marker is a header of a GET, under a policy that redirects the \
+                 requests to the HTTP proxy and allows all other traffic. The flows start after every pod got status \
+                 403 for a PUT and 200 for a GET; without an answer the check is skipped if only the live \
+                 configuration promises the proxy."
             }
             TrafficKind::Headers => {
                 "As encryption::pod_traffic, but a pod on every node connects to an open and a closed port of, and \

@@ -10,7 +10,9 @@ use super::{
     stream::TESTED,
     workload::{self, tally_failure, unknown},
 };
-use meshproof_contract::{CheckContext, CheckText, CiliumQuery, Disruption, NodeName, Scope, Tally, Verdict};
+use meshproof_contract::{
+    Admission, CheckContext, CheckText, CiliumQuery, Disruption, NodeName, Scope, Tally, Verdict,
+};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -32,6 +34,7 @@ pub const AGENT_RESTART: FailoverCheck = FailoverCheck {
                    shows the endpoints.",
     },
     scope: Scope::Cluster,
+    admission: Admission::Exclusive,
     faults: &["agent-restart-drops"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };

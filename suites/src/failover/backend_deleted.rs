@@ -12,7 +12,9 @@ use super::{
     workload::{self, tally_failure, unknown},
 };
 use crate::kit::object::pod;
-use meshproof_contract::{AgentFacts, CheckContext, CheckText, Identity, Scope, Tally, Thresholds, Unit, Verdict};
+use meshproof_contract::{
+    Admission, AgentFacts, CheckContext, CheckText, Identity, Scope, Tally, Thresholds, Unit, Verdict,
+};
 use std::time::{Duration, Instant};
 
 /// A pod behind a Service is deleted.
@@ -35,6 +37,7 @@ pub const BACKEND_DELETED: FailoverCheck = FailoverCheck {
                    --type drop`.",
     },
     scope: Scope::Cluster,
+    admission: Admission::ExclusiveInCluster,
     faults: &[
         "endpoint-removal-late",
         "stale-backend-kept",

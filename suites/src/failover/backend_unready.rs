@@ -12,7 +12,9 @@ use super::{
     stream::{Stream, TESTED},
     workload::unknown,
 };
-use meshproof_contract::{AgentFacts, CheckContext, CheckText, Identity, Readiness, Scope, Tally, Thresholds, Verdict};
+use meshproof_contract::{
+    Admission, AgentFacts, CheckContext, CheckText, Identity, Readiness, Scope, Tally, Thresholds, Verdict,
+};
 use std::time::{Duration, Instant};
 
 /// A pod behind a Service fails its readiness probe.
@@ -32,6 +34,7 @@ pub const BACKEND_UNREADY: FailoverCheck = FailoverCheck {
                    has it as active.",
     },
     scope: Scope::Cluster,
+    admission: Admission::ExclusiveInCluster,
     faults: &["unready-keeps-traffic"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };

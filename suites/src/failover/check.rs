@@ -20,6 +20,8 @@ pub struct FailoverCheck {
     pub text: CheckText,
     /// On what it runs; a direction needs a cluster mesh.
     pub scope: Scope,
+    /// Whether checks of other clusters may run beside it: only where its event leaves their controls alone.
+    pub admission: Admission,
     /// The lab's faults that turn it red.
     pub faults: &'static [&'static str],
     /// Carries the event out once, with at least this spacing of probes, and judges what the streams saw.
@@ -44,7 +46,7 @@ impl Check for FailoverCheck {
                 Scope::Cluster => None,
                 Scope::Direction => Some(ClaimKind::ClusterMesh),
             },
-            admission: Admission::Exclusive,
+            admission: self.admission,
             mutates: true,
         }
     }

@@ -10,7 +10,7 @@ use super::{
     stream::{Stream, TESTED},
     workload::{self, tally_failure},
 };
-use meshproof_contract::{CheckContext, CheckText, ClusterName, Scope, Tally, Thresholds, Verdict};
+use meshproof_contract::{Admission, CheckContext, CheckText, ClusterName, Scope, Tally, Thresholds, Verdict};
 use std::time::Duration;
 
 /// Fail-over of a global service with affinity local to the other cluster, and fail-back.
@@ -30,6 +30,7 @@ pub const LOCAL_BACKENDS_GONE: FailoverCheck = FailoverCheck {
                    `kubectl --context CONTEXT get services -A -o yaml` shows the affinity of failover-global.",
     },
     scope: Scope::Direction,
+    admission: Admission::Exclusive,
     faults: &["fail-over-never", "fail-back-never"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };

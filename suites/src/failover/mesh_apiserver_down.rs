@@ -12,7 +12,7 @@ use super::{
     stream::TESTED,
     workload::{self, tally_failure, unknown},
 };
-use meshproof_contract::{CheckContext, CheckText, Disruption, Scope, Tally, Unit, Verdict};
+use meshproof_contract::{Admission, CheckContext, CheckText, Disruption, Scope, Tally, Unit, Verdict};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -35,6 +35,7 @@ pub const MESH_APISERVER_DOWN: FailoverCheck = FailoverCheck {
                    shows when they were dropped.",
     },
     scope: Scope::Direction,
+    admission: Admission::Exclusive,
     faults: &["mesh-apiserver-down-drops-backends"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };

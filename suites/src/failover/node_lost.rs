@@ -12,7 +12,7 @@ use super::{
     workload::{self, tally_failure, unknown},
 };
 use meshproof_contract::{
-    AgentFacts, CheckContext, CheckText, Disruption, Identity, NodeName, ObjectRef, Scope, Tally, Verdict,
+    Admission, AgentFacts, CheckContext, CheckText, Disruption, Identity, NodeName, ObjectRef, Scope, Tally, Verdict,
 };
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ pub const NODE_LOST: FailoverCheck = FailoverCheck {
                    node.",
     },
     scope: Scope::Cluster,
+    admission: Admission::Exclusive,
     faults: &["node-detection-late", "dns-dies-with-node"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };

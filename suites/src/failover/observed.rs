@@ -9,6 +9,10 @@ use meshproof_contract::{Identity, Verdict};
 use std::time::{Duration, Instant};
 pub use track::Track;
 
+/// Times must be known at least so well, in microseconds: to a quarter of the shortest limit that is judged, the 2 s of
+/// `thresholds.endpointRemoval`.
+pub const COARSEST: u64 = 500_000;
+
 /// All streams.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -75,17 +79,25 @@ impl Observed {
         lines.collect::<Vec<_>>().join("; ")
     }
 
-    /// Why nothing can be concluded: a control failed, the generator lagged, samples were lost or not sent.
+    /// How well times since then are known, in microseconds: the longest time in which a stream sent no probe.
+    pub fn resolution(&self, since: Instant) -> u64 {
+        let tracks = self.tracks.iter();
+        let gaps = tracks.map(|track| track.series.resolution(track.at(since)));
+        gaps.max().unwrap_or(0)
+    }
+
+    /// Why nothing can be concluded: a control failed, the generator sent nothing for too long, samples were lost or
+    /// not sent.
     pub fn unusable(&self, event: &Event) -> Option<Unjudged> {
         self.unusable_except(event, &[])
     }
 
     /// The same, except for controls that the event is meant to interrupt.
     pub fn unusable_except(&self, event: &Event, interrupted: &[Stream]) -> Option<Unjudged> {
-        let mut tracks = self.tracks.iter();
-        if let Some(track) = tracks.find(|track| track.series.lag > track.series.interval()) {
+        let resolution = self.resolution(event.called);
+        if let Some(track) = self.tracks.first().filter(|_| resolution > COARSEST) {
             return Some(Unjudged::Lagged {
-                lag: self.lag(),
+                lag: resolution,
                 spacing: Duration::from_micros(track.series.interval()),
             });
         }

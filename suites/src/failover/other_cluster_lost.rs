@@ -14,7 +14,7 @@ use super::{
     workload::{self, tally_failure, unknown},
 };
 use meshproof_contract::{
-    CheckContext, CheckText, Disruption, EnvironmentError, Scope, Tally, Thresholds, Unit, Verdict,
+    Admission, CheckContext, CheckText, Disruption, EnvironmentError, Scope, Tally, Thresholds, Unit, Verdict,
 };
 use remote_service::{RemoteService, Withdrawal};
 use std::time::Duration;
@@ -40,6 +40,7 @@ pub const OTHER_CLUSTER_LOST: FailoverCheck = FailoverCheck {
                    --tail=100`.",
     },
     scope: Scope::Direction,
+    admission: Admission::Exclusive,
     faults: &["cluster-loss-drops-backends"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };

@@ -3,14 +3,17 @@
 use super::{
     event::Event,
     now,
-    observed::{Observed, Track},
+    observed::{COARSEST, Observed, Track},
     participants::{Participants, Service},
-    retry_when_busy::{Unjudged, roomier},
+    retry_when_busy::Unjudged,
     series::Series,
     stream::{Stream, TESTED},
     workload::unknown,
 };
-use crate::kit::next_steps;
+use crate::kit::{
+    next_steps,
+    spacing::{WIDEST, roomier},
+};
 use futures::future::join_all;
 use meshproof_contract::{AgentFacts, AgentId, CheckContext, ClockReading, Identity, StreamId, Tally, Verdict};
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -115,8 +118,9 @@ impl<'a> Recording<'a> {
                 return Err(Verdict::inconclusive(format!("before the event: {unstable}")).into());
             }
             lag = recording.seen.lag();
-            // Half of the spacing, since more is to come.
-            if u128::from(lag) * 2 <= spacing.as_micros() {
+            // Half of the spacing, since more is to come. The widest is used even so: probes that are sent late make
+            // times less well known, which is judged in the end.
+            if u128::from(lag) * 2 <= spacing.as_micros() || (spacing >= WIDEST && lag * 2 <= COARSEST) {
                 return Ok(recording);
             }
             recording.stop().await?;

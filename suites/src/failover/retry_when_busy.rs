@@ -1,19 +1,10 @@
-//! Events during which the probe generator lagged: they are repeated with a wider spacing of probes, never judged.
+//! Events during which the probe generator lagged so much that too little is known: they are repeated with a wider
+//! spacing of probes.
 
+use crate::kit::spacing::{SPACINGS, wider};
 use meshproof_contract::{CheckContext, Verdict};
 use std::time::Duration;
 
-/// Spacings of probes: the first, unless the operators configure another, and wider ones for busy machines. An outage
-/// is known to twice the spacing.
-const SPACINGS: [Duration; 5] = [
-    Duration::from_millis(10),
-    Duration::from_millis(20),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(200),
-];
-/// The widest of them.
-const WIDEST: Duration = SPACINGS[SPACINGS.len() - 1];
 /// How often an event is carried out.
 const ATTEMPTS: usize = 3;
 
@@ -44,23 +35,6 @@ impl Unjudged {
     }
 }
 
-/// The next spacing at which a generator with this lag has room, or the widest.
-pub fn roomier(lag: u64, than: Duration) -> Duration {
-    let mut wider = SPACINGS.into_iter().filter(|spacing| *spacing > than);
-    wider
-        .find(|spacing| spacing.as_micros() >= u128::from(lag) * 2)
-        .unwrap_or(WIDEST)
-}
-
-/// The first spacing for which such a lag does not matter, or the widest, since a burst of work passes; none after
-/// that.
-fn wider(lag: u64, than: Duration) -> Option<Duration> {
-    let mut wider = SPACINGS.into_iter().filter(|spacing| *spacing > than);
-    wider
-        .find(|spacing| spacing.as_micros() >= u128::from(lag) * 3 / 2)
-        .or((than < WIDEST).then_some(WIDEST))
-}
-
 /// Carries an event out, again with wider spacings where the generator lagged.
 pub async fn retry_when_busy<F>(context: &CheckContext, mut attempt: impl FnMut(Duration) -> F) -> Verdict
 where
@@ -89,21 +63,5 @@ where
             lag.div_ceil(1000)
         ));
         (spacing, attempts) = (next, attempts + 1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_late_generator_gets_room_until_there_is_no_more() {
-        let ms = Duration::from_millis;
-        assert_eq!(wider(11_000, ms(10)), Some(ms(20)));
-        assert_eq!(wider(25_000, ms(10)), Some(ms(50)));
-        assert_eq!(wider(190_000, ms(10)), Some(ms(200)), "a burst passes");
-        assert_eq!(wider(1000, ms(200)), None);
-        assert_eq!(roomier(11_000, ms(10)), ms(50));
-        assert_eq!(roomier(500_000, ms(10)), ms(200));
     }
 }

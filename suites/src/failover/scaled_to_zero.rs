@@ -9,7 +9,7 @@ use super::{
     stream::Stream,
     workload::{self, tally_failure},
 };
-use meshproof_contract::{CheckContext, CheckText, Identity, Scope, Tally, Verdict};
+use meshproof_contract::{Admission, CheckContext, CheckText, Identity, Scope, Tally, Verdict};
 use std::time::Duration;
 
 /// A Deployment behind a Service is scaled to zero and up again.
@@ -29,6 +29,7 @@ pub const SCALED_TO_ZERO: FailoverCheck = FailoverCheck {
                    node.",
     },
     scope: Scope::Cluster,
+    admission: Admission::ExclusiveInCluster,
     faults: &["endpoints-never-return"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };

@@ -1,8 +1,9 @@
 //! The arithmetic of availability: what a stream's samples say about outages, losses and who answered. Pure; times are
 //! microseconds of the agent's clock.
 //!
-//! An outage is known as an interval: n losses in a row at spacing dt mean that it lasted longer than (n-1) dt and
-//! shorter than (n+1) dt, since it began after the last good probe was sent and ended before the next good one.
+//! An outage is known as an interval: it began after the last good probe was sent and ended before the next good one
+//! was, and it lasted from the first loss to the last one. Those are the times at which probes were really sent: a
+//! generator that lags makes the interval wider, and nothing else.
 
 use meshproof_contract::{Identity, Outcome, StreamReport, StreamResult, StreamSample};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 pub struct Series {
     start: u64,
     interval: u64,
-    samples: BTreeMap<u64, StreamResult>,
+    samples: BTreeMap<u64, Sample>,
     /// The first probe whose outcome is not known yet.
     open: u64,
     servers: Vec<Identity>,
@@ -24,10 +25,30 @@ pub struct Series {
     pub connections: u32,
 }
 
+/// A probe whose outcome is known.
+#[derive(Clone, Debug)]
+struct Sample {
+    /// Microseconds by which it was sent later than it was due.
+    late: u64,
+    result: StreamResult,
+}
+
+impl Sample {
+    /// Why the agent could not send it: nothing follows from it then.
+    fn not_sent(&self) -> Option<&str> {
+        match &self.result {
+            StreamResult::Bad {
+                outcome: Outcome::LocalError { reason },
+            } => Some(reason.as_str()),
+            _ => None,
+        }
+    }
+}
+
 /// Losses in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// When the first lost probe was due.
+    /// When the first lost probe was sent.
     pub first: u64,
     /// When the last one was.
     pub last: u64,
@@ -66,7 +87,10 @@ impl Series {
         self.connections = self.connections.max(report.connections);
         let samples = report.samples.into_iter();
         self.samples
-            .extend(samples.map(|StreamSample { number, result }| (number, result)));
+            .extend(samples.map(|StreamSample { number, late, result }| {
+                let late = u64::from(late);
+                (number, Sample { late, result })
+            }));
         while self.samples.contains_key(&self.open) {
             self.open += 1;
         }
@@ -89,10 +113,37 @@ impl Series {
         self.start + number * self.interval
     }
 
-    /// Samples that were due in `from..`, with that time.
+    /// Samples that were sent in `from..`, with that time; those that the agent could not send are left out.
     fn since(&self, from: u64) -> impl DoubleEndedIterator<Item = (u64, &StreamResult)> {
-        let samples = self.samples.iter().map(|(number, result)| (self.due(*number), result));
-        samples.filter(move |(due, _)| *due >= from)
+        self.sent(from, self.samples.range(..))
+    }
+
+    fn sent<'s>(
+        &'s self,
+        from: u64,
+        samples: impl DoubleEndedIterator<Item = (&'s u64, &'s Sample)>,
+    ) -> impl DoubleEndedIterator<Item = (u64, &'s StreamResult)> {
+        let samples = samples.filter(|(_, sample)| sample.not_sent().is_none());
+        let samples = samples.map(|(number, sample)| (self.due(*number) + sample.late, &sample.result));
+        samples.filter(move |(sent, _)| *sent >= from)
+    }
+
+    /// Answers since `from`: when each was there, and by whom. Latencies count from when a probe was due.
+    fn answers(&self, from: u64) -> impl Iterator<Item = (u64, &StreamResult)> {
+        let samples = self.samples.iter();
+        samples.filter_map(move |(number, sample)| match &sample.result {
+            StreamResult::Good { latency, .. } if self.due(*number) + sample.late >= from => {
+                Some((self.due(*number) + u64::from(*latency), &sample.result))
+            }
+            _ => None,
+        })
+    }
+
+    /// The longest time since `from` in which no probe was sent: so well are times known.
+    pub fn resolution(&self, from: u64) -> u64 {
+        let sent: Vec<u64> = self.since(from).map(|(sent, _)| sent).collect();
+        let gaps = sent.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+        gaps.max().unwrap_or(self.interval).max(self.interval)
     }
 
     /// Who answered; none for a loss, and where no agent answers.
@@ -107,26 +158,28 @@ impl Series {
     pub fn outages(&self, from: u64) -> Vec<Outage> {
         let mut found: Vec<Outage> = Vec::new();
         let mut open = false;
-        for (due, result) in self.since(from) {
+        // When the last good probe was sent.
+        let mut good = None;
+        for (sent, result) in self.since(from) {
             match (result, open) {
-                (StreamResult::Good { .. }, true) => {
-                    if let Some(outage) = found.last_mut() {
-                        outage.at_most = Some((outage.losses + 1) * self.interval);
+                (StreamResult::Good { .. }, _) => {
+                    if let (Some(outage), true) = (found.last_mut(), open) {
+                        let began = good.unwrap_or(outage.first.saturating_sub(self.interval));
+                        outage.at_most = Some(sent - began);
                     }
-                    open = false;
+                    (open, good) = (false, Some(sent));
                 }
-                (StreamResult::Good { .. }, false) => {}
                 (StreamResult::Bad { .. }, true) => {
                     if let Some(outage) = found.last_mut() {
                         outage.losses += 1;
-                        outage.last = due;
-                        outage.at_least = (outage.losses - 1) * self.interval;
+                        outage.last = sent;
+                        outage.at_least = sent - outage.first;
                     }
                 }
                 (StreamResult::Bad { .. }, false) => {
                     found.push(Outage {
-                        first: due,
-                        last: due,
+                        first: sent,
+                        last: sent,
                         losses: 1,
                         at_least: 0,
                         at_most: None,
@@ -159,23 +212,23 @@ impl Series {
     }
 
     fn longest_gap(&self, from: u64) -> u64 {
-        let mut answers: Vec<u64> = self
-            .since(from)
-            .filter_map(|(due, result)| match result {
-                StreamResult::Good { latency, .. } => Some(due + u64::from(*latency)),
-                StreamResult::Bad { .. } => None,
-            })
-            .collect();
+        let mut answers: Vec<u64> = self.answers(from).map(|(at, _)| at).collect();
         answers.sort_unstable();
         answers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
     }
 
-    /// When the last loss that was due since `from` was due.
+    /// When the last loss since `from` was sent.
     pub fn last_loss(&self, from: u64) -> Option<u64> {
         self.since(from)
             .rev()
             .find(|(_, result)| matches!(result, StreamResult::Bad { .. }))
             .map(|(due, _)| due)
+    }
+
+    /// When the first probe after that one was sent that was answered.
+    pub fn answered_after(&self, sent: u64) -> Option<u64> {
+        let mut later = self.since(sent + 1);
+        later.find_map(|(sent, result)| matches!(result, StreamResult::Good { .. }).then_some(sent))
     }
 
     /// The losses since `from`, by kind.
@@ -191,32 +244,23 @@ impl Series {
 
     /// Why the agent could not send probes since `from`, one entry each: a local problem, not the network's.
     pub fn not_sent(&self, from: u64) -> Vec<&str> {
-        self.since(from)
-            .filter_map(|(_, result)| match result {
-                StreamResult::Bad {
-                    outcome: Outcome::LocalError { reason },
-                } => Some(reason.as_str()),
-                _ => None,
-            })
-            .collect()
+        let samples = self.samples.iter();
+        let since = samples.filter(|(number, sample)| self.due(**number) + sample.late >= from);
+        since.filter_map(|(_, sample)| sample.not_sent()).collect()
     }
 
     /// When the first answer since `from` came by a server that fits.
     pub fn first_answer(&self, from: u64, fits: impl Fn(&Identity) -> bool) -> Option<u64> {
-        self.since(from).find_map(|(due, result)| match result {
-            StreamResult::Good { latency, .. } if self.server(result).is_some_and(&fits) => {
-                Some(due + u64::from(*latency))
-            }
-            _ => None,
-        })
+        let mut answers = self.answers(from);
+        answers.find_map(|(at, result)| self.server(result).is_some_and(&fits).then_some(at))
     }
 
-    /// When the last probe since `from` was due that was answered by a server that fits.
+    /// When the last probe since `from` was sent that was answered by a server that fits.
     pub fn last_answered(&self, from: u64, fits: impl Fn(&Identity) -> bool) -> Option<u64> {
         self.last_answered_before(from, u64::MAX, fits)
     }
 
-    /// The same, for probes that were due before `until`.
+    /// The same, for probes that were sent before `until`.
     pub fn last_answered_before(&self, from: u64, until: u64, fits: impl Fn(&Identity) -> bool) -> Option<u64> {
         self.since(from)
             .rev()
@@ -247,8 +291,7 @@ impl Series {
     /// The last `count` of the probes since `from` before the first whose outcome is not known yet: behind that one,
     /// answers come first and losses last, so that what is known there is better than what is true.
     fn decided(&self, from: u64, count: usize) -> Option<Vec<&StreamResult>> {
-        let undecided = self.due(self.open);
-        let decided = self.since(from).rev().skip_while(|(due, _)| *due >= undecided);
+        let decided = self.sent(from, self.samples.range(..self.open)).rev();
         let last: Vec<_> = decided.map(|(_, result)| result).take(count).collect();
         (last.len() == count).then_some(last)
     }
@@ -265,9 +308,10 @@ impl Series {
         self.decided(from, count).is_some_and(|last| last.iter().all(bad))
     }
 
-    /// When the newest probe was due of which, and of all before it, the outcome is known.
+    /// When the newest probe was sent of which, and of all before it, the outcome is known.
     pub fn newest(&self) -> Option<u64> {
-        Some(self.due(self.open.checked_sub(1)?))
+        let (number, sample) = self.samples.range(..self.open).next_back()?;
+        Some(self.due(*number) + sample.late)
     }
 }
 
@@ -280,6 +324,7 @@ fn failure_kind(outcome: &Outcome) -> &'static str {
         Outcome::Timeout { .. } => "timeout",
         Outcome::Stalled { .. } => "stalled",
         Outcome::Unreachable { .. } => "unreachable",
+        Outcome::Denied { .. } => "refused by the client's node",
         Outcome::NameError { .. } => "name not resolved",
         Outcome::Dns { .. } => "DNS error code",
         Outcome::Answered { .. } => "HTTP error status",

@@ -1,5 +1,6 @@
 //! What Cilium says: of nodes, of the clusters that are joined, of its own pods.
 
+pub mod dsr;
 pub mod namespace;
 pub mod nodes;
 pub mod pods;

@@ -11,8 +11,8 @@ pub const SHARED: Needs = Needs {
     mutates: false,
 };
 
-/// The scenario to itself: what measures time would measure its neighbours otherwise.
+/// The scenario in its clusters to itself: what measures time would measure its neighbours otherwise.
 pub const ALONE: Needs = Needs {
-    admission: Admission::Exclusive,
+    admission: Admission::ExclusiveInCluster,
     ..SHARED
 };

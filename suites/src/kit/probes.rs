@@ -11,6 +11,23 @@ use std::{net::SocketAddr, time::Duration};
 /// and it leaves time for one retransmission of anything but the first packet.
 pub const DEADLINE: Duration = Duration::from_millis(1000);
 
+/// Limit of a second look at what must answer: above TCP's first two retransmissions, 1 s and 3 s after the first
+/// packet (RFC 6298, initial timeout of 1 s), so that two lost packets, or a machine that is busy for some seconds, are
+/// not taken for a broken path. It costs time only where something gave no answer before.
+pub const PATIENT: Duration = Duration::from_millis(3500);
+/// Looks at what gave no answer before that counts, and the time between them: what passes within seconds is no fault.
+pub const SECOND_LOOKS: u32 = 2;
+/// See [`SECOND_LOOKS`].
+pub const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+/// The probe with the limit of a second look.
+pub fn patient(probe: Probe) -> Probe {
+    Probe {
+        deadline: probe.deadline.max(PATIENT),
+        ..probe
+    }
+}
+
 /// Deadline of a DNS question: shorter than the five seconds after which resolvers ask again, longer than a slow server
 /// needs.
 const QUESTION: Duration = Duration::from_secs(2);

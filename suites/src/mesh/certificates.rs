@@ -1,7 +1,11 @@
 //! New connections into the mesh could be made now, with certificates that last.
 
 use super::STATUS_NEEDS;
-use crate::kit::{cilium::remotes, next_steps};
+use crate::kit::{
+    cilium::{dsr, remotes},
+    known_fault::MESH_API_SERVER_BY_DSR,
+    next_steps,
+};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use meshproof_contract::{
@@ -42,7 +46,8 @@ impl Check for Certificates {
             when_red: "The line with ❌ says which step failed; see `kubectl --context CONTEXT -n kube-system get \
                        secrets | grep clustermesh`. `helm upgrade` or job clustermesh-apiserver-generate-certs renews \
                        Helm's certificates; \"unknown authority\" means that the clusters do not share or exchange \
-                       their CA.",
+                       their CA. etcd times out and the clustermesh-apiserver is reached by NodePort or LoadBalancer: \
+                       DSR with WireGuard loses its replies; set `loadBalancer.mode: snat`.",
         }
     }
 
@@ -64,9 +69,9 @@ impl Check for Certificates {
             Err(verdict) => return verdict,
         };
         let mut tally = Tally::new();
-        connect(context, cluster, CiliumQuery::Troubleshoot, &expected, &mut tally).await;
+        let mut timed_out = connect(context, cluster, CiliumQuery::Troubleshoot, &expected, &mut tally).await;
         if cilium.kvstoremesh {
-            connect(
+            timed_out |= connect(
                 context,
                 cluster,
                 CiliumQuery::TroubleshootKvstoreMesh,
@@ -74,6 +79,9 @@ impl Check for Certificates {
                 &mut tally,
             )
             .await;
+        }
+        if timed_out && facts.clusters.iter().any(|one| dsr::loses_replies(&facts, &one.name)) {
+            MESH_API_SERVER_BY_DSR.tell(context, cluster);
         }
         if tally.has_findings() {
             let command = next_steps::in_agent(&facts, cluster, None, "cilium-dbg troubleshoot clustermesh");
@@ -83,18 +91,22 @@ impl Check for Certificates {
     }
 }
 
-/// Asks every pod until nothing failed, or often enough, and judges the last answers.
+/// Asks every pod until nothing failed, or often enough, and judges the last answers. Whether a step of one timed out at
+/// last.
 async fn connect(
     context: &CheckContext,
     cluster: &ClusterName,
     query: CiliumQuery,
     expected: &BTreeSet<String>,
     tally: &mut Tally,
-) {
+) -> bool {
     for attempt in 1..=ATTEMPTS {
         let answers = match context.environment.cilium(cluster, query).await {
             Ok(answers) => answers,
-            Err(error) => return tally.unknown(error.to_string()),
+            Err(error) => {
+                tally.unknown(error.to_string());
+                return false;
+            }
         };
         let mut judged = Tally::new();
         if answers.is_empty() {
@@ -116,8 +128,23 @@ async fn connect(
             };
             context.measure("certificates_valid_days", subject, least as f64, Unit::Count);
         }
-        return tally.absorb(judged);
+        tally.absorb(judged);
+        return answers.iter().any(has_timed_out);
     }
+    false
+}
+
+/// Whether a step of a pod's connections ended with Go's words for a deadline.
+fn has_timed_out(answer: &CiliumAnswer) -> bool {
+    let text = answer.output.as_ref().ok().and_then(|output| output.as_str());
+    let failures = text
+        .map(sections)
+        .into_iter()
+        .flatten()
+        .flat_map(|section| section.failures);
+    failures
+        .into_iter()
+        .any(|failure| failure.contains("deadline exceeded") || failure.contains("i/o timeout"))
 }
 
 /// Judges one pod's answer; for how many days its certificates are valid at least.

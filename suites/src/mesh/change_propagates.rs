@@ -177,9 +177,9 @@ fn missing_clients(facts: &Facts, cluster: &ClusterName, tally: &mut Tally) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, infra_to_apps, timeout};
-    use meshproof_contract::Action;
-    use std::time::Duration;
+    use crate::testing::{Fake, denied, infra_to_apps, local_error, timeout};
+    use meshproof_contract::{Action, Target};
+    use std::{sync::Arc, time::Duration};
 
     fn http_to_service(action: &Action) -> bool {
         matches!(action, Action::Http { to, .. } if to.host.starts_with("10.96.") || to.host.starts_with("10.97."))
@@ -201,6 +201,34 @@ mod tests {
         let fake = Fake::healthy().propagation(Some(Duration::from_secs(2)), Some(Duration::from_secs(3)));
         let fake = fake.facts(|facts| facts.thresholds.propagation = Duration::from_millis(2500));
         fake.expect(&ChangePropagates, infra_to_apps(), "fail").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_the_data_path_refuses_for_lack_of_backends_has_none() {
+        let context = CheckContext::new(Arc::new(Fake::healthy()), infra_to_apps());
+        let watch = watch::Watch {
+            context: &context,
+            clients: &[],
+            target: Target::new("10.96.0.1", 80),
+        };
+        assert!(matches!(watch.judge(&denied()), watch::Seen::Nothing(_)));
+        assert!(matches!(watch.judge(&local_error()), watch::Seen::Unknown(_)));
+    }
+
+    #[test]
+    fn where_most_nodes_could_not_look_one_word_is_not_enough() {
+        let context = CheckContext::new(Arc::new(Fake::healthy()), infra_to_apps());
+        let word = |unable: usize| {
+            let seen = |node: usize| match node < unable {
+                true => watch::Seen::Unknown("not scheduled for 3000 ms".to_owned()),
+                false => watch::Seen::Nothing("no answer".to_owned()),
+            };
+            let last = (0..3).map(|node| (format!("infra-{node}"), seen(node))).collect();
+            let mut tally = Tally::new();
+            watch::report(&last, "answered", |_| false, &context, &mut tally);
+            tally.verdict().word()
+        };
+        assert_eq!((word(1), word(2)), ("fail", "inconclusive"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,8 +120,16 @@ async fn names(context: &CheckContext, cluster: &ClusterName) -> Result<BTreeSet
             "the API of {cluster} lists no Node, so there is nothing to compare with"
         ));
     }
+    let facts = context.environment.facts();
+    // Virtual nodes and the like are no part of the mesh.
+    let foreign = facts.foreign_nodes.iter().filter(|foreign| &foreign.cluster == cluster);
+    let foreign: BTreeSet<&str> = foreign.map(|foreign| foreign.node.as_str()).collect();
     let name = |node: &Value| Some(node["metadata"]["name"].as_str()?.to_owned());
-    Ok(nodes.iter().filter_map(name).collect())
+    let names = nodes
+        .iter()
+        .filter_map(name)
+        .filter(|name| !foreign.contains(name.as_str()));
+    Ok(names.collect())
 }
 
 /// The agents that know other nodes of the far cluster than these, with how they differ. An agent that does not report

@@ -1,14 +1,16 @@
 //! Cases: policies with the cells over which they are tested, and checks made of them.
 
 use super::{
-    cell::{Cell, CellResult},
+    cell::{Cell, CellResult, Traffic},
     fixture::Fixture,
     participant::{Participant, SCENARIO},
     run_case::{JudgedCell, PreparedCase, run_case},
     subjects::GROUPS,
 };
+use crate::kit::known_fault::SECOND_FQDN_SELECTOR;
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Outcome, Scope, Tally, Verdict};
+use meshproof_oracle::Expected;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -85,10 +87,36 @@ impl Check for PolicyCheck {
             Err(verdict) => return verdict,
         };
         fixture.note_untested_nodes(context);
+        let policies = self.cases.iter().flat_map(|case| (case.policies)(&fixture));
+        if policies
+            .into_iter()
+            .any(|policy| policy.to_string().contains("\"kube-apiserver\""))
+        {
+            fixture.note_untested_api_servers(context);
+        }
         let mut tally = Tally::new();
+        let mut seen = Vec::new();
         for case in self.cases {
-            case.run(context, &fixture, &mut tally).await;
+            seen.extend(case.run(context, &fixture, &mut tally).await);
+        }
+        if self.id == SECOND_FQDN_SELECTOR.check && is_second_selector(&seen) {
+            SECOND_FQDN_SELECTOR.tell(context, &fixture.cluster);
         }
         tally.verdict()
     }
+}
+
+/// Whether the first policy opened a host by its name, and a later one did not.
+fn is_second_selector(seen: &[Vec<(JudgedCell, CellResult)>]) -> bool {
+    let [first, later @ ..] = seen else { return false };
+    let by_name = |cells: &[(JudgedCell, CellResult)], wanted: fn(&CellResult) -> bool| {
+        cells.iter().any(|(judged, result)| {
+            let named = matches!(judged.cell.traffic, Traffic::ConnectByName { .. });
+            named && judged.decision.expected == Expected::Allowed && wanted(result)
+        })
+    };
+    let closed = |result: &CellResult| matches!(result, CellResult::Mismatch(Outcome::Timeout { .. }));
+    by_name(first, |result| *result == CellResult::Ok)
+        && !by_name(first, closed)
+        && later.iter().any(|cells| by_name(cells, closed))
 }

@@ -1,5 +1,6 @@
 //! Checks that run only under a condition: where it does not hold they are skipped and say why.
 
+pub mod cluster_dns;
 pub mod external_hosts;
 pub mod l7_proxy;
 pub mod pings;

@@ -3,6 +3,8 @@
 
 pub mod cluster_dns;
 pub mod external_hosts;
+mod house;
+mod identity;
 mod semantics;
 
 use super::{
@@ -13,8 +15,9 @@ use super::{
 use crate::kit::cilium::remotes::mesh_name;
 use cluster_dns::ClusterDns;
 use external_hosts::ExternalHost;
+use house::House;
 use meshproof_contract::{CheckContext, ClusterName, Facts, Instance, NodeName, Verdict, facts::PodNetwork};
-use meshproof_oracle::{Party, Semantics};
+use meshproof_oracle::{NamedPorts, Party, Surroundings};
 use semantics::semantics;
 use serde_json::{Value, json};
 use std::{
@@ -43,10 +46,12 @@ pub struct Fixture {
     pub external_hosts: Vec<ExternalHost>,
     /// Cluster DNS, where its replicas are pods that policies can select.
     pub dns: Option<ClusterDns>,
-    /// What differs between versions and settings.
-    pub semantics: Semantics,
+    /// What the expectation depends on besides policies and flows.
+    pub surroundings: Surroundings,
     /// Whether Cilium's agents once did not answer in time: they are not queried again.
     pub agents_slow: AtomicBool,
+    /// Policies of others that count beside those of a case.
+    pub house: House,
     group: SubjectGroup,
 }
 
@@ -58,19 +63,27 @@ impl Fixture {
         let group = SubjectGroup::borrow(&context.shared, &cluster, groups).await;
         let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
         let clusters: Vec<ClusterName> = clusters.into_iter().collect();
-        let found = participants(context.environment.as_ref(), &clusters).await;
+        let found = participants(context, &clusters).await;
         let found = found.map_err(|error| Verdict::inconclusive(format!("cannot read the pods: {error}")))?;
         let mut fixture = Self {
-            dns: cluster_dns::find(context.environment.as_ref(), &facts, &cluster).await,
+            dns: cluster_dns::find(context, &facts, &cluster).await,
             mesh: mesh_name(&facts, &cluster),
             peer_mesh: mesh_name(&facts, context.instance.from()),
-            semantics: semantics(&facts, &cluster),
+            // Names of ports of other pods do not matter: the probes' names are used nowhere else.
+            surroundings: Surroundings {
+                semantics: semantics(&facts, &cluster),
+                named_ports: NamedPorts::of(found.iter().filter_map(|found| match &found.party {
+                    Party::Endpoint(endpoint) => Some(endpoint),
+                    Party::Node { .. } | Party::World { .. } => None,
+                })),
+            },
             agents_slow: AtomicBool::new(false),
             namespace: String::new(),
             subjects: Vec::new(),
             peers: Vec::new(),
             hosts: Vec::new(),
             external_hosts: Vec::new(),
+            house: House::default(),
             cluster,
             group,
         };
@@ -83,6 +96,9 @@ impl Fixture {
                 missing_agents(&facts, &fixture.cluster)
             )));
         }
+        identity::require(&facts, &fixture)?;
+        fixture.house = house::find(context, &facts, &fixture).await?;
+        fixture.open(context).await?;
         fixture.external_hosts = external_hosts::resolve(context, &facts, &fixture.subjects[0]).await;
         Ok(fixture)
     }
@@ -131,6 +147,25 @@ impl Fixture {
                 without.join(", ")
             ));
         }
+    }
+
+    /// Notes where entity `kube-apiserver` has nobody to admit or nobody to refuse among the nodes: every node that
+    /// serves the API is of it (semantics A39).
+    pub fn note_untested_api_servers(&self, context: &CheckContext) {
+        let own = self.hosts.iter().filter(|host| *host.cluster() == self.cluster);
+        let serving: BTreeSet<bool> = own
+            .filter_map(|host| match host.party {
+                Party::Node { serves_api, .. } => Some(serves_api),
+                Party::Endpoint(_) | Party::World { .. } => None,
+            })
+            .collect();
+        let which = match (serving.contains(&true), serving.contains(&false)) {
+            (true, true) => return,
+            (true, false) => "all nodes with an agent serve the API, so it has no node to refuse",
+            (false, true) => "no node with an agent serves the API, so it has no node to admit",
+            (false, false) => "no agent runs on the nodes' own network, so no node took part",
+        };
+        context.note(format!("entity kube-apiserver is tested in part only: {which}"));
     }
 
     /// A policy's selector of the subject pods.

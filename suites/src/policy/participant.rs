@@ -3,14 +3,17 @@
 //! Labels, accounts and ports are read from the pods themselves and not assumed from the scenario: an admission webhook
 //! or an operator may have changed them, and the expectation must describe what runs.
 
-use crate::kit::cilium::remotes::mesh_name;
-use meshproof_contract::{AgentFacts, ClusterName, Environment, EnvironmentError, ObjectRef, facts::PodNetwork};
-use meshproof_oracle::{Endpoint, Party};
+use crate::kit::{cilium::remotes::mesh_name, once::Once};
+use meshproof_contract::{
+    AgentFacts, CheckContext, ClusterName, Environment, EnvironmentError, ObjectRef, facts::PodNetwork,
+};
+use meshproof_oracle::{Endpoint, Party, Protocol};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
+    sync::Arc,
 };
 
 /// The scenario whose agents take part.
@@ -45,47 +48,63 @@ impl fmt::Display for Participant {
     }
 }
 
+/// The participants of each cluster, read once a run: the scenario's pods stay, and neither labels nor accounts of a pod
+/// are changed by any check.
+#[derive(Default)]
+struct Known(Once<ClusterName, Arc<[Participant]>>);
+
 /// All pods of the scenario in these clusters, and the agents on the nodes' own network if any run.
 pub async fn participants(
-    environment: &dyn Environment,
+    context: &CheckContext,
     clusters: &[ClusterName],
+) -> Result<Vec<Participant>, EnvironmentError> {
+    let (environment, known) = (context.environment.as_ref(), context.observed.of::<Known>());
+    let mut found = Vec::new();
+    for cluster in clusters {
+        let read = async || Ok::<_, EnvironmentError>(of_cluster(environment, cluster).await?.into());
+        found.extend(known.0.get(cluster.clone(), read).await?.iter().cloned());
+    }
+    Ok(found)
+}
+
+async fn of_cluster(
+    environment: &dyn Environment,
+    cluster: &ClusterName,
 ) -> Result<Vec<Participant>, EnvironmentError> {
     let facts = environment.facts();
     let mut found = Vec::new();
-    for cluster in clusters {
-        let mesh = mesh_name(&facts, cluster);
-        let of_cluster = |agent: &&AgentFacts| &agent.id.cluster == cluster;
-        let pods = facts.agents.iter().filter(of_cluster);
-        let pods: Vec<&AgentFacts> = pods
-            .filter(|a| a.scenario == SCENARIO && a.network == PodNetwork::Pod)
-            .collect();
-        let namespaces: BTreeSet<&str> = pods.iter().map(|a| a.namespace.as_str()).collect();
-        for namespace in namespaces {
-            let labels = namespace_labels(environment, cluster, namespace).await?;
-            let objects = environment.list(cluster, "v1", "Pod", Some(namespace)).await?;
-            for agent in pods.iter().filter(|a| a.namespace == namespace) {
-                let object = objects.iter().find(|o| o["metadata"]["name"] == agent.id.pod.as_str());
-                // A pod that was deleted since the run began cannot be probed.
-                let Some(object) = object else { continue };
-                found.push(Participant {
-                    agent: (*agent).clone(),
-                    party: Party::Endpoint(endpoint(object, &mesh, namespace, &labels)),
-                });
-            }
+    let mesh = mesh_name(&facts, cluster);
+    let of_cluster = |agent: &&AgentFacts| &agent.id.cluster == cluster;
+    let pods = facts.agents.iter().filter(of_cluster);
+    let pods: Vec<&AgentFacts> = pods
+        .filter(|a| a.scenario == SCENARIO && a.network == PodNetwork::Pod)
+        .collect();
+    let namespaces: BTreeSet<&str> = pods.iter().map(|a| a.namespace.as_str()).collect();
+    for namespace in namespaces {
+        let labels = namespace_labels(environment, cluster, namespace).await?;
+        let objects = environment.list(cluster, "v1", "Pod", Some(namespace)).await?;
+        for agent in pods.iter().filter(|a| a.namespace == namespace) {
+            let object = objects.iter().find(|o| o["metadata"]["name"] == agent.id.pod.as_str());
+            // A pod that was deleted since the run began cannot be probed.
+            let Some(object) = object else { continue };
+            found.push(Participant {
+                agent: (*agent).clone(),
+                party: Party::Endpoint(endpoint(object, &mesh, namespace, &labels)),
+            });
         }
-        let servers = api_servers(environment, cluster).await;
-        let hosts = facts.agents.iter().filter(of_cluster);
-        let hosts = hosts.filter(|a| a.network == PodNetwork::Host);
-        found.extend(hosts.map(|agent| Participant {
-            agent: agent.clone(),
-            party: Party::Node {
-                cluster: mesh.clone(),
-                name: agent.node.to_string(),
-                address: agent.address,
-                serves_api: servers.contains(&agent.address),
-            },
-        }));
     }
+    let servers = api_servers(environment, cluster).await;
+    let hosts = facts.agents.iter().filter(of_cluster);
+    let hosts = hosts.filter(|a| a.network == PodNetwork::Host);
+    found.extend(hosts.map(|agent| Participant {
+        agent: agent.clone(),
+        party: Party::Node {
+            cluster: mesh.clone(),
+            name: agent.node.to_string(),
+            address: agent.address,
+            serves_api: servers.contains(&agent.address),
+        },
+    }));
     Ok(found)
 }
 
@@ -98,7 +117,13 @@ pub fn endpoint(pod: &Value, mesh: &str, namespace: &str, namespace_labels: &BTr
         .flat_map(|container| container["ports"].as_array().into_iter().flatten());
     let named = ports.filter_map(|port| {
         let number = u16::try_from(port["containerPort"].as_u64()?).ok()?;
-        Some((port["name"].as_str()?.to_owned(), number))
+        let protocol = match port["protocol"].as_str() {
+            None | Some("TCP") => Protocol::Tcp,
+            Some("UDP") => Protocol::Udp,
+            Some("SCTP") => Protocol::Sctp,
+            Some(_) => return None,
+        };
+        Some((port["name"].as_str()?.to_owned(), (protocol, number)))
     });
     Endpoint {
         cluster: mesh.to_owned(),

@@ -14,6 +14,7 @@ mod judged_cell;
 mod pings;
 mod realized;
 mod round;
+mod second_look;
 
 use super::{
     cell::{Cell, CellResult},
@@ -26,10 +27,11 @@ use converge::converge;
 pub(super) use deadlines::Deadlines;
 use judge::judge;
 pub(super) use judged_cell::JudgedCell;
-use meshproof_contract::{CheckContext, EnvironmentError, ObjectRef, Tally};
+use meshproof_contract::{CheckContext, Tally};
 use meshproof_oracle::{Expected, decide, parse};
 pub(super) use pings::are_forbidden as pings_are_forbidden;
 use round::{ROUND_INTERVAL, probe_round};
+use second_look::look_again;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -80,7 +82,7 @@ pub async fn run_case(
         async move { converge(context, fixture, cells, change, policies, deadlines, start).await }
     };
     let start = Instant::now();
-    let under = match apply(context, fixture, &policies).await {
+    let under = match fixture.enforce(context, &policies).await {
         Ok(()) => Some(wait(Change::Applied, start).await),
         Err(error) => {
             tally.unknown(format!("{name}: cannot apply the policy: {error}"));
@@ -88,7 +90,7 @@ pub async fn run_case(
         }
     };
     let start = Instant::now();
-    if let Err(error) = delete(context, fixture, &policies).await {
+    if let Err(error) = fixture.release(context, &policies).await {
         tally.unknown(format!("{name}: cannot delete the policy: {error}"));
         return None;
     }
@@ -109,16 +111,17 @@ pub(super) fn expectations(fixture: &Fixture, policies: &[Value], cells: Vec<Cel
     if cells.is_empty() {
         return Err("no agent can probe it".to_owned());
     }
-    let mut parsed = Vec::new();
+    let mut parsed = fixture.house.policies.clone();
     for policy in policies {
         parsed
             .extend(parse(policy, &fixture.mesh).map_err(|error| format!("cannot compute the expectation: {error}"))?);
     }
-    let judged = cells.into_iter().map(|cell| JudgedCell {
-        decision: decide(&parsed, &fixture.semantics, &cell.flow()),
-        cell,
-    });
-    Ok(judged.collect())
+    let judge = |cell: Cell| {
+        let decision = decide(&parsed, &fixture.surroundings, &cell.flow());
+        let decision = decision.map_err(|error| format!("cannot compute the expectation: {error}"))?;
+        Ok(JudgedCell { decision, cell })
+    };
+    cells.into_iter().map(judge).collect()
 }
 
 /// The cells whose path is open, with deadlines from their latencies; the others are tallied as unknown.
@@ -130,7 +133,7 @@ async fn open_before(
 ) -> Option<(Vec<JudgedCell>, Deadlines)> {
     let environment = context.environment.as_ref();
     let start = Instant::now();
-    let (round, forbidden, all_open) = loop {
+    let (mut round, forbidden, mut all_open) = loop {
         let begun = Instant::now();
         let round = probe_round(environment, &cells, |_| Expected::Allowed, &Deadlines::DEFAULT).await;
         let forbidden = pings::forbidden(&cells, &round);
@@ -142,6 +145,12 @@ async fn open_before(
         sleep_until(begun + ROUND_INTERVAL).await;
     };
     let deadlines = Deadlines::from_latencies(&round.latencies);
+    if !all_open {
+        let (open, among) = (|_: &JudgedCell| Expected::Allowed, |index: usize| !forbidden[index]);
+        look_again(environment, &cells, open, &deadlines, among, &mut round.results).await;
+        let mut results = round.results.iter().zip(&forbidden);
+        all_open = results.all(|(result, forbidden)| *forbidden || *result == CellResult::Ok);
+    }
     let pings = forbidden.iter().filter(|forbidden| **forbidden).count();
     if pings > 0 {
         context.note(format!(
@@ -178,23 +187,4 @@ pub(super) async fn open_cells(
     let cells = cells.into_iter().map(JudgedCell::open).collect();
     let (cells, deadlines) = open_before(context, "before", cells, tally).await?;
     Some((cells.into_iter().map(|judged| judged.cell).collect(), deadlines))
-}
-
-async fn apply(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
-    for policy in policies {
-        context.environment.apply(&fixture.cluster, policy.clone()).await?;
-    }
-    Ok(())
-}
-
-async fn delete(context: &CheckContext, fixture: &Fixture, policies: &[Value]) -> Result<(), EnvironmentError> {
-    let mut result = Ok(());
-    for policy in policies {
-        let deleted = context
-            .environment
-            .delete(&fixture.cluster, &ObjectRef::of(policy))
-            .await;
-        result = result.and(deleted);
-    }
-    result
 }

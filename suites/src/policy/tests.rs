@@ -2,6 +2,7 @@
 
 mod conditions;
 mod enforcement;
+mod houses;
 mod takes_effect;
 mod timing;
 pub mod world;

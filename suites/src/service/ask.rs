@@ -14,6 +14,8 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// Series of a client that run at the same time: few enough for small machines, enough that requests which fail slowly
 /// do not add up.
 const LANES: u32 = 6;
+/// The same for requests that are made again with a long limit: more may wait at a time.
+const PATIENT_LANES: u32 = 12;
 /// Bytes of an echo.
 const PAYLOAD: u32 = 64;
 
@@ -99,8 +101,9 @@ pub fn is_pod(server: &Identity, pod: &AgentFacts) -> bool {
     server.cluster == pod.id.cluster.as_str() && server.pod == pod.id.pod && server.namespace == pod.namespace
 }
 
-/// `count` requests of every client. A client with failures retries all of them once: a single lost packet is the
-/// subject of another check.
+/// `count` requests of every client. A client with failures retries all of them once, with the longer limit of a second
+/// look: a single lost packet is the subject of another check. Where nothing answered at all, a few requests tell as
+/// much.
 pub async fn ask(
     context: &CheckContext,
     clients: &[AgentFacts],
@@ -113,7 +116,12 @@ pub async fn ask(
         if first.failures.is_empty() {
             return first;
         }
-        let mut second = once(context, client, to, exchange, count).await;
+        let again = if first.answered() > 0 {
+            count
+        } else {
+            count.min(2 * PATIENT_LANES)
+        };
+        let mut second = series(context, client, to, exchange, again, (PATIENT_LANES, probes::PATIENT)).await;
         if second.failures.is_empty() {
             context.note(format!(
                 "{}: {}; all were answered in a retry",
@@ -160,11 +168,23 @@ fn scaled(count: u32, clusters: usize) -> u32 {
 /// `count` is for two clusters.
 async fn once(context: &CheckContext, client: &AgentFacts, to: &Target, exchange: Exchange, count: u32) -> Answers {
     let count = scaled(count, context.environment.facts().clusters.len());
-    let lanes = LANES.min(count.max(1));
+    series(context, client, to, exchange, count, (LANES, probes::DEADLINE)).await
+}
+
+/// Requests in so many series at a time, each with this limit.
+async fn series(
+    context: &CheckContext,
+    client: &AgentFacts,
+    to: &Target,
+    exchange: Exchange,
+    count: u32,
+    (lanes, limit): (u32, Duration),
+) -> Answers {
+    let lanes = lanes.min(count.max(1));
     let batch: Vec<Probe> = (0..lanes)
         .map(|lane| {
             let share = count / lanes + u32::from(lane < count % lanes);
-            Probe::series(exchange.action(to.clone()), probes::DEADLINE, share, Duration::ZERO)
+            Probe::series(exchange.action(to.clone()), limit, share, Duration::ZERO)
         })
         .collect();
     let mut answers = Answers {

@@ -6,15 +6,16 @@ use crate::kit::{
         question::{Expected, Question, ask},
         zone::{Zone, address_record},
     },
-    probes,
+    probes::{self, BETWEEN_LOOKS, SECOND_LOOKS},
 };
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
-    AgentFacts, Check, CheckContext, CheckId, CheckText, Needs, Outcome, Probe, Scope, Tally, Target, Transport,
-    Verdict,
+    AgentFacts, Check, CheckContext, CheckId, CheckText, EnvironmentError, Needs, Outcome, Probe, Scope, Tally, Target,
+    Transport, Verdict,
 };
 use std::net::IpAddr;
+use tokio::time::sleep;
 
 /// The Services whose names are resolved.
 const SERVICES: [&str; 4] = ["svc-global", "svc-legacy", "svc-local", "svc-remote"];
@@ -102,10 +103,12 @@ async fn through_the_name(context: &CheckContext, side: &Side, zone: &Zone, tall
     let (service, address) = zone.cluster_ip(context, "svc-global")?;
     let name = zone.absolute(&service.namespace, &service.name);
     let target = Target::new(&name, *service.ports.get("http").unwrap_or(&80));
-    let rows = join_all(side.clients.iter().map(|client| {
-        let batch: Vec<Probe> = (0..POLL).map(|_| probes::http_get_from(target.clone())).collect();
-        async move { (client, context.environment.probe(&client.id, batch).await) }
-    }))
+    let target_ref = &target;
+    let rows = join_all(
+        side.clients
+            .iter()
+            .map(|client| async move { (client, request(context, client, target_ref, address).await) }),
+    )
     .await;
     let mut correct = 0;
     let mut wrong: Vec<Wrong<'_>> = Vec::new();
@@ -154,6 +157,34 @@ async fn through_the_name(context: &CheckContext, side: &Side, zone: &Zone, tall
         );
     }
     Ok(())
+}
+
+/// The outcomes of some requests of one client; those without an answer are made again, with the longer limit of a
+/// second look: a machine is busy for a moment.
+async fn request(
+    context: &CheckContext,
+    client: &AgentFacts,
+    target: &Target,
+    address: IpAddr,
+) -> Result<Vec<Outcome>, EnvironmentError> {
+    let probe = probes::http_get_from(target.clone());
+    let send = |probes: Vec<Probe>| context.environment.probe(&client.id, probes);
+    let mut outcomes = send(vec![probe.clone(); POLL as usize]).await?;
+    for look in 0..SECOND_LOOKS {
+        let silent = |index: &usize| matches!(judge(&outcomes[*index], address), Seen::Wrong(NO_ANSWER));
+        let silent: Vec<usize> = (0..outcomes.len()).filter(silent).collect();
+        if silent.is_empty() {
+            break;
+        }
+        if look > 0 {
+            sleep(BETWEEN_LOOKS).await;
+        }
+        let again = send(vec![probes::patient(probe.clone()); silent.len()]).await?;
+        for (index, outcome) in silent.into_iter().zip(again) {
+            outcomes[index] = outcome;
+        }
+    }
+    Ok(outcomes)
 }
 
 /// A request that was not answered as it must be.

@@ -4,7 +4,7 @@ use super::{
     ask::{Answers, is_pod},
     side::Side,
 };
-use crate::kit::next_steps;
+use crate::kit::{next_steps, observers};
 use meshproof_contract::{
     AgentFacts, CheckContext, ClusterName, Evidence, Identity, NodeLabel, Outcome, Tally, Unit,
     evidence::{Cell, CellOutcome, Row},
@@ -134,6 +134,7 @@ fn leave(context: &CheckContext, what: &str, answers: &Answers, expected: Expect
 fn kind(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Refused { .. } => "refused",
+        Outcome::Denied { .. } => "refused by the client's own node",
         Outcome::Timeout { .. } => "no answer",
         Outcome::Reset { .. } => "reset",
         _ => "broken answer",
@@ -181,6 +182,13 @@ pub fn judge(
     }
     let first = groups.values().flatten().next().map(|answers| &answers.client);
     let wrong = first.is_some();
+    let unable = answers.iter().filter(|one| one.unknown.is_some()).count();
+    if let Some(why) = observers::too_few(unable, answers.len()) {
+        for symptom in groups.keys() {
+            tally.unknown(format!("{what}: {symptom}, but {why}"));
+        }
+        return false;
+    }
     for (symptom, concerned) in groups {
         let clients: Vec<&AgentFacts> = concerned.iter().map(|a| &a.client).collect();
         let example = concerned.first().map_or_else(String::new, |a| a.describe());

@@ -68,6 +68,7 @@ impl Check for ReplacementInForce {
                 )),
             }
         }
+        note_stray_pods(context).await;
         if agree > 0 {
             tally.witness(format!(
                 "{agree} of {} agents of {cluster} replace kube-proxy",
@@ -75,6 +76,27 @@ impl Check for ReplacementInForce {
             ));
         }
         tally.verdict()
+    }
+}
+
+/// Says where kube-proxy still runs: its rules decide beside Cilium's, or stay behind when it is removed.
+async fn note_stray_pods(context: &CheckContext) {
+    let cluster = context.instance.from();
+    let pods = context
+        .environment
+        .list(cluster, "v1", "Pod", Some("kube-system"))
+        .await;
+    let pods = pods.unwrap_or_default();
+    let stray = pods
+        .iter()
+        .filter(|pod| pod["metadata"]["labels"]["k8s-app"] == "kube-proxy" && pod["status"]["phase"] == "Running");
+    let nodes: Vec<&str> = stray.filter_map(|pod| pod["spec"]["nodeName"].as_str()).collect();
+    if !nodes.is_empty() {
+        context.note(format!(
+            "kube-proxy still runs beside Cilium on {}: its iptables rules also serve Services there; remove it, and \
+             its rules with `kube-proxy --cleanup`",
+            nodes.join(", ")
+        ));
     }
 }
 

@@ -9,6 +9,8 @@ use super::{
     test_service::TestService,
 };
 use crate::kit::{
+    cilium::dsr,
+    known_fault::DSR_WITH_WIREGUARD,
     next_steps,
     paths::sample::{self, End},
 };
@@ -41,7 +43,8 @@ impl Check for NodePort {
                   s).",
             control: "Each answer names the pod that gave it. If no request to any node is answered or refused, a \
                       firewall between the clusters is possible, and the check is inconclusive.",
-            when_red: "One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \
+            when_red: "Answers only from backends on the node that was asked: DSR with WireGuard loses the others; see \
+                       `bpf-lb-mode` in cilium-config, and set `loadBalancer.mode: snat`. One node: does KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec \
                        AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` list the device with the node's \
                        address? One client: see connectivity::pod_to_host_other_cluster.",
         }
@@ -163,10 +166,29 @@ async fn probe(context: &CheckContext, (near, far): (&Side, &Side), backends: &[
         context.evidence(Evidence::Row(Row { what, from, cells }));
     }
     if tally.has_findings() {
+        if dsr::loses_replies(&far.facts, &far.cluster) && nodes.iter().all(|node| only_own_backends(node, backends)) {
+            DSR_WITH_WIREGUARD.tell(context, &far.cluster);
+        }
         let command = next_steps::in_agent(&far.facts, &far.cluster, None, "cilium-dbg bpf lb list");
         context.suggest(command);
     }
     tally.verdict()
+}
+
+/// Whether the node answered for backends of its own only, and lost the other requests.
+fn only_own_backends(node: &Node, backends: &[AgentFacts]) -> bool {
+    let own = |answers: &Answers| {
+        let timeouts = answers.failures.iter();
+        let mut servers = answers.servers.iter();
+        timeouts
+            .clone()
+            .all(|failure| matches!(failure, Outcome::Timeout { .. }))
+            && servers.all(|(server, _)| {
+                let mut here = backends.iter().filter(|pod| pod.node == node.label.node);
+                here.any(|pod| is_pod(server, pod))
+            })
+    };
+    node.seen.as_ref().is_err_and(|last| last.iter().all(own))
 }
 
 /// Whether nothing came back from the node at all.

@@ -8,12 +8,16 @@ use super::{
     side::Side,
     steady::while_steady,
 };
+use crate::kit::known_fault::TWO_PORTS_ON_ONE_TARGET;
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Verdict};
 
 /// Requests of each client to a port: the chance that one of two clusters never answers is 1e-7.
 const REQUESTS: u32 = 24;
+
+/// The global Service of these checks: two of its ports have one target port.
+const GLOBAL: &str = "svc-ports";
 
 /// The ports of one protocol.
 #[derive(Clone, Copy)]
@@ -34,9 +38,10 @@ const CONTROL: &str = "Only an answer of the server behind that port counts: the
                        echoed payload over TCP or UDP. Where a mesh is claimed, pods of every cluster must answer on \
                        every port.";
 const WHEN_RED: &str = "Does `kubectl --context CONTEXT -n NAMESPACE get endpointslices -l \
-                        kubernetes.io/service-name=svc-global -o yaml` list the ports by name and protocol, with \
+                        kubernetes.io/service-name=svc-ports -o yaml` list the ports by name and protocol, with \
                         equal names in both clusters (Cilium merges by name)? Then `kubectl --context CONTEXT -n \
-                        kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`.";
+                        kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg service list`: remote backends behind \
+                        one of two ports with the same target port only are cilium/cilium#45109.";
 
 #[async_trait]
 impl Check for Ports {
@@ -52,7 +57,7 @@ impl Check for Ports {
                 title: "Each of several ports of a Service leads to its own target port",
                 proves: "Every node load-balances a Service with several ports port by port: to local pods, and for a \
                          global Service to pods of all joined clusters.",
-                how: "The client on every node sends 24 requests to each TCP port of `svc-plain` and `svc-global`: 80 \
+                how: "The client on every node sends 24 requests to each TCP port of `svc-plain` and `svc-ports`: 80 \
                       and 8088 (target port 8080, HTTP) and 81 (target port 8081, TCP echo).",
                 control: CONTROL,
                 when_red: WHEN_RED,
@@ -62,7 +67,7 @@ impl Check for Ports {
                 proves: "On every node, datagrams to a Service reach its pods, and answers come back from the cluster \
                          IP: local pods, and for a global Service pods of all joined clusters.",
                 how: "The client on every node sends 24 datagrams, each from its own socket, to UDP port 82 of \
-                      `svc-plain` and `svc-global` (target port 8082). A client with lost datagrams retries once.",
+                      `svc-plain` and `svc-ports` (target port 8082). A client with lost datagrams retries once.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -99,14 +104,16 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     let own = vec![side.cluster.clone()];
     let mut services: Vec<(&str, Vec<ClusterName>)> = vec![("svc-plain", own)];
     if let Ok(mesh) = side.mesh() {
-        let target = side.target("svc-global", "http")?;
+        let target = side.target(GLOBAL, "http")?;
         let wanted = |answers: &Answers| answers.by_each(&mesh);
         // Another check verifies that it is merged at all; here it only takes its time.
         let merged = ask_until(context, &side.clients, &target, POLL, converges_within(context), wanted).await;
         if merged.is_err() {
-            context.note("pods of every cluster did not yet answer at svc-global before its ports were probed");
+            context.note(format!(
+                "pods of every cluster did not yet answer at {GLOBAL} before its ports were probed"
+            ));
         }
-        services.push(("svc-global", mesh));
+        services.push((GLOBAL, mesh));
     }
     let mut tally = Tally::new();
     side.report_missing(&mut tally);
@@ -130,5 +137,24 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     for ((what, _, _, expected), answers) in asked.iter().zip(&answers) {
         judge(context, &side, what, answers, Expected::Clusters(expected), &mut tally);
     }
+    let of_port = |port: &str| {
+        let mut all = asked.iter().zip(&answers);
+        let (_, answers) = all.find(|((what, ..), _)| what.starts_with(&format!("{GLOBAL} port {port} ")))?;
+        Some(answers.as_slice())
+    };
+    if let (Some(one), Some(other)) = (of_port("http"), of_port("alt"))
+        && tally.has_findings()
+        && one_of_them_is_local(&side.cluster, one, other)
+    {
+        TWO_PORTS_ON_ONE_TARGET.tell(context, &side.cluster);
+    }
     Ok(tally.verdict())
+}
+
+/// Whether at some client one of two ports with the same target port has the other clusters' backends, the other port
+/// has none of them, and every request was answered.
+fn one_of_them_is_local(own: &ClusterName, one: &[Answers], other: &[Answers]) -> bool {
+    let is_local = |answers: &Answers| answers.by_cluster(own) == answers.answered();
+    let complete = one.iter().chain(other).all(Answers::is_complete);
+    complete && one.iter().zip(other).any(|(a, b)| is_local(a) != is_local(b))
 }

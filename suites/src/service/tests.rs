@@ -10,9 +10,11 @@ use super::{
     headless::GlobalHeadless, merging, ports, session_affinity::SessionAffinity,
 };
 use crate::testing::infra;
-use meshproof_contract::{Check, CheckContext, Evidence, NodeLabel, RunShared, evidence::CellOutcome};
+use meshproof_contract::{
+    Action, Check, CheckContext, Evidence, Identity, NodeLabel, RunShared, evidence::CellOutcome,
+};
 use std::sync::Arc;
-use world::{Turns, agent, answered_by, first_pod, healthy, right};
+use world::{Turns, address, agent, answered_by, first_pod, healthy, right};
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_is_not_ready_may_get_no_requests() {
@@ -115,11 +117,36 @@ async fn an_affinity_that_is_ignored_is_red() {
 async fn a_dead_port_is_red_and_named() {
     // Beyond the last pod nobody answers, and no agent has the address of a Service.
     let dead: Turns = |service, client, number| match service {
-        "svc-global" => right("svc-local", client, number),
+        "svc-ports" => right("svc-local", client, number),
         _ => right(service, client, number),
     };
     let text = answered_by(dead).expect(&ports::TCP, infra(), "fail").await;
-    assert!(text.contains("svc-global port tcp (81)"), "{text}");
+    assert!(text.contains("svc-ports port tcp (81)"), "{text}");
+    assert!(!text.contains("known fault"), "all ports are affected: {text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_two_ports_on_one_target_without_remote_backends_is_the_known_fault() {
+    let fake = || {
+        healthy().rule(|ask| match ask.action {
+            Action::Http { to, .. } if to.port == 8088 && to.host == address("infra", "svc-ports").to_string() => {
+                let pod = &world::backends()[ask.number as usize % 2];
+                Some(ask.answered_as(Identity {
+                    cluster: pod.id.cluster.to_string(),
+                    node: pod.node.to_string(),
+                    namespace: pod.namespace.clone(),
+                    pod: pod.id.pod.clone(),
+                }))
+            }
+            _ => None,
+        })
+    };
+    let text = fake().expect(&ports::TCP, infra(), "fail").await;
+    assert!(
+        text.contains("known fault of Cilium") && text.contains("cilium/issues/45109"),
+        "{text}"
+    );
+    fake().expect(&global::CURRENT, infra(), "pass").await;
 }
 
 #[tokio::test(start_paused = true)]

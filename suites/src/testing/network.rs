@@ -6,7 +6,7 @@ use meshproof_contract::{
     port,
 };
 use serde_json::Value;
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 /// One try of a probe, as rules see it.
 pub struct Ask<'a> {
@@ -19,6 +19,8 @@ pub struct Ask<'a> {
     pub number: u32,
     /// Number of the batch that the asking agent was sent.
     pub batch: u32,
+    /// How long it may take.
+    pub limit: Duration,
 }
 
 fn timing(total: u64) -> Timing {
@@ -35,6 +37,13 @@ pub fn timeout() -> Outcome {
 pub fn local_error() -> Outcome {
     Outcome::LocalError {
         reason: "no sockets left".to_owned(),
+    }
+}
+/// What Cilium's socket load balancer answers to `connect()` or `sendto()` for a Service without backends.
+pub fn denied() -> Outcome {
+    Outcome::Denied {
+        reason: "Operation not permitted".to_owned(),
+        timing: timing(40),
     }
 }
 pub fn dns_records(answers: Vec<DnsAnswer>) -> Outcome {
@@ -173,14 +182,14 @@ impl Fake {
     pub(super) fn outcome(&self, from: &AgentFacts, probe: &Probe, batch: u32) -> Outcome {
         let to = self.receiver(&probe.action);
         if probe.count == 1 {
-            return self.one(from, to, &probe.action, 0, batch);
+            return self.one(from, to, probe, 0, batch);
         }
         if self.rules.is_empty() && to.is_some() {
             return self.undisturbed(from, to, probe, batch);
         }
         let (mut latencies, mut failures, mut served_by) = (Vec::new(), Vec::new(), Vec::<(Identity, u32)>::new());
         let distinct = 0..probe.count.min(self.period);
-        let distinct: Vec<Outcome> = distinct.map(|n| self.one(from, to, &probe.action, n, batch)).collect();
+        let distinct: Vec<Outcome> = distinct.map(|n| self.one(from, to, probe, n, batch)).collect();
         for (number, outcome) in (0..probe.count).zip(distinct.iter().cycle()) {
             let outcome = outcome.clone();
             if !outcome.is_success() {
@@ -206,7 +215,7 @@ impl Fake {
 
     /// A series that nothing disturbs: every try of it is as the first.
     fn undisturbed(&self, from: &AgentFacts, to: Option<&AgentFacts>, probe: &Probe, batch: u32) -> Outcome {
-        let first = self.one(from, to, &probe.action, 0, batch);
+        let first = self.one(from, to, probe, 0, batch);
         let served_by = first.served_by().map(|who| (who.clone(), probe.count));
         Outcome::Series {
             latencies: vec![first.total().unwrap_or_default() as u32; probe.count as usize],
@@ -239,7 +248,8 @@ impl Fake {
         self.facts.agents.iter().find(|a| a.address == address && listens(a))
     }
 
-    fn one(&self, from: &AgentFacts, to: Option<&AgentFacts>, action: &Action, number: u32, batch: u32) -> Outcome {
+    fn one(&self, from: &AgentFacts, to: Option<&AgentFacts>, probe: &Probe, number: u32, batch: u32) -> Outcome {
+        let action = &probe.action;
         let ask = Ask {
             fake: self,
             from,
@@ -247,6 +257,7 @@ impl Fake {
             action,
             number,
             batch,
+            limit: probe.deadline,
         };
         if let Some(outcome) = self.rules.iter().find_map(|rule| rule(&ask)) {
             return outcome;
@@ -285,6 +296,8 @@ impl Fake {
         }
         let others = self.shape.others(cluster).into_iter();
         let mut backed = others.filter(|other| self.objects.has_backends(other, &name, self.mesh));
-        backed.next().map_or(refused, |other| ask.answered_by_cluster(other))
+        backed
+            .next()
+            .map_or_else(denied, |other| ask.answered_by_cluster(other))
     }
 }

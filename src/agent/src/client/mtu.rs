@@ -196,10 +196,11 @@ impl Path {
         for _ in 0..4 {
             match socket::send(&self.socket, &sent.request).await {
                 Ok(()) => break,
-                Err(error) => {
+                Err(Failure::Io(error)) => {
                     let reported = self.reported_mtu(error)?;
                     self.news = reported.or(self.news);
                 }
+                Err(failure) => return Err(failure),
             }
         }
         Ok(sent)

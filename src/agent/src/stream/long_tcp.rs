@@ -47,6 +47,7 @@ pub(super) struct Pings {
 /// taken for another.
 struct Ping {
     number: u64,
+    late: Duration,
     attempt: Attempt,
     pattern: Pattern,
     known: bool,
@@ -103,8 +104,8 @@ pub(super) async fn run(
             news = conversation.link.news(conversation.pings.payload) => conversation.take(news),
             waited = ticker.wait_until(due), if sending => {
                 waited?;
-                record.sent(due);
-                conversation.ping(number, due);
+                let late = record.sent(due);
+                conversation.ping(number, due, late);
                 number += 1;
                 sending = number < conversation.pings.probes;
             }
@@ -136,10 +137,11 @@ impl Conversation<'_> {
             .map(|ping| ping.attempt.deadline())
     }
 
-    fn ping(&mut self, number: u32, due: Instant) {
+    fn ping(&mut self, number: u32, due: Instant, late: Duration) {
         let mut ping = Ping {
             number: u64::from(number),
-            attempt: Attempt::new(due, self.pings.deadline),
+            late,
+            attempt: Attempt::new(due, self.pings.deadline + late),
             pattern: Pattern::fresh(),
             known: false,
             written: false,
@@ -226,7 +228,7 @@ impl Conversation<'_> {
                         .attempt
                         .failed(Failure::Corrupted(format!("byte {at} of a ping differs in its echo"))),
                 };
-                self.record.put(ping.number, outcome);
+                self.record.put(ping.number, ping.late, outcome);
             }
         }
     }
@@ -235,7 +237,8 @@ impl Conversation<'_> {
     /// connection.
     fn fail(&mut self, failure: &Failure) {
         for ping in self.outstanding.drain(..).filter(|ping| !ping.known) {
-            self.record.put(ping.number, ping.attempt.failed(failure.again()));
+            self.record
+                .put(ping.number, ping.late, ping.attempt.failed(failure.again()));
         }
         self.link = Link::Down;
     }
@@ -246,7 +249,7 @@ impl Conversation<'_> {
         for ping in self.outstanding.iter_mut() {
             if !ping.known && ping.attempt.deadline() <= now {
                 ping.known = true;
-                self.record.put(ping.number, ping.attempt.expired());
+                self.record.put(ping.number, ping.late, ping.attempt.expired());
             }
         }
         // What was never asked will not be answered.

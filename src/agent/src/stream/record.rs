@@ -49,16 +49,17 @@ impl SharedRecord {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A probe was sent that was due then.
-    pub(super) fn sent(&self, due: Instant) {
-        let lag = micros(due.elapsed());
+    /// A probe is sent that was due then: how late it is.
+    pub(super) fn sent(&self, due: Instant) -> Duration {
+        let late = due.elapsed();
         let mut record = self.lock();
-        record.lag = record.lag.max(lag);
+        record.lag = record.lag.max(micros(late));
         record.under_way += 1;
+        late
     }
 
-    /// A probe that was sent has this outcome.
-    pub(super) fn put(&self, number: u64, outcome: Outcome) {
+    /// A probe that was sent so late has this outcome.
+    pub(super) fn put(&self, number: u64, late: Duration, outcome: Outcome) {
         let mut record = self.lock();
         record.under_way = record.under_way.saturating_sub(1);
         let result = match outcome.total().filter(|_| outcome.is_success()) {
@@ -72,7 +73,8 @@ impl SharedRecord {
             record.samples.pop_front();
             record.overwritten += 1;
         }
-        record.samples.push_back(StreamSample { number, result });
+        let late = u32::try_from(late.as_micros()).unwrap_or(u32::MAX);
+        record.samples.push_back(StreamSample { number, late, result });
     }
 
     pub(super) fn connections(&self, opened: u32) {
@@ -133,6 +135,7 @@ mod tests {
             record.sent(Instant::now());
             record.put(
                 number,
+                Duration::ZERO,
                 Outcome::Refused {
                     timing: Timing::default(),
                 },
@@ -151,6 +154,7 @@ mod tests {
         for number in 0..MOST_SAMPLES as u64 + 3 {
             record.put(
                 number,
+                Duration::ZERO,
                 Outcome::Refused {
                     timing: Timing::default(),
                 },

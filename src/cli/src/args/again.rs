@@ -11,6 +11,7 @@ const CONDITIONS: &[&str] = &[
     "config",
     "lab",
     "lab_nodes",
+    "lab_profile",
     "lab_fault",
     "image",
     "pull_policy",

@@ -1,10 +1,35 @@
 //! `meshproof lab` and `meshproof prove`.
 
-use clap::{Args, Subcommand, ValueHint, value_parser};
-use std::{num::NonZeroU8, path::PathBuf};
+use clap::{Args, Subcommand, ValueEnum, ValueHint, value_parser};
+use std::{fmt, num::NonZeroU8, path::PathBuf};
 
 /// Default number of nodes in each cluster of a lab.
 pub const LAB_NODES: u8 = 3;
+
+/// How Cilium is configured in the clusters of a lab.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LabProfile {
+    /// VXLAN, WireGuard, kube-proxy replacement
+    #[default]
+    Tunnel,
+    /// Native routing, WireGuard for pods and nodes, strict mode, Maglev, no Envoy
+    Native,
+    /// `native` with direct answers of NodePorts (DSR)
+    NativeDsr,
+    /// VXLAN without encryption
+    Plain,
+    /// `tunnel` with kube-proxy beside Cilium
+    KubeProxy,
+    /// `tunnel` with what Cilium 1.19 changes
+    Next,
+}
+
+impl fmt::Display for LabProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no profile is hidden");
+        f.write_str(value.get_name())
+    }
+}
 
 /// `meshproof lab …`
 #[derive(Debug, Subcommand)]
@@ -17,6 +42,9 @@ pub enum LabCommand {
         /// Nodes per cluster
         #[arg(long, value_name = "N", default_value_t = LAB_NODES, value_parser = value_parser!(u8).range(1..=80))]
         nodes: u8,
+        /// Configuration of Cilium
+        #[arg(long, value_enum, value_name = "PROFILE", default_value_t)]
+        profile: LabProfile,
         /// Start with this fault injected (repeatable); `meshproof prove --list` lists the faults
         #[arg(long = "fault", value_name = "FAULT")]
         faults: Vec<String>,
@@ -54,6 +82,9 @@ pub struct ProveArgs {
     /// Nodes per cluster of each lab
     #[arg(long, value_name = "N", default_value = "2", value_parser = value_parser!(u8).range(2..=80))]
     pub nodes: u8,
+    /// Configuration of Cilium in the labs
+    #[arg(long, value_enum, value_name = "PROFILE", default_value_t)]
+    pub profile: LabProfile,
     /// Folder for the reports
     #[arg(long, value_name = "DIR", default_value = "reports", value_hint = ValueHint::DirPath)]
     pub report_dir: PathBuf,

@@ -1,6 +1,6 @@
 //! `meshproof run` and the arguments that name clusters.
 
-use super::LAB_NODES;
+use super::{LAB_NODES, LabProfile};
 use clap::{
     Args, ValueEnum, ValueHint,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -37,6 +37,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = LAB_NODES, value_parser = value_parser!(u8).range(1..=80),
           requires = "lab", help_heading = "Clusters")]
     pub lab_nodes: u8,
+    /// Configuration of Cilium in the lab
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PROFILE",
+        default_value_t,
+        requires = "lab",
+        help_heading = "Clusters"
+    )]
+    pub lab_profile: LabProfile,
     /// Inject this fault into the lab (repeatable); `meshproof prove --list` lists the faults
     #[arg(long, value_name = "FAULT", requires = "lab", help_heading = "Clusters")]
     pub lab_fault: Vec<String>,

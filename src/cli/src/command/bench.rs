@@ -2,14 +2,14 @@
 //! paths, in one run.
 
 use crate::{
-    args::{BenchArgs, LAB_NODES},
+    args::BenchArgs,
     cli_error::CliError,
     config::Config,
     runtime::runtime,
     session::{
         Session,
         consumer::Events,
-        lab::{Lab, LabNodes},
+        lab::{Lab, LabShape},
         run_plan::{self, JOBS},
         signal::cancelled_by_signals,
         target::Target,
@@ -48,7 +48,7 @@ impl Figure {
 pub fn bench(args: &BenchArgs) -> Result<Exit, CliError> {
     runtime()?.block_on(async {
         if args.lab {
-            let lab = Lab::start(LabNodes(LAB_NODES), &[]).await?;
+            let lab = Lab::start(LabShape::default(), &[]).await?;
             let measured = measure(&lab.target(), args.rounds.into()).await;
             lab.stop().await;
             return measured;

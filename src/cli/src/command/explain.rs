@@ -2,11 +2,17 @@
 
 use crate::cli_error::CliError;
 use anyhow::anyhow;
-use meshproof_contract::{Check, Exit, Suite};
+use meshproof_contract::{Check, Exit, Suite, Waiver, waiver::matches};
+use meshproof_suites::kit::known_fault;
 use std::io::{self, Write};
 
-/// Explains the checks whose id contains `wanted`, or lists all.
-pub fn explain(suites: &[&'static Suite], wanted: Option<&str>, out: &mut impl Write) -> Result<Exit, CliError> {
+/// Explains the checks whose id contains `wanted`, with the waivers of them, or lists all.
+pub fn explain(
+    suites: &[&'static Suite],
+    wanted: Option<&str>,
+    waivers: &[Waiver],
+    out: &mut impl Write,
+) -> Result<Exit, CliError> {
     let written = match wanted {
         None => list(suites, out),
         Some(wanted) => {
@@ -16,7 +22,7 @@ pub fn explain(suites: &[&'static Suite], wanted: Option<&str>, out: &mut impl W
                     "no check id contains '{wanted}'; `meshproof explain` lists the checks"
                 )));
             }
-            found.into_iter().try_for_each(|check| page(check, out))
+            found.into_iter().try_for_each(|check| page(check, waivers, out))
         }
     };
     match written {
@@ -48,18 +54,28 @@ fn list(suites: &[&'static Suite], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn page(check: &dyn Check, out: &mut impl Write) -> io::Result<()> {
+fn page(check: &dyn Check, waivers: &[Waiver], out: &mut impl Write) -> io::Result<()> {
     let text = check.text();
     writeln!(out, "{}\n{}\n", check.id(), text.title)?;
     let faults = check.faults().join(", ");
     let blinding = check.blinded_by().join(", ");
+    let waived = waivers
+        .iter()
+        .filter(|waiver| matches(&waiver.check, check.id().as_str()))
+        .map(|waiver| format!("{} ({}) {waiver}", waiver.subject(), waiver.source))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let known: Vec<_> = known_fault::of(&check.id()).map(|known| known.describe()).collect();
+    let known = known.join("\n");
     let sections = [
         ("Proves", text.proves),
         ("How", text.how),
         ("Control", text.control),
         ("When red", text.when_red),
+        ("Known faults of Cilium", &known),
         ("Faults it catches", &faults),
         ("Faults that make it inconclusive", &blinding),
+        ("Waivers of meshproof.yaml", &waived),
     ];
     let sections = sections.into_iter().filter(|(_, text)| !text.is_empty());
     for (heading, body) in sections {

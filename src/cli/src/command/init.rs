@@ -4,14 +4,14 @@
 mod file;
 
 use crate::{
-    args::{InitArgs, LAB_NODES},
+    args::InitArgs,
     cli_error::CliError,
     config::{Config, DEFAULT_FILE, schema},
     runtime::runtime,
     session::{
         connect_and_discover,
         consumer::warn_on_stderr,
-        lab::{Lab, LabNodes},
+        lab::{Lab, LabShape},
         target::Target,
     },
 };
@@ -57,7 +57,7 @@ pub fn init(args: &InitArgs) -> Result<Exit, CliError> {
 
 async fn find(args: &InitArgs) -> Result<Discovery, CliError> {
     if args.lab {
-        let lab = Lab::start(LabNodes(LAB_NODES), &[]).await?;
+        let lab = Lab::start(LabShape::default(), &[]).await?;
         let found = discover(&lab.target()).await;
         lab.stop().await;
         return found;

@@ -4,7 +4,10 @@ use crate::{
     args::LabCommand,
     cli_error::CliError,
     runtime::runtime,
-    session::{lab::known, signal::cancelled_by_signals},
+    session::{
+        lab::{self, known},
+        signal::cancelled_by_signals,
+    },
 };
 use anyhow::anyhow;
 use meshproof_contract::Exit;
@@ -15,13 +18,23 @@ use std::fmt::Write as _;
 pub fn lab(command: &LabCommand) -> Result<Exit, CliError> {
     runtime()?.block_on(async {
         match command {
-            LabCommand::Up { detach, nodes, faults } => {
+            LabCommand::Up {
+                detach,
+                nodes,
+                profile,
+                faults,
+            } => {
                 let lifetime = if *detach {
                     Lifetime::Detached
                 } else {
                     Lifetime::Launcher
                 };
-                return up(lifetime, *nodes, faults).await;
+                return up(
+                    lifetime,
+                    Topology::with_nodes(*nodes).configured(lab::profile(*profile)),
+                    faults,
+                )
+                .await;
             }
             LabCommand::Status => print!("{}", text(&control().await?.status().await.map_err(failed)?)),
             LabCommand::Down => control().await?.stop().await.map_err(failed)?,
@@ -44,7 +57,7 @@ async fn control() -> Result<Control, CliError> {
     Control::find().await.map_err(failed)
 }
 
-async fn up(lifetime: Lifetime, nodes: u8, faults: &[String]) -> Result<Exit, CliError> {
+async fn up(lifetime: Lifetime, topology: Topology, faults: &[String]) -> Result<Exit, CliError> {
     for fault in faults {
         known(fault)?;
     }
@@ -55,7 +68,7 @@ async fn up(lifetime: Lifetime, nodes: u8, faults: &[String]) -> Result<Exit, Cl
         lifetime,
         ..LabOptions::default()
     };
-    options.lab.topology = Topology::with_nodes(nodes);
+    options.lab.topology = topology;
     let lab = launch(options).await.map_err(CliError::environment)?;
     for fault in faults {
         lab.control().inject(fault).await.map_err(CliError::environment)?;

@@ -9,12 +9,12 @@ mod selection;
 mod verdicts;
 
 use crate::{
-    args::{ProveArgs, again_with},
+    args::{LabProfile, ProveArgs, again_with},
     cli_error::CliError,
     runtime::runtime,
     session::{
         fault::FaultSpec,
-        lab::{Lab, LabNodes},
+        lab::{Lab, LabShape},
         run_plan::{new_run_id, suites},
         signal::cancelled_by_signals,
     },
@@ -81,7 +81,11 @@ async fn run(args: &ProveArgs, faults: &[FaultSpec]) -> Result<Exit, CliError> {
 
     let labs = usize::from(args.labs.get()).min(faults.len());
     eprintln!("booting {labs} labs");
-    let workers = start(labs, LabNodes(args.nodes), &everything, &cancel).await?;
+    let shape = LabShape {
+        nodes: args.nodes,
+        profile: args.profile,
+    };
+    let workers = start(labs, shape, &everything, &cancel).await?;
     eprintln!("baseline: {} trials", everything.trials().len());
     let (workers, mut matrix) = baseline(workers, &shares(&everything, labs)?).await?;
     let order = slow_first(faults);
@@ -89,17 +93,17 @@ async fn run(args: &ProveArgs, faults: &[FaultSpec]) -> Result<Exit, CliError> {
     let rows = join_all(workers.into_iter().map(|worker| worker.work(&queue))).await;
     matrix.rows = rows_or_failure(rows)?;
     write(&folder, &matrix)?;
-    Ok(conclude(&matrix, coverage, args.nodes, &folder, started.elapsed()))
+    Ok(conclude(&matrix, coverage, shape, &folder, started.elapsed()))
 }
 
 /// So many labs with agents in them, or none: if one does not start, the others are closed.
 async fn start(
     labs: usize,
-    nodes: LabNodes,
+    shape: LabShape,
     everything: &Plan,
     cancel: &CancellationToken,
 ) -> Result<Vec<LabWorker>, CliError> {
-    let started = join_all((0..labs).map(|_| LabWorker::start(everything, nodes, cancel))).await;
+    let started = join_all((0..labs).map(|_| LabWorker::start(everything, shape, cancel))).await;
     let (mut workers, mut failure) = (Vec::new(), None);
     for started in started {
         match started {
@@ -161,7 +165,7 @@ fn write(folder: &RunFolder, matrix: &Matrix) -> Result<(), CliError> {
     Ok(())
 }
 
-fn conclude(matrix: &Matrix, coverage: Coverage, nodes: u8, folder: &RunFolder, took: Duration) -> Exit {
+fn conclude(matrix: &Matrix, coverage: Coverage, shape: LabShape, folder: &RunFolder, took: Duration) -> Exit {
     let defects = matrix.defects(coverage);
     let survivors = matrix.rows.iter().filter(|row| !matrix.is_noticed(row)).count();
     println!(
@@ -173,7 +177,7 @@ fn conclude(matrix: &Matrix, coverage: Coverage, nodes: u8, folder: &RunFolder, 
     );
     for defect in &defects {
         println!("  {defect}");
-        if let Some(line) = again(defect, nodes) {
+        if let Some(line) = again(defect, shape) {
             println!("      {line}");
         }
     }
@@ -182,10 +186,14 @@ fn conclude(matrix: &Matrix, coverage: Coverage, nodes: u8, folder: &RunFolder, 
 }
 
 /// The command line that shows the defect again in a lab like these; none where no single run does.
-fn again(defect: &Defect, nodes: u8) -> Option<String> {
-    let nodes = nodes.to_string();
+fn again(defect: &Defect, shape: LabShape) -> Option<String> {
+    let nodes = shape.nodes.to_string();
+    let profile = shape.profile.to_string();
     let check = defect.check()?;
     let mut arguments = vec!["--lab", "--lab-nodes", &nodes];
+    if shape.profile != LabProfile::default() {
+        arguments.extend(["--lab-profile", &profile]);
+    }
     if let Some(fault) = defect.fault() {
         arguments.extend(["--lab-fault", fault.as_str()]);
     }
@@ -199,6 +207,10 @@ fn again(defect: &Defect, nodes: u8) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn shape(nodes: u8, profile: LabProfile) -> LabShape {
+        LabShape { nodes, profile }
+    }
+
     #[test]
     fn a_defect_of_a_check_comes_with_the_run_that_shows_it() {
         let missed = Defect::Missed {
@@ -207,7 +219,7 @@ mod tests {
             unsure: None,
         };
         assert_eq!(
-            again(&missed, 2).as_deref(),
+            again(&missed, shape(2, LabProfile::Tunnel)).as_deref(),
             Some("meshproof run --lab --lab-nodes 2 --lab-fault udp-dropped --exact dns::latency")
         );
         let false_alarm = Defect::FalseAlarm {
@@ -215,12 +227,12 @@ mod tests {
             reason: String::new(),
         };
         assert_eq!(
-            again(&false_alarm, 3).as_deref(),
-            Some("meshproof run --lab --lab-nodes 3 --exact dns::latency")
+            again(&false_alarm, shape(3, LabProfile::Native)).as_deref(),
+            Some("meshproof run --lab --lab-nodes 3 --lab-profile native --exact dns::latency")
         );
         let survivor = Defect::Survivor {
             fault: "udp-dropped".into(),
         };
-        assert_eq!(again(&survivor, 2), None);
+        assert_eq!(again(&survivor, shape(2, LabProfile::Tunnel)), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     session::{
         Session,
         consumer::{Consumer, Events},
-        lab::{Lab, LabNodes},
+        lab::{Lab, LabShape},
         recorder::record,
         run_plan::{self, JOBS, LIMITS},
         signal::cancelled_by_signals,
@@ -20,6 +20,7 @@ use anyhow::Context;
 use meshproof_contract::{
     ClusterName, Consent, Event, Exit, FaultName, Generation, RunId,
     event::{FaultChange, Phase, Shortfall},
+    waiver::SpentWaiver,
 };
 use meshproof_engine::{Filter, Limits, Plan, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
@@ -53,6 +54,11 @@ pub fn run(args: &RunArgs, again: Vec<String>) -> Result<Exit, CliError> {
     if args.list {
         // A reader that stops early (`| head`) is not an error.
         let _ = io::stdout().write_all(intent.plan.list().as_bytes());
+        for trial in intent.plan.trials() {
+            if let Some(waiver) = &trial.waiver {
+                let _ = writeln!(io::stderr(), "{}: waiver ({}) {waiver}", trial.name, waiver.source);
+            }
+        }
         return Ok(Exit::Passed);
     }
     runtime()?.block_on(run_and_report(args, intent, again))
@@ -65,6 +71,9 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
     let clusters = target.as_ref().map_or_else(run_plan::lab_clusters, Target::clusters);
     let others = config.contexts.keys().map(String::as_str);
     config.claims.verify(&clusters, others).map_err(CliError::usage)?;
+    let others = config.contexts.keys().map(String::as_str);
+    let verified = config.waivers.verify(&suites, &clusters, others);
+    verified.map_err(CliError::usage)?;
     let filter = Filter {
         patterns: args.filters.clone(),
         skip: args.skip.clone(),
@@ -75,6 +84,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         exit: error.exit(),
         error: error.into(),
     })?;
+    let plan = plan.waived(&config.waivers.all());
     let default = Generation::default();
     Ok(Intent {
         target,
@@ -134,6 +144,10 @@ async fn run_and_report(args: &RunArgs, intent: Intent, again: Vec<String>) -> R
                 let shortfalls = outcome.shortfalls;
                 events.send(Event::RequiredMissed { shortfalls });
             }
+            if !outcome.spent_waivers.is_empty() {
+                let waivers = outcome.spent_waivers;
+                events.send(Event::WaiversSpent { waivers });
+            }
             exit
         }
         Err(error) => {
@@ -154,16 +168,18 @@ async fn run_and_report(args: &RunArgs, intent: Intent, again: Vec<String>) -> R
 struct Outcome {
     summary: Summary,
     shortfalls: Vec<Shortfall>,
+    spent_waivers: Vec<SpentWaiver>,
 }
 
 impl Outcome {
-    /// The worst of what the trials say and of what is missing.
+    /// The worst of what the trials say, of what is missing and of waivers that must go.
     fn exit(&self) -> Exit {
-        if self.shortfalls.is_empty() {
-            self.summary.exit()
-        } else {
-            self.summary.exit().max(Exit::TooLittle)
-        }
+        let parts = [
+            (!self.shortfalls.is_empty(), Exit::TooLittle),
+            (!self.spent_waivers.is_empty(), Exit::Failed),
+        ];
+        let parts = parts.into_iter().filter_map(|(holds, exit)| holds.then_some(exit));
+        parts.fold(self.summary.exit(), Exit::max)
     }
 }
 
@@ -178,7 +194,11 @@ async fn run_on_target(
         return check(intent, target.clone(), id, events, cancel).await;
     }
     events.phase(Phase::Booting);
-    let lab = Lab::start(LabNodes(args.lab_nodes), &args.lab_fault).await?;
+    let shape = LabShape {
+        nodes: args.lab_nodes,
+        profile: args.lab_profile,
+    };
+    let lab = Lab::start(shape, &args.lab_fault).await?;
     for fault in &args.lab_fault {
         events.send(Event::Fault {
             fault: FaultName::from(fault.as_str()),
@@ -215,10 +235,12 @@ async fn check(
         .await
         .context("internal error: the record of the trials was lost")
         .map_err(CliError::environment)?;
-    let required = &intent.config.required;
+    let (required, waivers) = (&intent.config.required, &intent.config.waivers);
+    let suites = run_plan::suites();
     Ok(Outcome {
         summary: summary?,
-        shortfalls: required.missing(&run_plan::suites(), &intent.clusters, &intent.plan, &ran),
+        shortfalls: required.missing(&suites, &intent.clusters, &intent.plan, &ran),
+        spent_waivers: waivers.spent(&suites, &intent.clusters, &ran),
     })
 }
 

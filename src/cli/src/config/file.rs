@@ -33,6 +33,10 @@ pub struct ConfigFile {
     /// What must run at least; otherwise the exit code is 4, even if everything else passed. A skipped check has not
     /// run.
     pub required: RequiredEntry,
+    /// Failures that are known and accepted, such as a fault of Cilium itself. A waived failure is shown and counted,
+    /// and does not fail the run. The run fails once everything that a waiver covers passes, or its day is over: then
+    /// remove it.
+    pub waivers: Vec<WaiverEntry>,
     /// Allow checks to disrupt the clusters: restart Cilium agents, take nodes away, scale clustermesh-apiserver to
     /// zero. Same as `--disruptive`.
     pub disruptive: Option<bool>,
@@ -114,6 +118,28 @@ pub struct RequiredEntry {
     pub checks: Vec<Spanned<String>>,
     /// Number of trials that must run.
     pub trials: Option<usize>,
+}
+
+/// A failure that is known and accepted. A waived check that could not tell does not decide about the run either.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WaiverEntry {
+    /// Id of the check; `*` stands for any characters.
+    #[schemars(with = "String")]
+    pub check: Spanned<String>,
+    /// The cluster (`infra`) or direction (`infra->apps`), `*` as above. Without it, every instance of the check.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub instance: Option<Spanned<String>>,
+    /// Why the failure is accepted; reports show it.
+    #[schemars(with = "String")]
+    pub reason: Spanned<String>,
+    /// Where more is written, such as the issue of the project whose fault it is.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// The last day on which the waiver is in force (UTC), as YYYY-MM-DD.
+    #[schemars(with = "String", extend("format" = "date"))]
+    pub until: Spanned<String>,
 }
 
 /// Commands that meshproof runs on its own machine, without a shell. In their arguments, `{cluster}`, `{context}` and

@@ -30,6 +30,7 @@ pub fn page() -> String {
         ("`thresholds`", "ThresholdOverrides"),
         ("`outside`, a list", "OutsideEntry"),
         ("`required`", "RequiredEntry"),
+        ("`waivers`, a list", "WaiverEntry"),
         ("`nodePower`", "NodePowerEntry"),
     ] {
         let part = &schema["$defs"][name];

@@ -126,32 +126,33 @@ fn suite_missing(suite: &str, cluster: &ClusterName, plan: &Plan, ran: &Ran) -> 
 /// What became of the trials so far.
 #[derive(Clone, Debug, Default)]
 pub struct Ran {
-    verdicts: BTreeMap<TrialName, Option<String>>,
+    verdicts: BTreeMap<TrialName, Verdict>,
 }
 
 impl Ran {
     /// Records an event.
     pub fn record(&mut self, event: &Event) {
         if let Event::TrialFinished { trial, verdict, .. } = event {
-            let skipped = match verdict {
-                Verdict::Skipped { why } => Some(why.clone()),
-                _ => None,
-            };
-            self.verdicts.insert(trial.clone(), skipped);
+            self.verdicts.insert(trial.clone(), verdict.clone());
         }
+    }
+    /// The verdict of a trial; none if it has not finished.
+    pub fn verdict(&self, trial: &TrialName) -> Option<&Verdict> {
+        self.verdicts.get(trial)
     }
     /// How many were not skipped.
     fn count(&self) -> usize {
-        self.verdicts.values().filter(|skipped| skipped.is_none()).count()
+        self.verdicts.len() - self.skipped()
     }
     fn skipped(&self) -> usize {
-        self.verdicts.len() - self.count()
+        let skipped = |verdict: &&Verdict| matches!(verdict, Verdict::Skipped { .. });
+        self.verdicts.values().filter(skipped).count()
     }
     /// Why a trial has not run; none if it has.
     fn why_not(&self, trial: &TrialName, plan: &Plan) -> Option<String> {
         match self.verdicts.get(trial) {
-            Some(None) => None,
-            Some(Some(why)) => Some(format!("skipped ({why})")),
+            Some(Verdict::Skipped { why }) => Some(format!("skipped ({why})")),
+            Some(_) => None,
             None if plan.trials().iter().any(|planned| &planned.name == trial) => Some("did not finish".to_owned()),
             None => Some("was not selected".to_owned()),
         }

@@ -1,7 +1,7 @@
 //! From the file as written to what the program uses; what only its meaning shows to be wrong is found here.
 
 use super::{
-    Config, ConfigError, Declared, Required,
+    Config, ConfigError, Declared, Required, Waivers,
     file::{ConfigFile, NodePowerEntry, OutsideEntry},
 };
 use meshproof_contract::OutsideFacts;
@@ -36,6 +36,7 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
         thresholds: file.thresholds,
         outside: file.outside.into_iter().map(outside).collect(),
         required: Required::of(path, file.required),
+        waivers: Waivers::of(path, file.waivers)?,
         disruptive: file.disruptive.unwrap_or(false),
         node_power: file.node_power,
         contexts: file.contexts,

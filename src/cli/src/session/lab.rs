@@ -1,6 +1,7 @@
 //! The lab as the target of a run. The harness meets it like any clusters: through a kubeconfig.
 
 use crate::{
+    args::{LAB_NODES, LabProfile},
     cli_error::CliError,
     session::{fault::FaultSpec, overrides::Overrides, run_plan::lab_clusters, target::Target},
 };
@@ -11,7 +12,7 @@ use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Threshold
 use meshproof_engine::nearest;
 use meshproof_lab::{
     AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, LAB_SUBCOMMAND, LabOptions, LaunchError, NodeGrace,
-    RunningLab, Topology, launch,
+    Profile, RunningLab, Topology, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -29,21 +30,47 @@ pub fn hidden_role() -> Option<ExitCode> {
 /// How long a silent node counts as ready in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
 const NODE_GRACE: Duration = Duration::from_secs(4);
 
-/// How many nodes each of the lab's clusters has.
+/// What a lab is asked to be.
 #[derive(Clone, Copy, Debug)]
-pub struct LabNodes(pub u8);
+pub struct LabShape {
+    /// How many nodes each of its clusters has.
+    pub nodes: u8,
+    /// How Cilium is configured.
+    pub profile: LabProfile,
+}
+
+impl Default for LabShape {
+    fn default() -> Self {
+        Self {
+            nodes: LAB_NODES,
+            profile: LabProfile::default(),
+        }
+    }
+}
+
+/// The lab's own word for it.
+pub fn profile(wanted: LabProfile) -> Profile {
+    match wanted {
+        LabProfile::Tunnel => Profile::Tunnel,
+        LabProfile::Native => Profile::Native,
+        LabProfile::NativeDsr => Profile::NativeDsr,
+        LabProfile::Plain => Profile::Plain,
+        LabProfile::KubeProxy => Profile::KubeProxy,
+        LabProfile::Next => Profile::Next,
+    }
+}
 
 /// A lab that ends with this process at the latest.
 pub struct Lab(RunningLab);
 
 impl Lab {
-    /// Boots a lab of so many nodes a cluster with these faults injected.
-    pub async fn start(nodes: LabNodes, faults: &[String]) -> Result<Self, CliError> {
+    /// Boots a lab of this shape with these faults injected.
+    pub async fn start(shape: LabShape, faults: &[String]) -> Result<Self, CliError> {
         for fault in faults {
             known(fault)?;
         }
         let mut options = LabOptions::default();
-        options.lab.topology = Topology::with_nodes(nodes.0);
+        options.lab.topology = Topology::with_nodes(shape.nodes).configured(profile(shape.profile));
         options.lab.node_grace = NodeGrace(NODE_GRACE);
         let lab = Self(launch(options).await.map_err(CliError::environment)?);
         for fault in faults {
@@ -158,6 +185,8 @@ pub fn known(fault: &str) -> Result<(), CliError> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use clap::ValueEnum;
+    use meshproof_lab::PROFILES;
 
     #[test]
     fn the_labs_own_thresholds_survive_a_configuration_that_states_none() {
@@ -165,6 +194,24 @@ mod tests {
         assert_eq!(overrides.thresholds.recovery, Duration::from_secs(12));
         assert_eq!(overrides.thresholds.policy_enforcement, Duration::from_secs(6));
         assert_eq!(overrides.outside.len(), EXTERNAL_HOSTS.len());
+    }
+
+    #[test]
+    fn every_profile_of_the_lab_can_be_asked_for() {
+        let asked: Vec<_> = LabProfile::value_variants()
+            .iter()
+            .map(|wanted| {
+                let name = wanted
+                    .to_possible_value()
+                    .expect("none is hidden")
+                    .get_name()
+                    .to_owned();
+                (name, profile(*wanted))
+            })
+            .collect();
+        let known: Vec<_> = PROFILES.iter().map(|row| (row.name.to_owned(), row.profile)).collect();
+        assert_eq!(asked, known);
+        assert_eq!(profile(LabProfile::default()), Profile::default());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! does everything else.
 
 use crate::{
+    args::{LAB_NODES, LabProfile},
     cli_error::CliError,
     session::{fault::FaultSpec, target::Target},
 };
@@ -20,16 +21,31 @@ pub fn hidden_role() -> Option<ExitCode> {
     None
 }
 
-/// How many nodes each of the lab's clusters has.
+/// What a lab is asked to be.
 #[derive(Clone, Copy, Debug)]
-pub struct LabNodes(#[expect(dead_code, reason = "there is no lab that has them")] pub u8);
+#[expect(dead_code, reason = "there is no lab that could be so")]
+pub struct LabShape {
+    /// How many nodes each of its clusters has.
+    pub nodes: u8,
+    /// How Cilium is configured.
+    pub profile: LabProfile,
+}
+
+impl Default for LabShape {
+    fn default() -> Self {
+        Self {
+            nodes: LAB_NODES,
+            profile: LabProfile::default(),
+        }
+    }
+}
 
 /// A lab; no value of it exists.
 pub struct Lab(Infallible);
 
 impl Lab {
     /// Fails.
-    pub async fn start(_nodes: LabNodes, _faults: &[String]) -> Result<Self, CliError> {
+    pub async fn start(_shape: LabShape, _faults: &[String]) -> Result<Self, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
     /// Never called: there is no lab.

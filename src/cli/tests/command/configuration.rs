@@ -20,6 +20,18 @@ fn what_is_wrong_is_an_error_before_anything_is_touched() {
             "claims:\n  ifra: {encryption: wireguard}\n",
             "meshproof.yaml:2:3: claims for unknown cluster 'ifra'; did you mean infra?",
         ),
+        (
+            "waivers:\n- {check: dns::latancy, reason: known, until: 2999-01-31}\n",
+            "meshproof.yaml:2:11: the waiver of 'dns::latancy' matches no check; did you mean dns::latency?",
+        ),
+        (
+            "waivers:\n- {check: dns::latency, instance: ifra, reason: known, until: 2999-01-31}\n",
+            "'dns::latency' does not run on 'ifra'; did you mean infra?",
+        ),
+        (
+            "waivers:\n- {check: dns::latency, reason: known, until: tomorrow}\n",
+            "invalid date 'tomorrow'",
+        ),
         ("thresholds: {recovery: later}\n", "invalid duration \"later\""),
         ("disruptive: maybe\n", "meshproof.yaml:1:13: "),
     ] {
@@ -61,4 +73,23 @@ fn an_image_without_an_agent_says_what_to_do() {
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("ci/image.sh") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn waivers_are_named_where_checks_are_listed_and_explained() {
+    let folder = folder_with("waivers:\n- {check: 'dns::lat*', instance: infra, reason: known, until: 2999-01-31}\n");
+    let waiver = "(meshproof.yaml:2) until 2999-01-31: known";
+    let list = meshproof(folder.path(), &LIST).ends(0, &[]);
+    assert!(
+        list.err
+            .contains("dns::latency[infra]: waiver (meshproof.yaml:2) until"),
+        "{}",
+        list.err
+    );
+    assert!(
+        !list.out.contains("waiver"),
+        "the list stays one of names:\n{}",
+        list.out
+    );
+    meshproof(folder.path(), &["explain", "dns::latency"]).ends(0, &["Waivers of meshproof.yaml", waiver]);
 }

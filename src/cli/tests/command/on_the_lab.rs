@@ -88,3 +88,108 @@ fn a_feature_that_a_file_claims_is_off_is_skipped_and_has_not_run() {
         ],
     );
 }
+
+const ABSENT: [&str; 5] = ["run", "--lab", "dns::absent_name", "dns::service_name", "--lab-fault"];
+
+fn waiver(until: &str) -> String {
+    format!("waivers:\n- check: dns::absent_name\n  reason: an old resolver\n  until: {until}\n")
+}
+
+#[test]
+fn a_waived_failure_is_shown_and_counted_and_does_not_fail_the_run() {
+    let folder = folder_with(&waiver("2999-01-31"));
+    let words = [&ABSENT[..], &["dns-absent-name-resolves"]].concat();
+    let run = meshproof(folder.path(), &words);
+    if run.has_no_lab() {
+        return;
+    }
+    let run = run.ends(
+        0,
+        &[
+            "WAIVED  dns::absent_name",
+            "until 2999-01-31: an old resolver",
+            " waived",
+        ],
+    );
+    assert!(
+        run.out.lines().last().is_some_and(|line| line.starts_with("PASSED")),
+        "{}",
+        run.out
+    );
+    let reports = folder.path().join("reports/latest");
+    let read = |file: &str| fs::read_to_string(reports.join(file)).expect(file);
+    let report: serde_json::Value = serde_json::from_str(&read("report.json")).expect("JSON");
+    let waived = report["counts"]["waived"].as_u64().expect("a number");
+    assert!(waived > 0 && report["counts"]["failed"] == 0, "{}", report["counts"]);
+    let junit = read("junit.xml");
+    assert!(
+        junit.contains("<skipped message=\"waived until 2999-01-31: an old resolver; fail: "),
+        "{junit}"
+    );
+    assert!(!junit.contains("<failure") && !junit.contains("<error"), "{junit}");
+    // The truth stays in the log.
+    let log = read("events.ndjson");
+    let told = log
+        .lines()
+        .filter(|line| line.contains("\"verdict\":\"fail\"") && line.contains("\"waiver\":{"));
+    assert_eq!(told.count() as u64, waived);
+    for (file, text) in [
+        ("summary.md", "- Waived `dns::absent_name"),
+        ("report.html", "Waived checks"),
+    ] {
+        assert!(read(file).contains(text), "{file}:\n{}", read(file));
+    }
+    assert!(read("metrics.prom").contains("meshproof_trial_waived{check=\"dns::absent_name\""));
+}
+
+#[test]
+fn a_waiver_whose_day_is_over_does_not_waive() {
+    let folder = folder_with(&waiver("2020-01-31"));
+    let words = [&ABSENT[..], &["dns-absent-name-resolves"]].concat();
+    let run = meshproof(folder.path(), &words);
+    if run.has_no_lab() {
+        return;
+    }
+    let over = "the waiver of dns::absent_name (meshproof.yaml:2) expired on 2020-01-31";
+    run.ends(1, &["FAILED  dns::absent_name", over]);
+}
+
+#[test]
+fn a_waiver_that_is_no_longer_needed_fails_the_run() {
+    let folder = folder_with(&waiver("2999-01-31"));
+    let run = meshproof(folder.path(), &ABSENT[..4]);
+    if run.has_no_lab() {
+        return;
+    }
+    let gone = "remove the waiver of dns::absent_name (meshproof.yaml:2): it passed";
+    run.ends(1, &[gone, "nothing failed that is not waived, but a waiver must go"]);
+    let junit = fs::read_to_string(folder.path().join("reports/latest/junit.xml")).expect("JUnit");
+    assert!(junit.contains("<failure") && junit.contains(gone), "{junit}");
+}
+
+#[test]
+fn a_node_that_is_lost_is_one_sentence() {
+    let folder = folder();
+    let run = meshproof(
+        folder.path(),
+        &[
+            "run",
+            "--lab",
+            "--lab-fault",
+            "node-lost",
+            "mesh::",
+            "connectivity::http",
+            "dns::service_name",
+        ],
+    );
+    if run.has_no_lab() {
+        return;
+    }
+    let text = run.text();
+    assert!(text.contains("node apps-3 of apps has not been Ready since "), "{text}");
+    let causes = run
+        .out
+        .lines()
+        .filter(|line| line.contains("could not observe because of it"));
+    assert!(causes.count() <= 1, "{text}");
+}

@@ -8,11 +8,11 @@ use k8s_openapi::api::{
 };
 use kube::{
     Client, Config,
-    api::{Api, ListParams, PostParams},
+    api::{Api, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use meshproof_lab::{LabOptions, RunningLab, launch};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -102,6 +102,42 @@ impl Clusters {
             }
             Ok(())
         })
+    }
+
+    /// Applies an object, as an administrator would.
+    pub fn apply(&self, context: &str, object: &Value) -> Result<()> {
+        self.runtime.block_on(async {
+            let (api, name) = self.api(context, object).await?;
+            let params = PatchParams::apply("house").force();
+            api.patch(&name, &params, &Patch::Apply(object)).await.map_err(text)?;
+            Ok(())
+        })
+    }
+
+    /// Removes an object; one that is gone with a run's namespace is removed.
+    pub fn remove(&self, context: &str, object: &Value) -> Result<()> {
+        self.runtime.block_on(async {
+            let (api, name) = self.api(context, object).await?;
+            match api.delete(&name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                other => other.map(drop).map_err(text),
+            }
+        })
+    }
+
+    /// The API of an object's kind, and its name.
+    async fn api(&self, context: &str, object: &Value) -> Result<(Api<DynamicObject>, String)> {
+        let field = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let version = field(&object["apiVersion"]);
+        let (group, version) = version.split_once('/').unwrap_or(("", &version));
+        let kind = GroupVersionKind::gvk(group, version, &field(&object["kind"]));
+        let client = self.client(context).await?;
+        let (resource, _) = kube::discovery::pinned_kind(&client, &kind).await.map_err(text)?;
+        let api = match object["metadata"]["namespace"].as_str() {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        Ok((api, field(&object["metadata"]["name"])))
     }
 
     async fn client(&self, context: &str) -> Result<Client> {

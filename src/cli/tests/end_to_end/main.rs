@@ -5,6 +5,7 @@ mod access;
 mod clusters;
 mod command;
 mod endings;
+mod houses;
 mod lab_run;
 mod reports;
 mod user;
@@ -49,7 +50,11 @@ fn main() -> ExitCode {
     }
     let ignored = possible.is_err() && !required;
     let lab: Arc<OnceLock<Result<Clusters>>> = Arc::default();
-    let on_clusters = access::ALL.iter().chain(endings::ALL).chain(reports::ALL);
+    let on_clusters = access::ALL
+        .iter()
+        .chain(endings::ALL)
+        .chain(reports::ALL)
+        .chain(houses::ALL);
     let mut trials: Vec<_> = on_clusters
         .map(|(name, test)| {
             let lab = lab.clone();

@@ -1,6 +1,6 @@
 //! Why a call to an API server failed, read from the client's error. Knows neither the call nor the server.
 
-use super::{chain, one_line, text::last_cause};
+use super::{admission, chain, one_line, text::last_cause};
 use std::{error::Error, fmt, io};
 
 /// Why a call failed.
@@ -89,6 +89,10 @@ impl Cause {
     }
 
     fn of_code(code: u16, message: String) -> Self {
+        // A right does not help against an admission controller.
+        if let (403, Some(message)) = (code, admission::refusal(&message)) {
+            return Self::Refused { code, message };
+        }
         match code {
             401 => Self::Unauthorized(message),
             403 => Self::Forbidden(message),

@@ -1,11 +1,17 @@
 //! The API of kinds that are known by name only: found by discovery, and remembered.
 
 use super::{ClusterClient, dynamic_name};
-use crate::{ApiError, api::Operation, name::FIELD_MANAGER};
+use crate::{
+    ApiError,
+    api::{Cause, Operation},
+    name::FIELD_MANAGER,
+};
 use kube::{
     Api,
     api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
-    discovery::{Scope, pinned_kind},
+    core::GroupVersion,
+    discovery::{Scope, pinned_group},
+    error::DiscoveryError,
 };
 use meshproof_contract::ObjectRef;
 use serde_json::Value;
@@ -39,9 +45,20 @@ impl ClusterClient {
             Some(found) => found.clone(),
             None => {
                 let operation = Operation::on("discover", format!("{} {}", kind.api_version(), kind.kind));
-                let (resource, capabilities) = self.call_again(operation, || pinned_kind(&self.kube, kind)).await?;
-                known.insert(kind.clone(), (resource.clone(), capabilities.scope.clone()));
-                (resource, capabilities.scope)
+                let version = GroupVersion::gv(&kind.group, &kind.version);
+                // All kinds of the group and version come in one answer.
+                let group = self
+                    .call_again(operation.clone(), || pinned_group(&self.kube, &version))
+                    .await?;
+                for (resource, capabilities) in group.versioned_resources(&kind.version) {
+                    let key = kind_of(&resource.api_version, &resource.kind);
+                    known.insert(key, (resource, capabilities.scope));
+                }
+                let missing = || DiscoveryError::MissingKind(format!("{kind:?}"));
+                match known.get(kind) {
+                    Some(found) => found.clone(),
+                    None => return Err(self.failed(operation, Cause::of(&kube::Error::Discovery(missing())))),
+                }
             }
         };
         let api = match (&scope, namespace) {

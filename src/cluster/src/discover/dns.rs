@@ -45,7 +45,12 @@ pub(crate) async fn find(
         }
         other => other?,
     };
-    let Some(service) = services.iter().find(|s| has_address(s, address)) else {
+    // NodeLocal DNSCache listens on a link-local address of each node and asks the Service's replicas.
+    let behind = |service: &&Service| {
+        is_link_local(address) && service.labels().get("k8s-app").map(String::as_str) == Some("kube-dns")
+    };
+    let found = services.iter().find(|s| has_address(s, address));
+    let Some(service) = found.or_else(|| services.iter().find(behind)) else {
         progress.warning(format!(
             "{}: the pods' nameserver {address} is not the address of a Service (perhaps NodeLocal DNSCache), so the \
              replicas of cluster DNS are unknown",
@@ -69,6 +74,13 @@ pub(crate) async fn find(
 fn domain(search: &[String]) -> String {
     let found = search.iter().find_map(|entry| entry.strip_prefix("svc."));
     found.unwrap_or("cluster.local").trim_end_matches('.').to_owned()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 fn has_address(service: &Service, address: IpAddr) -> bool {

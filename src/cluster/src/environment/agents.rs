@@ -17,7 +17,7 @@ use meshproof_contract::{
 };
 use meshproof_wire::{Answer, Command};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -63,8 +63,8 @@ impl Agents {
         let labels = labels.map(|(key, value)| format!("{key}={}", label_value(value)));
         let params = ListParams::default().labels(&format!("{},{}", ours(), labels.join(",")));
         let mut ready = Vec::new();
-        for namespace in NAMESPACES {
-            let pods = client.list::<Pod>(Some(namespace), &params).await?;
+        for namespace in self.namespaces_of(client, scenario, workload) {
+            let pods = client.list::<Pod>(Some(&namespace), &params).await?;
             let pods = pods.iter().filter(|pod| is_pod_ready(pod));
             ready.extend(pods.filter_map(|pod| ready_pod(pod, scenario, workload)));
         }
@@ -72,6 +72,22 @@ impl Agents {
         let mut agents: Vec<_> = connected.into_iter().flatten().collect();
         agents.sort_by(|a, b| (&a.node, &a.id.pod).cmp(&(&b.node, &b.id.pod)));
         Ok(agents)
+    }
+
+    /// Where a workload's pods are: where they were, or anywhere if there was none.
+    fn namespaces_of(&self, client: &ClusterClient, scenario: &str, workload: &str) -> BTreeSet<String> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        let of_cluster = links.values().filter(|link| &link.id().cluster == client.name());
+        let known: BTreeSet<String> = of_cluster
+            .map(|link| link.pod())
+            .filter(|pod| pod.scenario == scenario && pod.workload == workload)
+            .map(|pod| pod.namespace.clone())
+            .collect();
+        if known.is_empty() {
+            NAMESPACES.map(str::to_owned).into()
+        } else {
+            known
+        }
     }
 
     async fn connected(&self, client: &ClusterClient, pod: ReadyPod) -> Option<AgentFacts> {

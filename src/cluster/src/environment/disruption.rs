@@ -9,7 +9,7 @@ mod node;
 
 pub(crate) use abandoned::undo_abandoned;
 
-use crate::{ApiError, client::ClusterClient, ready::is_pod_ready};
+use crate::{ApiError, client::ClusterClient, node_watch::TakenNodes, ready::is_pod_ready};
 use async_trait::async_trait;
 use futures::future::{join_all, try_join_all};
 use kube::ResourceExt;
@@ -57,10 +57,20 @@ impl fmt::Debug for DisruptionOptions {
     }
 }
 
+/// The nodes that a disruption takes away.
+fn nodes_of(disruption: &Disruption) -> &[NodeName] {
+    match disruption {
+        Disruption::NodeLost { node } => std::slice::from_ref(node),
+        Disruption::ClusterLost { nodes } => nodes,
+        Disruption::AgentRestart { .. } | Disruption::MeshApiServerDown => &[],
+    }
+}
+
 /// The disruptions of a run.
 pub(super) struct Disruptions {
     options: DisruptionOptions,
     in_force: Mutex<BTreeSet<(ClusterName, Disruption)>>,
+    taken: TakenNodes,
 }
 
 /// A cluster of the run, and where its Cilium is.
@@ -72,10 +82,11 @@ pub(super) struct Site<'a> {
 }
 
 impl Disruptions {
-    pub(super) fn new(options: DisruptionOptions) -> Self {
+    pub(super) fn new(options: DisruptionOptions, taken: TakenNodes) -> Self {
         Self {
             options,
             in_force: Mutex::default(),
+            taken,
         }
     }
 
@@ -94,6 +105,9 @@ impl Disruptions {
         self.require_means(client, disruption)?;
         // First of all: what fails halfway has to be undone as well.
         self.lock().insert((client.name().clone(), disruption.clone()));
+        nodes_of(disruption)
+            .iter()
+            .for_each(|node| self.taken.take(client.name(), node));
         match disruption {
             Disruption::NodeLost { node } => match &self.options.power {
                 Some(power) => {
@@ -136,6 +150,21 @@ impl Disruptions {
         if !self.lock().contains(&key) {
             return Ok(());
         }
+        let restored = self.bring_back(site, disruption, key).await;
+        // Whether or not it came back, it is no longer gone on purpose.
+        nodes_of(disruption)
+            .iter()
+            .for_each(|node| self.taken.give_back(client.name(), node));
+        restored
+    }
+
+    async fn bring_back(
+        &self,
+        site: Site<'_>,
+        disruption: &Disruption,
+        key: (ClusterName, Disruption),
+    ) -> Result<(), EnvironmentError> {
+        let client = site.client;
         match disruption {
             Disruption::NodeLost { node } => {
                 match &self.options.power {

@@ -3,6 +3,7 @@
 use super::{DURATION, RENEW, operation, state};
 use crate::{
     ProgressSink,
+    api::Cause,
     client::ClusterClient,
     name::{LEASE, NAMESPACE},
 };
@@ -10,6 +11,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease as LeaseObject;
 use kube::{Resource, api::PostParams, runtime::watcher::watch_object};
+use meshproof_contract::ClusterChange;
 use std::{pin::pin, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ pub(super) async fn renew(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
     let mut renewed = Instant::now();
+    let mut away = false;
     let limit = Duration::from_secs(u64::try_from(DURATION).unwrap_or_default());
     loop {
         tokio::select! {
@@ -35,10 +38,29 @@ pub(super) async fn renew(
         }
         let next = state::renewed(&held, Timestamp::now());
         let params = PostParams::default();
-        match client
+        let renewal = client
             .call(operation("update"), api.replace(LEASE, &params, &next))
-            .await
-        {
+            .await;
+        let unreachable = match &renewal {
+            Err(error) => match &error.cause {
+                Cause::Unreachable(outage) => Some(outage.to_string()),
+                _ => None,
+            },
+            Ok(_) => None,
+        };
+        // The renewal is the one call that is made all the time, so it shows whether the API server answers.
+        match unreachable {
+            Some(reason) if !away => {
+                away = true;
+                progress.changed(client.name(), ClusterChange::ApiAway { reason });
+            }
+            None if away => {
+                away = false;
+                progress.changed(client.name(), ClusterChange::ApiBack);
+            }
+            _ => {}
+        }
+        match renewal {
             Ok(now) => {
                 held = now;
                 renewed = Instant::now();

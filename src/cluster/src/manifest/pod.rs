@@ -28,6 +28,16 @@ impl ManifestBuilder<'_> {
             // Cluster DNS also from the node's network; without this the pod gets the node's resolv.conf.
             pod["dnsPolicy"] = json!("ClusterFirstWithHostNet");
         }
+        if workload.placement == Placement::EveryNode && !self.foreign.is_empty() {
+            let expressions: Vec<Value> = self
+                .foreign
+                .iter()
+                .map(|node| json!({"key": "metadata.name", "operator": "NotIn", "values": [node]}))
+                .collect();
+            pod["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": expressions}],
+            }}});
+        }
         if matches!(workload.placement, Placement::Replicas(_)) {
             pod["topologySpreadConstraints"] = json!([{
                 "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
@@ -65,7 +75,10 @@ impl ManifestBuilder<'_> {
                 "httpGet": {"path": "/readyz", "port": port::HTTP + offset},
                 "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 3,
             },
-            "resources": {"requests": {"cpu": "5m", "memory": "16Mi"}},
+            // Limits since quotas and admission policies may demand them; none that a burst of probes comes near to.
+            "resources": {
+                "requests": {"cpu": "5m", "memory": "16Mi"}, "limits": {"cpu": "500m", "memory": "128Mi"},
+            },
             "securityContext": {
                 "allowPrivilegeEscalation": false,
                 "capabilities": {"drop": ["ALL"]},

@@ -32,6 +32,7 @@ fn make(f: impl Fn(ManifestBuilder<'_>, &Scenario) -> Value) -> Value {
         cluster: &"infra".into(),
         image: &image,
         schedulable: None,
+        foreign: &[],
     };
     f(manifests, &scenario)
 }

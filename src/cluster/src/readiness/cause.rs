@@ -1,7 +1,10 @@
 //! Why an agent is missing: its state, and the newest warning event of its pod or its controller.
 
 use super::census::Absent;
-use crate::{api::one_line, client::ClusterClient};
+use crate::{
+    api::{admission, one_line},
+    client::ClusterClient,
+};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use meshproof_contract::facts::MissingAgent;
@@ -11,13 +14,46 @@ pub(super) async fn explain(client: &ClusterClient, absent: Absent) -> MissingAg
     let about = absent.pod.as_ref().unwrap_or(&absent.owner);
     let params = ListParams::default().fields(&format!("involvedObject.name={about}"));
     let events = client.list::<Event>(Some(&absent.namespace), &params).await;
-    let state = with_event(absent.state.text(), &events.unwrap_or_default(), about);
+    let mut events = events.unwrap_or_default();
+    if absent.pod.is_none() && events.is_empty() {
+        // The pods of a Deployment are refused to its ReplicaSet.
+        let params = ListParams::default().fields("involvedObject.kind=ReplicaSet,reason=FailedCreate");
+        let refused = client.list::<Event>(Some(&absent.namespace), &params).await;
+        events = of_replica_sets(refused.unwrap_or_default(), about);
+    }
+    let state = with_event(absent.state.text(), &events, about);
+    let state = refused(&state, &absent.namespace).unwrap_or(state);
     MissingAgent {
         cluster: client.name().clone(),
         node: absent.node,
         workload: absent.workload,
         state,
     }
+}
+
+/// The events of a Deployment's ReplicaSets, as if they were about it.
+fn of_replica_sets(events: Vec<Event>, deployment: &str) -> Vec<Event> {
+    let is_of = |event: &Event| {
+        let name = event.involved_object.name.as_deref().unwrap_or_default();
+        name.rsplit_once('-').is_some_and(|(owner, _)| owner == deployment)
+    };
+    let mut own: Vec<Event> = events.into_iter().filter(is_of).collect();
+    own.iter_mut()
+        .for_each(|event| event.involved_object.name = Some(deployment.to_owned()));
+    own
+}
+
+/// One sentence, the same for all pods that an admission controller refuses in a namespace.
+fn refused(state: &str, namespace: &str) -> Option<String> {
+    let (_, message) = state.split_once("(FailedCreate: ")?;
+    let message = message.trim_end_matches(')');
+    // A DaemonSet's event repeats what the server said.
+    let message = message.trim_start_matches("Error creating: ");
+    let reason = admission::refusal(message)?;
+    Some(match reason.strip_prefix("exceeded quota: ") {
+        Some(quota) => format!("ResourceQuota {namespace}/{quota} admits no more pods"),
+        None => format!("pods are refused in namespace {namespace}: {reason}"),
+    })
 }
 
 fn with_event(state: &str, events: &[Event], about: &str) -> String {
@@ -73,5 +109,12 @@ mod tests {
             "no pod was created for it (FailedCreate: violates PodSecurity \"restricted\")"
         );
         assert_eq!(with_event("Pending", &[], "set"), "Pending");
+        let by_quota = "no pod was created for it (FailedCreate: Error creating: pods \"set-x\" is forbidden: exceeded \
+                        quota: house, requested: pods=1, used: pods=1, limited: pods=1)";
+        assert_eq!(
+            refused(by_quota, "meshproof").as_deref(),
+            Some("ResourceQuota meshproof/house admits no more pods")
+        );
+        assert_eq!(refused("Pending (FailedScheduling: 0/3 nodes)", "meshproof"), None);
     }
 }

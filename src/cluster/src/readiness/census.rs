@@ -103,6 +103,11 @@ impl Census {
         self.expected.iter().any(|e| e.namespace == namespace)
     }
 
+    /// Whether the number of some agents is that in their DaemonSet's status.
+    pub(crate) fn counts_sets(&self) -> bool {
+        self.expected.iter().any(|e| matches!(e.number, Number::EveryNode))
+    }
+
     pub(crate) fn pod(&mut self, namespace: &str, event: Event<Pod>) {
         match event {
             Event::Init => {

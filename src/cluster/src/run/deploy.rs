@@ -12,15 +12,17 @@ use crate::{
         dns::{self, ResolvConf},
     },
     environment::{ClusterEnvironment, disruption::DisruptionOptions},
+    house,
     manifest::{Image, ManifestBuilder, workload_name},
     name::workload_namespace,
+    node_watch::{self, TakenNodes},
     readiness::{self, Census, Expected, Number, ReadyPod, endpoints},
     schedulable::SchedulableNodes,
 };
-use facts::{endpoints_of, keep_resolv_conf, require_some, service_facts, unconnected};
+use facts::{endpoints_of, keep_resolv_conf, probe_pods, require_some, service_facts, unconnected};
 use futures::future::try_join_all;
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, HouseRule, NodeName, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
     text::counted,
 };
@@ -41,6 +43,7 @@ pub struct DeployOptions {
 
 /// The deployment on one cluster.
 struct Deployed {
+    house: Vec<HouseRule>,
     ready: Vec<ReadyPod>,
     missing: Vec<MissingAgent>,
     services: Vec<ServiceFacts>,
@@ -59,10 +62,20 @@ impl Run {
     ) -> Result<Arc<ClusterEnvironment>, DeployError> {
         let clients = self.contexts.clients();
         conflicts::check(scenarios, clients)?;
+        let taken = TakenNodes::default();
+        let watches = clients.iter().map(|client| {
+            let found = discovery.clusters.iter().find(|cluster| &cluster.name == client.name());
+            let nodes = found.into_iter().flat_map(|cluster| &cluster.nodes);
+            let nodes = nodes.map(|node| node.name.clone()).collect();
+            node_watch::watch(client, nodes, taken.clone(), self.progress.clone())
+        });
+        let watches = watches.collect();
         let deployed = try_join_all(clients.iter().map(|client| {
             let cluster = discovery.clusters.iter().find(|c| &c.name == client.name());
             let schedulable = discovery.schedulable.get(client.name());
-            self.deploy_to(client, cluster, schedulable, scenarios, options)
+            let foreign = discovery.foreign_nodes.iter().filter(|n| &n.cluster == client.name());
+            let foreign = foreign.map(|n| n.node.clone()).collect();
+            self.deploy_to(client, cluster, (schedulable, foreign), scenarios, options)
         }))
         .await?;
 
@@ -76,6 +89,7 @@ impl Run {
             thresholds: discovery.thresholds,
             outside: discovery.outside,
             generation: discovery.generation,
+            foreign_nodes: discovery.foreign_nodes.clone(),
             consent: options.disruption.consent,
             stream_spacing_ms: options.disruption.stream_spacing_ms,
             ..Facts::default()
@@ -98,6 +112,7 @@ impl Run {
         for one in deployed {
             facts.missing_agents.extend(one.missing);
             facts.services.extend(one.services);
+            facts.house.extend(one.house);
         }
         require_some(&facts, clients, scenarios, &options.image)?;
         let found = try_join_all(clients.iter().map(|client| async {
@@ -116,6 +131,7 @@ impl Run {
             agents,
             discovery.cilium_namespaces,
             options.disruption.clone(),
+            (taken, watches),
         );
         environment.complete_versions(&mut facts).await;
         Ok(Arc::new(environment.with_facts(facts)))
@@ -125,7 +141,7 @@ impl Run {
         &self,
         client: &ClusterClient,
         cluster: Option<&ClusterFacts>,
-        schedulable: Option<&SchedulableNodes>,
+        (schedulable, foreign): (Option<&SchedulableNodes>, Vec<NodeName>),
         scenarios: &[Scenario],
         options: &DeployOptions,
     ) -> Result<Deployed, DeployError> {
@@ -134,6 +150,7 @@ impl Run {
             cluster: client.name(),
             image: &options.image,
             schedulable,
+            foreign: &foreign,
         };
         let (mut objects, mut services, mut expected) = (Vec::new(), Vec::new(), Vec::new());
         let mut accounts = Vec::new();
@@ -167,16 +184,23 @@ impl Run {
             let applied = client.apply(object).await?;
             Ok::<_, crate::ApiError>(service_facts(client.name(), scenario, service, &applied))
         }));
-        // Pods are not admitted without their account.
-        try_join_all(accounts.into_iter().map(|account| client.apply(account))).await?;
+        // Pods are not admitted without their account, and are best allowed before they run.
+        let accounts = try_join_all(accounts.into_iter().map(|account| client.apply(account)));
+        let allow = house::allow(client, manifests.allow_policies(scenarios), &self.progress);
+        let (accounts, allowed) = tokio::join!(accounts, allow);
+        accounts?;
         let (services, _) = tokio::try_join!(applied, try_join_all(objects.into_iter().map(|o| client.apply(o))))?;
         let not_ready = cluster.into_iter().flat_map(|c| &c.nodes).filter(|n| !n.ready);
         let census = Census::new(client.name().clone(), expected)
             .with_nodes_not_ready(not_ready.map(|n| n.name.clone()).collect());
         let readiness = readiness::wait(client, &self.id, census, options.ready_within, &self.progress).await?;
         let wanted = services.iter().map(|service| endpoints_of(service, &readiness.ready));
-        endpoints::wait(client, &wanted.collect::<Vec<_>>(), &self.progress).await;
+        let wanted: Vec<_> = wanted.collect();
+        let pods = probe_pods(&manifests, scenarios, cluster);
+        let house = house::rules(client, cluster, &pods, &allowed);
+        let (house, ()) = tokio::join!(house, endpoints::wait(client, &wanted, &self.progress));
         Ok(Deployed {
+            house,
             ready: readiness.ready,
             missing: readiness.missing,
             services,

@@ -63,7 +63,9 @@ async fn the_pods_of_a_dead_node_do_not_keep_the_namespaces() {
         .expect("cleans");
     assert!(!cluster.has_namespace("meshproof") && !cluster.has_namespace("meshproof-node"));
     assert!(
-        recorded.all().contains("node infra-2 is not Ready"),
+        recorded
+            .all()
+            .contains("of node infra-2 by force: the node is not Ready"),
         "{}",
         recorded.all()
     );

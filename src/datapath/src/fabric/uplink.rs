@@ -67,6 +67,11 @@ impl Uplink {
         }
     }
 
+    /// The fabric.
+    pub(crate) fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
     /// Takes over a changed fabric; returns whether it had changed.
     pub(crate) fn refresh(&mut self) -> bool {
         if self.fabric.version() == self.table.version {

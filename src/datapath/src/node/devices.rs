@@ -9,6 +9,7 @@ use crate::{
     switch::LOOPBACK,
 };
 use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
 
 /// What the node's thread reads and writes.
 #[derive(Debug)]
@@ -82,20 +83,41 @@ pub(super) fn make(config: &NodeConfig, mtu: u16, namespace: &Namespace) -> Resu
             source,
         })
     };
+    let wireguard = match config.encryption {
+        Encryption::WireGuard { port } => {
+            let socket = bind(port)?;
+            // The routes to the peers lead into the switch when it encrypts the nodes' own traffic.
+            socket.bind_to_device("eth0").map_err(|source| DeviceError::Setting {
+                action: "bind WireGuard's socket to",
+                device: "eth0".into(),
+                source,
+            })?;
+            Some(socket)
+        }
+        Encryption::None => None,
+    };
     Ok(Devices {
         host: open("cilium_net", Reads::All)?,
         host_mac,
         wire: open("eth0", Reads::ForOthers)?,
         wire_mac: mac(1, config.address),
-        wireguard: match config.encryption {
-            Encryption::WireGuard { port } => Some(bind(port)?),
-            Encryption::None => None,
-        },
+        wireguard,
         vxlan: match config.routing {
             Routing::Vxlan { port } => Some(bind(port)?),
             Routing::Native => None,
         },
     })
+}
+
+/// Leads what the node's own processes send to other nodes into the switch, which encrypts it. To be called on a thread
+/// in the node's namespace.
+pub(super) fn route_nodes(config: &NodeConfig, mtu: u16, peers: &[Ipv4Addr]) -> Result<(), DeviceError> {
+    let netlink = Netlink::open()?;
+    let route_mtu = Some(config.route_mtu(mtu));
+    for peer in peers {
+        netlink.add_route("cilium_host", Ipv4Net::from(*peer), Some(config.address), route_mtu)?;
+    }
+    Ok(())
 }
 
 /// What a container runtime sets in every pod: no privilege needed for low ports. And no IPv6.

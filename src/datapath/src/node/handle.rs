@@ -11,6 +11,7 @@ use crate::{
     policy::Policy,
     reactor::Waker,
     service::{Protocol, Service},
+    socket_balancer::SocketBalancer,
     switch::{ProxiedFlow, Upstream},
     sync::{lock, off_runtime},
     wireguard::PeerStatus,
@@ -37,6 +38,7 @@ pub(super) struct Inner {
     pub(super) public_key: PublicKey,
     pub(super) namespace: Namespace,
     pub(super) fabric: Fabric,
+    pub(super) balancer: Option<SocketBalancer>,
     pub(super) sender: Sender<Command>,
     pub(super) waker: Waker,
     pub(super) thread: Mutex<Option<JoinHandle<Result<(), NamespaceError>>>>,
@@ -63,6 +65,11 @@ impl NodeHandle {
         &self.inner.namespace
     }
 
+    /// Its socket load balancing, by which processes of its pods are started; none if it balances packets.
+    pub fn socket_balancer(&self) -> Option<&SocketBalancer> {
+        self.inner.balancer.as_ref()
+    }
+
     /// The MTU of its pods' default route.
     pub fn route_mtu(&self) -> u16 {
         self.inner.config.route_mtu(self.inner.fabric.config().mtu)
@@ -77,6 +84,7 @@ impl NodeHandle {
         };
         Peer {
             node: config.name.clone(),
+            cluster: config.cluster.clone(),
             address: config.address,
             router: config.router,
             pod_cidrs: vec![config.pod_cidr],
@@ -97,7 +105,7 @@ impl NodeHandle {
 
     /// Replaces the services. Established flows to backends that stay are untouched.
     pub fn set_services(&self, services: Vec<Service>) {
-        self.run(move |worker| worker.switch.set_services(services));
+        self.run(move |worker| worker.set_services(services));
     }
 
     /// Replaces what is known about remote addresses; the longest prefix wins.

@@ -141,7 +141,12 @@ async fn add(node: &NodeHandle, config: PodConfig) -> Result<PodNet, PodError> {
     };
     let added = node.ask(move |worker| worker.add_pod(&config, attached)).await;
     match added {
-        Some(Ok(())) => Ok(PodNet { namespace, address }),
+        Some(Ok(())) => {
+            if let Some(balancer) = node.socket_balancer() {
+                balancer.add_pod(address, namespace.clone());
+            }
+            Ok(PodNet { namespace, address })
+        }
         Some(Err(source)) => {
             let source = DeviceError::Setting {
                 action: "watch",
@@ -209,6 +214,9 @@ fn make(host: &Namespace, address: Ipv4Addr, mtu: u16, route_mtu: u16) -> Result
 
 async fn remove(node: &NodeHandle, address: Ipv4Addr) -> Result<(), PodError> {
     let name = node.name().clone();
+    if let Some(balancer) = node.socket_balancer() {
+        balancer.remove_pod(address);
+    }
     match node.ask(move |worker| worker.remove_pod(address)).await {
         None => return Err(PodError::NodeGone(name)),
         Some(false) => return Err(PodError::Unknown { node: name, address }),

@@ -4,7 +4,7 @@
 mod carry;
 mod faults;
 
-use super::devices::Devices;
+use super::devices::{self, Devices};
 use crate::{
     config::{Encryption, NodeConfig, Peer, PodConfig, Routing, SecretKey},
     device::Mac,
@@ -13,12 +13,14 @@ use crate::{
     flow::Counters,
     packet::{Packet, PacketPool},
     reactor::{DelayQueue, Reactor},
+    service::Service,
     socket::{Batch, Outbox, PacketSocket},
+    socket_balancer::SocketBalancer,
     switch::{Delivery, PeerIndex, Switch, Target},
     wireguard::{Outcome, PeerStatus, WireGuard},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::Ipv4Addr,
     sync::{Arc, mpsc::Receiver},
@@ -64,10 +66,13 @@ struct Outboxes {
 pub(super) struct Worker {
     pub switch: Switch,
     wireguard: Option<WireGuard>,
+    config: NodeConfig,
+    routed_nodes: HashSet<Ipv4Addr>,
     routing: Routing,
     address: Ipv4Addr,
     peers: Vec<Peer>,
     devices: Devices,
+    balancer: Option<SocketBalancer>,
     outboxes: Outboxes,
     port: Arc<Port>,
     uplink: Uplink,
@@ -99,6 +104,7 @@ impl Worker {
         fabric: Fabric,
         port: Arc<Port>,
         devices: Devices,
+        balancer: Option<SocketBalancer>,
         reactor: Reactor,
         commands: Receiver<Command>,
     ) -> io::Result<Self> {
@@ -125,12 +131,15 @@ impl Worker {
                 Encryption::WireGuard { .. } => Some(WireGuard::new(secret)),
                 Encryption::None => None,
             },
+            config: config.clone(),
+            routed_nodes: HashSet::new(),
             routing: config.routing,
             address: config.address,
             peers: Vec::new(),
             uplink: Uplink::new(fabric, port.clone()),
             port,
             devices,
+            balancer,
             outboxes,
             pods: HashMap::new(),
             pod_tokens: HashMap::new(),
@@ -238,10 +247,36 @@ impl Worker {
         true
     }
 
+    pub(super) fn set_services(&mut self, services: Vec<Service>) {
+        self.switch.set_services(services);
+        self.tell_sockets();
+    }
+
+    /// Tells the processes' sockets what the switch knows of the services.
+    fn tell_sockets(&mut self) {
+        if let Some(balancer) = &self.balancer {
+            balancer.set_unserved(self.switch.unserved());
+            balancer.end(self.switch.take_orphans());
+        }
+    }
+
     pub(super) fn set_peers(&mut self, peers: Vec<Peer>) {
         self.peers.clone_from(&peers);
         self.switch.set_peers(peers);
+        self.route_nodes();
         self.apply_faults();
+    }
+
+    fn route_nodes(&mut self) {
+        if !self.config.node_encryption {
+            return;
+        }
+        let addresses = self.peers.iter().map(|peer| peer.address);
+        let new: Vec<_> = addresses.filter(|address| self.routed_nodes.insert(*address)).collect();
+        let mtu = self.uplink.fabric().config().mtu;
+        if let Err(error) = devices::route_nodes(&self.config, mtu, &new) {
+            tracing::error!(%error, node = %self.port.name, "traffic between nodes is not encrypted");
+        }
     }
 
     pub(super) fn counters(&mut self) -> Counters {

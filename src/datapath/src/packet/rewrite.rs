@@ -133,14 +133,19 @@ pub fn decrement_ttl(bytes: &mut [u8]) {
     put_word(bytes, IP_CHECKSUM, checksum);
 }
 
-/// Computes all checksums of a whole packet afresh.
-pub fn fix_checksums(bytes: &mut [u8], headers: &Headers) {
+/// Computes the checksum of an IP header of this length anew.
+pub(super) fn fix_ip_checksum(bytes: &mut [u8], header_len: usize) {
     put_word(bytes, IP_CHECKSUM, 0);
     let checksum = Sum16BitWords::new()
-        .add_slice(&bytes[..headers.header_len])
+        .add_slice(&bytes[..header_len])
         .ones_complement()
         .to_be();
     put_word(bytes, IP_CHECKSUM, checksum);
+}
+
+/// Computes all checksums of a whole packet afresh.
+pub fn fix_checksums(bytes: &mut [u8], headers: &Headers) {
+    fix_ip_checksum(bytes, headers.header_len);
     if headers.fragment != Fragment::Whole {
         return;
     }

@@ -91,7 +91,14 @@ impl ServiceTable {
                 eligible = in_state(BackendState::Terminating);
             }
             let maglev = match service.algorithm {
-                Algorithm::Maglev { table_size } => maglev::table(&eligible, table_size),
+                Algorithm::Maglev { table_size } => {
+                    let before = self.entries.get(&service.frontend);
+                    match before.filter(|entry| entry.eligible == eligible && !entry.maglev.is_empty()) {
+                        // A table of thousands of entries is worth keeping.
+                        Some(entry) => entry.maglev.clone(),
+                        None => maglev::table(&eligible, table_size),
+                    }
+                }
                 Algorithm::Random => Vec::new(),
             };
             (
@@ -131,6 +138,7 @@ impl ServiceTable {
         now: Instant,
         frontend: Frontend,
         flow: &Tuple,
+        by_socket: bool,
         rng: &mut SmallRng,
     ) -> Option<Binding> {
         let entry = self.entries.get(&frontend)?;
@@ -173,12 +181,12 @@ impl ServiceTable {
                 .map(|(backend, _)| *backend);
             let backend = match kept {
                 Some(backend) => backend,
-                None => entry.pick(flow, rng)?,
+                None => entry.pick(flow, by_socket, rng)?,
             };
             self.affinity.insert(client, (backend, now));
             return bind(backend);
         }
-        bind(entry.pick(flow, rng)?)
+        bind(entry.pick(flow, by_socket, rng)?)
     }
 
     /// Whether an established flow may stay with its backend: it is still one of the service's, in whatever state.
@@ -202,6 +210,12 @@ impl ServiceTable {
         } else {
             Keep::BackendGone
         }
+    }
+
+    /// The frontends that nobody answers for.
+    pub(super) fn unserved(&self) -> impl Iterator<Item = Frontend> {
+        let entries = self.entries.iter().filter(|(_, entry)| entry.eligible.is_empty());
+        entries.map(|(frontend, _)| *frontend)
     }
 
     /// Forgets clients that have been away for longer than their service remembers.
@@ -228,11 +242,12 @@ pub(super) enum Keep {
 }
 
 impl Entry {
-    fn pick(&self, flow: &Tuple, rng: &mut SmallRng) -> Option<SocketAddrV4> {
+    /// At the socket neither hashes nor weights count (semantics B3).
+    fn pick(&self, flow: &Tuple, by_socket: bool, rng: &mut SmallRng) -> Option<SocketAddrV4> {
         let index = match self.service.algorithm {
-            Algorithm::Random if self.eligible.is_empty() => return None,
-            Algorithm::Random => rng.random_range(0..self.eligible.len()),
-            Algorithm::Maglev { .. } => maglev::entry(&self.maglev, flow)?,
+            _ if self.eligible.is_empty() => return None,
+            Algorithm::Maglev { .. } if !by_socket => maglev::entry(&self.maglev, flow)?,
+            Algorithm::Random | Algorithm::Maglev { .. } => rng.random_range(0..self.eligible.len()),
         };
         self.eligible.get(index).copied()
     }

@@ -69,6 +69,11 @@ pub(super) struct Flow {
     pub reply: Tuple,
     /// The service that was asked, if any.
     pub service: Option<Binding>,
+    /// In whose name it is answered, where that is not whom its sender wrote to: this node is its backend's, another
+    /// was asked.
+    pub answers_as: Option<SocketAddrV4>,
+    /// Whether its answers take another way, straight to the client.
+    pub returns_directly: bool,
     /// The proxy that it was handed to.
     pub redirect: Option<ProxyPort>,
     /// Revision of the policy that allowed it.
@@ -81,6 +86,8 @@ pub(super) struct Flow {
     pub source_identity: Identity,
     /// Identity of whom it was opened to.
     pub destination_identity: Identity,
+    /// Whether a process of this node, in a pod or not, opened it.
+    pub from_socket: bool,
     /// How far it has come.
     pub phase: Phase,
     /// When it is forgotten.
@@ -177,6 +184,21 @@ impl Conntrack {
         self.flows[key.0]
             .as_mut()
             .expect("a key is used only while its flow lives")
+    }
+
+    /// Forgets the flows that are wanted, and returns them.
+    pub(super) fn take(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Vec<Flow> {
+        let taken: Vec<_> = self
+            .flows
+            .iter()
+            .flatten()
+            .filter(|flow| is_wanted(flow))
+            .cloned()
+            .collect();
+        if !taken.is_empty() {
+            self.forget(is_wanted);
+        }
+        taken
     }
 
     /// Whether a live flow already receives answers, or is opened, under this tuple. Closed and expired ones yield.

@@ -11,9 +11,12 @@ use crate::{
     flow::{Direction, DropReason, FlowVerdict, Observation},
     identity::Identity,
     impairment::concerns,
-    packet::{Headers, IcmpError, Packet, Tuple, decrement_ttl, fragment, set_destination, set_source},
+    packet::{
+        Headers, IcmpError, Packet, Transport, Tuple, add_dsr, decrement_ttl, fragment, set_destination, set_source,
+        tcp,
+    },
 };
-use std::time::Instant;
+use std::{net::SocketAddrV4, time::Instant};
 
 impl Switch {
     /// Translates a packet of a tracked flow and sends it on.
@@ -32,8 +35,12 @@ impl Switch {
         }
         let (source, destination, redirect) = match way {
             Way::Original => (flow.reply.destination, flow.reply.source, flow.redirect),
-            Way::Reply => (flow.original.destination, flow.original.source, None),
+            Way::Reply => {
+                let answers_as = flow.answers_as.unwrap_or(flow.original.destination);
+                (answers_as, flow.original.source, None)
+            }
         };
+        let asked = (flow.returns_directly && way == Way::Original).then_some(flow.original.destination);
         let headers = transit.headers;
         let bytes = transit.packet.bytes_mut();
         if source != before.source {
@@ -59,7 +66,20 @@ impl Switch {
         if after != before {
             self.reread(transit);
         }
+        if let Some(service) = asked {
+            self.dispatch_directly(transit, service);
+        }
         self.send_on(transit, before, way == Way::Reply, is_notable, out);
+    }
+
+    /// Tells the backend's node how to answer, with every packet that may be the first: a SYN, and any datagram.
+    fn dispatch_directly(&self, transit: &mut Transit, service: SocketAddrV4) {
+        transit.in_clear = true;
+        if matches!(transit.headers.transport, Transport::Tcp(flags) if flags & tcp::SYN == 0) {
+            return;
+        }
+        add_dsr(&mut transit.packet, service);
+        self.reread(transit);
     }
 
     /// Sends a packet on that belongs to no flow and opens none, if there is a way.
@@ -90,7 +110,13 @@ impl Switch {
         out: &mut Vec<Delivery>,
     ) {
         let to = transit.headers.destination();
-        let (target, observation) = match self.topology.way_to(to) {
+        let way = match self.topology.way_to(to) {
+            // Encrypted nodes are reached as their pods are.
+            Route::Node(peer) if self.topology.node_encryption => Route::Peer(peer),
+            Route::Peer(peer) if transit.in_clear => Route::Node(peer),
+            way => way,
+        };
+        let (target, observation) = match way {
             Route::Pod => (Target::Pod(to), Observation::ToEndpoint),
             Route::Host => (Target::Host, Observation::ToHost),
             Route::Peer(peer) => {
@@ -216,7 +242,10 @@ impl Switch {
                 kind => concerns(kind, transit.packet.bytes(), &transit.headers),
             })
         });
-        if stripped {
+        // Native routing encrypts what pods send each other; a tunnel, whatever it carries (semantics C1, C2).
+        let own = transit.from == Source::Host && transit.identity.is_none();
+        let spared = own && self.topology.native && !self.topology.node_encryption;
+        if stripped || spared {
             Protection::Stripped
         } else {
             Protection::Configured

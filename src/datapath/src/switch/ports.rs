@@ -45,7 +45,7 @@ pub enum Target {
 pub enum Protection {
     /// As configured.
     Configured,
-    /// In clear whatever is configured: a fault.
+    /// In clear whatever is configured: by a fault, or since native routing spares what nodes themselves send.
     Stripped,
 }
 

@@ -6,6 +6,7 @@ use super::{
     topology::Way as Route,
 };
 use crate::{
+    config::Dispatch,
     flow::{Direction, DropReason, FlowVerdict, Observation, ProxyPort},
     identity::Identity,
     packet::{Fragment, Tuple, tcp},
@@ -36,7 +37,7 @@ impl Switch {
         }
         let mut destination = binding.map_or(original.destination, |binding| binding.backend);
         let mut route = self.topology.way_to(*destination.ip());
-        self.check_route(transit, route)?;
+        self.check_route(transit, route, binding.is_some())?;
 
         let upstream = match transit.from {
             Source::Host => self.upstreams.remove(&(original.protocol, original.source)),
@@ -68,8 +69,10 @@ impl Switch {
         if self.conntrack.is_full() {
             return Err(Refusal::Drop(DropReason::ConntrackFull));
         }
+        let returns_directly = self.returns_directly(transit, binding, route);
         let source = match upstream {
             Some(upstream) => self.clients_source(transit, upstream, destination)?,
+            None if returns_directly => original.source,
             None => self.translated_source(transit, binding.is_some(), hairpin, route, destination)?,
         };
         let mut flow = Flow {
@@ -80,12 +83,15 @@ impl Switch {
                 destination: source,
             },
             service: binding,
+            answers_as: transit.answers_as,
+            returns_directly,
             redirect,
             policy_revision: self.policy_revision,
             exempt,
             impersonates: upstream.is_some(),
             source_identity: ends.source,
             destination_identity: ends.destination,
+            from_socket: is_socket(transit.from),
             phase: Phase::Opening,
             expires: transit.now,
         };
@@ -95,19 +101,26 @@ impl Switch {
 
     /// The backend for a packet that is addressed to a service.
     fn bind_service(&mut self, transit: &Transit) -> Result<Option<Binding>, Refusal> {
-        if matches!(transit.from, Source::Tunnel(_)) {
+        let to = transit.tuple.destination;
+        // A tunnel's packets are for backends, chosen where they come from, or for a NodePort of this node.
+        if matches!(transit.from, Source::Tunnel(_)) && *to.ip() != self.topology.address {
             return Ok(None);
         }
-        let to = transit.tuple.destination;
         let topology = &self.topology;
+        let by_socket = self.socket_balancing && is_socket(transit.from);
         let found = self
             .services
             .find(transit.tuple.protocol, to, || topology.is_node(*to.ip()));
         let Some(service) = found else { return Ok(None) };
         let (frontend, no_backend) = (service.frontend, service.no_backend);
+        let flags = transit.headers.tcp_flags();
+        if by_socket && transit.tuple.protocol == Protocol::Tcp && flags & (tcp::SYN | tcp::ACK) != tcp::SYN {
+            // The connection was with a backend that has gone: what is sent there meets nobody.
+            return Err(Refusal::Drop(DropReason::NoEndpoint));
+        }
         match self
             .services
-            .choose(transit.now, frontend, &transit.tuple, &mut self.rng)
+            .choose(transit.now, frontend, &transit.tuple, by_socket, &mut self.rng)
         {
             Some(binding) => Ok(Some(binding)),
             None => Err(match no_backend {
@@ -117,13 +130,19 @@ impl Switch {
         }
     }
 
-    fn check_route(&self, transit: &Transit, route: Route) -> Result<(), Refusal> {
+    /// Whether the backend's node is to answer the client itself.
+    fn returns_directly(&self, transit: &Transit, binding: Option<Binding>, route: Route) -> bool {
+        let from_outside = matches!(transit.from, Source::Wire | Source::Tunnel(_));
+        self.dispatch == Dispatch::Dsr && from_outside && binding.is_some() && matches!(route, Route::Peer(_))
+    }
+
+    fn check_route(&self, transit: &Transit, route: Route, is_service: bool) -> Result<(), Refusal> {
         match route {
             Route::Service => Err(Refusal::Drop(DropReason::ServiceBackendNotFound)),
             Route::NoEndpoint => Err(Refusal::Drop(DropReason::NoEndpoint)),
             // This node is nobody's router: what a peer sends here is for here.
             Route::Peer(_) | Route::Node(_) | Route::World | Route::NoPeer
-                if matches!(transit.from, Source::Tunnel(_)) =>
+                if matches!(transit.from, Source::Tunnel(_)) && !is_service =>
             {
                 Err(Refusal::Drop(DropReason::NoEndpoint))
             }
@@ -256,16 +275,20 @@ impl Switch {
     ) -> Result<SocketAddrV4, Refusal> {
         let own = transit.tuple.source;
         let from_pod = matches!(transit.from, Source::Pod(_));
+        let (address, router, native) = (self.topology.address, self.topology.router, self.topology.native);
+        let from_outside = transit.from == Source::Wire || matches!(transit.from, Source::Tunnel(_)) && is_service;
         let translated = match route {
             _ if hairpin => Some(LOOPBACK),
             // The host would answer the outside directly, past the translation.
-            Route::Host if transit.from == Source::Wire && destination != transit.tuple.destination => Some(LOOPBACK),
+            Route::Host if from_outside && destination != transit.tuple.destination => Some(LOOPBACK),
             // Only what leaves the clusters' networks is masqueraded; another node's own address is outside of them
-            // as Cilium sees it in tunnel mode (bpf/lib/nat.h, snat_v4_needs_masquerade).
-            Route::World | Route::Node(_) if from_pod => Some(self.topology.address),
-            Route::Node(_) | Route::World if is_service => Some(self.topology.address),
-            // A NodePort's answer must come back through this node.
-            Route::Peer(_) if transit.from == Source::Wire => Some(self.topology.router),
+            // as Cilium sees it in tunnel mode only (bpf/lib/nat.h, snat_v4_needs_masquerade).
+            Route::World if from_pod => Some(address),
+            Route::Node(_) if from_pod => (!native).then_some(address),
+            Route::Node(_) | Route::World if is_service => Some(address),
+            // A NodePort's answer must come back through this node. Native routing shows the backend the node's own
+            // address, a tunnel the router's (bpf/lib/nodeport.h).
+            Route::Peer(_) if from_outside => Some(if native { address } else { router }),
             Route::Peer(peer) if from_pod && self.faults.masquerade.get(peer.0) == Some(&true) => {
                 Some(self.topology.router)
             }
@@ -308,6 +331,11 @@ impl Switch {
             }
         }
     }
+}
+
+/// Whether a process of this node sent it.
+fn is_socket(from: Source) -> bool {
+    matches!(from, Source::Pod(_) | Source::Host)
 }
 
 /// Whether the source has a port, or an echo request's identifier, that can be exchanged for another.

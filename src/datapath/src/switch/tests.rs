@@ -4,3 +4,4 @@ mod flows;
 mod histories;
 mod net;
 mod policy;
+mod sockets;

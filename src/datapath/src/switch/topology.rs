@@ -1,9 +1,9 @@
 //! Who is where: local endpoints, peers, prefixes and identities, and from them the way to an address.
 
 use crate::{
-    config::{NodeConfig, Peer},
+    config::{Encryption, NodeConfig, Peer, Routing},
     identity::Identity,
-    name::EndpointName,
+    name::{ClusterName, EndpointName},
 };
 use ipnet::Ipv4Net;
 use std::{
@@ -46,12 +46,18 @@ pub(super) enum Way {
 /// What a node knows of the others.
 #[derive(Debug)]
 pub(super) struct Topology {
+    cluster: ClusterName,
     pub address: Ipv4Addr,
     pub router: Ipv4Addr,
     pod_cidr: Ipv4Net,
     cluster_pod_cidrs: Vec<Ipv4Net>,
     service_cidrs: Vec<Ipv4Net>,
     strict: Option<Ipv4Net>,
+    /// Whether nodes are reached as pods are, through the encryption.
+    pub node_encryption: bool,
+    node_ports_elsewhere: bool,
+    /// Whether a node is inside the clusters as the masquerading sees it.
+    pub native: bool,
     pub endpoints: HashMap<Ipv4Addr, Endpoint>,
     pub peers: Vec<Peer>,
     nodes: HashMap<Ipv4Addr, PeerIndex>,
@@ -62,12 +68,16 @@ pub(super) struct Topology {
 impl Topology {
     pub(super) fn new(config: &NodeConfig) -> Self {
         Self {
+            cluster: config.cluster.clone(),
             address: config.address,
             router: config.router,
             pod_cidr: config.pod_cidr,
             cluster_pod_cidrs: config.cluster_pod_cidrs.clone(),
             service_cidrs: config.service_cidrs.clone(),
             strict: config.strict_encryption,
+            node_encryption: config.node_encryption && config.encryption != Encryption::None,
+            node_ports_elsewhere: config.node_ports_elsewhere,
+            native: config.routing == Routing::Native,
             endpoints: HashMap::new(),
             peers: Vec::new(),
             nodes: HashMap::new(),
@@ -129,9 +139,18 @@ impl Topology {
         address == self.address || address == self.router
     }
 
-    /// Whether NodePorts are served at the address: at this node's and every peer's.
+    /// Whether this node serves NodePorts at the address: its own, and those of its cluster's other nodes, which need
+    /// not be asked. Another cluster's node is (semantics B13).
     pub(super) fn is_node(&self, address: Ipv4Addr) -> bool {
-        address == self.address || self.nodes.contains_key(&address)
+        let is_near = |peer: &PeerIndex| self.node_ports_elsewhere && self.peers[peer.0].cluster == self.cluster;
+        address == self.address || self.nodes.get(&address).is_some_and(is_near)
+    }
+
+    /// The addresses of [`is_node`](Self::is_node).
+    pub(super) fn node_port_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let peers = self.peers.iter().map(|peer| peer.address);
+        let near = peers.filter(|address| self.is_node(*address));
+        std::iter::once(self.address).chain(near)
     }
 
     /// Whether strict mode holds for what these addresses send each other. Not for the node's own traffic

@@ -6,7 +6,10 @@ use crate::{
     identity::Identity,
     packet::{Headers, Packet, Tuple},
 };
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddrV4,
+    time::{Duration, Instant},
+};
 
 /// A packet with what is known of it, on its way through.
 pub(super) struct Transit {
@@ -21,8 +24,12 @@ pub(super) struct Transit {
     pub(super) twice: bool,
     /// The smallest MTU that a fault allows on its way.
     pub(super) mtu: usize,
+    /// Whether it goes past the encryption.
+    pub(super) in_clear: bool,
     /// Identity to carry, where it is not the source's own.
     pub(super) identity: Option<Identity>,
+    /// The service that another node was asked for, in whose name the answer goes straight to the client.
+    pub(super) answers_as: Option<SocketAddrV4>,
 }
 
 impl Transit {
@@ -36,7 +43,9 @@ impl Transit {
             delay: Duration::ZERO,
             twice: false,
             mtu: usize::MAX,
+            in_clear: false,
             identity: None,
+            answers_as: None,
         }
     }
 }

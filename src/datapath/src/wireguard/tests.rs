@@ -20,6 +20,7 @@ fn pair() -> [Side; 2] {
     for n in [0, 1] {
         let other = 1 - n;
         let peer = Peer {
+            cluster: "infra".into(),
             node: NodeName::from(format!("node-{other}")),
             address: address(other),
             router: address(other),

@@ -4,7 +4,7 @@ use crate::probe;
 use ipnet::Ipv4Net;
 use meshproof_datapath::{
     Encryption, Fabric, FabricConfig, Identity, LinkProfile, NodeConfig, NodeHandle, NodeName, PodConfig, PodNet,
-    Routing,
+    RefusedCall, Routing,
 };
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -44,6 +44,8 @@ pub struct Shape {
     pub routing: Routing,
     pub latency: Duration,
     pub strict_encryption: Option<Ipv4Net>,
+    pub socket_balancing: Option<RefusedCall>,
+    pub node_encryption: bool,
 }
 
 impl Default for Shape {
@@ -53,6 +55,8 @@ impl Default for Shape {
             routing: Routing::default(),
             latency: Duration::ZERO,
             strict_encryption: None,
+            socket_balancing: None,
+            node_encryption: false,
         }
     }
 }
@@ -93,6 +97,8 @@ impl Lab {
                 config.encryption = shape.encryption;
                 config.routing = shape.routing;
                 config.strict_encryption = shape.strict_encryption;
+                config.socket_balancing = shape.socket_balancing;
+                config.node_encryption = shape.node_encryption;
                 let handle = Node::start(config, &fabric).await.expect("a node");
                 let pods = [
                     add_pod(&handle, Ipv4Addr::new(10, net, third, 10)).await,

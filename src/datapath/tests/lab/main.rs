@@ -10,6 +10,7 @@ mod namespaces;
 mod policy;
 mod probe;
 mod service;
+mod sockets;
 mod tunnel;
 mod victim;
 
@@ -18,6 +19,9 @@ use meshproof_datapath::netns::{self, Isolation};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(call) = sockets::requested() {
+        return sockets::call(call);
+    }
     if let Some(end) = victim::requested() {
         return victim::run(end);
     }
@@ -42,6 +46,7 @@ fn trials(ignored: bool) -> Vec<Trial> {
     let cases = [
         connectivity::CASES,
         service::CASES,
+        sockets::CASES,
         mtu::CASES,
         tunnel::CASES,
         policy::CASES,

@@ -6,6 +6,7 @@ use crate::{
     selection::{Filter, select},
 };
 use meshproof_contract::Admission;
+use meshproof_contract::run_state::Counts;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -50,7 +51,7 @@ fn run_sharing(shared: Arc<RunShared>, checks: Vec<FakeCheck>, printer: Printer,
 fn counts(shared: &Arc<RunShared>) -> BTreeSet<String> {
     let checks = vec![FakeCheck::counting("a::count")];
     let (summary, events) = run_sharing(shared.clone(), checks, Printer::Silent, 2);
-    assert_eq!(summary.passed, 2);
+    assert_eq!(summary.counts.passed, 2);
     let witnesses = events.into_iter().filter_map(|event| match event {
         Event::TrialFinished {
             verdict: Verdict::Pass { witnesses },
@@ -88,10 +89,13 @@ fn every_trial_finishes_exactly_once_whatever_it_does() {
     for jobs in [1, 4, 100] {
         let (summary, events) = run_all(mixed(), Printer::Silent, jobs);
         let expected = Summary {
-            passed: 4,
-            failed: 2,
-            inconclusive: 4,
-            skipped: 2,
+            counts: Counts {
+                passed: 4,
+                failed: 2,
+                inconclusive: 4,
+                skipped: 2,
+                ..Counts::default()
+            },
             interrupted: false,
         };
         assert_eq!(summary, expected);

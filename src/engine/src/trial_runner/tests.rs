@@ -10,8 +10,9 @@ fn runner(jobs: usize) -> (TrialRunner, UnboundedReceiver<Event>) {
     let runner = TrialRunner {
         environment: Arc::new(FakeEnvironment::default()),
         shared: Arc::default(),
+        observed: Arc::default(),
         events,
-        gate: Gate::new(jobs),
+        gate: Gate::new(jobs, ["infra".into()]),
         limits: Limits {
             shared: Duration::from_secs(30),
             exclusive: Duration::from_secs(70),
@@ -49,7 +50,7 @@ async fn a_pass_is_sent_with_its_notes_and_time() {
         (*micros, evidence.as_slice()),
         (1_500_000, [Evidence::note("36 of 36 pairs")].as_slice())
     );
-    assert_eq!(runner.summary().passed, 1);
+    assert_eq!(runner.summary().counts.passed, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,4 +211,56 @@ async fn what_does_not_apply_never_starts() {
             .any(|e| matches!(e, Event::TrialStarted { .. }))
     );
     assert_eq!(runner.summary().exit().code(), 4, "only skipped: nothing is proven");
+}
+
+fn waived(check: FakeCheck, force: meshproof_contract::Force) -> Trial {
+    let waiver = meshproof_contract::Waiver {
+        check: "a::*".to_owned(),
+        instance: Some("infra".to_owned()),
+        reason: "an upstream bug".to_owned(),
+        link: None,
+        until: "2027-01-31".parse().expect("a date"),
+        source: "meshproof.yaml:3".to_owned(),
+        force,
+    };
+    crate::Plan::new(vec![trial(check)], Vec::new())
+        .waived(&[waiver])
+        .trials()[0]
+        .clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waived_failure_stays_a_failure_and_does_not_decide() {
+    use meshproof_contract::Force::{Expired, InForce};
+    for (force, unknown, exit) in [
+        (InForce, false, 0),
+        (Expired, false, 1),
+        (InForce, true, 4),
+        (Expired, true, 3),
+    ] {
+        let (mut runner, mut events) = runner(1);
+        runner.fail_fast = true;
+        let check = if unknown {
+            FakeCheck::concluding("a::b", Verdict::inconclusive("an agent is away"))
+        } else {
+            FakeCheck::failing("a::b")
+        };
+        let verdict = runner.run(&waived(check, force)).await;
+        assert_eq!(verdict.word(), if unknown { "inconclusive" } else { "fail" });
+        let Some(Event::TrialFinished {
+            waiver: Some(waiver), ..
+        }) = sent(&mut events).pop()
+        else {
+            panic!("the event names the waiver")
+        };
+        assert_eq!(
+            (waiver.force, runner.summary().exit().code()),
+            (force, exit),
+            "{unknown}"
+        );
+        // What is waived is no failure to --fail-fast either.
+        let next = runner.run(&trial(FakeCheck::passing("b::c"))).await;
+        let skipped = force == Expired && !unknown;
+        assert_eq!(next.word(), if skipped { "skipped" } else { "pass" });
+    }
 }

@@ -1,4 +1,5 @@
-//! The environment as a trial uses it: every operation is passed on, and changes are recorded first.
+//! The environment as a trial uses it: every operation is passed on; changes are recorded first, and afterwards what
+//! did not answer.
 
 use super::{Patched, UndoLog};
 use async_trait::async_trait;
@@ -18,13 +19,15 @@ impl Environment for UndoLog {
         self.environment.facts()
     }
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
-        self.environment.probe(agent, batch).await
+        self.heard(self.environment.probe(agent, batch).await)
     }
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
-        self.environment.cilium(cluster, query).await
+        let answers = self.heard(self.environment.cilium(cluster, query).await)?;
+        self.silence.heard_of_cilium(&answers);
+        Ok(answers)
     }
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
-        self.environment.get(cluster, object).await
+        self.heard(self.environment.get(cluster, object).await)
     }
     async fn list(
         &self,
@@ -33,7 +36,7 @@ impl Environment for UndoLog {
         kind: &str,
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, EnvironmentError> {
-        self.environment.list(cluster, api_version, kind, namespace).await
+        self.heard(self.environment.list(cluster, api_version, kind, namespace).await)
     }
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
         let target = ObjectRef::of(&object);
@@ -41,7 +44,7 @@ impl Environment for UndoLog {
         if self.is_untouched(cluster, &target) {
             self.left().applied.push((cluster.clone(), target));
         }
-        self.environment.apply(cluster, object).await
+        self.heard(self.environment.apply(cluster, object).await)
     }
     async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
         if self.is_untouched(cluster, object)
@@ -55,10 +58,10 @@ impl Environment for UndoLog {
             });
         }
         self.record_change(cluster, object, &change);
-        self.environment.patch(cluster, object, change).await
+        self.heard(self.environment.patch(cluster, object, change).await)
     }
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
-        self.environment.delete(cluster, object).await?;
+        self.heard(self.environment.delete(cluster, object).await)?;
         let mut left = self.left();
         left.applied.retain(|(c, o)| (c, o) != (cluster, object));
         left.patched
@@ -71,38 +74,38 @@ impl Environment for UndoLog {
         scenario: &str,
         workload: &str,
     ) -> Result<Vec<AgentFacts>, EnvironmentError> {
-        self.environment.agents(cluster, scenario, workload).await
+        self.heard(self.environment.agents(cluster, scenario, workload).await)
     }
     async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
         if readiness == Readiness::Unready {
             self.left().unready.insert(agent.clone());
         }
-        self.environment.set_ready(agent, readiness).await?;
+        self.heard(self.environment.set_ready(agent, readiness).await)?;
         if readiness == Readiness::Ready {
             self.left().unready.remove(agent);
         }
         Ok(())
     }
     async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
-        self.environment.clock(agent).await
+        self.heard(self.environment.clock(agent).await)
     }
     async fn start_stream(&self, agent: &AgentId, spec: StreamSpec) -> Result<StreamId, EnvironmentError> {
-        self.environment.start_stream(agent, spec).await
+        self.heard(self.environment.start_stream(agent, spec).await)
     }
     async fn collect_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError> {
-        self.environment.collect_stream(agent, stream).await
+        self.heard(self.environment.collect_stream(agent, stream).await)
     }
     async fn stop_stream(&self, agent: &AgentId, stream: StreamId) -> Result<StreamReport, EnvironmentError> {
-        self.environment.stop_stream(agent, stream).await
+        self.heard(self.environment.stop_stream(agent, stream).await)
     }
     async fn start_capture(&self, agent: &AgentId, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
-        self.environment.start_capture(agent, spec).await
+        self.heard(self.environment.start_capture(agent, spec).await)
     }
     async fn collect_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
-        self.environment.collect_capture(agent, capture).await
+        self.heard(self.environment.collect_capture(agent, capture).await)
     }
     async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
-        self.environment.stop_capture(agent, capture).await
+        self.heard(self.environment.stop_capture(agent, capture).await)
     }
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         let key = (cluster.clone(), disruption.clone());

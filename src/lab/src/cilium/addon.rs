@@ -76,7 +76,7 @@ impl Image {
 #[async_trait]
 impl SystemImage for Image {
     fn matches(&self, image: &str) -> bool {
-        image == install::image(self.repository())
+        image.starts_with(&install::image(self.repository(), ""))
     }
 
     async fn run(&self, container: SystemContainer) -> i32 {

@@ -69,7 +69,7 @@ impl Agents {
         self.set(&node, Some(Arc::clone(&agent)));
         container.log.line(format!(
             "level=info msg=\"Cilium {} agent starting\" node={node}",
-            crate::topology::CILIUM_VERSION
+            container.lab.topology.settings().version
         ));
         let code = agent.run(container).await;
         self.set(&node, None);
@@ -182,7 +182,7 @@ impl Agent {
                 node: node.spec.address,
                 identity: identity.0,
                 labels: &label_list(&labels),
-                encryption: container.lab.topology.encryption,
+                encryption: container.lab.topology.settings().encryption,
             };
             wanted.insert((state.namespace.clone(), state.name.clone()));
             write_endpoint(store, &state, endpoint.object());
@@ -246,7 +246,7 @@ fn write_node(container: &SystemContainer, store: &Store) {
         return;
     };
     let handle = &container.node.handle;
-    let encryption = container.lab.topology.encryption;
+    let encryption = container.lab.topology.settings().encryption;
     let key = handle.public_key().to_string();
     create(
         store,

@@ -12,7 +12,7 @@ pub(super) use line::{CommandLine, Format, UsageError};
 use super::{
     agent::Agent,
     gather::Gatherer,
-    output::{VERSION, address, encryption, endpoint, health, metrics, node, policy, service, status, status_text},
+    output::{address, encryption, endpoint, health, metrics, node, policy, service, status, status_text, version},
     pods::CiliumPods,
     troubleshoot,
 };
@@ -39,7 +39,7 @@ pub(super) async fn answer(pods: &CiliumPods, container: &SystemContainer, argv:
         return None;
     }
     if program == "cilium-envoy" {
-        return Some(envoy(arguments));
+        return container.lab.topology.settings().envoy.then(|| envoy(arguments));
     }
     let Some(agent) = pods.agents.of(container.node.name()) else {
         let message = "Error: Cannot get status: Get \"http://localhost/v1/healthz\": dial unix \
@@ -79,7 +79,8 @@ async fn cilium_dbg(
     match words.as_slice() {
         ["version"] => {
             line.only(&[])?;
-            return Ok(Answer::text(format!("Client: {VERSION}\nDaemon: {VERSION}\n")));
+            let version = version(container.lab.topology.settings());
+            return Ok(Answer::text(format!("Client: {version}\nDaemon: {version}\n")));
         }
         ["troubleshoot", "clustermesh", ..] => {
             line.only(&["include-local"])?;
@@ -120,8 +121,8 @@ async fn cilium_dbg(
         }
         ["debuginfo"] => match format {
             Format::Json => Answer::json(&json!({
-                "cilium-version": VERSION,
-                "encryption": encryption::debuginfo(&view.encryption),
+                "cilium-version": version(view.settings),
+                "encryption": encryption::debuginfo(&view.encryption, view.settings.node_encryption),
                 "kernel-version": kernel_version(),
             })),
             Format::Text => Answer::text(format!("# Cilium debug information\n\n{}", status_text::text(&view))),

@@ -2,11 +2,15 @@
 //! Cilium
 //! 1.18.3 as recorded.
 
-use crate::topology::{ClusterSpec, EncryptionMode, RoutingMode, Topology};
+use crate::{
+    profile::{BalancingAlgorithm, EncryptionMode, RoutingMode},
+    topology::{ClusterSpec, Topology},
+};
+use meshproof_datapath::Dispatch;
 use serde_json::{Map, Value, json};
 
 /// What does not depend on the topology.
-const CHART: [(&str, &str); 142] = [
+const CHART: [(&str, &str); 140] = [
     ("agent-not-ready-taint-key", "node.cilium.io/agent-not-ready"),
     ("auto-direct-node-routes", "false"),
     ("bpf-distributed-lru", "false"),
@@ -102,7 +106,6 @@ const CHART: [(&str, &str); 142] = [
     ("iptables-random-fully", "false"),
     ("k8s-require-ipv4-pod-cidr", "false"),
     ("k8s-require-ipv6-pod-cidr", "false"),
-    ("kube-proxy-replacement", "true"),
     ("kube-proxy-replacement-healthz-bind-address", ""),
     ("max-connected-clusters", "255"),
     ("mesh-auth-enabled", "true"),
@@ -119,7 +122,6 @@ const CHART: [(&str, &str); 142] = [
     ("nodes-gc-interval", "5m0s"),
     ("operator-api-serve-addr", "127.0.0.1:9234"),
     ("operator-prometheus-serve-addr", ":9963"),
-    ("policy-default-local-cluster", "false"),
     ("policy-secrets-namespace", "cilium-secrets"),
     ("policy-secrets-only-from-secrets-namespace", "true"),
     ("preallocate-bpf-maps", "false"),
@@ -163,7 +165,8 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
     let mut set = |key: &str, value: String| data.insert(key.to_owned(), Value::String(value));
     set("cluster-name", cluster.name.clone());
     set("cluster-id", cluster.id.to_string());
-    match topology.routing {
+    let settings = topology.settings();
+    match settings.routing {
         RoutingMode::Tunnel => {
             set("routing-mode", "tunnel".into());
             set("tunnel-protocol", "vxlan".into());
@@ -171,10 +174,28 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
         }
         RoutingMode::Native => {
             set("routing-mode", "native".into());
-            set("ipv4-native-routing-cidr", cluster.pod_cidr.to_string());
+            set("ipv4-native-routing-cidr", topology.native_range().to_string());
+            set("auto-direct-node-routes", "true".into());
         }
     }
-    if topology.encryption == EncryptionMode::WireGuard {
+    if settings.endpoint_routes {
+        set("enable-endpoint-routes", "true".into());
+    }
+    if settings.algorithm == BalancingAlgorithm::Maglev {
+        set("bpf-lb-algorithm", "maglev".into());
+    }
+    if settings.dispatch == Dispatch::Dsr {
+        set("bpf-lb-mode", "dsr".into());
+    }
+    set("kube-proxy-replacement", settings.kube_proxy_replacement.to_string());
+    set(
+        "policy-default-local-cluster",
+        settings.default_local_cluster.to_string(),
+    );
+    if settings.node_encryption {
+        set("encrypt-node", "true".into());
+    }
+    if settings.encryption == EncryptionMode::WireGuard {
         set("enable-wireguard", "true".into());
         set("wireguard-persistent-keepalive", "0s".into());
     }
@@ -193,6 +214,7 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Profile;
 
     #[test]
     fn what_the_topology_decides_is_in_it() {
@@ -205,17 +227,15 @@ mod tests {
         assert_eq!(infra.get("enable-encryption-strict-mode"), None);
         assert_eq!(apps["mesh-auth-mutual-enabled"], "true");
         assert_eq!(infra.get("mesh-auth-mutual-enabled"), None);
-        let plain = Topology {
-            encryption: EncryptionMode::None,
-            routing: RoutingMode::Native,
-            ..topology
-        };
-        let infra = data(&plain, &plain.clusters[0]);
-        assert_eq!(infra.get("enable-wireguard"), None, "the chart leaves it out");
-        assert_eq!(
-            data(&plain, &plain.clusters[1]).get("enable-encryption-strict-mode"),
-            None
-        );
-        assert_eq!(infra["ipv4-native-routing-cidr"], "10.244.0.0/16");
+        let plain = topology.clone().configured(Profile::Plain);
+        let of = |topology: &Topology, index: usize| data(topology, &topology.clusters[index]);
+        assert_eq!(of(&plain, 0).get("enable-wireguard"), None, "the chart leaves it out");
+        assert_eq!(of(&plain, 1).get("enable-encryption-strict-mode"), None);
+        let infra = of(&topology.configured(Profile::Native), 0);
+        assert_eq!(infra["routing-mode"], "native");
+        assert_eq!(infra["encryption-strict-mode-cidr"], "10.244.0.0/14");
+        assert_eq!(infra["bpf-lb-algorithm"], "maglev");
+        assert_eq!(infra["encrypt-node"], "true");
+        assert_eq!(infra["ipv4-native-routing-cidr"], "10.244.0.0/14");
     }
 }

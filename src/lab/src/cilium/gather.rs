@@ -64,7 +64,8 @@ impl Gatherer<'_> {
         AgentView {
             now: SystemTime::now(),
             started: self.agent.started,
-            routing: lab.topology.routing,
+            settings: lab.topology.settings(),
+            native_range: lab.topology.native_range(),
             encryption: self.encryption().await,
             mutual_authentication: cluster.spec.mutual_authentication,
             endpoints: self.endpoints(&own),
@@ -73,7 +74,8 @@ impl Gatherer<'_> {
             addresses: self.addresses(&nodes),
             remotes: self.remotes(),
             global_services: self.global_services(),
-            replaces_kube_proxy: !self.acts(Fault::KubeProxyReplacementOff),
+            replaces_kube_proxy: lab.topology.settings().kube_proxy_replacement
+                && !self.acts(Fault::KubeProxyReplacementOff),
             api_server: self.api_server(),
             health: self.agent.findings.report(),
             counters: node.handle.counters().await,

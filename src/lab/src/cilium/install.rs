@@ -8,19 +8,20 @@ mod workload;
 use super::config;
 use crate::{
     crd,
-    topology::{CILIUM_VERSION, ClusterSpec, Topology},
+    topology::{ClusterSpec, Topology},
 };
 use serde_json::{Value, json};
 
 /// The namespace of everything.
 pub const NAMESPACE: &str = "kube-system";
 /// Cilium's images, by the last part of their name.
-pub(super) fn image(name: &str) -> String {
-    format!("quay.io/cilium/{name}:v{CILIUM_VERSION}")
+pub(super) fn image(name: &str, version: &str) -> String {
+    format!("quay.io/cilium/{name}:v{version}")
 }
 
 /// Every object of the chart for one cluster.
 pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> {
+    let version = topology.settings().version;
     let mut objects = crd::definitions();
     objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cilium-secrets"}}));
     for name in ["cilium", "cilium-operator", "clustermesh-apiserver", "hubble-relay"] {
@@ -37,10 +38,10 @@ pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> 
     }
     objects.extend(workload::services(cluster));
     objects.extend([
-        workload::agent(cluster),
-        workload::operator(),
+        workload::agent(cluster, version),
+        workload::operator(version),
         mesh_apiserver::mesh_apiserver(topology, cluster),
-        workload::relay(),
+        workload::relay(version),
     ]);
     objects
 }

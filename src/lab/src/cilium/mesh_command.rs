@@ -3,8 +3,8 @@
 use super::{
     command::{Answer, CommandLine, Format, UsageError},
     output::{
-        VERSION,
         remote::{Observer, cluster, kvstoremesh_text},
+        version,
     },
     pods::CiliumPods,
     troubleshoot,
@@ -35,7 +35,10 @@ async fn run(pods: &CiliumPods, container: &SystemContainer, arguments: &[String
     let line = CommandLine::parse(arguments)?;
     let words: Vec<_> = line.words().collect();
     match words.as_slice() {
-        ["version"] => Ok(Answer::text(format!("{VERSION}\n"))),
+        ["version"] => {
+            let version = version(container.lab.topology.settings());
+            Ok(Answer::text(format!("{version}\n")))
+        }
         ["kvstoremesh-dbg", "status"] => {
             line.only(&["output", "verbose"])?;
             let format = line.format("output")?;

@@ -1,9 +1,6 @@
 //! The objects that agents write: CiliumNode, CiliumEndpoint, CiliumIdentity. Pure.
 
-use crate::{
-    identity::SecurityLabels,
-    topology::{EncryptionMode, NodeSpec},
-};
+use crate::{identity::SecurityLabels, profile::EncryptionMode, topology::NodeSpec};
 use meshproof_apiserver::Object;
 use serde_json::{Map, Value, json};
 use std::net::Ipv4Addr;

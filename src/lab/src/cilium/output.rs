@@ -1,5 +1,7 @@
 //! What commands print: one module a command, each a pure function of a view.
 
+use crate::profile::Settings;
+
 pub mod address;
 pub mod controller;
 pub mod encryption;
@@ -16,4 +18,7 @@ pub mod status_text;
 mod table;
 
 /// `cilium-dbg version`.
-pub const VERSION: &str = "1.18.3 e4a9ed77 2025-10-30T19:22:52+00:00 go version go1.27.3 linux/amd64";
+pub fn version(settings: &Settings) -> String {
+    let version = settings.version;
+    format!("{version} e4a9ed77 2025-10-30T19:22:52+00:00 go version go1.27.3 linux/amd64")
+}

@@ -1,6 +1,6 @@
 //! What an agent knows, as plain data: the only input of everything that its commands print.
 
-use crate::topology::RoutingMode;
+use crate::profile::Settings;
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Counters, FlowEvent, PeerStatus};
 use serde_json::Value;
@@ -32,8 +32,10 @@ pub struct AgentView {
     pub device: &'static str,
     /// All nodes that it knows, its own and those of other clusters too.
     pub nodes: Vec<NodeView>,
-    /// How pod packets travel.
-    pub routing: RoutingMode,
+    /// How Cilium is configured.
+    pub settings: &'static Settings,
+    /// What native routing never masquerades.
+    pub native_range: Ipv4Net,
     /// Encryption between nodes.
     pub encryption: EncryptionView,
     /// Whether identities can authenticate each other.

@@ -1,6 +1,6 @@
 //! DaemonSets: one pod on every node that is fit for it. The scheduler binds; the node is named in the pod's affinity.
 
-use super::{Again, Controller, placement};
+use super::{Again, Controller, create_pod::create_pod, placement};
 use crate::object::{
     Rounding, delete_pod, is_active, is_available, is_ready, number, pod_of, pods_of, share, template_hash,
 };
@@ -57,7 +57,7 @@ fn reconcile(store: &Store, set: &Object, nodes: &[Object]) -> Result<(), ApiErr
     }
     for node in &fit {
         if !pods.iter().any(|pod| node_of(pod) == Some(node.name())) {
-            store.create(&PODS, daemon_pod(set, &spec, &hash, node))?;
+            create_pod(store, set, daemon_pod(set, &spec, &hash, node), "daemonset-controller")?;
         }
     }
     if set["spec"]["updateStrategy"]["type"] != "OnDelete" {

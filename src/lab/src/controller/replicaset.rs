@@ -1,6 +1,6 @@
 //! ReplicaSets: as many active pods as they want.
 
-use super::{Again, Controller};
+use super::{Again, Controller, create_pod::create_pod};
 use crate::object::{delete_pod, is_active, is_available, is_ready, number, pod_of, pods_of};
 use meshproof_apiserver::{
     ApiError, Object, Resource, Store,
@@ -43,7 +43,8 @@ fn scale(store: &Store, set: &Object, pods: &[Object]) -> Result<(), ApiError> {
     let mut active: Vec<_> = pods.iter().filter(|pod| is_active(pod)).collect();
     let wanted = usize::try_from(number(&set["spec"]["replicas"], 1)).unwrap_or_default();
     for _ in active.len()..wanted {
-        store.create(&PODS, pod_of(set, &set["spec"]["template"], None))?;
+        let pod = pod_of(set, &set["spec"]["template"], None);
+        create_pod(store, set, pod, "replicaset-controller")?;
     }
     if active.len() > wanted {
         // First those that do the least harm: unscheduled, not ready, then the youngest.

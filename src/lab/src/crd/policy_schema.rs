@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
-const ENTITIES: [&str; 12] = [
+const ENTITIES: [&str; 11] = [
     "all",
     "world",
     "cluster",
@@ -16,7 +16,6 @@ const ENTITIES: [&str; 12] = [
     "health",
     "none",
     "kube-apiserver",
-    "world-ipv4",
 ];
 
 /// `openAPIV3Schema` of both.
@@ -97,7 +96,7 @@ fn ports() -> Value {
         "ports": list(object(json!({
             "port": text(),
             "endPort": {"type": "integer"},
-            "protocol": one_of(&["TCP", "UDP", "SCTP", "ICMP", "ICMPv6", "ANY"]),
+            "protocol": one_of(&["TCP", "UDP", "SCTP", "ANY"]),
         }))),
         "rules": object(json!({
             "dns": list(name()), "http": list(http), "kafka": list(open()), "l7": list(open()), "l7proto": text(),

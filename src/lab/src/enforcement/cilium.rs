@@ -84,6 +84,11 @@ impl<'a> Reader<'a> {
             return Err("rule must have at least one of Ingress, IngressDeny, Egress, EgressDeny".into());
         }
         let subject = self.subject()?;
+        for field in ["fromRequires", "toRequires"] {
+            if self.clauses().any(|clause| !clause[field].is_null()) {
+                return Err(format!("{field} is deprecated, and the lab does not know it"));
+            }
+        }
         let ingress = self.side(Way::Ingress, "ingress", "ingressDeny")?;
         let egress = self.side(Way::Egress, "egress", "egressDeny")?;
         let shown = self.shown(&subject, &ingress, &egress);
@@ -95,6 +100,11 @@ impl<'a> Reader<'a> {
             egress,
             shown,
         })
+    }
+
+    fn clauses(&self) -> impl Iterator<Item = &Value> {
+        let sections = ["ingress", "ingressDeny", "egress", "egressDeny"].into_iter();
+        sections.flat_map(|field| self.spec[field].as_array().into_iter().flatten())
     }
 
     fn subject(&self) -> Result<Selector, String> {
@@ -146,7 +156,8 @@ impl<'a> Reader<'a> {
         }
         let peers = self.peers(way, clause)?;
         let authentication = match clause["authentication"]["mode"].as_str() {
-            None | Some("") => None,
+            None if clause["authentication"].is_null() => None,
+            None | Some("") => return Err("authentication needs a mode".into()),
             Some("disabled") => Some(Authentication::Disabled),
             Some("required") => Some(Authentication::Required),
             Some("test-always-fail") => Some(Authentication::AlwaysFail),

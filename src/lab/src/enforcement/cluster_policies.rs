@@ -67,6 +67,7 @@ pub(super) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
             wanted,
             revisions: BTreeMap::new(),
             revision: 1,
+            valid: BTreeMap::new(),
             removed: BTreeMap::new(),
         });
     }
@@ -74,20 +75,8 @@ pub(super) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
     let mut changes: Vec<_> = informers.iter().map(Informer::changes).collect();
     loop {
         let active = mutation::active(&lab.faults);
-        let all_ports = || informers.iter().flat_map(|informer| pod_ports(&informer.all(&PODS)));
-        let any = informers.iter().any(|informer| {
-            [CILIUM_NETWORK_POLICIES, CLUSTERWIDE_POLICIES, NETWORK_POLICIES]
-                .iter()
-                .any(|kind| !informer.all(kind).is_empty())
-        });
-        let mut named = NamedPorts::new();
-        if any {
-            for (name, numbers) in all_ports().flat_map(|(_, ports)| ports) {
-                named.entry(name).or_default().extend(numbers);
-            }
-        }
         for (follower, informer) in clusters.iter_mut().zip(&informers) {
-            follower.reconcile(informer, &named, &active);
+            follower.reconcile(informer, &active);
         }
         let next = changes.iter_mut().map(|changes| Box::pin(changes.next()));
         tokio::select! {
@@ -106,12 +95,14 @@ struct Follower {
     /// Generations of policies that have been read, by uid.
     revisions: BTreeMap<String, i64>,
     revision: u64,
+    /// The rules of each policy when it was last valid, by uid: they stay in force when it becomes invalid.
+    valid: BTreeMap<String, Vec<Rule>>,
     /// Rules that are kept by [`Fault::PolicyNotRemoved`], by uid.
     removed: BTreeMap<String, Vec<Arc<Rule>>>,
 }
 
 impl Follower {
-    fn reconcile(&mut self, informer: &Informer, named: &NamedPorts, faults: &[Fault]) {
+    fn reconcile(&mut self, informer: &Informer, faults: &[Fault]) {
         let config = self
             .cluster
             .store
@@ -143,12 +134,21 @@ impl Follower {
                 if kind != PolicyKind::Kubernetes {
                     condition::write(&self.cluster.store, &resource, &object, read.as_ref().map(|_| ()));
                 }
-                if let Ok(read) = read {
-                    present.insert(object.uid().to_owned(), object.generation());
-                    rules.extend(read);
+                let uid = object.uid().to_owned();
+                let generation = match read {
+                    Ok(read) => {
+                        self.valid.insert(uid.clone(), read);
+                        object.generation()
+                    }
+                    Err(_) => self.revisions.get(&uid).copied().unwrap_or_default(),
+                };
+                if let Some(valid) = self.valid.get(&uid) {
+                    present.insert(uid, generation);
+                    rules.extend(valid.iter().cloned());
                 }
             }
         }
+        self.valid.retain(|uid, _| present.contains_key(uid));
         let services = (informer.all(&SERVICES), informer.all(&ENDPOINT_SLICES));
         let rules = rules
             .into_iter()
@@ -156,7 +156,9 @@ impl Follower {
             .collect();
         self.count_changes(&present);
         let rules = self.with_removed(rules, faults);
-        let wanted = if rules.is_empty() {
+        let always = setting("enable-policy") == "always";
+        let ports = || pod_ports(&informer.all(&PODS));
+        let wanted = if rules.is_empty() && !always {
             Wanted {
                 revision: self.revision,
                 ..Wanted::default()
@@ -166,16 +168,18 @@ impl Follower {
                 revision: self.revision,
                 set: RuleSet {
                     rules,
-                    named_ports: named.clone(),
+                    named_ports: merged(ports().into_iter().map(|(_, ports)| ports)),
                     own_ports: BTreeMap::new(),
                     cluster: self.cluster.name().to_owned(),
+                    always,
+                    api_servers: api_servers(&services.1),
                     cidrs_match_nodes: setting("policy-cidr-match-mode").contains("nodes"),
                     authenticates: ["mesh-auth-enabled", "mesh-auth-mutual-enabled"]
                         .iter()
                         .all(|key| setting(key) == "true"),
                     ..RuleSet::default()
                 },
-                ports: pod_ports(&informer.all(&PODS)).into_iter().collect(),
+                ports: ports().into_iter().collect(),
                 faults: faults.to_vec(),
             }
         };
@@ -215,6 +219,27 @@ impl Follower {
         rules.extend(self.removed.values().flatten().cloned());
         rules
     }
+}
+
+/// Where API servers answer, by the endpoints of Service `default/kubernetes`.
+fn api_servers(slices: &[Object]) -> BTreeSet<Ipv4Addr> {
+    let of_service = slices.iter().filter(|slice| {
+        slice.namespace() == Some("default") && slice.label("kubernetes.io/service-name") == Some("kubernetes")
+    });
+    of_service
+        .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten())
+        .flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten())
+        .filter_map(|address| address.as_str()?.parse().ok())
+        .collect()
+}
+
+/// What the pods of a cluster call their ports.
+fn merged(ports: impl Iterator<Item = NamedPorts>) -> NamedPorts {
+    let mut all = NamedPorts::new();
+    for (name, numbers) in ports.flatten() {
+        all.entry(name).or_default().extend(numbers);
+    }
+    all
 }
 
 /// The named ports of running pods, by address.

@@ -3,20 +3,22 @@
 //! objects.
 
 use super::{
+    layer7::Request,
     names::Names,
-    rule::{Authentication, Clause, Layer7, Peers, Ports, Rule, Side},
+    rule::{Authentication, Layer7, PortNumber, Rule, Side},
 };
-use crate::{identity::SecurityLabels, state::LabState, sync::lock};
+use crate::{identity::SecurityLabels, sync::lock};
 use meshproof_datapath::{Direction, DropReason, Identity, Protocol, ProxyPort};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::Ipv4Addr,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex},
 };
 
+mod authentication;
 mod peering;
 
-use peering::Peering;
+use peering::{Entry, Peering};
 
 /// Identities below are reserved ones.
 const FIRST_OF_PODS: u32 = 256;
@@ -33,16 +35,20 @@ pub(crate) type NamedPorts = BTreeMap<String, BTreeSet<(Protocol, u16)>>;
 pub(crate) struct RuleSet {
     /// Every rule of the cluster.
     pub rules: Vec<Arc<Rule>>,
-    /// Named ports of every pod of every cluster.
+    /// Named ports of every pod of the cluster: those of other clusters are not announced (`pkg/types/portmap.go`).
     pub named_ports: NamedPorts,
     /// Named ports of this node's pods.
     pub own_ports: BTreeMap<Ipv4Addr, NamedPorts>,
     /// The cluster's name.
     pub cluster: String,
+    /// Where its API servers answer, by the endpoints of Service `default/kubernetes`.
+    pub api_servers: BTreeSet<Ipv4Addr>,
     /// Whether CIDRs match nodes (`policy-cidr-match-mode: nodes`).
     pub cidrs_match_nodes: bool,
     /// Whether identities can authenticate each other (`mesh-auth-enabled` and `mesh-auth-mutual-enabled`).
     pub authenticates: bool,
+    /// Whether endpoints that no rule selects are enforced, too (`enable-policy: always`).
+    pub always: bool,
     /// What a denied client gets.
     pub refusal: Refusal,
 }
@@ -61,11 +67,14 @@ pub(crate) enum Refusal {
 pub(crate) struct NodeRules {
     pub set: RuleSet,
     pub names: Arc<Names>,
-    lab: Weak<LabState>,
+    allocated: AllocatedLabels,
     /// Rules for an endpoint, by its identity.
     selected: Mutex<HashMap<Identity, Selected>>,
     labels: Mutex<HashMap<Identity, Arc<SecurityLabels>>>,
 }
+
+/// The labels of an identity that was allocated for pods; none if it is not known (yet).
+pub(crate) type AllocatedLabels = Box<dyn Fn(Identity) -> Option<Arc<SecurityLabels>> + Send + Sync>;
 
 type Selected = Arc<[Arc<Rule>]>;
 
@@ -91,6 +100,32 @@ pub(crate) enum Decision {
     Proxy(Vec<Layer7>, Restriction),
 }
 
+impl Decision {
+    /// Whether the HTTP proxy lets a request pass.
+    pub(crate) fn admits_request(&self, request: &Request<'_>) -> bool {
+        self.admits(|rules| match rules {
+            Layer7::Http(rules) => rules.iter().any(|rule| rule.matches(request)),
+            Layer7::Dns(_) => false,
+        })
+    }
+
+    /// Whether the DNS proxy lets a question for a name pass.
+    pub(crate) fn admits_name(&self, name: &str) -> bool {
+        self.admits(|rules| match rules {
+            Layer7::Dns(patterns) => patterns.iter().any(|pattern| pattern.matches(name)),
+            Layer7::Http(_) => false,
+        })
+    }
+
+    fn admits(&self, fits: impl Fn(&Layer7) -> bool) -> bool {
+        match self {
+            Decision::Allow | Decision::Proxy(_, Restriction::Unrestricted) => true,
+            Decision::Deny(_) => false,
+            Decision::Proxy(rules, Restriction::Rules) => rules.iter().any(fits),
+        }
+    }
+}
+
 /// Whether what a proxy sees is restricted at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Restriction {
@@ -101,11 +136,11 @@ pub(crate) enum Restriction {
 }
 
 impl NodeRules {
-    pub(crate) fn new(set: RuleSet, names: Arc<Names>, lab: Weak<LabState>) -> Self {
+    pub(crate) fn new(set: RuleSet, names: Arc<Names>, allocated: AllocatedLabels) -> Self {
         Self {
             set,
             names,
-            lab,
+            allocated,
             selected: Mutex::default(),
             labels: Mutex::default(),
         }
@@ -113,6 +148,9 @@ impl NodeRules {
 
     /// Whether a direction of an endpoint is enforced.
     pub(crate) fn enforces(&self, identity: Identity, direction: Direction) -> bool {
+        if self.set.always && identity.0 >= FIRST_OF_PODS {
+            return true;
+        }
         self.selected(identity)
             .iter()
             .any(|rule| side(rule, direction).default_deny)
@@ -121,7 +159,9 @@ impl NodeRules {
     /// What becomes of a flow.
     pub(crate) fn decide(&self, flow: &Flow) -> Decision {
         let rules = self.selected(flow.endpoint_identity);
-        if rules.is_empty() {
+        // Modes are about pods: without a host firewall the host is not an endpoint.
+        let always = self.set.always && flow.endpoint_identity.0 >= FIRST_OF_PODS;
+        if rules.is_empty() && !always {
             return Decision::Allow;
         }
         let sides = || rules.iter().map(|rule| side(rule, flow.direction));
@@ -137,49 +177,36 @@ impl NodeRules {
         {
             return Decision::Deny(DropReason::PolicyDeny);
         }
-        if flow.direction == Direction::Ingress && flow.remote_identity == Identity::HOST {
-            return Decision::Allow;
-        }
-        let allowing: Vec<_> = sides()
+        // Into every pod the local host is allowed, by an entry of its own (`allow-localhost`).
+        let from_host = flow.direction == Direction::Ingress && flow.remote_identity == Identity::HOST;
+        let default_deny = always || sides().any(|side| side.default_deny);
+        let entries: Vec<Entry<'_>> = sides()
             .flat_map(|side| &side.allow)
-            .flat_map(|clause| peer.matching(clause).into_iter().map(move |layer7| (clause, layer7)))
+            .flat_map(|clause| peer.matching(clause))
             .collect();
-        if allowing.is_empty() {
-            return if sides().any(|side| side.default_deny) {
-                Decision::Deny(DropReason::PolicyDenied)
-            } else {
-                Decision::Allow
+        if entries.is_empty() {
+            return match default_deny && !from_host {
+                true => Decision::Deny(DropReason::PolicyDenied),
+                false => Decision::Allow,
             };
         }
-        if !self.authenticated(&allowing, flow) {
+        let authenticated = match authentication::mode(&entries, from_host) {
+            Authentication::Disabled => true,
+            // Reserved identities have nothing to show (`pkg/auth/manager.go`).
+            Authentication::Required => self.set.authenticates && flow.remote_identity.0 >= FIRST_OF_PODS,
+            Authentication::AlwaysFail => false,
+        };
+        if !authenticated {
             return Decision::Deny(DropReason::AuthRequired);
         }
-        let proxied: Vec<_> = allowing.iter().filter_map(|(_, layer7)| layer7.cloned()).collect();
-        match (proxied.is_empty(), allowing.iter().any(|(_, layer7)| layer7.is_none())) {
+        let proxied: Vec<_> = entries.iter().filter_map(|entry| entry.layer7.cloned()).collect();
+        // Without default deny every list has a rule more, which allows everything (`createL4Filter`).
+        let unrestricted = !default_deny || entries.iter().any(|entry| opens(entry, &entries, from_host));
+        match (proxied.is_empty(), unrestricted) {
             (true, _) => Decision::Allow,
             (false, true) => Decision::Proxy(proxied, Restriction::Unrestricted),
             (false, false) => Decision::Proxy(proxied, Restriction::Rules),
         }
-    }
-
-    /// The most specific rule that says anything decides; two that are as specific both count.
-    fn authenticated(&self, allowing: &[(&Clause, Option<&Layer7>)], flow: &Flow) -> bool {
-        let specificity = |clause: &Clause| (clause.ports != Ports::All, clause.peers != Peers::Any);
-        let specific: Vec<_> = allowing
-            .iter()
-            .filter_map(|(clause, _)| Some((specificity(clause), clause.authentication?)))
-            .collect();
-        let Some(most) = specific.iter().map(|(specificity, _)| *specificity).max() else {
-            return true;
-        };
-        specific
-            .iter()
-            .filter(|(specificity, _)| *specificity == most)
-            .all(|(_, mode)| match mode {
-                Authentication::Disabled => true,
-                Authentication::Required => self.set.authenticates && flow.remote_identity.0 >= FIRST_OF_PODS,
-                Authentication::AlwaysFail => false,
-            })
     }
 
     fn selected(&self, identity: Identity) -> Selected {
@@ -214,17 +241,36 @@ impl NodeRules {
         let found = match identity.0 {
             0 => None,
             reserved if reserved < FIRST_OF_PODS => Some(Arc::new(reserved_labels(reserved))),
-            _ => self.lab.upgrade().and_then(|lab| {
-                lab.clusters
-                    .iter()
-                    .find_map(|cluster| cluster.identities.labels(identity))
-            }),
+            _ => (self.allocated)(identity),
         };
         if let Some(labels) = found {
             known.insert(identity, Arc::clone(&labels));
             return labels;
         }
         Arc::default()
+    }
+}
+
+/// Whether an entry makes a proxy let everything pass. Envoy is told of every rule that opens the port; the DNS proxy
+/// knows only those of exactly the same port (`pkg/fqdn/dnsproxy/proxy.go`).
+fn opens(entry: &Entry<'_>, all: &[Entry<'_>], from_host: bool) -> bool {
+    match entry.layer7 {
+        // A rule for anybody has a wildcard for the host (`createL4IngressFilter`), one that names the host has none.
+        Some(Layer7::Http(_)) => from_host && entry.anybody,
+        Some(Layer7::Dns(_)) => false,
+        None => all.iter().any(|other| match (other.layer7, other.port, entry.port) {
+            (Some(Layer7::Http(_)), ..) => true,
+            (Some(Layer7::Dns(_)), Some(one), Some(two)) => one.number == two.number && is_single(&one.number),
+            _ => false,
+        }),
+    }
+}
+
+fn is_single(number: &PortNumber) -> bool {
+    match number {
+        PortNumber::Range(first, last) => first == last,
+        PortNumber::Named(_) => true,
+        PortNumber::All => false,
     }
 }
 

@@ -54,9 +54,9 @@ impl HttpRule {
         let mut headers = Vec::new();
         for header in value["headers"].as_array().into_iter().flatten() {
             let text = header.as_str().unwrap_or_default();
-            // "Name", "Name value" or "Name: value".
+            // "Name", "Name value" or "Name: value"; the first space divides (`pkg/envoy/xds_server.go`).
             let (name, value) = match text.split_once(' ') {
-                Some((name, value)) => (name.trim_end_matches(':'), Some(value.trim().to_owned())),
+                Some((name, value)) => (name.trim_end_matches(':'), Some(value.to_owned())),
                 None => (text, None),
             };
             headers.push(HeaderMatch {
@@ -65,10 +65,14 @@ impl HttpRule {
             });
         }
         for header in value["headerMatches"].as_array().into_iter().flatten() {
-            let name = header["name"].as_str().unwrap_or_default().to_lowercase();
+            // With an action for a mismatch the request passes in either case.
+            if header["mismatch"].as_str().is_some_and(|action| !action.is_empty()) {
+                continue;
+            }
+            let value = header["value"].as_str().filter(|value| !value.is_empty());
             headers.push(HeaderMatch {
-                name,
-                value: header["value"].as_str().map(str::to_owned),
+                name: header["name"].as_str().unwrap_or_default().to_lowercase(),
+                value: value.map(str::to_owned),
             });
         }
         Ok(Self {

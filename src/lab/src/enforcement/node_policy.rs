@@ -28,11 +28,16 @@ impl Policy for NodePolicy {
                 Refusal::Silence => Verdict::Deny(reason),
                 Refusal::Answer => Verdict::Reject(reason),
             },
-            Decision::Proxy(rules, _) => match (query.direction, &rules[..]) {
-                (Direction::Egress, [Layer7::Dns(_), ..]) => Verdict::Redirect(DNS_EGRESS),
-                (Direction::Egress, _) => Verdict::Redirect(HTTP_EGRESS),
+            // Of two proxies Envoy is the stronger redirect.
+            Decision::Proxy(rules, _) => match (query.direction, rules.iter().all(is_dns)) {
+                (Direction::Egress, true) => Verdict::Redirect(DNS_EGRESS),
+                (Direction::Egress, false) => Verdict::Redirect(HTTP_EGRESS),
                 (Direction::Ingress, _) => Verdict::Redirect(HTTP_INGRESS),
             },
         }
     }
+}
+
+fn is_dns(rules: &Layer7) -> bool {
+    matches!(rules, Layer7::Dns(_))
 }

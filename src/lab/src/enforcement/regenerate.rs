@@ -2,7 +2,7 @@
 //! endpoints.
 
 use super::{
-    decide::{NamedPorts, NodeRules, RuleSet},
+    decide::{AllocatedLabels, NamedPorts, NodeRules, RuleSet},
     mutation::mutated,
     node_policy::NodePolicy,
     policy_state::PolicyState,
@@ -77,7 +77,7 @@ pub(super) async fn follow(
             .map(|(a, p)| (*a, p.clone()))
             .collect();
         let set = mutated(set, &acting);
-        let set = (!set.rules.is_empty()).then_some(set);
+        let set = (!set.rules.is_empty() || set.always).then_some(set);
         if set != in_force {
             match &set {
                 None => {
@@ -85,7 +85,8 @@ pub(super) async fn follow(
                     policy.set_rules(None);
                 }
                 Some(set) => {
-                    let rules = NodeRules::new(set.clone(), Arc::clone(&policy.names), Arc::downgrade(&lab));
+                    let allocated = allocated_labels(&lab);
+                    let rules = NodeRules::new(set.clone(), Arc::clone(&policy.names), allocated);
                     let rules = Arc::new(rules);
                     policy.set_rules(Some(Arc::clone(&rules)));
                     node.handle.set_policy(Box::new(NodePolicy(rules)));
@@ -97,4 +98,15 @@ pub(super) async fn follow(
         node.handle.counters().await;
         policy.put_in_force(next.revision);
     }
+}
+
+/// The labels of the identities of every cluster's pods.
+fn allocated_labels(lab: &Arc<LabState>) -> AllocatedLabels {
+    let lab = Arc::downgrade(lab);
+    Box::new(move |identity| {
+        let lab = lab.upgrade()?;
+        lab.clusters
+            .iter()
+            .find_map(|cluster| cluster.identities.labels(identity))
+    })
 }

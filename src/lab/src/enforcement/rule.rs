@@ -79,6 +79,13 @@ pub(crate) enum Peers {
     Of(Vec<Peer>),
 }
 
+impl Peers {
+    /// Of a clause that names no peers: its ports are for anybody; without ports, too, it is empty and about nobody.
+    pub(crate) fn without_members(has_ports: bool) -> Self {
+        if has_ports { Peers::Any } else { Peers::Of(Vec::new()) }
+    }
+}
+
 /// One way to select peers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Peer {
@@ -141,7 +148,7 @@ impl Entity {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "all" => Entity::All,
-            "world" | "world-ipv4" => Entity::World,
+            "world" => Entity::World,
             "cluster" => Entity::Cluster,
             "host" => Entity::Host,
             "remote-node" => Entity::RemoteNode,
@@ -150,15 +157,14 @@ impl Entity {
             "health" => Entity::Health,
             "unmanaged" => Entity::Unmanaged,
             "ingress" => Entity::Ingress,
-            // The lab has no IPv6, so nobody is there.
-            "none" | "world-ipv6" => Entity::None,
+            "none" => Entity::None,
             _ => return None,
         })
     }
 }
 
-/// `authentication.mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `authentication.mode`, from the laxest to the strictest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Authentication {
     Disabled,
     Required,
@@ -202,7 +208,6 @@ pub(crate) enum Transport {
     Sctp,
     /// TCP, UDP or SCTP.
     Any,
-    Icmp,
 }
 
 /// The number of a port.

@@ -9,10 +9,7 @@ use super::{
 use crate::fault::Fault;
 use meshproof_datapath::{Direction, DropReason, Identity, Protocol};
 use serde_json::{Value, json};
-use std::{
-    net::Ipv4Addr,
-    sync::{Arc, Weak},
-};
+use std::{net::Ipv4Addr, sync::Arc};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
@@ -33,7 +30,7 @@ fn decided(spec: Value, faults: &[Fault], flow: Flow) -> Decision {
         authenticates: true,
         ..RuleSet::default()
     };
-    NodeRules::new(mutated(set, faults), Arc::default(), Weak::new()).decide(&flow)
+    NodeRules::new(mutated(set, faults), Arc::default(), Box::new(|_| None)).decide(&flow)
 }
 
 fn flow(protocol: Protocol, port: u16) -> Flow {
@@ -166,7 +163,7 @@ fn what_makes_no_sense_is_refused_in_ciliums_words() {
             "L7 policy is not supported since L7 proxy is not enabled",
         ),
         (
-            json!({"ingress": [{"fromEndpoints": [{}], "fromCIDR": ["1.2.3.4"]}]}),
+            json!({"ingress": [{"fromEndpoints": [{}], "fromCIDR": ["1.2.3.4/32"]}]}),
             "Combining FromEndpoints and FromCIDR is not supported yet",
         ),
         (

@@ -1,7 +1,7 @@
 //! Starts the agent as a process: this very executable, in a pod's network namespace, with a mount and a host name of
 //! its own, so that `/etc/resolv.conf`, `/etc/hosts` and the host name are the pod's. Nothing is written to a disk.
 
-use meshproof_datapath::netns::Namespace;
+use meshproof_datapath::{SocketBalancer, netns::Namespace};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
@@ -25,6 +25,8 @@ const NO_FLAGS: MsFlags = MsFlags::empty();
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessSpec {
     pub(super) namespace: Namespace,
+    /// The node's socket load balancing, if it has any.
+    pub(super) sockets: Option<SocketBalancer>,
     pub(super) title: String,
     pub(super) hostname: String,
     pub(super) environment: Vec<(String, String)>,
@@ -66,7 +68,10 @@ impl ProcessSpec {
         unsafe {
             command.pre_exec(move || furnish(&files, &hostname).map_err(io::Error::from));
         }
-        self.namespace.spawn_tokio(command)
+        match &self.sockets {
+            Some(sockets) => sockets.spawn_tokio(&self.namespace, command),
+            None => self.namespace.spawn_tokio(command),
+        }
     }
 }
 

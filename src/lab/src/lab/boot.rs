@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::{
-    admission::{Pods, Services, create_api_service},
+    admission::{Limits, Pods, Quotas, Services, create_api_service},
     controller,
     kubelet::{Kubelet, KubeletStreams},
     node_grace::NodeGrace,
@@ -24,7 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(super) fn cluster(spec: &ClusterSpec) -> ClusterState {
     let store = Store::builder()
         .admission(Services::new(spec.service_cidr))
+        .admission(Limits)
         .admission(Pods)
+        .admission(Quotas)
         .history(1000)
         .build();
     ClusterState::new(spec.clone(), store)
@@ -35,11 +37,15 @@ pub(super) async fn start_nodes(topology: &Topology, cluster: &ClusterState, fab
     let starting = cluster.spec.nodes.iter().map(|spec| async move {
         let mut config = NodeConfig::new(spec.name.as_str(), cluster.name(), spec.address, spec.pod_cidr);
         config.prefix_len = NODE_PREFIX_LEN;
-        config.cluster_pod_cidrs = topology.clusters.iter().map(|cluster| cluster.pod_cidr).collect();
+        config.cluster_pod_cidrs = topology.pod_ranges();
         config.service_cidrs = vec![cluster.spec.service_cidr];
         config.node_ports = NODE_PORTS;
         config.routing = topology.datapath_routing();
         config.encryption = topology.datapath_encryption();
+        config.node_encryption = topology.settings().node_encryption;
+        config.socket_balancing = topology.settings().socket_lb;
+        config.dispatch = topology.settings().dispatch;
+        config.node_ports_elsewhere = topology.settings().kube_proxy_replacement;
         config.strict_encryption = topology.strict_range(&cluster.spec);
         let handle = Node::start(config, fabric).await?;
         Ok::<_, NodeError>(Arc::new(NodeState::new(spec.clone(), handle)))

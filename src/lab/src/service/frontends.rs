@@ -4,9 +4,9 @@ use super::{
     MESH_SLICES,
     remote_backends::{RemoteBackend, ServiceKey},
 };
-use crate::fault::Fault;
+use crate::{fault::Fault, profile::BalancingAlgorithm};
 use meshproof_apiserver::Object;
-use meshproof_datapath::{Affinity, Backend, BackendState, Frontend, Protocol, Service};
+use meshproof_datapath::{Affinity, Algorithm, Backend, BackendState, Frontend, Protocol, Service};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +35,7 @@ pub fn frontends(
     slices: &[Object],
     remote: &BTreeMap<ServiceKey, Vec<RemoteBackend>>,
     faults: &BTreeSet<Fault>,
+    algorithm: BalancingAlgorithm,
 ) -> Vec<Service> {
     let mut by_service: BTreeMap<(&str, &str), Vec<&Object>> = BTreeMap::new();
     let foreign = |slice: &&Object| slice.label("endpointslice.kubernetes.io/managed-by") == Some(MESH_SLICES);
@@ -93,6 +94,7 @@ pub fn frontends(
             }
             for frontend in frontends {
                 found.push(Service {
+                    algorithm: self::algorithm(algorithm, &frontend),
                     affinity: if has(Fault::SessionAffinityIgnored) {
                         Affinity::None
                     } else {
@@ -104,6 +106,17 @@ pub fn frontends(
         }
     }
     found
+}
+
+/// Maglev's tables are made for NodePorts only: cluster IPs are chosen where the client is (semantics B17). What a load
+/// balancer's address gets is the outside's business here.
+fn algorithm(wanted: BalancingAlgorithm, frontend: &Frontend) -> Algorithm {
+    match (wanted, frontend) {
+        (BalancingAlgorithm::Maglev, Frontend::NodePort { .. }) => Algorithm::Maglev {
+            table_size: BalancingAlgorithm::MAGLEV_TABLE,
+        },
+        _ => Algorithm::Random,
+    }
 }
 
 fn frontends_of_port(service: &Value, port: &Value, protocol: Protocol) -> Vec<Frontend> {
@@ -284,7 +297,13 @@ mod tests {
             state: remote,
         };
         let remote = BTreeMap::from([(ServiceKey::new("default", "echo"), vec![remote])]);
-        let found = frontends(&[service], &[slice], &remote, &BTreeSet::new());
+        let found = frontends(
+            &[service],
+            &[slice],
+            &remote,
+            &BTreeSet::new(),
+            BalancingAlgorithm::Random,
+        );
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].frontend, Frontend::tcp(Ipv4Addr::new(10, 96, 1, 1), 80));
         let backends = found[0].backends.iter();

@@ -36,6 +36,7 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
             &informer.all(&ENDPOINT_SLICES),
             &extra,
             &in_force(&lab, cluster.name()),
+            lab.topology.settings().algorithm,
         );
         let (services, again) = stale.apply(
             services,

@@ -8,8 +8,8 @@ mod properties;
 
 use super::*;
 use crate::{
-    CidrMatch, DnsRefusal, EgressDenial, UnnamedCluster,
-    endpoint::Endpoint,
+    CidrMatch, DnsRefusal, EgressDenial, Semantics, UnnamedCluster,
+    endpoint::{Endpoint, NamedPorts},
     flow::{HttpRequest, Protocol, Request},
     parse,
 };
@@ -35,7 +35,7 @@ fn pod_in(cluster: &str, namespace: &str, app: &str) -> Party {
         service_account: "default".into(),
         labels: BTreeMap::from([("app".into(), app.into())]),
         node: format!("{cluster}-1"),
-        named_ports: BTreeMap::from([("web".into(), 8080)]),
+        named_ports: BTreeMap::from([("web".into(), (Protocol::Tcp, 8080))]),
     })
 }
 
@@ -47,6 +47,7 @@ fn world(address: &str, name: &str) -> Party {
     Party::World {
         address: address.parse().expect("an address"),
         names: vec![name.into()],
+        serves_api: false,
     }
 }
 
@@ -79,7 +80,13 @@ fn expected_with(semantics: Semantics, objects: &[Value], flow: &Flow) -> Expect
         .iter()
         .flat_map(|o| parse(o, "infra").expect("a valid policy"))
         .collect();
-    decide(&policies, &semantics, flow).expected
+    let surroundings = Surroundings {
+        semantics,
+        named_ports: NamedPorts::default(),
+    };
+    decide(&policies, &surroundings, flow)
+        .expect("the policies do not contradict")
+        .expected
 }
 
 fn expected(spec: Value, flow: &Flow) -> Expected {

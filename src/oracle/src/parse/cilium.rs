@@ -6,9 +6,9 @@ mod peers;
 mod ports;
 
 use super::{ParseError, elements, only_keys, title};
-use crate::model::{Authentication, Direction, Effect, Peer, Peers, Policy, Port, Ports, Rule, Side, Subject};
-pub(super) use peers::cidr;
-use peers::{l3_member, own_selector};
+use crate::model::{Authentication, Direction, Effect, L7, Peer, Peers, Policy, Port, Ports, Rule, Side, Subject};
+pub(super) use peers::cidr_with_exceptions;
+use peers::{L3Member, l3_member, own_selector};
 use ports::{icmps, port_rules};
 use serde_json::Value;
 
@@ -72,6 +72,15 @@ fn policy(spec: &Value, name: String, cluster: &str, reach: Reach<'_>) -> Result
         (selector, Value::Null) => Subject::Endpoints(own_selector(selector, "endpointSelector", reach)?),
         _ => return Err(ParseError::invalid("spec", "both endpointSelector and nodeSelector")),
     };
+    // The CRD demands one of the sections, Cilium one that is not empty (semantics A34, A50; rule_validation.go).
+    let sections = ["ingress", "ingressDeny", "egress", "egressDeny"];
+    let is_empty = |key: &str| spec[key].is_null() || spec[key].as_array().is_some_and(Vec::is_empty);
+    if sections.into_iter().all(is_empty) {
+        return Err(ParseError::invalid(
+            "spec",
+            "ingress, ingressDeny, egress and egressDeny are all empty: nothing of it is in force",
+        ));
+    }
     let ingress = side(spec, Direction::Ingress, reach)?;
     let egress = side(spec, Direction::Egress, reach)?;
     Ok(Policy {
@@ -80,6 +89,7 @@ fn policy(spec: &Value, name: String, cluster: &str, reach: Reach<'_>) -> Result
         subject,
         ingress,
         egress,
+        admits_block: false,
     })
 }
 
@@ -119,37 +129,59 @@ fn rule(
     let object = rule
         .as_object()
         .ok_or_else(|| ParseError::kind(&place, "a rule", rule))?;
-    let mut peers: Option<Vec<Peer>> = None;
-    let mut ports: Option<Vec<Port>> = None;
-    let mut authentication = Authentication::Disabled;
+    let mut members: Vec<L3Member> = Vec::new();
+    let (mut to_ports, mut icmp) = (None, None);
+    let mut authentication = None;
     for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
         match key.as_str() {
-            "toPorts" => ports.get_or_insert_default().extend(port_rules(value, &place)?),
-            "icmps" => ports.get_or_insert_default().extend(icmps(value, &place)?),
-            "authentication" => authentication = authentication_mode(value, &place)?,
-            key => {
-                let found = l3_member(key, value, &place, direction, reach)?;
-                if peers.replace(found).is_some() {
-                    return Err(ParseError::invalid(
-                        &place,
-                        "two L3 members in one rule: Cilium needs a rule for each",
-                    ));
-                }
-            }
+            // An empty list is as none (semantics A23).
+            "toPorts" if elements(value, &place)?.is_empty() => {}
+            "icmps" if elements(value, &place)?.is_empty() => {}
+            "toPorts" => to_ports = Some(port_rules(value, &place, direction)?),
+            "icmps" => icmp = Some(icmps(value, &place)?),
+            "authentication" if effect == Effect::Allow => authentication = Some(authentication_mode(value, &place)?),
+            key => members.push(l3_member(key, value, &place, (direction, effect), reach)?),
         }
     }
-    let peers = match (peers, &ports) {
-        (Some(list), _) => Peers::OneOf(list),
-        (None, Some(_)) => Peers::Any,
-        (None, None) => Peers::Nobody,
+    let ports: Option<Vec<Port>> = match (to_ports, icmp) {
+        (Some(_), Some(_)) => return Err(ParseError::invalid(&place, "icmps beside toPorts")),
+        (to_ports, icmp) => to_ports.or(icmp),
     };
+    let proxied = ports.iter().flatten().any(|port| !matches!(port.l7, L7::None));
+    if proxied && effect == Effect::Deny {
+        return Err(ParseError::invalid(&place, "L7 rules in a deny rule"));
+    }
     Ok(Rule {
+        peers: peers(members, ports.is_some(), &place)?,
         place,
         effect,
-        peers,
         ports: ports.map_or(Ports::Any, Ports::OneOf),
         authentication,
     })
+}
+
+/// The peers of a rule by its L3 members. Without any it is for everybody on its ports, and without ports for nobody.
+fn peers(members: Vec<L3Member>, has_ports: bool, place: &str) -> Result<Peers, ParseError> {
+    let mut counted: Vec<Vec<Peer>> = Vec::new();
+    for member in members {
+        match member {
+            L3Member::Peers(peers) => counted.push(peers),
+            L3Member::Absent => {}
+        }
+    }
+    match (counted.len(), has_ports) {
+        (0, true) => Ok(Peers::Any),
+        (0, false) => Ok(Peers::Nobody),
+        (1, _) => Ok(Peers::OneOf(counted.remove(0))),
+        _ if counted.iter().any(Vec::is_empty) => Err(ParseError::Unsupported {
+            place: place.to_owned(),
+            what: "an empty L3 member beside another".to_owned(),
+        }),
+        _ => Err(ParseError::invalid(
+            place,
+            "two L3 members in one rule: Cilium needs a rule for each",
+        )),
+    }
 }
 
 fn authentication_mode(value: &Value, place: &str) -> Result<Authentication, ParseError> {

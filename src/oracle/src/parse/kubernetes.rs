@@ -1,9 +1,9 @@
 //! Kubernetes NetworkPolicy (kubernetes.io, "Network Policies"), as Cilium enforces it.
 
-use super::{ParseError, cilium::cidr, elements, only_keys, title};
+use super::{ParseError, cilium::cidr_with_exceptions, elements, only_keys, title};
 use crate::{
     flow::Protocol,
-    model::{Authentication, Effect, L7, Peer, Peers, Policy, Port, PortMatch, Ports, Rule, Side, Subject},
+    model::{Effect, L7, Peer, Peers, Policy, Port, PortMatch, Ports, Rule, Side, Subject},
     selector::Selector,
 };
 use serde_json::Value;
@@ -24,12 +24,18 @@ pub fn parse(object: &Value, cluster: &str, namespace: &str) -> Result<Policy, P
         }
     };
     let egress = !elements(&spec["egress"], "egress")?.is_empty();
+    let ingress = side(spec, "ingress", "from", isolates("Ingress", true), namespace)?;
+    let admits_block = ingress
+        .rules
+        .iter()
+        .any(|rule| matches!(&rule.peers, Peers::OneOf(peers) if peers.iter().any(|p| matches!(p, Peer::Cidr { .. }))));
     Ok(Policy {
         name: title(object),
         cluster: cluster.to_owned(),
         subject: Subject::Endpoints(selector(&spec["podSelector"], "podSelector")?.in_namespace(namespace)),
-        ingress: side(spec, "ingress", "from", isolates("Ingress", true), namespace)?,
+        ingress,
         egress: side(spec, "egress", "to", isolates("Egress", egress), namespace)?,
+        admits_block,
     })
 }
 
@@ -62,7 +68,7 @@ fn side(spec: &Value, key: &str, peers: &str, isolated: bool, namespace: &str) -
             } else {
                 Ports::OneOf(ports)
             },
-            authentication: Authentication::Disabled,
+            authentication: None,
         })
     });
     Ok(Side {
@@ -76,14 +82,7 @@ fn peer(peer: &Value, place: &str, namespace: &str) -> Result<Peer, ParseError> 
     match (&peer["podSelector"], &peer["namespaceSelector"], &peer["ipBlock"]) {
         (Value::Null, Value::Null, block) if !block.is_null() => {
             only_keys(block, &["cidr", "except"], place)?;
-            let except = elements(&block["except"], place)?
-                .iter()
-                .map(|net| cidr(net, place))
-                .collect::<Result<_, _>>()?;
-            Ok(Peer::Cidr {
-                net: cidr(&block["cidr"], place)?,
-                except,
-            })
+            cidr_with_exceptions(block, place)
         }
         (pods, Value::Null, Value::Null) if !pods.is_null() => {
             Ok(Peer::Endpoints(selector(pods, place)?.in_namespace(namespace)))
@@ -125,7 +124,7 @@ fn port(port: &Value, place: &str) -> Result<Port, ParseError> {
     };
     let which = match (&port["port"], &port["endPort"]) {
         (Value::Null, _) => PortMatch::Any,
-        (Value::String(name), _) => PortMatch::Named(name.clone()),
+        (Value::String(name), _) => PortMatch::Named(name.to_ascii_lowercase()),
         (first, Value::Null) => PortMatch::Range(number(first)?, number(first)?),
         (first, last) => PortMatch::Range(number(first)?, number(last)?),
     };

@@ -20,6 +20,9 @@ fn ended(verdict: Verdict, commands: usize) -> RunState {
             micros: 100_000,
             measurements: Vec::new(),
             evidence: vec![Evidence::command("kubectl"); commands],
+            silent: Vec::new(),
+            waiver: None,
+            at: mixed()[0].at,
         });
     }
     run

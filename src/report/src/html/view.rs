@@ -14,11 +14,11 @@ use crate::{
 };
 use askama::Template;
 use meshproof_contract::{
-    Exit, Verdict,
+    Exit, Standing, Verdict, api_requests_line,
     run_state::Counts,
     text::{capitalized, counted, duration},
 };
-use red::{RedTrial, by_reason, red};
+use red::{RedTrial, by_reason, red, unobserved};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -37,11 +37,16 @@ pub(super) struct Page<'a> {
     failed: Vec<RedTrial<'a>>,
     /// Of the same reason each.
     inconclusive: Vec<Vec<RedTrial<'a>>>,
+    /// Of the same cause each.
+    unobserved: Vec<(String, Vec<&'a TrialReport>)>,
+    waived: Vec<RedTrial<'a>>,
+    spent: Vec<String>,
     matrices: Vec<Figure>,
     plots: Vec<Figure>,
     statistics: Vec<[String; 6]>,
     suites: Vec<Suite<'a>>,
     phases: Vec<(String, String)>,
+    requests: String,
     command: String,
 }
 
@@ -100,6 +105,13 @@ impl<'a> Page<'a> {
             share: share(report.counts),
             failed: report.failed().into_iter().map(red).collect(),
             inconclusive: by_reason(report),
+            unobserved: unobserved(report),
+            waived: report.waived().into_iter().map(red).collect(),
+            spent: report
+                .spent_waivers
+                .iter()
+                .map(|spent| capitalized(&spent.to_string()))
+                .collect(),
             matrices: figures(report, &axis),
             plots: plots(report, &axis)
                 .into_iter()
@@ -131,6 +143,7 @@ impl<'a> Page<'a> {
                 })
                 .collect(),
             suites: report.suites.iter().map(suite).collect(),
+            requests: api_requests_line(&report.api_requests).unwrap_or_default(),
             phases: report
                 .phases
                 .iter()
@@ -153,6 +166,7 @@ fn share(counts: Counts) -> Vec<Share> {
         ("bad", counts.failed, "failed"),
         ("unsure", counts.inconclusive, "inconclusive"),
         ("good", counts.passed, "passed"),
+        ("none", counts.waived, "waived"),
         ("none", counts.skipped, "skipped"),
     ]
     .into_iter()
@@ -211,20 +225,22 @@ fn suite(suite: &SuiteReport) -> Suite<'_> {
 }
 
 fn line(trial: &TrialReport) -> TrialLine<'_> {
-    let (mark, word) = match trial.verdict {
-        Verdict::Pass { .. } => ("✓", "passed"),
-        Verdict::Fail { .. } => ("✕", "failed"),
-        Verdict::Inconclusive { .. } => ("?", "inconclusive"),
-        Verdict::Skipped { .. } => ("–", "skipped"),
+    let standing = trial.standing();
+    let mark = match standing {
+        Standing::Passed => "✓",
+        Standing::Failed => "✕",
+        Standing::Inconclusive => "?",
+        Standing::Waived | Standing::Unobserved => "!",
+        Standing::Skipped => "–",
     };
     let seen = match &trial.verdict {
         Verdict::Pass { witnesses } => witnesses.iter().map(|w| w.what.as_str()).collect::<Vec<_>>().join("; "),
         _ => trial.verdict.headline(),
     };
     TrialLine {
-        class: class(&trial.verdict),
+        class: class(standing),
         mark,
-        word,
+        word: standing.word(),
         title: &trial.title,
         name: trial.trial.short(),
         seen,
@@ -232,11 +248,11 @@ fn line(trial: &TrialReport) -> TrialLine<'_> {
     }
 }
 
-fn class(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass { .. } => "good",
-        Verdict::Fail { .. } => "bad",
-        Verdict::Inconclusive { .. } => "unsure",
-        Verdict::Skipped { .. } => "none",
+fn class(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Passed => "good",
+        Standing::Failed => "bad",
+        Standing::Inconclusive => "unsure",
+        Standing::Waived | Standing::Unobserved | Standing::Skipped => "none",
     }
 }

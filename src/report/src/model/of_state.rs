@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use meshproof_contract::{
     EventRecord, Exit, RunId, RunState, Verdict, again,
     event::PlannedTrial,
-    run_state::{Counts, FinishedTrial, RunIdentity, TrialState},
+    run_state::{Counts, RunIdentity, TrialState},
 };
 
 impl RunReport {
@@ -35,12 +35,7 @@ impl RunReport {
             (None, None) => Ending::Cut,
         };
         let suites = suites(state, &again, &ending);
-        let counts = Counts::of(
-            suites
-                .iter()
-                .flat_map(|suite| &suite.trials)
-                .map(|trial| &trial.verdict),
-        );
+        let counts = Counts::of(suites.iter().flat_map(|suite| &suite.trials).map(TrialReport::standing));
         let exit_code = state.exit_code.unwrap_or_else(|| exit_of_a_cut_log(state, &counts));
         Self {
             report_version: REPORT_VERSION,
@@ -58,9 +53,12 @@ impl RunReport {
                 .as_ref()
                 .is_some_and(|facts| !facts.live_claims().is_empty()),
             shortfalls: state.shortfalls.clone(),
+            spent_waivers: state.spent_waivers.clone(),
+            causes: state.causes(),
             warnings: state.warnings.clone(),
             faults: state.faults.clone(),
             phases: phases(state),
+            api_requests: state.api_requests.clone(),
             suites,
             facts: state.facts.clone(),
         }
@@ -70,7 +68,7 @@ impl RunReport {
 fn suites(state: &RunState, again: &[String], ending: &Ending) -> Vec<SuiteReport> {
     let mut suites: Vec<SuiteReport> = Vec::new();
     for trial in &state.trials {
-        let trial = trial_report(trial, again, ending);
+        let trial = trial_report(state, trial, again, ending);
         let name = trial.check.suite().to_owned();
         match suites.iter_mut().find(|suite| suite.name == name) {
             Some(suite) => suite.trials.push(trial),
@@ -83,13 +81,13 @@ fn suites(state: &RunState, again: &[String], ending: &Ending) -> Vec<SuiteRepor
         }
     }
     for suite in &mut suites {
-        suite.counts = Counts::of(suite.trials.iter().map(|trial| &trial.verdict));
+        suite.counts = Counts::of(suite.trials.iter().map(TrialReport::standing));
         suite.seconds = suite.trials.iter().map(|trial| trial.seconds).sum();
     }
     suites
 }
 
-fn trial_report(state: &TrialState, words: &[String], ending: &Ending) -> TrialReport {
+fn trial_report(run: &RunState, state: &TrialState, words: &[String], ending: &Ending) -> TrialReport {
     let PlannedTrial {
         trial,
         check,
@@ -98,17 +96,24 @@ fn trial_report(state: &TrialState, words: &[String], ending: &Ending) -> TrialR
         control,
         ..
     } = state.planned.clone();
-    let FinishedTrial {
-        verdict,
-        micros,
-        measurements,
-        evidence,
-    } = state.finished.clone().unwrap_or_else(|| FinishedTrial {
-        verdict: unfinished(state.started.is_some(), ending),
-        micros: 0,
-        measurements: Vec::new(),
-        evidence: Vec::new(),
-    });
+    let finished = state.finished.clone();
+    let verdict = match &finished {
+        Some(finished) => finished.verdict.clone(),
+        None => unfinished(state.started.is_some(), ending),
+    };
+    let meanwhile = match verdict {
+        Verdict::Fail { .. } => run.meanwhile(state).map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
+    let (micros, measurements, evidence, waiver) = match finished {
+        Some(finished) => (
+            finished.micros,
+            finished.measurements,
+            finished.evidence,
+            finished.waiver,
+        ),
+        None => (0, Vec::new(), Vec::new(), None),
+    };
     TrialReport {
         again: again(words, &trial),
         trial,
@@ -122,6 +127,8 @@ fn trial_report(state: &TrialState, words: &[String], ending: &Ending) -> TrialR
         verdict,
         measurements,
         evidence,
+        waiver,
+        meanwhile,
     }
 }
 

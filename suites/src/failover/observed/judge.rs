@@ -15,7 +15,18 @@ impl Observed {
                 continue;
             };
             let after = track.after(event.returned, last);
-            if after > limit {
+            let answered = track.series.answered_after(last);
+            let until = answered.map(|sent| track.after(event.returned, sent));
+            if let Some(until) = until.filter(|until| after <= limit && *until > limit) {
+                tally.unknown(format!(
+                    "{}: it ended {} to {} ms after the event, which does not tell whether the limit of {} ms is kept: \
+                     {summary}",
+                    track.stream,
+                    after.as_millis(),
+                    until.as_millis(),
+                    limit.as_millis()
+                ));
+            } else if after > limit {
                 tally.finding(
                     track.stream.to_string(),
                     format!("no loss later than {} ms after the event", limit.as_millis()),
@@ -110,6 +121,7 @@ mod tests {
             samples: (0..200)
                 .map(|number| StreamSample {
                     number,
+                    late: 0,
                     result: result(number),
                 })
                 .collect(),

@@ -9,9 +9,11 @@ impl Observed {
     /// Leaves every figure.
     pub fn report(&self, context: &CheckContext, event: &Event) {
         context.note(format!(
-            "each stream sent one probe every {}; generator lag up to {:.1} ms; the event took {} ms to inject",
+            "each stream sent one probe every {}; generator lag up to {:.1} ms, so times are known to {}; the event took \
+             {} ms to inject",
             ms(self.tracks.first().map_or(0, |track| track.series.interval())),
             self.lag() as f64 / 1000.0,
+            ms(self.resolution(event.called)),
             (event.returned - event.called).as_millis()
         ));
         for track in &self.tracks {
@@ -33,6 +35,8 @@ impl Observed {
             context.measure("requests", subject.clone(), figures.sent as f64, Unit::Count);
             context.measure("lost_requests", subject, figures.lost as f64, Unit::Count);
         }
+        let resolution = self.resolution(event.called) as f64 / 1000.0;
+        context.measure("resolution", "", resolution, Unit::Milliseconds);
         context.measure("generator_lag", "", self.lag() as f64 / 1000.0, Unit::Milliseconds);
     }
 

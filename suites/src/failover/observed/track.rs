@@ -14,6 +14,9 @@ const CONTROL_TOLERANCE: u64 = 2;
 /// then.
 const CONTROL_SILENCE: u64 = 50_000;
 
+/// One probe of so many may be missing since the agent was not scheduled: it only makes times less well known.
+const NOT_SENT_OF: u64 = 20;
+
 /// A stream.
 #[derive(Clone, Debug)]
 pub struct Track {
@@ -77,7 +80,10 @@ impl Track {
                 self.series.overwritten
             ));
         }
-        if let not_sent @ [reason, ..] = &self.series.not_sent(from)[..] {
+        let few = figures.sent / NOT_SENT_OF;
+        if let not_sent @ [reason, ..] = &self.series.not_sent(from)[..]
+            && not_sent.len() as u64 > few
+        {
             return Some(format!("the agent could not send {} probes: {reason}", not_sent.len()));
         }
         (figures.sent == 0).then(|| "no probe has an outcome".to_owned())

@@ -36,6 +36,7 @@ fn series(text: &str) -> Series {
             .filter(|(_, letter)| *letter != '?')
             .map(|(number, letter)| StreamSample {
                 number: number as u64,
+                late: 0,
                 result: result(letter),
             })
             .collect(),
@@ -144,6 +145,7 @@ fn reports_add_up_and_late_samples_find_their_place() {
     for (number, good) in [(3, true), (2, false)] {
         late.samples.push(StreamSample {
             number,
+            late: 0,
             result: if good {
                 StreamResult::Good {
                     server: None,
@@ -162,4 +164,54 @@ fn reports_add_up_and_late_samples_find_their_place() {
     assert_eq!(whole.figures(0).lost, 1);
     assert_eq!(whole.lag, 700);
     assert_eq!(whole.newest(), Some(START + 3 * DT));
+}
+
+#[test]
+fn what_is_sent_late_counts_from_when_it_was_sent() {
+    let mut stalled = series("LL");
+    let sample = |number: u64, late: u64, good: bool| StreamSample {
+        number,
+        late: late as u32,
+        result: if good {
+            StreamResult::Good {
+                server: None,
+                latency: late as u32 + 2000,
+            }
+        } else {
+            StreamResult::Bad {
+                outcome: Outcome::Timeout {
+                    timing: Timing::default(),
+                },
+            }
+        },
+    };
+    let not_sent = StreamSample {
+        number: 3,
+        late: 0,
+        result: StreamResult::Bad {
+            outcome: crate::testing::local_error(),
+        },
+    };
+    stalled.add(StreamReport {
+        start: START,
+        interval: DT,
+        // Due at 2 DT, sent at 42 DT; lost, as is number 43. Number 44 is answered.
+        samples: vec![
+            sample(2, 40 * DT, false),
+            not_sent,
+            sample(43, 0, false),
+            sample(44, 0, true),
+        ],
+        ..StreamReport::default()
+    });
+    let outage = stalled.outages(0)[0];
+    assert_eq!(
+        (outage.losses, outage.at_least),
+        (2, DT),
+        "what was not sent is no loss"
+    );
+    assert_eq!(outage.at_most, Some(43 * DT), "from number 1 to number 44");
+    assert_eq!(stalled.resolution(0), 41 * DT);
+    assert_eq!(stalled.not_sent(0).len(), 1);
+    assert_eq!(stalled.answered_after(START + 43 * DT), Some(START + 44 * DT));
 }

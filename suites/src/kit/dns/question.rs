@@ -1,7 +1,10 @@
 //! Questions from every node, judged against what the API says, in as few findings as say where the answers are wrong.
 
 use super::zone::Zone;
-use crate::kit::next_steps;
+use crate::kit::{
+    next_steps, observers,
+    probes::{self, BETWEEN_LOOKS, SECOND_LOOKS},
+};
 use futures::future::join_all;
 use meshproof_contract::{
     AgentFacts, CheckContext, DnsAnswer, DnsCode, Environment, EnvironmentError, NodeLabel, Outcome, Probe, Tally,
@@ -10,6 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+use tokio::time::sleep;
 
 /// A question and the answer that the API says is right.
 #[derive(Clone)]
@@ -20,6 +24,16 @@ pub struct Question {
     pub probe: Probe,
     /// The right answer.
     pub expected: Expected,
+}
+
+impl Question {
+    /// The same with the limit of a second look.
+    fn patient(&self) -> Self {
+        Self {
+            probe: probes::patient(self.probe.clone()),
+            ..self.clone()
+        }
+    }
 }
 
 /// The right answer.
@@ -120,6 +134,7 @@ pub fn judge(zone: &Zone, expected: &Expected, outcome: &Outcome) -> Answer {
         Outcome::Reset { .. }
         | Outcome::Closed { .. }
         | Outcome::Unreachable { .. }
+        | Outcome::Denied { .. }
         | Outcome::NameError { .. }
         | Outcome::Corrupted { .. } => Answer::NoAnswer(outcome.to_string()),
         _ => Answer::Unknown(format!("unexpected outcome for a DNS question: {outcome}")),
@@ -158,6 +173,16 @@ fn conclude(context: &CheckContext, zone: &Zone, question: &Question, answers: &
         let expected = question.expected.describe();
         tally.witness(format!("{} from {ok} of {all} nodes: {expected}", question.label));
     }
+    let unable = answers
+        .iter()
+        .filter(|answer| matches!(answer, Answer::Unknown(_)))
+        .count();
+    if let Some(why) = observers::too_few(unable, all) {
+        for what in groups.keys() {
+            tally.unknown(format!("{}: {what}, but {why}", question.label));
+        }
+        return;
+    }
     for (what, askers) in groups {
         let from = if askers.len() == all && all > 1 {
             format!("all {all} nodes of {}", context.instance.from())
@@ -195,12 +220,19 @@ async fn row(environment: &dyn Environment, zone: &Zone, asker: &AgentFacts, que
     let first: Vec<&Question> = questions.iter().collect();
     let mut answers = batch(environment, zone, asker, &first).await;
     // A lost datagram is not a wrong answer, and applications ask again too.
-    let silent: Vec<usize> = (0..answers.len())
-        .filter(|i| matches!(answers[*i], Answer::NoAnswer(_)))
-        .collect();
-    if !silent.is_empty() {
+    for look in 0..SECOND_LOOKS {
+        let silent: Vec<usize> = (0..answers.len())
+            .filter(|i| matches!(answers[*i], Answer::NoAnswer(_)))
+            .collect();
+        if silent.is_empty() {
+            break;
+        }
+        if look > 0 {
+            sleep(BETWEEN_LOOKS).await;
+        }
         const AGAIN: usize = 3;
-        let again: Vec<&Question> = silent.iter().flat_map(|i| vec![&questions[*i]; AGAIN]).collect();
+        let patient: Vec<Question> = silent.iter().map(|i| questions[*i].patient()).collect();
+        let again: Vec<&Question> = patient.iter().flat_map(|question| vec![question; AGAIN]).collect();
         let retried = batch(environment, zone, asker, &again).await;
         for (index, tries) in silent.into_iter().zip(retried.chunks(AGAIN)) {
             let best = tries.iter().min_by_key(|answer| match answer {

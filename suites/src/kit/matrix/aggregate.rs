@@ -255,14 +255,14 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn nine_broken_pairs_are_one_finding() {
         let found = findings(|_| true).await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].subject, "HTTP: all 9 pairs infra -> apps");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_node_that_all_failures_share_is_named() {
         let found = findings(|p| p.from.node.as_str() == "infra-2").await;
         assert_eq!(found.len(), 1, "{found:?}");
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(found[0].subject, "HTTP: all 3 pairs to apps-3 (infra -> apps)");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_single_pair_is_listed_beside_a_broken_node() {
         let found = findings(|p| {
             p.from.node.as_str() == "infra-2" || (p.from.node.as_str() == "infra-1" && p.to.node.as_str() == "apps-1")

@@ -161,6 +161,9 @@ pub fn no_answer(outcome: &Outcome, expected: &str) -> Cell {
             Cell::NoAnswer(deviation("connected, then no more data: larger packets may be lost"))
         }
         Outcome::Unreachable { .. } => Cell::NoAnswer(deviation("unreachable: no route, or an ICMP error")),
+        Outcome::Denied { .. } => Cell::NoAnswer(deviation(
+            "refused by the data path of the client's own node, as for a Service without backends",
+        )),
         Outcome::NameError { .. } => Cell::NoAnswer(deviation("the name did not resolve")),
         Outcome::Corrupted { .. } => Cell::Mismatch(deviation("the answer differs from what was sent")),
         _ => Cell::Unknown(format!("unexpected outcome for this probe: {outcome}")),

@@ -1,10 +1,14 @@
 //! Sends the probes of a matrix: one batch for each agent that asks, all agents at once.
 
 use super::cell::{Cell, Judged};
-use crate::kit::paths::Path;
+use crate::kit::{
+    paths::Path,
+    probes::{self, BETWEEN_LOOKS, SECOND_LOOKS},
+};
 use futures::future::join_all;
 use meshproof_contract::{AgentId, CheckContext, Environment, EnvironmentError, Outcome, Probe, Unit};
 use std::collections::BTreeMap;
+use tokio::time::sleep;
 
 /// What one path showed: an outcome for each of its probes, or why there is none.
 pub type Seen = Result<Vec<Outcome>, EnvironmentError>;
@@ -72,7 +76,8 @@ pub async fn observe(environment: &dyn Environment, paths: &[Path], probes: impl
         .collect()
 }
 
-/// Observes and judges every path; those without an answer are probed once more before that counts.
+/// Observes and judges every path; those without an answer are probed twice more, a second apart and with the longer
+/// limit of [`probes::PATIENT`], before that counts.
 ///
 /// A single lost packet must not turn a functional check red, since loss has a check of its own. How many paths needed
 /// the retry is left as a figure, so that it is measured and not hidden.
@@ -94,23 +99,40 @@ pub async fn probe_with_retry(
     let first = paths.iter().zip(&seen);
     let mut cells: Vec<Judged> = first.map(|(path, seen)| judged(path, Attempt::First, seen)).collect();
 
-    let silent: Vec<usize> = (0..cells.len())
-        .filter(|i| matches!(cells[*i].cell, Cell::NoAnswer(_)))
-        .collect();
-    if !silent.is_empty() {
+    let retried = silent(&cells).len();
+    let mut recovered = 0;
+    for look in 0..SECOND_LOOKS {
+        let silent = silent(&cells);
+        if silent.is_empty() {
+            break;
+        }
+        if look > 0 {
+            sleep(BETWEEN_LOOKS).await;
+        }
         let paths: Vec<Path> = silent.iter().map(|i| cells[*i].path.clone()).collect();
-        let seen = observe(environment, &paths, |path| probes(path, Attempt::Retry)).await;
-        let mut recovered = 0;
+        let patient = |path: &Path| {
+            let retry = probes(path, Attempt::Retry).into_iter();
+            retry.map(probes::patient).collect()
+        };
+        let seen = observe(environment, &paths, patient).await;
         for (index, (path, seen)) in silent.iter().zip(paths.iter().zip(&seen)) {
-            let retried = judged(path, Attempt::Retry, seen);
-            if matches!(retried.cell, Cell::Ok(_)) {
+            let again = judged(path, Attempt::Retry, seen);
+            if matches!(again.cell, Cell::Ok(_)) {
                 recovered += 1;
                 context.note(format!("{path}: no answer at first, answered on retry"));
             }
-            cells[*index] = retried;
+            cells[*index] = again;
         }
-        context.measure("retried_pairs", "", silent.len() as f64, Unit::Count);
+    }
+    if retried > 0 {
+        context.measure("retried_pairs", "", retried as f64, Unit::Count);
         context.measure("recovered_pairs", "", f64::from(recovered), Unit::Count);
     }
     cells
+}
+
+/// The cells that gave no answer.
+fn silent(cells: &[Judged]) -> Vec<usize> {
+    let silent = |index: &usize| matches!(cells[*index].cell, Cell::NoAnswer(_));
+    (0..cells.len()).filter(silent).collect()
 }

@@ -1,6 +1,6 @@
 //! What the pods of the near cluster see of a Service: who answers them, and until when.
 
-use crate::kit::{probes, wait};
+use crate::kit::{observers, probes, wait};
 use futures::future::join_all;
 use meshproof_contract::{AgentFacts, CheckContext, NodeLabel, Outcome, Tally, Target};
 use std::{collections::BTreeMap, time::Duration};
@@ -48,7 +48,7 @@ impl Watch<'_> {
         seen.into_iter().collect()
     }
 
-    fn judge(&self, outcome: &Outcome) -> Seen {
+    pub(super) fn judge(&self, outcome: &Outcome) -> Seen {
         let to = self.context.instance.to();
         match outcome {
             Outcome::Answered {
@@ -68,7 +68,8 @@ impl Watch<'_> {
             | Outcome::Reset { .. }
             | Outcome::Closed { .. }
             | Outcome::Stalled { .. }
-            | Outcome::Unreachable { .. } => Seen::Nothing(outcome.to_string()),
+            | Outcome::Unreachable { .. }
+            | Outcome::Denied { .. } => Seen::Nothing(outcome.to_string()),
             _ => Seen::Unknown(format!(
                 "the agent returned an outcome of another kind than it was asked for: {outcome}"
             )),
@@ -117,6 +118,13 @@ pub fn report(
             other => late.entry(describe(other)).or_default().push(node),
         }
         context.note(format!("last seen on {node}: {}", describe(seen)));
+    }
+    let unable = last.values().filter(|seen| matches!(seen, Seen::Unknown(_))).count();
+    if let Some(why) = observers::too_few(unable, last.len()) {
+        for what in late.keys() {
+            tally.unknown(format!("still {what}, but {why}"));
+        }
+        return;
     }
     let seen = last.values().filter(|seen| wanted(seen)).count();
     for (what, nodes) in late {

@@ -92,8 +92,8 @@ pub const TO_ENTITIES: PolicyCheck = PolicyCheck {
         proves: "On egress `cluster` covers pods and nodes, `host` the own node only, `kube-apiserver` the API \
                  server's addresses only, and `world` none of these.",
         how: "Three policies are tested one after the other: they allow egress to `cluster` on one port, to `host` \
-              with `kube-apiserver`, and to `world`. Agents on the nodes' own network take part where they run, and \
-              every cell is probed before, under and after each.",
+              with `kube-apiserver`, and to `world`. Agents on the nodes' own network take part where they run; a note \
+              says where all or none of their nodes serve the API. Every cell is probed before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },

@@ -47,7 +47,9 @@ pub const FQDN: PolicyCheck = PolicyCheck {
         control: CONTROL,
         when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg fqdn cache \
                    list` must show name and address, `cilium-dbg bpf ipcache list` the identity of the address. \
-                   `hubble observe --to-fqdn NAME` shows the verdicts.",
+                   `hubble observe --to-fqdn NAME` shows the verdicts. Only the pattern is closed: before 1.18.5 Cilium \
+                   does not add a selector to an address that another policy selects already (cilium/cilium#42832); \
+                   `cilium-dbg ip list` shows its labels.",
     },
     scope: Scope::Cluster,
     claim: ClaimKind::FqdnPolicy,

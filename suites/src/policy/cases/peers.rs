@@ -48,6 +48,7 @@ pub const LABELS: PolicyCheck = PolicyCheck {
         "policy-ingress-ignored",
         "policy-over-enforced",
         "policy-namespace-ignored",
+        "ipcache-pods-missing",
     ],
     cases: &[
         Case {

@@ -92,10 +92,11 @@ pub const NAMED_PORTS: PolicyCheck = PolicyCheck {
     id: "policy::named_ports",
     text: CheckText {
         title: "A rule with a port name opens the port that the pod gave this name",
-        proves: "Named ports are resolved from the destination pod, on ingress and egress.",
+        proves: "On ingress a named port is the one that the selected pod gave the name, on egress the number on \
+                 which the cluster's pods agree.",
         how: "One policy opens port `mp-http` for ingress, another port `mp-udp` of pods for egress; every cell is \
               probed before, under and after each. The names are used nowhere else: Cilium up to 1.18.3 ignores an \
-              egress rule whose port name has another number in some pod of the mesh (cilium/cilium#30003).",
+              egress rule whose port name has another number in some pod of the cluster (cilium/cilium#30003).",
         control: CONTROL,
         when_red: WHEN_RED,
     },

@@ -1,6 +1,6 @@
 //! Checks of policies for external hosts, skipped where meshproof.yaml names none.
 
-use super::Conditional;
+use super::{Conditional, cluster_dns::node_local};
 use crate::policy::case::PolicyCheck;
 use meshproof_contract::{CheckContext, Verdict};
 
@@ -8,7 +8,7 @@ use meshproof_contract::{CheckContext, Verdict};
 pub const fn if_external_hosts(check: &'static PolicyCheck) -> Conditional {
     Conditional {
         check,
-        unmet: |context| Box::pin(async { none_named(context) }),
+        unmet: |context| Box::pin(async { none_named(context).or_else(|| node_local(context)) }),
     }
 }
 

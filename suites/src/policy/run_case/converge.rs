@@ -6,6 +6,7 @@ use super::{
     judged_cell::{JudgedCell, is_open},
     realized::{Realized, realized_in_time},
     round::{ROUND_INTERVAL, probe_round},
+    second_look::look_again,
 };
 use crate::policy::{cell::CellResult, enforced_within, fixture::Fixture};
 use meshproof_contract::{CheckContext, ObjectRef};
@@ -51,11 +52,13 @@ pub async fn converge(
     let names: Vec<String> = policies.iter().map(|p| ObjectRef::of(p).name).collect();
     let mut realized = None;
     let mut before: Option<Vec<bool>> = None;
+    // Cells that were as expected in some round: if they must be open, silence after that may be a lost packet.
+    let mut once_ok = vec![false; cells.len()];
     // When Cilium reported the change as realized, and which cells were as expected then.
     let mut reported: Option<(Instant, Vec<bool>)> = None;
     loop {
         let begun = Instant::now();
-        let round = probe_round(environment, cells, |judged| change.expected(judged), deadlines).await;
+        let mut round = probe_round(environment, cells, |judged| change.expected(judged), deadlines).await;
         // What an agent could not send is sent again, too: a machine is busy for a moment, not for ever.
         let ok: Vec<bool> = round.results.iter().map(|result| *result == CellResult::Ok).collect();
         if ok.iter().all(|ok| *ok) {
@@ -66,6 +69,7 @@ pub async fn converge(
                 realized,
             };
         }
+        once_ok.iter_mut().zip(&ok).for_each(|(once, ok)| *once |= ok);
         let is_stable = before.as_ref() == Some(&ok);
         if begun - start >= REALIZED_GRACE && is_stable && realized != Some(Realized::Everywhere) {
             realized = Some(realized_in_time(environment, fixture, &names, change).await);
@@ -77,8 +81,19 @@ pub async fn converge(
         // A path that should be open may be closed by something that passes: it gets the whole time.
         let will_stay = confirmed && !is_closed(cells, &ok, change);
         if will_stay || start.elapsed() >= enforced_within(context) {
+            let (expected, among) = (
+                |judged: &JudgedCell| change.expected(judged),
+                |index: usize| once_ok[index],
+            );
+            let answered = look_again(environment, cells, expected, deadlines, among, &mut round.results).await;
+            if answered > 0 {
+                context.note(format!(
+                    "{answered} cells gave no answer at first and answered on retry"
+                ));
+            }
+            let all_ok = round.results.iter().all(|result| *result == CellResult::Ok);
             return Converged {
-                after: None,
+                after: all_ok.then(|| begun - start),
                 last: round.results,
                 half,
                 realized,

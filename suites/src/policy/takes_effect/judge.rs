@@ -2,33 +2,75 @@
 
 use super::{
     stream::NodeStream,
-    timeline::{Change, HELD},
+    timeline::{Between, Change},
 };
-use crate::{
-    kit::{cpu_pressure, next_steps},
-    policy::enforced_within,
-};
+use crate::{kit::next_steps, policy::enforced_within};
 use meshproof_contract::{
     CheckContext, Evidence, NodeLabel, Tally, Unit,
     evidence::{Cell, CellOutcome, Row},
 };
 use std::{collections::BTreeMap, time::Duration};
 
-/// Why the stream's times prove nothing, if the machine was too busy.
-pub fn too_busy(stream: &NodeStream) -> Option<String> {
-    let (node, lag) = (&stream.to.agent.node, stream.timeline.lag());
-    if lag > cpu_pressure::LAG {
-        return Some(format!(
-            "node {node}: the stream's generator lagged {} ms behind its schedule, so its times prove nothing",
-            lag / 1000
-        ));
+/// What a stream says of a change.
+enum Time {
+    /// It took effect so long after the call, in time.
+    InTime(Between),
+    /// It did not in time.
+    Late(String),
+    /// Connections were too far apart to tell.
+    Unknown(String),
+}
+
+/// Why another measurement, with connections further apart, would tell more than this one.
+pub fn undecided(context: &CheckContext, stream: &NodeStream) -> Option<String> {
+    let timeline = &stream.timeline;
+    if !timeline.holds(Change::Before, timeline.held()) {
+        return None;
     }
-    let not_sent = stream.timeline.not_sent();
-    let reason = not_sent.first()?;
-    Some(format!(
-        "node {node}: the agent could not open {} connections: {reason}",
-        not_sent.len()
-    ))
+    let times = [Change::Applied, Change::Deleted].map(|change| time(context, stream, change));
+    times.into_iter().find_map(|time| match time {
+        Time::Unknown(why) => Some(format!("node {}: {why}", stream.to.agent.node)),
+        Time::InTime(_) | Time::Late(_) => None,
+    })
+}
+
+/// When the change took effect, judged against the limit: red only if that was certainly later, green only if it was
+/// certainly not.
+fn time(context: &CheckContext, stream: &NodeStream, change: Change) -> Time {
+    let (timeline, limit) = (&stream.timeline, enforced_within(context).as_micros() as u64);
+    let seen = match change {
+        Change::Applied => timeline.closed().map(|closed| closed.after),
+        _ => timeline.opened(),
+    };
+    let seen = seen.filter(|_| timeline.holds(change, timeline.held()));
+    let summary = timeline.summary(change);
+    let last = match change {
+        Change::Applied => "the last connection established",
+        _ => "the last connection dropped",
+    };
+    match (seen, timeline.last_against(change)) {
+        (Some(after), _) if after.at_most <= limit => Time::InTime(after),
+        (_, Some(against)) if against > limit => {
+            Time::Late(format!("{last} {} ms after the call; {summary}", millis(against)))
+        }
+        (Some(after), _) => Time::Unknown(format!(
+            "it took {} to {} ms, and no connection was opened between: {}",
+            millis(after.at_least),
+            millis(after.at_most),
+            busy(stream)
+        )),
+        (None, _) => Time::Unknown(format!("too few connections to tell ({summary}): {}", busy(stream))),
+    }
+}
+
+/// How late the generator of a stream was, for people.
+fn busy(stream: &NodeStream) -> String {
+    let (lag, not_sent) = (stream.timeline.lag(), stream.timeline.not_sent());
+    let missing = match not_sent.first() {
+        Some(reason) => format!(", and {} connections could not be opened ({reason})", not_sent.len()),
+        None => String::new(),
+    };
+    format!("the agent opened connections up to {} ms late{missing}", lag / 1000)
 }
 
 /// Leaves a row for each node from which connections were opened: how long the nodes of the subject pods took to
@@ -37,7 +79,7 @@ pub fn leave_rows(context: &CheckContext, streams: &[NodeStream]) {
     let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
     for stream in streams {
         let row = rows.entry(NodeLabel::from(&stream.from.agent)).or_default();
-        row.push(cell(stream));
+        row.push(cell(context, stream));
     }
     for (from, cells) in rows {
         context.evidence(Evidence::Row(Row {
@@ -48,21 +90,23 @@ pub fn leave_rows(context: &CheckContext, streams: &[NodeStream]) {
     }
 }
 
-fn cell(stream: &NodeStream) -> Cell {
-    let timeline = &stream.timeline;
-    let closed = timeline.closed().filter(|_| timeline.holds(Change::Applied, HELD));
-    let opens = timeline.holds(Change::Deleted, HELD);
-    let (outcome, detail) = match (too_busy(stream), &closed) {
-        (Some(why), _) => (CellOutcome::Unknown, Some(why)),
-        (None, Some(_)) if opens => (CellOutcome::Ok, None),
-        (None, Some(_)) => (CellOutcome::NoAnswer, Some(timeline.summary(Change::Deleted))),
-        (None, None) => (CellOutcome::Mismatch, Some(timeline.summary(Change::Applied))),
+fn cell(context: &CheckContext, stream: &NodeStream) -> Cell {
+    let times = (
+        time(context, stream, Change::Applied),
+        time(context, stream, Change::Deleted),
+    );
+    let (outcome, value, detail) = match times {
+        (Time::Late(seen), _) => (CellOutcome::Mismatch, None, Some(seen)),
+        (Time::Unknown(why), _) => (CellOutcome::Unknown, None, Some(why)),
+        (Time::InTime(after), Time::InTime(_)) => (CellOutcome::Ok, Some(after), None),
+        (Time::InTime(after), Time::Late(seen)) => (CellOutcome::NoAnswer, Some(after), Some(seen)),
+        (Time::InTime(after), Time::Unknown(why)) => (CellOutcome::Unknown, Some(after), Some(why)),
     };
     Cell {
         to: NodeLabel::from(&stream.to.agent),
         outcome,
-        value: closed.as_ref().map(|closed| closed.after as f64),
-        unit: closed.as_ref().map(|_| Unit::Microseconds),
+        value: value.map(|after| after.at_most as f64),
+        unit: value.map(|_| Unit::Microseconds),
         detail,
     }
 }
@@ -70,13 +114,7 @@ fn cell(stream: &NodeStream) -> Cell {
 /// Judges a stream of the given attempt.
 pub fn judge(context: &CheckContext, stream: &NodeStream, attempt: usize, tally: &mut Tally) {
     let node = format!("node {}", stream.to.agent.node);
-    if let Some(why) = too_busy(stream) {
-        tally.unknown(why);
-    }
-    if stream.timeline.lag() > cpu_pressure::LAG {
-        return;
-    }
-    if !stream.timeline.holds(Change::Before, HELD) {
+    if !stream.timeline.holds(Change::Before, stream.timeline.held()) {
         return judge_closed_before(context, stream, &node, attempt, tally);
     }
     let mut own = Tally::new();
@@ -104,19 +142,25 @@ fn judge_closed_before(context: &CheckContext, stream: &NodeStream, node: &str, 
 }
 
 fn judge_application(context: &CheckContext, stream: &NodeStream, node: &str, tally: &mut Tally) {
-    let timeline = &stream.timeline;
-    let closed = timeline.closed().filter(|_| timeline.holds(Change::Applied, HELD));
-    let Some(closed) = closed else {
-        return tally.finding(
-            node,
-            format!(
-                "no new connection established later than {} s after the policy was applied",
-                enforced_within(context).as_secs()
-            ),
-            format!("still established at the end; {}", timeline.summary(Change::Applied)),
-        );
+    let after = match time(context, stream, Change::Applied) {
+        Time::InTime(after) => after,
+        Time::Unknown(why) => return tally.unknown(format!("{node}: {why}")),
+        Time::Late(seen) => {
+            return tally.finding(
+                node,
+                format!(
+                    "no new connection established later than {} s after the policy was applied",
+                    enforced_within(context).as_secs()
+                ),
+                seen,
+            );
+        }
     };
-    measure(context, "enforced_after", stream, closed.after);
+    measure(context, "enforced_after", stream, after.at_most);
+    measure(context, "resolution", stream, after.at_most - after.at_least);
+    let Some(closed) = stream.timeline.closed() else {
+        return;
+    };
     context.measure(
         "half_enforced_connections",
         stream.to.agent.node.to_string(),
@@ -126,7 +170,11 @@ fn judge_application(context: &CheckContext, stream: &NodeStream, node: &str, ta
     if let Some(other) = closed.other {
         tally.finding(node, "connections silently dropped (timeout)", other);
     }
-    let mut text = format!("{node}: enforced after {} ms", millis(closed.after));
+    let mut text = format!(
+        "{node}: enforced after {} to {} ms",
+        millis(after.at_least),
+        millis(after.at_most)
+    );
     if closed.half > 0 {
         text.push_str(&format!(
             "; {} connections still established after the first drop",
@@ -137,21 +185,17 @@ fn judge_application(context: &CheckContext, stream: &NodeStream, node: &str, ta
 }
 
 fn judge_deletion(context: &CheckContext, stream: &NodeStream, node: &str, tally: &mut Tally) {
-    let timeline = &stream.timeline;
-    let opened = timeline.opened().filter(|_| timeline.holds(Change::Deleted, HELD));
-    match opened {
-        Some(after) => {
-            measure(context, "open_after", stream, after);
+    match time(context, stream, Change::Deleted) {
+        Time::InTime(after) => {
+            measure(context, "open_after", stream, after.at_most);
             tally.witness(format!(
-                "{node}: open again {} ms after the policy's deletion",
-                millis(after)
+                "{node}: open again {} to {} ms after the policy's deletion",
+                millis(after.at_least),
+                millis(after.at_most)
             ));
         }
-        None => tally.finding(
-            node,
-            open_again_within(context),
-            format!("still dropped at the end; {}", timeline.summary(Change::Deleted)),
-        ),
+        Time::Unknown(why) => tally.unknown(format!("{node}: {why}")),
+        Time::Late(seen) => tally.finding(node, open_again_within(context), seen),
     }
 }
 

@@ -7,8 +7,6 @@ use meshproof_contract::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// Spacing of the connections, and so the resolution of every figure.
-const INTERVAL: Duration = Duration::from_millis(10);
 /// A stream that nobody stops ends after so long.
 const LIFETIME: Duration = Duration::from_secs(60);
 
@@ -27,7 +25,12 @@ pub struct NodeStream {
 
 impl NodeStream {
     /// Starts it, between the ends of a cell.
-    pub async fn start(context: &CheckContext, cell: &Cell, deadline: Duration) -> Result<Self, EnvironmentError> {
+    pub async fn start(
+        context: &CheckContext,
+        cell: &Cell,
+        deadline: Duration,
+        spacing: Duration,
+    ) -> Result<Self, EnvironmentError> {
         let (from, to) = (cell.from.clone(), cell.to.clone());
         let clock = context.environment.clock(&from.agent.id).await?;
         let action = Action::TcpConnect {
@@ -35,7 +38,7 @@ impl NodeStream {
         };
         let spec = StreamSpec {
             kind: StreamKind::Each { action },
-            interval: INTERVAL,
+            interval: spacing,
             deadline,
             lifetime: LIFETIME,
         };

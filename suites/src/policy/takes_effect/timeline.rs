@@ -6,8 +6,10 @@ use std::{
     ops::Bound::{Excluded, Unbounded},
 };
 
-/// Connections in a row after which a state counts as reached.
-pub const HELD: usize = 25;
+/// Connections in a row after which a state counts as reached: those of a quarter of a second, and so many at least and
+/// at most.
+const HELD: (usize, usize) = (8, 25);
+const HELD_FOR: u64 = 250_000;
 
 /// What divides the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,21 +30,31 @@ enum Sample {
     Other(String),
 }
 
-/// The connections of a stream by the time at which they were due, in microseconds of the agent's clock.
+/// The connections of a stream by the time at which they were really opened, in microseconds of the agent's clock, and
+/// their number. A generator that lags leaves gaps, which make times less well known, and nothing else.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    samples: BTreeMap<u64, Sample>,
+    samples: BTreeMap<(u64, u64), Sample>,
     marks: BTreeMap<Change, u64>,
     interval: u64,
     lag: u64,
     not_sent: Vec<String>,
 }
 
+/// When something happened, in microseconds from a change: between two connections that showed different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// Not before this.
+    pub at_least: u64,
+    /// Not after this.
+    pub at_most: u64,
+}
+
 /// How the paths were closed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// Microseconds from the call to the end of the interval in which the last connection was established.
-    pub after: u64,
+    /// From the call to the moment from which on no connection was established.
+    pub after: Between,
     /// Connections established after one had been dropped.
     pub half: usize,
     /// A refusal of another kind than silence, if one was seen.
@@ -54,7 +66,7 @@ impl Timeline {
     pub fn add(&mut self, report: StreamReport) {
         (self.interval, self.lag) = (report.interval, self.lag.max(report.lag));
         for sample in report.samples {
-            let due = report.start + sample.number * report.interval;
+            let sent = report.start + sample.number * report.interval + u64::from(sample.late);
             let seen = match sample.result {
                 StreamResult::Bad {
                     outcome: Outcome::LocalError { reason },
@@ -68,7 +80,7 @@ impl Timeline {
                 } => Sample::Dropped,
                 StreamResult::Bad { outcome } => Sample::Other(outcome.to_string()),
             };
-            self.samples.insert(due, seen);
+            self.samples.insert((sent, sample.number), seen);
         }
     }
 
@@ -82,17 +94,25 @@ impl Timeline {
         &self.not_sent
     }
 
+    /// Connections in a row after which a state counts as reached.
+    pub fn held(&self) -> usize {
+        let count = HELD_FOR / self.interval.max(1);
+        usize::try_from(count).unwrap_or(usize::MAX).clamp(HELD.0, HELD.1)
+    }
+
     /// Largest lag of the generator, in microseconds.
     pub fn lag(&self) -> u64 {
         self.lag
     }
 
-    /// The connections due between the change and the next one.
+    /// The connections opened between the change and the next one.
     fn since(&self, change: Change) -> impl DoubleEndedIterator<Item = (u64, &Sample)> {
         let from = self.marks.get(&change).copied().unwrap_or(0);
         let mut next = self.marks.range((Excluded(change), Unbounded));
         let to = next.next().map_or(u64::MAX, |(_, at)| *at);
-        self.samples.range(from..to).map(|(due, sample)| (*due, sample))
+        self.samples
+            .range((from, 0)..(to, 0))
+            .map(|((sent, _), sample)| (*sent, sample))
     }
 
     /// Whether the last `count` connections of that part are what should follow the change.
@@ -107,6 +127,14 @@ impl Timeline {
         all && number == count
     }
 
+    /// Microseconds from the change to the last connection that was not what should follow it.
+    pub fn last_against(&self, change: Change) -> Option<u64> {
+        let at = *self.marks.get(&change)?;
+        let mut against = self.since(change);
+        let last = against.rfind(|(_, sample)| is_established(sample) == (change == Change::Applied));
+        last.map(|(sent, _)| sent - at)
+    }
+
     /// How it closed after the policy was applied; none if the last connection before the deletion was established.
     pub fn closed(&self) -> Option<Closed> {
         let applied = *self.marks.get(&Change::Applied)?;
@@ -114,8 +142,7 @@ impl Timeline {
         if part.last().is_none_or(|(_, sample)| is_established(sample)) {
             return None;
         }
-        let mut established = part.iter().filter(|(_, sample)| is_established(sample));
-        let last = established.next_back().map(|(due, _)| *due);
+        let last = part.iter().rposition(|(_, sample)| is_established(sample));
         let first_drop = part.iter().position(|(_, sample)| !is_established(sample))?;
         let other = part.iter().find_map(|(_, sample)| match sample {
             Sample::Other(text) => Some(text.clone()),
@@ -123,20 +150,25 @@ impl Timeline {
         });
         let after_drop = part[first_drop..].iter();
         Some(Closed {
-            after: last.map_or(0, |due| (due + self.interval).saturating_sub(applied)),
+            after: Between {
+                at_least: last.map_or(0, |last| part[last].0 - applied),
+                at_most: part[last.map_or(0, |last| last + 1)].0 - applied,
+            },
             half: after_drop.filter(|(_, sample)| is_established(sample)).count(),
             other,
         })
     }
 
-    /// Microseconds from the deletion to the first connection from which on all were established; none if the last one
-    /// was not.
-    pub fn opened(&self) -> Option<u64> {
+    /// From the deletion to the moment from which on all connections were established; none if the last one was not.
+    pub fn opened(&self) -> Option<Between> {
         let deleted = *self.marks.get(&Change::Deleted)?;
         let part: Vec<(u64, &Sample)> = self.since(Change::Deleted).collect();
         let last_bad = part.iter().rposition(|(_, sample)| !is_established(sample));
         let first = part.get(last_bad.map_or(0, |at| at + 1))?;
-        Some(first.0 - deleted)
+        Some(Between {
+            at_least: last_bad.map_or(0, |at| part[at].0 - deleted),
+            at_most: first.0 - deleted,
+        })
     }
 
     /// The part in numbers, for people.
@@ -162,6 +194,10 @@ mod tests {
     use super::*;
     use meshproof_contract::{StreamSample, Timing};
 
+    const fn between(at_least: u64, at_most: u64) -> Between {
+        Between { at_least, at_most }
+    }
+
     /// A letter a connection, 10 ms apart: `o` established, `x` dropped, `e` a local error of the agent, `r` refused.
     fn timeline(picture: &str, applied: u64, deleted: u64) -> Timeline {
         let timing = Timing::default();
@@ -182,6 +218,7 @@ mod tests {
         };
         let samples = picture.chars().enumerate().map(|(number, letter)| StreamSample {
             number: number as u64,
+            late: 0,
             result: result(letter),
         });
         let mut timeline = Timeline::default();
@@ -203,13 +240,13 @@ mod tests {
         assert_eq!(
             t.closed(),
             Some(Closed {
-                after: 25_000,
+                after: between(15_000, 25_000),
                 half: 0,
                 other: None
             })
         );
         // 10, 11, 12 were dropped after the call at 95 ms; 13 is due at 130 ms.
-        assert_eq!(t.opened(), Some(35_000));
+        assert_eq!(t.opened(), Some(between(25_000, 35_000)));
         assert!(t.holds(Change::Before, 4) && t.holds(Change::Applied, 4) && t.holds(Change::Deleted, 3));
         assert!(!t.holds(Change::Deleted, 4), "not so many in a row");
     }
@@ -220,7 +257,7 @@ mod tests {
         assert_eq!(
             t.closed(),
             Some(Closed {
-                after: 50_000,
+                after: between(40_000, 50_000),
                 half: 2,
                 other: None
             })
@@ -237,6 +274,42 @@ mod tests {
             t.summary(Change::Deleted),
             "connections: 0 established, 6 dropped, 0 failed otherwise"
         );
+    }
+
+    #[test]
+    fn a_generator_that_lags_widens_the_interval_and_nothing_else() {
+        let sample = |number: u64, late: u32, established: bool| StreamSample {
+            number,
+            late,
+            result: match established {
+                true => StreamResult::Good {
+                    server: None,
+                    latency: 300,
+                },
+                false => StreamResult::Bad {
+                    outcome: Outcome::Timeout {
+                        timing: Timing::default(),
+                    },
+                },
+            },
+        };
+        let mut timeline = Timeline::default();
+        // Number 3 was due at 30 ms and opened at 430 ms, with those that should have followed it at once.
+        let mut samples: Vec<StreamSample> = (0..3).map(|number| sample(number, 0, true)).collect();
+        samples.extend((3..43).map(|number| sample(number, 430_000 - 10_000 * number as u32, false)));
+        samples.extend((43..60).map(|number| sample(number, 0, false)));
+        timeline.add(StreamReport {
+            start: 1_000_000,
+            interval: 10_000,
+            samples,
+            lag: 400_000,
+            ..StreamReport::default()
+        });
+        timeline.mark(Change::Applied, 1_005_000);
+        let closed = timeline.closed().expect("closed");
+        assert_eq!(closed.after, between(15_000, 425_000));
+        assert!(timeline.holds(Change::Applied, timeline.held()));
+        assert_eq!(timeline.last_against(Change::Applied), Some(15_000));
     }
 
     #[test]

@@ -49,6 +49,39 @@ async fn a_policy_that_is_not_removed_is_red() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_generator_that_is_late_makes_times_less_well_known_and_no_verdict() {
+    let ms = Duration::from_millis;
+    let busy = World {
+        lag: ms(200),
+        stall: Some((ms(350), ms(780))),
+        ..World::healthy()
+    };
+    let text = busy.expect(&TakesEffect, infra(), "pass").await;
+    assert!(
+        text.contains("resolution") && text.contains("430.0 ms late") && !text.contains("measured again"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_late_generator_leaves_open_is_measured_again() {
+    let ms = Duration::from_millis;
+    let busy = World {
+        lag: ms(9500),
+        stall: Some((ms(9700), ms(10_900))),
+        ..World::healthy()
+    };
+    let text = busy.expect(&TakesEffect, infra(), "pass").await;
+    assert!(text.contains("measured again"), "{text}");
+    let late = World {
+        lag: ms(12_000),
+        stall: Some((ms(12_200), ms(12_700))),
+        ..World::healthy()
+    };
+    late.expect(&TakesEffect, infra(), "fail").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_node_has_a_cell_with_its_time() {
     let evidence = World::healthy().evidence(&TakesEffect, infra()).await;
     let rows = evidence.iter().filter_map(|one| match one {

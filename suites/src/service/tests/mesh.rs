@@ -89,7 +89,7 @@ fn service(cluster: &str, name: &str) -> Value {
     let global = json!({GLOBAL: "true"});
     let with_affinity = |affinity: &str| json!({GLOBAL: "true", "service.cilium.io/affinity": affinity});
     let annotations = match name {
-        "svc-global" | "svc-drained" | "svc-headless" => global,
+        "svc-global" | "svc-ports" | "svc-drained" | "svc-headless" => global,
         "svc-legacy" => json!({"io.cilium/global-service": "true"}),
         "svc-local" | "svc-mover-local" => with_affinity("local"),
         "svc-remote" | "svc-mover-remote" => with_affinity("remote"),

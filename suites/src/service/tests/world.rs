@@ -7,10 +7,11 @@ use meshproof_contract::{
 use serde_json::json;
 use std::{collections::BTreeMap, net::IpAddr};
 
-pub const SERVICES: [&str; 11] = [
+pub const SERVICES: [&str; 12] = [
     "svc-plain",
     "svc-sticky",
     "svc-global",
+    "svc-ports",
     "svc-legacy",
     "svc-local",
     "svc-remote",
@@ -35,7 +36,7 @@ pub fn right(service: &str, client: &str, number: u32) -> usize {
     let turn = number as usize % 2;
     match service {
         "svc-sticky" => own,
-        "svc-global" | "svc-legacy" => number as usize % 4,
+        "svc-global" | "svc-ports" | "svc-legacy" => number as usize % 4,
         "svc-remote" => other + turn,
         _ => own + turn,
     }

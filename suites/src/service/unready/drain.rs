@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const REQUESTS: u32 = 2 * POLL;
 /// How long the kubelet may take to report a pod as unready: three probes a second apart, and some slack.
 const KUBELET: Duration = Duration::from_secs(15);
+/// Between two looks at the pod in the API. Clients ask beside it, so its load counts more than its resolution.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// A cluster whose clients observe the pod.
 pub struct View {
@@ -148,7 +150,7 @@ impl Drain<'_> {
     async fn shown_unready(&self) -> Result<(), Verdict> {
         let object = pod::of(self.pod);
         let cluster = &self.pod.id.cluster;
-        let waited = wait::until(KUBELET, Duration::from_millis(100), || async {
+        let waited = wait::until(KUBELET, LOOK, || async {
             match self.context.environment.get(cluster, &object).await {
                 Ok(Some(pod)) if is_unready(&pod) => Ok(()),
                 Ok(Some(_)) => Err("the API still shows it as ready".to_owned()),

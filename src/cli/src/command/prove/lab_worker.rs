@@ -10,7 +10,7 @@ use crate::{
     session::{
         Session,
         fault::FaultSpec,
-        lab::{Lab, LabNodes},
+        lab::{Lab, LabShape},
         run_plan,
     },
 };
@@ -91,10 +91,10 @@ pub struct LabWorker {
 
 impl LabWorker {
     /// Boots a lab and deploys what the plan needs.
-    pub async fn start(plan: &Plan, nodes: LabNodes, cancel: &CancellationToken) -> Result<Self, CliError> {
+    pub async fn start(plan: &Plan, shape: LabShape, cancel: &CancellationToken) -> Result<Self, CliError> {
         let scenarios = run_plan::scenarios(plan)?;
         let collector = VerdictCollector::start();
-        let lab = Lab::start(nodes, &[]).await?;
+        let lab = Lab::start(shape, &[]).await?;
         let mut target = lab.target();
         target.disruption.stream_spacing_ms = Some(STREAM_SPACING_MS);
         let (id, events) = (run_plan::new_run_id(), collector.events());

@@ -57,7 +57,7 @@ pub fn checks_concerned(fault: &FaultSpec) -> Vec<CheckId> {
 /// Whether the check runs alone, or changes something and waits for it.
 fn is_slow(check: &dyn Check) -> bool {
     let needs = check.needs();
-    needs.admission == Admission::Exclusive || needs.mutates
+    needs.admission != Admission::Shared || needs.mutates
 }
 
 /// Whether the check says that the fault turns it red, or makes it inconclusive.

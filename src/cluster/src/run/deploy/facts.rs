@@ -4,11 +4,14 @@ use crate::{
     ClusterClient, DeployError, Image,
     agent::AgentLink,
     discover::dns::ResolvConf,
+    house::{Labels, NAMESPACE, NAMESPACE_LABELS, ProbePod},
+    manifest::{self, ManifestBuilder},
+    name::workload_namespace,
     readiness::{ReadyPod, endpoints::Wanted},
 };
 use kube::api::DynamicObject;
 use meshproof_contract::{
-    ClusterName, EnvironmentError, Facts, ServiceFacts,
+    ClusterFacts, ClusterName, EnvironmentError, Facts, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
     text::counted,
 };
@@ -74,6 +77,47 @@ pub(super) fn keep_resolv_conf(
         };
         known.insert(link.id().cluster.clone(), (network, resolv));
     }
+}
+
+/// The pods of the scenarios as policies of their cluster see them; those on the nodes' network are no endpoints.
+pub(super) fn probe_pods(
+    manifests: &ManifestBuilder<'_>,
+    scenarios: &[Scenario],
+    cluster: Option<&ClusterFacts>,
+) -> Vec<ProbePod> {
+    let mesh = cluster.and_then(|c| c.cilium.as_ref()?.cluster_name());
+    let workloads = scenarios.iter().flat_map(|scenario| {
+        let workloads = scenario.workloads_in(manifests.cluster);
+        workloads.map(move |workload| (scenario, workload))
+    });
+    let pods = workloads.filter(|(_, workload)| workload.network == PodNetwork::Pod);
+    pods.map(|(scenario, workload)| {
+        let namespace = workload_namespace(workload);
+        let labels = manifests.pod_labels(scenario, workload).into_iter();
+        let labels = labels.filter_map(|(key, value)| Some((key, value.as_str()?.to_owned())));
+        let of_namespace = manifest::namespace(namespace, manifests.run)["metadata"]["labels"].clone();
+        let of_namespace = of_namespace.as_object().cloned().unwrap_or_default().into_iter();
+        let mut labels: Labels = labels.collect();
+        labels.extend(
+            of_namespace
+                .filter_map(|(key, value)| Some((format!("{NAMESPACE_LABELS}{key}"), value.as_str()?.to_owned()))),
+        );
+        labels.insert(
+            format!("{NAMESPACE_LABELS}kubernetes.io/metadata.name"),
+            namespace.to_owned(),
+        );
+        labels.insert(NAMESPACE.to_owned(), namespace.to_owned());
+        labels.insert(
+            "io.cilium.k8s.policy.cluster".to_owned(),
+            mesh.unwrap_or("default").to_owned(),
+        );
+        ProbePod {
+            namespace,
+            labels,
+            allowance: workload.allowance,
+        }
+    })
+    .collect()
 }
 
 /// Refuses a cluster of which no agent can be used.

@@ -13,6 +13,7 @@ impl Worker {
     pub(super) fn apply_faults(&mut self) {
         let faults = self.uplink.table().faults.clone();
         self.switch.set_faults(&faults);
+        self.tell_sockets();
         let healed = self
             .faults_in_force
             .iter()

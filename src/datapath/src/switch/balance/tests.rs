@@ -33,7 +33,7 @@ fn spread(table: &mut ServiceTable, now: Instant) -> HashMap<SocketAddrV4, usize
     let mut counts = HashMap::new();
     for port in 1..=3000 {
         let chosen = table
-            .choose(now, Frontend::tcp(VIP, 80), &flow(port), &mut rng)
+            .choose(now, Frontend::tcp(VIP, 80), &flow(port), false, &mut rng)
             .expect("a backend");
         *counts.entry(chosen.backend).or_default() += 1;
     }
@@ -71,7 +71,7 @@ fn terminating_backends_serve_only_when_no_other_does() {
     };
     let mut rng = SmallRng::seed_from_u64(1);
     assert_eq!(
-        table(service(vec![parked])).choose(now, Frontend::tcp(VIP, 80), &flow(1), &mut rng),
+        table(service(vec![parked])).choose(now, Frontend::tcp(VIP, 80), &flow(1), false, &mut rng),
         None
     );
 }
@@ -88,7 +88,7 @@ fn affinity_holds_until_the_client_was_idle_too_long_or_the_backend_left() {
     let mut choose = |table: &mut ServiceTable, at: u64, port| {
         let now = start + Duration::from_secs(at);
         table
-            .choose(now, Frontend::tcp(VIP, 80), &flow(port), &mut rng)
+            .choose(now, Frontend::tcp(VIP, 80), &flow(port), false, &mut rng)
             .expect("a backend")
             .backend
     };

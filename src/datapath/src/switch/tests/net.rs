@@ -46,12 +46,18 @@ impl Arrival {
 
 impl Net {
     pub(super) fn new() -> Self {
+        Self::shaped(|_| {})
+    }
+
+    /// With nodes that are configured otherwise.
+    pub(super) fn shaped(shape: impl Fn(&mut NodeConfig)) -> Self {
         let now = Instant::now();
         let configs = [0, 1].map(|node: usize| {
             let cidr = format!("10.244.{}.0/24", node + 1).parse().unwrap();
             let mut config = NodeConfig::new(format!("node-{node}"), "infra", node_address(node), cidr);
             config.cluster_pod_cidrs = vec!["10.244.0.0/16".parse().unwrap()];
             config.service_cidrs = vec!["10.96.0.0/16".parse().unwrap()];
+            shape(&mut config);
             config
         });
         let switches = [0, 1].map(|node: usize| {
@@ -66,6 +72,7 @@ impl Net {
             }
             let other = &configs[1 - node];
             switch.set_peers(vec![Peer {
+                cluster: "infra".into(),
                 node: other.name.clone(),
                 address: other.address,
                 router: other.router,

@@ -7,8 +7,9 @@ use crate::{
         view::{AddressView, NodeSource, NodeView},
     },
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
+    ipcache,
     mesh::KeyKind,
-    topology::EncryptionMode,
+    profile::EncryptionMode,
 };
 use ipnet::Ipv4Net;
 use meshproof_datapath::Identity;
@@ -35,7 +36,9 @@ impl Gatherer<'_> {
     }
 
     pub(super) fn addresses(&self, nodes: &[NodeView]) -> Vec<AddressView> {
-        let encrypted = self.container.lab.topology.encryption == EncryptionMode::WireGuard;
+        let settings = self.container.lab.topology.settings();
+        let encrypted = settings.encryption == EncryptionMode::WireGuard;
+        let nodes_encrypted = encrypted && settings.node_encryption;
         let host_net = |address: Ipv4Addr| Ipv4Net::from(address);
         let entry = |cidr, identity, host, encrypted| AddressView {
             cidr,
@@ -51,8 +54,10 @@ impl Gatherer<'_> {
             if !local {
                 found.push(entry(node.pod_cidr, Identity::WORLD.0, Some(node.address), encrypted));
             }
-            found.push(entry(host_net(node.address), identity, None, false));
-            found.push(entry(host_net(node.router), identity, Some(node.address), false));
+            let host = nodes_encrypted.then_some(node.address);
+            found.push(entry(host_net(node.address), identity, host, nodes_encrypted));
+            let router = entry(host_net(node.router), identity, Some(node.address), nodes_encrypted);
+            found.push(router);
             found.push(entry(
                 host_net(node.health),
                 HEALTH_IDENTITY.0,
@@ -69,10 +74,16 @@ impl Gatherer<'_> {
                 pod: Some((namespace.to_owned(), name.to_owned(), source)),
             })
         };
+        let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
+        let knows_remote_pods = ipcache::knows_remote_pods(lab, cluster, node.name());
+        let own = node.spec.address.to_string();
         for object in self.list(&CILIUM_ENDPOINTS) {
             let status = &object["status"];
             let networking = &status["networking"];
             let (ip, host) = (&networking["addressing"][0]["ipv4"], &networking["node"]);
+            if *host != own.as_str() && !knows_remote_pods {
+                continue;
+            }
             let namespace = object.namespace().unwrap_or_default();
             found.extend(pod(
                 ip,
@@ -83,7 +94,11 @@ impl Gatherer<'_> {
                 "custom-resource",
             ));
         }
-        for (_, value) in self.of_remotes(KeyKind::Endpoint) {
+        for (_, value) in self
+            .of_remotes(KeyKind::Endpoint)
+            .into_iter()
+            .filter(|_| knows_remote_pods)
+        {
             let text = |field: &str| value[field].as_str().unwrap_or_default();
             let (namespace, name) = (text("K8sNamespace"), text("K8sPodName"));
             found.extend(pod(

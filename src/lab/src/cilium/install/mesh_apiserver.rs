@@ -22,7 +22,7 @@ pub(super) fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Valu
                 "topologyKey": "kubernetes.io/hostname",
             },
         }]}},
-        "containers": containers(cluster),
+        "containers": containers(cluster, topology.settings().version),
     });
     let selector = json!({"k8s-app": "clustermesh-apiserver"});
     let mut object = deployment(
@@ -54,8 +54,8 @@ fn host_aliases(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> {
     aliases.collect()
 }
 
-fn containers(cluster: &ClusterSpec) -> Value {
-    let image = image("clustermesh-apiserver");
+fn containers(cluster: &ClusterSpec, version: &str) -> Value {
+    let image = image("clustermesh-apiserver", version);
     let container = |name: &str, command: &str, args: Value, ports: Value| {
         json!({
             "name": name,

@@ -65,12 +65,12 @@ fn host_port(name: &str, number: u16) -> Value {
     json!({"name": name, "containerPort": number, "hostPort": number, "protocol": "TCP"})
 }
 
-pub(super) fn agent(cluster: &ClusterSpec) -> Value {
+pub(super) fn agent(cluster: &ClusterSpec, version: &str) -> Value {
     let pod_labels = labels("cilium-agent", "cilium");
     let api = cluster.api_address();
     let container = json!({
         "name": "cilium-agent",
-        "image": image("cilium"),
+        "image": image("cilium", version),
         "imagePullPolicy": "IfNotPresent",
         "command": ["cilium-agent"],
         "args": ["--config-dir=/tmp/cilium/config-map"],
@@ -135,7 +135,7 @@ pub(super) fn deployment(name: &str, labels: Value, selector: Value, replicas: u
     })
 }
 
-pub(super) fn operator() -> Value {
+pub(super) fn operator(version: &str) -> Value {
     let labels = json!({
         "app.kubernetes.io/name": "cilium-operator",
         "app.kubernetes.io/part-of": "cilium",
@@ -150,7 +150,7 @@ pub(super) fn operator() -> Value {
         "tolerations": [{"operator": "Exists"}],
         "containers": [{
             "name": "cilium-operator",
-            "image": image("operator-generic"),
+            "image": image("operator-generic", version),
             "imagePullPolicy": "IfNotPresent",
             "command": ["cilium-operator-generic"],
             "args": ["--config-dir=/tmp/cilium/config-map", "--debug=$(CILIUM_DEBUG)"],
@@ -169,7 +169,7 @@ pub(super) fn operator() -> Value {
 }
 
 /// Two replicas, as the operators claim, where there are nodes for them.
-pub(super) fn relay() -> Value {
+pub(super) fn relay(version: &str) -> Value {
     let labels = labels("hubble-relay", "hubble-relay");
     let pod = json!({
         "automountServiceAccountToken": false,
@@ -178,7 +178,7 @@ pub(super) fn relay() -> Value {
         "terminationGracePeriodSeconds": 1,
         "containers": [{
             "name": "hubble-relay",
-            "image": image("hubble-relay"),
+            "image": image("hubble-relay", version),
             "imagePullPolicy": "IfNotPresent",
             "command": ["hubble-relay"],
             "args": ["serve"],

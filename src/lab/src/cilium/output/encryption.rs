@@ -5,14 +5,14 @@ use super::super::{time::millis_or_never, view::EncryptionView};
 use meshproof_datapath::PeerStatus;
 use serde_json::{Value, json};
 
-/// What `cilium-dbg status -o json` has under `encryption`.
-pub fn status(view: &EncryptionView) -> Value {
+/// What `cilium-dbg status -o json` has under `encryption`; `nodes`: whether nodes' own traffic is encrypted, too.
+pub fn status(view: &EncryptionView, nodes: bool) -> Value {
     let EncryptionView::WireGuard { port, .. } = view else {
         return json!({"mode": "Disabled"});
     };
     let mut value = encrypt_status(view);
     value["wireguard"]["interfaces"][0]["listen-port"] = json!(port);
-    value["wireguard"]["node-encryption"] = json!("Disabled");
+    value["wireguard"]["node-encryption"] = json!(node_encryption(nodes));
     value
 }
 
@@ -41,7 +41,7 @@ pub fn encrypt_status_text(view: &EncryptionView) -> String {
 }
 
 /// What `cilium-dbg debuginfo --output json` has under `encryption`.
-pub fn debuginfo(view: &EncryptionView) -> Value {
+pub fn debuginfo(view: &EncryptionView, nodes: bool) -> Value {
     let EncryptionView::WireGuard {
         public_key,
         port,
@@ -59,7 +59,12 @@ pub fn debuginfo(view: &EncryptionView) -> Value {
     if !peers.is_empty() {
         interface["peer-count"] = json!(peers.len());
     }
-    json!({"wireguard": {"interfaces": [interface], "node-encryption": "Disabled"}})
+    json!({"wireguard": {"interfaces": [interface], "node-encryption": node_encryption(nodes)}})
+}
+
+/// How Cilium calls the state of `encryption.nodeEncryption`.
+pub fn node_encryption(nodes: bool) -> &'static str {
+    if nodes { "Enabled" } else { "Disabled" }
 }
 
 /// Counters of zero are left out, as everywhere in Cilium's JSON.

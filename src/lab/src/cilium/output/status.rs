@@ -8,7 +8,12 @@ use super::{
     controller, encryption,
     remote::{Observer, cluster},
 };
-use crate::topology::{CILIUM_VERSION, KUBERNETES_VERSION, RoutingMode};
+use crate::{
+    profile::{BalancingAlgorithm, RoutingMode},
+    topology::KUBERNETES_VERSION,
+};
+use ipnet::Ipv4Net;
+use meshproof_datapath::Dispatch;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -73,7 +78,7 @@ pub fn status(view: &AgentView) -> Value {
         },
         "controllers": controller::all(view),
         "datapath-mode": "veth",
-        "encryption": encryption::status(&view.encryption),
+        "encryption": encryption::status(&view.encryption, view.settings.node_encryption),
         "host-firewall": {"devices": ["eth0"], "mode": "Disabled"},
         "hubble": hubble(view),
         "hubble-metrics": {"state": "Ok"},
@@ -91,8 +96,8 @@ pub fn status(view: &AgentView) -> Value {
             "enabled": true,
             "enabledProtocols": {"ipv4": true},
             "mode": "BPF",
-            "snat-exclusion-cidr": view.node.pod_cidr.to_string(),
-            "snat-exclusion-cidr-v4": view.node.pod_cidr.to_string(),
+            "snat-exclusion-cidr": never_masqueraded(view).to_string(),
+            "snat-exclusion-cidr-v4": never_masqueraded(view).to_string(),
         },
         "nodeMonitor": {"cpus": cpus(), "npages": 64, "pagesize": 4096},
         // No L7 policy is in force, so no proxy has redirects.
@@ -100,7 +105,7 @@ pub fn status(view: &AgentView) -> Value {
             "envoy-deployment-mode": "embedded", "ip": view.node.router.to_string(), "port-range": "10000-20000",
             "redirects": [],
         },
-        "routing": routing(view.routing),
+        "routing": routing(view.settings.routing),
         "srv6": {"srv6EncapMode": "reduced"},
     })
 }
@@ -109,7 +114,8 @@ pub fn status(view: &AgentView) -> Value {
 fn agent(view: &AgentView) -> Value {
     match view.api_server {
         ApiServerView::Reached => {
-            json!({"msg": format!("{CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"), "state": "Ok"})
+            let version = view.settings.version;
+            json!({"msg": format!("{version} (v{version}-e4a9ed77)"), "state": "Ok"})
         }
         ApiServerView::Lost => json!({"msg": format!("Kubernetes service is not ready: {LOST}"), "state": "Failure"}),
     }
@@ -195,8 +201,16 @@ fn ipam(view: &AgentView) -> Value {
     json!({"allocations": allocations, "ipv4": addresses, "ipv6": null, "status": ipam_text(view)})
 }
 
+/// What keeps its source: with native routing all pods, else the node's own, since the tunnel takes the others.
+pub(super) fn never_masqueraded(view: &AgentView) -> Ipv4Net {
+    match view.settings.routing {
+        RoutingMode::Tunnel => view.node.pod_cidr,
+        RoutingMode::Native => view.native_range,
+    }
+}
+
 fn kube_proxy_replacement(view: &AgentView) -> Value {
-    json!({
+    let mut value = json!({
         "deviceList": [{"ip": [view.node.address.to_string()], "name": view.device}],
         "devices": [view.device],
         "directRoutingDevice": view.device,
@@ -225,7 +239,30 @@ fn kube_proxy_replacement(view: &AgentView) -> Value {
             "socketLBTracing": {"enabled": true},
         },
         "mode": if view.replaces_kube_proxy { "True" } else { "False" },
-    })
+    });
+    if view.settings.dispatch == Dispatch::Dsr {
+        value["features"]["nodePort"]["mode"] = json!("DSR");
+    }
+    if !view.settings.kube_proxy_replacement {
+        // What Cilium itself serves then is ClusterIPs, packet by packet (semantics B14).
+        let features = &mut value["features"];
+        for feature in [
+            "externalIPs",
+            "hostPort",
+            "sessionAffinity",
+            "socketLB",
+            "socketLBTracing",
+            "nodePort",
+        ] {
+            features[feature] = json!({"enabled": false});
+        }
+    }
+    if view.settings.kube_proxy_replacement && view.settings.algorithm == BalancingAlgorithm::Maglev {
+        let node_port = &mut value["features"]["nodePort"];
+        node_port["algorithm"] = json!("Maglev");
+        node_port["lutSize"] = json!(BalancingAlgorithm::MAGLEV_TABLE);
+    }
+    value
 }
 
 fn routing(mode: RoutingMode) -> Value {

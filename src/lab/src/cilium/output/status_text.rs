@@ -3,11 +3,12 @@
 use super::{
     super::view::{AgentView, ApiServerView, EncryptionView},
     controller,
+    encryption::node_encryption,
     health::summary,
     remote::{is_ready, not_ready_text},
-    status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes},
+    status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes, never_masqueraded},
 };
-use crate::topology::{CILIUM_VERSION, RoutingMode};
+use crate::profile::RoutingMode;
 use std::fmt::{Display, Write};
 
 /// The status.
@@ -57,12 +58,10 @@ fn agent(view: &AgentView) -> String {
         "CNI Config file",
         "successfully wrote CNI configuration file to /host/etc/cni/net.d/05-cilium.conflist",
     );
+    let version = view.settings.version;
     match view.api_server {
         ApiServerView::Reached => {
-            lines.add(
-                "Cilium",
-                format_args!("Ok   {CILIUM_VERSION} (v{CILIUM_VERSION}-e4a9ed77)"),
-            );
+            lines.add("Cilium", format_args!("Ok   {version} (v{version}-e4a9ed77)"));
         }
         ApiServerView::Lost => {
             lines.add(
@@ -91,14 +90,14 @@ fn datapath(view: &AgentView) -> String {
     lines.add("IPv4 BIG TCP", "Disabled");
     lines.add("IPv6 BIG TCP", "Disabled");
     lines.add("BandwidthManager", "Disabled");
-    let network = match view.routing {
+    let network = match view.settings.routing {
         RoutingMode::Tunnel => "Tunnel [vxlan]",
         RoutingMode::Native => "Native",
     };
     lines.add("Routing", format_args!("Network: {network}   Host: BPF"));
     lines.add("Attach Mode", "TCX");
     lines.add("Device Mode", "veth");
-    let cidr = view.node.pod_cidr;
+    let cidr = never_masqueraded(view);
     let masquerading = format!("BPF   [eth0]   {cidr}  [IPv4: Enabled, IPv6: Disabled]");
     lines.add("Masquerading", masquerading);
     let controllers = controller::all(view).len();
@@ -117,7 +116,8 @@ fn datapath(view: &AgentView) -> String {
         } => {
             let peers = peers.len();
             let node = format!("cilium_wg0 (Pubkey: {public_key}, Port: {port}, Peers: {peers})");
-            let wireguard = format!("Wireguard       [NodeEncryption: Disabled, {node}]");
+            let encrypted = node_encryption(view.settings.node_encryption);
+            let wireguard = format!("Wireguard       [NodeEncryption: {encrypted}, {node}]");
             lines.add("Encryption", wireguard);
         }
     }

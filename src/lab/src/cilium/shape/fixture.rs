@@ -1,7 +1,7 @@
 //! A small lab's state by hand: one of everything that outputs show.
 
 use super::super::view::*;
-use crate::{mesh::Counts, topology::RoutingMode};
+use crate::{mesh::Counts, profile::Profile};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{
     BackendState, Counters, Direction, DropReason, FlowEvent, FlowVerdict, Identity, Observation, Party, PeerStatus,
@@ -139,7 +139,8 @@ pub(super) fn agent() -> AgentView {
     AgentView {
         now,
         started,
-        routing: RoutingMode::Tunnel,
+        settings: Profile::Tunnel.settings(),
+        native_range: "10.244.0.0/14".parse().unwrap(),
         encryption: encryption(now),
         mutual_authentication: false,
         replaces_kube_proxy: true,

@@ -5,9 +5,9 @@ use super::{
         command, install,
         object::{Endpoint, cilium_identity, cilium_node},
         output::{
-            VERSION, address, encryption, endpoint, flow, health, metrics, node, policy,
+            address, encryption, endpoint, flow, health, metrics, node, policy,
             remote::{Observer, cluster},
-            service, status,
+            service, status, version,
         },
         view::{EncryptionView, FlowView},
     },
@@ -16,7 +16,8 @@ use super::{
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
     identity::SecurityLabels,
-    topology::{EncryptionMode, Topology},
+    profile::EncryptionMode,
+    topology::Topology,
 };
 use base64::Engine;
 use meshproof_apiserver::{
@@ -32,8 +33,8 @@ pub(super) async fn produced() -> Vec<(&'static str, Vec<Value>)> {
     plain.encryption = EncryptionView::Disabled;
     let flows: FlowView = fixture::flows();
     let debuginfo = json!({
-        "cilium-version": VERSION,
-        "encryption": encryption::debuginfo(&view.encryption),
+        "cilium-version": version(view.settings),
+        "encryption": encryption::debuginfo(&view.encryption, false),
         "kernel-version": command::kernel_version(),
     });
     let of_kvstoremesh = fixture::remotes(view.now);

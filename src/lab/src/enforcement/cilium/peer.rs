@@ -8,7 +8,6 @@ use crate::enforcement::{
 };
 use ipnet::Ipv4Net;
 use serde_json::Value;
-use std::net::Ipv4Addr;
 
 /// The fields that name peers, and what error texts call them.
 const INGRESS: [(&str, &str); 6] = [
@@ -45,15 +44,18 @@ impl Reader<'_> {
         if let (Some((_, first, _)), Some((_, second, _))) = (filled.next(), filled.next()) {
             return Err(format!("Combining {first} and {second} is not supported yet"));
         }
-        if present.iter().any(|(_, _, list)| list.is_empty()) {
-            return Ok(Peers::Of(Vec::new()));
+        // An empty list of names or services does not count (`IsL3` in `pkg/policy/api/egress.go`).
+        let counts = |field: &str, list: &[Value]| !list.is_empty() || !["toFQDNs", "toServices"].contains(&field);
+        let mut members = present.iter().filter(|(field, _, list)| counts(field, list)).peekable();
+        if members.peek().is_none() {
+            return Ok(Peers::without_members(has_ports(clause)));
         }
-        let Some((field, _, list)) = present.first() else {
-            // Ports of anybody; without ports, too, the clause is empty and allows nothing.
-            let has_ports = ["toPorts", "icmps"]
-                .iter()
-                .any(|field| clause[*field].as_array().is_some_and(|l| !l.is_empty()));
-            return Ok(if has_ports { Peers::Any } else { Peers::Of(Vec::new()) });
+        let filled = members.find(|(_, _, list)| !list.is_empty());
+        let is_nobody = present
+            .iter()
+            .any(|(field, _, list)| counts(field, list) && list.is_empty());
+        let Some((field, _, list)) = filled.filter(|_| !is_nobody) else {
+            return Ok(Peers::Of(Vec::new()));
         };
         let mut peers = Vec::new();
         for item in list.iter() {
@@ -136,18 +138,20 @@ impl Reader<'_> {
     }
 }
 
-/// A prefix or an address; none for IPv6, which the lab does not have.
+/// Whether a clause speaks of ports or ICMP types.
+fn has_ports(clause: &Value) -> bool {
+    let mut lists = ["toPorts", "icmps"].into_iter().map(|field| clause[field].as_array());
+    lists.any(|list| list.is_some_and(|list| !list.is_empty()))
+}
+
+/// A prefix, as the definition's format has it; none for IPv6, which the lab does not have.
 fn cidr(text: &str) -> Result<Option<Ipv4Net>, String> {
     if text.is_empty() {
         return Err("IP must be specified".into());
     }
-    if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return Ok(Some(address.into()));
-    }
     match text.parse::<ipnet::IpNet>() {
         Ok(ipnet::IpNet::V4(net)) => Ok(Some(net.trunc())),
         Ok(ipnet::IpNet::V6(_)) => Ok(None),
-        Err(_) if text.parse::<std::net::Ipv6Addr>().is_ok() => Ok(None),
         Err(_) => Err(format!("unable to parse CIDR: {text:?}")),
     }
 }

@@ -40,6 +40,12 @@ pub(super) fn read(clause: &Value, way: Way, proxy: bool) -> Result<Ports, Strin
     }
 }
 
+impl Port {
+    fn begins_at_0(&self) -> bool {
+        matches!(self.number, PortNumber::All | PortNumber::Range(0, _))
+    }
+}
+
 impl Ports {
     /// Whether a proxy has to look into some of it.
     pub(super) fn has_layer7(&self) -> bool {
@@ -75,8 +81,11 @@ fn port_rule(rule: &Value, way: Way, proxy: bool) -> Result<PortRule, String> {
     let rules = &rule["rules"];
     let some = |field: &str| rules[field].as_array().filter(|list| !list.is_empty());
     let (http, dns) = (some("http"), some("dns"));
-    if some("kafka").is_some() || some("l7").is_some() {
+    if some("kafka").is_some() || some("l7").is_some() || !rules["l7proto"].is_null() {
         return Err("only HTTP and DNS rules are supported in the lab".into());
+    }
+    if rules.is_object() && rules["http"].is_null() && rules["dns"].is_null() {
+        return Err("rules must have exactly one of http, kafka, dns and l7proto".into());
     }
     if (http.is_some() || dns.is_some()) && !proxy {
         return Err("L7 policy is not supported since L7 proxy is not enabled".into());
@@ -109,7 +118,7 @@ fn port_rule(rule: &Value, way: Way, proxy: bool) -> Result<PortRule, String> {
         }
         _ => None,
     };
-    if layer7.is_some() && ports.iter().any(|port| port.number == PortNumber::All) {
+    if layer7.is_some() && ports.iter().any(Port::begins_at_0) {
         return Err("L7 rules can not be used when a port is 0".into());
     }
     if matches!(layer7, Some(Layer7::Http(_)))
@@ -128,21 +137,15 @@ fn port(port: &Value, has_dns: bool) -> Result<Port, String> {
     if text.is_empty() {
         return Err("Port must be specified".into());
     }
-    let protocol = match port["protocol"]
-        .as_str()
-        .unwrap_or_default()
-        .to_ascii_uppercase()
-        .as_str()
-    {
-        "" | "ANY" => Transport::Any,
+    // As the definition enumerates them; ICMP has a section of its own.
+    let protocol = match port["protocol"].as_str().unwrap_or("ANY") {
+        "ANY" => Transport::Any,
         "TCP" => Transport::Tcp,
         "UDP" => Transport::Udp,
         "SCTP" => Transport::Sctp,
-        "ICMP" => Transport::Icmp,
-        "ICMPV6" => Transport::Sctp,
         other => {
             return Err(format!(
-                "invalid protocol {other:?}, must be {{ tcp | udp | sctp | icmp | icmpv6 | any }}"
+                "Unsupported value: {other:?}: supported values: TCP, UDP, SCTP, ANY"
             ));
         }
     };
@@ -154,15 +157,18 @@ fn port(port: &Value, has_dns: bool) -> Result<Port, String> {
         PortNumber::Named(text.to_ascii_lowercase())
     } else {
         let first: u16 = text.parse().map_err(|_| format!("Unable to parse port: {text:?}"))?;
-        let last = port["endPort"]
-            .as_u64()
-            .and_then(|last| u16::try_from(last).ok())
-            .unwrap_or_default();
+        let last = match &port["endPort"] {
+            Value::Null => 0,
+            last => last
+                .as_u64()
+                .and_then(|last| u16::try_from(last).ok())
+                .ok_or("endPort is not a port")?,
+        };
         if has_dns && last > first {
             return Err("DNS rules do not support port ranges".into());
         }
         match (first, last) {
-            (0, _) => PortNumber::All,
+            (0, 0) => PortNumber::All,
             (first, last) => PortNumber::Range(first, last.max(first)),
         }
     };

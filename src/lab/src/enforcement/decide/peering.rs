@@ -17,27 +17,61 @@ pub(super) struct Peering<'a> {
     pub(super) labels: &'a SecurityLabels,
 }
 
+/// What of a clause is about a flow, as one entry of the endpoint's policy map.
+pub(super) struct Entry<'c> {
+    pub(super) clause: &'c Clause,
+    /// None for every port.
+    pub(super) port: Option<&'c Port>,
+    /// What a proxy has to look at.
+    pub(super) layer7: Option<&'c Layer7>,
+    /// How many bits of protocol and port it fixes.
+    pub(super) prefix: u32,
+    /// Whether it is for anybody.
+    pub(super) anybody: bool,
+    /// Whether it is for the peer's identity.
+    pub(super) named: bool,
+}
+
+/// Bits of a protocol and of a port.
+const PROTOCOL: u32 = 8;
+const PORT: u32 = 16;
+
 impl Peering<'_> {
-    /// What of the clause is about the flow: for each match, what a proxy has to look at.
-    pub(super) fn matching<'c>(&self, clause: &'c Clause) -> Vec<Option<&'c Layer7>> {
-        let selected = match &clause.peers {
-            Peers::Any => true,
-            Peers::Of(peers) => peers.iter().any(|peer| self.is(peer)),
+    /// What of the clause is about the flow; nothing if it is about others.
+    pub(super) fn matching<'c>(&self, clause: &'c Clause) -> Vec<Entry<'c>> {
+        let (anybody, named) = match &clause.peers {
+            Peers::Any => (true, false),
+            Peers::Of(peers) => {
+                let is_all = |peer: &&Peer| matches!(peer, Peer::Entity(Entity::All));
+                let named = peers.iter().filter(|peer| !is_all(peer)).any(|peer| self.is(peer));
+                (peers.iter().any(|peer| is_all(&peer)), named)
+            }
         };
-        if !selected {
+        if !anybody && !named {
             return Vec::new();
         }
+        let entry = |port, layer7, prefix| Entry {
+            clause,
+            port,
+            layer7,
+            prefix,
+            anybody,
+            named,
+        };
         match &clause.ports {
-            Ports::All => vec![None],
+            Ports::All => vec![entry(None, None, 0)],
             Ports::Icmp(types) => match self.flow.icmp {
-                Some((kind, _)) if types.contains(&kind) => vec![None],
+                Some((kind, _)) if types.contains(&kind) => vec![entry(None, None, PROTOCOL + PORT)],
                 _ => Vec::new(),
             },
-            Ports::List(rules) => rules
-                .iter()
-                .filter(|rule| rule.ports.iter().any(|port| self.on(port)))
-                .map(|rule| rule.layer7.as_ref())
-                .collect(),
+            Ports::List(rules) => {
+                let ports = rules
+                    .iter()
+                    .flat_map(|rule| rule.ports.iter().map(move |port| (rule, port)));
+                let on = ports.filter_map(|(rule, port)| Some((rule, port, self.on(port)?)));
+                on.map(|(rule, port, prefix)| entry(Some(port), rule.layer7.as_ref(), prefix))
+                    .collect()
+            }
         }
     }
 
@@ -68,7 +102,7 @@ impl Peering<'_> {
             Entity::World => is("world"),
             Entity::Host => is("host"),
             Entity::RemoteNode => is("remote-node"),
-            Entity::KubeApiserver => is("kube-apiserver"),
+            Entity::KubeApiserver => self.is_api_server(),
             Entity::Init => is("init"),
             Entity::Health => is("health"),
             Entity::Unmanaged => is("unmanaged"),
@@ -78,37 +112,65 @@ impl Peering<'_> {
                 ["host", "remote-node", "init", "ingress", "health", "unmanaged"]
                     .iter()
                     .any(|name| is(name))
+                    || self.is_api_server()
                     || self.labels.get(&format!("k8s:{CLUSTER}")) == Some(&self.rules.set.cluster)
             }
         }
     }
 
-    fn on(&self, port: &Port) -> bool {
+    /// The label is on addresses, of this node, of others and of what is outside (`pkg/ipcache/metadata.go`).
+    fn is_api_server(&self) -> bool {
+        has(self.labels, "kube-apiserver") || self.rules.set.api_servers.contains(&self.flow.remote)
+    }
+
+    /// How many bits the port fixes if it is the flow's.
+    fn on(&self, port: &Port) -> Option<u32> {
         let flow = self.flow;
         let protocol = match port.protocol {
             Transport::Tcp => flow.protocol == Protocol::Tcp,
             Transport::Udp => flow.protocol == Protocol::Udp,
             Transport::Sctp => flow.protocol == Protocol::Other(132),
-            Transport::Icmp => flow.protocol == Protocol::Icmp,
             Transport::Any => matches!(flow.protocol, Protocol::Tcp | Protocol::Udp | Protocol::Other(132)),
         };
-        protocol
-            && match &port.number {
-                PortNumber::All => true,
-                PortNumber::Range(first, last) => (*first..=*last).contains(&flow.port),
-                PortNumber::Named(name) => self.is_named(name),
+        if !protocol {
+            return None;
+        }
+        match &port.number {
+            PortNumber::All => Some(PROTOCOL),
+            PortNumber::Range(first, last) => {
+                let held = (*first..=*last).contains(&flow.port);
+                held.then(|| PROTOCOL + PORT - block(u32::from(*first), u32::from(*last), u32::from(flow.port)))
             }
+            PortNumber::Named(name) => self.is_named(name).then_some(PROTOCOL + PORT),
+        }
     }
 
-    /// On the way in it is the endpoint's own name of a port, on the way out any pod's.
+    /// On the way in it is the endpoint's own name of a port; on the way out what the cluster's pods call so, if they
+    /// agree on one number (`pkg/types/portmap.go`).
     fn is_named(&self, name: &str) -> bool {
-        let set = &self.rules.set;
-        let known = match self.flow.direction {
-            Direction::Ingress => set.own_ports.get(&self.flow.endpoint).and_then(|ports| ports.get(name)),
-            Direction::Egress => set.named_ports.get(name),
-        };
-        known.is_some_and(|numbers| numbers.contains(&(self.flow.protocol, self.flow.port)))
+        let (set, flow) = (&self.rules.set, self.flow);
+        match flow.direction {
+            Direction::Ingress => {
+                let own = set.own_ports.get(&flow.endpoint).and_then(|ports| ports.get(name));
+                own.is_some_and(|numbers| numbers.contains(&(flow.protocol, flow.port)))
+            }
+            Direction::Egress => {
+                let known = set.named_ports.get(name).into_iter().flatten();
+                let mut numbers = known.filter(|(protocol, _)| *protocol == flow.protocol);
+                numbers.next().is_some_and(|(_, number)| *number == flow.port) && numbers.next().is_none()
+            }
+        }
     }
+}
+
+/// The size, as a power of two, of the largest aligned block of ports within a range that holds the port: the map
+/// holds a range as such blocks.
+fn block(first: u32, last: u32, port: u32) -> u32 {
+    let within = |bits: &u32| {
+        let begin = port >> bits << bits;
+        begin >= first && begin + (1 << bits) - 1 <= last
+    };
+    (0..=PORT).rev().find(within).unwrap_or(0)
 }
 
 /// Whether the labels have a reserved one of this name.

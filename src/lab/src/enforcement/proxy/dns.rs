@@ -2,14 +2,7 @@
 //! that rules for names match their addresses.
 
 use super::{Gate, Handed};
-use crate::{
-    enforcement::{
-        decide::{Decision, Restriction},
-        policy_state::PolicyState,
-        rule::Layer7,
-    },
-    state::ClusterState,
-};
+use crate::{enforcement::policy_state::PolicyState, state::ClusterState};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::RData,
@@ -113,17 +106,9 @@ async fn answer(gate: &Gate, handed: &Handed, refusal: Refusal, question: &[u8])
 }
 
 fn may_pass(gate: &Gate, handed: &Handed, asked: &Message) -> bool {
-    match gate.decide(handed) {
-        Decision::Allow | Decision::Proxy(_, Restriction::Unrestricted) => true,
-        Decision::Deny(_) => false,
-        Decision::Proxy(rules, Restriction::Rules) => asked.queries.iter().all(|query| {
-            let name = query.name().to_ascii();
-            rules.iter().any(|rules| match rules {
-                Layer7::Dns(patterns) => patterns.iter().any(|pattern| pattern.matches(&name)),
-                Layer7::Http(_) => false,
-            })
-        }),
-    }
+    let decision = gate.decide(handed);
+    let mut queries = asked.queries.iter();
+    queries.all(|query| decision.admits_name(&query.name().to_ascii()))
 }
 
 /// Addresses count for the name that was asked for, whatever names were in between.

@@ -1,11 +1,7 @@
 //! The HTTP proxy: every request is held against the rules; what none allows is answered with 403, as Envoy does.
 
 use super::{Gate, Handed};
-use crate::enforcement::{
-    decide::{Decision, Restriction},
-    layer7,
-    rule::Layer7,
-};
+use crate::enforcement::layer7;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{
@@ -107,11 +103,6 @@ impl Session {
     }
 
     fn may_pass(&self, request: &Request<Incoming>) -> bool {
-        let rules = match self.gate.decide(&self.handed) {
-            Decision::Allow | Decision::Proxy(_, Restriction::Unrestricted) => return true,
-            Decision::Deny(_) => return false,
-            Decision::Proxy(rules, Restriction::Rules) => rules,
-        };
         let header = |name: &str| {
             let values = request.headers().get_all(name).iter();
             values
@@ -129,10 +120,7 @@ impl Session {
             host,
             header: &header,
         };
-        rules.iter().any(|rules| match rules {
-            Layer7::Http(rules) => rules.iter().any(|rule| rule.matches(&seen)),
-            Layer7::Dns(_) => false,
-        })
+        self.gate.decide(&self.handed).admits_request(&seen)
     }
 }
 

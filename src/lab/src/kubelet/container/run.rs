@@ -111,6 +111,7 @@ impl Container {
         let hostname = env_vars::hostname(pod);
         ProcessSpec {
             namespace: self.runtime.namespace.clone(),
+            sockets: self.kubelet.node.handle.socket_balancer().cloned(),
             title: format!(
                 "meshproof-agent:{}/{namespace}/{}",
                 self.kubelet.cluster.name(),

@@ -13,10 +13,16 @@ fn without_policies_everything_passes() {
 #[test]
 fn the_classic_misreadings_of_emptiness() {
     let from_client = tcp(pod("client"), pod("echo"), 80);
+    let mut with_egress = echo(json!([]));
+    with_egress["egress"] = json!([{}]);
     assert_eq!(
-        expected(echo(json!([])), &from_client),
+        expected(with_egress, &from_client),
         Expected::Allowed,
         "an empty list selects nothing into default deny"
+    );
+    assert!(
+        parse(&cnp(echo(json!([]))), "infra").is_err(),
+        "and alone it is no policy"
     );
     assert_eq!(
         expected(echo(json!([{}])), &from_client),

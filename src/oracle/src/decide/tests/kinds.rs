@@ -48,7 +48,7 @@ fn what_is_not_understood_is_an_error() {
         json!({"endpointSelector": {}, "ingres": []}),
         json!({"endpointSelector": {}, "ingress": [{"fromEndpoint": [{}]}]}),
         json!({"endpointSelector": {}, "ingress": [{"fromEndpoints": [{}], "fromEntities": ["all"]}]}),
-        json!({"endpointSelector": {}, "egress": [{"toServices": []}]}),
+        json!({"endpointSelector": {}, "egress": [{"toServices": [{"k8sService": {"serviceName": "x"}}]}]}),
         json!({"endpointSelector": {}, "ingress": [{"fromEntities": ["everyone"]}]}),
         json!({"ingress": [{}]}),
     ] {

@@ -6,26 +6,38 @@ use super::{
     l7::names,
 };
 use crate::{
-    model::{Direction, Entity, Peer},
+    model::{Direction, Effect, Entity, Peer},
     selector::Selector,
 };
 use ipnet::IpNet;
 use serde_json::Value;
-use std::net::IpAddr;
+
+/// What a member says.
+pub(super) enum L3Member {
+    /// These peers; an empty list is nobody, also with ports (semantics A33).
+    Peers(Vec<Peer>),
+    /// As if it were not there: an empty `toFQDNs` or `toServices` (semantics A32; pkg/policy/api/egress.go).
+    Absent,
+}
 
 /// The peers of one member: `fromEndpoints`, `toCIDR`, `toFQDNs`.
 pub(super) fn l3_member(
     key: &str,
     value: &Value,
     place: &str,
-    direction: Direction,
+    (direction, effect): (Direction, Effect),
     reach: Reach<'_>,
-) -> Result<Vec<Peer>, ParseError> {
+) -> Result<L3Member, ParseError> {
     let prefix = match direction {
         Direction::Ingress => "from",
         Direction::Egress => "to",
     };
-    let each = |read: &dyn Fn(&Value) -> Result<Peer, ParseError>| elements(value, place)?.iter().map(read).collect();
+    let list = elements(value, place)?;
+    let each = |read: &dyn Fn(&Value) -> Result<Peer, ParseError>| {
+        let peers = list.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(L3Member::Peers(peers))
+    };
+    let allows = effect == Effect::Allow;
     match (key, key.strip_prefix(prefix)) {
         (_, Some("Endpoints")) => each(&|peer| Ok(Peer::Endpoints(peer_selector(peer, place, reach)?))),
         (_, Some("CIDR")) => each(&|net| {
@@ -36,7 +48,9 @@ pub(super) fn l3_member(
         }),
         (_, Some("CIDRSet")) => each(&|set| cidr_set(set, place)),
         (_, Some("Entities")) => each(&|name| Ok(Peer::Entity(entity(name, place)?))),
-        ("toFQDNs", _) => each(&|name| names(name, place).map(Peer::Name)),
+        ("toFQDNs", _) if allows && list.is_empty() => Ok(L3Member::Absent),
+        ("toServices", _) if direction == Direction::Egress && list.is_empty() => Ok(L3Member::Absent),
+        ("toFQDNs", _) if allows && direction == Direction::Egress => each(&|name| names(name, place).map(Peer::Name)),
         (_, Some("Requires" | "Groups" | "Nodes" | "Services")) => Err(ParseError::Unsupported {
             place: place.to_owned(),
             what: key.to_owned(),
@@ -52,7 +66,8 @@ pub(super) fn l3_member(
 pub(super) fn own_selector(value: &Value, place: &str, reach: Reach<'_>) -> Result<Selector, ParseError> {
     let selector = Selector::parse(value, place)?;
     Ok(match reach {
-        Reach::Namespace(namespace) => selector.in_namespace(namespace),
+        // A selector that names another namespace is corrected (semantics A35).
+        Reach::Namespace(namespace) => selector.of_no_namespace().in_namespace(namespace),
         Reach::Cluster => selector,
     })
 }
@@ -74,11 +89,24 @@ fn peer_selector(value: &Value, place: &str, reach: Reach<'_>) -> Result<Selecto
     })
 }
 
-pub(in crate::parse) fn cidr(value: &Value, place: &str) -> Result<IpNet, ParseError> {
+/// A prefix; the CRD refuses an address without prefix length (semantics A41).
+fn cidr(value: &Value, place: &str) -> Result<IpNet, ParseError> {
     let text = value.as_str().ok_or_else(|| ParseError::kind(place, "a CIDR", value))?;
-    text.parse()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| ParseError::kind(place, "a CIDR", value))
+    text.parse().map_err(|_| ParseError::kind(place, "a CIDR", value))
+}
+
+/// `cidr` and `except`, which must lie inside it.
+pub(in crate::parse) fn cidr_with_exceptions(set: &Value, place: &str) -> Result<Peer, ParseError> {
+    let net = cidr(&set["cidr"], place)?;
+    let mut except = Vec::new();
+    for value in elements(&set["except"], place)? {
+        let excepted = cidr(value, place)?;
+        if !net.contains(&excepted) {
+            return Err(ParseError::invalid(place, format!("{excepted} is not inside {net}")));
+        }
+        except.push(excepted);
+    }
+    Ok(Peer::Cidr { net, except })
 }
 
 fn cidr_set(set: &Value, place: &str) -> Result<Peer, ParseError> {
@@ -89,25 +117,19 @@ fn cidr_set(set: &Value, place: &str) -> Result<Peer, ParseError> {
         });
     }
     only_keys(set, &["cidr", "except"], place)?;
-    let except = elements(&set["except"], place)?
-        .iter()
-        .map(|net| cidr(net, place))
-        .collect::<Result<_, _>>()?;
-    Ok(Peer::Cidr {
-        net: cidr(&set["cidr"], place)?,
-        except,
-    })
+    cidr_with_exceptions(set, place)
 }
 
 fn entity(value: &Value, place: &str) -> Result<Entity, ParseError> {
     Ok(match value.as_str() {
         Some("all") => Entity::All,
-        Some("world" | "world-ipv4") => Entity::World,
+        Some("world") => Entity::World,
         Some("cluster") => Entity::Cluster,
         Some("host") => Entity::Host,
         Some("remote-node") => Entity::RemoteNode,
         Some("kube-apiserver") => Entity::KubeApiserver,
-        Some("health" | "init" | "ingress" | "unmanaged" | "none" | "world-ipv6") => Entity::Other,
+        Some("health" | "init" | "ingress" | "unmanaged" | "none") => Entity::Other,
+        // Agents know world-ipv4 and world-ipv6, but the CRD does not (semantics A38, A50).
         _ => return Err(ParseError::kind(place, "an entity", value)),
     })
 }

@@ -2,7 +2,12 @@
 
 use super::class;
 use crate::model::{RunReport, TrialReport};
-use meshproof_contract::{Evidence, Finding, Verdict, evidence::Command, text::duration};
+use meshproof_contract::{
+    Evidence, Finding, Verdict,
+    evidence::Command,
+    run_state::CauseReport,
+    text::{capitalized, duration},
+};
 
 /// A red trial, shown in full.
 pub(in crate::html) struct RedTrial<'a> {
@@ -47,7 +52,7 @@ pub(super) fn red(trial: &TrialReport) -> RedTrial<'_> {
     }
     RedTrial {
         trial,
-        class: class(&trial.verdict),
+        class: class(trial.standing()),
         took: duration(trial.seconds),
         why: match &trial.verdict {
             Verdict::Inconclusive { why } => why.clone(),
@@ -59,14 +64,28 @@ pub(super) fn red(trial: &TrialReport) -> RedTrial<'_> {
     }
 }
 
-/// Inconclusive trials by their reason: one agent that is away is one thing to look at, however many checks need it.
+/// Inconclusive trials that no cause explains, by their reason: one agent that is away is one thing to look at, however many checks need it.
 pub(super) fn by_reason(report: &RunReport) -> Vec<Vec<RedTrial<'_>>> {
     let mut groups: Vec<Vec<RedTrial<'_>>> = Vec::new();
-    for item in report.inconclusive().into_iter().map(red) {
+    let unexplained = |trial: &&TrialReport| report.cause_of(&trial.trial).is_none();
+    for item in report.inconclusive().into_iter().filter(unexplained).map(red) {
         match groups.iter_mut().find(|group| group[0].why == item.why) {
             Some(group) => group.push(item),
             None => groups.push(vec![item]),
         }
     }
     groups
+}
+
+/// What kept checks from observing, as a heading, with those checks.
+pub(super) fn unobserved(report: &RunReport) -> Vec<(String, Vec<&TrialReport>)> {
+    let inconclusive = report.inconclusive();
+    let of = |cause: &CauseReport| -> Vec<&TrialReport> {
+        let concerned = inconclusive.iter().copied();
+        concerned
+            .filter(|trial| cause.unobserved.contains(&trial.trial))
+            .collect()
+    };
+    let groups = report.causes.iter().map(|cause| (capitalized(&cause.text), of(cause)));
+    groups.filter(|(_, trials)| !trials.is_empty()).collect()
 }

@@ -16,7 +16,8 @@ fn a_complete_log_has_every_trial_with_its_verdict() {
             passed: 23,
             failed: 1,
             inconclusive: 1,
-            skipped: 1
+            skipped: 1,
+            ..Counts::default()
         }
     );
     assert_eq!(

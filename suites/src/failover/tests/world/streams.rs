@@ -73,6 +73,7 @@ impl World {
             let stream = &mut state.streams[id.0 as usize];
             samples.push(StreamSample {
                 number,
+                late: 0,
                 result: stream.take(answer),
             });
         }

@@ -7,8 +7,8 @@ use crate::{
 };
 use meshproof_contract::{Action, AgentFacts, DnsCode, Outcome, Probe, Target, Timing};
 use meshproof_oracle::{
-    CidrMatch, DnsRefusal, EgressDenial, Expected, Flow, HttpRequest, Party, Protocol, Request, Semantics,
-    UnnamedCluster, decide, parse,
+    CidrMatch, DnsRefusal, EgressDenial, Expected, Flow, HttpRequest, NamedPorts, Party, Protocol, Request, Semantics,
+    Surroundings, UnnamedCluster, decide, parse,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -35,7 +35,16 @@ impl World {
             .flat_map(|applied| applied.policies.iter().cloned())
             .chain(foreign)
             .collect();
-        decide(&policies, &SEMANTICS, flow).expected
+        let parties: Vec<Party> = self.facts.agents.iter().map(|agent| self.party(agent)).collect();
+        let surroundings = Surroundings {
+            semantics: SEMANTICS,
+            named_ports: NamedPorts::of(parties.iter().filter_map(|party| match party {
+                Party::Endpoint(endpoint) => Some(endpoint),
+                Party::Node { .. } | Party::World { .. } => None,
+            })),
+        };
+        let decision = decide(&policies, &surroundings, flow);
+        decision.expect("the policies do not contradict").expected
     }
 
     /// What the flow meets.
@@ -80,6 +89,7 @@ impl World {
             to: Party::World {
                 address,
                 names: vec![name.to_owned()],
+                serves_api: false,
             },
             protocol: Protocol::Tcp,
             port: to.port,

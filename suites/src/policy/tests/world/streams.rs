@@ -21,6 +21,7 @@ pub struct Running {
     deadline: Duration,
     start: Instant,
     next: u64,
+    lag: u64,
 }
 
 impl World {
@@ -54,6 +55,7 @@ impl World {
             deadline: spec.deadline,
             start: Instant::now(),
             next: 0,
+            lag: 0,
         });
         StreamId(streams.len() as u64 - 1)
     }
@@ -63,9 +65,12 @@ impl World {
         let stream = &mut streams[id.0 as usize];
         let mut samples = Vec::new();
         // The outcome of a connection is known after its deadline at the latest.
-        while stream.due() + stream.deadline <= Instant::now() {
+        while stream.due() + self.late(stream) + stream.deadline <= Instant::now() {
+            let late = self.late(stream).as_micros() as u32;
+            stream.lag = stream.lag.max(late.into());
             samples.push(StreamSample {
                 number: stream.next,
+                late,
                 result: self.connect(stream),
             });
             stream.next += 1;
@@ -74,8 +79,16 @@ impl World {
             start: self.micros(stream.start),
             interval: stream.interval.as_micros() as u64,
             samples,
+            lag: stream.lag,
             ..StreamReport::default()
         }
+    }
+
+    /// How much later than it is due the next connection is opened.
+    fn late(&self, stream: &Running) -> Duration {
+        let since = stream.due() - stream.start;
+        let stall = self.stall.filter(|(from, to)| (*from..*to).contains(&since));
+        stall.map_or(Duration::ZERO, |(_, to)| to - since)
     }
 
     fn connect(&self, stream: &Running) -> StreamResult {
@@ -88,7 +101,7 @@ impl World {
             port: stream.port,
             request: Request::Opaque,
         };
-        match self.meets_at(from, &flow, stream.due()) {
+        match self.meets_at(from, &flow, stream.due() + self.late(stream)) {
             Expected::Allowed => StreamResult::Good {
                 server: None,
                 latency: LATENCY,
