@@ -1,15 +1,20 @@
 //! The page of documentation with the table.
 
 use super::{LIMITS, Run, bed, directions};
+use crate::testing::Shape;
 
-/// The page.
-pub fn page(runs: &[Run]) -> String {
-    let mut page = include_str!("page.md").to_owned();
-    for run in runs {
-        page.push_str(&row(run));
-    }
-    page.push_str(&costs());
-    page
+/// The page with these rows.
+pub fn page(rows: &[String]) -> String {
+    format!("{}{}{}", include_str!("page.md"), rows.concat(), costs())
+}
+
+/// The row of a shape in a page, with its end of line.
+pub fn row_of(page: &str, shape: Shape) -> Option<String> {
+    let start = format!("| {} | {} |", shape.clusters, shape.nodes);
+    let mut lines = page.lines();
+    lines
+        .find(|line| line.starts_with(&start))
+        .map(|line| format!("{line}\n"))
 }
 
 /// One row of the table, with its end of line.
