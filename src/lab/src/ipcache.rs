@@ -1,6 +1,6 @@
 //! The ipcache of each node: the identity of every address, as the node's own agent knows it. Those of all pods of all
-//! clusters, of nodes, and of the world. In native routing a packet carries no identity, so its receiver, too, asks here
-//! (semantics A40).
+//! clusters, of nodes, and of the world. In native routing a packet carries no identity, so its receiver, too, asks
+//! here (semantics A40).
 
 use crate::{
     fault::Fault,

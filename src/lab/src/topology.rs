@@ -116,8 +116,8 @@ impl Topology {
         }
     }
 
-    /// Where pods live as nodes see it: what lies in it is never masqueraded, and not the world. Native routing takes one
-    /// prefix for all clusters, with what no cluster has.
+    /// Where pods live as nodes see it: what lies in it is never masqueraded, and not the world. Native routing takes
+    /// one prefix for all clusters, with what no cluster has.
     pub fn pod_ranges(&self) -> Vec<Ipv4Net> {
         match self.settings().routing {
             RoutingMode::Tunnel => self.clusters.iter().map(|cluster| cluster.pod_cidr).collect(),
