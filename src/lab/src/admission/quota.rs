@@ -178,7 +178,10 @@ mod tests {
         let service = |name: &str, kind: &str| {
             json!({
                 "metadata": {"name": name, "namespace": "default"},
-                "spec": {"type": kind, "clusterIP": "10.0.0.9", "ports": [{"name": "http", "port": 80, "nodePort": 30000}]},
+                "spec": {
+                    "type": kind, "clusterIP": "10.0.0.9",
+                    "ports": [{"name": "http", "port": 80, "nodePort": 30000}],
+                },
             })
         };
         let said = refused(&store, &SERVICES, service("n", "NodePort"));
