@@ -205,6 +205,12 @@ impl ClusterSpec {
         Ipv4Addr::from(u32::from(self.service_cidr.network()) + 10)
     }
 
+    /// The node on which the API server answers, as far as endpoints say: the first. What nodes and pods really talk to
+    /// is outside of the lab's network.
+    pub fn api_server(&self) -> Option<Ipv4Addr> {
+        self.nodes.first().map(|node| node.address)
+    }
+
     /// The address of the service `kubernetes`: the first of the service CIDR.
     pub fn api_address(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.service_cidr.network()) + 1)
