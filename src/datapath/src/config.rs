@@ -127,8 +127,8 @@ pub struct NodeConfig {
     /// Backends are chosen where a process connects, and a flow stays with its own (Cilium's socket load balancing);
     /// what connect() and sendto() to a service without backends fail with. None: they are chosen by packet.
     pub socket_balancing: Option<RefusedCall>,
-    /// Whether NodePorts of the cluster's other nodes are served here, too, for this node's processes; kube-proxy serves
-    /// the node's own only.
+    /// Whether NodePorts of the cluster's other nodes are served here, too, for this node's processes; kube-proxy
+    /// serves the node's own only.
     pub node_ports_elsewhere: bool,
     /// How the answer of a NodePort's backend on another node gets back. A tunnel has no room for the second way.
     pub dispatch: Dispatch,

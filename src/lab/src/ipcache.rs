@@ -1,6 +1,6 @@
 //! The ipcache of each node: the identity of every address, as the node's own agent knows it. Those of all pods of all
-//! clusters, of nodes, and of the world. In native routing a packet carries no identity, so its receiver, too, asks here
-//! (semantics A40).
+//! clusters, of nodes, and of the world. In native routing a packet carries no identity, so its receiver, too, asks
+//! here (semantics A40).
 
 use crate::{
     fault::Fault,
@@ -8,7 +8,7 @@ use crate::{
 };
 use ipnet::Ipv4Net;
 use meshproof_datapath::Identity;
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 /// Follows sandboxes and faults, and keeps the nodes informed.
@@ -35,7 +35,7 @@ fn known(lab: &LabState, cluster: &ClusterState, node: &NodeState) -> Vec<(Ipv4N
     for (_, other) in lab.nodes() {
         let is_own = other.name() == node.name();
         let identity = if is_own { Identity::HOST } else { Identity::REMOTE_NODE };
-        known.push((other.spec.address.into(), identity));
+        known.push((other.spec.address.into(), of_node(cluster, other.spec.address, is_own)));
         known.push((other.handle.config().router.into(), identity));
         if is_own || knows_remote_pods(lab, cluster, node.name()) {
             let endpoints = other.pods().into_iter().filter(|pod| pod.identity() != Identity::HOST);
@@ -43,6 +43,16 @@ fn known(lab: &LabState, cluster: &ClusterState, node: &NodeState) -> Vec<(Ipv4N
         }
     }
     known
+}
+
+/// The identity of a node's address, as agents of a cluster know it: the own node's is the host's whatever is there, and
+/// of the others those at which the cluster's own API server answers have one of their own (`pkg/ipcache/metadata.go`).
+pub(crate) fn of_node(cluster: &ClusterState, address: Ipv4Addr, is_own: bool) -> Identity {
+    match (is_own, cluster.spec.api_server() == Some(address)) {
+        (true, _) => Identity::HOST,
+        (false, true) => Identity::KUBE_APISERVER,
+        (false, false) => Identity::REMOTE_NODE,
+    }
 }
 
 /// Whether the node's ipcache has the pods of other nodes. Without their entries it takes them for what their pod CIDR

@@ -29,7 +29,8 @@ impl Addon for KubeProxyAddon {
         }
         let metadata = json!({"name": "kube-proxy", "namespace": "kube-system", "labels": {"k8s-app": "kube-proxy"}});
         let config = format!(
-            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\nclusterCIDR: {}\n",
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\nclusterCIDR: \
+             {}\n",
             cluster.spec.pod_cidr
         );
         let container = json!({

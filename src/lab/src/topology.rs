@@ -116,8 +116,8 @@ impl Topology {
         }
     }
 
-    /// Where pods live as nodes see it: what lies in it is never masqueraded, and not the world. Native routing takes one
-    /// prefix for all clusters, with what no cluster has.
+    /// Where pods live as nodes see it: what lies in it is never masqueraded, and not the world. Native routing takes
+    /// one prefix for all clusters, with what no cluster has.
     pub fn pod_ranges(&self) -> Vec<Ipv4Net> {
         match self.settings().routing {
             RoutingMode::Tunnel => self.clusters.iter().map(|cluster| cluster.pod_cidr).collect(),
@@ -203,6 +203,12 @@ impl ClusterSpec {
     /// The address of the cluster's DNS service: the tenth of the service CIDR, as installers choose it.
     pub fn dns_address(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.service_cidr.network()) + 10)
+    }
+
+    /// The node on which the API server answers, as far as endpoints say: the first. What nodes and pods really talk to
+    /// is outside of the lab's network.
+    pub fn api_server(&self) -> Option<Ipv4Addr> {
+        self.nodes.first().map(|node| node.address)
     }
 
     /// The address of the service `kubernetes`: the first of the service CIDR.

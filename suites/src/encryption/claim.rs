@@ -57,8 +57,8 @@ pub struct Claimed {
 
 /// Why IPsec's ciphertext proves nothing here.
 pub const IPSEC_NOT_COUNTED: &str = "no plaintext was seen, but IPsec ciphertext (protocol 50) is not counted, so that \
-                                     proves too little; check `cilium-dbg encrypt status` and `ip -s xfrm state` on the \
-                                     nodes";
+                                     proves too little; check `cilium-dbg encrypt status` and `ip -s xfrm state` on \
+                                     the nodes";
 
 impl Claimed {
     /// The verdict as far as somebody promised something, and as far as its ciphertext can be counted.

@@ -101,6 +101,18 @@ impl Observed {
                 spacing: Duration::from_micros(track.series.interval()),
             });
         }
+        // A machine that schedules nobody for a while loses answers, too: those losses may be its own.
+        let lag = self.lag();
+        let may_be_its_own = |track: &&Track| {
+            let longest = track.figures(event.called).longest;
+            lag > track.series.interval() && longest.is_some_and(|outage| outage.at_least <= lag)
+        };
+        if let Some(track) = self.tested().find(may_be_its_own) {
+            return Some(Unjudged::Lagged {
+                lag,
+                spacing: Duration::from_micros(track.series.interval()),
+            });
+        }
         self.tracks.iter().find_map(|track| {
             let is_control = track.stream.is_control() && track.stream != Stream::OtherName;
             let judged = is_control && !interrupted.contains(&track.stream);

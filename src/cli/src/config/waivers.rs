@@ -291,7 +291,8 @@ mod tests {
     #[test]
     fn one_must_go_when_all_that_it_covers_passed_or_when_its_day_is_over() {
         let (infra, apps) = ("service::several_ports[infra]", "service::several_ports[apps]");
-        let cases: [(&str, &[(&str, &str)], Option<Spent>); 8] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<Spent>);
+        let cases: [Case<'_>; 8] = [
             ("2999-01-31", &[(infra, "pass"), (apps, "pass")], Some(Spent::Passed)),
             ("2999-01-31", &[(infra, "pass"), (apps, "skipped")], Some(Spent::Passed)),
             ("2999-01-31", &[(infra, "pass"), (apps, "fail")], None),

@@ -39,8 +39,8 @@ mod tests {
         assert_eq!(refusal(quota).as_deref(), Some("exceeded quota: house"));
         let webhook = "admission webhook \"validate.kyverno.svc-fail\" denied the request: no NodePort";
         assert_eq!(refusal(webhook).as_deref(), Some(webhook));
-        let policy = "services \"svc-1\" is forbidden: ValidatingAdmissionPolicy 'no-node-port' with binding 'all' denied \
-                      request: no NodePort";
+        let policy = "services \"svc-1\" is forbidden: ValidatingAdmissionPolicy 'no-node-port' with binding 'all' \
+                      denied request: no NodePort";
         assert!(refusal(policy).is_some_and(|reason| reason.starts_with("ValidatingAdmissionPolicy 'no-node-port'")));
         let rbac = "services is forbidden: User \"x\" cannot list resource \"services\" in API group \"\"";
         assert_eq!(refusal(rbac), None);

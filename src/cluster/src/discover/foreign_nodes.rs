@@ -1,5 +1,5 @@
-//! Nodes that are not Cilium's: virtual ones (Liqo, virtual-kubelet, Fargate), other operating systems, and Node objects
-//! without a kubelet. A real node whose agent is missing is none of them.
+//! Nodes that are not Cilium's: virtual ones (Liqo, virtual-kubelet, Fargate), other operating systems, and Node
+//! objects without a kubelet. A real node whose agent is missing is none of them.
 
 use crate::client::{ClusterClient, kind_of};
 use k8s_openapi::api::core::v1::Node;

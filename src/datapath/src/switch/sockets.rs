@@ -1,4 +1,5 @@
-//! What the sockets of this node's processes meet when they are balanced: who is not served, and whose backend has gone.
+//! What the sockets of this node's processes meet when they are balanced: who is not served, and whose backend has
+//! gone.
 
 use super::{Switch, balance::Keep, conntrack::FlowKey};
 use crate::{

@@ -15,11 +15,10 @@ pub(crate) struct Quotas;
 impl Admission for Quotas {
     fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), ApiError> {
         let (plural, group) = (&*request.resource.plural, &*request.resource.group);
-        let counts = match (plural, request.operation) {
-            ("pods", Operation::Create) => true,
-            ("services", Operation::Create | Operation::Update) => true,
-            _ => false,
-        };
+        let counts = matches!(
+            (plural, request.operation),
+            ("pods", Operation::Create) | ("services", Operation::Create | Operation::Update)
+        );
         if !counts || !group.is_empty() || request.subresource.is_some() {
             return Ok(());
         }
@@ -178,7 +177,10 @@ mod tests {
         let service = |name: &str, kind: &str| {
             json!({
                 "metadata": {"name": name, "namespace": "default"},
-                "spec": {"type": kind, "clusterIP": "10.0.0.9", "ports": [{"name": "http", "port": 80, "nodePort": 30000}]},
+                "spec": {
+                    "type": kind, "clusterIP": "10.0.0.9",
+                    "ports": [{"name": "http", "port": 80, "nodePort": 30000}],
+                },
             })
         };
         let said = refused(&store, &SERVICES, service("n", "NodePort"));

@@ -2,7 +2,10 @@
 
 use crate::topology::NODE_PORTS;
 use ipnet::Ipv4Net;
-use meshproof_apiserver::{Admission, AdmissionRequest, ApiError, Cause, Operation, Store, resource::names::SERVICES};
+use meshproof_apiserver::{
+    Admission, AdmissionRequest, ApiError, Cause, Operation, Store,
+    resource::names::{ENDPOINT_SLICES, SERVICES},
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
@@ -192,8 +195,8 @@ fn set_default(object: &mut Value, field: &str, value: Value) {
     }
 }
 
-/// The service by which pods reach the API.
-pub(crate) fn create_api_service(store: &Store, address: Ipv4Addr) -> Result<(), ApiError> {
+/// The service by which pods reach the API, with the endpoint by which agents know where that is.
+pub(crate) fn create_api_service(store: &Store, address: Ipv4Addr, server: Option<Ipv4Addr>) -> Result<(), ApiError> {
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
@@ -205,7 +208,17 @@ pub(crate) fn create_api_service(store: &Store, address: Ipv4Addr) -> Result<(),
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
         },
     });
-    store.create(&SERVICES, service).map(|_| ())
+    store.create(&SERVICES, service)?;
+    let Some(server) = server else { return Ok(()) };
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "endpoints": [{"addresses": [server], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+    });
+    store.create(&ENDPOINT_SLICES, slice).map(|_| ())
 }
 
 #[cfg(test)]

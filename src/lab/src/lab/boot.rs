@@ -78,7 +78,7 @@ pub(super) fn start_cluster(
         object: object.to_owned(),
         source,
     };
-    create_api_service(&cluster.store, cluster.spec.api_address())
+    create_api_service(&cluster.store, cluster.spec.api_address(), cluster.spec.api_server())
         .map_err(|error| refused("Service kubernetes", error))?;
     for addon in addons {
         let store = cluster.store.writing_as(addon.name());

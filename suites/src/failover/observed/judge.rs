@@ -159,6 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn losses_that_the_generators_own_stall_explains_are_not_judged() {
+        let event = Event::begin();
+        let is_judged = |lost: Range<u64>, lag: u64| {
+            let mut track = track(Stream::Udp, &event, lost);
+            track.series.lag = lag;
+            Observed { tracks: vec![track] }.unusable(&event).is_none()
+        };
+        assert!(is_judged(0..0, 130 * MS), "nothing lost");
+        assert!(is_judged(50..80, 130 * MS), "an outage of 290 ms");
+        assert!(is_judged(50..60, 5 * MS), "no stall");
+        assert!(!is_judged(50..60, 130 * MS), "an outage of 90 ms in a stall of 130 ms");
+    }
+
+    #[test]
     fn dns_excuses_no_other_stream() {
         let event = Event::begin();
         let tracks = vec![

@@ -18,8 +18,8 @@ pub(super) fn node_local(context: &CheckContext) -> Option<Verdict> {
     let cluster = context.instance.to();
     let dns = facts.cluster(cluster)?.dns.as_ref().filter(|dns| is_node_local(dns))?;
     Some(Verdict::skipped(format!(
-        "pods of {cluster} ask NodeLocal DNSCache at {}, which is their node for policies: rules for cluster DNS do not \
-         apply to it",
+        "pods of {cluster} ask NodeLocal DNSCache at {}, which is their node for policies: rules for cluster DNS do \
+         not apply to it",
         dns.address
     )))
 }

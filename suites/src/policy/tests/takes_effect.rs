@@ -53,7 +53,7 @@ async fn a_generator_that_is_late_makes_times_less_well_known_and_no_verdict() {
     let ms = Duration::from_millis;
     let busy = World {
         lag: ms(200),
-        stall: Some((ms(350), ms(780))),
+        stall: Some((ms(550), ms(980))),
         ..World::healthy()
     };
     let text = busy.expect(&TakesEffect, infra(), "pass").await;
@@ -68,7 +68,7 @@ async fn what_a_late_generator_leaves_open_is_measured_again() {
     let ms = Duration::from_millis;
     let busy = World {
         lag: ms(9500),
-        stall: Some((ms(9700), ms(10_900))),
+        stall: Some((ms(9900), ms(10_900))),
         ..World::healthy()
     };
     let text = busy.expect(&TakesEffect, infra(), "pass").await;

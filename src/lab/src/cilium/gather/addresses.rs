@@ -55,7 +55,8 @@ impl Gatherer<'_> {
                 found.push(entry(node.pod_cidr, Identity::WORLD.0, Some(node.address), encrypted));
             }
             let host = nodes_encrypted.then_some(node.address);
-            found.push(entry(host_net(node.address), identity, host, nodes_encrypted));
+            let of_node = ipcache::of_node(&self.container.cluster, node.address, local).0;
+            found.push(entry(host_net(node.address), of_node, host, nodes_encrypted));
             let router = entry(host_net(node.router), identity, Some(node.address), nodes_encrypted);
             found.push(router);
             found.push(entry(
