@@ -14,11 +14,11 @@ use meshproof_contract::{
     claim::{Claim, ClaimKind, ClaimSource},
     facts::PodNetwork,
 };
-use meshproof_oracle::{Expected, Flow, Party, Policy};
+use meshproof_oracle::{Expected, Flow, NamedPorts, Party, Policy};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 use streams::Running;
@@ -71,6 +71,8 @@ pub struct World {
     /// Policies of others in cluster infra.
     pub foreign: Vec<Value>,
     pub(super) streams: Mutex<Vec<Running>>,
+    /// Of its pods, which stay what they are.
+    pub(super) named_ports: OnceLock<NamedPorts>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -120,6 +122,7 @@ impl World {
             proxy: json!({"envoy-deployment-mode": "external"}),
             foreign: Vec::new(),
             streams: Mutex::default(),
+            named_ports: OnceLock::new(),
         };
         for site in shape.sites() {
             world.add_pods(site);

@@ -35,16 +35,20 @@ impl World {
             .flat_map(|applied| applied.policies.iter().cloned())
             .chain(foreign)
             .collect();
-        let parties: Vec<Party> = self.facts.agents.iter().map(|agent| self.party(agent)).collect();
         let surroundings = Surroundings {
             semantics: SEMANTICS,
-            named_ports: NamedPorts::of(parties.iter().filter_map(|party| match party {
-                Party::Endpoint(endpoint) => Some(endpoint),
-                Party::Node { .. } | Party::World { .. } => None,
-            })),
+            named_ports: self.named_ports.get_or_init(|| self.find_named_ports()).clone(),
         };
         let decision = decide(&policies, &surroundings, flow);
         decision.expect("the policies do not contradict").expected
+    }
+
+    fn find_named_ports(&self) -> NamedPorts {
+        let parties: Vec<Party> = self.facts.agents.iter().map(|agent| self.party(agent)).collect();
+        NamedPorts::of(parties.iter().filter_map(|party| match party {
+            Party::Endpoint(endpoint) => Some(endpoint),
+            Party::Node { .. } | Party::World { .. } => None,
+        }))
     }
 
     /// What the flow meets.
