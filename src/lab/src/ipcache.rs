@@ -45,8 +45,8 @@ fn known(lab: &LabState, cluster: &ClusterState, node: &NodeState) -> Vec<(Ipv4N
     known
 }
 
-/// The identity of a node's address, as agents of a cluster know it: the own node's is the host's whatever is there, and
-/// of the others those at which the cluster's own API server answers have one of their own (`pkg/ipcache/metadata.go`).
+/// The identity of a node's address, as agents of a cluster know it: the own node's is the host's whatever is there; of
+/// the others those at which the cluster's own API server answers have one of their own (`pkg/ipcache/metadata.go`).
 pub(crate) fn of_node(cluster: &ClusterState, address: Ipv4Addr, is_own: bool) -> Identity {
     match (is_own, cluster.spec.api_server() == Some(address)) {
         (true, _) => Identity::HOST,
