@@ -66,8 +66,8 @@ fn pairs<'a>(facts: &Facts, from: &[&'a AgentFacts], to: &[&'a AgentFacts]) -> V
     sample::pairs(facts, from, to, on_other_nodes).0
 }
 
-/// Requests of each client to a Service, so that all but one of 4,000 clients reach a backend on another node than their
-/// own, and all clients together miss one of the clusters behind it in one of a million runs.
+/// Requests of each client to a Service, so that all but one of 4,000 clients reach a backend on another node than
+/// their own, and all clients together miss one of the clusters behind it in one of a million runs.
 fn requests(clients: usize, backends: usize, clusters: usize) -> usize {
     let stays = 1.0 / backends.max(2) as f64;
     let misses = 1.0 - 1.0 / clusters.max(1) as f64;

@@ -112,8 +112,8 @@ impl Check for HandshakesFresh {
         }
         if fresh > 0 {
             tally.witness(format!(
-                "{fresh} of {} peers with traffic of the nodes of {} had a handshake less than {REJECT_AFTER} s ago, after {} \
-                 delivered exchanges",
+                "{fresh} of {} peers with traffic of the nodes of {} had a handshake less than {REJECT_AFTER} s ago, \
+                 after {} delivered exchanges",
                 handshakes.len(),
                 mesh.cluster,
                 sent.iter().filter(|e| e.outcome.is_ok()).count()

@@ -31,8 +31,8 @@ pub(super) const AT_ONCE: Follows = Follows {
     forgets: Some(Duration::ZERO),
 };
 
-/// Tries after which series repeat themselves in worlds of other shapes than the mission's: a multiple of the numbers of
-/// backends there, so that shares are right.
+/// Tries after which series repeat themselves in worlds of other shapes than the mission's: a multiple of the numbers
+/// of backends there, so that shares are right.
 const PERIOD: u32 = 20;
 
 /// The clusters.

@@ -1,6 +1,6 @@
-//! How the work of a run grows with nodes and clusters: the real suites, planned and run by the real engine, over worlds
-//! in memory of several shapes, on a clock that stands still while all wait. What a request, a command and a pod cost is
-//! in [`bed`]. The table is committed as docs/sizes.md.
+//! How the work of a run grows with nodes and clusters: the real suites, planned and run by the real engine, over
+//! worlds in memory of several shapes, on a clock that stands still while all wait. What a request, a command and a pod
+//! cost is in [`bed`]. The table is committed as docs/sizes.md.
 
 mod bed;
 mod metered;

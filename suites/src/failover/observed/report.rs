@@ -9,8 +9,8 @@ impl Observed {
     /// Leaves every figure.
     pub fn report(&self, context: &CheckContext, event: &Event) {
         context.note(format!(
-            "each stream sent one probe every {}; generator lag up to {:.1} ms, so times are known to {}; the event took \
-             {} ms to inject",
+            "each stream sent one probe every {}; generator lag up to {:.1} ms, so times are known to {}; the event \
+             took {} ms to inject",
             ms(self.tracks.first().map_or(0, |track| track.series.interval())),
             self.lag() as f64 / 1000.0,
             ms(self.resolution(event.called)),

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 /// What a stream says of a change.
 enum Time {
     /// It took effect so long after the call, in time.
-    InTime(Between),
+    Within(Between),
     /// It did not in time.
     Late(String),
     /// Connections were too far apart to tell.
@@ -30,7 +30,7 @@ pub fn undecided(context: &CheckContext, stream: &NodeStream) -> Option<String> 
     let times = [Change::Applied, Change::Deleted].map(|change| time(context, stream, change));
     times.into_iter().find_map(|time| match time {
         Time::Unknown(why) => Some(format!("node {}: {why}", stream.to.agent.node)),
-        Time::InTime(_) | Time::Late(_) => None,
+        Time::Within(_) | Time::Late(_) => None,
     })
 }
 
@@ -49,7 +49,7 @@ fn time(context: &CheckContext, stream: &NodeStream, change: Change) -> Time {
         _ => "the last connection dropped",
     };
     match (seen, timeline.last_against(change)) {
-        (Some(after), _) if after.at_most <= limit => Time::InTime(after),
+        (Some(after), _) if after.at_most <= limit => Time::Within(after),
         (_, Some(against)) if against > limit => {
             Time::Late(format!("{last} {} ms after the call; {summary}", millis(against)))
         }
@@ -98,9 +98,9 @@ fn cell(context: &CheckContext, stream: &NodeStream) -> Cell {
     let (outcome, value, detail) = match times {
         (Time::Late(seen), _) => (CellOutcome::Mismatch, None, Some(seen)),
         (Time::Unknown(why), _) => (CellOutcome::Unknown, None, Some(why)),
-        (Time::InTime(after), Time::InTime(_)) => (CellOutcome::Ok, Some(after), None),
-        (Time::InTime(after), Time::Late(seen)) => (CellOutcome::NoAnswer, Some(after), Some(seen)),
-        (Time::InTime(after), Time::Unknown(why)) => (CellOutcome::Unknown, Some(after), Some(why)),
+        (Time::Within(after), Time::Within(_)) => (CellOutcome::Ok, Some(after), None),
+        (Time::Within(after), Time::Late(seen)) => (CellOutcome::NoAnswer, Some(after), Some(seen)),
+        (Time::Within(after), Time::Unknown(why)) => (CellOutcome::Unknown, Some(after), Some(why)),
     };
     Cell {
         to: NodeLabel::from(&stream.to.agent),
@@ -143,7 +143,7 @@ fn judge_closed_before(context: &CheckContext, stream: &NodeStream, node: &str, 
 
 fn judge_application(context: &CheckContext, stream: &NodeStream, node: &str, tally: &mut Tally) {
     let after = match time(context, stream, Change::Applied) {
-        Time::InTime(after) => after,
+        Time::Within(after) => after,
         Time::Unknown(why) => return tally.unknown(format!("{node}: {why}")),
         Time::Late(seen) => {
             return tally.finding(
@@ -186,7 +186,7 @@ fn judge_application(context: &CheckContext, stream: &NodeStream, node: &str, ta
 
 fn judge_deletion(context: &CheckContext, stream: &NodeStream, node: &str, tally: &mut Tally) {
     match time(context, stream, Change::Deleted) {
-        Time::InTime(after) => {
+        Time::Within(after) => {
             measure(context, "open_after", stream, after.at_most);
             tally.witness(format!(
                 "{node}: open again {} to {} ms after the policy's deletion",

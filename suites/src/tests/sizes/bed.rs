@@ -1,5 +1,5 @@
-//! What operations cost: latencies as measured on two real clusters, sizes as recorded from Cilium 1.18.3. Estimates are
-//! called so.
+//! What operations cost: latencies as measured on two real clusters, sizes as recorded from Cilium 1.18.3. Estimates
+//! are called so.
 
 use crate::testing::Shape;
 use meshproof_contract::{CiliumQuery, ClusterName};

@@ -43,8 +43,8 @@ pub fn row(run: &Run) -> String {
 fn costs() -> String {
     let ms = |duration: std::time::Duration| format!("{} ms", duration.as_millis());
     format!(
-        "\nThe simulation takes {} for a request to an API server and {} MB/s for what it delivers, {} for a command in \
-         a pod ({} at once in a cluster), {} for `debuginfo`, {} for a batch of probes, and {} pods of the house on \
+        "\nThe simulation takes {} for a request to an API server and {} MB/s for what it delivers, {} for a command \
+         in a pod ({} at once in a cluster), {} for `debuginfo`, {} for a batch of probes, and {} pods of the house on \
          each node.\nThe limits of one trial are {} s, and {} s where it runs alone.\n",
         ms(bed::REQUEST),
         bed::RATE / 1_000_000,
