@@ -23,7 +23,6 @@ pub fn hidden_role() -> Option<ExitCode> {
 
 /// What a lab is asked to be.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "there is no lab that could be so")]
 pub struct LabShape {
     /// How many nodes each of its clusters has.
     pub nodes: u8,
