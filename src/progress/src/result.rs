@@ -142,13 +142,14 @@ fn suites(out: &mut Sheet, run: &RunState) {
 /// Failed trials one by one, then inconclusive ones by their reason: one agent that is away is one thing to look at,
 /// however many checks need it. What a cause explains has been told with the cause.
 fn red(run: &RunState) -> Vec<Vec<&TrialState>> {
-    let explained: Vec<TrialName> = run.causes().into_iter().flat_map(|cause| cause.unobserved).collect();
+    let causes = run.causes();
+    let is_explained = |trial: &TrialState| causes.iter().any(|cause| cause.concerns(&trial.planned.trial));
     let mut failed = Vec::new();
     let mut inconclusive: Vec<(&str, Vec<&TrialState>)> = Vec::new();
     for trial in &run.trials {
         match (trial.standing(), trial.verdict()) {
             (Some(Standing::Failed), _) => failed.push(vec![trial]),
-            (Some(Standing::Inconclusive), _) if explained.contains(&trial.planned.trial) => {}
+            (Some(Standing::Inconclusive), _) if is_explained(trial) => {}
             (Some(Standing::Inconclusive), Some(Verdict::Inconclusive { why })) => {
                 match inconclusive.iter_mut().find(|(reason, _)| reason == why) {
                     Some((_, trials)) => trials.push(trial),

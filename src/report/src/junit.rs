@@ -142,7 +142,7 @@ fn red(kind: NonSuccessKind, ty: &str, report: &RunReport, trial: &TrialReport) 
 fn body(message: &str, trial: &TrialReport) -> String {
     let mut lines = vec![message.to_owned(), String::new()];
     if let Verdict::Inconclusive { why } = &trial.verdict
-        && !message.contains(why.as_str())
+        && message != format!("{}: {why}", trial.title)
     {
         lines.extend([why.clone(), String::new()]);
     }

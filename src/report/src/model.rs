@@ -200,7 +200,7 @@ impl RunReport {
     }
     /// The cause under which a trial is counted that could not observe.
     pub fn cause_of(&self, trial: &TrialName) -> Option<&CauseReport> {
-        self.causes.iter().find(|cause| cause.unobserved.contains(trial))
+        self.causes.iter().find(|cause| cause.concerns(trial))
     }
     /// Reasons for skipping with the trials that they concern, in the order of the plan.
     pub fn skipped(&self) -> Vec<(&str, Vec<&TrialReport>)> {

@@ -25,6 +25,11 @@ pub struct CauseReport {
 }
 
 impl CauseReport {
+    /// Whether this trial could not observe because of it.
+    pub fn concerns(&self, trial: &TrialName) -> bool {
+        self.unobserved.contains(trial)
+    }
+
     /// The sentence, with how many checks could not observe because of it.
     pub fn sentence(&self) -> String {
         match self.unobserved.len() {

@@ -83,9 +83,7 @@ pub(super) fn unobserved(report: &RunReport) -> Vec<(String, Vec<&TrialReport>)>
     let inconclusive = report.inconclusive();
     let of = |cause: &CauseReport| -> Vec<&TrialReport> {
         let concerned = inconclusive.iter().copied();
-        concerned
-            .filter(|trial| cause.unobserved.contains(&trial.trial))
-            .collect()
+        concerned.filter(|trial| cause.concerns(&trial.trial)).collect()
     };
     let groups = report.causes.iter().map(|cause| (capitalized(&cause.text), of(cause)));
     groups.filter(|(_, trials)| !trials.is_empty()).collect()
