@@ -22,15 +22,10 @@ use meshproof_contract::{
 };
 use meshproof_wire::Command;
 use ownership::require_own;
-use query::ListedPods;
+use query::CiliumPods;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
-
-/// How many commands run in the pods of one cluster's Cilium at once: each is a connection through API server and
-/// kubelet, and a process.
-const EXEC_BOUND: usize = 12;
 
 /// The clusters of a run with connected agents.
 pub struct ClusterEnvironment {
@@ -39,8 +34,7 @@ pub struct ClusterEnvironment {
     clients: BTreeMap<ClusterName, ClusterClient>,
     agents: Agents,
     cilium_namespaces: BTreeMap<ClusterName, String>,
-    execs: BTreeMap<ClusterName, Semaphore>,
-    cilium_pods: ListedPods,
+    cilium_pods: BTreeMap<ClusterName, CiliumPods>,
     disruptions: Disruptions,
     /// One a cluster, which end with this.
     _node_watches: Vec<AbortOnDropHandle<()>>,
@@ -61,10 +55,9 @@ impl ClusterEnvironment {
             clients: clients.iter().map(|c| (c.name().clone(), c.clone())).collect(),
             agents: Agents::new(agents),
             cilium_namespaces,
-            cilium_pods: ListedPods::default(),
-            execs: clients
+            cilium_pods: clients
                 .iter()
-                .map(|c| (c.name().clone(), Semaphore::new(EXEC_BOUND)))
+                .map(|c| (c.name().clone(), CiliumPods::default()))
                 .collect(),
             disruptions: Disruptions::new(disruption, taken),
             _node_watches: node_watches,
@@ -145,7 +138,7 @@ impl Environment for ClusterEnvironment {
                 operation: "ask Cilium".to_owned(),
                 reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
             })?;
-        query::ask(client, namespace, query, &self.cilium_pods, &self.execs[cluster]).await
+        query::ask(client, namespace, query, &self.cilium_pods[cluster]).await
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {

@@ -10,7 +10,7 @@ use crate::{
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
-use meshproof_contract::{CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName};
+use meshproof_contract::{CiliumAnswer, CiliumQuery, EnvironmentError, NodeName};
 use serde_json::Value;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
@@ -75,9 +75,25 @@ fn question(query: CiliumQuery) -> Question {
     }
 }
 
-/// Cilium's pods as they were listed last: checks ask in bursts, and each would list them again.
-#[derive(Default)]
-pub(super) struct ListedPods(Mutex<HashMap<(ClusterName, &'static str), Listed>>);
+/// How many commands run in the pods of one cluster's Cilium at once: each is a connection through API server and
+/// kubelet, and a process.
+const COMMANDS: usize = 12;
+
+/// The pods of one cluster's Cilium.
+pub(super) struct CiliumPods {
+    /// As they were listed last, by label: checks ask in bursts, and each would list them again.
+    listed: Mutex<HashMap<&'static str, Listed>>,
+    commands: Semaphore,
+}
+
+impl Default for CiliumPods {
+    fn default() -> Self {
+        Self {
+            listed: Mutex::default(),
+            commands: Semaphore::new(COMMANDS),
+        }
+    }
+}
 
 struct Listed {
     at: Instant,
@@ -87,24 +103,23 @@ struct Listed {
 /// For how long a list is used. One whose pod did not answer is not used again.
 const LISTED_FOR: Duration = Duration::from_secs(3);
 
-impl ListedPods {
-    async fn of(&self, client: &ClusterClient, namespace: &str, label: &'static str) -> Result<Arc<[Pod]>, ApiError> {
+impl CiliumPods {
+    async fn list(&self, client: &ClusterClient, namespace: &str, label: &'static str) -> Result<Arc<[Pod]>, ApiError> {
         // Held while listing, so that those who ask meanwhile wait for the same list.
-        let mut all = self.0.lock().await;
-        let key = (client.name().clone(), label);
-        if let Some(listed) = all.get(&key).filter(|listed| listed.at.elapsed() < LISTED_FOR) {
+        let mut all = self.listed.lock().await;
+        if let Some(listed) = all.get(label).filter(|listed| listed.at.elapsed() < LISTED_FOR) {
             return Ok(listed.pods.clone());
         }
         let at = Instant::now();
         let selection = ListParams::default().labels(label);
         let pods: Arc<[Pod]> = client.list::<Pod>(Some(namespace), &selection).await?.into();
         let listed = Listed { at, pods: pods.clone() };
-        all.insert(key, listed);
+        all.insert(label, listed);
         Ok(pods)
     }
 
-    async fn forget(&self, client: &ClusterClient, label: &'static str) {
-        self.0.lock().await.remove(&(client.name().clone(), label));
+    async fn forget(&self, label: &str) {
+        self.listed.lock().await.remove(label);
     }
 }
 
@@ -113,16 +128,15 @@ pub(super) async fn ask(
     client: &ClusterClient,
     namespace: &str,
     query: CiliumQuery,
-    listed: &ListedPods,
-    bound: &Semaphore,
+    cilium: &CiliumPods,
 ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
     let question = question(query);
-    let pods = listed.of(client, namespace, question.label).await?;
+    let pods = cilium.list(client, namespace, question.label).await?;
     let is_asked = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container);
     let mut pods: Vec<&Pod> = pods.iter().filter(is_asked).collect();
     pods.sort_by_key(|pod| (node_of(pod), pod.name_any()));
     let answers = pods.iter().copied().map(|pod| async {
-        let _permit = bound.acquire().await.expect("never closed");
+        let _permit = cilium.commands.acquire().await.expect("never closed");
         CiliumAnswer {
             pod: pod.name_any(),
             node: node_of(pod),
@@ -131,7 +145,7 @@ pub(super) async fn ask(
     });
     let answers = join_all(answers).await;
     if answers.is_empty() || answers.iter().any(|answer| answer.output.is_err()) {
-        listed.forget(client, question.label).await;
+        cilium.forget(question.label).await;
     }
     Ok(answers)
 }
