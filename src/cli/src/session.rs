@@ -7,6 +7,7 @@ pub mod lab;
 #[cfg(not(all(feature = "lab", target_os = "linux")))]
 #[path = "session/lab_unsupported.rs"]
 pub mod lab;
+pub mod lab_shape;
 pub mod overrides;
 pub mod power;
 pub mod recorder;

@@ -3,7 +3,7 @@
 use crate::{
     cli_error::CliError,
     runtime::runtime,
-    session::{Session, consumer::Events, lab, run_plan, target::Target},
+    session::{Session, consumer::Events, lab, lab_shape::LabShape, run_plan, target::Target},
 };
 use meshproof_contract::Exit;
 use meshproof_engine::{Plan, Printer, RunOptions, TestArguments, ignore_all, select};
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, CliError> {
-    let lab = lab::Lab::start(lab::LabShape::default(), &[]).await?;
+    let lab = lab::Lab::start(LabShape::default(), &[]).await?;
     let exit = run_on(&lab.target(), plan, arguments).await;
     lab.stop().await;
     exit

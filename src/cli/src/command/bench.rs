@@ -9,7 +9,8 @@ use crate::{
     session::{
         Session,
         consumer::Events,
-        lab::{Lab, LabShape},
+        lab::Lab,
+        lab_shape::LabShape,
         run_plan::{self, JOBS},
         signal::cancelled_by_signals,
         target::Target,

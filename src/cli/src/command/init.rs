@@ -8,12 +8,7 @@ use crate::{
     cli_error::CliError,
     config::{Config, DEFAULT_FILE, schema},
     runtime::runtime,
-    session::{
-        connect_and_discover,
-        consumer::warn_on_stderr,
-        lab::{Lab, LabShape},
-        target::Target,
-    },
+    session::{connect_and_discover, consumer::warn_on_stderr, lab::Lab, lab_shape::LabShape, target::Target},
 };
 use anyhow::{Context, anyhow};
 use meshproof_cluster::{Discovery, ProgressSink};

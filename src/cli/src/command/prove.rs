@@ -14,7 +14,8 @@ use crate::{
     runtime::runtime,
     session::{
         fault::FaultSpec,
-        lab::{Lab, LabShape},
+        lab::Lab,
+        lab_shape::LabShape,
         run_plan::{new_run_id, suites},
         signal::cancelled_by_signals,
     },

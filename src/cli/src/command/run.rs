@@ -9,7 +9,8 @@ use crate::{
     session::{
         Session,
         consumer::{Consumer, Events},
-        lab::{Lab, LabShape},
+        lab::Lab,
+        lab_shape::LabShape,
         recorder::record,
         run_plan::{self, JOBS, LIMITS},
         signal::cancelled_by_signals,

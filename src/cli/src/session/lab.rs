@@ -1,9 +1,9 @@
 //! The lab as the target of a run. The harness meets it like any clusters: through a kubeconfig.
 
 use crate::{
-    args::{LAB_NODES, LabProfile},
+    args::LabProfile,
     cli_error::CliError,
-    session::{fault::FaultSpec, overrides::Overrides, run_plan::lab_clusters, target::Target},
+    session::{fault::FaultSpec, lab_shape::LabShape, overrides::Overrides, run_plan::lab_clusters, target::Target},
 };
 use anyhow::anyhow;
 use async_trait::async_trait;
@@ -29,24 +29,6 @@ pub fn hidden_role() -> Option<ExitCode> {
 
 /// How long a silent node counts as ready in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
 const NODE_GRACE: Duration = Duration::from_secs(4);
-
-/// What a lab is asked to be.
-#[derive(Clone, Copy, Debug)]
-pub struct LabShape {
-    /// How many nodes each of its clusters has.
-    pub nodes: u8,
-    /// How Cilium is configured.
-    pub profile: LabProfile,
-}
-
-impl Default for LabShape {
-    fn default() -> Self {
-        Self {
-            nodes: LAB_NODES,
-            profile: LabProfile::default(),
-        }
-    }
-}
 
 /// The lab's own word for it.
 pub fn profile(wanted: LabProfile) -> Profile {

@@ -2,9 +2,8 @@
 //! does everything else.
 
 use crate::{
-    args::{LAB_NODES, LabProfile},
     cli_error::CliError,
-    session::{fault::FaultSpec, target::Target},
+    session::{fault::FaultSpec, lab_shape::LabShape, target::Target},
 };
 use std::{convert::Infallible, process::ExitCode};
 
@@ -19,24 +18,6 @@ pub struct LabUnsupported;
 /// No process of this build is a part of a lab.
 pub fn hidden_role() -> Option<ExitCode> {
     None
-}
-
-/// What a lab is asked to be.
-#[derive(Clone, Copy, Debug)]
-pub struct LabShape {
-    /// How many nodes each of its clusters has.
-    pub nodes: u8,
-    /// How Cilium is configured.
-    pub profile: LabProfile,
-}
-
-impl Default for LabShape {
-    fn default() -> Self {
-        Self {
-            nodes: LAB_NODES,
-            profile: LabProfile::default(),
-        }
-    }
 }
 
 /// A lab; no value of it exists.

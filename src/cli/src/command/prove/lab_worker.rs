@@ -7,12 +7,7 @@ use super::{
 };
 use crate::{
     cli_error::CliError,
-    session::{
-        Session,
-        fault::FaultSpec,
-        lab::{Lab, LabShape},
-        run_plan,
-    },
+    session::{Session, fault::FaultSpec, lab::Lab, lab_shape::LabShape, run_plan},
 };
 use anyhow::anyhow;
 use meshproof_contract::{CheckId, Exit, FaultName, text::counted};
