@@ -2,6 +2,7 @@
 //!
 //! The kit knows the contract and no suite.
 
+pub mod availability;
 pub mod cilium;
 pub mod cpu_pressure;
 pub mod dns;

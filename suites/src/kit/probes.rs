@@ -102,6 +102,12 @@ pub fn udp_series(path: &Path, count: u32, spacing: Duration) -> Probe {
     Probe::series(Action::UdpEcho { to, payload: 64 }, DEADLINE, count, spacing)
 }
 
+/// A series of TCP connections over each of which 64 B must come back.
+pub fn tcp_series(path: &Path, count: u32, spacing: Duration) -> Probe {
+    let to = path.target(port::TCP);
+    Probe::series(Action::TcpEcho { to, payload: 64 }, DEADLINE, count, spacing)
+}
+
 /// One DNS question for exactly this name.
 pub fn dns(name: &str, record: RecordType, server: Option<SocketAddr>, transport: Transport) -> Probe {
     question(name, record, server, transport, Search::Absolute)

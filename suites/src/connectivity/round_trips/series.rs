@@ -1,111 +1,262 @@
-//! One series of datagrams on one path, judged.
+//! The series of one kind of round trip on one path, added up and judged.
 
 use crate::kit::{
+    availability::{FIRST, FURTHER, Loss, LossCount, LossTest},
     cpu_pressure,
     matrix::{self, Cell, Deviation, Path, Quantity},
+    probes,
 };
-use meshproof_contract::{CheckContext, Distribution, Outcome, Unit, text};
+use meshproof_contract::{CheckContext, Distribution, Outcome, Percent, Probe, Unit, text};
 use std::time::Duration;
 
-/// Round trips a pair.
-pub const SAMPLES: u32 = 1000;
-/// Spacing of their starts, whatever happened to the ones before (open loop).
-pub const SPACING: Duration = Duration::from_micros(1500);
-/// Lost round trips of [`SAMPLES`] that are still not a finding; the check's texts state what that
-/// means, and a test holds them to it.
-pub const ALLOWED_LOSS: usize = 5;
-const LOSS: &str = "at most 5 of 1,000 round trips lost (service level 99.9 %)";
+/// Spacing of the starts of datagrams, whatever happened to the ones before (open loop).
+const DATAGRAM_SPACING: Duration = Duration::from_micros(1500);
+/// The same of connections, each of which is a dozen packets.
+const CONNECTION_SPACING: Duration = Duration::from_millis(5);
+/// Connections of the first series on a pair, however many pairs there are.
+const FEWEST_CONNECTIONS: u32 = 200;
 
-/// What a series says.
-pub struct Judgement {
-    /// The cell.
-    pub cell: Cell,
-    /// Whether a burst or a busy machine can cause it, so that it is measured again before it counts.
-    pub may_be_chance: bool,
-    figures: Option<Figures>,
+/// What makes a round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// A datagram and its echo.
+    Datagram,
+    /// A connection with an echo over it.
+    Connection,
 }
 
-struct Figures {
-    /// Share of the round trips that were lost.
-    loss: f64,
-    /// By how many microseconds the agent fell behind its own schedule.
-    lag: u64,
-    latencies: Option<Distribution>,
-}
+impl Exchange {
+    /// Both.
+    pub const ALL: [Exchange; 2] = [Exchange::Datagram, Exchange::Connection];
 
-impl Judgement {
-    /// A judgement without figures.
-    pub fn of(cell: Cell) -> Self {
-        Self {
-            may_be_chance: matches!(cell, Cell::Unknown(_) | Cell::NoAnswer(_)),
-            cell,
-            figures: None,
+    /// Round trips of the first series on each of so many pairs. Connections are dearer: over all pairs they are as
+    /// many as decide the test, and on each pair fewer.
+    fn first(self, pairs: usize) -> u32 {
+        match self {
+            Exchange::Datagram => FIRST,
+            Exchange::Connection => FIRST.div_ceil(pairs.max(1) as u32).max(FEWEST_CONNECTIONS),
         }
     }
+    fn spacing(self) -> Duration {
+        match self {
+            Exchange::Datagram => DATAGRAM_SPACING,
+            Exchange::Connection => CONNECTION_SPACING,
+        }
+    }
+    /// For people.
+    fn name(self) -> &'static str {
+        match self {
+            Exchange::Datagram => "UDP",
+            Exchange::Connection => "TCP",
+        }
+    }
+    /// The first series on one of so many pairs.
+    pub fn first_look(self, path: &Path, pairs: usize) -> Probe {
+        self.series(path, self.first(pairs), self.spacing())
+    }
+    /// A further series, at half the pace.
+    pub fn further_look(self, path: &Path) -> Probe {
+        self.series(path, FURTHER, self.spacing() * 2)
+    }
+    fn series(self, path: &Path, count: u32, spacing: Duration) -> Probe {
+        match self {
+            Exchange::Datagram => probes::udp_series(path, count, spacing),
+            Exchange::Connection => probes::tcp_series(path, count, spacing),
+        }
+    }
+}
+
+/// The service levels that a path is judged by.
+pub struct Levels {
+    /// The share of round trips that must succeed.
+    pub promised: Percent,
+    /// The test of it.
+    pub loss: LossTest,
+    /// The limit of the 99th percentile of datagrams.
+    pub limit: Duration,
+}
+
+/// What one kind of round trip has shown on one path so far.
+pub struct Record {
+    exchange: Exchange,
+    looks: u32,
+    count: LossCount,
+    /// Of the last series.
+    latencies: Option<Distribution>,
+    /// By how much the agent fell behind its own schedule in the last series, in microseconds.
+    lag: u64,
+    starved: Option<u64>,
+    /// How long the last series took.
+    over: Duration,
+    /// Why it says nothing, or what it shows at once.
+    other: Option<Cell>,
+}
+
+impl Record {
+    /// Nothing yet.
+    pub fn new(exchange: Exchange) -> Self {
+        Self {
+            exchange,
+            looks: 0,
+            count: LossCount::default(),
+            latencies: None,
+            lag: 0,
+            starved: None,
+            over: Duration::ZERO,
+            other: None,
+        }
+    }
+
+    /// What kind of round trip it is about.
+    pub fn exchange(&self) -> Exchange {
+        self.exchange
+    }
+
+    /// Adds a series. One that says nothing replaces nothing, and what said nothing before is forgotten.
+    pub fn add(&mut self, path: &Path, probe: &Probe, outcome: Result<&Outcome, String>) {
+        self.looks += 1;
+        self.other = match outcome {
+            Ok(outcome) => self.take(path, probe, outcome),
+            Err(why) => Some(Cell::Unknown(why)),
+        };
+    }
+
+    fn take(&mut self, path: &Path, probe: &Probe, outcome: &Outcome) -> Option<Cell> {
+        let Outcome::Series {
+            latencies,
+            failures,
+            served_by,
+            lag,
+            starved,
+        } = outcome
+        else {
+            return Some(matrix::no_answer(outcome, "round trips that are answered"));
+        };
+        let name = self.exchange.name();
+        let unknown = |why: String| Some(Cell::Unknown(why));
+        if let Some((number, failure)) = failures.iter().find(|(_, failure)| failure.is_local_error()) {
+            return unknown(format!("{name} round trip {number}: {failure}"));
+        }
+        let (sent, asked) = ((latencies.len() + failures.len()) as u32, probe.count);
+        if sent < asked {
+            return unknown(format!("only {sent} of {asked} {name} round trips were attempted"));
+        }
+        if let Some((identity, times)) = served_by.iter().find(|(identity, _)| !path.is_server(identity)) {
+            let deviation = Deviation::new(
+                "every answer from exactly the pod asked",
+                "answered by another pod than the one asked",
+            );
+            return Some(Cell::Mismatch(deviation.with_detail(format!(
+                "{} by {identity}",
+                text::counted(*times as usize, "answer")
+            ))));
+        }
+        let named: u64 = served_by.iter().map(|(_, times)| u64::from(*times)).sum();
+        if named < latencies.len() as u64 {
+            return unknown(format!(
+                "only {named} of {} answers named their server",
+                latencies.len()
+            ));
+        }
+        self.count.add(latencies.len() as u32, failures, *lag);
+        self.latencies = Distribution::of(latencies.iter().map(|micros| u64::from(*micros)));
+        self.lag = *lag;
+        self.starved = *starved;
+        self.over = probe.interval * sent;
+        None
+    }
+
     /// The fastest round trip, in microseconds.
     pub fn fastest(&self) -> Option<u64> {
-        Some(self.figures.as_ref()?.latencies.as_ref()?.min)
+        Some(self.latencies.as_ref()?.min)
     }
+
+    /// Whether a further series may change what it says. Once more, whatever is not as expected, unless nothing at all
+    /// was answered; and again as long as the loss is in doubt.
+    pub fn is_open(&self, levels: &Levels) -> bool {
+        if self.looks < 2 {
+            let is_other = matches!(self.other, Some(Cell::Mismatch(_)));
+            return !self.count.is_silent()
+                && !is_other
+                && (self.count.is_open(&levels.loss) || !matches!(self.judge(levels), Cell::Ok(_)));
+        }
+        self.other.is_none() && self.count.is_open(&levels.loss)
+    }
+
     /// Leaves the figures of the path.
-    pub fn record(&self, context: &CheckContext, path: &Path) {
-        let Some(figures) = &self.figures else { return };
-        context.measure("loss", path, figures.loss, Unit::Ratio);
-        context.measure("generator_lag", path, figures.lag as f64, Unit::Microseconds);
-        if let Some(latencies) = &figures.latencies {
-            context.measure_latencies("round_trip", path, latencies.clone());
+    pub fn leave(&self, context: &CheckContext, path: &Path) {
+        if self.count.sent() == 0 {
+            return;
+        }
+        let (loss, lag, latency) = match self.exchange {
+            Exchange::Datagram => ("loss", "generator_lag", "round_trip"),
+            Exchange::Connection => ("tcp_loss", "tcp_generator_lag", "tcp_round_trip"),
+        };
+        context.measure(loss, path, self.count.share(), Unit::Ratio);
+        context.measure(lag, path, self.lag as f64, Unit::Microseconds);
+        if let Some(latencies) = &self.latencies {
+            context.measure_latencies(latency, path, latencies.clone());
+        }
+        if self.count.series() > 1 {
+            context.note(format!(
+                "{path}: {} measured in {} series, all but the first at half the pace: {} of {} lost",
+                self.exchange.name(),
+                self.count.series(),
+                self.count.lost(),
+                self.count.sent()
+            ));
         }
     }
-}
 
-/// Judges a series against the loss that is allowed and the limit of the 99th percentile.
-pub fn judge(path: &Path, outcome: &Outcome, limit: Duration) -> Judgement {
-    let Outcome::Series {
-        latencies,
-        failures,
-        served_by,
-        lag,
-        starved,
-    } = outcome
-    else {
-        return Judgement::of(matrix::no_answer(outcome, LOSS));
-    };
-    let unknown = |why: String| Judgement::of(Cell::Unknown(why));
-    if let Some((number, failure)) = failures.iter().find(|(_, failure)| failure.is_local_error()) {
-        return unknown(format!("round trip {number}: {failure}"));
+    /// Judges the loss, and the 99th percentile against the limit.
+    pub fn judge(&self, levels: &Levels) -> Cell {
+        if let Some(other) = &self.other {
+            return other.clone();
+        }
+        match (self.count.judge(&levels.loss), &self.latencies) {
+            (Loss::Unknown(why), _) => Cell::Unknown(format!("{}: {why}", self.exchange.name())),
+            (Loss::AsPromised, Some(latencies)) => self.judge_latency(latencies, levels.limit),
+            (Loss::AsPromised | Loss::TooMuch, _) => Cell::Mismatch(self.lossy(levels.promised)),
+        }
     }
-    let sent = latencies.len() + failures.len();
-    if sent < SAMPLES as usize {
-        return unknown(format!("only {sent} of {SAMPLES} round trips were attempted"));
+
+    fn lossy(&self, promised: Percent) -> Deviation {
+        let name = self.exchange.name();
+        let expected = format!("at least {promised} of the {name} round trips succeed (service level)");
+        let symptom = match self.exchange {
+            Exchange::Datagram => "packets are lost",
+            Exchange::Connection => "connections fail or stall",
+        };
+        Deviation::new(expected, symptom).with_detail(self.count.to_string())
     }
-    if let Some((identity, times)) = served_by.iter().find(|(identity, _)| !path.is_server(identity)) {
-        let deviation = Deviation::new(
-            "every answer from exactly the pod asked",
-            "answered by another pod than the one asked",
+
+    fn judge_latency(&self, times: &Distribution, limit: Duration) -> Cell {
+        let limit_micros = limit.as_micros() as u64;
+        let ms = |us: u64| us as f64 / 1000.0;
+        // A connection is two round trips and more; the datagrams are what the service level is about.
+        if times.p99 <= limit_micros || self.exchange == Exchange::Connection {
+            return Cell::Ok(Some(Quantity::micros(times.p50)));
+        }
+        // A slow path is slow for the fastest packet too; a busy machine delays some.
+        if times.min <= limit_micros {
+            let nothing = format!("so a p99 of {:.0} ms says nothing about the network", ms(times.p99));
+            if times.p99.saturating_sub(self.lag) <= limit_micros {
+                let lag = ms(self.lag);
+                return Cell::Unknown(format!(
+                    "the agent fell behind its own schedule by up to {lag:.0} ms, {nothing}"
+                ));
+            }
+            if let Some(why) = cpu_pressure::starved(self.starved, self.over) {
+                return Cell::Unknown(format!("{why}, {nothing}"));
+            }
+        }
+        let expected = format!(
+            "99 % of the round trips within {} ms (service level)",
+            limit.as_millis()
         );
-        return Judgement::of(Cell::Mismatch(
-            deviation.with_detail(format!("{} by {identity}", text::counted(*times as usize, "answer"))),
-        ));
-    }
-    let named: u64 = served_by.iter().map(|(_, times)| u64::from(*times)).sum();
-    if named < latencies.len() as u64 {
-        return unknown(format!(
-            "only {named} of {} answers named their server",
-            latencies.len()
-        ));
-    }
-    let latencies = Distribution::of(latencies.iter().map(|t| u64::from(*t)));
-    let cell = match &latencies {
-        Some(latencies) if failures.len() <= ALLOWED_LOSS => judge_latency(latencies, *lag, *starved, limit),
-        latencies => judge_loss(failures, sent, *lag, latencies.is_none()),
-    };
-    Judgement {
-        may_be_chance: !matches!(cell, Cell::Ok(_)) && latencies.is_some(),
-        cell,
-        figures: Some(Figures {
-            loss: failures.len() as f64 / sent as f64,
-            lag: *lag,
-            latencies,
-        }),
+        let deviation = Deviation::new(expected, "round trips take too long");
+        let detail = format!("p50 {:.1} ms, p99 {:.1} ms", ms(times.p50), ms(times.p99));
+        Cell::Mismatch(deviation.with_detail(detail).with_quantity(Quantity::micros(times.p50)))
     }
 }
 
@@ -136,64 +287,4 @@ pub fn outliers(fastest: &[Option<u64>]) -> Vec<Option<Deviation>> {
         .iter()
         .map(|time| time.filter(|time| *time > limit).map(deviation))
         .collect()
-}
-
-fn judge_loss(failures: &[(u32, Outcome)], sent: usize, lag: u64, everything: bool) -> Cell {
-    let lost = failures.len();
-    if lag > cpu_pressure::LAG && !everything && !is_scattered(failures) {
-        return Cell::Unknown(format!(
-            "the agent fell behind its own schedule by up to {:.0} ms, so {lost} of {sent} lost say nothing about the \
-             network",
-            lag as f64 / 1000.0
-        ));
-    }
-    let first = failures
-        .first()
-        .map(|(number, failure)| format!("; first loss: round trip {number}, {failure}"))
-        .unwrap_or_default();
-    let share = 100.0 * lost as f64 / sent as f64;
-    let deviation = Deviation::new(LOSS, "packets are lost");
-    Cell::Mismatch(deviation.with_detail(format!("{lost} of {sent} lost, {share:.1} %{first}")))
-}
-
-/// Whether losses are scattered, as on a lossy path: a queue that overflowed on a busy machine loses in bursts.
-fn is_scattered(failures: &[(u32, Outcome)]) -> bool {
-    let mut previous = None;
-    let mut bursts = 0;
-    for (number, _) in failures {
-        if previous != number.checked_sub(1) || previous.is_none() {
-            bursts += 1;
-        }
-        previous = Some(*number);
-    }
-    // One in ten lost at random makes bursts of 1.1 on average.
-    bursts > 20 && failures.len() * 2 < bursts * 3
-}
-
-fn judge_latency(times: &Distribution, lag: u64, starved: Option<u64>, limit: Duration) -> Cell {
-    let limit_micros = limit.as_micros() as u64;
-    let ms = |us: u64| us as f64 / 1000.0;
-    if times.p99 <= limit_micros {
-        return Cell::Ok(Some(Quantity::micros(times.p50)));
-    }
-    // A slow path is slow for the fastest packet too; a busy machine delays some.
-    if times.min <= limit_micros {
-        let nothing = format!("so a p99 of {:.0} ms says nothing about the network", ms(times.p99));
-        if times.p99.saturating_sub(lag) <= limit_micros {
-            let lag = ms(lag);
-            return Cell::Unknown(format!(
-                "the agent fell behind its own schedule by up to {lag:.0} ms, {nothing}"
-            ));
-        }
-        if let Some(why) = cpu_pressure::starved(starved, SPACING * SAMPLES) {
-            return Cell::Unknown(format!("{why}, {nothing}"));
-        }
-    }
-    let expected = format!(
-        "99 % of the round trips within {} ms (service level)",
-        limit.as_millis()
-    );
-    let deviation = Deviation::new(expected, "round trips take too long");
-    let detail = format!("p50 {:.1} ms, p99 {:.1} ms", ms(times.p50), ms(times.p99));
-    Cell::Mismatch(deviation.with_detail(detail).with_quantity(Quantity::micros(times.p50)))
 }
