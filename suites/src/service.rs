@@ -8,6 +8,7 @@ mod steady;
 mod test_service;
 
 pub mod annotation;
+pub mod availability;
 pub mod cluster_ip;
 pub mod fallback;
 pub mod global;
@@ -32,6 +33,7 @@ pub const SUITE: Suite = Suite {
             every node, evenly, on every port, and by no others. A change of annotation, readiness or replicas takes \
             effect within a measured time; each answer names the pod that gave it.",
     checks: &[
+        &availability::Availability,
         &cluster_ip::ClusterIp,
         &ports::TCP,
         &ports::UDP,

@@ -167,6 +167,8 @@ pub enum ServiceOverride {
     Ignored(SocketAddrV4),
     /// This share (0 to 1) of the new flows goes to this backend, on the ports where it is one.
     Weighted(SocketAddrV4, f64),
+    /// This share (0 to 1) of the new flows goes to this address, which is no backend any more.
+    Stale(SocketAddrV4, f64),
     /// A client's session affinity is forgotten.
     AffinityIgnored,
     /// Changes of the backends made after the injection are not seen (by these nodes).

@@ -5,10 +5,12 @@
 mod active;
 mod catalogue;
 mod layer;
+mod place;
 
 pub use active::{ActiveFaults, FaultState};
 pub use catalogue::{CATALOGUE, Fault, FaultSpec};
 pub use layer::{Layer, Scope};
+pub use place::PlaceSeed;
 
 #[cfg(test)]
 mod tests;

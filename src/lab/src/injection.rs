@@ -17,10 +17,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
-use targets::Missing;
+use targets::{Missing, Site};
 
 /// What a fault puts into the data path, by the pods and services of the moment.
-type Effect = fn(&LabState, Scope) -> Result<Vec<DatapathFault>, Missing>;
+type Effect = fn(&Site<'_>, Scope) -> Result<Vec<DatapathFault>, Missing>;
 
 /// Why a fault could not be injected or healed.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ impl FaultInjector {
             node.set_online(false);
         }
         if let Some(effect) = effect(fault) {
-            let faults = effect(&self.lab, fault.spec().scope);
+            let faults = effect(&Site::of(&self.lab, fault), fault.spec().scope);
             self.put(fault, faults.map_err(|why| FaultError::NoTarget { fault, why })?);
         }
         self.lab.faults.set(fault, FaultState::InForce);
@@ -126,7 +126,7 @@ impl FaultInjector {
             }
             for fault in self.active() {
                 if let Some(effect) = effect(fault)
-                    && let Ok(faults) = effect(&self.lab, fault.spec().scope)
+                    && let Ok(faults) = effect(&Site::of(&self.lab, fault), fault.spec().scope)
                 {
                     self.put(fault, faults);
                 }
@@ -161,7 +161,7 @@ impl FaultInjector {
         if fault.spec().layer != Layer::Node {
             return Ok(None);
         }
-        let node = targets::last_node(&self.lab);
+        let node = targets::last_node(&Site::of(&self.lab, fault));
         node.map(Some).map_err(|why| FaultError::NoTarget { fault, why })
     }
 }

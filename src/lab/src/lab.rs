@@ -2,6 +2,7 @@
 
 use crate::{
     addons, external_hosts,
+    fault::PlaceSeed,
     injection::FaultInjector,
     ipcache,
     node_grace::NodeGrace,
@@ -34,6 +35,9 @@ pub struct LabConfig {
     pub topology: Topology,
     /// How long a silent node counts as alive.
     pub node_grace: NodeGrace,
+    /// Where faults act.
+    #[serde(default)]
+    pub places: PlaceSeed,
 }
 
 /// Two clusters, running. Dropping it stops it without waiting; [`Lab::shutdown`] waits.
@@ -72,7 +76,7 @@ impl Lab {
             .iter()
             .map(|cluster| boot::start_nodes(&topology, cluster, &fabric));
         futures::future::try_join_all(starting).await?;
-        let state = Arc::new(LabState::new(topology, fabric, clusters));
+        let state = Arc::new(LabState::new(topology, fabric, clusters, config.places));
         boot::introduce_nodes(&state);
 
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

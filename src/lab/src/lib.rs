@@ -42,7 +42,7 @@ mod topology;
 
 pub use control::{ClusterStatus, Control, ControlError, LabStatus, NodeStatus, PodStatus};
 pub use external_hosts::EXTERNAL_HOSTS;
-pub use fault::{CATALOGUE as FAULTS, Fault, FaultSpec, Layer, Scope};
+pub use fault::{CATALOGUE as FAULTS, Fault, FaultSpec, Layer, PlaceSeed, Scope};
 pub use lab::LabConfig;
 pub use lab_process::{AGENT_SUBCOMMAND, LAB_SUBCOMMAND, lab_main};
 pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};

@@ -3,7 +3,7 @@
 //! does not know Kubernetes' rules, nor who derives what from it.
 
 use crate::{
-    fault::{ActiveFaults, Fault, Scope},
+    fault::{ActiveFaults, Fault, PlaceSeed, Scope},
     identity::IdentityBook,
     sync::{read, write},
     topology::{ClusterSpec, NodeSpec, Topology},
@@ -31,6 +31,8 @@ pub struct LabState {
     pub clusters: Vec<Arc<ClusterState>>,
     /// The faults in force.
     pub faults: ActiveFaults,
+    /// Where they act.
+    pub places: PlaceSeed,
     /// When it was started.
     pub started: SystemTime,
     pods_changed: watch::Sender<u64>,
@@ -93,8 +95,9 @@ pub enum PodNetwork {
 }
 
 impl LabState {
-    pub(crate) fn new(topology: Topology, fabric: Fabric, clusters: Vec<Arc<ClusterState>>) -> Self {
+    pub(crate) fn new(topology: Topology, fabric: Fabric, clusters: Vec<Arc<ClusterState>>, places: PlaceSeed) -> Self {
         Self {
+            places,
             topology,
             fabric,
             clusters,
@@ -123,7 +126,7 @@ impl LabState {
 
     /// Whether a fault is in force and acts in this cluster, be it on one node of it.
     pub fn acts_in(&self, fault: Fault, cluster: &str) -> bool {
-        self.faults.is_active(fault) && self.concerns_cluster(fault.spec().scope, cluster)
+        self.faults.is_active(fault) && self.concerns_cluster(fault, cluster)
     }
 
     /// Whether a fault is in force and acts on this node.
@@ -131,27 +134,41 @@ impl LabState {
         self.faults.is_active(fault) && self.concerns(fault, cluster, node)
     }
 
-    /// Whether a fault, if it is in force, acts on this node.
-    pub fn concerns(&self, fault: Fault, cluster: &ClusterState, node: &str) -> bool {
-        let is = |known: Option<&Arc<NodeState>>| known.is_some_and(|it| it.name() == node);
-        let scope = fault.spec().scope;
-        let this_node = match scope {
-            Scope::FirstNode | Scope::LastClustersFirstNode => is(cluster.nodes().first()),
-            Scope::LastNode => is(cluster.nodes().last()),
-            _ => true,
-        };
-        this_node && self.concerns_cluster(scope, cluster.name())
+    /// The clusters in the order that was drawn for this fault.
+    pub fn drawn_clusters(&self, fault: Fault) -> Vec<&Arc<ClusterState>> {
+        let order = self.places.order(fault, "clusters", self.clusters.len());
+        order.into_iter().map(|at| &self.clusters[at]).collect()
     }
 
-    fn concerns_cluster(&self, scope: Scope, cluster: &str) -> bool {
-        let is = |known: Option<&Arc<ClusterState>>| known.is_some_and(|it| it.name() == cluster);
-        match scope {
+    /// The nodes of a cluster in the order that was drawn for this fault.
+    pub fn drawn_nodes<'a>(&self, fault: Fault, cluster: &'a ClusterState) -> Vec<&'a Arc<NodeState>> {
+        let nodes = cluster.nodes();
+        let order = self
+            .places
+            .order(fault, &format!("nodes of {}", cluster.name()), nodes.len());
+        order.into_iter().map(|at| &nodes[at]).collect()
+    }
+
+    /// Whether a fault, if it is in force, acts on this node.
+    pub fn concerns(&self, fault: Fault, cluster: &ClusterState, node: &str) -> bool {
+        let is = |known: Option<&&Arc<NodeState>>| known.is_some_and(|it| it.name() == node);
+        let nodes = self.drawn_nodes(fault, cluster);
+        let this_node = match fault.spec().scope {
+            Scope::FirstNode | Scope::LastClustersFirstNode => is(nodes.first()),
+            Scope::LastNode => is(nodes.last()),
+            _ => true,
+        };
+        this_node && self.concerns_cluster(fault, cluster.name())
+    }
+
+    fn concerns_cluster(&self, fault: Fault, cluster: &str) -> bool {
+        let is = |known: Option<&&Arc<ClusterState>>| known.is_some_and(|it| it.name() == cluster);
+        let clusters = self.drawn_clusters(fault);
+        match fault.spec().scope {
             Scope::Lab => true,
-            Scope::FirstCluster | Scope::FirstNode | Scope::NodePair | Scope::FirstDnsReplica => {
-                is(self.clusters.first())
-            }
-            Scope::LastCluster | Scope::LastClustersFirstNode | Scope::LastNode => is(self.clusters.last()),
-            Scope::MeshPair | Scope::Mesh => is(self.clusters.first()) || is(self.clusters.last()),
+            Scope::FirstCluster | Scope::FirstNode | Scope::NodePair | Scope::FirstDnsReplica => is(clusters.first()),
+            Scope::LastCluster | Scope::LastClustersFirstNode | Scope::LastNode => is(clusters.last()),
+            Scope::MeshPair | Scope::Mesh => is(clusters.first()) || is(clusters.last()),
         }
     }
 

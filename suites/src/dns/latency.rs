@@ -193,7 +193,10 @@ impl Lookups {
             (Loss::Unknown(why), _) => Judgement::Unknown(why),
             (Loss::AsPromised, Some(times)) => self.judge_latency(times, levels.limit),
             (Loss::AsPromised | Loss::TooMuch, _) => Judgement::Mismatch {
-                expected: format!("at least {} of the lookups are answered (service level)", levels.promised),
+                expected: format!(
+                    "at least {} of the lookups are answered (service level)",
+                    levels.promised
+                ),
                 observed: self.count.to_string(),
             },
         }

@@ -7,7 +7,7 @@
 
 mod count;
 
-pub use count::{LossCount, Loss};
+pub use count::{Loss, LossCount};
 
 use meshproof_contract::Percent;
 

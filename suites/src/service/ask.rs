@@ -204,7 +204,8 @@ async fn series(
 }
 
 impl Exchange {
-    fn action(self, to: Target) -> Action {
+    /// The action of one request to there.
+    pub fn action(self, to: Target) -> Action {
         match self {
             Exchange::Http => Action::Http {
                 to,

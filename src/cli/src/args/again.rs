@@ -13,6 +13,7 @@ const CONDITIONS: &[&str] = &[
     "lab_nodes",
     "lab_profile",
     "lab_fault",
+    "lab_fault_seed",
     "image",
     "pull_policy",
     "timeout",

@@ -85,6 +85,9 @@ pub struct ProveArgs {
     /// Configuration of Cilium in the labs
     #[arg(long, value_enum, value_name = "PROFILE", default_value_t)]
     pub profile: LabProfile,
+    /// Seed of the places where faults act: nodes, pairs and directions [default: the day of the run]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
     /// Folder for the reports
     #[arg(long, value_name = "DIR", default_value = "reports", value_hint = ValueHint::DirPath)]
     pub report_dir: PathBuf,

@@ -50,6 +50,15 @@ pub struct RunArgs {
     /// Inject this fault into the lab (repeatable); `meshproof prove --list` lists the faults
     #[arg(long, value_name = "FAULT", requires = "lab", help_heading = "Clusters")]
     pub lab_fault: Vec<String>,
+    /// Seed of the places where faults act; 0: the first nodes and clusters
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t,
+        requires = "lab_fault",
+        help_heading = "Clusters"
+    )]
+    pub lab_fault_seed: u64,
 
     /// Run only this suite (repeatable)
     #[arg(long, value_name = "SUITE", help_heading = "Selection")]

@@ -16,7 +16,7 @@ use crate::{
         fault::FaultSpec,
         lab::Lab,
         lab_shape::LabShape,
-        run_plan::{new_run_id, suites},
+        run_plan::{new_run_id, suites, today},
         signal::cancelled_by_signals,
     },
 };
@@ -85,7 +85,9 @@ async fn run(args: &ProveArgs, faults: &[FaultSpec]) -> Result<Exit, CliError> {
     let shape = LabShape {
         nodes: args.nodes,
         profile: args.profile,
+        fault_seed: args.seed.unwrap_or_else(today),
     };
+    eprintln!("places of the faults: --seed {}", shape.fault_seed);
     let workers = start(labs, shape, &everything, &cancel).await?;
     eprintln!("baseline: {} trials", everything.trials().len());
     let (workers, mut matrix) = baseline(workers, &shares(&everything, labs)?).await?;
@@ -189,14 +191,14 @@ fn conclude(matrix: &Matrix, coverage: Coverage, shape: LabShape, folder: &RunFo
 /// The command line that shows the defect again in a lab like these; none where no single run does.
 fn again(defect: &Defect, shape: LabShape) -> Option<String> {
     let nodes = shape.nodes.to_string();
-    let profile = shape.profile.to_string();
+    let (profile, seed) = (shape.profile.to_string(), shape.fault_seed.to_string());
     let check = defect.check()?;
     let mut arguments = vec!["--lab", "--lab-nodes", &nodes];
     if shape.profile != LabProfile::default() {
         arguments.extend(["--lab-profile", &profile]);
     }
     if let Some(fault) = defect.fault() {
-        arguments.extend(["--lab-fault", fault.as_str()]);
+        arguments.extend(["--lab-fault", fault.as_str(), "--lab-fault-seed", &seed]);
     }
     Some(meshproof_contract::again(
         &again_with(&arguments),
@@ -209,7 +211,11 @@ mod tests {
     use super::*;
 
     fn shape(nodes: u8, profile: LabProfile) -> LabShape {
-        LabShape { nodes, profile }
+        LabShape {
+            nodes,
+            profile,
+            fault_seed: 7,
+        }
     }
 
     #[test]
@@ -221,7 +227,7 @@ mod tests {
         };
         assert_eq!(
             again(&missed, shape(2, LabProfile::Tunnel)).as_deref(),
-            Some("meshproof run --lab --lab-nodes 2 --lab-fault udp-dropped --exact dns::latency")
+            Some("meshproof run --lab --lab-nodes 2 --lab-fault udp-dropped --lab-fault-seed 7 --exact dns::latency")
         );
         let false_alarm = Defect::FalseAlarm {
             check: "dns::latency".into(),

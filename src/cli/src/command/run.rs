@@ -100,7 +100,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         generation: Generation {
             count: args.generate.unwrap_or(default.count),
             seed: args.seed.unwrap_or(default.seed),
-            sample_seed: args.sample_seed.unwrap_or_else(today),
+            sample_seed: args.sample_seed.unwrap_or_else(run_plan::today),
         },
         report_dir: args
             .report_dir
@@ -110,12 +110,6 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         config,
         clusters,
     })
-}
-
-/// The day of the run, in days since 1970, as seed of what may differ from night to night.
-fn today() -> u64 {
-    let seconds = jiff::Timestamp::now().as_second();
-    u64::try_from(seconds / 86_400).unwrap_or_default()
 }
 
 fn target(args: &RunArgs, config: &Config) -> Result<Target, CliError> {
@@ -198,6 +192,7 @@ async fn run_on_target(
     let shape = LabShape {
         nodes: args.lab_nodes,
         profile: args.lab_profile,
+        fault_seed: args.lab_fault_seed,
     };
     let lab = Lab::start(shape, &args.lab_fault).await?;
     for fault in &args.lab_fault {

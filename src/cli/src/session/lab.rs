@@ -12,7 +12,7 @@ use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Threshold
 use meshproof_engine::nearest;
 use meshproof_lab::{
     AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, LAB_SUBCOMMAND, LabOptions, LaunchError, NodeGrace,
-    Profile, RunningLab, Topology, launch,
+    PlaceSeed, Profile, RunningLab, Topology, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -54,6 +54,7 @@ impl Lab {
         let mut options = LabOptions::default();
         options.lab.topology = Topology::with_nodes(shape.nodes).configured(profile(shape.profile));
         options.lab.node_grace = NodeGrace(NODE_GRACE);
+        options.lab.places = PlaceSeed(shape.fault_seed);
         let lab = Self(launch(options).await.map_err(CliError::environment)?);
         for fault in faults {
             lab.inject(fault).await?;

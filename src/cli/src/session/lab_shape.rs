@@ -9,6 +9,8 @@ pub struct LabShape {
     pub nodes: u8,
     /// How Cilium is configured.
     pub profile: LabProfile,
+    /// Seed of the places where faults act; 0 keeps the order of the topology.
+    pub fault_seed: u64,
 }
 
 impl Default for LabShape {
@@ -16,6 +18,7 @@ impl Default for LabShape {
         Self {
             nodes: LAB_NODES,
             profile: LabProfile::default(),
+            fault_seed: 0,
         }
     }
 }

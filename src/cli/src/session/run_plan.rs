@@ -88,3 +88,9 @@ pub async fn execute(
         .context("internal error: the test engine panicked")
         .map_err(CliError::environment)
 }
+
+/// The day of the run, in days since 1970, as seed of what may differ from night to night.
+pub fn today() -> u64 {
+    let seconds = jiff::Timestamp::now().as_second();
+    u64::try_from(seconds / 86_400).unwrap_or_default()
+}

@@ -165,8 +165,12 @@ impl ServiceTable {
                         .collect();
                     return bind(*others.get(rng.random_range(0..others.len().max(1))).unwrap_or(&backend));
                 }
+                ServiceOverride::Stale(address, share) if rng.random::<f64>() < share => return bind(address),
                 ServiceOverride::AffinityIgnored => heeds_affinity = false,
-                ServiceOverride::Weighted(..) | ServiceOverride::Ignored(_) | ServiceOverride::Frozen => {}
+                ServiceOverride::Weighted(..)
+                | ServiceOverride::Stale(..)
+                | ServiceOverride::Ignored(_)
+                | ServiceOverride::Frozen => {}
             }
         }
         if entry.eligible.is_empty() {
@@ -203,7 +207,11 @@ impl ServiceTable {
             .iter()
             .any(|backend| backend.address == binding.backend);
         let overridden = entry.overrides.iter().any(|change| {
-            matches!(change, ServiceOverride::Pinned(to) | ServiceOverride::Weighted(to, _) if *to == binding.backend)
+            matches!(
+                change,
+                ServiceOverride::Pinned(to) | ServiceOverride::Weighted(to, _) | ServiceOverride::Stale(to, _)
+                    if *to == binding.backend
+            )
         });
         if known || overridden {
             Keep::Yes(self.revision)

@@ -217,7 +217,7 @@ impl InLab {
         let spec = fault.spec();
         spec.layer == Layer::Dns
             && self.lab.acts_in(fault, self.cluster.name())
-            && (spec.scope != Scope::FirstDnsReplica || self.is_first())
+            && (spec.scope != Scope::FirstDnsReplica || self.is_drawn(fault))
     }
 
     /// Whether [`Fault::DnsDiesWithNode`] silences DNS in this cluster now.
@@ -226,10 +226,14 @@ impl InLab {
         self.acts(Fault::DnsDiesWithNode) && self.cluster.nodes().iter().any(is_down)
     }
 
-    fn is_first(&self) -> bool {
+    /// Whether it is the replica that was drawn for the fault.
+    fn is_drawn(&self, fault: Fault) -> bool {
         let pods = self.cluster.nodes().iter().flat_map(|node| node.pods());
         let replicas = pods.filter(|pod| pod.namespace == "kube-system" && pod.name.starts_with("coredns-"));
-        replicas.map(|pod| pod.name).min().as_deref() == Some(&self.pod)
+        let replicas: BTreeSet<String> = replicas.map(|pod| pod.name).collect();
+        let order = self.lab.places.order(fault, "DNS replicas", replicas.len());
+        let drawn = order.first().and_then(|at| replicas.iter().nth(*at));
+        drawn == Some(&self.pod)
     }
 }
 

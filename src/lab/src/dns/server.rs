@@ -35,6 +35,8 @@ const UDP_PAYLOAD: u16 = 1232;
 
 /// How much later a slow server answers: below the resolvers' usual retry after five seconds.
 const SLOW: Duration = Duration::from_millis(800);
+/// The share of questions without an answer under a fault.
+const LOST: f64 = 0.02;
 
 /// What a server needs to know of the clusters, asked again for every question.
 pub(super) trait ClusterView: Send + Sync + Unpin + 'static {
@@ -81,6 +83,9 @@ impl<S: ClusterView> RequestHandler for Handler<S> {
             Fault::DnsSilentTcp
         };
         if faults.contains(&silent) {
+            return nothing_sent(&request.metadata);
+        }
+        if faults.contains(&Fault::DnsLossy) && rand::random::<f64>() < LOST {
             return nothing_sent(&request.metadata);
         }
         if faults.contains(&Fault::DnsSlow) {

@@ -91,6 +91,7 @@ faults! {
         "no DNS replica answers while a node of its cluster is down";
     DnsGlobalRemoteAddress "dns-global-remote-address" Dns LastCluster ["service"]
         "in one cluster a global service's name resolves to its ClusterIP in the other cluster";
+    DnsLossy "dns-lossy" Dns LastCluster ["dns"] "in one cluster DNS gives no answer to 2 of 100 questions";
     DnsMissingRecord "dns-missing-record" Dns LastCluster ["dns"] "in one cluster the services' names do not exist";
     DnsReplicaStale "dns-replica-stale" Dns FirstDnsReplica ["dns"] "one DNS replica no longer sees changes";
     DnsReverseMissing "dns-reverse-missing" Dns LastCluster ["dns"] "in one cluster reverse lookups find no name";
@@ -153,11 +154,11 @@ faults! {
         "packets between two nodes of one cluster take 200 ms longer";
     LatencyMesh "latency-mesh" Network Mesh ["connectivity"] "packets between the clusters take 200 ms longer";
     LossCluster "loss-cluster" Network NodePair ["connectivity"]
-        "5 % of the packets between two nodes of one cluster are lost";
+        "2 % of the packets between two nodes of one cluster are lost";
     LossMesh "loss-mesh" Network MeshPair ["connectivity"]
-        "5 % of the packets between two nodes of different clusters are lost";
+        "2 % of the packets between two nodes of different clusters are lost";
     LossSameNode "loss-same-node" Network FirstNode ["connectivity"]
-        "5 % of the packets between pods of one node are lost";
+        "2 % of the packets between pods of one node are lost";
     MasqueradeCluster "masquerade-cluster" Network NodePair ["connectivity"]
         "pods of one node reach another node's pods with the node's address";
     MasqueradeMesh "masquerade-mesh" Network MeshPair ["connectivity"]
@@ -267,6 +268,8 @@ faults! {
         "one node lacks the first backend of every service";
     ServicePortBroken "service-port-broken" Services FirstCluster ["service"]
         "in one cluster the last of several TCP ports of a service leads to a closed port";
+    ServiceStaleBackendOnNode "service-stale-backend-on-node" Balancing FirstNode ["service"]
+        "one node sends 2 of 100 new connections to a Service to an address that no pod has any more";
     ServiceUdpBroken "service-udp-broken" Services LastCluster ["service"]
         "in one cluster the UDP ports of services have no backends";
     SessionAffinityIgnored "session-affinity-ignored" Services FirstCluster ["service"]

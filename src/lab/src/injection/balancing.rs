@@ -4,10 +4,12 @@
 use super::{Effect, targets};
 use crate::{fault::Fault, state::ClusterState};
 use meshproof_datapath::{BackendState, Fault as DatapathFault, Nodes, Service, ServiceOverride};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Of ten new connections nine.
 const SKEWED: f64 = 0.9;
+/// Of a hundred new connections two go to an address that no pod has any more.
+const STALE: f64 = 0.02;
 
 /// What a fault of this layer does.
 pub(super) fn effect(fault: Fault) -> Option<Effect> {
@@ -17,6 +19,16 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
             let services = targets::first(lab)?.services.borrow().clone();
             Ok(distort(&services, &node, |service| {
                 first_active(service).map(ServiceOverride::Ignored)
+            }))
+        },
+        Fault::ServiceStaleBackendOnNode => |lab, _| {
+            let node = targets::one(targets::first_node(lab)?);
+            let cluster = targets::first(lab)?;
+            let nobody = cluster.spec.pod_cidr.hosts().last().unwrap_or(Ipv4Addr::UNSPECIFIED);
+            let services = cluster.services.borrow().clone();
+            Ok(distort(&services, &node, |service| {
+                let port = service.backends.first()?.address.port();
+                Some(ServiceOverride::Stale(SocketAddrV4::new(nobody, port), STALE))
             }))
         },
         Fault::GlobalSpreadSkewed => |lab, _| {

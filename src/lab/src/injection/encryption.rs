@@ -1,7 +1,7 @@
 //! Faults of encryption in the data path: what leaves a node unencrypted, and what is wrong about WireGuard's peers.
 
-use super::{Effect, targets};
-use crate::{fault::Fault, state::LabState};
+use super::{Effect, targets, targets::Site};
+use crate::fault::Fault;
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Fault as DatapathFault, NodeName, Nodes, Protocol, Traffic};
 use std::time::Duration;
@@ -66,14 +66,14 @@ fn everywhere(traffic: Traffic) -> DatapathFault {
 }
 
 /// The first node of the pair has this for the allowed IPs of the second.
-fn allowed_ips(lab: &LabState, range: Ipv4Net) -> Result<Vec<DatapathFault>, Missing> {
+fn allowed_ips(lab: &Site<'_>, range: Ipv4Net) -> Result<Vec<DatapathFault>, Missing> {
     let (node, peer) = peer_of(lab)?;
     let allowed = vec![range];
     Ok(vec![DatapathFault::AllowedIps { node, peer, allowed }])
 }
 
 /// The first node of the pair, and the name of the second.
-fn peer_of(lab: &LabState) -> Result<(Nodes, NodeName), Missing> {
+fn peer_of(lab: &Site<'_>) -> Result<(Nodes, NodeName), Missing> {
     let (node, peer) = targets::pair(lab)?;
     Ok((targets::one(node), peer.handle.name().clone()))
 }

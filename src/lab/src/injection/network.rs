@@ -1,9 +1,9 @@
 //! Faults of the network: what is dropped, delayed, corrupted or masqueraded, and where.
 
-use super::{Effect, targets};
+use super::{Effect, targets, targets::Site};
 use crate::{
     fault::{Fault, Scope},
-    state::{ClusterState, LabState},
+    state::ClusterState,
 };
 use meshproof_datapath::{
     Checksum, Direction, Effect as Does, Fault as DatapathFault, Impairment, MtuSignal, Nodes, Protocol, Traffic,
@@ -14,7 +14,7 @@ use targets::Missing;
 type Injection = Result<Vec<DatapathFault>, Missing>;
 
 /// A share of lost packets that a careful operator would want to know of.
-const LOSS: Does = Does::Loss(0.05);
+const LOSS: Does = Does::Loss(0.02);
 const LATENCY: Does = Does::Delay(Duration::from_millis(200));
 /// Below the pods' route MTU, above the least that IPv6 allows.
 const SMALL_MTU: u16 = 1290;
@@ -69,18 +69,18 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
     })
 }
 
-fn one_way(lab: &LabState, scope: Scope, fault: impl Fn(Nodes, Nodes) -> DatapathFault) -> Injection {
+fn one_way(lab: &Site<'_>, scope: Scope, fault: impl Fn(Nodes, Nodes) -> DatapathFault) -> Injection {
     let (from, to) = targets::sides(lab, scope)?;
     Ok(vec![fault(from, to)])
 }
 
-fn both_ways(lab: &LabState, scope: Scope, fault: impl Fn(Nodes, Nodes) -> DatapathFault) -> Injection {
+fn both_ways(lab: &Site<'_>, scope: Scope, fault: impl Fn(Nodes, Nodes) -> DatapathFault) -> Injection {
     let (a, b) = targets::sides(lab, scope)?;
     Ok(vec![fault(a.clone(), b.clone()), fault(b, a)])
 }
 
 /// On what pods of the two sides send each other.
-fn paths(lab: &LabState, scope: Scope, effect: Does) -> Injection {
+fn paths(lab: &Site<'_>, scope: Scope, effect: Does) -> Injection {
     both_ways(lab, scope, |from, to| DatapathFault::Path {
         from,
         to,
@@ -124,7 +124,7 @@ fn http_reset() -> DatapathFault {
     }
 }
 
-fn endpoint_blackhole(lab: &LabState) -> Injection {
+fn endpoint_blackhole(lab: &Site<'_>) -> Injection {
     let Some((pod, others)) = targets::backend(lab)? else {
         return Ok(Vec::new());
     };
@@ -133,7 +133,7 @@ fn endpoint_blackhole(lab: &LabState) -> Injection {
     Ok(from_each(pod, others.into_iter().chain(hosts), Does::Drop))
 }
 
-fn host_to_pod_dropped(lab: &LabState) -> Injection {
+fn host_to_pod_dropped(lab: &Site<'_>) -> Injection {
     let node = targets::first_node(lab)?;
     let hosts = [node.spec.address, node.handle.config().router];
     let pods = targets::applications(node);
@@ -143,7 +143,7 @@ fn host_to_pod_dropped(lab: &LabState) -> Injection {
         .collect())
 }
 
-fn pod_to_host_dropped(lab: &LabState) -> Injection {
+fn pod_to_host_dropped(lab: &Site<'_>) -> Injection {
     let hosts: Vec<_> = lab.nodes().map(|(_, node)| node.spec.address).collect();
     let pods = targets::applications(targets::first_node(lab)?);
     Ok(pods
@@ -162,7 +162,7 @@ fn hosts_unreachable(from: &ClusterState, to: &ClusterState) -> Injection {
 }
 
 /// On what applications' pods of the first node send to each other.
-fn same_node(lab: &LabState, effect: Does) -> Injection {
+fn same_node(lab: &Site<'_>, effect: Does) -> Injection {
     let pods = targets::applications(targets::first_node(lab)?);
     let others = |own| {
         pods.iter()

@@ -1,8 +1,9 @@
-//! What faults act on in a lab: the nodes and pods that a [`Scope`] stands for, found in the lab's state. A lab with
-//! one node or one cluster lacks some of them, and the fault is refused with what is missing.
+//! What faults act on in a lab: the nodes and pods that a [`Scope`] stands for, found in the lab's state in the order
+//! that was drawn for the fault. A lab with one node or one cluster lacks some of them, and the fault is refused with
+//! what is missing.
 
 use crate::{
-    fault::Scope,
+    fault::{Fault, Scope},
     state::{ClusterState, LabState, NodeState, PodNetwork, PodState},
 };
 use meshproof_apiserver::resource::names::ENDPOINT_SLICES;
@@ -16,28 +17,50 @@ pub(super) type Missing = String;
 const SYSTEM: [&str; 1] = ["kube-system"];
 
 /// The nodes on the two sides of a scope between nodes; of a scope of one node that node on both.
-pub(super) fn sides(lab: &LabState, scope: Scope) -> Result<(Nodes, Nodes), Missing> {
+pub(super) fn sides(lab: &Site<'_>, scope: Scope) -> Result<(Nodes, Nodes), Missing> {
     match scope {
         Scope::NodePair => pair(lab).map(|(a, b)| (one(a), one(b))),
-        Scope::MeshPair => Ok((one(last_of(first(lab)?)?), one(last_of(last(lab)?)?))),
+        Scope::MeshPair => Ok((one(last_of(lab, first(lab)?)?), one(last_of(lab, last(lab)?)?))),
         Scope::Mesh => Ok((nodes(first(lab)?), nodes(last(lab)?))),
         Scope::FirstNode => first_node(lab).map(|node| (one(node), one(node))),
         other => Err(format!("a fault of scope {other:?} has no two sides")),
     }
 }
 
+/// A lab as one fault meets it: clusters and nodes in the order that was drawn for it.
+pub(super) struct Site<'a> {
+    lab: &'a LabState,
+    fault: Fault,
+    clusters: Vec<&'a Arc<ClusterState>>,
+}
+
+impl<'a> Site<'a> {
+    /// The lab as the fault meets it.
+    pub(super) fn of(lab: &'a LabState, fault: Fault) -> Self {
+        let clusters = lab.drawn_clusters(fault);
+        Self { lab, fault, clusters }
+    }
+
+    /// Every node of every cluster.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = (&'a Arc<ClusterState>, &'a Arc<NodeState>)> {
+        self.lab.nodes()
+    }
+
+    fn nodes_of(&self, cluster: &'a ClusterState) -> Vec<&'a Arc<NodeState>> {
+        self.lab.drawn_nodes(self.fault, cluster)
+    }
+}
+
 /// The first cluster.
-pub(super) fn first(lab: &LabState) -> Result<&ClusterState, Missing> {
-    lab.clusters
-        .first()
-        .map(AsRef::as_ref)
-        .ok_or_else(|| "the lab has no cluster".to_owned())
+pub(super) fn first<'a>(lab: &Site<'a>) -> Result<&'a ClusterState, Missing> {
+    let first = lab.clusters.first().map(|cluster| &***cluster);
+    first.ok_or_else(|| "the lab has no cluster".to_owned())
 }
 
 /// The last cluster, if there are two.
-pub(super) fn last(lab: &LabState) -> Result<&ClusterState, Missing> {
+pub(super) fn last<'a>(lab: &Site<'a>) -> Result<&'a ClusterState, Missing> {
     let last = lab.clusters.last().filter(|_| lab.clusters.len() > 1);
-    last.map(AsRef::as_ref)
+    last.map(|cluster| &***cluster)
         .ok_or_else(|| "the lab has only one cluster".to_owned())
 }
 
@@ -47,31 +70,33 @@ pub(super) fn nodes(cluster: &ClusterState) -> Nodes {
 }
 
 /// The first two nodes of the first cluster.
-pub(super) fn pair(lab: &LabState) -> Result<(&NodeState, &NodeState), Missing> {
-    match first(lab)?.nodes() {
+pub(super) fn pair<'a>(lab: &Site<'a>) -> Result<(&'a NodeState, &'a NodeState), Missing> {
+    match lab.nodes_of(first(lab)?).as_slice() {
         [a, b, ..] => Ok((a, b)),
-        _ => Err("the first cluster has fewer than two nodes".to_owned()),
+        _ => Err(format!("cluster {} has fewer than two nodes", first(lab)?.name())),
     }
 }
 
 /// The first node of the first cluster.
-pub(super) fn first_node(lab: &LabState) -> Result<&NodeState, Missing> {
-    let node = first(lab)?.nodes().first();
-    node.map(AsRef::as_ref)
-        .ok_or_else(|| "the first cluster has no node".to_owned())
+pub(super) fn first_node<'a>(lab: &Site<'a>) -> Result<&'a NodeState, Missing> {
+    let cluster = first(lab)?;
+    let node = lab.nodes_of(cluster).into_iter().next();
+    node.map(AsRef::as_ref).ok_or_else(|| without_nodes(cluster))
 }
 
 /// The last node of the last cluster, be it the only one.
-pub(super) fn last_node(lab: &LabState) -> Result<&Arc<NodeState>, Missing> {
+pub(super) fn last_node<'a>(lab: &Site<'a>) -> Result<&'a Arc<NodeState>, Missing> {
     let last = lab.clusters.last().ok_or("the lab has no cluster")?;
-    last_of(last)
+    last_of(lab, last)
 }
 
-fn last_of(cluster: &ClusterState) -> Result<&Arc<NodeState>, Missing> {
-    cluster
-        .nodes()
-        .last()
-        .ok_or_else(|| format!("cluster {} has no node", cluster.name()))
+fn last_of<'a>(lab: &Site<'a>, cluster: &'a ClusterState) -> Result<&'a Arc<NodeState>, Missing> {
+    let last = lab.nodes_of(cluster).into_iter().next_back();
+    last.ok_or_else(|| without_nodes(cluster))
+}
+
+fn without_nodes(cluster: &ClusterState) -> Missing {
+    format!("cluster {} has no node", cluster.name())
 }
 
 /// This node alone.
@@ -88,7 +113,7 @@ pub(super) fn applications(node: &NodeState) -> Vec<PodState> {
 
 /// An application's pod on the first node that answers for a service, and the other applications' pods there; none
 /// while applications have no pod there.
-pub(super) fn backend(lab: &LabState) -> Result<Option<(Ipv4Addr, Vec<Ipv4Addr>)>, Missing> {
+pub(super) fn backend(lab: &Site<'_>) -> Result<Option<(Ipv4Addr, Vec<Ipv4Addr>)>, Missing> {
     let node = first_node(lab)?;
     let slices = first(lab)?.store.all(&ENDPOINT_SLICES, None);
     let served = |pod: &PodState| {

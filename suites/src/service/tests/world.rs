@@ -117,6 +117,12 @@ pub fn answered_by(turns: Turns) -> Fake {
     fake.rule(move |probe| answer(probe, turns))
 }
 
+/// The healthy world but for what the rule decides.
+pub fn healthy_but(rule: impl Fn(&Ask<'_>) -> Option<Outcome> + Send + Sync + 'static) -> Fake {
+    let fake = Fake::healthy().facts(|facts| deploy(facts, MISSION));
+    fake.rule(rule).rule(|probe| answer(probe, right))
+}
+
 /// Adds the scenario's agents and Services.
 pub fn deploy(facts: &mut Facts, shape: Shape) {
     for site in shape.sites() {
