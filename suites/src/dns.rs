@@ -4,6 +4,8 @@ mod endpoints;
 mod replica;
 
 pub mod absent_name;
+pub mod absent_record;
+pub mod from_host_network;
 pub mod headless_service;
 pub mod latency;
 pub mod replica_answers;
@@ -15,6 +17,8 @@ pub mod service_record;
 
 use crate::kit::dns::check::DnsCheck;
 use absent_name::AbsentName;
+use absent_record::AbsentRecord;
+use from_host_network::FromHostNetwork;
 use headless_service::HeadlessService;
 use latency::Latency;
 use meshproof_contract::Suite;
@@ -35,9 +39,11 @@ pub const SUITE: Suite = Suite {
         &DnsCheck(ServiceName::Tcp),
         &DnsCheck(SearchNames),
         &DnsCheck(AbsentName),
+        &DnsCheck(AbsentRecord),
         &DnsCheck(ReverseName),
         &DnsCheck(HeadlessService),
         &DnsCheck(ServiceRecord),
+        &FromHostNetwork,
         &ReplicaAnswers,
         &ReplicaLearns,
         &Latency,

@@ -9,6 +9,7 @@ mod test_service;
 
 pub mod annotation;
 pub mod availability;
+pub mod callers;
 pub mod cluster_ip;
 pub mod fallback;
 pub mod global;
@@ -35,6 +36,8 @@ pub const SUITE: Suite = Suite {
     checks: &[
         &availability::Availability,
         &cluster_ip::ClusterIp,
+        &callers::Callers::Host,
+        &callers::Callers::Backends,
         &ports::TCP,
         &ports::UDP,
         &node_port::NodePort,

@@ -169,6 +169,10 @@ pub enum ServiceOverride {
     Weighted(SocketAddrV4, f64),
     /// This share (0 to 1) of the new flows goes to this address, which is no backend any more.
     Stale(SocketAddrV4, f64),
+    /// New flows of the node's own processes are dropped.
+    HostDropped,
+    /// New flows of which the client itself is the backend are dropped.
+    HairpinDropped,
     /// A client's session affinity is forgotten.
     AffinityIgnored,
     /// Changes of the backends made after the injection are not seen (by these nodes).

@@ -26,12 +26,23 @@ pub struct Side {
 impl Side {
     /// The cluster's side, or why it has no clients.
     pub fn of(context: &CheckContext, cluster: &ClusterName) -> Result<Side, Verdict> {
+        let clients = pods(&context.environment.facts(), cluster, ASKER);
+        Self::asked_by(context, cluster, ASKER, clients)
+    }
+
+    /// The cluster's side with other clients, agents of that workload; or why there are none.
+    pub fn asked_by(
+        context: &CheckContext,
+        cluster: &ClusterName,
+        asker: &str,
+        clients: Vec<AgentFacts>,
+    ) -> Result<Side, Verdict> {
         let facts = context.environment.facts();
-        let clients = pods(&facts, cluster, ASKER);
+        let concerned = |workload: &str| workload == asker || matches!(workload, "backend" | "drained" | "mover");
         let missing: Vec<String> = facts
             .missing_agents
             .iter()
-            .filter(|m| &m.cluster == cluster && matches!(m.workload.as_str(), ASKER | "backend" | "drained" | "mover"))
+            .filter(|m| &m.cluster == cluster && concerned(&m.workload))
             .map(|m| {
                 let node = m.node.as_ref().map(|n| format!(" on {n}")).unwrap_or_default();
                 format!("agent `{}`{node} in {cluster} is not running: {}", m.workload, m.state)
@@ -44,7 +55,7 @@ impl Side {
                 missing.join("; ")
             };
             return Err(Verdict::inconclusive(format!(
-                "no ready agent `{ASKER}` in {cluster}: {because}"
+                "no ready agent `{asker}` in {cluster}: {because}"
             )));
         }
         Ok(Side {

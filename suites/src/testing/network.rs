@@ -2,8 +2,8 @@
 
 use super::{Fake, fake::AT_ONCE};
 use meshproof_contract::{
-    Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, Timing, facts::PodNetwork,
-    port,
+    Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, ServiceFacts, Timing,
+    facts::PodNetwork, port,
 };
 use serde_json::Value;
 use std::{net::IpAddr, time::Duration};
@@ -245,7 +245,14 @@ impl Fake {
             };
             (port::HTTP..=port::UDP).contains(&to.port.wrapping_sub(shift))
         };
-        self.facts.agents.iter().find(|a| a.address == address && listens(a))
+        let behind = |service: &&ServiceFacts| service.address == Some(address) && service.workload == "server";
+        let service = self.facts.services.iter().find(behind);
+        let is_backend = |agent: &&AgentFacts| {
+            service.is_some_and(|service| service.cluster == agent.id.cluster && service.workload == agent.workload)
+        };
+        let mut agents = self.facts.agents.iter();
+        let direct = agents.clone().find(|a| a.address == address && listens(a));
+        direct.or_else(|| agents.find(is_backend))
     }
 
     fn one(&self, from: &AgentFacts, to: Option<&AgentFacts>, probe: &Probe, number: u32, batch: u32) -> Outcome {

@@ -62,6 +62,9 @@ impl Fake {
             }]);
         }
         let service = name.strip_suffix(suffix)?;
+        if record == RecordType::Aaaa {
+            return self.objects.address_of(cluster, service, follows).map(|_| Vec::new());
+        }
         match self.objects.address_of(cluster, service, follows)?.parse::<IpAddr>() {
             Ok(address) => Some(vec![DnsAnswer::Address(address)]),
             Err(_) => {

@@ -132,6 +132,12 @@ impl ServiceTable {
         Some(&entry.service)
     }
 
+    /// Whether a fault of this kind is in force for the service.
+    pub(super) fn is_overridden(&self, frontend: Frontend, by: &ServiceOverride) -> bool {
+        let entry = self.entries.get(&frontend);
+        entry.is_some_and(|entry| entry.overrides.contains(by))
+    }
+
     /// Chooses a backend for a new flow. `None` if nobody can take it.
     pub(super) fn choose(
         &mut self,
@@ -169,6 +175,8 @@ impl ServiceTable {
                 ServiceOverride::AffinityIgnored => heeds_affinity = false,
                 ServiceOverride::Weighted(..)
                 | ServiceOverride::Stale(..)
+                | ServiceOverride::HostDropped
+                | ServiceOverride::HairpinDropped
                 | ServiceOverride::Ignored(_)
                 | ServiceOverride::Frozen => {}
             }

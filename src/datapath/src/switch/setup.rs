@@ -11,7 +11,7 @@ use crate::{
     identity::Identity,
     packet::{Fragment, Tuple, tcp},
     policy::{FlowQuery, Verdict},
-    service::{NoBackend, Protocol},
+    service::{NoBackend, Protocol, ServiceOverride},
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -44,6 +44,13 @@ impl Switch {
             _ => None,
         };
         let hairpin = binding.is_some() && self.is_hairpin(transit.from, *destination.ip(), route);
+        let is_dropped = |binding: Binding| {
+            let services = &self.services;
+            services.is_overridden(binding.frontend, &ServiceOverride::HairpinDropped)
+        };
+        if hairpin && binding.is_some_and(is_dropped) {
+            return Err(Refusal::Drop(DropReason::NoEndpoint));
+        }
         let ends = Ends {
             tuple: Tuple {
                 destination,
@@ -113,6 +120,9 @@ impl Switch {
             .find(transit.tuple.protocol, to, || topology.is_node(*to.ip()));
         let Some(service) = found else { return Ok(None) };
         let (frontend, no_backend) = (service.frontend, service.no_backend);
+        if transit.from == Source::Host && self.services.is_overridden(frontend, &ServiceOverride::HostDropped) {
+            return Err(Refusal::Drop(DropReason::ServiceBackendNotFound));
+        }
         let flags = transit.headers.tcp_flags();
         if by_socket && transit.tuple.protocol == Protocol::Tcp && flags & (tcp::SYN | tcp::ACK) != tcp::SYN {
             // The connection was with a backend that has gone: what is sent there meets nobody.

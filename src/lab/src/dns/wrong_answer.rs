@@ -67,6 +67,11 @@ pub(super) fn falsified(fault: Fault, site: &Site<'_>, right: Lookup) -> Lookup 
             falsified(Fault::DnsWrongClusterAddress, site, right)
         }
         Fault::DnsMissingRecord if site.is_of_workload() => Lookup::NoName,
+        Fault::DnsAaaaNxdomain
+            if site.question == Question::Other && site.is_of_workload() && right == Lookup::NoData =>
+        {
+            Lookup::NoName
+        }
         Fault::DnsReverseMissing if site.question == Question::Ptr => Lookup::NoName,
         Fault::DnsAbsentNameResolves if addresses && right == Lookup::NoName => Lookup::address(site.name, WILDCARD),
         Fault::HeadlessStalePod if addresses && site.workload().is_some() => match right {

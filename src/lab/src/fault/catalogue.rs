@@ -85,6 +85,8 @@ faults! {
         "payloads between two nodes of different clusters are corrupted; checksums are valid";
     CorruptedPayloadSameNode "corrupted-payload-same-node" Network FirstNode ["connectivity"]
         "payloads between pods of one node are corrupted; checksums are valid";
+    DnsAaaaNxdomain "dns-aaaa-nxdomain" Dns LastCluster ["dns"]
+        "in one cluster DNS answers NXDOMAIN where a name has no IPv6 address";
     DnsAbsentNameResolves "dns-absent-name-resolves" Dns LastCluster ["dns"]
         "in one cluster names that do not exist resolve";
     DnsDiesWithNode "dns-dies-with-node" Dns Lab ["failover"]
@@ -132,12 +134,16 @@ faults! {
         "on one node one backend of each global service gets nine of ten connections";
     GlobalUnreadyBackendPublished "global-unready-backend-published" Mesh FirstCluster ["service"]
         "one cluster keeps publishing backends that are no longer ready";
+    HairpinDropped "hairpin-dropped" Balancing LastCluster ["service"]
+        "in one cluster a pod that a Service sends back to itself gets no answer";
     HeadlessMissingPod "headless-missing-pod" Dns LastCluster ["dns"]
         "in one cluster a headless service's name lacks one of its pods";
     HeadlessStalePod "headless-stale-pod" Dns LastCluster ["dns"]
         "in one cluster a headless service's name also resolves to a deleted pod";
     HeadlessSyncMissing "headless-sync-missing" Mesh LastCluster ["service"]
         "one cluster's DNS lacks the other cluster's pods of global headless services";
+    HostServiceDropped "host-service-dropped" Balancing FirstNode ["service"]
+        "requests of one node's own processes to Services are lost";
     HostToPodDropped "host-to-pod-dropped" Network FirstNode ["connectivity"] "one node cannot reach its own pods";
     HostUnreachable "host-unreachable" Network FirstCluster ["connectivity"]
         "the pods of one cluster cannot reach its nodes";

@@ -21,6 +21,18 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
                 first_active(service).map(ServiceOverride::Ignored)
             }))
         },
+        Fault::HostServiceDropped => |lab, _| {
+            let node = targets::one(targets::first_node(lab)?);
+            let services = targets::first(lab)?.services.borrow().clone();
+            Ok(distort(&services, &node, |_| Some(ServiceOverride::HostDropped)))
+        },
+        Fault::HairpinDropped => |lab, _| {
+            let cluster = targets::last(lab)?;
+            let services = cluster.services.borrow().clone();
+            Ok(distort(&services, &targets::nodes(cluster), |_| {
+                Some(ServiceOverride::HairpinDropped)
+            }))
+        },
         Fault::ServiceStaleBackendOnNode => |lab, _| {
             let node = targets::one(targets::first_node(lab)?);
             let cluster = targets::first(lab)?;

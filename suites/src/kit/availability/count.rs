@@ -1,6 +1,6 @@
 //! Series of the same probe, added up for the test of what they lose.
 
-use super::{Decision, LossTest, MOST, bursts};
+use super::sequential::{Decision, LossTest, MOST, bursts};
 use crate::kit::cpu_pressure;
 use meshproof_contract::Outcome;
 use std::fmt;

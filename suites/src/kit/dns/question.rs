@@ -47,6 +47,8 @@ pub enum Expected {
     Service(String, u16),
     /// NXDOMAIN.
     Absent,
+    /// NOERROR without a record: the name exists, and has none of this type.
+    NoRecord,
 }
 
 impl Expected {
@@ -64,6 +66,7 @@ impl Expected {
             Expected::Name(name) => format!("NOERROR with exactly {name}"),
             Expected::Service(target, port) => format!("NOERROR with exactly {target}:{port}"),
             Expected::Absent => "NXDOMAIN, since no such service exists".to_owned(),
+            Expected::NoRecord => "NOERROR without any record, since the name has none of this type".to_owned(),
         }
     }
 
@@ -87,6 +90,7 @@ impl Expected {
                 matches!(answers, [DnsAnswer::Service { target, port }] if port == number && same(target, expected))
             }
             Expected::Absent => false,
+            Expected::NoRecord => answers.is_empty(),
         }
     }
 }

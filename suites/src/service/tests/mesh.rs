@@ -185,6 +185,10 @@ impl Mesh<'_> {
         let service = self.find(here, |service| {
             service["spec"]["clusterIP"] == to.host.as_str() || service["metadata"]["name"] == name
         })?;
+        // Service `server` of scenario `connectivity` is the test world's own.
+        if service["spec"]["selector"][WORKLOAD] == "server" {
+            return None;
+        }
         let endpoints = self.endpoints(here, &service);
         Some((service, endpoints))
     }
