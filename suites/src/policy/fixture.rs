@@ -52,7 +52,8 @@ pub struct Fixture {
     pub agents_slow: AtomicBool,
     /// Policies of others that count beside those of a case.
     pub house: House,
-    group: SubjectGroup,
+    /// The borrowed group.
+    pub group: SubjectGroup,
 }
 
 impl Fixture {

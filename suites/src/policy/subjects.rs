@@ -9,7 +9,7 @@ use std::{
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 /// Label of subject pods, with the group's name as its value.
 pub const LABEL: &str = "subject";
@@ -66,6 +66,22 @@ impl SubjectGroup {
                 return Self { key, lent };
             }
         }
+    }
+
+    /// The cluster of its pods.
+    pub fn cluster(&self) -> &ClusterName {
+        &self.key.0
+    }
+
+    /// How many groups of its cluster are lent now, this one included.
+    pub fn lent(&self) -> usize {
+        let lent = self.lent.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        lent.iter().filter(|(cluster, _)| *cluster == self.key.0).count()
+    }
+
+    /// Completes when some group is returned.
+    pub fn returned(&self) -> Notified<'_> {
+        self.lent.returned.notified()
     }
 
     /// The group's name.

@@ -101,7 +101,7 @@ struct Listed {
 }
 
 /// For how long a list is used. One whose pod did not answer is not used again.
-const LISTED_FOR: Duration = Duration::from_secs(3);
+const LISTED_FOR: Duration = Duration::from_secs(20);
 
 impl CiliumPods {
     async fn list(&self, client: &ClusterClient, namespace: &str, label: &'static str) -> Result<Arc<[Pod]>, ApiError> {

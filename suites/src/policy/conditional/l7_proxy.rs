@@ -6,7 +6,10 @@
 
 use super::Conditional;
 use crate::{
-    kit::object::policy::cilium,
+    kit::{
+        object::policy::cilium,
+        recent::{self, Age},
+    },
     policy::{
         case::{Case, PolicyCheck},
         cases::inbound,
@@ -46,7 +49,7 @@ async fn no_proxy(context: &CheckContext) -> Option<String> {
     let ClaimSource::Live { object } = &claim.source else {
         return None;
     };
-    let answers = context.environment.cilium(cluster, CiliumQuery::Status).await;
+    let answers = recent::cilium(context, cluster, CiliumQuery::Status, Age::OfThisRun).await;
     let answers = answers.unwrap_or_default();
     let statuses: Vec<&Value> = answers
         .iter()
