@@ -15,6 +15,7 @@ use super::{
 use crate::kit::cilium::remotes::mesh_name;
 use cluster_dns::ClusterDns;
 use external_hosts::ExternalHost;
+use futures::future::try_join_all;
 use house::{House, Pods};
 use meshproof_contract::{CheckContext, ClusterName, Facts, Instance, NodeName, Verdict, facts::PodNetwork};
 use meshproof_oracle::{NamedPorts, Party, Surroundings};
@@ -59,9 +60,24 @@ pub struct Fixture {
 impl Fixture {
     /// Borrows a group of subject pods and reads who their peers are.
     pub async fn new(context: &CheckContext, groups: &[&'static str]) -> Result<Self, Verdict> {
+        let group = SubjectGroup::borrow(&context.shared, context.instance.to(), groups).await;
+        Self::of(context, group).await
+    }
+
+    /// As many as wanted, or as there are groups, each with a group of its own.
+    pub async fn several(
+        context: &CheckContext,
+        groups: &[&'static str],
+        wanted: usize,
+    ) -> Result<Vec<Self>, Verdict> {
+        let cluster = context.instance.to();
+        let borrowed = SubjectGroup::borrow_several(&context.shared, cluster, groups, wanted).await;
+        try_join_all(borrowed.into_iter().map(|group| Self::of(context, group))).await
+    }
+
+    async fn of(context: &CheckContext, group: SubjectGroup) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         let cluster = context.instance.to().clone();
-        let group = SubjectGroup::borrow(&context.shared, &cluster, groups).await;
         let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
         let clusters: Vec<ClusterName> = clusters.into_iter().collect();
         let found = participants(context, &clusters).await;

@@ -5,11 +5,10 @@
 
 use meshproof_contract::{ClusterName, RunShared};
 use std::{
-    collections::BTreeSet,
-    pin::pin,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::{Notify, futures::Notified};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified};
 
 /// Label of subject pods, with the group's name as its value.
 pub const LABEL: &str = "subject";
@@ -27,6 +26,9 @@ type Key = (ClusterName, &'static str);
 #[derive(Debug, Default)]
 struct Lent {
     groups: Mutex<BTreeSet<Key>>,
+    /// The groups of a cluster among which one may choose, by the first of them: who asks first is served first, so
+    /// that a check that wants several is not overtaken for ever.
+    pools: Mutex<BTreeMap<Key, Arc<Semaphore>>>,
     returned: Notify,
 }
 
@@ -39,6 +41,13 @@ impl Lent {
         lent.insert(free.clone());
         Some(free)
     }
+
+    fn pool(&self, cluster: &ClusterName, groups: &[&'static str]) -> Arc<Semaphore> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = groups.first().copied().unwrap_or_default();
+        let new = || Arc::new(Semaphore::new(groups.len()));
+        pools.entry((cluster.clone(), first)).or_insert_with(new).clone()
+    }
 }
 
 /// A group on loan; returned when dropped.
@@ -46,26 +55,40 @@ impl Lent {
 pub struct SubjectGroup {
     key: Key,
     lent: Arc<Lent>,
+    /// Returned after the group.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl SubjectGroup {
     /// Borrows one of the groups in a cluster, waiting while all are lent.
     pub async fn borrow(shared: &RunShared, cluster: &ClusterName, groups: &[&'static str]) -> Self {
+        let mut borrowed = Self::borrow_several(shared, cluster, groups, 1).await;
+        borrowed.pop().expect("as many as wanted")
+    }
+
+    /// Borrows so many of the groups in a cluster at once, or all if there are fewer. The groups in `groups` belong
+    /// together: who names one of them names all.
+    pub async fn borrow_several(
+        shared: &RunShared,
+        cluster: &ClusterName,
+        groups: &[&'static str],
+        wanted: usize,
+    ) -> Vec<Self> {
         let lent = shared.of::<Lent>();
-        loop {
-            let free = {
-                let mut returned = pin!(lent.returned.notified());
-                returned.as_mut().enable();
-                let free = lent.take(cluster, groups);
-                if free.is_none() {
-                    returned.await;
-                }
-                free
-            };
-            if let Some(key) = free {
-                return Self { key, lent };
-            }
-        }
+        let wanted = wanted.clamp(1, groups.len());
+        let permits = u32::try_from(wanted).expect("a few");
+        let acquired = lent.pool(cluster, groups).acquire_many_owned(permits).await;
+        let mut permits = acquired.expect("never closed");
+        let one = || {
+            let permit = permits.split(1)?;
+            let key = lent.take(cluster, groups).expect("a permit for each free group");
+            Some(Self {
+                key,
+                lent: lent.clone(),
+                _permit: permit,
+            })
+        };
+        std::iter::from_fn(one).collect()
     }
 
     /// The cluster of its pods.
