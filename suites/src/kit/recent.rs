@@ -1,7 +1,7 @@
 //! Reads that trials share: what one of them has read lately is what the others would read. How old it may be is the
 //! reader's to say, and a check that must see a change says [`Age::since`]: it reads anew, and lends what it read.
 
-use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError};
+use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, ObjectRef};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -126,6 +126,20 @@ pub async fn list(
     };
     let known = context.observed.of::<Recent<(ClusterName, &'static str), Objects>>();
     known.get((cluster.clone(), kind), age, complete, read).await
+}
+
+/// An object that no check changes; none where there is none.
+pub async fn object(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    object: &ObjectRef,
+) -> Result<Option<Value>, EnvironmentError> {
+    let complete = |found: &Result<Option<Value>, EnvironmentError>| matches!(found, Ok(Some(_)));
+    let read = async || context.environment.get(cluster, object).await;
+    let known = context.observed.of::<Recent<(ClusterName, ObjectRef), _>>();
+    known
+        .get((cluster.clone(), object.clone()), Age::OfThisRun, complete, read)
+        .await
 }
 
 #[cfg(test)]
