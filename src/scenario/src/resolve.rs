@@ -80,6 +80,7 @@ fn workload(scenario: &str, entry: &WorkloadEntry) -> Found<Workload> {
         service_account: entry.service_account.as_ref().map(dns_label).transpose()?,
         labels: entry.labels.iter().map(|(k, v)| (k.clone(), v.value.clone())).collect(),
         allowance: entry.allowance,
+        role: entry.role,
         clusters: clusters(&entry.clusters, entry.name.referenced)?,
     })
 }

@@ -35,6 +35,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// What the run's own allow policies let its pods do, whatever else is denied in a cluster.
     pub allowance: Allowance,
+    /// What checks do with its pods.
+    pub role: Role,
     /// Where it is deployed.
     pub clusters: Clusters,
 }
@@ -51,6 +53,17 @@ pub enum Allowance {
     Unproxied,
     /// Nothing: policies under test select the pods, and an allow policy would open what they close.
     Nothing,
+}
+
+/// What checks do with a workload's pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// They let them probe.
+    #[default]
+    Probes,
+    /// They probe them: a pod that is ready is enough, and the control stream is opened by the first check that needs it.
+    Answers,
 }
 
 /// The namespaces of a run for pods outside the host network.

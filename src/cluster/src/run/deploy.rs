@@ -26,7 +26,7 @@ use meshproof_contract::{
     facts::{MissingAgent, PodNetwork},
     text::counted,
 };
-use meshproof_scenario::{Placement, Scenario};
+use meshproof_scenario::{Placement, Role, Scenario};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How scenarios are deployed.
@@ -95,8 +95,13 @@ impl Run {
             ..Facts::default()
         };
         let mut agents = BTreeMap::new();
+        let (asked, links): (Vec<_>, Vec<_>) = links.partition(|link| only_answers(link.pod(), scenarios));
+        for link in asked {
+            facts.agents.push(link.facts());
+            agents.insert(link.id().clone(), link);
+        }
         let mut resolv_confs: BTreeMap<ClusterName, (PodNetwork, ResolvConf)> = BTreeMap::new();
-        for (link, hello) in agent::connect_all(links.collect(), &self.progress).await {
+        for (link, hello) in agent::connect_all(links, &self.progress).await {
             match hello {
                 Ok(hello) => {
                     facts.agents.push(link.facts());
@@ -206,6 +211,12 @@ impl Run {
             services,
         })
     }
+}
+
+fn only_answers(pod: &ReadyPod, scenarios: &[Scenario]) -> bool {
+    let scenario = scenarios.iter().find(|scenario| scenario.name == pod.scenario);
+    let workload = scenario.and_then(|scenario| scenario.workload(&pod.workload));
+    workload.is_some_and(|workload| workload.role == Role::Answers)
 }
 
 fn number(placement: Placement, cluster: Option<&ClusterFacts>) -> Number {
