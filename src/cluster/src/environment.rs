@@ -22,7 +22,7 @@ use meshproof_contract::{
     StreamReport, StreamSpec,
 };
 use meshproof_wire::Command;
-use mirror::Mirrors;
+use mirror::{Mirrors, Written};
 use ownership::require_own;
 use query::CiliumPods;
 use serde_json::{Value, json};
@@ -112,9 +112,9 @@ impl ClusterEnvironment {
         })
     }
 
-    fn note_write(&self, cluster: &ClusterName) {
+    fn note_disruption(&self, cluster: &ClusterName) {
         if let Some(mirrors) = self.mirrors.get(cluster) {
-            mirrors.note_write();
+            mirrors.note_write(Written::Disruption);
         }
     }
 
@@ -180,7 +180,7 @@ impl Environment for ClusterEnvironment {
             object["metadata"]["labels"][key] = json!(value);
         }
         let applied = client.apply(object).await?;
-        self.mirrors[cluster].note_write();
+        self.mirrors[cluster].note_write(Written::Object(&target.kind));
         Ok(with_kind(applied, &target.api_version, &target.kind))
     }
 
@@ -190,7 +190,7 @@ impl Environment for ClusterEnvironment {
         let kind = client.dynamic_of(object).await?;
         let (operation, params) = (kind.operation("delete").named(&object.name), DeleteParams::background());
         let deleted = client.call(operation, kind.api.delete(&object.name, &params)).await;
-        self.mirrors[cluster].note_write();
+        self.mirrors[cluster].note_write(Written::Object(&object.kind));
         match deleted {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
@@ -205,7 +205,7 @@ impl Environment for ClusterEnvironment {
         let (params, change) = (PatchParams::default(), Patch::Merge(&change));
         let patch = kind.api.patch(&object.name, &params, &change);
         let patched = client.call(operation, patch).await?;
-        self.mirrors[cluster].note_write();
+        self.mirrors[cluster].note_write(Written::Object(&object.kind));
         Ok(with_kind(patched, &object.api_version, &object.kind))
     }
 
@@ -221,9 +221,7 @@ impl Environment for ClusterEnvironment {
     }
 
     async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
-        let set = self.agents.set_ready(agent, readiness).await;
-        self.note_write(&agent.cluster);
-        set
+        self.agents.set_ready(agent, readiness).await
     }
 
     async fn clock(&self, agent: &AgentId) -> Result<ClockReading, EnvironmentError> {
@@ -260,13 +258,13 @@ impl Environment for ClusterEnvironment {
 
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         let disrupted = self.disruptions.disrupt(self.site(cluster)?, &self.run, disruption).await;
-        self.note_write(cluster);
+        self.note_disruption(cluster);
         disrupted
     }
 
     async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         let restored = self.disruptions.restore(self.site(cluster)?, disruption).await;
-        self.note_write(cluster);
+        self.note_disruption(cluster);
         restored
     }
 }

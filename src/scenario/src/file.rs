@@ -54,6 +54,11 @@ pub struct WorkloadEntry {
     /// Whether its pods probe, or only answer: those get no control stream before a check needs it.
     #[serde(default)]
     pub role: Role,
+    /// `SCENARIO/WORKLOAD` of another scenario whose pods play this one, too, where both are deployed and differ in
+    /// nothing but the name.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub shares: Option<Spanned<String>>,
     /// The clusters that it is deployed to: `all`, or a list of role names.
     #[serde(default)]
     #[schemars(with = "ClustersSchema")]

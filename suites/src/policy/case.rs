@@ -5,7 +5,6 @@ use super::{
     fixture::Fixture,
     participant::{Participant, SCENARIO},
     run_case::{JudgedCell, PreparedCase, run_case},
-    subjects::GROUPS,
 };
 use crate::kit::known_fault::SECOND_FQDN_SELECTOR;
 use async_trait::async_trait;
@@ -88,7 +87,7 @@ impl Check for PolicyCheck {
             true => 1,
             false => self.cases.len(),
         };
-        let mut fixtures = match Fixture::several(context, &GROUPS, at_once).await {
+        let mut fixtures = match Fixture::several(context, at_once).await {
             Ok(fixtures) => fixtures,
             Err(verdict) => return verdict,
         };

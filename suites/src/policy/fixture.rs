@@ -27,7 +27,11 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-/// The pods of one check.
+/// Subject pods that take part in a case at most: as many as most groups have. Policies are enforced on every node alike,
+/// and `policy::takes_effect` looks at each.
+const SUBJECTS: usize = 2;
+
+/// The pods of one case.
 pub struct Fixture {
     /// The cluster whose API gets the policies, and in which the subject pods are.
     pub cluster: ClusterName,
@@ -59,23 +63,24 @@ pub struct Fixture {
 
 impl Fixture {
     /// Borrows a group of subject pods and reads who their peers are.
-    pub async fn new(context: &CheckContext, groups: &[&'static str]) -> Result<Self, Verdict> {
-        let group = SubjectGroup::borrow(&context.shared, context.instance.to(), groups).await;
-        Self::of(context, group).await
+    pub async fn new(context: &CheckContext) -> Result<Self, Verdict> {
+        let mut one = Self::several(context, 1).await?;
+        one.pop().ok_or_else(|| Verdict::inconclusive("no group of subject pods"))
     }
 
     /// As many as wanted, or as there are groups, each with a group of its own.
-    pub async fn several(
-        context: &CheckContext,
-        groups: &[&'static str],
-        wanted: usize,
-    ) -> Result<Vec<Self>, Verdict> {
-        let cluster = context.instance.to();
-        let borrowed = SubjectGroup::borrow_several(&context.shared, cluster, groups, wanted).await;
-        try_join_all(borrowed.into_iter().map(|group| Self::of(context, group))).await
+    pub async fn several(context: &CheckContext, wanted: usize) -> Result<Vec<Self>, Verdict> {
+        let borrowed = SubjectGroup::borrow(&context.shared, context.instance.to(), wanted).await;
+        try_join_all(borrowed.into_iter().map(|group| Self::of(context, group, SUBJECTS))).await
     }
 
-    async fn of(context: &CheckContext, group: SubjectGroup) -> Result<Self, Verdict> {
+    /// With a subject pod on every node.
+    pub async fn on_every_node(context: &CheckContext) -> Result<Self, Verdict> {
+        let group = SubjectGroup::borrow_every_node(&context.shared, context.instance.to()).await;
+        Self::of(context, group, usize::MAX).await
+    }
+
+    async fn of(context: &CheckContext, group: SubjectGroup, most: usize) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         let cluster = context.instance.to().clone();
         let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
@@ -105,6 +110,7 @@ impl Fixture {
             group,
         };
         found.into_iter().for_each(|participant| fixture.add(participant));
+        fixture.subjects.truncate(most);
         if fixture.subjects.is_empty() {
             return Err(Verdict::inconclusive(format!(
                 "{}: no pod of subject group {} is ready, so no policy can be tested on it{}",

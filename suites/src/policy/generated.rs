@@ -69,7 +69,7 @@ impl Check for Generated {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let Generation { count, seed, .. } = context.environment.facts().generation;
         let wanted = usize::try_from(count).unwrap_or(GROUPS.len());
-        let mut fixtures = match Fixture::several(context, &GROUPS, wanted).await {
+        let mut fixtures = match Fixture::several(context, wanted).await {
             Ok(fixtures) => fixtures,
             Err(verdict) => return verdict,
         };

@@ -1,6 +1,6 @@
-//! Groups of subject pods: pods that only this suite's policies select, lent to one check at a time.
+//! Groups of subject pods: pods that only this suite's policies select, lent to one case at a time.
 //!
-//! Two policies on the same pods add up, so two checks may never hold the same group of one cluster at once. The groups
+//! Two policies on the same pods add up, so two cases may never hold the same group of one cluster at once. The groups
 //! are named after the workloads of the scenario.
 
 use meshproof_contract::{ClusterName, RunShared};
@@ -13,8 +13,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified};
 /// Label of subject pods, with the group's name as its value.
 pub const LABEL: &str = "subject";
 
-/// The groups that any check may borrow.
-pub const GROUPS: [&str; 3] = ["a", "b", "c"];
+/// The groups that any check may borrow; the one with a pod on every node last.
+pub const GROUPS: [&str; 4] = ["a", "b", "c", EVERY_NODE];
 
 /// The group with a pod on every node.
 pub const EVERY_NODE: &str = "all";
@@ -26,27 +26,26 @@ type Key = (ClusterName, &'static str);
 #[derive(Debug, Default)]
 struct Lent {
     groups: Mutex<BTreeSet<Key>>,
-    /// The groups of a cluster among which one may choose, by the first of them: who asks first is served first, so
-    /// that a check that wants several is not overtaken for ever.
-    pools: Mutex<BTreeMap<Key, Arc<Semaphore>>>,
+    /// How many groups of each cluster are free: who asks first is served first, so that a check that wants several is
+    /// not overtaken for ever.
+    free: Mutex<BTreeMap<ClusterName, Arc<Semaphore>>>,
     returned: Notify,
 }
 
 impl Lent {
     /// Marks the first free group as lent.
-    fn take(&self, cluster: &ClusterName, groups: &[&'static str]) -> Option<Key> {
+    fn take(&self, cluster: &ClusterName) -> Option<Key> {
         let mut lent = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = |group: &&'static str| (cluster.clone(), *group);
-        let free = groups.iter().map(key).find(|key| !lent.contains(key))?;
+        let free = GROUPS.map(|group| (cluster.clone(), group));
+        let free = free.into_iter().find(|key| !lent.contains(key))?;
         lent.insert(free.clone());
         Some(free)
     }
 
-    fn pool(&self, cluster: &ClusterName, groups: &[&'static str]) -> Arc<Semaphore> {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = groups.first().copied().unwrap_or_default();
-        let new = || Arc::new(Semaphore::new(groups.len()));
-        pools.entry((cluster.clone(), first)).or_insert_with(new).clone()
+    fn free(&self, cluster: &ClusterName) -> Arc<Semaphore> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = || Arc::new(Semaphore::new(GROUPS.len()));
+        free.entry(cluster.clone()).or_insert_with(all).clone()
     }
 }
 
@@ -60,28 +59,16 @@ pub struct SubjectGroup {
 }
 
 impl SubjectGroup {
-    /// Borrows one of the groups in a cluster, waiting while all are lent.
-    pub async fn borrow(shared: &RunShared, cluster: &ClusterName, groups: &[&'static str]) -> Self {
-        let mut borrowed = Self::borrow_several(shared, cluster, groups, 1).await;
-        borrowed.pop().expect("as many as wanted")
-    }
-
-    /// Borrows so many of the groups in a cluster at once, or all if there are fewer. The groups in `groups` belong
-    /// together: who names one of them names all.
-    pub async fn borrow_several(
-        shared: &RunShared,
-        cluster: &ClusterName,
-        groups: &[&'static str],
-        wanted: usize,
-    ) -> Vec<Self> {
+    /// Borrows so many of the groups in a cluster at once, or all if there are fewer, waiting while they are lent.
+    pub async fn borrow(shared: &RunShared, cluster: &ClusterName, wanted: usize) -> Vec<Self> {
         let lent = shared.of::<Lent>();
-        let wanted = wanted.clamp(1, groups.len());
+        let wanted = wanted.clamp(1, GROUPS.len());
         let permits = u32::try_from(wanted).expect("a few");
-        let acquired = lent.pool(cluster, groups).acquire_many_owned(permits).await;
+        let acquired = lent.free(cluster).acquire_many_owned(permits).await;
         let mut permits = acquired.expect("never closed");
         let one = || {
             let permit = permits.split(1)?;
-            let key = lent.take(cluster, groups).expect("a permit for each free group");
+            let key = lent.take(cluster).expect("a permit for each free group");
             Some(Self {
                 key,
                 lent: lent.clone(),
@@ -89,6 +76,13 @@ impl SubjectGroup {
             })
         };
         std::iter::from_fn(one).collect()
+    }
+
+    /// Borrows the group with a pod on every node.
+    pub async fn borrow_every_node(shared: &RunShared, cluster: &ClusterName) -> Self {
+        let all = Self::borrow(shared, cluster, GROUPS.len()).await;
+        let every_node = all.into_iter().find(|group| group.name() == EVERY_NODE);
+        every_node.expect("one of all groups")
     }
 
     /// The cluster of its pods.
@@ -126,28 +120,41 @@ impl Drop for SubjectGroup {
 mod tests {
     use super::*;
     use futures::FutureExt;
+    use std::pin::pin;
+
+    async fn one(run: &RunShared) -> SubjectGroup {
+        let mut borrowed = SubjectGroup::borrow(run, &"infra".into(), 1).await;
+        borrowed.pop().expect("one")
+    }
 
     #[tokio::test]
     async fn a_group_is_lent_once_and_again_after_its_return() {
         let (run, cluster) = (RunShared::default(), ClusterName::from("infra"));
-        let first = SubjectGroup::borrow(&run, &cluster, &["a", "b"]).await;
-        let second = SubjectGroup::borrow(&run, &cluster, &["a", "b"]).await;
-        assert_eq!((first.name(), second.name()), ("a", "b"));
-        let mut waiting = pin!(SubjectGroup::borrow(&run, &cluster, &["a", "b"]));
-        assert!(waiting.as_mut().now_or_never().is_none(), "both groups are lent");
-        drop(second);
+        let mut borrowed = SubjectGroup::borrow(&run, &cluster, 9).await;
+        let names: Vec<&str> = borrowed.iter().map(SubjectGroup::name).collect();
+        assert_eq!(names, GROUPS);
+        let mut waiting = pin!(one(&run));
+        assert!(waiting.as_mut().now_or_never().is_none(), "all groups are lent");
+        drop(borrowed.remove(1));
         assert_eq!(waiting.await.name(), "b");
     }
 
     #[tokio::test]
+    async fn who_wants_several_is_not_overtaken() {
+        let (run, cluster) = (RunShared::default(), ClusterName::from("infra"));
+        let first = one(&run).await;
+        let mut all = pin!(SubjectGroup::borrow_every_node(&run, &cluster));
+        assert!(all.as_mut().now_or_never().is_none(), "one is lent");
+        assert!(one(&run).now_or_never().is_none(), "the others are spoken for");
+        drop(first);
+        assert_eq!(all.await.name(), EVERY_NODE);
+        assert_eq!(one(&run).await.lent(), 1, "the others were given back");
+    }
+
+    #[tokio::test]
     async fn two_runs_of_one_process_do_not_know_of_each_other() {
-        let (run, other_run, cluster) = (RunShared::default(), RunShared::default(), ClusterName::from("infra"));
-        let ours = SubjectGroup::borrow(&run, &cluster, &["a"]).await;
-        let theirs = SubjectGroup::borrow(&other_run, &cluster, &["a"]).now_or_never();
-        let theirs = theirs.expect("the group of the other run is free");
-        assert_eq!((ours.name(), theirs.name()), ("a", "a"));
-        drop(theirs);
-        let again = SubjectGroup::borrow(&run, &cluster, &["a"]).now_or_never();
-        assert!(again.is_none(), "a return in the other run frees nothing here");
+        let (run, other_run) = (RunShared::default(), RunShared::default());
+        let (ours, theirs) = (one(&run).await, one(&other_run).await);
+        assert_eq!((ours.name(), theirs.name(), ours.lent()), ("a", "a", 1));
     }
 }

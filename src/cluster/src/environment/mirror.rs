@@ -2,7 +2,7 @@
 //! and again. The first reads go to the API server; the second within a few seconds starts the watch.
 //!
 //! A read is answered from the watch only while that is known to be right: the stream is whole, the run itself changed
-//! nothing in the last half second, and a list has shown the same objects in the last ten.
+//! nothing that they depend on in the last half second, and a list has shown the same objects in the last ten.
 
 use crate::{
     ApiError,
@@ -28,7 +28,9 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Kinds that are polled.
-const POLLED: [(&str, &str); 2] = [("v1", "Pod"), ("discovery.k8s.io/v1", "EndpointSlice")];
+const POLLED: [(&str, &str); 2] = [("v1", POD), ("discovery.k8s.io/v1", SLICE)];
+const POD: &str = "Pod";
+const SLICE: &str = "EndpointSlice";
 /// Two reads so close together are polling.
 const POLLING: Duration = Duration::from_secs(3);
 /// How long a change that the run made may take to come through the watch.
@@ -40,7 +42,17 @@ const VERIFIED: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Mirrors {
     of: Mutex<BTreeMap<Key, Mirror>>,
-    written: Mutex<Option<Instant>>,
+    /// When the run changed something on which a kind depends.
+    written: Mutex<BTreeMap<&'static str, Instant>>,
+}
+
+/// What the run did.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Written<'a> {
+    /// It wrote an object of this kind.
+    Object(&'a str),
+    /// It disrupted something, or undid that.
+    Disruption,
 }
 
 /// A kind, with its version, in a namespace.
@@ -80,9 +92,15 @@ struct State {
 }
 
 impl Mirrors {
-    /// The run changes something in this cluster.
-    pub(super) fn note_write(&self) {
-        *lock(&self.written) = Some(Instant::now());
+    /// The run changed an object of a kind in this cluster, or disrupts it.
+    pub(super) fn note_write(&self, what: Written<'_>) {
+        let concerned = match what {
+            Written::Object("Pod" | "Deployment" | "DaemonSet") | Written::Disruption => &[POD, SLICE][..],
+            Written::Object("Service") => &[SLICE],
+            Written::Object(_) => return,
+        };
+        let now = Instant::now();
+        lock(&self.written).extend(concerned.iter().map(|kind| (*kind, now)));
     }
 
     /// One object; none where there is none.
@@ -137,7 +155,8 @@ impl Mirrors {
             }
             return None;
         }
-        let is_written = lock(&self.written).is_some_and(|written| now - written < WRITTEN);
+        let written = lock(&self.written).get(key.kind).copied();
+        let is_written = written.is_some_and(|written| now - written < WRITTEN);
         let state = lock(&mirror.state);
         let is_verified = state.verified.is_some_and(|verified| now - verified < VERIFIED);
         (state.is_whole && is_verified && !is_written).then(|| read(&state))

@@ -15,7 +15,6 @@ use crate::{
         cases::inbound,
         cell::{CellResult, Traffic},
         fixture::Fixture,
-        subjects::GROUPS,
     },
 };
 use meshproof_contract::{CheckContext, CiliumQuery, ClaimKind, Tally, Verdict, claim::ClaimSource};
@@ -64,7 +63,7 @@ async fn no_proxy(context: &CheckContext) -> Option<String> {
     if !statuses.iter().any(embedded) {
         return None;
     }
-    let fixture = Fixture::new(context, &GROUPS).await.ok()?;
+    let fixture = Fixture::new(context).await.ok()?;
     let seen = ANY_REQUEST.run(context, &fixture, &mut Tally::new()).await?;
     let (http, other): (Vec<_>, Vec<_>) = seen
         .iter()
