@@ -16,6 +16,7 @@ pub mod once;
 pub mod path_check;
 pub mod paths;
 pub mod probes;
+pub mod recent;
 pub mod spacing;
 pub mod unique_name;
 pub mod wait;

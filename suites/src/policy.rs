@@ -13,6 +13,7 @@ mod generated;
 mod participant;
 mod random_policy;
 mod run_case;
+mod scene;
 mod subjects;
 mod takes_effect;
 

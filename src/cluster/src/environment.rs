@@ -2,25 +2,27 @@
 
 mod agents;
 pub(crate) mod disruption;
+mod mirror;
 mod ownership;
 mod query;
 
 use crate::{
     agent::AgentLink,
-    client::{ClusterClient, kind_of},
+    client::ClusterClient,
     name::run_labels,
     node_watch::TakenNodes,
 };
 use agents::Agents;
 use async_trait::async_trait;
 use disruption::{DisruptionOptions, Disruptions, Site};
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
     Disruption, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness, RunId, StreamId,
     StreamReport, StreamSpec,
 };
 use meshproof_wire::Command;
+use mirror::{Mirrors, Written};
 use ownership::require_own;
 use query::CiliumPods;
 use serde_json::{Value, json};
@@ -35,6 +37,7 @@ pub struct ClusterEnvironment {
     agents: Agents,
     cilium_namespaces: BTreeMap<ClusterName, String>,
     cilium_pods: BTreeMap<ClusterName, CiliumPods>,
+    mirrors: BTreeMap<ClusterName, Mirrors>,
     disruptions: Disruptions,
     /// One a cluster, which end with this.
     _node_watches: Vec<AbortOnDropHandle<()>>,
@@ -59,6 +62,7 @@ impl ClusterEnvironment {
                 .iter()
                 .map(|c| (c.name().clone(), CiliumPods::default()))
                 .collect(),
+            mirrors: clients.iter().map(|c| (c.name().clone(), Mirrors::default())).collect(),
             disruptions: Disruptions::new(disruption, taken),
             _node_watches: node_watches,
         }
@@ -108,6 +112,12 @@ impl ClusterEnvironment {
         })
     }
 
+    fn note_disruption(&self, cluster: &ClusterName) {
+        if let Some(mirrors) = self.mirrors.get(cluster) {
+            mirrors.note_write(Written::Disruption);
+        }
+    }
+
     fn site(&self, cluster: &ClusterName) -> Result<Site<'_>, EnvironmentError> {
         Ok(Site {
             client: self.client(cluster)?,
@@ -143,9 +153,8 @@ impl Environment for ClusterEnvironment {
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
         let client = self.client(cluster)?;
-        let kind = client.dynamic_of(object).await?;
-        let operation = kind.operation("get").named(&object.name);
-        let found = client.call_again(operation, || kind.api.get_opt(&object.name)).await?;
+        let kind = (&*object.api_version, &*object.kind, object.namespace.as_deref());
+        let found = self.mirrors[cluster].get(client, kind, &object.name).await?;
         Ok(found.map(|found| with_kind(found, &object.api_version, &object.kind)))
     }
 
@@ -157,11 +166,9 @@ impl Environment for ClusterEnvironment {
         namespace: Option<&str>,
     ) -> Result<Vec<Value>, EnvironmentError> {
         let client = self.client(cluster)?;
-        let found = client.dynamic(&kind_of(api_version, kind), namespace).await?;
-        let params = ListParams::default();
-        let list = client.call_again(found.operation("list"), || found.api.list(&params));
+        let list = self.mirrors[cluster].list(client, (api_version, kind, namespace));
         // Items of a list leave out what the list says.
-        let objects = list.await?.items.into_iter();
+        let objects = list.await?.into_iter();
         Ok(objects.map(|object| with_kind(object, api_version, kind)).collect())
     }
 
@@ -173,6 +180,7 @@ impl Environment for ClusterEnvironment {
             object["metadata"]["labels"][key] = json!(value);
         }
         let applied = client.apply(object).await?;
+        self.mirrors[cluster].note_write(Written::Object(&target.kind));
         Ok(with_kind(applied, &target.api_version, &target.kind))
     }
 
@@ -181,7 +189,9 @@ impl Environment for ClusterEnvironment {
         require_own(client, object).await?;
         let kind = client.dynamic_of(object).await?;
         let (operation, params) = (kind.operation("delete").named(&object.name), DeleteParams::background());
-        match client.call(operation, kind.api.delete(&object.name, &params)).await {
+        let deleted = client.call(operation, kind.api.delete(&object.name, &params)).await;
+        self.mirrors[cluster].note_write(Written::Object(&object.kind));
+        match deleted {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }
@@ -195,6 +205,7 @@ impl Environment for ClusterEnvironment {
         let (params, change) = (PatchParams::default(), Patch::Merge(&change));
         let patch = kind.api.patch(&object.name, &params, &change);
         let patched = client.call(operation, patch).await?;
+        self.mirrors[cluster].note_write(Written::Object(&object.kind));
         Ok(with_kind(patched, &object.api_version, &object.kind))
     }
 
@@ -205,7 +216,8 @@ impl Environment for ClusterEnvironment {
         workload: &str,
     ) -> Result<Vec<AgentFacts>, EnvironmentError> {
         let client = self.client(cluster)?;
-        self.agents.ready_now(client, &self.run, scenario, workload).await
+        let mirrors = &self.mirrors[cluster];
+        self.agents.ready_now((client, mirrors), &self.run, scenario, workload).await
     }
 
     async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
@@ -245,13 +257,15 @@ impl Environment for ClusterEnvironment {
     }
 
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
-        self.disruptions
-            .disrupt(self.site(cluster)?, &self.run, disruption)
-            .await
+        let disrupted = self.disruptions.disrupt(self.site(cluster)?, &self.run, disruption).await;
+        self.note_disruption(cluster);
+        disrupted
     }
 
     async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
-        self.disruptions.restore(self.site(cluster)?, disruption).await
+        let restored = self.disruptions.restore(self.site(cluster)?, disruption).await;
+        self.note_disruption(cluster);
+        restored
     }
 }
 

@@ -13,7 +13,7 @@ use futures::{StreamExt, future::try_join_all};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
     runtime::{WatchStreamExt, watcher},
 };
 use meshproof_contract::{ClusterName, RunId};
@@ -66,9 +66,13 @@ pub enum NamespaceError {
 }
 
 /// Whether a namespace had to be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ensured {
-    Created,
+    /// By this run.
+    Created {
+        /// Its UID, without which another one of the name could be taken for it.
+        uid: String,
+    },
     Found,
 }
 
@@ -82,7 +86,24 @@ pub(crate) async fn ensure(
     cancel: &CancellationToken,
 ) -> Result<Ensured, NamespaceError> {
     let api: Api<Namespace> = Api::all(client.kube());
+    let object: Namespace =
+        serde_json::from_value(manifest::namespace(name, run)).expect("a namespace as written is one as read");
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
     loop {
+        let operation = Operation::on("create", "namespaces").named(name);
+        let refused = match client.call(operation, api.create(&params, &object)).await {
+            Ok(created) => {
+                return Ok(Ensured::Created {
+                    uid: created.uid().unwrap_or_default(),
+                });
+            }
+            // It is there, or an administrator made it.
+            Err(error) if error.is_conflict() || error.is_forbidden() => error,
+            Err(error) => return Err(error.into()),
+        };
         match get(client, name).await? {
             Some(found) if !is_ours(&found) => {
                 return Err(NamespaceError::NotOurs {
@@ -95,21 +116,9 @@ pub(crate) async fn ensure(
                 waited.ok_or(NamespaceError::Interrupted)??;
             }
             Some(_) => return Ok(Ensured::Found),
-            None => {
-                let object: Namespace = serde_json::from_value(manifest::namespace(name, run))
-                    .expect("a namespace as written is one as read");
-                let params = PostParams {
-                    field_manager: Some(FIELD_MANAGER.to_owned()),
-                    ..PostParams::default()
-                };
-                let operation = Operation::on("create", "namespaces").named(name);
-                match client.call(operation, api.create(&params, &object)).await {
-                    Ok(_) => return Ok(Ensured::Created),
-                    // Somebody was quicker: read again whose it is.
-                    Err(error) if error.is_conflict() => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            // Somebody has just deleted it.
+            None if refused.is_conflict() => {}
+            None => return Err(refused.into()),
         }
     }
 }
@@ -122,6 +131,20 @@ pub(crate) async fn adopt(client: &ClusterClient, name: &str, run: &RunId) -> Re
     let operation = Operation::on("patch", "namespaces").named(name);
     match client.call(operation, api.patch(name, &params, &patch)).await {
         Err(error) if !error.is_forbidden() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Starts the deletion of a namespace that this run created; anything else of its name stays.
+pub(crate) async fn delete_created(client: &ClusterClient, name: &str, uid: &str) -> Result<(), NamespaceError> {
+    let api: Api<Namespace> = Api::all(client.kube());
+    let operation = Operation::on("delete", "namespaces").named(name);
+    let params = DeleteParams::background().preconditions(Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    });
+    match client.call(operation, api.delete(name, &params)).await {
+        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error.into()),
         _ => Ok(()),
     }
 }

@@ -17,8 +17,11 @@ use crate::{
     namespace::{self, Ensured, NamespaceError},
 };
 use futures::future::{join_all, try_join_all};
-use meshproof_contract::RunId;
-use std::collections::BTreeSet;
+use meshproof_contract::{ClusterName, RunId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
 use tokio_util::sync::CancellationToken;
 
 /// The clusters, held by this run. [`Run::tear_down`] gives them back; dropped without it (a panic), the Leases expire
@@ -29,6 +32,8 @@ pub struct Run {
     leases: Vec<Lease>,
     lost: CancellationToken,
     progress: ProgressSink,
+    /// The namespaces that this run created, with their UIDs.
+    created: Mutex<BTreeMap<(ClusterName, &'static str), String>>,
 }
 
 impl Run {
@@ -54,6 +59,7 @@ impl Run {
             leases: Vec::new(),
             lost: CancellationToken::new(),
             progress: progress.clone(),
+            created: Mutex::default(),
         };
         let taken = match run.take_all(cancel).await {
             _ if cancel.is_cancelled() => Err(StartError::Interrupted),
@@ -107,21 +113,31 @@ impl Run {
             });
         }
         let prepared = clients.iter().map(|client| {
-            let ensured = if found.contains(client.name()) {
-                Ensured::Found
-            } else {
-                Ensured::Created
-            };
-            self.prepare(client, ensured, cancel)
+            self.prepare(client, found.contains(client.name()), cancel)
         });
         try_join_all(prepared).await?;
         Ok(())
     }
 
+    /// A namespace of the run, remembered if it had to be created.
+    async fn ensure(
+        &self,
+        client: &ClusterClient,
+        name: &'static str,
+        cancel: &CancellationToken,
+    ) -> Result<Ensured, NamespaceError> {
+        let ensured = namespace::ensure(client, name, &self.id, &self.progress, cancel).await?;
+        if let Ensured::Created { uid } = &ensured {
+            let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+            created.insert((client.name().clone(), name), uid.clone());
+        }
+        Ok(ensured)
+    }
+
     async fn take(&self, client: &ClusterClient, cancel: &CancellationToken) -> Result<(Lease, Ensured), StartError> {
         self.progress
             .waiting(format!("{}: Lease {NAMESPACE}/{LEASE}", client.name()));
-        let ensured = namespace::ensure(client, NAMESPACE, &self.id, &self.progress, cancel).await?;
+        let ensured = self.ensure(client, NAMESPACE, cancel).await?;
         match Lease::acquire(client, &lease::holder(&self.id), &self.progress, cancel).await {
             Ok((lease, taken_over)) => {
                 if let Some(abandoned) = taken_over {
@@ -134,7 +150,7 @@ impl Run {
                 Ok((lease, ensured))
             }
             Err(error) => {
-                if ensured == Ensured::Created && !matches!(error, LeaseError::Held { .. }) {
+                if matches!(ensured, Ensured::Created { .. }) && !matches!(error, LeaseError::Held { .. }) {
                     let removed = namespace::delete(client, NAMESPACE).await;
                     if let Err(left) = removed {
                         self.progress.warning(left.to_string());
@@ -149,17 +165,14 @@ impl Run {
     async fn prepare(
         &self,
         client: &ClusterClient,
-        ensured: Ensured,
+        was_found: bool,
         cancel: &CancellationToken,
     ) -> Result<(), StartError> {
         let others = [NODE_NAMESPACE, PEER_NAMESPACE];
-        let ensure = |name| namespace::ensure(client, name, &self.id, &self.progress, cancel);
-        let ensured = [vec![ensured], try_join_all(others.map(ensure)).await?].concat();
-        let all = [NAMESPACE, NODE_NAMESPACE, PEER_NAMESPACE].into_iter().zip(ensured);
-        let found: Vec<&str> = all
-            .filter(|(_, ensured)| *ensured == Ensured::Found)
-            .map(|(name, _)| name)
-            .collect();
+        let ensured = try_join_all(others.map(|name| self.ensure(client, name, cancel))).await?;
+        let found = others.into_iter().zip(ensured);
+        let found = found.filter(|(_, ensured)| *ensured == Ensured::Found).map(|(name, _)| name);
+        let found: Vec<&str> = was_found.then_some(NAMESPACE).into_iter().chain(found).collect();
         let removed = cancel.run_until_cancelled(self.remove_leftovers(client, &found)).await;
         removed.ok_or(StartError::Interrupted)??;
         for name in found {
@@ -213,7 +226,18 @@ impl Run {
         cleanup::delete_cluster_wide(&client, RunSelector::All).await?;
         lease.stop_renewal();
         let mut kept = Vec::new();
-        let deleted = join_all(NAMESPACES.map(|name| namespace::delete(&client, name))).await;
+        let created = self.created.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let deleting = NAMESPACES.map(|name| {
+            let uid = created.get(&(client.name().clone(), name)).cloned();
+            let client = &client;
+            async move {
+                match uid {
+                    Some(uid) => namespace::delete_created(client, name, &uid).await,
+                    None => namespace::delete(client, name).await,
+                }
+            }
+        });
+        let deleted = join_all(deleting).await;
         for (name, deleted) in NAMESPACES.into_iter().zip(deleted) {
             match deleted {
                 Err(NamespaceError::Api(error)) if error.is_forbidden() => kept.push(name),

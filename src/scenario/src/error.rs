@@ -84,6 +84,8 @@ pub enum Problem {
     NoClusters,
     /// Port 0.
     PortZero,
+    /// A workload of another scenario is named by both.
+    NotShared(String),
     /// A workload of no replicas observes nothing.
     NoReplicas,
     /// More than one agent of the node's network would have to share the node's ports.
@@ -119,6 +121,7 @@ impl fmt::Display for Problem {
                 f.write_str("empty list of clusters: write `all`, or leave the key out, for all clusters")
             }
             Problem::PortZero => f.write_str("invalid port 0: expected 1 to 65535"),
+            Problem::NotShared(name) => write!(f, "invalid workload {name:?}: expected SCENARIO/WORKLOAD"),
             Problem::NoReplicas => f.write_str("invalid replicas 0: expected at least 1"),
             Problem::SecondHostWorkload(first) => write!(
                 f,

@@ -1,6 +1,6 @@
 //! The file format, exactly as written: each name remembers its line and column.
 
-pub use crate::scenario::{Allowance, Namespace, Placement, Protocol, ServiceType, SessionAffinity};
+pub use crate::scenario::{Allowance, Namespace, Placement, Protocol, Role, ServiceType, SessionAffinity};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
@@ -51,6 +51,14 @@ pub struct WorkloadEntry {
     /// What the run's own allow policies let its pods do in clusters that deny by default.
     #[serde(default)]
     pub allowance: Allowance,
+    /// Whether its pods probe, or only answer: those get no control stream before a check needs it.
+    #[serde(default)]
+    pub role: Role,
+    /// `SCENARIO/WORKLOAD` of another scenario whose pods play this one, too, where both are deployed and differ in
+    /// nothing but the name.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub shares: Option<Spanned<String>>,
     /// The clusters that it is deployed to: `all`, or a list of role names.
     #[serde(default)]
     #[schemars(with = "ClustersSchema")]

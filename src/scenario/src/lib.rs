@@ -12,7 +12,7 @@ mod scenario;
 pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
 pub use scenario::{
-    Allowance, Clusters, Namespace, Placement, Protocol, Scenario, Service, ServicePort, ServiceType, SessionAffinity,
+    Allowance, Clusters, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType, Shared, SessionAffinity,
     Workload,
 };
 

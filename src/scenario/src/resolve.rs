@@ -1,7 +1,7 @@
 //! From what is written to what is meant: names checked, references followed, defaults filled in.
 
 use crate::{
-    Clusters, Placement, Problem, Scenario, ScenarioError, Service, ServicePort, Workload,
+    Clusters, Placement, Problem, Scenario, ScenarioError, Service, ServicePort, Shared, Workload,
     file::{ClustersEntry, Network, PortEntry, ScenarioFile, ServiceEntry, WorkloadEntry},
 };
 use meshproof_contract::{ClusterName, facts::PodNetwork};
@@ -80,8 +80,20 @@ fn workload(scenario: &str, entry: &WorkloadEntry) -> Found<Workload> {
         service_account: entry.service_account.as_ref().map(dns_label).transpose()?,
         labels: entry.labels.iter().map(|(k, v)| (k.clone(), v.value.clone())).collect(),
         allowance: entry.allowance,
+        role: entry.role,
+        shares: entry.shares.as_ref().map(shared).transpose()?,
         clusters: clusters(&entry.clusters, entry.name.referenced)?,
     })
+}
+
+fn shared(name: &Spanned<String>) -> Found<Shared> {
+    match name.value.split_once('/') {
+        Some((scenario, workload)) => Ok(Shared {
+            scenario: scenario.to_owned(),
+            workload: workload.to_owned(),
+        }),
+        None => Err((name.referenced, Problem::NotShared(name.value.clone()))),
+    }
 }
 
 fn service(entry: &ServiceEntry, workloads: &[Workload]) -> Found<Service> {

@@ -35,6 +35,10 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// What the run's own allow policies let its pods do, whatever else is denied in a cluster.
     pub allowance: Allowance,
+    /// What checks do with its pods.
+    pub role: Role,
+    /// The workload of another scenario whose pods play this one, too, where both are deployed and are alike.
+    pub shares: Option<Shared>,
     /// Where it is deployed.
     pub clusters: Clusters,
 }
@@ -51,6 +55,26 @@ pub enum Allowance {
     Unproxied,
     /// Nothing: policies under test select the pods, and an allow policy would open what they close.
     Nothing,
+}
+
+/// A workload of another scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The workload's name there.
+    pub workload: String,
+}
+
+/// What checks do with a workload's pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// They let them probe.
+    #[default]
+    Probes,
+    /// They probe them: a pod that is ready is enough, and the control stream is opened by the first check that needs it.
+    Answers,
 }
 
 /// The namespaces of a run for pods outside the host network.
@@ -164,6 +188,37 @@ impl Clusters {
             Clusters::All => true,
             Clusters::Only(names) => names.contains(cluster),
         }
+    }
+}
+
+impl Workload {
+    /// Whether pods of the other workload can play this one: nothing but the name tells them apart.
+    pub fn is_like(&self, other: &Workload) -> bool {
+        let Workload {
+            placement,
+            network,
+            namespace,
+            service_account,
+            labels,
+            allowance,
+            clusters,
+            ..
+        } = self;
+        *placement == other.placement
+            && *network == other.network
+            && *namespace == other.namespace
+            && *service_account == other.service_account
+            && *labels == other.labels
+            && *allowance == other.allowance
+            && *clusters == other.clusters
+    }
+
+    /// The workload among these scenarios whose pods play this one.
+    pub fn played_by<'a>(&self, scenarios: &'a [Scenario]) -> Option<(&'a Scenario, &'a Workload)> {
+        let shared = self.shares.as_ref()?;
+        let scenario = scenarios.iter().find(|scenario| scenario.name == shared.scenario)?;
+        let workload = scenario.workload(&shared.workload)?;
+        (workload.shares.is_none() && self.is_like(workload)).then_some((scenario, workload))
     }
 }
 

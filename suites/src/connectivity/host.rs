@@ -2,19 +2,18 @@
 
 use crate::kit::{
     matrix::{self, Attempt, Cell, Deviation, Locality, Path, Paths, Wording, WorkloadPair},
-    once::Once,
     path_check::PathProbe,
     probes,
+    recent::{self, Age},
 };
 use async_trait::async_trait;
 use meshproof_contract::{
-    CheckContext, CheckId, CheckText, ClusterName, EnvironmentError, NodeName, Outcome, Probe, Verdict,
+    CheckContext, CheckId, CheckText, ClusterName, NodeName, Outcome, Probe, Verdict,
 };
-use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 /// Paths of which one end is a node itself.
@@ -37,10 +36,6 @@ struct NodeAddresses {
     complete: Result<(), String>,
 }
 
-/// The CiliumNodes of each cluster, read once a run: addresses of nodes do not change while checks run.
-#[derive(Default)]
-struct CiliumNodes(Once<ClusterName, Arc<[Value]>>);
-
 impl NodeAddresses {
     async fn read(context: &CheckContext, cluster: &ClusterName) -> Self {
         let facts = context.environment.facts();
@@ -60,12 +55,8 @@ impl NodeAddresses {
                 complete: Ok(()),
             };
         }
-        let list = async || {
-            let environment = &context.environment;
-            let listed = environment.list(cluster, "cilium.io/v2", "CiliumNode", None).await?;
-            Ok::<Arc<[Value]>, EnvironmentError>(listed.into())
-        };
-        let listed = context.observed.of::<CiliumNodes>().0.get(cluster.clone(), list).await;
+        // Addresses of nodes do not change while checks run.
+        let listed = recent::cilium_nodes(context, cluster, Age::OfThisRun).await;
         let complete = listed.as_ref().map(|_| ()).map_err(ToString::to_string);
         for node in listed.iter().flat_map(|nodes| nodes.iter()) {
             let name = node["metadata"]["name"].as_str().unwrap_or_default();

@@ -4,7 +4,7 @@ use super::{
     STATUS_NEEDS,
     peers::{Device, Mesh},
 };
-use crate::kit::cilium::nodes::MeshNode;
+use crate::kit::{cilium::nodes::MeshNode, recent::Age};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use meshproof_contract::{
@@ -102,7 +102,7 @@ impl Check for AllowedIps {
             Err(why) => return Verdict::inconclusive(why),
         };
         let mut correct = 0;
-        for device in mesh.devices(context, &mut tally).await {
+        for device in mesh.devices(context, Age::STATE, &mut tally).await {
             for other in mesh.others(&device.node) {
                 correct += usize::from(judge(&device, other, &mesh, rule, &facts, &mut tally));
             }

@@ -11,6 +11,7 @@ use super::{
 use crate::kit::{
     cilium::nodes::{self, MeshNode},
     once::Once,
+    recent::Age,
 };
 use ipnet::IpNet;
 use meshproof_contract::{Action, AgentFacts, CheckContext, CiliumQuery, ClusterName, Tally, Unit, Verdict};
@@ -110,7 +111,7 @@ async fn known(
     let read = async || {
         let (mut own, cluster) = (Tally::new(), std::slice::from_ref(cluster));
         let nodes = nodes::nodes(context, cluster, &mut own).await;
-        let answers = nodes::ask(context, cluster, CiliumQuery::Status, &mut own).await;
+        let answers = nodes::ask(context, cluster, CiliumQuery::Status, Age::OfThisRun, &mut own).await;
         if own.has_unknown() {
             Err((own, (nodes, answers)))
         } else {

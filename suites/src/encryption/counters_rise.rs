@@ -4,7 +4,10 @@ use super::{
     TRAFFIC_NEEDS,
     peers::{Device, Exchange, Mesh, PAYLOAD, exchange, missing},
 };
-use crate::kit::cilium::nodes::{MeshNode, meshed};
+use crate::kit::{
+    cilium::nodes::{MeshNode, meshed},
+    recent::Age,
+};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, Check, CheckContext, CheckId, CheckText, Evidence, Needs, NodeLabel, Scope, Tally, Unit, Verdict,
@@ -56,10 +59,10 @@ impl Check for CountersRise {
         for absent in clusters.iter().flat_map(|cluster| missing(&facts, cluster)) {
             tally.unknown(absent);
         }
-        let before = mesh.devices(context, &mut tally).await;
+        let before = mesh.devices(context, Age::now(), &mut tally).await;
         let sent = exchange(context, &mesh.cluster, &clusters).await;
         // The same things are missing or wrong as before.
-        let after = mesh.devices(context, &mut Tally::new()).await;
+        let after = mesh.devices(context, Age::now(), &mut Tally::new()).await;
         let mut rose = 0;
         let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
         for one in &sent {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::kit::{
     cilium::nodes::{MeshNode, meshed},
+    recent,
     wait::{self, Waited},
 };
 use async_trait::async_trait;
@@ -139,7 +140,7 @@ fn delivered(sent: &[Exchange], one: &Handshake) -> bool {
 async fn observe(context: &CheckContext, mesh: &Mesh, sent: &[Exchange], tally: &mut Tally) -> Vec<Handshake> {
     let read = || async {
         let mut problems = Tally::new();
-        let devices = mesh.devices(context, &mut problems).await;
+        let devices = mesh.devices(context, recent::Age::now(), &mut problems).await;
         let now = Timestamp::now();
         let mut all: Vec<Handshake> = Vec::new();
         for device in &devices {
@@ -161,7 +162,8 @@ async fn observe(context: &CheckContext, mesh: &Mesh, sent: &[Exchange], tally: 
             Err((all, problems))
         }
     };
-    let (all, problems) = match wait::until(DEADLINE, INTERVAL, read).await {
+    // A handshake does not become older than it is: one read is enough.
+    let (all, problems) = match wait::once(DEADLINE, INTERVAL, read).await {
         Waited::Seen(_, seen) | Waited::GaveUp(seen) => seen,
     };
     tally.absorb(problems);

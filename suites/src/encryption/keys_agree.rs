@@ -1,6 +1,7 @@
 //! Every node has the WireGuard key that each other node announces.
 
 use super::{STATUS_NEEDS, peers::Mesh};
+use crate::kit::recent::Age;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
 
@@ -42,7 +43,7 @@ impl Check for KeysAgree {
             Err(verdict) => return verdict,
         };
         let (mut agree, mut own) = (0, 0);
-        for device in mesh.devices(context, &mut tally).await {
+        for device in mesh.devices(context, Age::STATE, &mut tally).await {
             let at = device.node.label().to_string();
             match &device.node.announced_key {
                 Some(key) if *key == device.interface.public_key => own += 1,

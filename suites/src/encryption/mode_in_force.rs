@@ -1,7 +1,7 @@
 //! Every agent runs the claimed encryption.
 
 use super::claim;
-use crate::kit::cilium::nodes;
+use crate::kit::{cilium::nodes, recent::Age};
 use async_trait::async_trait;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, NodeLabel, Scope, Tally, Verdict,
@@ -50,7 +50,7 @@ impl Check for ModeInForce {
             Err(verdict) => return verdict,
         };
         let mut tally = Tally::new();
-        let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, &mut tally).await;
+        let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, Age::OfThisRun, &mut tally).await;
         let mut agree = 0;
         for answer in &answers {
             let at = NodeLabel::pod(&answer.cluster, &answer.node).to_string();

@@ -9,6 +9,7 @@ use crate::kit::{
     cilium::nodes::{self, MeshNode},
     paths::sample::{self, Pair},
     probes::DEADLINE,
+    recent::Age,
 };
 use futures::future::join_all;
 use meshproof_contract::{
@@ -80,13 +81,14 @@ impl Mesh {
             .filter(move |other| other.cluster != node.cluster || other.name != node.name)
     }
 
-    /// WireGuard on every node of the cluster, as its agent shows it. An agent without a device is a finding: it is
+    /// WireGuard on every node of the cluster, as its agent shows it, at most so old. An agent without a device is a finding: it is
     /// claimed.
-    pub async fn devices(&self, context: &CheckContext, tally: &mut Tally) -> Vec<Device> {
+    pub async fn devices(&self, context: &CheckContext, age: Age, tally: &mut Tally) -> Vec<Device> {
         let answers = nodes::ask(
             context,
             std::slice::from_ref(&self.cluster),
             CiliumQuery::Debuginfo,
+            age,
             tally,
         )
         .await;

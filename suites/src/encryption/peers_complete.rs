@@ -7,6 +7,7 @@ use super::{
 use crate::kit::{
     cilium::{nodes, remotes},
     next_steps,
+    recent::Age,
 };
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Facts, Needs, Scope, Tally, Verdict};
@@ -57,12 +58,12 @@ impl Check for PeersComplete {
             Err(verdict) => return verdict,
         };
         let mut found = 0;
-        let devices = mesh.devices(context, &mut tally).await;
+        let devices = mesh.devices(context, Age::STATE, &mut tally).await;
         let extra = unexpected(context, &mesh, &devices).await;
         if !extra.is_empty() {
             tokio::time::sleep(RETRY_AFTER).await;
             // What cannot be read now could be read before, so it is not part of the verdict.
-            let now = mesh.devices(context, &mut Tally::new()).await;
+            let now = mesh.devices(context, Age::now(), &mut Tally::new()).await;
             for (place, problem) in unexpected(context, &mesh, &now).await.intersection(&extra) {
                 let expected = mesh.claimed.expects("one peer for each other node and no other");
                 tally.finding(place, expected, problem);

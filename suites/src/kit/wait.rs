@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 /// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Waited<V, L> {
-    /// The observation came true `IN_A_ROW` times in a row: the time until the first of them began, and what it
+    /// The observation came true, as many times in a row as needed: the time until the first of them began, and what it
     /// showed last.
     Seen(Duration, V),
     /// It did not; the last state seen.
@@ -18,7 +18,24 @@ pub enum Waited<V, L> {
 const IN_A_ROW: u32 = 2;
 
 /// Observes every `interval` until `observe` answers `Ok` `IN_A_ROW` times in a row or `deadline` has passed.
-pub async fn until<V, L, F, Fut>(deadline: Duration, interval: Duration, mut observe: F) -> Waited<V, L>
+pub async fn until<V, L, F, Fut>(deadline: Duration, interval: Duration, observe: F) -> Waited<V, L>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<V, L>>,
+{
+    in_a_row(IN_A_ROW, deadline, interval, observe).await
+}
+
+/// [`until`] for a state that cannot pass by: one `Ok` is enough.
+pub async fn once<V, L, F, Fut>(deadline: Duration, interval: Duration, observe: F) -> Waited<V, L>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<V, L>>,
+{
+    in_a_row(1, deadline, interval, observe).await
+}
+
+async fn in_a_row<V, L, F, Fut>(times: u32, deadline: Duration, interval: Duration, mut observe: F) -> Waited<V, L>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<V, L>>,
@@ -34,7 +51,7 @@ where
                     since = begun - start;
                 }
                 streak += 1;
-                if streak == IN_A_ROW {
+                if streak == times {
                     return Waited::Seen(since, value);
                 }
             }

@@ -1,7 +1,10 @@
 //! Whether the Cilium agents work: by their pods, by whether their command returns, and by their own status. Knows
 //! nothing of other clusters.
 
-use crate::kit::cilium::pods::{self, Pods};
+use crate::kit::{
+    cilium::pods::{self, Pods},
+    recent::{self, Age},
+};
 use meshproof_contract::{
     CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeLabel, NodeName, Tally,
 };
@@ -34,21 +37,21 @@ impl Agents {
 
 /// Asks all agents of the cluster, and again if there is a problem; only nodes with a problem both times are kept.
 pub async fn observe(context: &CheckContext, cluster: &ClusterName) -> Agents {
-    let first = read(context, cluster).await;
+    let first = read(context, cluster, Age::STATE).await;
     if first.problems.is_empty() {
         return first;
     }
     tokio::time::sleep(RETRY_AFTER).await;
-    let mut second = read(context, cluster).await;
+    let mut second = read(context, cluster, Age::now()).await;
     second.problems.retain(|node, _| first.problems.contains_key(node));
     second
 }
 
-async fn read(context: &CheckContext, cluster: &ClusterName) -> Agents {
+async fn read(context: &CheckContext, cluster: &ClusterName, age: Age) -> Agents {
     let facts = context.environment.facts();
     let (answers, pods) = tokio::join!(
-        context.environment.cilium(cluster, CiliumQuery::Status),
-        Pods::read(context, cluster)
+        recent::cilium(context, cluster, CiliumQuery::Status, age),
+        Pods::read(context, cluster, age)
     );
     if let Err(error) = &pods {
         context.note(format!("cannot read the agents' pods: {error}"));

@@ -7,7 +7,7 @@ use super::STATUS_NEEDS;
 use crate::kit::{
     cilium::{namespace, remotes},
     matrix::{self, SCENARIO},
-    next_steps, unique_name,
+    next_steps, recent, unique_name,
 };
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -108,7 +108,7 @@ async fn prepare(context: &CheckContext) -> Result<Change, Verdict> {
 
 /// What selects the pods of a Service.
 async fn selector(context: &CheckContext, cluster: &ClusterName, service: &ObjectRef) -> Result<Value, Verdict> {
-    let found = context.environment.get(cluster, service).await;
+    let found = recent::object(context, cluster, service).await;
     let found = found.map_err(|error| {
         Verdict::inconclusive(format!("cannot read Service {} in {cluster}: {error}", service.name))
     })?;

@@ -4,6 +4,7 @@ use super::STATUS_NEEDS;
 use crate::kit::{
     cilium::remotes::{self, reports},
     next_steps,
+    recent::{self, Age},
 };
 use async_trait::async_trait;
 use ipnet::IpNet;
@@ -152,7 +153,7 @@ async fn compare_pod_cidrs(context: &CheckContext, tally: &mut Tally) {
 async fn verify_reports(context: &CheckContext, query: CiliumQuery, far: &Identity, tally: &mut Tally) {
     let from = context.instance.from();
     let expected = BTreeSet::from([far.name.clone()]);
-    let reports = reports(context, from, query, tally).await;
+    let reports = reports(context, from, query, Age::STATE, tally).await;
     for report in &reports {
         let remotes = report.remotes.iter().flatten();
         for remote in remotes.filter(|r| expected.contains(&r.name) && r.config.is_none()) {
@@ -178,10 +179,7 @@ async fn verify_reports(context: &CheckContext, query: CiliumQuery, far: &Identi
 
 /// The pod CIDRs of a cluster, each with its node.
 async fn pod_cidrs(context: &CheckContext, cluster: &ClusterName) -> Result<Vec<(String, IpNet)>, String> {
-    let listed = context
-        .environment
-        .list(cluster, "cilium.io/v2", "CiliumNode", None)
-        .await;
+    let listed = recent::cilium_nodes(context, cluster, Age::STATE).await;
     let nodes = listed.map_err(|error| format!("cannot read the CiliumNodes of {cluster}: {error}"))?;
     let of_node = |node: &Value| -> Vec<(String, IpNet)> {
         let name = node["metadata"]["name"].as_str().unwrap_or_default().to_owned();

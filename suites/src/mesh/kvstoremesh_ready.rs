@@ -7,6 +7,7 @@ use crate::kit::{
         remotes::{self, reports},
     },
     next_steps,
+    recent::Age,
 };
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -75,7 +76,7 @@ impl Check for KvstoreMeshReady {
                 problem,
             );
         }
-        let reports = reports(context, cluster, CiliumQuery::KvstoreMesh, &mut tally).await;
+        let reports = reports(context, cluster, CiliumQuery::KvstoreMesh, Age::STATE, &mut tally).await;
         remotes::judge(
             context,
             cluster,
@@ -95,13 +96,13 @@ impl Check for KvstoreMeshReady {
 
 /// Why no pod serves the agents, if none does now and none [`RETRY_AFTER`] later.
 async fn not_served(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
-    unready(context, cluster).await?;
+    unready(context, cluster, Age::STATE).await?;
     tokio::time::sleep(RETRY_AFTER).await;
-    unready(context, cluster).await
+    unready(context, cluster, Age::now()).await
 }
 
-async fn unready(context: &CheckContext, cluster: &ClusterName) -> Option<String> {
-    let pods = match Pods::read(context, cluster).await {
+async fn unready(context: &CheckContext, cluster: &ClusterName, age: Age) -> Option<String> {
+    let pods = match Pods::read(context, cluster, age).await {
         Ok(pods) => pods,
         Err(error) => {
             context.note(format!("cannot read the clustermesh-apiserver pods: {error}"));

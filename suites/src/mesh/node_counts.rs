@@ -4,6 +4,7 @@ use super::{STATUS_NEEDS, agent_state::RETRY_AFTER};
 use crate::kit::{
     cilium::remotes::{self, reports},
     next_steps,
+    recent::Age,
 };
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -65,7 +66,7 @@ impl Check for NodeCounts {
         let expected = BTreeSet::from([remotes::mesh_name(&facts, to)]);
         let what = format!("has {nodes} nodes, as its API lists");
         let differs = |reported: u64| (reported != nodes).then(|| format!("reports {reported} nodes"));
-        let agents = reports(context, from, CiliumQuery::Status, &mut tally).await;
+        let agents = reports(context, from, CiliumQuery::Status, Age::STATE, &mut tally).await;
         remotes::judge(
             context,
             from,
@@ -76,7 +77,7 @@ impl Check for NodeCounts {
             &mut tally,
         );
         if cilium.kvstoremesh {
-            let replicas = reports(context, from, CiliumQuery::KvstoreMesh, &mut tally).await;
+            let replicas = reports(context, from, CiliumQuery::KvstoreMesh, Age::STATE, &mut tally).await;
             let what = format!("{what}, for KVStoreMesh");
             remotes::judge(
                 context,

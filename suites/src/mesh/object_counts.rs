@@ -4,6 +4,7 @@ use super::STATUS_NEEDS;
 use crate::kit::{
     cilium::remotes::{self, Report, reports},
     next_steps,
+    recent::Age,
 };
 use async_trait::async_trait;
 use meshproof_contract::{
@@ -96,11 +97,12 @@ impl Check for ObjectCounts {
             queries.push(("KVStoreMesh", CiliumQuery::KvstoreMesh));
         }
         let (start, mut interval) = (Instant::now(), INTERVAL);
+        let mut age = Age::STATE;
         let mut equal: BTreeSet<Reporter> = BTreeSet::new();
         loop {
             let begun = Instant::now();
             let mut tally = Tally::new();
-            let reported = read(context, &queries, &mut tally).await;
+            let reported = read(context, &queries, age, &mut tally).await;
             let actual = match count(context, to).await {
                 Ok(actual) => actual,
                 Err(why) => return Verdict::inconclusive(why),
@@ -115,20 +117,22 @@ impl Check for ObjectCounts {
             }
             sleep_until((begun + interval).min(start + facts.thresholds.propagation)).await;
             interval *= 2;
+            age = Age::now();
         }
     }
 }
 
-/// What every pod of the near cluster reports now.
+/// What every pod of the near cluster reports, at most so old.
 async fn read(
     context: &CheckContext,
     queries: &[(&'static str, CiliumQuery)],
+    age: Age,
     tally: &mut Tally,
 ) -> BTreeMap<Reporter, Counts> {
     let mesh_name = remotes::mesh_name(&context.environment.facts(), context.instance.to());
     let mut reported = BTreeMap::new();
     for (what, query) in queries {
-        let reports = reports(context, context.instance.from(), *query, tally).await;
+        let reports = reports(context, context.instance.from(), *query, age, tally).await;
         reported.extend(reports.iter().filter_map(|report| counts(report, what, &mesh_name)));
     }
     reported

@@ -32,8 +32,8 @@ impl Check for AgentsAgree {
             title: "Every node's agent has the policies of the API, and its endpoints have realized them",
             proves: "No agent has missed a policy or kept a deleted one. No endpoint of any pod is not ready, behind \
                      its agent's policy revision, or in policy audit mode.",
-            how: "`cilium-dbg policy get` and `endpoint list` of every agent are read beside the API's policies, 2 s \
-                  apart, until nothing deviates in two readings in a row, or for `policyEnforcement` of the \
+            how: "`cilium-dbg policy get` and `endpoint list` of every agent are read beside the API's policies. \
+                  While something deviates they are read again, 2 s apart, for `policyEnforcement` of the \
                   thresholds. Only what deviates in every reading is a finding.",
             control: "Each agent must answer with a list of endpoints. An agent that does not, or policies that may \
                       not be listed, make it inconclusive.",
@@ -66,7 +66,9 @@ impl Check for AgentsAgree {
         };
         let mut lasting = first.deviations(&first);
         let (mut begun, mut readings) = (Instant::now(), 1);
-        let last = loop {
+        let mut last = None;
+        // What does not deviate now cannot last.
+        while !lasting.is_empty() && begun < end {
             sleep_until(begun + READING_INTERVAL).await;
             begun = Instant::now();
             let snapshot = match Snapshot::read(context, cluster).await {
@@ -76,10 +78,9 @@ impl Check for AgentsAgree {
             readings += 1;
             let now = snapshot.deviations(&first).into_iter();
             lasting = now.filter(|(subject, _)| lasting.contains_key(subject)).collect();
-            if lasting.is_empty() || begun >= end {
-                break snapshot;
-            }
-        };
+            last = Some(snapshot);
+        }
+        let last = last.as_ref().unwrap_or(&first);
         suggest_commands(context, cluster, &lasting);
         let mut tally = Tally::new();
         for (subject, deviation) in lasting {

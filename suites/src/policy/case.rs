@@ -5,10 +5,10 @@ use super::{
     fixture::Fixture,
     participant::{Participant, SCENARIO},
     run_case::{JudgedCell, PreparedCase, run_case},
-    subjects::GROUPS,
 };
 use crate::kit::known_fault::SECOND_FQDN_SELECTOR;
 use async_trait::async_trait;
+use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Outcome, Scope, Tally, Verdict};
 use meshproof_oracle::Expected;
 use serde_json::Value;
@@ -54,7 +54,7 @@ pub struct PolicyCheck {
     pub claim: ClaimKind,
     /// The lab's faults that turn it red.
     pub faults: &'static [&'static str],
-    /// What is tested, one after the other on the same subject pods.
+    /// What is tested, side by side on as many groups of subject pods as there are.
     pub cases: &'static [Case],
 }
 
@@ -82,12 +82,23 @@ impl Check for PolicyCheck {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let fixture = match Fixture::new(context, &GROUPS).await {
-            Ok(fixture) => fixture,
+        // A name that one policy opened would be known to the next one's agent: those are tried one after the other.
+        let at_once = match self.id == SECOND_FQDN_SELECTOR.check {
+            true => 1,
+            false => self.cases.len(),
+        };
+        let mut fixtures = match Fixture::several(context, at_once).await {
+            Ok(fixtures) => fixtures,
             Err(verdict) => return verdict,
         };
-        fixture.note_untested_nodes(context);
-        let policies = self.cases.iter().flat_map(|case| (case.policies)(&fixture));
+        for fixture in &fixtures {
+            fixture.note_untested_nodes(context);
+        }
+        let Some(fixture) = fixtures.first() else {
+            return Verdict::inconclusive("no group of subject pods");
+        };
+        let cluster = fixture.cluster.clone();
+        let policies = self.cases.iter().flat_map(|case| (case.policies)(fixture));
         if policies
             .into_iter()
             .any(|policy| policy.to_string().contains("\"kube-apiserver\""))
@@ -96,11 +107,21 @@ impl Check for PolicyCheck {
         }
         let mut tally = Tally::new();
         let mut seen = Vec::new();
-        for case in self.cases {
-            seen.extend(case.run(context, &fixture, &mut tally).await);
+        for cases in self.cases.chunks(fixtures.len()) {
+            // Those that have no case left return their pods.
+            fixtures.truncate(cases.len());
+            let running = cases.iter().zip(&fixtures).map(|(case, fixture)| async move {
+                let mut tally = Tally::new();
+                let seen = case.run(context, fixture, &mut tally).await;
+                (seen, tally)
+            });
+            for (cells, found) in join_all(running).await {
+                seen.extend(cells);
+                tally.absorb(found);
+            }
         }
         if self.id == SECOND_FQDN_SELECTOR.check && is_second_selector(&seen) {
-            SECOND_FQDN_SELECTOR.tell(context, &fixture.cluster);
+            SECOND_FQDN_SELECTOR.tell(context, &cluster);
         }
         tally.verdict()
     }

@@ -15,6 +15,7 @@ use super::{
 use crate::kit::cilium::remotes::mesh_name;
 use cluster_dns::ClusterDns;
 use external_hosts::ExternalHost;
+use futures::future::try_join_all;
 use house::{House, Pods};
 use meshproof_contract::{CheckContext, ClusterName, Facts, Instance, NodeName, Verdict, facts::PodNetwork};
 use meshproof_oracle::{NamedPorts, Party, Surroundings};
@@ -26,7 +27,11 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-/// The pods of one check.
+/// Subject pods that take part in a case at most: as many as most groups have. Policies are enforced on every node alike,
+/// and `policy::takes_effect` looks at each.
+const SUBJECTS: usize = 2;
+
+/// The pods of one case.
 pub struct Fixture {
     /// The cluster whose API gets the policies, and in which the subject pods are.
     pub cluster: ClusterName,
@@ -52,15 +57,32 @@ pub struct Fixture {
     pub agents_slow: AtomicBool,
     /// Policies of others that count beside those of a case.
     pub house: House,
-    group: SubjectGroup,
+    /// The borrowed group.
+    pub group: SubjectGroup,
 }
 
 impl Fixture {
     /// Borrows a group of subject pods and reads who their peers are.
-    pub async fn new(context: &CheckContext, groups: &[&'static str]) -> Result<Self, Verdict> {
+    pub async fn new(context: &CheckContext) -> Result<Self, Verdict> {
+        let mut one = Self::several(context, 1).await?;
+        one.pop().ok_or_else(|| Verdict::inconclusive("no group of subject pods"))
+    }
+
+    /// As many as wanted, or as there are groups, each with a group of its own.
+    pub async fn several(context: &CheckContext, wanted: usize) -> Result<Vec<Self>, Verdict> {
+        let borrowed = SubjectGroup::borrow(&context.shared, context.instance.to(), wanted).await;
+        try_join_all(borrowed.into_iter().map(|group| Self::of(context, group, SUBJECTS))).await
+    }
+
+    /// With a subject pod on every node.
+    pub async fn on_every_node(context: &CheckContext) -> Result<Self, Verdict> {
+        let group = SubjectGroup::borrow_every_node(&context.shared, context.instance.to()).await;
+        Self::of(context, group, usize::MAX).await
+    }
+
+    async fn of(context: &CheckContext, group: SubjectGroup, most: usize) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         let cluster = context.instance.to().clone();
-        let group = SubjectGroup::borrow(&context.shared, &cluster, groups).await;
         let clusters: BTreeSet<ClusterName> = [context.instance.from().clone(), cluster.clone()].into();
         let clusters: Vec<ClusterName> = clusters.into_iter().collect();
         let found = participants(context, &clusters).await;
@@ -88,6 +110,7 @@ impl Fixture {
             group,
         };
         found.into_iter().for_each(|participant| fixture.add(participant));
+        fixture.subjects.truncate(most);
         if fixture.subjects.is_empty() {
             return Err(Verdict::inconclusive(format!(
                 "{}: no pod of subject group {} is ready, so no policy can be tested on it{}",

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::kit::object::policy as object;
 use async_trait::async_trait;
+use futures::future::join_all;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Scope, Tally, Verdict, facts::Generation,
 };
@@ -66,28 +67,47 @@ impl Check for Generated {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let fixture = match Fixture::new(context, &GROUPS).await {
-            Ok(fixture) => fixture,
+        let Generation { count, seed, .. } = context.environment.facts().generation;
+        let wanted = usize::try_from(count).unwrap_or(GROUPS.len());
+        let mut fixtures = match Fixture::several(context, wanted).await {
+            Ok(fixtures) => fixtures,
             Err(verdict) => return verdict,
         };
-        let Generation { count, seed, .. } = context.environment.facts().generation;
         let mut numbers = RandomNumbers::from_seed(seed);
         let mut tally = Tally::new();
-        let (mut tested, mut made) = (0, 0);
-        while tested < count && made < MADE_PER_TESTED * count.max(1) {
+        let (mut chosen, mut made, mut tested) = (Vec::new(), 0, 0);
+        while (chosen.len() as u64) < u64::from(count) && made < MADE_PER_TESTED * count.max(1) {
             let policy = RandomPolicy::next(&mut numbers);
             made += 1;
-            if denies_something(context, &fixture, &policy) {
-                tested += 1;
-                let name = format!("policy {made} of seed {seed}");
-                test(context, &fixture, &policy, &name, &mut tally).await;
-                if tally.has_findings() {
-                    break;
+            if denies_something(context, &fixtures[0], &policy) {
+                chosen.push((policy, format!("policy {made} of seed {seed}")));
+            }
+        }
+        for policies in chosen.chunks(fixtures.len()) {
+            // Those that have no policy left return their pods.
+            fixtures.truncate(policies.len());
+            let attempts = policies.iter().zip(&fixtures);
+            let attempts = attempts.map(|((policy, name), fixture)| attempt(context, fixture, policy, name));
+            let found = join_all(attempts).await;
+            tested += found.len();
+            let deviating = found.iter().position(Tally::has_findings);
+            for (index, found) in found.into_iter().enumerate() {
+                if Some(index) != deviating {
+                    tally.absorb(found);
+                    continue;
                 }
+                let (policy, name) = &policies[index];
+                let fixture = fixtures.swap_remove(index);
+                fixtures.clear();
+                simplify(context, &fixture, (policy, name), found, &mut tally).await;
+            }
+            if deviating.is_some() {
+                break;
             }
         }
         context.note(format!(
-            "seed {seed}: {tested} of {made} generated policies deny something and were tested"
+            "seed {seed}: {} of {made} generated policies deny something, and {tested} were tested",
+            chosen.len()
         ));
         tally.verdict()
     }
@@ -100,11 +120,16 @@ fn denies_something(context: &CheckContext, fixture: &Fixture, policy: &RandomPo
         .is_ok_and(|cells| cells.iter().any(|judged| judged.decision.expected != Expected::Allowed))
 }
 
-/// Tests one policy; where it deviates, the simplest one that does is reported.
-async fn test(context: &CheckContext, fixture: &Fixture, policy: &RandomPolicy, name: &str, tally: &mut Tally) {
-    let mut found = attempt(context, fixture, policy, name).await;
+/// Reports the simplest policy that deviates as this one does.
+async fn simplify(
+    context: &CheckContext,
+    fixture: &Fixture,
+    (policy, name): (&RandomPolicy, &str),
+    mut found: Tally,
+    tally: &mut Tally,
+) {
     let mut smallest = policy.clone();
-    let mut left = if found.has_findings() { SIMPLIFICATIONS } else { 0 };
+    let mut left = SIMPLIFICATIONS;
     let begun = Instant::now();
     'simplifying: while left > 0 {
         for simpler in smallest.simpler() {

@@ -20,10 +20,11 @@ use super::{
     cell::{Cell, CellResult},
     enforced_within,
     fixture::Fixture,
+    scene::Member,
 };
 use crate::kit::object::policy as object;
 use change::Change;
-use converge::converge;
+use converge::{Converged, converge};
 pub(super) use deadlines::Deadlines;
 use judge::judge;
 pub(super) use judged_cell::JudgedCell;
@@ -77,25 +78,21 @@ pub async fn run_case(
         ));
         return None;
     }
-    let wait = |change, start| {
-        let (cells, policies, deadlines) = (&cells, &policies, &deadlines);
-        async move { converge(context, fixture, cells, change, policies, deadlines, start).await }
-    };
-    let start = Instant::now();
-    let under = match fixture.house.enforce(context, &policies).await {
-        Ok(()) => Some(wait(Change::Applied, start).await),
-        Err(error) => {
-            tally.unknown(format!("{name}: cannot apply the policy: {error}"));
-            None
+    let member = Member::join(context, &fixture.group, policies.clone()).await;
+    let mut shown = attempt(context, fixture, member, &cells, &deadlines).await;
+    // Perhaps by the fault of another case's rule.
+    if matches!(&shown, Err(refused) if refused.may_be_others) {
+        context.note(format!("{name}: the object with its and other cases' rules was not in force; tried alone"));
+        let member = Member::alone(&fixture.cluster, policies);
+        shown = attempt(context, fixture, member, &cells, &deadlines).await;
+    }
+    let (under, after) = match shown {
+        Ok(shown) => shown,
+        Err(refused) => {
+            tally.unknown(format!("{name}: {}", refused.why));
+            return None;
         }
     };
-    let start = Instant::now();
-    if let Err(error) = fixture.house.release(context, &policies).await {
-        tally.unknown(format!("{name}: cannot delete the policy: {error}"));
-        return None;
-    }
-    let under = under?;
-    let after = wait(Change::Deleted, start).await;
     let foreign = match under.after.and(after.after) {
         Some(_) => String::new(),
         None => foreign_policies::describe(context.environment.as_ref(), &cells).await,
@@ -104,6 +101,56 @@ pub async fn run_case(
     let limit = enforced_within(context);
     judge(context, name, &cells, (&under, &after), limit, &foreign, tally);
     Some(cells.into_iter().zip(under.last).collect())
+}
+
+/// Why policies could not be tested.
+struct Refused {
+    why: String,
+    /// Whether the rules of other cases in the same objects may be the cause.
+    may_be_others: bool,
+}
+
+/// What the cells show while the policies are in force, and after their deletion.
+async fn attempt(
+    context: &CheckContext,
+    fixture: &Fixture,
+    member: Member,
+    cells: &[JudgedCell],
+    deadlines: &Deadlines,
+) -> Result<(Converged, Converged), Refused> {
+    let companions = member.companions();
+    let refused = |what: &str, error: String| Refused {
+        why: format!("cannot {what} the policy: {error}"),
+        may_be_others: companions > 0,
+    };
+    let in_force = match member.enforce(context).await {
+        Ok(in_force) => in_force,
+        Err(error) => return Err(refused("apply", error.to_string())),
+    };
+    let names = in_force.names();
+    let wait = |change, start| converge(context, fixture, cells, change, &names, deadlines, start);
+    let closed = fixture.house.close(context).await;
+    let under = wait(Change::Applied, in_force.since).await;
+    let is_seen = |(judged, result): (&JudgedCell, &CellResult)| judged.is_changed() && *result == CellResult::Ok;
+    let effective = cells.iter().zip(&under.last).any(is_seen);
+    let reopened = fixture.house.reopen(context).await;
+    let ended = member.leave(context, effective).await.and_then(|ended| {
+        closed?;
+        reopened?;
+        Ok(ended)
+    });
+    let ended = ended.map_err(|error| Refused {
+        may_be_others: false,
+        ..refused("delete", error.to_string())
+    })?;
+    let after = wait(Change::Deleted, ended.since).await;
+    if ended.abandoned {
+        return Err(refused("keep", "the trial that had applied it was ended".to_owned()));
+    }
+    if ended.without_effect {
+        return Err(refused("observe", "no cell showed it".to_owned()));
+    }
+    Ok((under, after))
 }
 
 /// What must happen in each cell, by the harness's own reading of the objects.

@@ -11,7 +11,6 @@ use super::{
     fixture::Fixture,
     participant::{Participant, SCENARIO},
     run_case::open_cells,
-    subjects::EVERY_NODE,
 };
 use crate::kit::{
     object::policy as object,
@@ -90,7 +89,7 @@ impl Check for TakesEffect {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let fixture = match Fixture::new(context, &[EVERY_NODE]).await {
+        let fixture = match Fixture::on_every_node(context).await {
             Ok(fixture) => fixture,
             Err(verdict) => return verdict,
         };

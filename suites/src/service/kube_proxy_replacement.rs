@@ -1,6 +1,6 @@
 //! Every agent replaces kube-proxy where that is claimed.
 
-use crate::kit::cilium::nodes;
+use crate::kit::{cilium::nodes, recent::Age};
 use async_trait::async_trait;
 use meshproof_contract::{
     Admission, Check, CheckContext, CheckId, CheckText, CiliumQuery, ClaimKind, Needs, NodeLabel, Scope, Tally, Verdict,
@@ -51,7 +51,7 @@ impl Check for ReplacementInForce {
             ));
         };
         let mut tally = Tally::new();
-        let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, &mut tally).await;
+        let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, Age::OfThisRun, &mut tally).await;
         let mut agree = 0;
         for answer in &answers {
             let at = NodeLabel::pod(cluster, &answer.node).to_string();

@@ -2,7 +2,10 @@
 //! stays as it is.
 
 use super::side::Side;
-use crate::kit::{cilium::namespace, unique_name};
+use crate::kit::{
+    cilium::namespace,
+    recent, unique_name,
+};
 use meshproof_contract::{CheckContext, ClusterName, EnvironmentError, ObjectRef, Target, Verdict, port};
 use serde_json::{Value, json};
 
@@ -46,7 +49,7 @@ impl<'a> TestService<'a> {
             }
         }
         let object = reference("Service", "v1", &namespace, &service.name);
-        let found = context.environment.get(&side.cluster, &object).await;
+        let found = recent::object(context, &side.cluster, &object).await;
         let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
         let selector = found.and_then(|s| s.pointer("/spec/selector").cloned());
         match selector.filter(Value::is_object) {

@@ -1,16 +1,17 @@
 //! The agents of a run, connected; new ones are added as pods become ready.
 
+use super::mirror::Mirrors;
 use crate::{
     agent::AgentLink,
     client::ClusterClient,
     manifest::CAPTURE_CAPABILITY,
-    name::{NAMESPACES, RUN, SCENARIO, WORKLOAD, label_value, ours},
+    name::{MANAGED_BY, MANAGED_BY_VALUE, NAMESPACES, RUN, SCENARIO, WORKLOAD, label_value},
     readiness::{ReadyPod, restarts},
     ready::is_pod_ready,
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{ResourceExt, api::ListParams};
+use kube::{ResourceExt, api::DynamicObject};
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, ClockReading, EnvironmentError, Readiness, RunId,
     StreamId, StreamReport, StreamSpec, facts::PodNetwork,
@@ -54,19 +55,24 @@ impl Agents {
     /// check could use it.
     pub(super) async fn ready_now(
         &self,
-        client: &ClusterClient,
+        (client, mirrors): (&ClusterClient, &Mirrors),
         run: &RunId,
         scenario: &str,
         workload: &str,
     ) -> Result<Vec<AgentFacts>, EnvironmentError> {
         let labels = [(RUN, run.as_str()), (SCENARIO, scenario), (WORKLOAD, workload)];
-        let labels = labels.map(|(key, value)| format!("{key}={}", label_value(value)));
-        let params = ListParams::default().labels(&format!("{},{}", ours(), labels.join(",")));
+        let labels = labels.map(|(key, value)| (key, label_value(value)));
+        let is_of_workload = |pod: &DynamicObject| {
+            let is = |(key, value): &(&str, String)| pod.labels().get(*key) == Some(value);
+            labels.iter().all(is) && pod.labels().get(MANAGED_BY).is_some_and(|by| by == MANAGED_BY_VALUE)
+        };
         let mut ready = Vec::new();
         for namespace in self.namespaces_of(client, scenario, workload) {
-            let pods = client.list::<Pod>(Some(&namespace), &params).await?;
-            let pods = pods.iter().filter(|pod| is_pod_ready(pod));
-            ready.extend(pods.filter_map(|pod| ready_pod(pod, scenario, workload)));
+            let pods = mirrors.list(client, ("v1", "Pod", Some(&namespace))).await?;
+            let pods = pods.into_iter().filter(is_of_workload);
+            let pods = pods.filter_map(|pod| pod.try_parse::<Pod>().ok());
+            let pods = pods.filter(is_pod_ready);
+            ready.extend(pods.filter_map(|pod| ready_pod(&pod, scenario, workload)));
         }
         let connected = join_all(ready.into_iter().map(|pod| self.connected(client, pod))).await;
         let mut agents: Vec<_> = connected.into_iter().flatten().collect();

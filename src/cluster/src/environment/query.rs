@@ -12,7 +12,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{CiliumAnswer, CiliumQuery, EnvironmentError, NodeName};
 use serde_json::Value;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{Mutex, Semaphore},
     time::Instant,
@@ -95,27 +99,30 @@ impl Default for CiliumPods {
     }
 }
 
+#[derive(Clone)]
 struct Listed {
     at: Instant,
     pods: Arc<[Pod]>,
 }
 
 /// For how long a list is used. One whose pod did not answer is not used again.
-const LISTED_FOR: Duration = Duration::from_secs(3);
+const LISTED_FOR: Duration = Duration::from_secs(60);
+/// A pod of an older list that does not answer may have been replaced.
+const FRESH: Duration = Duration::from_secs(3);
 
 impl CiliumPods {
-    async fn list(&self, client: &ClusterClient, namespace: &str, label: &'static str) -> Result<Arc<[Pod]>, ApiError> {
+    async fn list(&self, client: &ClusterClient, namespace: &str, label: &'static str) -> Result<Listed, ApiError> {
         // Held while listing, so that those who ask meanwhile wait for the same list.
         let mut all = self.listed.lock().await;
         if let Some(listed) = all.get(label).filter(|listed| listed.at.elapsed() < LISTED_FOR) {
-            return Ok(listed.pods.clone());
+            return Ok(listed.clone());
         }
         let at = Instant::now();
         let selection = ListParams::default().labels(label);
         let pods: Arc<[Pod]> = client.list::<Pod>(Some(namespace), &selection).await?.into();
-        let listed = Listed { at, pods: pods.clone() };
-        all.insert(label, listed);
-        Ok(pods)
+        let listed = Listed { at, pods };
+        all.insert(label, listed.clone());
+        Ok(listed)
     }
 
     async fn forget(&self, label: &str) {
@@ -131,7 +138,38 @@ pub(super) async fn ask(
     cilium: &CiliumPods,
 ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
     let question = question(query);
-    let pods = cilium.list(client, namespace, question.label).await?;
+    let listed = cilium.list(client, namespace, question.label).await?;
+    let answers = ask_pods(client, namespace, &question, &listed.pods, cilium).await;
+    if is_whole(&answers) {
+        return Ok(answers);
+    }
+    cilium.forget(question.label).await;
+    if listed.at.elapsed() < FRESH {
+        return Ok(answers);
+    }
+    let now = cilium.list(client, namespace, question.label).await?;
+    let names = |pods: &[Pod]| pods.iter().map(ResourceExt::uid).collect::<BTreeSet<_>>();
+    if names(&now.pods) == names(&listed.pods) {
+        return Ok(answers);
+    }
+    let answers = ask_pods(client, namespace, &question, &now.pods, cilium).await;
+    if !is_whole(&answers) {
+        cilium.forget(question.label).await;
+    }
+    Ok(answers)
+}
+
+fn is_whole(answers: &[CiliumAnswer]) -> bool {
+    !answers.is_empty() && answers.iter().all(|answer| answer.output.is_ok())
+}
+
+async fn ask_pods(
+    client: &ClusterClient,
+    namespace: &str,
+    question: &Question,
+    pods: &[Pod],
+    cilium: &CiliumPods,
+) -> Vec<CiliumAnswer> {
     let is_asked = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container);
     let mut pods: Vec<&Pod> = pods.iter().filter(is_asked).collect();
     pods.sort_by_key(|pod| (node_of(pod), pod.name_any()));
@@ -140,14 +178,10 @@ pub(super) async fn ask(
         CiliumAnswer {
             pod: pod.name_any(),
             node: node_of(pod),
-            output: one(client, namespace, pod, &question).await,
+            output: one(client, namespace, pod, question).await,
         }
     });
-    let answers = join_all(answers).await;
-    if answers.is_empty() || answers.iter().any(|answer| answer.output.is_err()) {
-        cilium.forget(question.label).await;
-    }
-    Ok(answers)
+    join_all(answers).await
 }
 
 async fn one(

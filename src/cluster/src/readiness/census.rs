@@ -22,6 +22,8 @@ pub(crate) struct Expected {
     pub scenario: String,
     pub workload: String,
     pub network: PodNetwork,
+    /// Scenario and workload in its pods' labels: other ones where pods of another scenario play it.
+    pub labels: (String, String),
     /// Where its pods live.
     pub namespace: &'static str,
     pub number: Number,
@@ -215,8 +217,8 @@ impl Census {
             .filter(move |((ns, _), _)| ns == namespace)
             .map(|(_, pod)| pod)
             .filter(|pod| {
-                pod.labels().get(SCENARIO) == Some(&expected.scenario)
-                    && pod.labels().get(WORKLOAD) == Some(&expected.workload)
+                pod.labels().get(SCENARIO) == Some(&expected.labels.0)
+                    && pod.labels().get(WORKLOAD) == Some(&expected.labels.1)
             })
     }
 

@@ -22,12 +22,16 @@ use crate::{
 use facts::{endpoints_of, keep_resolv_conf, probe_pods, require_some, service_facts, unconnected};
 use futures::future::try_join_all;
 use meshproof_contract::{
-    ClusterFacts, ClusterName, EnvironmentError, Facts, HouseRule, NodeName, ServiceFacts,
+    AgentId, ClusterFacts, ClusterName, EnvironmentError, Facts, HouseRule, NodeName, ServiceFacts,
     facts::{MissingAgent, PodNetwork},
     text::counted,
 };
-use meshproof_scenario::{Placement, Scenario};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use meshproof_scenario::{Placement, Role, Scenario};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// How scenarios are deployed.
 #[derive(Clone, Debug)]
@@ -83,6 +87,10 @@ impl Run {
             let pods = one.ready.iter().cloned();
             pods.map(|pod| Arc::new(AgentLink::new(client.clone(), pod)))
         });
+        let mut silent: BTreeMap<AgentId, EnvironmentError> = BTreeMap::new();
+        // A pod that plays two workloads is connected once.
+        let mut known = BTreeSet::new();
+        let (links, others): (Vec<_>, Vec<_>) = links.partition(|link| known.insert(link.id().clone()));
         let mut facts = Facts {
             clusters: discovery.clusters,
             claims: discovery.claims,
@@ -95,8 +103,13 @@ impl Run {
             ..Facts::default()
         };
         let mut agents = BTreeMap::new();
+        let (asked, links): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| only_answers(link.pod(), scenarios));
+        for link in asked {
+            facts.agents.push(link.facts());
+            agents.insert(link.id().clone(), link);
+        }
         let mut resolv_confs: BTreeMap<ClusterName, (PodNetwork, ResolvConf)> = BTreeMap::new();
-        for (link, hello) in agent::connect_all(links.collect(), &self.progress).await {
+        for (link, hello) in agent::connect_all(links, &self.progress).await {
             match hello {
                 Ok(hello) => {
                     facts.agents.push(link.facts());
@@ -105,7 +118,16 @@ impl Run {
                 }
                 // An image of another version is wrong for all agents.
                 Err(error @ EnvironmentError::Version { .. }) => return Err(error.into()),
-                Err(error) => facts.missing_agents.push(unconnected(&link, &error)),
+                Err(error) => {
+                    facts.missing_agents.push(unconnected(&link, &error));
+                    silent.insert(link.id().clone(), error);
+                }
+            }
+        }
+        for link in others {
+            match silent.get(link.id()) {
+                None => facts.agents.push(link.facts()),
+                Some(error) => facts.missing_agents.push(unconnected(&link, error)),
             }
         }
         facts.agents.sort_by(|a, b| a.id.cmp(&b.id));
@@ -156,15 +178,20 @@ impl Run {
         let mut accounts = Vec::new();
         for scenario in scenarios {
             for workload in scenario.workloads_in(client.name()) {
-                accounts.extend(manifests.service_account(scenario, workload));
-                objects.push(manifests.workload(scenario, workload));
+                let player = workload.played_by(scenarios);
+                if player.is_none() {
+                    accounts.extend(manifests.service_account(scenario, workload));
+                    objects.push(manifests.workload(scenario, workload));
+                }
+                let (by, with) = player.unwrap_or((scenario, workload));
                 expected.push(Expected {
                     scenario: scenario.name.clone(),
                     workload: workload.name.clone(),
+                    labels: (by.name.clone(), with.name.clone()),
                     network: workload.network,
                     namespace: workload_namespace(workload),
                     number: number(workload.placement, cluster),
-                    owner: workload_name(&scenario.name, &workload.name),
+                    owner: workload_name(&by.name, &with.name),
                 });
             }
             for service in scenario.services_in(client.name()) {
@@ -206,6 +233,12 @@ impl Run {
             services,
         })
     }
+}
+
+fn only_answers(pod: &ReadyPod, scenarios: &[Scenario]) -> bool {
+    let scenario = scenarios.iter().find(|scenario| scenario.name == pod.scenario);
+    let workload = scenario.and_then(|scenario| scenario.workload(&pod.workload));
+    workload.is_some_and(|workload| workload.role == Role::Answers)
 }
 
 fn number(placement: Placement, cluster: Option<&ClusterFacts>) -> Number {

@@ -1,5 +1,6 @@
 //! The nodes of the clusters as Cilium announces them: addresses, keys, and which addresses do not belong to pods.
 
+use crate::kit::recent::{self, Age};
 use ipnet::IpNet;
 use meshproof_contract::{CheckContext, CiliumQuery, ClusterName, Facts, NodeLabel, NodeName, Tally};
 use serde_json::Value;
@@ -38,15 +39,12 @@ impl MeshNode {
     }
 }
 
-/// The nodes of these clusters, from the Nodes and CiliumNodes of each. What cannot be read goes to the tally.
+/// The nodes of these clusters, from the Nodes and CiliumNodes of each, at most ten seconds old. What cannot be read
+/// goes to the tally.
 pub async fn nodes(context: &CheckContext, clusters: &[ClusterName], tally: &mut Tally) -> Vec<MeshNode> {
     let facts = context.environment.facts();
     let lists = clusters.iter().map(|cluster| async move {
-        let list = context
-            .environment
-            .list(cluster, "cilium.io/v2", "CiliumNode", None)
-            .await;
-        (cluster, list)
+        (cluster, recent::cilium_nodes(context, cluster, Age::STATE).await)
     });
     let mut nodes = Vec::new();
     for (cluster, list) in futures::future::join_all(lists).await {
@@ -110,10 +108,7 @@ fn addresses(object: &Value, kind: &str) -> Vec<IpAddr> {
 pub async fn announced(context: &CheckContext, clusters: &[ClusterName]) -> Option<BTreeSet<IpAddr>> {
     let mut all = BTreeSet::new();
     for cluster in clusters {
-        let listed = context
-            .environment
-            .list(cluster, "cilium.io/v2", "CiliumNode", None)
-            .await;
+        let listed = recent::cilium_nodes(context, cluster, Age::now()).await;
         let objects = listed.ok().filter(|objects| !objects.is_empty())?;
         let of_kind = |object: &Value| [addresses(object, "InternalIP"), addresses(object, "ExternalIP")].concat();
         all.extend(objects.iter().flat_map(of_kind));
@@ -132,17 +127,19 @@ pub struct Answer {
     pub output: Value,
 }
 
-/// Asks the agent on every node of these clusters. A node without an answer goes to the tally.
+/// Asks the agent on every node of these clusters, or takes what was answered not too long ago. A node without an
+/// answer goes to the tally.
 pub async fn ask(
     context: &CheckContext,
     clusters: &[ClusterName],
     query: CiliumQuery,
+    age: Age,
     tally: &mut Tally,
 ) -> Vec<Answer> {
     let facts = context.environment.facts();
     let asking = clusters
         .iter()
-        .map(|cluster| async move { (cluster, context.environment.cilium(cluster, query).await) });
+        .map(|cluster| async move { (cluster, recent::cilium(context, cluster, query, age).await) });
     let mut all = Vec::new();
     for (cluster, answers) in futures::future::join_all(asking).await {
         let answers = match answers {

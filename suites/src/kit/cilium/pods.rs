@@ -1,7 +1,9 @@
 //! Pods of Cilium, as the API shows them: which there are, and why one is not ready.
 
+use crate::kit::recent::{self, Age};
 use meshproof_contract::{CheckContext, ClusterName, EnvironmentError};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// The values of label `k8s-app` (Cilium's chart).
 pub const AGENT: &str = "cilium";
@@ -9,13 +11,12 @@ pub const AGENT: &str = "cilium";
 pub const MESH_SERVER: &str = "clustermesh-apiserver";
 
 /// All pods of a cluster. Cilium's namespace is not known here, so none is left out.
-pub struct Pods(Vec<Value>);
+pub struct Pods(Arc<[Value]>);
 
 impl Pods {
-    /// Reads them.
-    pub async fn read(context: &CheckContext, cluster: &ClusterName) -> Result<Self, EnvironmentError> {
-        let all = context.environment.list(cluster, "v1", "Pod", None).await?;
-        Ok(Self(all))
+    /// Reads them, or takes what was read not too long ago.
+    pub async fn read(context: &CheckContext, cluster: &ClusterName, age: Age) -> Result<Self, EnvironmentError> {
+        Ok(Self(recent::list(context, cluster, ("v1", "Pod"), age).await?))
     }
 
     /// Those of a component that are not on their way out. None where the list is empty: a run has pods of its own, so

@@ -1,5 +1,6 @@
 //! Which clusters a cluster must be joined to, and what its pods report about them.
 
+use crate::kit::recent::{self, Age};
 use meshproof_contract::{
     CheckContext, CiliumAnswer, CiliumQuery, ClaimKind, ClusterName, EnvironmentError, Facts, NodeName, Tally, Verdict,
     cilium::RemoteCluster, facts::CiliumFacts,
@@ -112,14 +113,16 @@ pub struct Report {
     pub remotes: Option<Vec<RemoteCluster>>,
 }
 
-/// What every pod of the cluster reports; what could not be read goes to the tally.
+/// What every pod of the cluster reports, now or not too long ago; what could not be read goes to the tally.
 pub async fn reports(
     context: &CheckContext,
     cluster: &ClusterName,
     query: CiliumQuery,
+    age: Age,
     tally: &mut Tally,
 ) -> Vec<Report> {
-    read(context.environment.cilium(cluster, query).await, cluster, query, tally)
+    let answers = recent::cilium(context, cluster, query, age).await;
+    read(answers, cluster, query, tally)
 }
 
 /// What these answers report; what could not be read goes to the tally.

@@ -4,7 +4,7 @@ use super::{
     service,
     watch::{Seen, Watch, describe, give_up_after, report},
 };
-use crate::kit::cilium::remotes;
+use crate::kit::{cilium::remotes, recent::Age};
 use meshproof_contract::{AgentFacts, CheckContext, CiliumQuery, Tally, Target, Unit, port};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -147,7 +147,7 @@ impl Phases<'_> {
         let facts = self.context.environment.facts();
         let name = remotes::mesh_name(&facts, self.context.instance.to());
         let from = self.context.instance.from();
-        for report in remotes::reports(self.context, from, CiliumQuery::Status, &mut unread).await {
+        for report in remotes::reports(self.context, from, CiliumQuery::Status, Age::now(), &mut unread).await {
             for remote in report.remotes.iter().flatten().filter(|r| r.name == name) {
                 let count = remote.num_shared_services;
                 self.context.note(format!(

@@ -6,13 +6,15 @@
 
 use super::Conditional;
 use crate::{
-    kit::object::policy::cilium,
+    kit::{
+        object::policy::cilium,
+        recent::{self, Age},
+    },
     policy::{
         case::{Case, PolicyCheck},
         cases::inbound,
         cell::{CellResult, Traffic},
         fixture::Fixture,
-        subjects::GROUPS,
     },
 };
 use meshproof_contract::{CheckContext, CiliumQuery, ClaimKind, Tally, Verdict, claim::ClaimSource};
@@ -46,7 +48,7 @@ async fn no_proxy(context: &CheckContext) -> Option<String> {
     let ClaimSource::Live { object } = &claim.source else {
         return None;
     };
-    let answers = context.environment.cilium(cluster, CiliumQuery::Status).await;
+    let answers = recent::cilium(context, cluster, CiliumQuery::Status, Age::OfThisRun).await;
     let answers = answers.unwrap_or_default();
     let statuses: Vec<&Value> = answers
         .iter()
@@ -61,7 +63,7 @@ async fn no_proxy(context: &CheckContext) -> Option<String> {
     if !statuses.iter().any(embedded) {
         return None;
     }
-    let fixture = Fixture::new(context, &GROUPS).await.ok()?;
+    let fixture = Fixture::new(context).await.ok()?;
     let seen = ANY_REQUEST.run(context, &fixture, &mut Tally::new()).await?;
     let (http, other): (Vec<_>, Vec<_>) = seen
         .iter()

@@ -2,7 +2,7 @@
 
 use super::Conditional;
 use crate::policy::{
-    case::PolicyCheck, cases::both_ways_and_ping, fixture::Fixture, run_case::pings_are_forbidden, subjects::GROUPS,
+    case::PolicyCheck, cases::both_ways_and_ping, fixture::Fixture, run_case::pings_are_forbidden,
 };
 use meshproof_contract::{CheckContext, Verdict};
 
@@ -16,7 +16,7 @@ pub const fn if_pings(check: &'static PolicyCheck) -> Conditional {
 
 async fn no_pings(context: &CheckContext) -> Option<Verdict> {
     // The subject pods are returned before the check borrows some.
-    let forbidden = match Fixture::new(context, &GROUPS).await {
+    let forbidden = match Fixture::new(context).await {
         Ok(fixture) => {
             let cells = both_ways_and_ping(&fixture, &fixture.peers_of(&context.instance));
             pings_are_forbidden(context, cells).await

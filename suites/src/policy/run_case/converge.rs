@@ -9,8 +9,7 @@ use super::{
     second_look::look_again,
 };
 use crate::policy::{cell::CellResult, enforced_within, fixture::Fixture};
-use meshproof_contract::{CheckContext, ObjectRef};
-use serde_json::Value;
+use meshproof_contract::CheckContext;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -37,19 +36,19 @@ pub struct Converged {
     pub realized: Option<Realized>,
 }
 
-/// Probes a few of the cells that change until all have, then every cell until all are as expected.
+/// Probes a few of the cells that change until all have, then every cell until all are as expected. `names` are those
+/// of the policies' objects.
 pub async fn converge(
     context: &CheckContext,
     fixture: &Fixture,
     cells: &[JudgedCell],
     change: Change,
-    policies: &[Value],
+    names: &[String],
     deadlines: &Deadlines,
     start: Instant,
 ) -> Converged {
     let environment = context.environment.as_ref();
     let (mut first_sign, half) = first_sign(context, cells, change, deadlines, start).await;
-    let names: Vec<String> = policies.iter().map(|p| ObjectRef::of(p).name).collect();
     let mut realized = None;
     let mut before: Option<Vec<bool>> = None;
     // Cells that were as expected in some round: if they must be open, silence after that may be a lost packet.
@@ -72,7 +71,7 @@ pub async fn converge(
         once_ok.iter_mut().zip(&ok).for_each(|(once, ok)| *once |= ok);
         let is_stable = before.as_ref() == Some(&ok);
         if begun - start >= REALIZED_GRACE && is_stable && realized != Some(Realized::Everywhere) {
-            realized = Some(realized_in_time(environment, fixture, &names, change).await);
+            realized = Some(realized_in_time(environment, fixture, names, change).await);
         }
         if realized == Some(Realized::Everywhere) && reported.as_ref().is_none_or(|(_, then)| *then != ok) {
             reported = Some((Instant::now(), ok.clone()));

@@ -25,6 +25,7 @@ fn waiting(reason: &str, message: &str) -> Value {
 
 fn census(number: Number) -> Census {
     let expected = Expected {
+        labels: ("s".into(), "w".into()),
         scenario: "s".into(),
         workload: "w".into(),
         network: PodNetwork::Pod,
