@@ -8,6 +8,7 @@ mod case;
 mod cases;
 mod cell;
 mod conditional;
+mod every_node;
 mod fixture;
 mod generated;
 mod participant;
@@ -69,6 +70,7 @@ pub const SUITE: Suite = Suite {
         &conditional::external_hosts::if_external_hosts(&cases::external_hosts::ADDRESSES),
         &cases::authentication::REQUIRED,
         &cases::authentication::ALWAYS_FAILS,
+        &every_node::EveryNode,
         &takes_effect::TakesEffect,
         &agents_agree::AgentsAgree,
         &generated::Generated,

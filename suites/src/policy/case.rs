@@ -4,7 +4,7 @@ use super::{
     cell::{Cell, CellResult, Traffic},
     fixture::Fixture,
     participant::{Participant, SCENARIO},
-    run_case::{JudgedCell, PreparedCase, run_case},
+    run_case::{JudgedCell, LOOKS, PreparedCase, run_case},
 };
 use crate::kit::known_fault::SECOND_FQDN_SELECTOR;
 use async_trait::async_trait;
@@ -37,6 +37,7 @@ impl Case {
             name: self.name,
             policies: (self.policies)(fixture),
             cells: (self.cells)(fixture, &fixture.peers_of(&context.instance)),
+            looks: LOOKS,
         };
         run_case(context, fixture, case, tally).await
     }

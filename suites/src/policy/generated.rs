@@ -5,7 +5,7 @@ use super::{
     fixture::Fixture,
     participant::SCENARIO,
     random_policy::{RandomNumbers, RandomPolicy},
-    run_case::{PreparedCase, expectations, run_case},
+    run_case::{LOOKS, PreparedCase, expectations, run_case},
     subjects::GROUPS,
 };
 use crate::kit::object::policy as object;
@@ -167,6 +167,7 @@ async fn attempt(context: &CheckContext, fixture: &Fixture, policy: &RandomPolic
         name,
         policies: vec![policy.object(fixture)],
         cells: both_ways(fixture, &fixture.peers_of(&context.instance)),
+        looks: LOOKS,
     };
     run_case(context, fixture, case, &mut tally).await;
     tally

@@ -9,6 +9,7 @@ mod converge;
 mod deadlines;
 mod evidence;
 mod foreign_policies;
+mod hold;
 mod judge;
 mod judged_cell;
 mod pings;
@@ -48,7 +49,13 @@ pub struct PreparedCase<'a> {
     pub policies: Vec<Value>,
     /// The cells to probe.
     pub cells: Vec<Cell>,
+    /// How often each cell must be as expected in a row, once all were.
+    pub looks: u32,
 }
+
+/// Looks at each cell of an ordinary case: enforcement that lets one of three packets pass shows in four denied cells
+/// with a probability of 99.97 %.
+pub const LOOKS: u32 = 5;
 
 /// Runs the case: what was seen goes into the tally, and what each cell showed under the policies is returned.
 pub async fn run_case(
@@ -79,12 +86,14 @@ pub async fn run_case(
         return None;
     }
     let member = Member::join(context, &fixture.group, policies.clone()).await;
-    let mut shown = attempt(context, fixture, member, &cells, &deadlines).await;
+    let mut shown = attempt(context, fixture, member, &cells, &deadlines, case.looks).await;
     // Perhaps by the fault of another case's rule.
     if matches!(&shown, Err(refused) if refused.may_be_others) {
-        context.note(format!("{name}: the object with its and other cases' rules was not in force; tried alone"));
+        context.note(format!(
+            "{name}: the object with its and other cases' rules was not in force; tried alone"
+        ));
         let member = Member::alone(&fixture.cluster, policies);
-        shown = attempt(context, fixture, member, &cells, &deadlines).await;
+        shown = attempt(context, fixture, member, &cells, &deadlines, case.looks).await;
     }
     let (under, after) = match shown {
         Ok(shown) => shown,
@@ -117,6 +126,7 @@ async fn attempt(
     member: Member,
     cells: &[JudgedCell],
     deadlines: &Deadlines,
+    looks: u32,
 ) -> Result<(Converged, Converged), Refused> {
     let companions = member.companions();
     let refused = |what: &str, error: String| Refused {
@@ -130,7 +140,10 @@ async fn attempt(
     let names = in_force.names();
     let wait = |change, start| converge(context, fixture, cells, change, &names, deadlines, start);
     let closed = fixture.house.close(context).await;
-    let under = wait(Change::Applied, in_force.since).await;
+    let mut under = wait(Change::Applied, in_force.since).await;
+    if under.after.is_some() {
+        hold::hold(context, cells, deadlines, looks, &mut under).await;
+    }
     let is_seen = |(judged, result): (&JudgedCell, &CellResult)| judged.is_changed() && *result == CellResult::Ok;
     let effective = cells.iter().zip(&under.last).any(is_seen);
     let reopened = fixture.house.reopen(context).await;

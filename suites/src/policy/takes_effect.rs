@@ -138,7 +138,8 @@ impl Check for TakesEffect {
     }
 }
 
-fn tally_nodes_without_subject(context: &CheckContext, fixture: &Fixture, tally: &mut Tally) {
+/// Nodes on which nothing is observed.
+pub(super) fn tally_nodes_without_subject(context: &CheckContext, fixture: &Fixture, tally: &mut Tally) {
     let facts = context.environment.facts();
     for node in facts.cluster(&fixture.cluster).map_or(&[][..], |c| &c.nodes) {
         if !fixture.subjects.iter().any(|subject| subject.agent.node == node.name) {

@@ -174,6 +174,7 @@ impl Follower {
                     always,
                     api_servers: api_servers(&services.1),
                     cidrs_match_nodes: setting("policy-cidr-match-mode").contains("nodes"),
+                    leak: 0.0,
                     authenticates: ["mesh-auth-enabled", "mesh-auth-mutual-enabled"]
                         .iter()
                         .all(|key| setting(key) == "true"),

@@ -47,6 +47,8 @@ pub(crate) struct RuleSet {
     pub cidrs_match_nodes: bool,
     /// Whether identities can authenticate each other (`mesh-auth-enabled` and `mesh-auth-mutual-enabled`).
     pub authenticates: bool,
+    /// The share of denied connections that passes all the same; 0 but for a fault.
+    pub leak: f64,
     /// Whether endpoints that no rule selects are enforced, too (`enable-policy: always`).
     pub always: bool,
     /// What a denied client gets.

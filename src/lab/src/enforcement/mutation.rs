@@ -7,6 +7,9 @@ use super::{
 };
 use crate::fault::{ActiveFaults, Fault, Layer};
 
+/// The share of what is refused that passes all the same.
+const LEAK: f64 = 0.33;
+
 /// The faults in force that change rules or when they are enforced.
 pub(super) fn active(faults: &ActiveFaults) -> Vec<Fault> {
     let all = faults.all().into_iter();
@@ -21,6 +24,7 @@ pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
     for fault in faults {
         match fault {
             Fault::PolicyNotEnforcedOnOneNode => set.rules.clear(),
+            Fault::PolicyLeaksOnNode => set.leak = LEAK,
             Fault::PolicyRefusedInsteadOfDropped => set.refusal = Refusal::Answer,
             Fault::PolicyCcnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Clusterwide),
             Fault::PolicyKnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Kubernetes),
@@ -39,7 +43,7 @@ pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
 
 fn mutate_rule(rule: &mut Rule, fault: Fault) {
     match fault {
-        Fault::PolicyEgressIgnored => rule.egress = super::rule::Side::default(),
+        Fault::PolicyEgressIgnored | Fault::PolicyEgressIgnoredOnNode => rule.egress = super::rule::Side::default(),
         Fault::PolicyIngressIgnored => rule.ingress = super::rule::Side::default(),
         _ => {}
     }
@@ -92,8 +96,8 @@ fn mutate_ports(ports: &mut Ports, fault: Fault) {
         (Ports::List(rules), _) => {
             for rule in rules {
                 match (fault, &rule.layer7) {
-                    (Fault::PolicyL7Ignored, Some(Layer7::Http(_)))
-                    | (Fault::PolicyDnsNotRefused, Some(Layer7::Dns(_))) => {
+                    (Fault::PolicyL7Ignored | Fault::PolicyL7IgnoredOnNode, Some(Layer7::Http(_)))
+                    | (Fault::PolicyDnsNotRefused | Fault::PolicyDnsNotRefusedOnNode, Some(Layer7::Dns(_))) => {
                         rule.layer7 = None;
                     }
                     (Fault::PolicyPortIgnored, None) => {

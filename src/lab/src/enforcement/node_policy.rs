@@ -24,6 +24,7 @@ impl Policy for NodePolicy {
         };
         match self.0.decide(&flow) {
             Decision::Allow => Verdict::Allow,
+            Decision::Deny(_) if self.0.set.leak > 0.0 && rand::random::<f64>() < self.0.set.leak => Verdict::Allow,
             Decision::Deny(reason) => match self.0.set.refusal {
                 Refusal::Silence => Verdict::Deny(reason),
                 Refusal::Answer => Verdict::Reject(reason),

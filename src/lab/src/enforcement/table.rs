@@ -202,6 +202,7 @@ impl<'a> Case<'a> {
             api_servers: self.api_servers(),
             cidrs_match_nodes: self.is("cidr-matches-nodes"),
             authenticates,
+            leak: 0.0,
             ..RuleSet::default()
         };
         let names = Names::default();

@@ -28,6 +28,7 @@ fn decided(spec: Value, faults: &[Fault], flow: Flow) -> Decision {
         rules: rules.into_iter().map(Arc::new).collect(),
         cluster: "infra".to_owned(),
         authenticates: true,
+        leak: 0.0,
         ..RuleSet::default()
     };
     NodeRules::new(mutated(set, faults), Arc::default(), Box::new(|_| None)).decide(&flow)

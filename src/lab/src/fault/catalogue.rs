@@ -244,7 +244,11 @@ faults! {
     PolicyDefaultDenyMissing "policy-default-deny-missing" Policy Lab ["policy"] "traffic that no rule allows passes";
     PolicyDenyIgnored "policy-deny-ignored" Policy Lab ["policy"] "deny rules are ignored";
     PolicyDnsNotRefused "policy-dns-not-refused" Policy Lab ["policy"] "the DNS proxy refuses no name";
+    PolicyDnsNotRefusedOnNode "policy-dns-not-refused-on-node" Policy FirstNode ["policy"]
+        "the DNS proxy of one node refuses no name";
     PolicyEgressIgnored "policy-egress-ignored" Policy Lab ["policy"] "egress rules are ignored";
+    PolicyEgressIgnoredOnNode "policy-egress-ignored-on-node" Policy LastNode ["policy"]
+        "one node ignores egress rules";
     PolicyEndpointsBehind "policy-endpoints-behind" Agents Lab ["policy"]
         "the agents' endpoints never report that they realized their policies, although they did";
     PolicyEnforcedLate "policy-enforced-late" Policy LastNode ["policy"] "one node enforces policy changes 8 s late";
@@ -259,6 +263,10 @@ faults! {
     PolicyKnpIgnored "policy-knp-ignored" Policy Lab ["policy"] "Kubernetes NetworkPolicies are ignored";
     PolicyL7Ignored "policy-l7-ignored" Policy Lab ["policy"]
         "HTTP rules act as rules for their ports: every request passes";
+    PolicyL7IgnoredOnNode "policy-l7-ignored-on-node" Policy LastNode ["policy"]
+        "one node ignores HTTP rules";
+    PolicyLeaksOnNode "policy-leaks-on-node" Policy FirstNode ["policy"]
+        "one node lets one of three connections pass that its policies deny";
     PolicyNamedPortIgnored "policy-named-port-ignored" Policy Lab ["policy"] "named ports match nothing";
     PolicyNamespaceIgnored "policy-namespace-ignored" Policy Lab ["policy"] "peers match whatever their namespace is";
     PolicyNotEnforcedOnOneNode "policy-not-enforced-on-one-node" Policy FirstNode ["policy"]

@@ -37,7 +37,7 @@ fn queries(fixture: &Fixture, peers: &[Arc<Participant>]) -> Vec<Cell> {
 }
 
 /// Admits queries of the subject pods to cluster DNS for these names, besides what `rules` allow.
-pub(super) fn admitting_queries(
+pub(in crate::policy) fn admitting_queries(
     fixture: &Fixture,
     names: impl Fn(&ClusterDns) -> Value,
     rules: &[Value],

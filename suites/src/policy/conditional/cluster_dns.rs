@@ -13,7 +13,7 @@ pub const fn if_cluster_dns(check: &'static PolicyCheck) -> Conditional {
 }
 
 /// The reason where they do not.
-pub(super) fn node_local(context: &CheckContext) -> Option<Verdict> {
+pub(in crate::policy) fn node_local(context: &CheckContext) -> Option<Verdict> {
     let facts = context.environment.facts();
     let cluster = context.instance.to();
     let dns = facts.cluster(cluster)?.dns.as_ref().filter(|dns| is_node_local(dns))?;

@@ -41,7 +41,7 @@ const ANY_REQUEST: Case = Case {
 };
 
 /// Why there is no proxy to test, where only the live configuration enables one.
-async fn no_proxy(context: &CheckContext) -> Option<String> {
+pub(in crate::policy) async fn no_proxy(context: &CheckContext) -> Option<String> {
     let facts = context.environment.facts();
     let cluster = context.instance.to();
     let claim = facts.claim(cluster, ClaimKind::L7Policy)?;
