@@ -4,6 +4,7 @@ use super::{
     check::FailoverCheck,
     endpoint_slice,
     event::Event,
+    footprint,
     observed::Observed,
     participants::{Participants, REPLICAS, by},
     recording::{Plan, Recording},
@@ -12,9 +13,7 @@ use super::{
     workload::{self, tally_failure, unknown},
 };
 use crate::kit::object::pod;
-use meshproof_contract::{
-    Admission, AgentFacts, CheckContext, CheckText, Identity, Scope, Tally, Thresholds, Unit, Verdict,
-};
+use meshproof_contract::{AgentFacts, CheckContext, CheckText, Identity, Scope, Tally, Thresholds, Unit, Verdict};
 use std::time::{Duration, Instant};
 
 /// A pod behind a Service is deleted.
@@ -37,7 +36,7 @@ pub const BACKEND_DELETED: FailoverCheck = FailoverCheck {
                    --type drop`.",
     },
     scope: Scope::Cluster,
-    admission: Admission::ExclusiveInCluster,
+    admission: footprint::OWN_BACKENDS,
     faults: &[
         "endpoint-removal-late",
         "stale-backend-kept",
@@ -70,7 +69,7 @@ struct Deletion<'a> {
 
 async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let participants = Participants::of(context, cluster).await?;
+    let participants = Participants::of(context, cluster, workload::BACKEND).await?;
     let client = &participants.clients[0];
     let thresholds = &participants.facts.thresholds;
     let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
@@ -105,7 +104,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
             series.first_answer(from, is_new)
         });
     }
-    let complete = workload::ready(context, cluster, "backend", REPLICAS).await;
+    let complete = workload::ready(context, cluster, workload::BACKEND, REPLICAS).await;
     if let Some(unjudged) = seen.unusable(&event) {
         return Err(unjudged);
     }

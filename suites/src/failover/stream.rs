@@ -8,8 +8,8 @@ use std::{fmt, net::IpAddr, time::Duration};
 const PING: u32 = 32;
 /// Deadline of each probe: generous for a busy machine, well below the second after which TCP sends its SYN again.
 const DEADLINE: Duration = Duration::from_millis(250);
-/// A stream that nobody stops ends after so long.
-const LIFETIME: Duration = Duration::from_secs(240);
+/// A stream that nobody stops ends after so long, which is longer than a trial may take.
+const LIFETIME: Duration = Duration::from_secs(480);
 
 /// A kind of stream. Their figures are never merged: each is a different application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

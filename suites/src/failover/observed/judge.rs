@@ -56,7 +56,8 @@ impl Observed {
         })
     }
 
-    /// Judges that these streams do not notice: the promised availability, or a single loss where that is few probes.
+    /// Judges that these streams do not notice: the promised availability, or a single loss where that is few probes,
+    /// and never two losses in a row, which no lost packet explains.
     pub fn judge_unnoticed(&self, tally: &mut Tally, streams: &[Stream], event: &Event, promised: &Thresholds) {
         for track in self.tested().filter(|track| streams.contains(&track.stream)) {
             let figures = track.figures(event.called);
@@ -64,7 +65,8 @@ impl Observed {
             let is_enough = promised
                 .availability
                 .is_reached(figures.sent - figures.lost, figures.sent);
-            if figures.lost <= 1 || is_enough {
+            let in_a_row = figures.longest.map_or(0, |outage| outage.losses);
+            if in_a_row <= 1 && (figures.lost <= 1 || is_enough) {
                 tally.witness(format!("{}: {summary}", track.stream));
                 continue;
             }
@@ -76,7 +78,10 @@ impl Observed {
                 Some(why) => tally.unknown(format!("{}: {summary}; {why}", track.stream)),
                 None => tally.finding(
                     track.stream.to_string(),
-                    format!("unaffected: at least {} of the requests succeed", promised.availability),
+                    format!(
+                        "unaffected: at least {} of the requests succeed, and no two in a row fail",
+                        promised.availability
+                    ),
                     summary,
                 ),
             }
@@ -133,6 +138,23 @@ mod tests {
             ended: true,
         });
         Track { stream, clock, series }
+    }
+
+    #[test]
+    fn a_burst_is_found_however_many_requests_succeed() {
+        let event = Event::begin();
+        let promised = Thresholds {
+            availability: "90%".parse().expect("a percentage"),
+            ..Thresholds::default()
+        };
+        let word = |lost| {
+            let mut tally = Tally::new();
+            let tracks = vec![track(Stream::Udp, &event, lost)];
+            Observed { tracks }.judge_unnoticed(&mut tally, &[Stream::Udp], &event, &promised);
+            tally.verdict().word()
+        };
+        assert_eq!(word(50..51), "pass");
+        assert_eq!(word(50..52), "fail", "99 % succeed, and two in a row fail");
     }
 
     fn judged(tracks: Vec<Track>, streams: &[Stream], event: &Event) -> &'static str {
