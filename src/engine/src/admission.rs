@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 /// The gate in front of the trials.
 ///
 /// A trial is admitted once it meets neither a running trial nor one that asked before: so none is overtaken by one
-/// that it has to wait for, and those that leave each other alone do not wait for each other.
+/// that it has to wait for, and those that leave each other alone do not wait for each other. Only those with a
+/// footprint overtake each other, so that none stands idle behind one that waits.
 #[derive(Debug)]
 pub(crate) struct Gate {
     clusters: BTreeSet<ClusterName>,
@@ -79,6 +80,7 @@ impl Queue {
     fn admit(&mut self, jobs: usize) {
         for (ticket, sender) in std::mem::take(&mut self.waiting) {
             let earlier = self.waiting.iter().map(|(ticket, _)| ticket);
+            let earlier = earlier.filter(|other| !(ticket.claim.is_footprint() && other.claim.is_footprint()));
             let mut others = self.running.iter().chain(earlier);
             let is_free = others.all(|other| !ticket.claim.meets(&other.claim));
             let shared = self.running.iter().filter(|other| other.claim.is_shared()).count();
@@ -193,6 +195,10 @@ mod tests {
         disturbs: &[(End::From, Part::Workload("backend"))],
         relies_on: &[(End::From, Part::Nodes)],
     });
+    const MESH: Admission = Admission::Footprint(Footprint {
+        disturbs: &[(End::From, Part::Mesh)],
+        relies_on: &[],
+    });
     const NODES: Admission = Admission::Footprint(Footprint {
         disturbs: &[(End::From, Part::Nodes)],
         relies_on: &[(End::To, Part::Mesh)],
@@ -219,6 +225,26 @@ mod tests {
         }
         assert!(!beside((Admission::ExclusiveInCluster, "infra"), (BACKENDS, "infra")).await);
         assert!(beside((Admission::ExclusiveInCluster, "apps"), (BACKENDS, "infra")).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn footprints_overtake_those_that_wait_and_nothing_else_does() {
+        let gate = Gate::new(4, CLUSTERS.map(ClusterName::from));
+        let instance = Instance::Cluster("infra".into());
+        let running = gate.admit(BACKENDS, &instance).await;
+        let soon = Duration::from_secs(1);
+        let mut waiting = std::pin::pin!(gate.admit(NODES, &instance));
+        assert!(
+            tokio::time::timeout(soon, &mut waiting).await.is_err(),
+            "it relies on the backends' nodes"
+        );
+        let overtaking = gate.admit(MESH, &instance);
+        drop(tokio::time::timeout(soon, overtaking).await.expect("admitted"));
+        let other = Instance::Cluster("apps".into());
+        let shared = gate.admit(Admission::Shared, &other);
+        assert!(tokio::time::timeout(soon, shared).await.is_err());
+        drop(running);
+        waiting.await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -90,7 +90,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     }
     let mut tally = Tally::new();
     tally_failure(&mut tally, &restarted.restored);
-    seen.judge_unnoticed(&mut tally, &TESTED, &event, &participants.facts.thresholds);
+    seen.judge_unnoticed(&mut tally, &TESTED, &event, &participants.facts.thresholds)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }

@@ -110,7 +110,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     }
     let mut tally = Tally::new();
     tally_failure(&mut tally, &complete);
-    deletion.judge(context, &seen, thresholds, &mut tally);
+    deletion.judge(context, &seen, thresholds, &mut tally)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }
@@ -154,7 +154,13 @@ async fn delete<'a>(
 }
 
 impl Deletion<'_> {
-    fn judge(&self, context: &CheckContext, seen: &Observed, thresholds: &Thresholds, tally: &mut Tally) {
+    fn judge(
+        &self,
+        context: &CheckContext,
+        seen: &Observed,
+        thresholds: &Thresholds,
+        tally: &mut Tally,
+    ) -> Result<(), Unjudged> {
         tally_failure(tally, &self.shown);
         match self.shown {
             Ok(Some(shown)) => {
@@ -199,6 +205,6 @@ impl Deletion<'_> {
             unmoved.push(Stream::KeepAlive);
         }
         seen.judge_recovery(tally, &moved, &event, self.limit);
-        seen.judge_unnoticed(tally, &unmoved, &event, thresholds);
+        seen.judge_unnoticed(tally, &unmoved, &event, thresholds)
     }
 }

@@ -173,7 +173,7 @@ impl Unreadiness<'_> {
                 stream.is_fresh() || !server.is_some_and(by_victim)
             })
             .collect();
-        seen.judge_unnoticed(&mut tally, &unmoved, &self.event, thresholds);
+        seen.judge_unnoticed(&mut tally, &unmoved, &self.event, thresholds)?;
         Ok(tally)
     }
 

@@ -29,10 +29,10 @@ pub const GLOBAL_BACKENDS: Admission = Admission::Footprint(Footprint {
     ],
 });
 
-/// Something happens to what the other cluster tells this one.
+/// Something happens to what the other cluster tells this one. Of this one's nodes the quiet one takes part alone.
 pub const OTHER_MESH: Admission = Admission::Footprint(Footprint {
     disturbs: &[(To, Mesh)],
-    relies_on: &[(To, Workload(GLOBAL_BACKEND)), (From, Nodes), (To, Nodes), (From, Mesh)],
+    relies_on: &[(To, Workload(GLOBAL_BACKEND)), (To, Nodes), (From, Mesh)],
 });
 
 /// Something happens to an agent, while the pods of the cluster stay.

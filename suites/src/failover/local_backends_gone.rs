@@ -128,7 +128,7 @@ impl Failover<'_> {
         tally_failure(&mut tally, &self.restored);
         self.judge_fail_over(seen, first_remote, thresholds, &mut tally);
         self.judge_fail_back(last_remote, thresholds, &mut tally);
-        seen.judge_unnoticed(&mut tally, &[Stream::Dns], &gone, thresholds);
+        seen.judge_unnoticed(&mut tally, &[Stream::Dns], &gone, thresholds)?;
         Ok(tally)
     }
 

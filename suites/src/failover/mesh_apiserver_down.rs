@@ -134,7 +134,7 @@ async fn attempt(context: &CheckContext, spacing: Duration, outage: Duration) ->
         ))
         .into());
     }
-    seen.judge_unnoticed(&mut tally, &TESTED, &down.event, &participants.facts.thresholds);
+    seen.judge_unnoticed(&mut tally, &TESTED, &down.event, &participants.facts.thresholds)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }

@@ -120,7 +120,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     }
     let mut tally = Tally::new();
     tally_failure(&mut tally, &restored);
-    seen.judge_unnoticed(&mut tally, &TESTED, &lost.event, thresholds);
+    seen.judge_unnoticed(&mut tally, &TESTED, &lost.event, thresholds)?;
     withdrawal.judge(context, &mut tally);
     let returned = Return {
         control,

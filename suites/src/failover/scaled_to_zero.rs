@@ -108,7 +108,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
         let expected = format!("answered by the new pods within {limit} s after they are ready");
         tally.finding("failover-local", expected, unstable);
     }
-    seen.judge_unnoticed(&mut tally, &[Stream::Dns], &down, thresholds);
+    seen.judge_unnoticed(&mut tally, &[Stream::Dns], &down, thresholds)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }

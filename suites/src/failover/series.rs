@@ -242,6 +242,14 @@ impl Series {
         kinds
     }
 
+    /// Whether every loss since `from` is an answer that did not come in time: nothing was refused or ended.
+    pub fn lost_only_by_waiting(&self, from: u64) -> bool {
+        self.since(from).all(|(_, result)| match result {
+            StreamResult::Good { .. } => true,
+            StreamResult::Bad { outcome } => matches!(outcome, Outcome::Timeout { .. } | Outcome::Stalled { .. }),
+        })
+    }
+
     /// Why the agent could not send probes since `from`, one entry each: a local problem, not the network's.
     pub fn not_sent(&self, from: u64) -> Vec<&str> {
         let samples = self.samples.iter();

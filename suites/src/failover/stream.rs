@@ -52,6 +52,11 @@ impl Stream {
         matches!(self, Stream::NewTcp | Stream::Udp)
     }
 
+    /// Whether its probes follow one another on one connection.
+    pub fn shares_connection(self) -> bool {
+        matches!(self, Stream::LongTcp | Stream::KeepAlive)
+    }
+
     /// Whether an agent answers it.
     pub fn reports_server(self) -> bool {
         !matches!(self, Stream::Dns | Stream::OtherName)

@@ -42,6 +42,11 @@ impl Claim {
         self.disturbs.is_nothing()
     }
 
+    /// Whether it disturbs parts of clusters.
+    pub(super) fn is_footprint(&self) -> bool {
+        matches!(&self.disturbs, Region::Parts(parts) if !parts.is_empty())
+    }
+
     /// Whether one disturbs what the other disturbs or relies on.
     pub(super) fn meets(&self, other: &Self) -> bool {
         self.disturbs.meets(&other.disturbs)
