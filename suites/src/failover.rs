@@ -57,7 +57,8 @@ pub const SUITE: Suite = Suite {
 /// The suite's world in memory, healthy.
 #[cfg(test)]
 pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    std::sync::Arc::new(tests::world::World::new())
+    let lasting = |world: &mut tests::world::World| world.facts.mesh_outage_seconds = Some(180);
+    std::sync::Arc::new(tests::world::World::with(lasting))
 }
 
 /// The time by the runtime's clock, which tests can stop.

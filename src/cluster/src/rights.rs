@@ -137,8 +137,8 @@ pub const DISRUPTIVE_RULES: [Rule; 1] = [rule(
     "",
     &["nodes"],
     &["patch"],
-    "with --disruptive a node is cordoned, or annotated before nodePower in meshproof.yaml cuts it off, so that `clean` \
-     can undo it",
+    "with --disruptive a node is cordoned, or annotated before nodePower in meshproof.yaml cuts it off, and `clean` \
+     undoes it",
 )];
 
 /// The ClusterRole.

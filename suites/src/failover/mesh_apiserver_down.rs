@@ -66,8 +66,8 @@ pub const MINUTES: FailoverCheck = FailoverCheck {
     },
 };
 
-const CONTROL: &str = "Before the event every answer comes from the other cluster. A pod on the client's node and one in \
-                       the other cluster are probed at the same spacing.";
+const CONTROL: &str = "Before the event every answer comes from the other cluster. A pod on the client's node and one \
+                       in the other cluster are probed at the same spacing.";
 const WHEN_RED: &str = "`cilium-dbg service list` on the client's node lacks the other cluster's backends. `kubectl \
                         --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` \
                         shows when they were dropped.";

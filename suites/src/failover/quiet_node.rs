@@ -1,4 +1,4 @@
-//! The quiet node of each cluster: it carries the controls of whatever runs at the same time, so no event happens to it.
+//! The quiet node of each cluster: it carries the controls of all that runs at the same time. No event happens to it.
 
 use super::SCENARIO;
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, NodeName, Verdict};
