@@ -27,7 +27,7 @@ const RETRIES: usize = 2;
 
 /// Labs share the machine: streams as dense as in a run would only show how busy it is.
 const STREAM_SPACING_MS: u32 = 50;
-/// Longer than the lab's faults of a clustermesh-apiserver that stays away take to act, and no longer: labs wait for it.
+/// Longer than the faults of a clustermesh-apiserver that stays away take to act, and no longer: labs wait for it.
 const MESH_OUTAGE_SECONDS: u32 = 20;
 
 /// The faults to inject, each taken by one worker.
