@@ -4,8 +4,10 @@ mod check;
 mod disruption;
 mod endpoint_slice;
 mod event;
+mod footprint;
 mod observed;
 mod participants;
+mod quiet_node;
 mod recording;
 mod resync;
 mod retry_when_busy;
@@ -21,7 +23,7 @@ pub mod backend_deleted;
 pub mod backend_unready;
 pub mod local_backends_gone;
 pub mod mesh_apiserver_down;
-pub mod node_lost;
+pub mod node_away;
 pub mod other_cluster_lost;
 pub mod scaled_to_zero;
 
@@ -43,9 +45,11 @@ pub const SUITE: Suite = Suite {
         &backend_unready::BACKEND_UNREADY,
         &scaled_to_zero::SCALED_TO_ZERO,
         &local_backends_gone::LOCAL_BACKENDS_GONE,
-        &mesh_apiserver_down::MESH_APISERVER_DOWN,
+        &mesh_apiserver_down::SECONDS,
+        &mesh_apiserver_down::MINUTES,
         &agent_restart::AGENT_RESTART,
-        &node_lost::NODE_LOST,
+        &node_away::NODE_LOST,
+        &node_away::NODE_DRAINED,
         &other_cluster_lost::OTHER_CLUSTER_LOST,
     ],
 };
@@ -53,7 +57,8 @@ pub const SUITE: Suite = Suite {
 /// The suite's world in memory, healthy.
 #[cfg(test)]
 pub(crate) fn world() -> std::sync::Arc<dyn meshproof_contract::Environment> {
-    std::sync::Arc::new(tests::world::World::new())
+    let lasting = |world: &mut tests::world::World| world.facts.mesh_outage_seconds = Some(180);
+    std::sync::Arc::new(tests::world::World::with(lasting))
 }
 
 /// The time by the runtime's clock, which tests can stop.

@@ -57,6 +57,8 @@ pub struct Config {
     pub ready_timeout: Option<Duration>,
     /// Milliseconds between two probes of a stream during a disruption.
     pub stream_spacing_ms: Option<u32>,
+    /// For how long a clustermesh-apiserver is also kept down.
+    pub mesh_outage: Option<Duration>,
     /// Maximum number of concurrent trials.
     pub jobs: Option<u16>,
     /// Folder for the reports.

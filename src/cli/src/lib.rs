@@ -10,6 +10,7 @@ mod config;
 #[doc(hidden)]
 pub mod fuzz;
 mod logging;
+mod mesh_outage;
 mod runtime;
 mod session;
 mod suite_tests;

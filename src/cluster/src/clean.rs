@@ -1,7 +1,7 @@
 //! `meshproof clean`: removes everything that runs left on the clusters, and nothing else.
 
 use crate::{
-    ApiError, Contexts, ProgressSink,
+    ApiError, Contexts, NodePower, ProgressSink,
     cleanup::{self, RunSelector},
     client::ClusterClient,
     environment::disruption::undo_abandoned,
@@ -63,8 +63,13 @@ pub enum CleanError {
 }
 
 /// Removes everything that carries meshproof's label from every cluster, and waits until it is gone. Changes no cluster
-/// while a run is in progress on one of them.
-pub async fn clean(contexts: &Contexts, live: Live, progress: &ProgressSink) -> Result<Vec<Cleaned>, CleanError> {
+/// while a run is in progress on one of them. Nodes that a killed run cut off are brought back by `power`.
+pub async fn clean(
+    contexts: &Contexts,
+    live: Live,
+    power: Option<&dyn NodePower>,
+    progress: &ProgressSink,
+) -> Result<Vec<Cleaned>, CleanError> {
     let clients = contexts.clients();
     if live == Live::Spare {
         let holders = try_join_all(clients.iter().map(lease::live_holder)).await?;
@@ -72,11 +77,15 @@ pub async fn clean(contexts: &Contexts, live: Live, progress: &ProgressSink) -> 
             return Err(CleanError::Live(held));
         }
     }
-    try_join_all(clients.iter().map(|client| clean_one(client, progress))).await
+    try_join_all(clients.iter().map(|client| clean_one(client, power, progress))).await
 }
 
-async fn clean_one(client: &ClusterClient, progress: &ProgressSink) -> Result<Cleaned, CleanError> {
-    let restored = undo_abandoned(client).await?;
+async fn clean_one(
+    client: &ClusterClient,
+    power: Option<&dyn NodePower>,
+    progress: &ProgressSink,
+) -> Result<Cleaned, CleanError> {
+    let restored = undo_abandoned(client, power, progress).await?;
     let mut removed = cleanup::delete_cluster_wide(client, RunSelector::All).await?;
     removed.extend(cleanup::delete_in_namespaces(client, RunSelector::All).await?);
     let mut going = Vec::new();

@@ -137,7 +137,8 @@ pub const DISRUPTIVE_RULES: [Rule; 1] = [rule(
     "",
     &["nodes"],
     &["patch"],
-    "with --disruptive a lost node is simulated by cordoning it, unless nodePower in meshproof.yaml cuts it off",
+    "with --disruptive a node is cordoned, or annotated before nodePower in meshproof.yaml cuts it off, and `clean` \
+     undoes it",
 )];
 
 /// The ClusterRole.

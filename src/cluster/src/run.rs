@@ -190,7 +190,7 @@ impl Run {
             cleanup::wait_pods_gone(client, others, &self.progress).await?;
         }
         removed.extend(cleanup::delete_cluster_wide(client, others).await?);
-        let restored = undo_abandoned(client).await?;
+        let restored = undo_abandoned(client, None, &self.progress).await?;
         for (done, what) in [
             ("undid disruptions of an earlier run", restored),
             ("removed objects of an earlier run", removed),

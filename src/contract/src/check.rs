@@ -1,8 +1,8 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
 use crate::{
-    CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, Subject, TrialName,
-    Unit, Verdict,
+    Admission, CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, Subject,
+    TrialName, Unit, Verdict,
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -156,19 +156,6 @@ pub struct Needs {
     pub admission: Admission,
     /// Whether it changes objects of the run (services, workloads, policies) and waits for the change to come through.
     pub mutates: bool,
-}
-
-/// Whether other checks may run beside a check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Admission {
-    /// Others run at the same time.
-    #[default]
-    Shared,
-    /// It changes or loads what others observe in its own clusters only: it runs alone there, and beside the exclusive
-    /// ones of other clusters.
-    ExclusiveInCluster,
-    /// It changes or loads what others observe, so it runs alone.
-    Exclusive,
 }
 
 /// What a running check is given.

@@ -22,10 +22,14 @@ pub enum Consent {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "disruption", rename_all = "kebab-case")]
 pub enum Disruption {
-    /// A node is lost with all that runs on it. The operators' command that cuts a node (`meshproof.yaml`) is run, if
-    /// there is one; otherwise the node is cordoned and this run's pods on it are deleted without grace, the most
-    /// that an API can do.
+    /// A node is lost with all that runs on it, by the operators' command that cuts a node (`meshproof.yaml`). It
+    /// cannot be done without one.
     NodeLost {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node is cordoned and this run's pods on it are deleted without grace, the most that an API can do.
+    NodeDrained {
         /// The node.
         node: NodeName,
     },
@@ -48,6 +52,9 @@ impl fmt::Display for Disruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Disruption::NodeLost { node } => write!(f, "take node {node} down"),
+            Disruption::NodeDrained { node } => {
+                write!(f, "cordon node {node} and delete this run's pods on it")
+            }
             Disruption::ClusterLost { nodes } => write!(f, "take all {} nodes down", nodes.len()),
             Disruption::AgentRestart { node } => write!(f, "restart the Cilium agent on node {node}"),
             Disruption::MeshApiServerDown => f.write_str("scale clustermesh-apiserver to zero"),

@@ -25,6 +25,9 @@ pub struct Facts {
     /// Time between two probes of the streams that watch a disruption, in milliseconds; 10 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_spacing_ms: Option<u32>,
+    /// Seconds for which a clustermesh-apiserver is also taken down to outlast leases and heartbeats; none: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh_outage_seconds: Option<u32>,
     /// How `policy::generated` makes its policies, and how pairs of nodes are drawn.
     #[serde(default)]
     pub generation: Generation,

@@ -4,6 +4,7 @@
 //! runtime, no Kubernetes client. Suites see the world through [`Environment`] only, so a check cannot
 //! reach around what the harness can account for.
 
+pub mod admission;
 pub mod advice;
 pub mod again;
 pub mod api_requests;
@@ -33,11 +34,12 @@ pub mod thresholds;
 pub mod verdict;
 pub mod waiver;
 
+pub use admission::{Admission, End, Footprint, Part};
 pub use again::again;
 pub use api_requests::{ApiRequests, api_requests_line};
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use cause::{ClusterChange, Silent, Trouble, TroubleKind};
-pub use check::{Admission, Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
+pub use check::{Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
 pub use disruption::{Consent, Disruption};
 pub use environment::{

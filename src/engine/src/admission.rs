@@ -1,63 +1,113 @@
-//! Who may run now: at most `jobs` shared trials, or exclusive ones: one alone, or one in each cluster.
+//! Who may run now: at most `jobs` shared trials, or those that change something and leave each other alone.
+
+mod region;
 
 use meshproof_contract::{Admission, ClusterName, Instance};
-use std::collections::BTreeMap;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use region::Claim;
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::oneshot;
 
 /// The gate in front of the trials.
 ///
-/// Every cluster has `jobs` permits. A shared trial takes one of each cluster, an exclusive trial all of them, and one
-/// that is exclusive in its clusters all of theirs. All take them in one order, so that none waits for another that
-/// waits for it. tokio's semaphore serves in the order of asking, so a waiting exclusive trial is not overtaken by
-/// shared ones and cannot starve.
+/// A trial is admitted once it meets neither a running trial nor one that asked before: so none is overtaken by one
+/// that it has to wait for, and those that leave each other alone do not wait for each other. Only those with a
+/// footprint overtake each other, so that none stands idle behind one that waits.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    clusters: BTreeMap<ClusterName, Semaphore>,
-    jobs: u32,
+    clusters: BTreeSet<ClusterName>,
+    /// Shared trials at once.
+    jobs: usize,
+    queue: Mutex<Queue>,
 }
 
-/// Admission, until it is dropped.
+/// Admission, or the place in the queue, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
-    _held: Vec<SemaphorePermit<'a>>,
+    gate: &'a Gate,
+    ticket: u64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    running: Vec<Ticket>,
+    /// In the order of asking.
+    waiting: Vec<(Ticket, oneshot::Sender<()>)>,
+}
+
+#[derive(Debug)]
+struct Ticket {
+    number: u64,
+    claim: Claim,
 }
 
 impl Gate {
     /// A gate to these clusters that `jobs` shared trials pass at once; at least one does.
     pub(crate) fn new(jobs: usize, clusters: impl IntoIterator<Item = ClusterName>) -> Self {
-        let jobs = u32::try_from(jobs.clamp(1, 4096)).expect("clamped to 4096");
-        let clusters = clusters.into_iter();
-        let mut clusters: BTreeMap<_, _> = clusters.map(|name| (name, Semaphore::new(jobs as usize))).collect();
-        if clusters.is_empty() {
-            clusters.insert("none".into(), Semaphore::new(jobs as usize));
+        Self {
+            clusters: clusters.into_iter().collect(),
+            jobs: jobs.max(1),
+            queue: Mutex::default(),
         }
-        Self { clusters, jobs }
     }
+
     /// Waits for admission.
     pub(crate) async fn admit(&self, admission: Admission, instance: &Instance) -> Permit<'_> {
-        let ends = [instance.from(), instance.to()];
-        let are_known = ends.iter().all(|end| self.clusters.contains_key(*end));
-        let mut held = Vec::new();
-        for (cluster, permits) in &self.clusters {
-            let share = match admission {
-                Admission::Shared => 1,
-                Admission::ExclusiveInCluster if are_known && !ends.contains(&cluster) => continue,
-                Admission::ExclusiveInCluster | Admission::Exclusive => self.jobs,
-            };
-            held.push(
-                permits
-                    .acquire_many(share)
-                    .await
-                    .expect("the semaphore is never closed"),
-            );
+        let (sender, admitted) = oneshot::channel();
+        let claim = Claim::of(admission, instance, &self.clusters);
+        let permit = {
+            let mut queue = self.queue();
+            let ticket = queue.next;
+            queue.next += 1;
+            queue.waiting.push((Ticket { number: ticket, claim }, sender));
+            queue.admit(self.jobs);
+            Permit { gate: self, ticket }
+        };
+        admitted.await.expect("the queue keeps what has a permit");
+        permit
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Admits whoever may run now.
+    fn admit(&mut self, jobs: usize) {
+        for (ticket, sender) in std::mem::take(&mut self.waiting) {
+            let earlier = self.waiting.iter().map(|(ticket, _)| ticket);
+            let earlier = earlier.filter(|other| !(ticket.claim.is_footprint() && other.claim.is_footprint()));
+            let mut others = self.running.iter().chain(earlier);
+            let is_free = others.all(|other| !ticket.claim.meets(&other.claim));
+            let shared = self.running.iter().filter(|other| other.claim.is_shared()).count();
+            if is_free && !(ticket.claim.is_shared() && shared >= jobs) {
+                self.running.push(ticket);
+                // Whoever no longer waits gives its place back by dropping its permit.
+                let _ = sender.send(());
+            } else {
+                self.waiting.push((ticket, sender));
+            }
         }
-        Permit { _held: held }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.gate.queue();
+        queue.running.retain(|ticket| ticket.number != self.ticket);
+        queue.waiting.retain(|(ticket, _)| ticket.number != self.ticket);
+        queue.admit(self.gate.jobs);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meshproof_contract::{End, Footprint, Part};
     use proptest::prelude::*;
     use std::{
         sync::{Arc, Mutex},
@@ -139,6 +189,77 @@ mod tests {
         assert!(shared.await.is_err(), "a shared one waits for both");
         drop((apps, infra));
         gate.admit(Admission::Exclusive, &instance("apps")).await;
+    }
+
+    const BACKENDS: Admission = Admission::Footprint(Footprint {
+        disturbs: &[(End::From, Part::Workload("backend"))],
+        relies_on: &[(End::From, Part::Nodes)],
+    });
+    const MESH: Admission = Admission::Footprint(Footprint {
+        disturbs: &[(End::From, Part::Mesh)],
+        relies_on: &[],
+    });
+    const NODES: Admission = Admission::Footprint(Footprint {
+        disturbs: &[(End::From, Part::Nodes)],
+        relies_on: &[(End::To, Part::Mesh)],
+    });
+
+    /// Whether the second is admitted while the first runs.
+    async fn beside(first: (Admission, &str), second: (Admission, &str)) -> bool {
+        let gate = Gate::new(4, CLUSTERS.map(ClusterName::from));
+        let _first = gate.admit(first.0, &Instance::Cluster(first.1.into())).await;
+        let instance = Instance::Cluster(second.1.into());
+        let admitted = gate.admit(second.0, &instance);
+        tokio::time::timeout(Duration::from_secs(1), admitted).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn footprints_that_do_not_meet_run_side_by_side() {
+        assert!(beside((BACKENDS, "infra"), (BACKENDS, "apps")).await);
+        assert!(beside((NODES, "infra"), (BACKENDS, "apps")).await);
+        assert!(!beside((BACKENDS, "infra"), (BACKENDS, "infra")).await, "both disturb");
+        assert!(!beside((NODES, "infra"), (BACKENDS, "infra")).await, "one relies on it");
+        for other in [Admission::Shared, Admission::Exclusive] {
+            assert!(!beside((BACKENDS, "infra"), (other, "apps")).await, "{other:?}");
+            assert!(!beside((other, "apps"), (BACKENDS, "infra")).await, "{other:?}");
+        }
+        assert!(!beside((Admission::ExclusiveInCluster, "infra"), (BACKENDS, "infra")).await);
+        assert!(beside((Admission::ExclusiveInCluster, "apps"), (BACKENDS, "infra")).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn footprints_overtake_those_that_wait_and_nothing_else_does() {
+        let gate = Gate::new(4, CLUSTERS.map(ClusterName::from));
+        let instance = Instance::Cluster("infra".into());
+        let running = gate.admit(BACKENDS, &instance).await;
+        let soon = Duration::from_secs(1);
+        let mut waiting = std::pin::pin!(gate.admit(NODES, &instance));
+        assert!(
+            tokio::time::timeout(soon, &mut waiting).await.is_err(),
+            "it relies on the backends' nodes"
+        );
+        let overtaking = gate.admit(MESH, &instance);
+        drop(tokio::time::timeout(soon, overtaking).await.expect("admitted"));
+        let other = Instance::Cluster("apps".into());
+        let shared = gate.admit(Admission::Shared, &other);
+        assert!(tokio::time::timeout(soon, shared).await.is_err());
+        drop(running);
+        waiting.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_no_longer_holds_nobody_up() {
+        let gate = Gate::new(4, CLUSTERS.map(ClusterName::from));
+        let instance = Instance::Cluster("infra".into());
+        let running = gate.admit(Admission::Shared, &instance).await;
+        let soon = Duration::from_secs(1);
+        let exclusive = gate.admit(Admission::Exclusive, &instance);
+        assert!(tokio::time::timeout(soon, exclusive).await.is_err(), "one runs");
+        let shared = gate.admit(Admission::Shared, &instance);
+        tokio::time::timeout(soon, shared)
+            .await
+            .expect("nobody waits before it");
+        drop(running);
     }
 
     proptest! {

@@ -144,10 +144,11 @@ fn runner(
     })
 }
 
-/// One more than are admitted, so that an exclusive trial can queue while the last shared ones run. Threads are cheap:
-/// they only wait.
+/// More than shared ones are admitted, so that exclusive trials can queue while the last shared ones run, and those
+/// that leave each other alone find each other. Threads are cheap: they only wait.
 fn threads_of(jobs: usize, trials: usize) -> usize {
-    jobs.clamp(1, 4096).saturating_add(1).min(trials.max(1))
+    const QUEUE: usize = 16;
+    jobs.clamp(1, 4096).saturating_add(QUEUE).min(trials.max(1))
 }
 
 /// The file that swallows everything.

@@ -54,7 +54,7 @@ impl Limits {
     fn of(self, admission: Admission) -> Duration {
         match admission {
             Admission::Shared => self.shared,
-            Admission::ExclusiveInCluster | Admission::Exclusive => self.exclusive,
+            Admission::ExclusiveInCluster | Admission::Exclusive | Admission::Footprint(_) => self.exclusive,
         }
     }
 }

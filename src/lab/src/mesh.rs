@@ -6,6 +6,7 @@
 //! only. The copy goes over a real TCP connection between the two pods' network namespaces, so whatever happens to
 //! packets happens to it. This module knows neither what Cilium's commands print nor the harness.
 
+mod absence;
 pub(crate) mod agents;
 mod containers;
 mod etcd;

@@ -3,16 +3,14 @@
 use super::{
     check::FailoverCheck,
     disruption::while_disrupted,
-    now,
+    footprint, now,
     participants::{Participants, by},
     recording::{Plan, Recording},
     retry_when_busy::Unjudged,
     stream::TESTED,
     workload::{self, tally_failure, unknown},
 };
-use meshproof_contract::{
-    Admission, CheckContext, CheckText, CiliumQuery, Disruption, NodeName, Scope, Tally, Verdict,
-};
+use meshproof_contract::{CheckContext, CheckText, CiliumQuery, Disruption, NodeName, Scope, Tally, Verdict};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -34,7 +32,7 @@ pub const AGENT_RESTART: FailoverCheck = FailoverCheck {
                    shows the endpoints.",
     },
     scope: Scope::Cluster,
-    admission: Admission::Exclusive,
+    admission: footprint::AGENTS,
     faults: &["agent-restart-drops"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };
@@ -50,14 +48,14 @@ const COVERED_WITHIN: Duration = Duration::from_secs(20);
 
 async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let mut participants = Participants::of(context, cluster).await?;
+    let mut participants = Participants::of(context, cluster, workload::BACKEND).await?;
     participants.clients = workload::spread(context, participants.clients).await?;
-    let client = &participants.clients[0];
-    let mut others = participants.clients.iter();
-    let Some(control) = others.find(|other| other.node != client.node) else {
-        let why = "clients on two nodes are needed, one for the streams and one for the controls";
-        return Err(Verdict::inconclusive(why).into());
-    };
+    participants.quiet_first(context, cluster);
+    let (control, others) = participants.clients.split_first().ok_or_else(no_two_nodes)?;
+    let client = others
+        .iter()
+        .find(|other| other.node != control.node)
+        .ok_or_else(no_two_nodes)?;
     let plan = Plan {
         control,
         ..Plan::of(context, &participants, client, "failover-local", spacing)?
@@ -92,9 +90,13 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     }
     let mut tally = Tally::new();
     tally_failure(&mut tally, &restarted.restored);
-    seen.judge_unnoticed(&mut tally, &TESTED, &event, &participants.facts.thresholds);
+    seen.judge_unnoticed(&mut tally, &TESTED, &event, &participants.facts.thresholds)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
+}
+
+fn no_two_nodes() -> Verdict {
+    Verdict::inconclusive("clients on two nodes are needed, one for the streams and one for the controls")
 }
 
 /// Waits until the agent on a node reports all its endpoints as ready, or the time since it came back is over.

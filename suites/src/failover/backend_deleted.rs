@@ -4,6 +4,7 @@ use super::{
     check::FailoverCheck,
     endpoint_slice,
     event::Event,
+    footprint,
     observed::Observed,
     participants::{Participants, REPLICAS, by},
     recording::{Plan, Recording},
@@ -12,9 +13,7 @@ use super::{
     workload::{self, tally_failure, unknown},
 };
 use crate::kit::object::pod;
-use meshproof_contract::{
-    Admission, AgentFacts, CheckContext, CheckText, Identity, Scope, Tally, Thresholds, Unit, Verdict,
-};
+use meshproof_contract::{AgentFacts, CheckContext, CheckText, Identity, Scope, Tally, Thresholds, Unit, Verdict};
 use std::time::{Duration, Instant};
 
 /// A pod behind a Service is deleted.
@@ -37,7 +36,7 @@ pub const BACKEND_DELETED: FailoverCheck = FailoverCheck {
                    --type drop`.",
     },
     scope: Scope::Cluster,
-    admission: Admission::ExclusiveInCluster,
+    admission: footprint::OWN_BACKENDS,
     faults: &[
         "endpoint-removal-late",
         "stale-backend-kept",
@@ -70,7 +69,7 @@ struct Deletion<'a> {
 
 async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let participants = Participants::of(context, cluster).await?;
+    let participants = Participants::of(context, cluster, workload::BACKEND).await?;
     let client = &participants.clients[0];
     let thresholds = &participants.facts.thresholds;
     let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
@@ -105,13 +104,13 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
             series.first_answer(from, is_new)
         });
     }
-    let complete = workload::ready(context, cluster, "backend", REPLICAS).await;
+    let complete = workload::ready(context, cluster, workload::BACKEND, REPLICAS).await;
     if let Some(unjudged) = seen.unusable(&event) {
         return Err(unjudged);
     }
     let mut tally = Tally::new();
     tally_failure(&mut tally, &complete);
-    deletion.judge(context, &seen, thresholds, &mut tally);
+    deletion.judge(context, &seen, thresholds, &mut tally)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }
@@ -155,7 +154,13 @@ async fn delete<'a>(
 }
 
 impl Deletion<'_> {
-    fn judge(&self, context: &CheckContext, seen: &Observed, thresholds: &Thresholds, tally: &mut Tally) {
+    fn judge(
+        &self,
+        context: &CheckContext,
+        seen: &Observed,
+        thresholds: &Thresholds,
+        tally: &mut Tally,
+    ) -> Result<(), Unjudged> {
         tally_failure(tally, &self.shown);
         match self.shown {
             Ok(Some(shown)) => {
@@ -200,6 +205,6 @@ impl Deletion<'_> {
             unmoved.push(Stream::KeepAlive);
         }
         seen.judge_recovery(tally, &moved, &event, self.limit);
-        seen.judge_unnoticed(tally, &unmoved, &event, thresholds);
+        seen.judge_unnoticed(tally, &unmoved, &event, thresholds)
     }
 }

@@ -4,17 +4,15 @@ use super::{
     check::FailoverCheck,
     endpoint_slice,
     event::Event,
-    now,
+    footprint, now,
     observed::Observed,
     participants::{Participants, by},
     recording::{Plan, Recording},
     retry_when_busy::Unjudged,
     stream::{Stream, TESTED},
-    workload::unknown,
+    workload::{self, unknown},
 };
-use meshproof_contract::{
-    Admission, AgentFacts, CheckContext, CheckText, Identity, Readiness, Scope, Tally, Thresholds, Verdict,
-};
+use meshproof_contract::{AgentFacts, CheckContext, CheckText, Identity, Readiness, Scope, Tally, Thresholds, Verdict};
 use std::time::{Duration, Instant};
 
 /// A pod behind a Service fails its readiness probe.
@@ -34,7 +32,7 @@ pub const BACKEND_UNREADY: FailoverCheck = FailoverCheck {
                    has it as active.",
     },
     scope: Scope::Cluster,
-    admission: Admission::ExclusiveInCluster,
+    admission: footprint::OWN_BACKENDS,
     faults: &["unready-keeps-traffic"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };
@@ -61,7 +59,7 @@ struct Unreadiness<'a> {
 
 async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let participants = Participants::of(context, cluster).await?;
+    let participants = Participants::of(context, cluster, workload::BACKEND).await?;
     let client = &participants.clients[0];
     let thresholds = &participants.facts.thresholds;
     let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
@@ -175,7 +173,7 @@ impl Unreadiness<'_> {
                 stream.is_fresh() || !server.is_some_and(by_victim)
             })
             .collect();
-        seen.judge_unnoticed(&mut tally, &unmoved, &self.event, thresholds);
+        seen.judge_unnoticed(&mut tally, &unmoved, &self.event, thresholds)?;
         Ok(tally)
     }
 

@@ -20,7 +20,7 @@ pub struct FailoverCheck {
     pub text: CheckText,
     /// On what it runs; a direction needs a cluster mesh.
     pub scope: Scope,
-    /// Whether checks of other clusters may run beside it: only where its event leaves their controls alone.
+    /// What may run beside it.
     pub admission: Admission,
     /// The lab's faults that turn it red.
     pub faults: &'static [&'static str],

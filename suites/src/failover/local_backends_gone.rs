@@ -3,6 +3,7 @@
 use super::{
     check::FailoverCheck,
     event::Event,
+    footprint,
     observed::Observed,
     participants::{Participants, REPLICAS, by},
     recording::{Plan, Recording},
@@ -10,7 +11,7 @@ use super::{
     stream::{Stream, TESTED},
     workload::{self, tally_failure},
 };
-use meshproof_contract::{Admission, CheckContext, CheckText, ClusterName, Scope, Tally, Thresholds, Verdict};
+use meshproof_contract::{CheckContext, CheckText, ClusterName, Scope, Tally, Thresholds, Verdict};
 use std::time::Duration;
 
 /// Fail-over of a global service with affinity local to the other cluster, and fail-back.
@@ -30,7 +31,7 @@ pub const LOCAL_BACKENDS_GONE: FailoverCheck = FailoverCheck {
                    `kubectl --context CONTEXT get services -A -o yaml` shows the affinity of failover-global.",
     },
     scope: Scope::Direction,
-    admission: Admission::Exclusive,
+    admission: footprint::GLOBAL_BACKENDS,
     faults: &["fail-over-never", "fail-back-never"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };
@@ -54,8 +55,8 @@ struct Failover<'a> {
 
 async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let (from, to) = (context.instance.from(), context.instance.to());
-    let participants = Participants::of(context, from).await?;
-    workload::ready(context, to, "backend", 1).await?;
+    let participants = Participants::of(context, from, workload::GLOBAL_BACKEND).await?;
+    workload::ready(context, to, workload::GLOBAL_BACKEND, 1).await?;
     let (client, backend) = (&participants.clients[0], &participants.backends[0]);
     let thresholds = &participants.facts.thresholds;
     let plan = Plan::of(context, &participants, client, "failover-global", spacing)?;
@@ -73,7 +74,9 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     let scaled = workload::scale(context, backend, REPLICAS).await;
     let failed_over = failed_over?;
     let restored = match scaled {
-        Ok(()) => workload::ready(context, from, "backend", REPLICAS).await.map(drop),
+        Ok(()) => workload::ready(context, from, workload::GLOBAL_BACKEND, REPLICAS)
+            .await
+            .map(drop),
         Err(_) => scaled,
     };
     let back = Event::begin();
@@ -125,7 +128,7 @@ impl Failover<'_> {
         tally_failure(&mut tally, &self.restored);
         self.judge_fail_over(seen, first_remote, thresholds, &mut tally);
         self.judge_fail_back(last_remote, thresholds, &mut tally);
-        seen.judge_unnoticed(&mut tally, &[Stream::Dns], &gone, thresholds);
+        seen.judge_unnoticed(&mut tally, &[Stream::Dns], &gone, thresholds)?;
         Ok(tally)
     }
 

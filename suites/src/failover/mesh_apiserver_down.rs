@@ -3,7 +3,7 @@
 use super::{
     check::FailoverCheck,
     disruption::{Disrupted, while_disrupted},
-    now,
+    footprint, now,
     observed::Observed,
     participants::{Participants, by},
     recording::{Plan, Recording},
@@ -12,36 +12,70 @@ use super::{
     stream::TESTED,
     workload::{self, tally_failure, unknown},
 };
-use meshproof_contract::{Admission, CheckContext, CheckText, Disruption, Scope, Tally, Unit, Verdict};
+use meshproof_contract::{CheckContext, CheckText, Disruption, Scope, Tally, Unit, Verdict};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// The other cluster's clustermesh-apiserver is scaled to zero.
-pub const MESH_APISERVER_DOWN: FailoverCheck = FailoverCheck {
-    id: "failover::mesh_apiserver_down",
+/// The other cluster's clustermesh-apiserver is scaled to zero for seconds.
+pub const SECONDS: FailoverCheck = FailoverCheck {
+    id: "failover::mesh_apiserver_down_seconds",
     text: CheckText {
-        title: "Remote backends keep answering while the other cluster's clustermesh-apiserver is down",
+        title: "Remote backends keep answering while the other cluster's clustermesh-apiserver is down for seconds",
         proves: "The clustermesh-apiserver carries updates, not traffic: a cluster keeps and uses another cluster's \
-                 backends without it, and its return interrupts nothing.",
+                 backends while it restarts, and its return interrupts nothing. Leases and heartbeats last longer: \
+                 what follows from their end is what `failover::mesh_apiserver_down_minutes` is about.",
         how: "Streams to Service failover-remote, which prefers the other cluster, run while that cluster's \
               Deployment clustermesh-apiserver is scaled to zero for 2 s and back, until KVStoreMesh or the agents of \
               the streams' cluster count a new Service (60 s at most; 15 s where nothing counts), and for 2 s more. \
               Every answer must come from the other cluster and no stream may be affected; the check is skipped where \
               `clustermesh-cache-ttl` withdraws backends too soon.",
-        control: "Before the event every answer comes from the other cluster. A pod on the client's node and one in \
-                  the other cluster are probed at the same spacing.",
-        when_red: "`cilium-dbg service list` on the client's node lacks the other cluster's backends. `kubectl \
-                   --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` \
-                   shows when they were dropped.",
+        control: CONTROL,
+        when_red: WHEN_RED,
     },
     scope: Scope::Direction,
-    admission: Admission::Exclusive,
+    admission: footprint::OTHER_MESH,
     faults: &["mesh-apiserver-down-drops-backends"],
-    attempt: |context, spacing| Box::pin(attempt(context, spacing)),
+    attempt: |context, spacing| Box::pin(attempt(context, spacing, SHORT)),
 };
 
-/// How long traffic is watched without it.
-const WATCHED: Duration = Duration::from_millis(2000);
+/// The other cluster's clustermesh-apiserver is scaled to zero for as long as the operators say.
+pub const MINUTES: FailoverCheck = FailoverCheck {
+    id: "failover::mesh_apiserver_down_minutes",
+    text: CheckText {
+        title: "Remote backends keep answering while the other cluster's clustermesh-apiserver is down for minutes",
+        proves: "A cluster keeps and uses another cluster's backends when the leases of its clustermesh-apiserver have \
+                 ended and its heartbeats are missed, and its return interrupts nothing. That takes an outage of 3 \
+                 minutes; a shorter one proves as much as it lasts.",
+        how: "As `failover::mesh_apiserver_down_seconds`, but scaled to zero for the time that `--mesh-outage` or \
+              `meshOutage` in meshproof.yaml gives, and with a probe every 100 ms. Skipped without it.",
+        control: CONTROL,
+        when_red: WHEN_RED,
+    },
+    scope: Scope::Direction,
+    admission: footprint::OTHER_MESH,
+    faults: &["mesh-apiserver-outage-drops-backends"],
+    attempt: |context, spacing| {
+        Box::pin(async move {
+            let Some(seconds) = context.environment.facts().mesh_outage_seconds else {
+                let why = "it takes minutes: give --mesh-outage 3m, or meshOutage in meshproof.yaml";
+                return Err(Verdict::skipped(why).into());
+            };
+            let outage = Duration::from_secs(seconds.into());
+            attempt(context, spacing.max(SPACING_OF_MINUTES), outage).await
+        })
+    },
+};
+
+const CONTROL: &str = "Before the event every answer comes from the other cluster. A pod on the client's node and one \
+                       in the other cluster are probed at the same spacing.";
+const WHEN_RED: &str = "`cilium-dbg service list` on the client's node lacks the other cluster's backends. `kubectl \
+                        --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` \
+                        shows when they were dropped.";
+
+/// How long it is down where it is only seconds.
+const SHORT: Duration = Duration::from_secs(2);
+/// The least spacing of probes where it is minutes.
+const SPACING_OF_MINUTES: Duration = Duration::from_millis(100);
 /// How long traffic is watched once the clusters are in sync again.
 const WATCHED_AFTER: Duration = Duration::from_secs(2);
 /// How long where nothing shows when they are: KVStoreMesh takes up to 13 s (recorded).
@@ -52,14 +86,14 @@ const IN_SYNC_WITHIN: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(200);
 /// How long the streams may take to cover the time that is to be watched.
 const COVERED_WITHIN: Duration = Duration::from_secs(20);
-/// Backends that are withdrawn within this time may be withdrawn while traffic is watched.
-const TOO_SOON: Duration = Duration::from_secs(10);
+/// Backends that are withdrawn within this time after the outage may be withdrawn while traffic is watched.
+const TOO_SOON: Duration = Duration::from_secs(8);
 
-async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
+async fn attempt(context: &CheckContext, spacing: Duration, outage: Duration) -> Result<Verdict, Unjudged> {
     let (from, to) = (context.instance.from(), context.instance.to());
-    let participants = Participants::of(context, from).await?;
-    let backends = workload::ready(context, to, "backend", 1).await?;
-    if let Some(ttl) = participants.cache_ttl(from).filter(|ttl| *ttl <= TOO_SOON) {
+    let participants = Participants::of(context, from, workload::GLOBAL_BACKEND).await?;
+    let backends = workload::ready(context, to, workload::GLOBAL_BACKEND, 1).await?;
+    if let Some(ttl) = participants.cache_ttl(from).filter(|ttl| *ttl <= outage + TOO_SOON) {
         return Err(Verdict::skipped(format!(
             "clustermesh-cache-ttl of {from} is {} s: backends are withdrawn before traffic was watched long enough",
             ttl.as_secs()
@@ -72,7 +106,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     let mut recording = Recording::start(&plan, by(to)).await?;
     let ready_before = workload::ready_since(context, &backends).await;
     let down = while_disrupted(context, to, &Disruption::MeshApiServerDown, |event| {
-        recording.until(COVERED_WITHIN, move |seen| seen.covers(event.returned, WATCHED))
+        recording.until(COVERED_WITHIN + outage, move |seen| seen.covers(event.returned, outage))
     });
     let down = down.await.map_err(unknown)?;
     let in_sync = match &down.restored {
@@ -100,7 +134,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
         ))
         .into());
     }
-    seen.judge_unnoticed(&mut tally, &TESTED, &down.event, &participants.facts.thresholds);
+    seen.judge_unnoticed(&mut tally, &TESTED, &down.event, &participants.facts.thresholds)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }

@@ -62,8 +62,8 @@ struct Return {
 
 async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let (from, to) = (context.instance.from(), context.instance.to());
-    let participants = Participants::of(context, from).await?;
-    workload::ready(context, to, "backend", REPLICAS).await?;
+    let participants = Participants::of(context, from, workload::GLOBAL_BACKEND).await?;
+    workload::ready(context, to, workload::GLOBAL_BACKEND, REPLICAS).await?;
     let client = &participants.clients[0];
     let plan = Plan::of(context, &participants, client, "failover-global", spacing)?;
     let remote = RemoteService {
@@ -102,7 +102,9 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     let (silent, withdrawal) = lost.watched?;
     let (control, seen) = (control?, seen?);
     let restored = match lost.restored {
-        Ok(()) => workload::ready(context, to, "backend", REPLICAS).await.map(drop),
+        Ok(()) => workload::ready(context, to, workload::GLOBAL_BACKEND, REPLICAS)
+            .await
+            .map(drop),
         failed => failed,
     };
     context.note(format!("all nodes of {to} were cut off"));
@@ -118,7 +120,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     }
     let mut tally = Tally::new();
     tally_failure(&mut tally, &restored);
-    seen.judge_unnoticed(&mut tally, &TESTED, &lost.event, thresholds);
+    seen.judge_unnoticed(&mut tally, &TESTED, &lost.event, thresholds)?;
     withdrawal.judge(context, &mut tally);
     let returned = Return {
         control,

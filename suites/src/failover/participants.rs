@@ -1,6 +1,6 @@
 //! The agents and services of one event: the client that carries the streams, the backends, and the controls.
 
-use super::{SCENARIO, workload};
+use super::{SCENARIO, quiet_node, workload};
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Consent, Facts, Identity, Verdict};
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,34 +19,50 @@ pub struct Service {
 /// Everything that an event needs to begin.
 pub struct Participants {
     pub facts: Arc<Facts>,
+    /// Those on the cluster's quiet node first.
     pub clients: Vec<AgentFacts>,
     pub backends: Vec<AgentFacts>,
-    /// The control pods of every cluster, as they are now: one on a node that was lost has a successor.
+    /// The control pods of every cluster, as they are now: one on a node that was lost has a successor. In other
+    /// clusters those on the quiet node.
     neighbours: Vec<AgentFacts>,
 }
 
 impl Participants {
-    /// Those of a cluster, complete and ready; skipped where the operators did not allow disruptions.
-    pub async fn of(context: &CheckContext, cluster: &ClusterName) -> Result<Self, Verdict> {
+    /// Those of a cluster with this workload as backends, complete and ready; skipped where the operators did not allow
+    /// disruptions.
+    pub async fn of(context: &CheckContext, cluster: &ClusterName, backends: &str) -> Result<Self, Verdict> {
         let facts = context.environment.facts();
         if facts.consent == Consent::Withheld {
             return Err(Verdict::skipped(
                 "this check disrupts the clusters, and the run was started without --disruptive",
             ));
         }
-        let backends = workload::ready(context, cluster, "backend", REPLICAS).await?;
+        let backends = workload::ready(context, cluster, backends, REPLICAS).await?;
         let clients = workload::ready(context, cluster, "client", 1).await?;
         let mut neighbours = Vec::new();
-        for cluster in &facts.clusters {
-            let found = context.environment.agents(&cluster.name, SCENARIO, "neighbour").await;
-            neighbours.extend(found.map_err(|error| Verdict::inconclusive(error.to_string()))?);
+        for other in &facts.clusters {
+            let found = context.environment.agents(&other.name, SCENARIO, "neighbour").await;
+            let mut found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
+            if &other.name != cluster {
+                let quiet = quiet_node::find(context, &other.name).await?;
+                found.retain(|neighbour| quiet.as_ref().is_none_or(|quiet| *quiet == neighbour.node));
+            }
+            neighbours.extend(found);
         }
-        Ok(Self {
+        let mut participants = Self {
             facts,
             clients,
             backends,
             neighbours,
-        })
+        };
+        participants.quiet_first(context, cluster);
+        Ok(participants)
+    }
+
+    /// Puts the clients on the quiet node first.
+    pub fn quiet_first(&mut self, context: &CheckContext, cluster: &ClusterName) {
+        let quiet = quiet_node::of(context, cluster, &self.clients);
+        self.clients.sort_by_key(|client| Some(&client.node) != quiet.as_ref());
     }
 
     /// The address and name of a service in a cluster.

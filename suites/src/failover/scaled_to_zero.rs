@@ -3,13 +3,14 @@
 use super::{
     check::FailoverCheck,
     event::Event,
+    footprint,
     participants::{Participants, REPLICAS, by},
     recording::{Plan, Recording},
     retry_when_busy::Unjudged,
     stream::Stream,
     workload::{self, tally_failure},
 };
-use meshproof_contract::{Admission, CheckContext, CheckText, Identity, Scope, Tally, Verdict};
+use meshproof_contract::{CheckContext, CheckText, Identity, Scope, Tally, Verdict};
 use std::time::Duration;
 
 /// A Deployment behind a Service is scaled to zero and up again.
@@ -29,7 +30,7 @@ pub const SCALED_TO_ZERO: FailoverCheck = FailoverCheck {
                    node.",
     },
     scope: Scope::Cluster,
-    admission: Admission::ExclusiveInCluster,
+    admission: footprint::OWN_BACKENDS,
     faults: &["endpoints-never-return"],
     attempt: |context, spacing| Box::pin(attempt(context, spacing)),
 };
@@ -41,7 +42,7 @@ const SILENT_WITHIN: Duration = Duration::from_secs(60);
 
 async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let participants = Participants::of(context, cluster).await?;
+    let participants = Participants::of(context, cluster, workload::BACKEND).await?;
     let (client, backend) = (&participants.clients[0], &participants.backends[0]);
     let thresholds = &participants.facts.thresholds;
     let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
@@ -56,7 +57,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
     let scaled = workload::scale(context, backend, REPLICAS).await;
     let silent = silent?;
     let back = match scaled {
-        Ok(()) => workload::ready(context, cluster, "backend", REPLICAS).await,
+        Ok(()) => workload::ready(context, cluster, workload::BACKEND, REPLICAS).await,
         Err(verdict) => Err(verdict),
     };
     let up = Event::begin();
@@ -107,7 +108,7 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
         let expected = format!("answered by the new pods within {limit} s after they are ready");
         tally.finding("failover-local", expected, unstable);
     }
-    seen.judge_unnoticed(&mut tally, &[Stream::Dns], &down, thresholds);
+    seen.judge_unnoticed(&mut tally, &[Stream::Dns], &down, thresholds)?;
     plan.suggest_commands(&tally);
     Ok(tally.verdict())
 }

@@ -154,7 +154,7 @@ impl Series {
         }
     }
 
-    /// Losses in a row, in order.
+    /// Losses in a row, in order. A probe that was late may have been sent after the next one: no time passed then.
     pub fn outages(&self, from: u64) -> Vec<Outage> {
         let mut found: Vec<Outage> = Vec::new();
         let mut open = false;
@@ -165,7 +165,7 @@ impl Series {
                 (StreamResult::Good { .. }, _) => {
                     if let (Some(outage), true) = (found.last_mut(), open) {
                         let began = good.unwrap_or(outage.first.saturating_sub(self.interval));
-                        outage.at_most = Some(sent - began);
+                        outage.at_most = Some(sent.saturating_sub(began));
                     }
                     (open, good) = (false, Some(sent));
                 }
@@ -173,7 +173,7 @@ impl Series {
                     if let Some(outage) = found.last_mut() {
                         outage.losses += 1;
                         outage.last = sent;
-                        outage.at_least = sent - outage.first;
+                        outage.at_least = sent.saturating_sub(outage.first);
                     }
                 }
                 (StreamResult::Bad { .. }, false) => {
@@ -198,7 +198,7 @@ impl Series {
         let lost = outages.iter().map(|outage| outage.losses).sum();
         let longest = outages.iter().copied().max_by_key(|outage| outage.losses);
         let first_to_last = match (outages.first(), outages.last()) {
-            (Some(first), Some(last)) => last.last - first.first,
+            (Some(first), Some(last)) => last.last.saturating_sub(first.first),
             _ => 0,
         };
         Figures {
@@ -240,6 +240,14 @@ impl Series {
             }
         }
         kinds
+    }
+
+    /// Whether every loss since `from` is an answer that did not come in time: nothing was refused or ended.
+    pub fn lost_only_by_waiting(&self, from: u64) -> bool {
+        self.since(from).all(|(_, result)| match result {
+            StreamResult::Good { .. } => true,
+            StreamResult::Bad { outcome } => matches!(outcome, Outcome::Timeout { .. } | Outcome::Stalled { .. }),
+        })
     }
 
     /// Why the agent could not send probes since `from`, one entry each: a local problem, not the network's.

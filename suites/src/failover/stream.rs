@@ -8,8 +8,8 @@ use std::{fmt, net::IpAddr, time::Duration};
 const PING: u32 = 32;
 /// Deadline of each probe: generous for a busy machine, well below the second after which TCP sends its SYN again.
 const DEADLINE: Duration = Duration::from_millis(250);
-/// A stream that nobody stops ends after so long.
-const LIFETIME: Duration = Duration::from_secs(240);
+/// A stream that nobody stops ends after so long, which is longer than a trial may take.
+const LIFETIME: Duration = Duration::from_secs(480);
 
 /// A kind of stream. Their figures are never merged: each is a different application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +50,11 @@ impl Stream {
     /// Whether each probe is independent, so that it goes to a backend that the service has at that moment.
     pub fn is_fresh(self) -> bool {
         matches!(self, Stream::NewTcp | Stream::Udp)
+    }
+
+    /// Whether its probes follow one another on one connection.
+    pub fn shares_connection(self) -> bool {
+        matches!(self, Stream::LongTcp | Stream::KeepAlive)
     }
 
     /// Whether an agent answers it.

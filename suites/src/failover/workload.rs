@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::sleep;
 
+/// The pods behind the service of one cluster.
+pub const BACKEND: &str = "backend";
+/// The pods behind the global services.
+pub const GLOBAL_BACKEND: &str = "global-backend";
 /// How long backends may take to be ready, before and after an event.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Pods that are deleted at most to spread the others.

@@ -59,7 +59,8 @@ impl Check for TakesEffect {
                   where an agent is busy or runs many streams. A policy that admits nobody is applied, and deleted \
                   once every stream is closed; measured are the time from the call to the last established \
                   connection, connections established after the first drop (half enforced), and the time from the \
-                  deletion until connections are established again. Nothing else runs meanwhile.",
+                  deletion until connections are established again. Nothing else runs in its cluster \
+                  meanwhile.",
             control: "Each stream must establish connections before the policy and after its deletion. Times are \
                       known to the time between two connections that were really opened, which is recorded; if that \
                       does not tell whether the limit is kept, the measurement is repeated, three times at most.",
@@ -76,7 +77,7 @@ impl Check for TakesEffect {
         Needs {
             scenario: Some(SCENARIO),
             claim: Some(ClaimKind::Policy),
-            admission: Admission::Exclusive,
+            admission: Admission::ExclusiveInCluster,
             mutates: true,
         }
     }

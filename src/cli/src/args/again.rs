@@ -18,6 +18,7 @@ const CONDITIONS: &[&str] = &[
     "pull_policy",
     "timeout",
     "disruptive",
+    "mesh_outage",
     "generate",
     "seed",
     "sample_seed",

@@ -90,6 +90,9 @@ pub struct RunArgs {
     /// clustermesh-apiserver to zero (always on with --lab)
     #[arg(long, help_heading = "Running")]
     pub disruptive: bool,
+    /// Also keep clustermesh-apiserver down for TIME, such as 3m, which outlasts leases and heartbeats [default: not]
+    #[arg(long, value_name = "TIME", value_parser = mesh_outage, help_heading = "Running")]
+    pub mesh_outage: Option<Duration>,
     /// Number of random policies for policy::generated [default: 3]
     #[arg(long, value_name = "N", help_heading = "Running")]
     pub generate: Option<u32>,
@@ -140,6 +143,10 @@ impl TargetArgs {
         contexts.extend(self.context.iter().cloned());
         contexts
     }
+}
+
+fn mesh_outage(text: &str) -> Result<Duration, String> {
+    crate::mesh_outage::verify(super::duration(text)?)
 }
 
 fn role_and_context(text: &str) -> Result<(String, String), String> {

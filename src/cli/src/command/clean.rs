@@ -39,7 +39,7 @@ async fn remove(target: &Target, live: Live) -> Result<Vec<Cleaned>, CliError> {
         event => warn_on_stderr(&event),
     });
     let contexts = Contexts::connect(&target.roles, target.kubeconfig.clone(), &progress).await?;
-    let cleaned = clean_clusters(&contexts, live, &progress).await;
+    let cleaned = clean_clusters(&contexts, live, target.disruption.power.as_deref(), &progress).await;
     cleaned.map_err(|error| match error {
         CleanError::Live(_) => CliError::usage(error),
         error => CliError::environment(error),

@@ -4,7 +4,7 @@ use crate::{
     args::{Format, RunArgs},
     cli_error::CliError,
     config::Config,
-    logging,
+    logging, mesh_outage,
     runtime::runtime,
     session::{
         Session,
@@ -30,6 +30,7 @@ use meshproof_scenario::Scenario;
 use std::{
     io::{self, Write},
     path::PathBuf,
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,8 @@ struct Intent {
     limits: Limits,
     fail_fast: bool,
     generation: Generation,
+    /// For how long a clustermesh-apiserver is also kept down.
+    mesh_outage: Option<Duration>,
     report_dir: PathBuf,
 }
 
@@ -102,6 +105,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
             seed: args.seed.unwrap_or(default.seed),
             sample_seed: args.sample_seed.unwrap_or_else(run_plan::today),
         },
+        mesh_outage: args.mesh_outage,
         report_dir: args
             .report_dir
             .clone()
@@ -215,6 +219,8 @@ async fn check(
     cancel: &CancellationToken,
 ) -> Result<Outcome, CliError> {
     target.overrides.generation = intent.generation;
+    let outage = intent.mesh_outage.map(mesh_outage::seconds);
+    target.disruption.mesh_outage_seconds = outage.or(target.disruption.mesh_outage_seconds);
     let session = Session::open(&target, id.clone(), &intent.scenarios, events, cancel).await?;
     events.phase(Phase::Checking);
     let options = RunOptions {

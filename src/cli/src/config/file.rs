@@ -40,13 +40,15 @@ pub struct ConfigFile {
     /// Allow checks to disrupt the clusters: restart Cilium agents, take nodes away, scale clustermesh-apiserver to
     /// zero. Same as `--disruptive`.
     pub disruptive: Option<bool>,
-    /// Commands that cut off a node and restore it. Without them, the loss of a node is emulated: the node is cordoned
-    /// and the run's own pods on it are deleted.
+    /// Commands that cut off a node and restore it. Without them, checks that lose a node or a cluster are skipped.
     pub node_power: Option<NodePowerEntry>,
     /// Interval between two probes of a stream during a disruption, in milliseconds (default 10). An outage is
     /// measured to within twice this interval.
     #[schemars(with = "Option<u32>", range(min = 1, max = 1000))]
     pub stream_spacing_ms: Option<Spanned<u32>>,
+    /// Also keep clustermesh-apiserver down for this time, at least 10s and at most 5m: 3m outlasts leases and
+    /// heartbeats. Same as `--mesh-outage`.
+    pub mesh_outage: Option<Span>,
     /// Probe image that the clusters' nodes have. Same as `--image`.
     pub image: Option<String>,
     /// When nodes pull the probe image. Same as `--pull-policy`.

@@ -4,6 +4,7 @@ use super::{
     Config, ConfigError, Declared, Required, Waivers,
     file::{ConfigFile, NodePowerEntry, OutsideEntry},
 };
+use crate::mesh_outage;
 use meshproof_contract::OutsideFacts;
 use serde_saphyr::Location;
 
@@ -31,6 +32,10 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
             "streamSpacingMs must be between 1 and 1000".to_owned(),
         ));
     }
+    let outage = file.mesh_outage.map(|span| span.0);
+    if let Some(Err(reason)) = outage.map(mesh_outage::verify) {
+        return Err(ConfigError::at(path, Location::UNKNOWN, format!("meshOutage {reason}")));
+    }
     Ok(Config {
         claims: Declared::of(path, file.claims)?,
         thresholds: file.thresholds,
@@ -44,6 +49,7 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
         pull_policy: file.pull_policy,
         timeout: file.timeout.map(|span| span.0),
         stream_spacing_ms: file.stream_spacing_ms.map(|spacing| spacing.value),
+        mesh_outage: outage,
         ready_timeout: file.ready_timeout.map(|span| span.0),
         jobs: file.jobs.map(|jobs| jobs.value),
         report_dir: file.report_dir,

@@ -82,6 +82,7 @@ impl Lab {
                 consent: Consent::Given,
                 power: Some(Arc::new(Switches(self.0.control().clone()))),
                 stream_spacing_ms: None,
+                mesh_outage_seconds: None,
             },
         }
     }

@@ -5,6 +5,7 @@ use crate::{
     args::TargetArgs,
     cli_error::CliError,
     config::Config,
+    mesh_outage,
     session::{overrides::Overrides, power::NodePowerCommands},
 };
 use anyhow::anyhow;
@@ -67,6 +68,8 @@ impl Target {
     pub fn with(mut self, config: &Config) -> Self {
         self.ready_within = config.ready_timeout.or(self.ready_within);
         self.disruption.stream_spacing_ms = config.stream_spacing_ms.or(self.disruption.stream_spacing_ms);
+        let outage = config.mesh_outage.map(mesh_outage::seconds);
+        self.disruption.mesh_outage_seconds = outage.or(self.disruption.mesh_outage_seconds);
         self.overrides = self.overrides.with(config);
         self
     }

@@ -114,6 +114,14 @@ impl Clusters {
         })
     }
 
+    /// An object as it is now; only its kind and name are given.
+    pub fn read(&self, context: &str, object: &Value) -> Result<Value> {
+        self.runtime.block_on(async {
+            let (api, name) = self.api(context, object).await?;
+            serde_json::to_value(api.get(&name).await.map_err(text)?).map_err(text)
+        })
+    }
+
     /// Removes an object; one that is gone with a run's namespace is removed.
     pub fn remove(&self, context: &str, object: &Value) -> Result<()> {
         self.runtime.block_on(async {

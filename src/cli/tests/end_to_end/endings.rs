@@ -2,6 +2,8 @@
 
 use crate::{Result, clusters::Clusters, command::QUICK};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 type Test = fn(&Clusters) -> Result<()>;
 
@@ -21,6 +23,11 @@ pub const ALL: &[(&str, Test)] = &[
     }),
     ("a_killed_run_is_cleaned_by_hand", a_killed_run_is_cleaned),
     ("a_killed_run_is_cleaned_by_the_next", a_killed_run_is_followed),
+    (
+        "the_replicas_that_a_killed_run_took_away_are_put_back",
+        replicas_are_put_back,
+    ),
+    ("the_node_that_a_killed_run_cordoned_is_uncordoned", node_is_uncordoned),
 ];
 
 fn a_run_in_order(clusters: &Clusters) -> Result<()> {
@@ -89,4 +96,59 @@ fn a_killed_run_is_followed(clusters: &Clusters) -> Result<()> {
     let meshproof = clusters.meshproof()?;
     meshproof.run(&QUICK)?.with(0)?.printing("did not end properly")?;
     clusters.hold_nothing()
+}
+
+/// Kills a run of a check once an object shows that it disrupted it; `clean` must undo that.
+fn put_back(clusters: &Clusters, check: &str, is_disrupted: impl Fn() -> Result<bool>, undone: &str) -> Result<()> {
+    if is_disrupted()? {
+        return Err("it is disrupted before the run".to_owned());
+    }
+    let meshproof = clusters.meshproof()?;
+    let running = meshproof.start(&["--disruptive", "--exact", check])?;
+    let begun = Instant::now();
+    while !is_disrupted()? {
+        if begun.elapsed() > Duration::from_secs(120) {
+            return Err(format!("{check} disrupted nothing"));
+        }
+    }
+    running.signal(Signal::SIGKILL)?;
+    running.end()?;
+    if !is_disrupted()? {
+        return Err("a killed run cannot undo it".to_owned());
+    }
+    meshproof.clean(&["--force"])?.with(0)?.printing(undone)?;
+    if is_disrupted()? {
+        return Err(format!("not undone: {undone}"));
+    }
+    clusters.hold_nothing()
+}
+
+fn replicas_are_put_back(clusters: &Clusters) -> Result<()> {
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "clustermesh-apiserver", "namespace": "kube-system"},
+    });
+    let is_scaled = || Ok(clusters.read("apps", &deployment)?["spec"]["replicas"] == 0);
+    let check = "failover::mesh_apiserver_down_seconds[infra->apps]";
+    put_back(
+        clusters,
+        check,
+        is_scaled,
+        "scaled Deployment kube-system/clustermesh-apiserver back to",
+    )
+}
+
+fn node_is_uncordoned(clusters: &Clusters) -> Result<()> {
+    let node =
+        |number: u8| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("infra-{number}")}});
+    let is_cordoned = || {
+        let nodes: Result<Vec<Value>> = (1..=3).map(|number| clusters.read("infra", &node(number))).collect();
+        Ok(nodes?.iter().any(|node| node["spec"]["unschedulable"] == true))
+    };
+    put_back(
+        clusters,
+        "failover::node_drained[infra]",
+        is_cordoned,
+        "uncordoned Node infra-",
+    )
 }

@@ -35,6 +35,8 @@ pub struct DisruptionOptions {
     pub power: Option<Arc<dyn NodePower>>,
     /// Milliseconds between two probes of the streams that watch a disruption.
     pub stream_spacing_ms: Option<u32>,
+    /// Seconds for which a clustermesh-apiserver is also taken down, if the operators ask for it.
+    pub mesh_outage_seconds: Option<u32>,
 }
 
 /// The operators' way of cutting a node off and of bringing it back: a command of theirs.
@@ -53,6 +55,7 @@ impl fmt::Debug for DisruptionOptions {
             .field("consent", &self.consent)
             .field("power", &power)
             .field("stream_spacing_ms", &self.stream_spacing_ms)
+            .field("mesh_outage_seconds", &self.mesh_outage_seconds)
             .finish()
     }
 }
@@ -60,7 +63,7 @@ impl fmt::Debug for DisruptionOptions {
 /// The nodes that a disruption takes away.
 fn nodes_of(disruption: &Disruption) -> &[NodeName] {
     match disruption {
-        Disruption::NodeLost { node } => std::slice::from_ref(node),
+        Disruption::NodeLost { node } | Disruption::NodeDrained { node } => std::slice::from_ref(node),
         Disruption::ClusterLost { nodes } => nodes,
         Disruption::AgentRestart { .. } | Disruption::MeshApiServerDown => &[],
     }
@@ -109,21 +112,18 @@ impl Disruptions {
             .iter()
             .for_each(|node| self.taken.take(client.name(), node));
         match disruption {
-            Disruption::NodeLost { node } => match &self.options.power {
-                Some(power) => {
-                    let cut = power.cut(client.name(), node).await;
-                    cut.map_err(|reason| failed(client, disruption, reason))
-                }
-                None => {
-                    node::cordon(client, node, run).await?;
-                    Ok(node::delete_own_pods(client, node, run).await?)
-                }
-            },
-            Disruption::ClusterLost { nodes } => {
+            Disruption::NodeLost { .. } | Disruption::ClusterLost { .. } => {
+                let nodes = nodes_of(disruption);
+                // The record comes first: it tells who cut a node off if the run is killed now.
+                try_join_all(nodes.iter().map(|node| node::record_cut(client, node, run))).await?;
                 let power = self.options.power.iter();
                 let cuts = power.flat_map(|power| nodes.iter().map(move |node| power.cut(client.name(), node)));
                 let cut = try_join_all(cuts).await;
                 cut.map(drop).map_err(|reason| failed(client, disruption, reason))
+            }
+            Disruption::NodeDrained { node } => {
+                node::cordon(client, node, run).await?;
+                Ok(node::delete_own_pods(client, node, run).await?)
             }
             Disruption::AgentRestart { node } => {
                 let namespace = site.cilium_namespace(disruption)?;
@@ -166,19 +166,13 @@ impl Disruptions {
     ) -> Result<(), EnvironmentError> {
         let client = site.client;
         match disruption {
-            Disruption::NodeLost { node } => {
-                match &self.options.power {
-                    Some(power) => power
-                        .restore(client.name(), node)
-                        .await
-                        .map_err(|reason| failed(client, disruption, reason))?,
-                    None => node::uncordon(client, node).await?,
-                }
+            Disruption::NodeDrained { node } => {
+                node::uncordon(client, node).await?;
                 self.lock().remove(&key);
-                client.kubelets().forget(node);
-                wait(client, disruption, || node::not_ready(client, node)).await
+                Ok(())
             }
-            Disruption::ClusterLost { nodes } => {
+            Disruption::NodeLost { .. } | Disruption::ClusterLost { .. } => {
+                let nodes = nodes_of(disruption);
                 // All of them, even if one does not come back.
                 let power = self.options.power.iter();
                 let restores = power.flat_map(|power| nodes.iter().map(move |node| power.restore(client.name(), node)));
@@ -188,6 +182,7 @@ impl Disruptions {
                 for node in nodes {
                     client.kubelets().forget(node);
                     wait(client, disruption, || node::not_ready(client, node)).await?;
+                    node::erase_cut(client, node).await?;
                 }
                 Ok(())
             }
@@ -224,7 +219,8 @@ impl Disruptions {
         if self.options.consent == Consent::Withheld {
             return Err(EnvironmentError::NotDisruptive { cluster, what });
         }
-        if matches!(disruption, Disruption::ClusterLost { .. }) && self.options.power.is_none() {
+        let cuts = matches!(disruption, Disruption::NodeLost { .. } | Disruption::ClusterLost { .. });
+        if cuts && self.options.power.is_none() {
             return Err(EnvironmentError::NoMeans { cluster, what });
         }
         Ok(())

@@ -100,6 +100,7 @@ impl Run {
             foreign_nodes: discovery.foreign_nodes.clone(),
             consent: options.disruption.consent,
             stream_spacing_ms: options.disruption.stream_spacing_ms,
+            mesh_outage_seconds: options.disruption.mesh_outage_seconds,
             ..Facts::default()
         };
         let mut agents = BTreeMap::new();

@@ -1,10 +1,13 @@
 //! What a killed run leaves, and who removes it: the next run, or `meshproof clean`.
 
 use crate::world::{Recorded, World, options};
+use async_trait::async_trait;
 use meshproof_apiserver::resource::names::{DAEMON_SETS, DEPLOYMENTS, LEASES, NAMESPACES, NODES, PODS, SERVICES};
-use meshproof_cluster::{Live, ProgressSink, Run, clean, discover};
+use meshproof_cluster::{Live, NodePower, ProgressSink, Run, clean, discover};
+use meshproof_contract::{ClusterName, NodeName};
 use meshproof_scenario::builtin;
 use serde_json::json;
+use std::sync::Mutex;
 
 /// A run that was killed: its objects are there, its Lease is not renewed any more.
 async fn abandon(world: &World) {
@@ -58,7 +61,7 @@ async fn the_pods_of_a_dead_node_do_not_keep_the_namespaces() {
     died.expect("a dead node");
     let contexts = world.connect().await.expect("connects");
     let recorded = Recorded::default();
-    clean(&contexts, Live::Spare, &recorded.progress())
+    clean(&contexts, Live::Spare, None, &recorded.progress())
         .await
         .expect("cleans");
     assert!(!cluster.has_namespace("meshproof") && !cluster.has_namespace("meshproof-node"));
@@ -85,7 +88,7 @@ async fn clean_removes_what_a_dead_run_left_and_nothing_else() {
     store.create(&SERVICES, service).expect("a service of somebody else");
 
     let contexts = world.connect().await.expect("connects");
-    let cleaned = clean(&contexts, Live::Spare, &ProgressSink::silent())
+    let cleaned = clean(&contexts, Live::Spare, None, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert!(
@@ -97,7 +100,7 @@ async fn clean_removes_what_a_dead_run_left_and_nothing_else() {
     }
     assert!(world.cluster("infra").has_namespace("meshproof-mine"));
     assert!(store.find(&SERVICES, Some("default"), "server").is_some());
-    let again = clean(&contexts, Live::Spare, &ProgressSink::silent())
+    let again = clean(&contexts, Live::Spare, None, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert!(again.iter().all(|c| c.removed.is_empty()), "{again:?}");
@@ -127,7 +130,7 @@ async fn clean_undoes_the_disruptions_of_a_killed_run() {
     cluster.store.create(&DEPLOYMENTS, scaled).expect("a Deployment");
 
     let contexts = world.connect().await.expect("connects");
-    let cleaned = clean(&contexts, Live::Spare, &ProgressSink::silent())
+    let cleaned = clean(&contexts, Live::Spare, None, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert_eq!(
@@ -148,6 +151,52 @@ async fn clean_undoes_the_disruptions_of_a_killed_run() {
     );
 }
 
+/// Writes down which nodes it brings back.
+#[derive(Default)]
+struct Switches(Mutex<Vec<String>>);
+
+#[async_trait]
+impl NodePower for Switches {
+    async fn cut(&self, _: &ClusterName, _: &NodeName) -> Result<(), String> {
+        Err("clean cuts nothing".to_owned())
+    }
+    async fn restore(&self, cluster: &ClusterName, node: &NodeName) -> Result<(), String> {
+        let mut restored = self.0.lock().expect("no panic");
+        restored.push(format!("{cluster}/{node}"));
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clean_brings_back_the_nodes_that_a_killed_run_cut_off() {
+    let world = World::start(&["infra"]);
+    let cluster = world.cluster("infra");
+    let annotations = json!({"meshproof.dev/cut-off-by": "run-dead"});
+    let away = json!({"metadata": {"name": "infra-9", "annotations": annotations}});
+    cluster.store.create(&NODES, away).expect("a node without a kubelet");
+    let record = || {
+        let node = cluster.store.get(&NODES, None, "infra-9").expect("there");
+        node["metadata"]["annotations"]["meshproof.dev/cut-off-by"].clone()
+    };
+    let contexts = world.connect().await.expect("connects");
+    let recorded = Recorded::default();
+    let cleaned = clean(&contexts, Live::Spare, None, &recorded.progress()).await;
+    assert_eq!(cleaned.expect("cleans")[0].to_string(), "infra: nothing to remove");
+    let warned = recorded.all();
+    assert!(
+        warned.contains("Node infra-9 is still cut off, by run run-dead") && warned.contains("nodePower"),
+        "{warned}"
+    );
+    assert_eq!(record(), "run-dead", "the next one must know it, too");
+
+    let switches = Switches::default();
+    let cleaned = clean(&contexts, Live::Spare, Some(&switches), &ProgressSink::silent()).await;
+    let line = cleaned.expect("cleans")[0].to_string();
+    assert_eq!(line, "infra: brought back Node infra-9");
+    assert_eq!(*switches.0.lock().expect("no panic"), ["infra/infra-9"]);
+    assert_eq!(record(), json!(null));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clean_spares_what_others_put_into_the_namespace() {
     let world = World::start(&["infra"]);
@@ -157,7 +206,7 @@ async fn clean_spares_what_others_put_into_the_namespace() {
     store.create(&SERVICES, service).expect("a service of somebody else");
     let contexts = world.connect().await.expect("connects");
     let recorded = Recorded::default();
-    let cleaned = clean(&contexts, Live::Spare, &recorded.progress())
+    let cleaned = clean(&contexts, Live::Spare, None, &recorded.progress())
         .await
         .expect("cleans");
     let removed = &cleaned[0].removed;

@@ -157,7 +157,7 @@ async fn a_second_run_is_refused_and_names_the_holder_of_the_lease() {
     assert!((1..=31).contains(expires_in), "{expires_in}");
     assert!(error.to_string().contains("another run is in progress"), "{error}");
 
-    let refused = clean(&contexts, Live::Spare, &progress)
+    let refused = clean(&contexts, Live::Spare, None, &progress)
         .await
         .expect_err("a live run")
         .to_string();
@@ -248,7 +248,7 @@ async fn a_namespace_of_somebody_else_is_refused_and_left_alone() {
         !world.cluster("infra").has_namespace("meshproof"),
         "what was taken is given back"
     );
-    let cleaned = clean(&contexts, Live::Spare, &ProgressSink::silent())
+    let cleaned = clean(&contexts, Live::Spare, None, &ProgressSink::silent())
         .await
         .expect("cleans");
     assert!(cleaned.iter().all(|c| c.removed.is_empty()), "{cleaned:?}");

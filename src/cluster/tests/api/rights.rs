@@ -140,7 +140,7 @@ async fn the_printed_role_is_enough_and_not_more_than_is_asked_for() {
             .expect("answers");
     }
     run.tear_down().await.expect("tears down");
-    clean(&contexts, Live::Spare, &progress).await.expect("cleans");
+    clean(&contexts, Live::Spare, None, &progress).await.expect("cleans");
     assert!(!recorded.all().contains("not allowed"), "{}", recorded.all());
 
     let mut asked = BTreeSet::new();

@@ -177,6 +177,8 @@ faults! {
         "one agent has not synchronized the other cluster's services";
     MeshApiserverDownDropsBackends "mesh-apiserver-down-drops-backends" Mesh Lab ["failover"]
         "a cluster's backends are dropped elsewhere as soon as its clustermesh-apiserver is down";
+    MeshApiserverOutageDropsBackends "mesh-apiserver-outage-drops-backends" Mesh Lab ["failover"]
+        "a cluster's backends are dropped elsewhere once its clustermesh-apiserver was down for 10 s";
     MeshCertificateExpiring "mesh-certificate-expiring" Mesh LastCluster ["mesh"]
         "the certificate with which one cluster connects to the other expires in two days";
     MeshCertificateUntrusted "mesh-certificate-untrusted" Mesh LastCluster ["mesh"]

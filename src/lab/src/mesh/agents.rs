@@ -2,6 +2,7 @@
 //! cluster's services. When no such pod is left, they keep what they knew.
 
 use super::{
+    absence::{Absence, patience},
     global::{is_global, is_global_by_newer, merged},
     keyspace::Snapshot,
     pod::{MeshPod, MeshPods},
@@ -25,6 +26,7 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
     let mut pods_changed = pods.changed();
     let mut faults_changed = lab.faults.subscribe();
     let mut known: Vec<Snapshot> = Vec::new();
+    let mut absence = Absence::default();
     let remote = RemoteBackends::of(&cluster);
     informer.synced().await;
     while !stop.is_cancelled() {
@@ -61,9 +63,11 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             backends.clone()
         };
         slices::sync(&cluster.store, &services, &synced);
-        if lab.faults.is_active(Fault::MeshApiserverDownDropsBackends) {
+        let patience = patience(&lab.faults);
+        absence.observe(backends.values().flatten(), |cluster| pods.choose(cluster).is_some());
+        if let Some(patience) = patience {
             for known in backends.values_mut() {
-                known.retain(|backend| pods.choose(&backend.cluster).is_some());
+                known.retain(|backend| !absence.is_over(&backend.cluster, patience));
             }
             backends.retain(|_, known| !known.is_empty());
         }
@@ -82,6 +86,7 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             _ = services_changed.next() => {}
             _ = pods_changed.changed() => {}
             _ = faults_changed.changed() => {}
+            () = absence.ends(patience) => {}
         }
     }
 }

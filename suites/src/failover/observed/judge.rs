@@ -1,9 +1,17 @@
 //! What streams may lose.
 
-use super::Observed;
-use crate::failover::{event::Event, stream::Stream};
+use super::{Observed, Track};
+use crate::failover::{
+    event::Event,
+    retry_when_busy::{StoodStill, Unjudged},
+    stream::Stream,
+};
 use meshproof_contract::{Tally, Thresholds};
 use std::time::Duration;
+
+/// TCP repeats a lost packet after 200 ms at the earliest, and its repetition 400 ms later: with both lost a connection
+/// stands still for less than this, in microseconds.
+const REPEATED_WITHIN: u64 = 700_000;
 
 impl Observed {
     /// Judges that these streams lose nothing that was due later than `limit` after the event.
@@ -56,16 +64,45 @@ impl Observed {
         })
     }
 
-    /// Judges that these streams do not notice: the promised availability, or a single loss where that is few probes.
-    pub fn judge_unnoticed(&self, tally: &mut Tally, streams: &[Stream], event: &Event, promised: &Thresholds) {
+    /// Whether the stream stood still for as long as TCP takes to repeat a packet, while probes that do not share its
+    /// connection were all answered: one lost packet does that, with or without an event.
+    fn stood_still(&self, track: &Track, event: &Event) -> bool {
+        let from = track.at(event.called);
+        let longest = track.figures(event.called).longest;
+        let mut fresh = self.tracks.iter().filter(|other| other.stream.is_fresh());
+        track.stream.shares_connection()
+            && track.series.outages(from).len() == 1
+            && longest.is_some_and(|outage| outage.at_least < REPEATED_WITHIN)
+            && track.series.lost_only_by_waiting(from)
+            && fresh.all(|other| other.figures(event.called).lost == 0)
+    }
+
+    /// Judges that these streams do not notice: the promised availability, or a single loss where that is few probes,
+    /// and never two losses in a row. Unjudged where all that was seen is a connection that stood still once.
+    pub fn judge_unnoticed(
+        &self,
+        tally: &mut Tally,
+        streams: &[Stream],
+        event: &Event,
+        promised: &Thresholds,
+    ) -> Result<(), Unjudged> {
+        let mut still = None;
         for track in self.tested().filter(|track| streams.contains(&track.stream)) {
             let figures = track.figures(event.called);
             let summary = track.summary(event.called);
             let is_enough = promised
                 .availability
                 .is_reached(figures.sent - figures.lost, figures.sent);
-            if figures.lost <= 1 || is_enough {
+            let in_a_row = figures.longest.map_or(0, |outage| outage.losses);
+            if in_a_row <= 1 && (figures.lost <= 1 || is_enough) {
                 tally.witness(format!("{}: {summary}", track.stream));
+                continue;
+            }
+            if self.stood_still(track, event) {
+                still = Some(StoodStill {
+                    stream: track.stream,
+                    summary,
+                });
                 continue;
             }
             let excuse = match track.stream {
@@ -76,10 +113,17 @@ impl Observed {
                 Some(why) => tally.unknown(format!("{}: {summary}; {why}", track.stream)),
                 None => tally.finding(
                     track.stream.to_string(),
-                    format!("unaffected: at least {} of the requests succeed", promised.availability),
+                    format!(
+                        "unaffected: at least {} of the requests succeed, and no two in a row fail",
+                        promised.availability
+                    ),
                     summary,
                 ),
             }
+        }
+        match still {
+            Some(still) if !tally.has_findings() => Err(Unjudged::StoodStill(still)),
+            _ => Ok(()),
         }
     }
 }
@@ -135,10 +179,45 @@ mod tests {
         Track { stream, clock, series }
     }
 
+    #[test]
+    fn a_burst_is_found_however_many_requests_succeed() {
+        let event = Event::begin();
+        let promised = Thresholds {
+            availability: "90%".parse().expect("a percentage"),
+            ..Thresholds::default()
+        };
+        let word = |lost| {
+            let mut tally = Tally::new();
+            let tracks = vec![track(Stream::Udp, &event, lost)];
+            let judged = Observed { tracks }.judge_unnoticed(&mut tally, &[Stream::Udp], &event, &promised);
+            assert!(judged.is_ok());
+            tally.verdict().word()
+        };
+        assert_eq!(word(50..51), "pass");
+        assert_eq!(word(50..52), "fail", "99 % succeed, and two in a row fail");
+    }
+
     fn judged(tracks: Vec<Track>, streams: &[Stream], event: &Event) -> &'static str {
         let mut tally = Tally::new();
-        Observed { tracks }.judge_unnoticed(&mut tally, streams, event, &Thresholds::default());
-        tally.verdict().word()
+        let judged = Observed { tracks }.judge_unnoticed(&mut tally, streams, event, &Thresholds::default());
+        judged.map_or("unjudged", |()| tally.verdict().word())
+    }
+
+    #[test]
+    fn a_connection_that_stood_still_once_is_looked_at_again() {
+        let event = Event::begin();
+        let word = |stream, lost, fresh| {
+            let tracks = vec![track(stream, &event, lost), track(Stream::NewTcp, &event, fresh)];
+            judged(tracks, &[stream], &event)
+        };
+        assert_eq!(word(Stream::KeepAlive, 50..85, 0..0), "unjudged");
+        assert_eq!(word(Stream::KeepAlive, 50..85, 50..51), "fail", "others lost, too");
+        assert_eq!(
+            word(Stream::KeepAlive, 50..130, 0..0),
+            "fail",
+            "too long for one packet"
+        );
+        assert_eq!(word(Stream::Udp, 50..85, 0..0), "fail", "no connection");
     }
 
     #[test]

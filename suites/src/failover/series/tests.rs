@@ -215,3 +215,13 @@ fn what_is_sent_late_counts_from_when_it_was_sent() {
     assert_eq!(stalled.not_sent(0).len(), 1);
     assert_eq!(stalled.answered_after(START + 43 * DT), Some(START + 44 * DT));
 }
+
+#[test]
+fn a_probe_that_was_sent_after_the_next_one_makes_no_negative_time() {
+    let mut series = series("L..LLLL");
+    for (number, late) in [(1, 3 * DT), (3, 0), (0, 5 * DT)] {
+        series.samples.get_mut(&number).expect("a sample").late = late;
+    }
+    let figures = series.figures(0);
+    assert_eq!((figures.lost, figures.longest.expect("an outage").at_least), (2, 0));
+}

@@ -2,7 +2,9 @@
 
 use super::{
     super::{
-        agent_restart::AGENT_RESTART, mesh_apiserver_down::MESH_APISERVER_DOWN, node_lost::NODE_LOST,
+        agent_restart::AGENT_RESTART,
+        mesh_apiserver_down::{MINUTES, SECONDS},
+        node_away::{NODE_DRAINED, NODE_LOST},
         other_cluster_lost::OTHER_CLUSTER_LOST,
     },
     world::World,
@@ -60,12 +62,31 @@ async fn backends_on_one_node_are_spread_first() {
         .crowded("infra", "backend", "infra-2")
         .expect(&NODE_LOST, infra(), "pass")
         .await;
-    assert!(
-        text.contains("to spread them") && text.contains("was only cordoned"),
-        "{text}"
-    );
+    assert!(text.contains("to spread them"), "{text}");
     let stuck = World::with(|world| world.crowds = true).crowded("infra", "backend", "infra-2");
     stuck.expect(&NODE_LOST, infra(), "inconclusive").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_nobody_can_cut_is_not_lost_and_can_be_drained() {
+    let powerless = || World::with(|world| world.power = false);
+    let text = powerless().expect(&NODE_LOST, infra(), "skipped").await;
+    assert!(text.contains("nodePower"), "{text}");
+    let text = powerless().expect(&NODE_DRAINED, infra(), "pass").await;
+    assert!(text.contains("cordon node infra-3"), "{text}");
+    let kept = World::with(|world| (world.power, world.forgets) = (false, Duration::from_secs(600)));
+    kept.expect(&NODE_DRAINED, infra(), "fail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_minutes_is_watched_for_as_long_as_it_lasts() {
+    World::new().expect(&MINUTES, infra_to_apps(), "skipped").await;
+    let outage = || World::with(|world| world.facts.mesh_outage_seconds = Some(180));
+    outage().expect(&MINUTES, infra_to_apps(), "pass").await;
+    dropping(outage(), 150).expect(&MINUTES, infra_to_apps(), "fail").await;
+    dropping(World::new(), 150)
+        .expect(&SECONDS, infra_to_apps(), "pass")
+        .await;
 }
 
 fn joins_after(seconds: Option<u64>) -> World {
@@ -80,7 +101,7 @@ fn dropping(world: World, seconds: u64) -> World {
 
 #[tokio::test(start_paused = true)]
 async fn streams_are_watched_until_the_clusters_are_in_sync_again_and_longer() {
-    let check = &MESH_APISERVER_DOWN;
+    let check = &SECONDS;
     joins_after(Some(9)).expect(check, infra_to_apps(), "pass").await;
     dropping(joins_after(Some(9)), 11)
         .expect(check, infra_to_apps(), "fail")
@@ -91,7 +112,7 @@ async fn streams_are_watched_until_the_clusters_are_in_sync_again_and_longer() {
 
 #[tokio::test(start_paused = true)]
 async fn where_nothing_counts_services_streams_are_watched_for_as_long_as_it_may_take() {
-    let check = &MESH_APISERVER_DOWN;
+    let check = &SECONDS;
     joins_after(None).expect(check, infra_to_apps(), "pass").await;
     dropping(joins_after(None), 14)
         .expect(check, infra_to_apps(), "fail")
@@ -101,12 +122,8 @@ async fn where_nothing_counts_services_streams_are_watched_for_as_long_as_it_may
 #[tokio::test(start_paused = true)]
 async fn a_return_that_failed_hides_no_finding() {
     let gone = || World::with(|world| world.restores = None);
-    gone()
-        .expect(&MESH_APISERVER_DOWN, infra_to_apps(), "inconclusive")
-        .await;
-    dropping(gone(), 1)
-        .expect(&MESH_APISERVER_DOWN, infra_to_apps(), "fail")
-        .await;
+    gone().expect(&SECONDS, infra_to_apps(), "inconclusive").await;
+    dropping(gone(), 1).expect(&SECONDS, infra_to_apps(), "fail").await;
 }
 
 #[tokio::test(start_paused = true)]

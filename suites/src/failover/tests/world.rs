@@ -34,7 +34,7 @@ struct State {
 
 /// The clusters; healthy unless changed.
 pub struct World {
-    facts: Facts,
+    pub facts: Facts,
     began: Instant,
     state: Mutex<State>,
     /// From the end of a pod until its endpoint is shown as gone.
@@ -66,8 +66,12 @@ impl World {
         facts.consent = Consent::Given;
         let mut pods = Vec::new();
         for (cluster, block) in [("infra", 96), ("apps", 97)] {
-            let services = ["failover-local", "failover-global", "failover-remote"];
-            for (number, service) in services.into_iter().enumerate() {
+            let services = [
+                ("failover-local", "backend"),
+                ("failover-global", "global-backend"),
+                ("failover-remote", "global-backend"),
+            ];
+            for (number, (service, workload)) in services.into_iter().enumerate() {
                 facts.services.push(ServiceFacts {
                     cluster: cluster.into(),
                     scenario: SCENARIO.to_owned(),
@@ -75,10 +79,15 @@ impl World {
                     name: service.to_owned(),
                     address: Some(format!("10.{block}.1.{number}").parse().expect("an address")),
                     ports: BTreeMap::new(),
-                    workload: "backend".to_owned(),
+                    workload: workload.to_owned(),
                 });
             }
-            let placed = [("backend", 2..=3), ("client", 2..=3), ("neighbour", 1..=3)];
+            let placed = [
+                ("backend", 2..=3),
+                ("global-backend", 2..=3),
+                ("client", 2..=3),
+                ("neighbour", 1..=3),
+            ];
             for (workload, nodes) in placed {
                 for node in nodes {
                     let node = format!("{cluster}-{node}");

@@ -27,6 +27,8 @@ const RETRIES: usize = 2;
 
 /// Labs share the machine: streams as dense as in a run would only show how busy it is.
 const STREAM_SPACING_MS: u32 = 50;
+/// Longer than the faults of a clustermesh-apiserver that stays away take to act, and no longer: labs wait for it.
+const MESH_OUTAGE_SECONDS: u32 = 20;
 
 /// The faults to inject, each taken by one worker.
 pub struct FaultQueue<'a> {
@@ -92,6 +94,7 @@ impl LabWorker {
         let lab = Lab::start(shape, &[]).await?;
         let mut target = lab.target();
         target.disruption.stream_spacing_ms = Some(STREAM_SPACING_MS);
+        target.disruption.mesh_outage_seconds = Some(MESH_OUTAGE_SECONDS);
         let (id, events) = (run_plan::new_run_id(), collector.events());
         match Session::open(&target, id, &scenarios, &events, cancel).await {
             Ok(session) => Ok(Self {

@@ -1,4 +1,4 @@
-//! A node that counts as lost without being cut off: cordoned, and without the run's own pods.
+//! Nodes that are cut off, with the record of it, and nodes that are cordoned and lose the run's own pods.
 
 use crate::{
     ApiError,
@@ -17,6 +17,19 @@ use serde_json::{Value, json};
 
 /// On a node that a run cordoned: the run.
 pub(super) const CORDONED: &str = "meshproof.dev/cordoned-by";
+
+/// On a node that a run cut off by the operators' command: the run.
+pub(super) const CUT: &str = "meshproof.dev/cut-off-by";
+
+/// Records on a node that this run cuts it off.
+pub(super) async fn record_cut(client: &ClusterClient, node: &NodeName, run: &RunId) -> Result<(), ApiError> {
+    patch(client, node, json!({"metadata": {"annotations": {CUT: run.as_str()}}})).await
+}
+
+/// Takes back the record of a node that is there again.
+pub(super) async fn erase_cut(client: &ClusterClient, node: &NodeName) -> Result<(), ApiError> {
+    patch(client, node, json!({"metadata": {"annotations": {CUT: null}}})).await
+}
 
 pub(super) async fn cordon(client: &ClusterClient, node: &NodeName, run: &RunId) -> Result<(), ApiError> {
     let present = get(client, node).await?;

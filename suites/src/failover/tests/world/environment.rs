@@ -44,11 +44,6 @@ impl Environment for World {
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
         match object.kind.as_str() {
             "Service" => Ok(Some(json!({"spec": {"selector": {"a": "b"}}}))),
-            "Node" => {
-                let cordoned = &self.state.lock().expect("no panic").cordoned;
-                let cordoned = cordoned.as_ref().is_some_and(|node| node.as_str() == object.name);
-                Ok(Some(json!({"spec": {"unschedulable": cordoned}})))
-            }
             _ => refused(cluster),
         }
     }
@@ -88,10 +83,11 @@ impl Environment for World {
     }
 
     /// Scales the backends.
-    async fn patch(&self, cluster: &ClusterName, _: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
+    async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {
         let mut state = self.state.lock().expect("no panic");
         let (at, replicas) = (self.micros(), change["spec"]["replicas"].as_u64().unwrap_or(0));
-        let is_backend = |pod: &Pod| pod.agent.workload == "backend" && &pod.agent.id.cluster == cluster;
+        let is_backend =
+            |pod: &Pod| object.name == format!("failover-{}", pod.agent.workload) && &pod.agent.id.cluster == cluster;
         if replicas == 0 {
             state.disrupted.get_or_insert(at);
             let pods = state.pods.iter_mut();
@@ -170,15 +166,15 @@ impl Environment for World {
         let at = self.micros();
         state.disrupted.get_or_insert(at);
         match disruption {
-            Disruption::NodeLost { node } => {
-                state.cordoned = Some(node.clone());
-                self.end(&mut state, |agent| &agent.id.cluster == cluster && &agent.node == node);
-            }
-            Disruption::ClusterLost { .. } if !self.power => {
+            Disruption::NodeLost { .. } | Disruption::ClusterLost { .. } if !self.power => {
                 return Err(EnvironmentError::NoMeans {
                     cluster: cluster.clone(),
                     what: disruption.to_string(),
                 });
+            }
+            Disruption::NodeLost { node } | Disruption::NodeDrained { node } => {
+                state.cordoned = Some(node.clone());
+                self.end(&mut state, |agent| &agent.id.cluster == cluster && &agent.node == node);
             }
             Disruption::ClusterLost { nodes } => {
                 let pods = state.pods.iter_mut();

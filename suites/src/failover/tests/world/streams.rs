@@ -149,7 +149,7 @@ impl World {
     fn backends<'s>(&self, state: &'s State, path: &Path, service: &ServiceFacts, due: u64) -> Vec<&'s Pod> {
         let lag = (self.shown + self.forgets).as_micros() as u64;
         let known = |own: bool| -> Vec<&'s Pod> {
-            let pods = state.pods.iter().filter(|pod| pod.agent.workload == "backend");
+            let pods = state.pods.iter().filter(|pod| pod.agent.workload == service.workload);
             let pods = pods.filter(|pod| (pod.agent.id.cluster == path.client) == own);
             pods.filter(|pod| pod.is_known(due, lag)).collect()
         };

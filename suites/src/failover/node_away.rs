@@ -1,9 +1,10 @@
-//! A node with a backend is lost without notice.
+//! Nodes are taken away: one is cut off without notice, or loses its pods at once.
 
 use super::{
     check::FailoverCheck,
     disruption::while_disrupted,
     event::Event,
+    footprint,
     observed::Observed,
     participants::{Participants, REPLICAS, by},
     recording::{Plan, Recording},
@@ -12,11 +13,11 @@ use super::{
     workload::{self, tally_failure, unknown},
 };
 use meshproof_contract::{
-    Admission, AgentFacts, CheckContext, CheckText, Disruption, Identity, NodeName, ObjectRef, Scope, Tally, Verdict,
+    AgentFacts, CheckContext, CheckText, Disruption, EnvironmentError, Identity, NodeName, Scope, Tally, Verdict,
 };
 use std::time::Duration;
 
-/// A node of a backend is lost.
+/// A node of a backend is cut off.
 pub const NODE_LOST: FailoverCheck = FailoverCheck {
     id: "failover::node_lost",
     text: CheckText {
@@ -24,9 +25,8 @@ pub const NODE_LOST: FailoverCheck = FailoverCheck {
         proves: "The control plane detects a lost node, and its backends leave the data path of the other nodes. \
                  Every kind of stream, name resolution included, recovers within `recovery` of the thresholds.",
         how: "Streams to Service failover-local run from a client on another node while a node with a backend is cut \
-              off by the operators' command (`nodePower` in meshproof.yaml). Without one the node is cordoned and the \
-              run's pods on it are deleted without grace, which is all that the API allows. No stream may lose a \
-              probe later than `recovery` after the event.",
+              off by the operators' command (`nodePower` in meshproof.yaml; skipped without one). No stream may lose \
+              a probe later than `recovery` after the event.",
         control: "A pod on the client's node and one in the other cluster are probed at the same spacing.",
         when_red: "`kubectl --context CONTEXT get nodes` and `kubectl --context CONTEXT get endpointslices -A -l \
                    kubernetes.io/service-name=failover-local -o yaml` show when the loss was detected. For DNS, \
@@ -34,9 +34,31 @@ pub const NODE_LOST: FailoverCheck = FailoverCheck {
                    node.",
     },
     scope: Scope::Cluster,
-    admission: Admission::Exclusive,
+    admission: footprint::NODES,
     faults: &["node-detection-late", "dns-dies-with-node"],
-    attempt: |context, spacing| Box::pin(attempt(context, spacing)),
+    attempt: |context, spacing| Box::pin(attempt(context, spacing, |node| Disruption::NodeLost { node })),
+};
+
+/// A node is cordoned and loses the run's pods.
+pub const NODE_DRAINED: FailoverCheck = FailoverCheck {
+    id: "failover::node_drained",
+    text: CheckText {
+        title: "When the pods of a cordoned node are killed, backends on other nodes take over in time",
+        proves: "Pods that end without a grace period leave the data path of the other nodes, and successors start \
+                 on them. Every kind of stream recovers within `recovery` of the thresholds. The node itself and its \
+                 other pods, cluster DNS among them, keep running: its loss is what `failover::node_lost` is about.",
+        how: "Streams to Service failover-local run from a client on another node while a node with a backend is \
+              cordoned and the run's pods on it are deleted without grace. No stream may lose a probe later than \
+              `recovery` after the event.",
+        control: "A pod on the client's node and one in the other cluster are probed at the same spacing.",
+        when_red: "`cilium-dbg service list` on the client's node still shows the deleted pod's address, unlike \
+                   `kubectl --context CONTEXT get endpointslices -A -l kubernetes.io/service-name=failover-local -o \
+                   yaml`. `kubectl --context CONTEXT get pods -A -o wide` shows whether the successors run.",
+    },
+    scope: Scope::Cluster,
+    admission: footprint::NODES,
+    faults: &["stale-backend-kept"],
+    attempt: |context, spacing| Box::pin(attempt(context, spacing, |node| Disruption::NodeDrained { node })),
 };
 
 /// How long streams are watched beyond the limit.
@@ -47,49 +69,47 @@ struct Loss {
     /// Whether other backends answered all streams in time, and which streams they did not answer.
     recovered: (bool, String),
     seen: Observed,
-    /// Whether the node was only cordoned.
-    only_cordoned: bool,
 }
 
-async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjudged> {
+async fn attempt(
+    context: &CheckContext,
+    spacing: Duration,
+    away: fn(NodeName) -> Disruption,
+) -> Result<Verdict, Unjudged> {
     let cluster = context.instance.from();
-    let mut participants = Participants::of(context, cluster).await?;
+    let mut participants = Participants::of(context, cluster, workload::BACKEND).await?;
     participants.backends = workload::spread(context, participants.backends).await?;
     let (backend, client) = on_different_nodes(&participants)?;
     let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
     let mut recording = Recording::start(&plan, by(cluster)).await?;
-    let disruption = Disruption::NodeLost {
-        node: backend.node.clone(),
-    };
+    let disruption = away(backend.node.clone());
     let limit = participants.facts.thresholds.recovery;
     let lost = while_disrupted(context, cluster, &disruption, |event| {
-        watch(context, &mut recording, backend, event, limit)
+        watch(&mut recording, backend, event, limit)
     });
     let lost = match lost.await {
         Ok(lost) => lost,
         Err(error) => {
             recording.stop().await?;
-            return Err(unknown(error).into());
+            return Err(match error {
+                EnvironmentError::NoMeans { .. } => Verdict::skipped(error.to_string()),
+                error => unknown(error),
+            }
+            .into());
         }
     };
     let Loss {
         recovered: (recovered, not_recovered),
         seen,
-        only_cordoned,
     } = lost.watched?;
     let restored = match lost.restored {
-        Ok(()) => workload::ready(context, cluster, "backend", REPLICAS).await.map(drop),
+        Ok(()) => workload::ready(context, cluster, workload::BACKEND, REPLICAS)
+            .await
+            .map(drop),
         failed => failed,
     };
     let event = lost.event;
-    context.note(format!("node {} was lost, with {} on it", backend.node, backend.id));
-    if only_cordoned {
-        context.note(format!(
-            "nodePower is not set in meshproof.yaml, so {} was only cordoned and this run's pods on it were deleted: \
-             its other pods, cluster DNS among them, kept running",
-            backend.node
-        ));
-    }
+    context.note(format!("it was to {disruption}, with {} on it", backend.id));
     seen.report(context, &event);
     seen.report_time(context, "last_stale_answer", event.returned, |series, since| {
         series.last_answered(since, |server| server.pod == backend.id.pod)
@@ -111,12 +131,11 @@ async fn attempt(context: &CheckContext, spacing: Duration) -> Result<Verdict, U
 /// A backend, and a client on another node; another backend must be left to take over.
 fn on_different_nodes(participants: &Participants) -> Result<(&AgentFacts, &AgentFacts), Verdict> {
     let (backends, clients) = (&participants.backends, &participants.clients);
-    // The last such pair, since the first node is often the control plane's.
-    let pairs = backends.iter().rev();
-    let mut pairs = pairs.flat_map(|backend| clients.iter().map(move |client| (backend, client)));
-    let pair = pairs.find(|(backend, client)| backend.node != client.node);
-    let (backend, client) = pair.ok_or_else(|| {
-        Verdict::inconclusive("no backend runs on another node than a client, so no node can be lost")
+    // The quiet node is never lost. The last of the others, since the first node is often the control plane's.
+    let client = &clients[0];
+    let backend = backends.iter().rev().find(|backend| backend.node != client.node);
+    let backend = backend.ok_or_else(|| {
+        Verdict::inconclusive("no backend runs on another node than a client, so no node can be taken away")
     })?;
     if backends.iter().all(|other| other.node == backend.node) {
         return Err(Verdict::inconclusive(format!(
@@ -129,7 +148,6 @@ fn on_different_nodes(participants: &Participants) -> Result<(&AgentFacts, &Agen
 
 /// Watches the streams until other backends answer all of them or the time is over.
 async fn watch(
-    context: &CheckContext,
     recording: &mut Recording<'_>,
     lost: &AgentFacts,
     event: Event,
@@ -142,20 +160,7 @@ async fn watch(
     let not_recovered = recording.seen.unstable(Some(event.returned), &by_other);
     let seen = recording.stop().await;
     Ok(Loss {
-        only_cordoned: is_cordoned(context, &lost.node).await,
         recovered: (recovered?, not_recovered),
         seen: seen?,
     })
-}
-
-/// Whether the API shows the node as cordoned, which it does where no operators' command cut it.
-async fn is_cordoned(context: &CheckContext, node: &NodeName) -> bool {
-    let node = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Node".to_owned(),
-        namespace: None,
-        name: node.to_string(),
-    };
-    let found = context.environment.get(context.instance.from(), &node).await;
-    found.is_ok_and(|node| node.is_some_and(|node| node["spec"]["unschedulable"] == true))
 }

@@ -1,0 +1,53 @@
+//! What the events disturb and rely on: those that leave each other alone run at the same time.
+//!
+//! Every event also relies on a pod of the other cluster, its control. That one is on the cluster's quiet node, which
+//! only the loss of the whole cluster disturbs.
+
+use super::workload::{BACKEND, GLOBAL_BACKEND};
+use meshproof_contract::{
+    Admission,
+    End::{From, To},
+    Footprint,
+    Part::{Mesh, Nodes, Workload},
+};
+
+/// Something happens to the pods behind the service of one cluster.
+pub const OWN_BACKENDS: Admission = Admission::Footprint(Footprint {
+    disturbs: &[(From, Workload(BACKEND))],
+    relies_on: &[(From, Nodes)],
+});
+
+/// Something happens to one cluster's pods behind the global services.
+pub const GLOBAL_BACKENDS: Admission = Admission::Footprint(Footprint {
+    disturbs: &[(From, Workload(GLOBAL_BACKEND))],
+    relies_on: &[
+        (To, Workload(GLOBAL_BACKEND)),
+        (From, Nodes),
+        (To, Nodes),
+        (From, Mesh),
+        (To, Mesh),
+    ],
+});
+
+/// Something happens to what the other cluster tells this one. Of this one's nodes the quiet one takes part alone.
+pub const OTHER_MESH: Admission = Admission::Footprint(Footprint {
+    disturbs: &[(To, Mesh)],
+    relies_on: &[(To, Workload(GLOBAL_BACKEND)), (To, Nodes), (From, Mesh)],
+});
+
+/// Something happens to an agent, while the pods of the cluster stay.
+pub const AGENTS: Admission = Admission::Footprint(Footprint {
+    disturbs: &[(From, Nodes)],
+    relies_on: &[(From, Workload(BACKEND))],
+});
+
+/// Something happens to a node and all that runs on it.
+pub const NODES: Admission = Admission::Footprint(Footprint {
+    disturbs: &[
+        (From, Nodes),
+        (From, Workload(BACKEND)),
+        (From, Workload(GLOBAL_BACKEND)),
+        (From, Mesh),
+    ],
+    relies_on: &[],
+});
