@@ -6,12 +6,7 @@ mod mirror;
 mod ownership;
 mod query;
 
-use crate::{
-    agent::AgentLink,
-    client::ClusterClient,
-    name::run_labels,
-    node_watch::TakenNodes,
-};
+use crate::{agent::AgentLink, client::ClusterClient, name::run_labels, node_watch::TakenNodes};
 use agents::Agents;
 use async_trait::async_trait;
 use disruption::{DisruptionOptions, Disruptions, Site};
@@ -217,7 +212,9 @@ impl Environment for ClusterEnvironment {
     ) -> Result<Vec<AgentFacts>, EnvironmentError> {
         let client = self.client(cluster)?;
         let mirrors = &self.mirrors[cluster];
-        self.agents.ready_now((client, mirrors), &self.run, scenario, workload).await
+        self.agents
+            .ready_now((client, mirrors), &self.run, scenario, workload)
+            .await
     }
 
     async fn set_ready(&self, agent: &AgentId, readiness: Readiness) -> Result<(), EnvironmentError> {
@@ -257,7 +254,10 @@ impl Environment for ClusterEnvironment {
     }
 
     async fn disrupt(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
-        let disrupted = self.disruptions.disrupt(self.site(cluster)?, &self.run, disruption).await;
+        let disrupted = self
+            .disruptions
+            .disrupt(self.site(cluster)?, &self.run, disruption)
+            .await;
         self.note_disruption(cluster);
         disrupted
     }

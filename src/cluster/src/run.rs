@@ -112,9 +112,9 @@ impl Run {
                 all.cancel();
             });
         }
-        let prepared = clients.iter().map(|client| {
-            self.prepare(client, found.contains(client.name()), cancel)
-        });
+        let prepared = clients
+            .iter()
+            .map(|client| self.prepare(client, found.contains(client.name()), cancel));
         try_join_all(prepared).await?;
         Ok(())
     }
@@ -171,7 +171,9 @@ impl Run {
         let others = [NODE_NAMESPACE, PEER_NAMESPACE];
         let ensured = try_join_all(others.map(|name| self.ensure(client, name, cancel))).await?;
         let found = others.into_iter().zip(ensured);
-        let found = found.filter(|(_, ensured)| *ensured == Ensured::Found).map(|(name, _)| name);
+        let found = found
+            .filter(|(_, ensured)| *ensured == Ensured::Found)
+            .map(|(name, _)| name);
         let found: Vec<&str> = was_found.then_some(NAMESPACE).into_iter().chain(found).collect();
         let removed = cancel.run_until_cancelled(self.remove_leftovers(client, &found)).await;
         removed.ok_or(StartError::Interrupted)??;

@@ -12,8 +12,8 @@ mod scenario;
 pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
 pub use scenario::{
-    Allowance, Clusters, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType, Shared, SessionAffinity,
-    Workload,
+    Allowance, Clusters, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType,
+    SessionAffinity, Shared, Workload,
 };
 
 use std::path::Path;

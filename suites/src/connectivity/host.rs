@@ -7,9 +7,7 @@ use crate::kit::{
     recent::{self, Age},
 };
 use async_trait::async_trait;
-use meshproof_contract::{
-    CheckContext, CheckId, CheckText, ClusterName, NodeName, Outcome, Probe, Verdict,
-};
+use meshproof_contract::{CheckContext, CheckId, CheckText, ClusterName, NodeName, Outcome, Probe, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,

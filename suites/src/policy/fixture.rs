@@ -65,7 +65,8 @@ impl Fixture {
     /// Borrows a group of subject pods and reads who their peers are.
     pub async fn new(context: &CheckContext) -> Result<Self, Verdict> {
         let mut one = Self::several(context, 1).await?;
-        one.pop().ok_or_else(|| Verdict::inconclusive("no group of subject pods"))
+        one.pop()
+            .ok_or_else(|| Verdict::inconclusive("no group of subject pods"))
     }
 
     /// As many as wanted, or as there are groups, each with a group of its own.

@@ -82,7 +82,9 @@ pub async fn run_case(
     let mut shown = attempt(context, fixture, member, &cells, &deadlines).await;
     // Perhaps by the fault of another case's rule.
     if matches!(&shown, Err(refused) if refused.may_be_others) {
-        context.note(format!("{name}: the object with its and other cases' rules was not in force; tried alone"));
+        context.note(format!(
+            "{name}: the object with its and other cases' rules was not in force; tried alone"
+        ));
         let member = Member::alone(&fixture.cluster, policies);
         shown = attempt(context, fixture, member, &cells, &deadlines).await;
     }

@@ -51,7 +51,14 @@ impl Check for ReplacementInForce {
             ));
         };
         let mut tally = Tally::new();
-        let answers = nodes::ask(context, std::slice::from_ref(cluster), CiliumQuery::Status, Age::OfThisRun, &mut tally).await;
+        let answers = nodes::ask(
+            context,
+            std::slice::from_ref(cluster),
+            CiliumQuery::Status,
+            Age::OfThisRun,
+            &mut tally,
+        )
+        .await;
         let mut agree = 0;
         for answer in &answers {
             let at = NodeLabel::pod(cluster, &answer.node).to_string();

@@ -2,10 +2,7 @@
 //! stays as it is.
 
 use super::side::Side;
-use crate::kit::{
-    cilium::namespace,
-    recent, unique_name,
-};
+use crate::kit::{cilium::namespace, recent, unique_name};
 use meshproof_contract::{CheckContext, ClusterName, EnvironmentError, ObjectRef, Target, Verdict, port};
 use serde_json::{Value, json};
 

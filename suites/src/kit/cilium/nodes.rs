@@ -43,9 +43,9 @@ impl MeshNode {
 /// goes to the tally.
 pub async fn nodes(context: &CheckContext, clusters: &[ClusterName], tally: &mut Tally) -> Vec<MeshNode> {
     let facts = context.environment.facts();
-    let lists = clusters.iter().map(|cluster| async move {
-        (cluster, recent::cilium_nodes(context, cluster, Age::STATE).await)
-    });
+    let lists = clusters
+        .iter()
+        .map(|cluster| async move { (cluster, recent::cilium_nodes(context, cluster, Age::STATE).await) });
     let mut nodes = Vec::new();
     for (cluster, list) in futures::future::join_all(lists).await {
         match list {

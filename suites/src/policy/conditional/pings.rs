@@ -1,9 +1,7 @@
 //! Checks of ICMP rules, skipped where no pod may send pings.
 
 use super::Conditional;
-use crate::policy::{
-    case::PolicyCheck, cases::both_ways_and_ping, fixture::Fixture, run_case::pings_are_forbidden,
-};
+use crate::policy::{case::PolicyCheck, cases::both_ways_and_ping, fixture::Fixture, run_case::pings_are_forbidden};
 use meshproof_contract::{CheckContext, Verdict};
 
 /// Runs a check where pods may send pings.
