@@ -21,7 +21,7 @@ pub enum Age {
     OfThisRun,
     /// No older than this.
     AtMost(Duration),
-    /// Not from before.
+    /// From after this.
     Since(Instant),
 }
 
@@ -29,7 +29,7 @@ impl Age {
     /// For a state that changes by itself: as old as ten seconds.
     pub const STATE: Age = Age::AtMost(STATE);
 
-    /// Read anew, or by somebody who began no earlier than this call.
+    /// Read anew, or by somebody who began after this call.
     pub fn now() -> Self {
         Age::Since(Instant::now())
     }
@@ -38,7 +38,7 @@ impl Age {
         match self {
             Age::OfThisRun => true,
             Age::AtMost(most) => now.saturating_duration_since(begun) <= most,
-            Age::Since(earliest) => begun >= earliest,
+            Age::Since(earliest) => begun > earliest,
         }
     }
 }

@@ -288,3 +288,6 @@ fn specs(policy: &Value) -> impl Iterator<Item = Value> {
         spec
     })
 }
+
+#[cfg(test)]
+mod tests;

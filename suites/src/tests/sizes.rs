@@ -14,8 +14,8 @@ use crate::{
 use async_trait::async_trait;
 use bed::Meter;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, ClusterName, Environment, Event, Facts, Instance, Needs, Scope, Suite,
-    TrialName, Verdict,
+    Check, CheckContext, CheckId, CheckText, ClusterName, Environment, Event, Facts, Instance, Needs, RunShared, Scope,
+    Suite, TrialName, Verdict,
 };
 use meshproof_engine::{Filter, Limits, Printer, RunOptions, Summary, select, simulate};
 use metered::Metered;
@@ -71,11 +71,12 @@ fn world(suite: &str, shape: Shape) -> Arc<dyn Environment> {
     }
 }
 
-/// A check in a world of its own, whose operations are counted and take their time.
+/// A check in the world of its suite, whose operations are counted and take their time.
 struct Simulated {
-    suite: &'static str,
     check: &'static dyn Check,
-    shape: Shape,
+    world: Arc<dyn Environment>,
+    /// What the checks of the suite have read: other suites have other worlds.
+    observed: Arc<RunShared>,
     meter: Arc<Meter>,
 }
 
@@ -100,8 +101,8 @@ impl Check for Simulated {
         self.check.blinded_by()
     }
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let mut own = context.clone();
-        own.environment = Arc::new(Metered::new(world(self.suite, self.shape), self.meter.clone()));
+        let mut own = context.clone().observing(self.observed.clone());
+        own.environment = Arc::new(Metered::new(self.world.clone(), self.meter.clone()));
         self.check.run(&own).await
     }
 }
@@ -137,11 +138,12 @@ fn facts(shape: Shape) -> Facts {
 /// Suites of simulated checks. They live as long as the process, since the engine asks for checks that do.
 fn suites(shape: Shape, meter: &Arc<Meter>) -> Vec<Suite> {
     let simulated = |suite: &Suite| {
+        let (world, observed) = (world(suite.name, shape), Arc::<RunShared>::default());
         let checks = suite.checks.iter().map(|check| {
             let simulated = Simulated {
-                suite: suite.name,
                 check: *check,
-                shape,
+                world: world.clone(),
+                observed: observed.clone(),
                 meter: meter.clone(),
             };
             &*Box::leak(Box::new(simulated)) as &'static dyn Check
