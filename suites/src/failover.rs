@@ -5,6 +5,7 @@ mod disruption;
 mod endpoint_slice;
 mod event;
 mod footprint;
+mod idle;
 mod observed;
 mod participants;
 mod quiet_node;

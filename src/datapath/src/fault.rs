@@ -106,6 +106,14 @@ pub enum Fault {
         /// Which.
         nodes: Nodes,
     },
+    /// TCP connections on which nothing was sent for a while get no packet through any more, as behind a firewall that
+    /// forgot them.
+    IdleDropped {
+        /// On which nodes.
+        nodes: Nodes,
+        /// After how long.
+        after: Duration,
+    },
     /// A node without a network: nothing from it, nothing to it.
     Cut {
         /// The node.

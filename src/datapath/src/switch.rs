@@ -202,6 +202,13 @@ impl Switch {
             self.conntrack.remove(key);
             return Ok(None);
         }
+        if self
+            .faults
+            .idle_dropped
+            .is_some_and(|after| self.conntrack.get(key).is_idle(transit.now, after))
+        {
+            return Err(Refusal::Drop(DropReason::Fault));
+        }
         if way == Way::Reply {
             return Ok(Some((key, way)));
         }

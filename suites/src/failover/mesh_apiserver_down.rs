@@ -3,7 +3,9 @@
 use super::{
     check::FailoverCheck,
     disruption::{Disrupted, while_disrupted},
-    footprint, now,
+    footprint,
+    idle::IdleConnection,
+    now,
     observed::Observed,
     participants::{Participants, by},
     recording::{Plan, Recording},
@@ -35,7 +37,7 @@ pub const SECONDS: FailoverCheck = FailoverCheck {
     scope: Scope::Direction,
     admission: footprint::OTHER_MESH,
     faults: &["mesh-apiserver-down-drops-backends"],
-    attempt: |context, spacing| Box::pin(attempt(context, spacing, SHORT)),
+    attempt: |context, spacing| Box::pin(attempt(context, spacing, Outage::Seconds)),
 };
 
 /// The other cluster's clustermesh-apiserver is scaled to zero for as long as the operators say.
@@ -44,23 +46,24 @@ pub const MINUTES: FailoverCheck = FailoverCheck {
     text: CheckText {
         title: "Remote backends keep answering while the other cluster's clustermesh-apiserver is down for minutes",
         proves: "A cluster keeps and uses another cluster's backends when the leases of its clustermesh-apiserver have \
-                 ended and its heartbeats are missed, and its return interrupts nothing. That takes an outage of 3 \
-                 minutes; a shorter one proves as much as it lasts.",
+                 ended and its heartbeats are missed, and its return interrupts nothing. A connection that is idle \
+                 meanwhile stays usable. That takes an outage of 3 minutes; a shorter one proves as much as it lasts.",
         how: "As `failover::mesh_apiserver_down_seconds`, but scaled to zero for the time that `--mesh-outage` or \
-              `meshOutage` in meshproof.yaml gives, and with a probe every 100 ms. Skipped without it.",
+              `meshOutage` in meshproof.yaml gives, and with a probe every 100 ms. One more connection is used at the \
+              beginning and after that time. Skipped without it.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
     scope: Scope::Direction,
     admission: footprint::OTHER_MESH,
-    faults: &["mesh-apiserver-outage-drops-backends"],
+    faults: &["mesh-apiserver-outage-drops-backends", "idle-connections-dropped"],
     attempt: |context, spacing| {
         Box::pin(async move {
             let Some(seconds) = context.environment.facts().mesh_outage_seconds else {
                 let why = "it takes minutes: give --mesh-outage 3m, or meshOutage in meshproof.yaml";
                 return Err(Verdict::skipped(why).into());
             };
-            let outage = Duration::from_secs(seconds.into());
+            let outage = Outage::Minutes(Duration::from_secs(seconds.into()));
             attempt(context, spacing.max(SPACING_OF_MINUTES), outage).await
         })
     },
@@ -72,8 +75,23 @@ const WHEN_RED: &str = "`cilium-dbg service list` on the client's node lacks the
                         --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh --tail=100` \
                         shows when they were dropped.";
 
-/// How long it is down where it is only seconds.
-const SHORT: Duration = Duration::from_secs(2);
+/// How long it is down.
+#[derive(Clone, Copy)]
+enum Outage {
+    Seconds,
+    /// As the operators say. Beside the streams, a connection is idle meanwhile.
+    Minutes(Duration),
+}
+
+impl Outage {
+    fn lasts(self) -> Duration {
+        match self {
+            Outage::Seconds => Duration::from_secs(2),
+            Outage::Minutes(lasts) => lasts,
+        }
+    }
+}
+
 /// The least spacing of probes where it is minutes.
 const SPACING_OF_MINUTES: Duration = Duration::from_millis(100);
 /// How long traffic is watched once the clusters are in sync again.
@@ -89,11 +107,12 @@ const COVERED_WITHIN: Duration = Duration::from_secs(20);
 /// Backends that are withdrawn within this time after the outage may be withdrawn while traffic is watched.
 const TOO_SOON: Duration = Duration::from_secs(8);
 
-async fn attempt(context: &CheckContext, spacing: Duration, outage: Duration) -> Result<Verdict, Unjudged> {
+async fn attempt(context: &CheckContext, spacing: Duration, outage: Outage) -> Result<Verdict, Unjudged> {
+    let lasts = outage.lasts();
     let (from, to) = (context.instance.from(), context.instance.to());
     let participants = Participants::of(context, from, workload::GLOBAL_BACKEND).await?;
     let backends = workload::ready(context, to, workload::GLOBAL_BACKEND, 1).await?;
-    if let Some(ttl) = participants.cache_ttl(from).filter(|ttl| *ttl <= outage + TOO_SOON) {
+    if let Some(ttl) = participants.cache_ttl(from).filter(|ttl| *ttl <= lasts + TOO_SOON) {
         return Err(Verdict::skipped(format!(
             "clustermesh-cache-ttl of {from} is {} s: backends are withdrawn before traffic was watched long enough",
             ttl.as_secs()
@@ -104,9 +123,13 @@ async fn attempt(context: &CheckContext, spacing: Duration, outage: Duration) ->
     let client = &participants.clients[0];
     let plan = Plan::of(context, &participants, client, "failover-remote", spacing)?;
     let mut recording = Recording::start(&plan, by(to)).await?;
+    let idle = match outage {
+        Outage::Seconds => None,
+        Outage::Minutes(lasts) => Some(IdleConnection::open(&plan, lasts).await?),
+    };
     let ready_before = workload::ready_since(context, &backends).await;
     let down = while_disrupted(context, to, &Disruption::MeshApiServerDown, |event| {
-        recording.until(COVERED_WITHIN + outage, move |seen| seen.covers(event.returned, outage))
+        recording.until(COVERED_WITHIN + lasts, move |seen| seen.covers(event.returned, lasts))
     });
     let down = down.await.map_err(unknown)?;
     let in_sync = match &down.restored {
@@ -126,6 +149,9 @@ async fn attempt(context: &CheckContext, spacing: Duration, outage: Duration) ->
     }
     let sync = Sync { counter, in_sync };
     let mut tally = sync.judge(context, &seen, &down)?;
+    if let Some(idle) = idle {
+        idle.judge(&mut tally).await;
+    }
     // Backends that are not ready get no traffic, with or without the clustermesh-apiserver.
     if ready_before.is_some() && ready_before != workload::ready_since(context, &backends).await {
         return Err(Verdict::inconclusive(format!(

@@ -123,6 +123,12 @@ impl Flow {
         }
     }
 
+    /// Whether it is an open TCP connection without a packet for longer than this.
+    pub(super) fn is_idle(&self, now: Instant, than: Duration) -> bool {
+        let is_open = self.original.protocol == Protocol::Tcp && self.phase == Phase::Open;
+        is_open && self.expires + than < now + self.lifetime()
+    }
+
     /// Whether this packet opens a new flow on an entry that is only waiting to be forgotten.
     pub(super) fn is_reused_by(&self, headers: &Headers) -> bool {
         let opens = headers.tcp_flags() & (tcp::SYN | tcp::ACK) == tcp::SYN;

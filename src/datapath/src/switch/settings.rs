@@ -14,7 +14,7 @@ use crate::{
     service::Service,
 };
 use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 /// The faults that act in this switch.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(super) struct SwitchFaults {
     pub masquerade_local: bool,
     pub plaintext: Vec<Vec<Traffic>>,
     pub strict_ignored: bool,
+    /// After how long without a packet TCP connections are dropped.
+    pub idle_dropped: Option<Duration>,
 }
 
 impl Switch {
@@ -88,6 +90,7 @@ impl Switch {
             masquerade_local: false,
             plaintext: vec![Vec::new(); peers],
             strict_ignored: false,
+            idle_dropped: None,
         };
         let mut overrides = Vec::new();
         let name = &self.name;
@@ -131,6 +134,7 @@ impl Switch {
                     }
                 }
                 Fault::StrictIgnored { nodes } if nodes.contains(name) => acting.strict_ignored = true,
+                Fault::IdleDropped { nodes, after } if nodes.contains(name) => acting.idle_dropped = Some(*after),
                 Fault::Service { nodes, service, change } if nodes.contains(name) => {
                     overrides.push((service.clone(), change.clone()));
                 }

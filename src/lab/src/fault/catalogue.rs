@@ -152,6 +152,8 @@ faults! {
     HttpReset "http-reset" Network Lab ["connectivity"]
         "connections to port 8080 of pods on other nodes are reset once established";
     IcmpDropped "icmp-dropped" Network Lab ["connectivity"] "ICMP between pods of different nodes is dropped";
+    IdleConnectionsDropped "idle-connections-dropped" Network Lab ["failover"]
+        "TCP connections that were idle for 12 s get no packet through any more";
     IpcachePodsMissing "ipcache-pods-missing" Agents LastCluster ["policy"]
         "in one cluster the nodes' ipcache lacks the pods of other nodes, which are taken for the world";
     KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]

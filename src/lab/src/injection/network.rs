@@ -13,6 +13,8 @@ use targets::Missing;
 
 type Injection = Result<Vec<DatapathFault>, Missing>;
 
+/// How long a connection is idle before it is dropped: firewalls take minutes, which nobody waits for here.
+const IDLE: Duration = Duration::from_secs(12);
 /// A share of lost packets that a careful operator would want to know of.
 const LOSS: Does = Does::Loss(0.02);
 const LATENCY: Does = Does::Delay(Duration::from_millis(200));
@@ -45,6 +47,10 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         Fault::TcpDropped => |_, _| Ok(vec![dropped_everywhere(Protocol::Tcp)]),
         Fault::IcmpDropped => |_, _| Ok(vec![dropped_everywhere(Protocol::Icmp)]),
         Fault::HttpReset => |_, _| Ok(vec![http_reset()]),
+        Fault::IdleConnectionsDropped => |_, _| {
+            let (nodes, after) = (Nodes::Any, IDLE);
+            Ok(vec![DatapathFault::IdleDropped { nodes, after }])
+        },
         Fault::EndpointBlackhole => |lab, _| endpoint_blackhole(lab),
         Fault::SameNodeDropped => |lab, _| same_node(lab, Does::Drop),
         Fault::HostToPodDropped => |lab, _| host_to_pod_dropped(lab),
