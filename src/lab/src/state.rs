@@ -8,6 +8,7 @@ use crate::{
     sync::{read, write},
     topology::{ClusterSpec, NodeSpec, Topology},
 };
+pub(crate) use drawn::{Drawn, Place};
 use extensions::Extensions;
 use meshproof_apiserver::Store;
 use meshproof_datapath::{Fabric, Identity, NodeHandle, PodNet};
@@ -19,6 +20,7 @@ use std::{
 };
 use tokio::sync::watch;
 
+mod drawn;
 mod extensions;
 
 /// The whole lab.
@@ -33,6 +35,8 @@ pub struct LabState {
     pub faults: ActiveFaults,
     /// When it was started.
     pub started: SystemTime,
+    /// Where faults act whose place is drawn.
+    pub(crate) drawn: Drawn,
     pods_changed: watch::Sender<u64>,
 }
 
@@ -100,6 +104,7 @@ impl LabState {
             clusters,
             faults: ActiveFaults::default(),
             started: SystemTime::now(),
+            drawn: Drawn::default(),
             pods_changed: watch::Sender::new(0),
         }
     }
@@ -123,7 +128,7 @@ impl LabState {
 
     /// Whether a fault is in force and acts in this cluster, be it on one node of it.
     pub fn acts_in(&self, fault: Fault, cluster: &str) -> bool {
-        self.faults.is_active(fault) && self.concerns_cluster(fault.spec().scope, cluster)
+        self.faults.is_active(fault) && self.concerns_cluster(fault, cluster)
     }
 
     /// Whether a fault is in force and acts on this node.
@@ -134,18 +139,21 @@ impl LabState {
     /// Whether a fault, if it is in force, acts on this node.
     pub fn concerns(&self, fault: Fault, cluster: &ClusterState, node: &str) -> bool {
         let is = |known: Option<&Arc<NodeState>>| known.is_some_and(|it| it.name() == node);
-        let scope = fault.spec().scope;
-        let this_node = match scope {
+        let this_node = match fault.spec().scope {
             Scope::FirstNode | Scope::LastClustersFirstNode => is(cluster.nodes().first()),
             Scope::LastNode => is(cluster.nodes().last()),
+            Scope::DrawnNode => self.drawn.place(fault).is_some_and(|place| place.node == node),
             _ => true,
         };
-        this_node && self.concerns_cluster(scope, cluster.name())
+        this_node && self.concerns_cluster(fault, cluster.name())
     }
 
-    fn concerns_cluster(&self, scope: Scope, cluster: &str) -> bool {
+    fn concerns_cluster(&self, fault: Fault, cluster: &str) -> bool {
         let is = |known: Option<&Arc<ClusterState>>| known.is_some_and(|it| it.name() == cluster);
-        match scope {
+        match fault.spec().scope {
+            Scope::DrawnNode | Scope::DrawnCluster => {
+                self.drawn.place(fault).is_some_and(|place| place.cluster == cluster)
+            }
             Scope::Lab => true,
             Scope::FirstCluster | Scope::FirstNode | Scope::NodePair | Scope::FirstDnsReplica => {
                 is(self.clusters.first())

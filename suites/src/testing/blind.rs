@@ -149,6 +149,16 @@ impl Environment for Blind {
         self.world.cilium(cluster, query).await
     }
 
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        self.api(cluster, "create", "pods/exec")?;
+        self.world.cilium_on(cluster, query, nodes).await
+    }
+
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
         self.api(cluster, "get", &object.kind)?;
         self.world.get(cluster, object).await

@@ -73,8 +73,14 @@ faults! {
         "one agent loses its own API server, keeps serving what it knew, and reports Failure";
     AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
+    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
+        "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
     CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
         "the agents name a device that carries no traffic between nodes: a capture there sees nothing";
+    CiliumEndpointMissing "cilium-endpoint-missing" Agents DrawnNode ["state"]
+        "the CiliumEndpoint of one running pod of one node is gone: other nodes take the pod for the world";
+    CiliumNodeGhost "cilium-node-ghost" Agents DrawnNode ["state"]
+        "a CiliumNode without a Node has the address of a living node";
     ClusterLossDropsBackends "cluster-loss-drops-backends" Services Lab ["failover"]
         "services have no backends while every node of another cluster is down";
     ConnectionsResetOnChange "connections-reset-on-change" Services Lab ["failover"]
@@ -119,6 +125,8 @@ faults! {
         "one cluster never removes backends of global services that the other cluster removed";
     GlobalLegacyAnnotationIgnored "global-legacy-annotation-ignored" Mesh LastCluster ["service"]
         "one cluster does not merge services that have only the legacy annotation";
+    GlobalMergedOneWay "global-merged-one-way" Mesh DrawnCluster ["state"]
+        "one global service is merged in one direction only: one cluster takes no backends of it from the other";
     GlobalNeedsLocalBackends "global-needs-local-backends" Services LastCluster ["service"]
         "one cluster merges global services only where it has local backends";
     GlobalRemoteBackendsMissing "global-remote-backends-missing" Mesh LastCluster ["mesh", "service"]
@@ -145,6 +153,12 @@ faults! {
     HttpReset "http-reset" Network Lab ["connectivity"]
         "connections to port 8080 of pods on other nodes are reset once established";
     IcmpDropped "icmp-dropped" Network Lab ["connectivity"] "ICMP between pods of different nodes is dropped";
+    IpcacheEntryMissing "ipcache-entry-missing" Agents DrawnNode ["state"]
+        "one node's ipcache lacks one pod of another node, which it takes for the world";
+    IpcacheEntryStale "ipcache-entry-stale" Agents DrawnNode ["state"]
+        "one node's ipcache keeps the address of a pod that has gone, with its identity";
+    IpcacheEntryWrong "ipcache-entry-wrong" Agents DrawnNode ["state"]
+        "one node's ipcache has the identity of another pod for a pod of another node";
     IpcachePodsMissing "ipcache-pods-missing" Agents LastCluster ["policy"]
         "in one cluster the nodes' ipcache lacks the pods of other nodes, which are taken for the world";
     KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]
@@ -263,7 +277,9 @@ faults! {
     PolicyRefusedInsteadOfDropped "policy-refused-instead-of-dropped" Policy Lab ["policy"]
         "denied traffic is refused instead of dropped";
     SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
-    ServiceBackendMissingOnNode "service-backend-missing-on-node" Balancing FirstNode ["service"]
+    ServiceBackendDeadOnNode "service-backend-dead-on-node" Services DrawnNode ["state"]
+        "one node keeps a dead backend of one service, and loses the connections that it chooses it for";
+    ServiceBackendMissingOnNode "service-backend-missing-on-node" Services DrawnNode ["service", "state"]
         "one node lacks the first backend of every service";
     ServicePortBroken "service-port-broken" Services FirstCluster ["service"]
         "in one cluster the last of several TCP ports of a service leads to a closed port";

@@ -12,13 +12,6 @@ const SKEWED: f64 = 0.9;
 /// What a fault of this layer does.
 pub(super) fn effect(fault: Fault) -> Option<Effect> {
     Some(match fault {
-        Fault::ServiceBackendMissingOnNode => |lab, _| {
-            let node = targets::one(targets::first_node(lab)?);
-            let services = targets::first(lab)?.services.borrow().clone();
-            Ok(distort(&services, &node, |service| {
-                first_active(service).map(ServiceOverride::Ignored)
-            }))
-        },
         Fault::GlobalSpreadSkewed => |lab, _| {
             let last = targets::last(lab)?;
             Ok(distort(&global(last), &targets::nodes(last), skewed))

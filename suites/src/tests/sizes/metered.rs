@@ -75,6 +75,17 @@ impl Environment for Metered {
         Ok(answers)
     }
 
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        let answers = self.world.cilium_on(cluster, query, nodes).await?;
+        self.meter.commands(cluster, query, answers.len() as u64).await;
+        Ok(answers)
+    }
+
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
         self.meter.request(OBJECT).await;
         self.world.get(cluster, object).await
