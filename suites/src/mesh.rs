@@ -8,7 +8,6 @@ pub mod change_propagates;
 pub mod identities;
 pub mod kvstoremesh_ready;
 pub mod node_counts;
-pub mod object_counts;
 
 use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 
@@ -22,7 +21,6 @@ pub const SUITE: Suite = Suite {
         &agents_ready::AgentsReady,
         &kvstoremesh_ready::KvstoreMeshReady,
         &node_counts::NodeCounts,
-        &object_counts::ObjectCounts,
         &identities::Identities,
         &certificates::Certificates,
         &change_propagates::ChangePropagates,

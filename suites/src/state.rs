@@ -15,7 +15,7 @@ mod tests;
 use meshproof_contract::{CheckContext, ClusterName, Suite, Verdict, facts::CiliumFacts};
 
 #[cfg(test)]
-pub(crate) use tests::world;
+pub(crate) use tests::shaped::world;
 
 /// The suite.
 pub const SUITE: Suite = Suite {

@@ -224,6 +224,8 @@ pub enum CiliumQuery {
     BalancerMap,
     /// `cilium-dbg bpf ipcache list -o json`: what the data path knows of addresses.
     Ipcache,
+    /// `cilium-dbg identity list -o json`.
+    Identities,
     /// `cilium-dbg config --all -o json`: what the agent runs with, by the names of its source.
     Configuration,
     /// `cilium-dbg policy get -o json`.

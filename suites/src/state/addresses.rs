@@ -6,6 +6,7 @@ use super::{
     cilium,
     deviation::{Counts, Difference, Seen, conclude},
     look::Look,
+    object::{list, text},
 };
 use crate::kit::cilium::nodes::meshed;
 use async_trait::async_trait;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Verdict,
 };
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -23,6 +25,7 @@ use std::{
 pub struct Addresses;
 
 const COMMAND: &str = "cilium-dbg bpf ipcache list";
+const IDENTITIES: &str = "cilium-dbg identity list";
 
 #[async_trait]
 impl Check for Addresses {
@@ -36,7 +39,7 @@ impl Check for Addresses {
             proves: "Policies judge every pod of the mesh, on every node, as the pod that it is. No node takes a pod \
                      for the world or for another one, and no address that was left over passes its identity on to the \
                      next pod that gets it.",
-            how: "`cilium-dbg bpf ipcache list -o json` of every agent (16 of a larger cluster, drawn by \
+            how: "`cilium-dbg bpf ipcache list -o json` and `identity list -o json` of every agent (16 of a larger cluster, drawn by \
                   `--sample-seed`) against the pods and CiliumEndpoints of all clusters of the mesh: each address with \
                   its identity, and no other address with a pod's identity in the pod ranges of CiliumNodes. A \
                   difference must be there again `thresholds.propagation` (default 10 s) later, one that is left over \
@@ -58,6 +61,7 @@ impl Check for Addresses {
     }
     fn faults(&self) -> &'static [&'static str] {
         &[
+            "identity-unknown-on-node",
             "ipcache-entry-missing",
             "ipcache-entry-stale",
             "ipcache-entry-wrong",
@@ -81,11 +85,19 @@ struct Known {
     uid: String,
 }
 
+/// An identity that a pod has.
+struct Meaning {
+    of: String,
+    labels: BTreeSet<String>,
+}
+
 /// What the APIs of all clusters of a mesh say of addresses.
 #[derive(Default)]
 struct Truth {
     /// Addresses that every agent must know.
     pods: BTreeMap<IpAddr, Known>,
+    /// Their identities.
+    identities: BTreeMap<u64, Meaning>,
     /// Addresses that some object has, and that therefore are not left over.
     owned: BTreeSet<IpAddr>,
     /// Where pods have their addresses.
@@ -93,7 +105,7 @@ struct Truth {
 }
 
 fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
-    let mut seen = Seen::of("addresses of pods in agents");
+    let mut seen = Seen::of("addresses and identities of pods in agents");
     let facts = context.environment.facts();
     let cluster = context.instance.from();
     let mut truth = Truth::default();
@@ -104,19 +116,53 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
         }
     }
     let agents = match look.cluster(cluster) {
-        Ok(look) => look.answers(CiliumQuery::Ipcache, tally),
+        Ok(agents) => agents,
         Err(why) => {
             tally.unknown(why);
             return seen;
         }
     };
-    for (node, output) in agents {
+    for (node, output) in agents.answers(CiliumQuery::Ipcache, tally) {
         match Ipcache::read(output) {
             Ok(ipcache) => of_agent(node, &ipcache, &truth, &mut seen),
             Err(why) => tally.unknown(format!("{node}: {why}")),
         }
     }
+    for (node, output) in agents.answers(CiliumQuery::Identities, tally) {
+        if list(output).next().is_none() {
+            tally.unknown(format!("{node}: its agent lists no identity"));
+        } else {
+            meanings(node, output, &truth, &mut seen);
+        }
+    }
     seen
+}
+
+/// What one agent takes identities for.
+fn meanings(node: &NodeName, output: &Value, truth: &Truth, seen: &mut Seen) {
+    let labels = |known: &Value| list(&known["labels"]).map(text).collect::<BTreeSet<String>>();
+    let known: BTreeMap<u64, BTreeSet<String>> = list(output)
+        .filter_map(|known| Some((known["id"].as_u64()?, labels(known))))
+        .collect();
+    for (identity, meaning) in &truth.identities {
+        seen.compared += 1;
+        let observed = match known.get(identity) {
+            None => "unknown: no policy matches it",
+            Some(labels) if *labels != meaning.labels && !meaning.labels.is_empty() => "other labels",
+            Some(_) => continue,
+        };
+        seen.on(
+            node,
+            IDENTITIES,
+            Difference {
+                subject: meaning.of.clone(),
+                expected: "known, with the labels that the CiliumEndpoint has".to_owned(),
+                observed: observed.to_owned(),
+                version: String::new(),
+                counts: Counts::Twice,
+            },
+        );
+    }
 }
 
 /// Adds what the API of one cluster says.
@@ -160,6 +206,10 @@ fn gather(
             continue;
         };
         let (namespace, name) = &pod.name;
+        truth.identities.entry(identity).or_insert_with(|| Meaning {
+            of: format!("identity {identity} of pods of namespace {namespace} of {cluster}"),
+            labels: endpoint.labels.clone(),
+        });
         for address in endpoint.addresses.intersection(&pod.addresses) {
             let known = Known {
                 whose: format!("{address}, pod {namespace}/{name} of {cluster}"),

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// For so many kinds of difference a command is suggested; others are likely of the same kind.
 const SUGGESTED: usize = 3;
-/// The rarest that changes arrive on a healthy mesh, whatever its operators promise.
+/// What a change may take on a healthy mesh at least, whatever its operators promise.
 const LEAST_ALLOWANCE: Duration = Duration::from_secs(5);
 
 /// How often a difference must be read before it counts.

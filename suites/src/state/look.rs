@@ -13,14 +13,15 @@ use serde_json::Value;
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 use tokio::time::{Instant, sleep_until};
 
-/// So many nodes of a cluster are asked, all of them or a sample: each answers five questions in a look.
+/// So many nodes of a cluster are asked, all of them or a sample: each answers six questions in a look.
 pub const NODES: usize = 16;
 
 /// What is asked of every agent.
-const QUERIES: [CiliumQuery; 5] = [
+const QUERIES: [CiliumQuery; 6] = [
     CiliumQuery::Services,
     CiliumQuery::BalancerMap,
     CiliumQuery::Ipcache,
+    CiliumQuery::Identities,
     CiliumQuery::Nodes,
     CiliumQuery::Configuration,
 ];

@@ -19,6 +19,8 @@ pub struct Nodes;
 
 const OBJECTS: &str = "get nodes,ciliumnodes -o wide";
 const COMMAND: &str = "cilium-dbg node list";
+/// Why a node is left out.
+const JOINS: &str = "nodes that joined in the last five minutes";
 
 #[async_trait]
 impl Check for Nodes {
@@ -127,6 +129,7 @@ fn alive(
                     in_api(subject, "a Node of the same name", observed, Counts::Thrice),
                 );
             }
+            Some(node) if node.joins => seen.leave_out(JOINS),
             Some(node) => {
                 if let Some(why) = &node.unready {
                     let expected = "a Node that is Ready";
@@ -139,7 +142,10 @@ fn alive(
     let of_run = facts.cluster(cluster).map_or(&[][..], |found| &found.nodes);
     // Virtual nodes and the like are no part of the mesh, and those that came later may have no agent yet.
     for node in of_run.iter().filter(|node| !known.contains(node.name.as_str())) {
-        if let Some(object) = nodes.iter().find(|object| object.name == node.name.as_str()) {
+        let object = nodes.iter().find(|object| object.name == node.name.as_str());
+        if object.is_some_and(|object| object.joins) {
+            seen.leave_out(JOINS);
+        } else if let Some(object) = object {
             let observed = match &object.unready {
                 Some(why) => format!("none; the Node is {why}"),
                 None => "none: no agent has ever run there".to_owned(),
@@ -201,7 +207,14 @@ fn known(
         return;
     }
     for (of, nodes) in of_mesh {
-        let prefix = format!("{}/", mesh_name(facts, of));
+        // Nodes of a cluster that nobody named stand without it (`pkg/node/types`).
+        let mesh_name = mesh_name(facts, of);
+        let prefix = if mesh_name == "default" {
+            String::new()
+        } else {
+            format!("{mesh_name}/")
+        };
+        let is_of = |name: &str| name.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/'));
         let there: BTreeSet<String> = nodes.iter().map(|node| format!("{prefix}{}", node.name)).collect();
         seen.compared += there.len();
         let mut add = |name: &str, expected: &str, observed: &str, counts| {
@@ -216,7 +229,7 @@ fn known(
                 Counts::Twice,
             );
         }
-        for name in listed.difference(&there).filter(|name| name.starts_with(&prefix)) {
+        for name in listed.difference(&there).filter(|name| is_of(name)) {
             add(
                 name,
                 "not in the agent's list, as it has no CiliumNode",

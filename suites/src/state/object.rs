@@ -1,12 +1,16 @@
 //! Objects of the API, reduced to what agents make of them.
 
 use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
 use meshproof_contract::NodeName;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+
+/// How long a new node may take until Cilium runs there.
+const JOINING: SignedDuration = SignedDuration::from_mins(5);
 
 /// Namespace and name.
 pub type Name = (String, String);
@@ -35,6 +39,8 @@ pub struct Endpoint {
     pub addresses: BTreeSet<IpAddr>,
     /// Its identity, once it has one.
     pub identity: Option<u64>,
+    /// The labels of that.
+    pub labels: BTreeSet<String>,
 }
 
 /// A CiliumNode.
@@ -61,6 +67,8 @@ pub struct Node {
     pub name: String,
     /// Why it is not ready; none if it is, or does not say.
     pub unready: Option<String>,
+    /// It joined so lately that its agent may still be on its way.
+    pub joins: bool,
 }
 
 /// Reads a Pod.
@@ -89,14 +97,15 @@ pub fn endpoint(object: &Value) -> Endpoint {
             .filter_map(address)
             .collect(),
         identity: status["identity"]["id"].as_u64().filter(|id| *id > 0),
+        labels: list(&status["identity"]["labels"]).map(text).collect(),
     }
 }
 
 /// Reads a CiliumNode.
 pub fn cilium_node(object: &Value) -> CiliumNode {
     let (metadata, spec) = (&object["metadata"], &object["spec"]);
-    let of_type = |wanted: &[&str]| -> BTreeSet<IpAddr> {
-        let of_type = list(&spec["addresses"]).filter(|entry| wanted.iter().any(|kind| entry["type"] == *kind));
+    let of_type = |wanted: &str| -> BTreeSet<IpAddr> {
+        let of_type = list(&spec["addresses"]).filter(|entry| entry["type"] == wanted);
         of_type.filter_map(|entry| address(&entry["ip"])).collect()
     };
     let single = ["/health/ipv4", "/health/ipv6", "/ingress/ipv4", "/ingress/ipv6"];
@@ -109,8 +118,8 @@ pub fn cilium_node(object: &Value) -> CiliumNode {
     let key = keys.iter().find_map(|key| metadata["annotations"][key].as_str());
     CiliumNode {
         name: text(&metadata["name"]),
-        addresses: of_type(&["InternalIP", "ExternalIP"]),
-        reserved: of_type(&["CiliumInternalIP"]).into_iter().chain(single).collect(),
+        addresses: of_type("InternalIP"),
+        reserved: of_type("CiliumInternalIP").into_iter().chain(single).collect(),
         pod_ranges: ranges.collect(),
         key: key.filter(|key| !key.is_empty()).map(str::to_owned),
         kept: metadata["annotations"]["cilium.io/do-not-gc"] == "true",
@@ -121,8 +130,12 @@ pub fn cilium_node(object: &Value) -> CiliumNode {
 pub fn node(object: &Value) -> Node {
     let ready = list(&object["status"]["conditions"]).find(|condition| condition["type"] == "Ready");
     let unready = ready.filter(|ready| ready["status"] != "True");
+    let created = object["metadata"]["creationTimestamp"]
+        .as_str()
+        .and_then(|at| at.parse::<Timestamp>().ok());
     Node {
         name: text(&object["metadata"]["name"]),
+        joins: created.is_some_and(|created| Timestamp::now().duration_since(created) < JOINING),
         unready: unready.map(|ready| {
             let since = ready["lastTransitionTime"].as_str().unwrap_or("an unknown time");
             format!(

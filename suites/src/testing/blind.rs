@@ -5,7 +5,7 @@ use super::network::local_error;
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Facts, Needs, ObjectRef, Outcome, Probe, Readiness, StreamId,
+    Disruption, Environment, EnvironmentError, Facts, Needs, NodeName, ObjectRef, Outcome, Probe, Readiness, StreamId,
     StreamReport, StreamSpec, facts::MissingAgent, stream::StreamResult,
 };
 use serde_json::Value;

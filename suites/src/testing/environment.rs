@@ -7,7 +7,7 @@ use meshproof_contract::{
     EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 #[async_trait]
 impl Environment for Fake {
@@ -42,6 +42,7 @@ impl Environment for Fake {
         query: CiliumQuery,
         nodes: &[NodeName],
     ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let mut answers = self.ask_cilium(cluster, query)?;
         answers.retain(|answer| nodes.contains(&answer.node));
         Ok(answers)

@@ -62,6 +62,7 @@ fn question(query: CiliumQuery) -> Question {
         CiliumQuery::Services => agent(&["service", "list", "-o", "json"]),
         CiliumQuery::BalancerMap => agent(&["bpf", "lb", "list", "-o", "json"]),
         CiliumQuery::Ipcache => agent(&["bpf", "ipcache", "list", "-o", "json"]),
+        CiliumQuery::Identities => agent(&["identity", "list", "-o", "json"]),
         CiliumQuery::Configuration => agent(&["config", "--all", "-o", "json"]),
         CiliumQuery::Policy => agent(&["policy", "get", "-o", "json"]),
         CiliumQuery::Nodes => agent(&["node", "list", "-o", "json"]),

@@ -153,6 +153,8 @@ faults! {
     HttpReset "http-reset" Network Lab ["connectivity"]
         "connections to port 8080 of pods on other nodes are reset once established";
     IcmpDropped "icmp-dropped" Network Lab ["connectivity"] "ICMP between pods of different nodes is dropped";
+    IdentityUnknownOnNode "identity-unknown-on-node" Agents DrawnNode ["state"]
+        "one node does not know one identity: no policy there matches its pods";
     IpcacheEntryMissing "ipcache-entry-missing" Agents DrawnNode ["state"]
         "one node's ipcache lacks one pod of another node, which it takes for the world";
     IpcacheEntryStale "ipcache-entry-stale" Agents DrawnNode ["state"]
@@ -188,11 +190,11 @@ faults! {
         "the certificate with which one cluster connects to the other expires in two days";
     MeshCertificateUntrusted "mesh-certificate-untrusted" Mesh LastCluster ["mesh"]
         "one cluster would not trust the other if it had to reconnect; the open connection works";
-    MeshEndpointStale "mesh-endpoint-stale" Mesh FirstCluster ["mesh"]
+    MeshEndpointStale "mesh-endpoint-stale" Mesh FirstCluster ["state"]
         "one cluster keeps publishing the address of a deleted pod";
     MeshKvstoremeshDisconnected "mesh-kvstoremesh-disconnected" Mesh LastCluster ["mesh"]
         "one cluster's KVStoreMesh is disconnected from the other; its agents report no problem";
-    MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["mesh"]
+    MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["mesh", "state"]
         "one cluster sees one node too few of the other";
     MeshPropagationSlow "mesh-propagation-slow" Mesh FirstCluster ["mesh"]
         "changes in one cluster reach the other 12 s late";

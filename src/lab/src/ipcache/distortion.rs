@@ -72,6 +72,16 @@ pub(crate) fn unannounced(lab: &LabState, node: &NodeState) -> Option<String> {
     lab.drawn.victim(fault, &pods.map(|pod| pod.uid).collect::<Vec<_>>())
 }
 
+/// The identity whose labels a node does not know.
+pub(crate) fn unknown_identity(lab: &LabState, cluster: &ClusterState, node: &NodeState) -> Option<Identity> {
+    let fault = Fault::IdentityUnknownOnNode;
+    if !lab.acts_on(fault, cluster, node.name()) {
+        return None;
+    }
+    let pods = remote_pods(lab, node);
+    victim(lab, fault, &pods).map(PodState::identity)
+}
+
 /// The pods of other nodes with a network of their own.
 fn remote_pods(lab: &LabState, node: &NodeState) -> Vec<PodState> {
     let others = lab.nodes().filter(|(_, other)| other.name() != node.name());

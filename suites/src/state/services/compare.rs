@@ -47,6 +47,10 @@ impl Agent<'_> {
                 seen.leave_out("frontends that are no Service's: host ports, redirects");
                 continue;
             }
+            if entry.kind != "ClusterIP" && !mesh.replaces_kube_proxy {
+                seen.leave_out("frontends that kube-proxy serves");
+                continue;
+            }
             match mesh.service(&entry.service) {
                 Some(service) => self.frontend(mesh, service, entry, seen),
                 None => self.kept(entry, "no such Service", seen),
@@ -163,7 +167,8 @@ impl Agent<'_> {
         }
         let elsewhere = self.map.on_addresses(&entry.frontend);
         let elsewhere = elsewhere.filter(|(ip, _)| is_node_port && self.is_own(*ip, &entry.frontend));
-        for (_, slots) in of_map.into_iter().chain(elsewhere) {
+        let judged = of_map.into_iter().chain(elsewhere).filter(|(_, slots)| !slots.to_proxy);
+        for (_, slots) in judged {
             place.compare(self.node, MAP, &slots.backends, seen);
             if slots.broken > 0 {
                 let observed = format!("{} of its slots lead nowhere", slots.broken);

@@ -49,6 +49,8 @@ pub struct Mesh<'a> {
     has_strangers: bool,
     /// Agents may prefer near backends (`enable-service-topology`).
     topology: bool,
+    /// Agents serve more than cluster IPs (semantics B14).
+    pub replaces_kube_proxy: bool,
 }
 
 impl<'a> Mesh<'a> {
@@ -82,6 +84,7 @@ impl<'a> Mesh<'a> {
             own: side(own)?,
             others: others.map(side).collect::<Result<_, _>>()?,
             has_strangers: remotes.is_none_or(|remotes| remotes.iter().any(|remote| !known.contains(remote))),
+            replaces_kube_proxy: cilium.and_then(|cilium| cilium.flag("kube-proxy-replacement")) != Some(false),
             topology: cilium.and_then(|cilium| cilium.flag("enable-service-topology")) == Some(true),
         })
     }

@@ -85,6 +85,8 @@ pub struct Slots {
     pub backends: BTreeSet<SocketAddr>,
     /// Slots whose backend the map does not have: requests there are lost.
     pub broken: usize,
+    /// Envoy takes the requests (Ingress, Gateway, L7 load balancing), and no slot is asked.
+    pub to_proxy: bool,
 }
 
 /// The data path's map.
@@ -103,6 +105,8 @@ impl Map {
         for (key, texts) in entries {
             let Some((frontend, slot)) = slot(key) else { continue };
             let slots = all.entry(frontend).or_default();
+            let is_to_proxy = |text: &str| text.contains("L7LB Proxy Port");
+            slots.to_proxy |= list(texts).filter_map(Value::as_str).any(is_to_proxy);
             for text in list(texts).filter_map(Value::as_str).filter(|_| slot > 0) {
                 let first = text.split_whitespace().next().unwrap_or_default();
                 match first.rsplit_once('/').and_then(|(address, _)| address.parse().ok()) {

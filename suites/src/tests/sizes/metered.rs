@@ -4,8 +4,8 @@ use super::bed::{self, Meter};
 use async_trait::async_trait;
 use meshproof_contract::{
     Action, AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading,
-    ClusterName, Disruption, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness, StreamId,
-    StreamReport, StreamSpec,
+    ClusterName, Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness,
+    StreamId, StreamReport, StreamSpec,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};

@@ -32,6 +32,10 @@ impl Gatherer<'_> {
                 found.insert(id, security_labels(&labels));
             }
         }
+        let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
+        if let Some(unknown) = ipcache::unknown_identity(lab, cluster, node) {
+            found.remove(&unknown.0);
+        }
         found.into_iter().collect()
     }
 
