@@ -1,16 +1,13 @@
 //! Differences between what agents have and what the API says, and when one counts: each is read again after the time
 //! that a change may take, by name, with the same object behind it.
 
-use super::look::{Look, NODES};
+use super::look::{Look, NODES, allowance};
 use crate::kit::{known_fault::KnownFault, next_steps};
 use meshproof_contract::{CheckContext, ClusterName, NodeName, Tally, Verdict, text};
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 /// For so many kinds of difference a command is suggested; others are likely of the same kind.
 const SUGGESTED: usize = 3;
-/// What a change may take on a healthy mesh at least, whatever its operators promise.
-const LEAST_ALLOWANCE: Duration = Duration::from_secs(5);
-
 /// How often a difference must be read before it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counts {
@@ -87,11 +84,6 @@ impl Seen {
     }
 }
 
-/// How long a change may take until every agent has it.
-pub fn allowance(context: &CheckContext) -> Duration {
-    context.environment.facts().thresholds.propagation.max(LEAST_ALLOWANCE)
-}
-
 /// Looks until nothing differs, or what differs has been seen often enough, and concludes.
 pub async fn conclude(context: &CheckContext, compare: impl Fn(&Look, &mut Tally) -> Seen) -> Verdict {
     let look = async |number: usize| {
@@ -158,15 +150,16 @@ fn tell(context: &CheckContext, seen: &Seen, looks: usize, settled: usize) {
 fn report(context: &CheckContext, counted: &BTreeMap<Difference, Sight>, tally: &mut Tally) {
     let facts = context.environment.facts();
     let cluster = context.instance.from();
-    let mut suggested: Vec<&str> = Vec::new();
+    let (mut suggested, mut told): (Vec<&str>, Vec<&KnownFault>) = (Vec::new(), Vec::new());
     for (difference, sight) in counted {
         let subject = match sight.nodes.as_slice() {
             [] => difference.subject.clone(),
             nodes => format!("{}, {}", difference.subject, named(&facts, cluster, nodes)),
         };
         tally.finding(subject, &difference.expected, &difference.observed);
-        if let Some(known) = sight.known {
+        if let Some(known) = sight.known.filter(|known| !told.contains(known)) {
             known.tell(context, cluster);
+            told.push(known);
         }
         if suggested.len() < SUGGESTED && !suggested.contains(&sight.command) {
             suggested.push(sight.command);

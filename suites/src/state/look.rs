@@ -2,7 +2,6 @@
 //! it, so that each list is read once, and each agent is asked once for each fact.
 
 use super::{
-    deviation::allowance,
     object::{self, CiliumNode, Endpoint, Node, Pod},
     services::object::{Service, Slice},
 };
@@ -10,7 +9,7 @@ use crate::kit::{once::Once, paths::sample};
 use futures::{FutureExt, future::BoxFuture};
 use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
 use serde_json::Value;
-use std::{collections::HashMap, convert::Infallible, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
 
 /// So many nodes of a cluster are asked, all of them or a sample: each answers six questions in a look.
@@ -26,8 +25,16 @@ const QUERIES: [CiliumQuery; 6] = [
     CiliumQuery::Configuration,
 ];
 
+/// What a change may take on a healthy mesh at least, whatever its operators promise.
+const LEAST_ALLOWANCE: Duration = Duration::from_secs(5);
+
 /// What was read, or why it could not be.
 pub type Read<T> = Result<T, String>;
+
+/// How long a change may take until every agent has it.
+pub fn allowance(context: &CheckContext) -> Duration {
+    context.environment.facts().thresholds.propagation.max(LEAST_ALLOWANCE)
+}
 
 /// One cluster as its API and its agents show it.
 pub struct ClusterLook {
