@@ -44,7 +44,10 @@ fn one_agent_differs() -> Result<()> {
             it.lab.control().inject(fault).await.map_err(text)?;
             eventually(&format!("{fault} shows on one agent"), || async {
                 let now = printed(clusters, command).await?;
-                let other: Vec<&String> = now.keys().filter(|agent| now.get(*agent) != before.get(*agent)).collect();
+                let other: Vec<&String> = now
+                    .keys()
+                    .filter(|agent| now.get(*agent) != before.get(*agent))
+                    .collect();
                 expect("one agent that differs", other.len() == 1, &other)
             })
             .await?;
