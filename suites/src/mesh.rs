@@ -15,8 +15,8 @@ use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 pub const SUITE: Suite = Suite {
     name: "mesh",
     about: "Every Cilium agent and KVStoreMesh of a cluster that claims a cluster mesh reports every other cluster as \
-            connected, with the right number of nodes. Because a status can be stale, a change made in one cluster must \
-            also take effect in the other. Suite state compares what agents know of nodes and pods by name.",
+            connected, with the right number of nodes. Because a status can be stale, a change made in one cluster \
+            must also take effect in the other. Suite state compares what agents know of nodes and pods by name.",
     checks: &[
         &agents_ready::AgentsReady,
         &kvstoremesh_ready::KvstoreMeshReady,

@@ -6,6 +6,7 @@ mod endpoints;
 mod look;
 mod nodes;
 mod object;
+mod service;
 mod services;
 mod settings;
 

@@ -40,8 +40,8 @@ pub const TWO_PORTS_ON_ONE_TARGET: KnownFault = KnownFault {
 /// The same, in what agents have of any Service.
 pub const TWO_PORTS_MERGED: KnownFault = KnownFault {
     check: "state::services",
-    sign: "Agents lack other clusters' backends behind one port of a global Service, and another port of it leads to the \
-           same numbers.",
+    sign: "Agents lack other clusters' backends behind one port of a global Service, and another port of it leads to \
+           the same numbers.",
     ..TWO_PORTS_ON_ONE_TARGET
 };
 

@@ -39,11 +39,11 @@ impl Check for Addresses {
             proves: "Policies judge every pod of the mesh, on every node, as the pod that it is. No node takes a pod \
                      for the world or for another one, and no address that was left over passes its identity on to the \
                      next pod that gets it.",
-            how: "`cilium-dbg bpf ipcache list -o json` and `identity list -o json` of every agent (16 of a larger cluster, drawn by \
-                  `--sample-seed`) against the pods and CiliumEndpoints of all clusters of the mesh: each address with \
-                  its identity, and no other address with a pod's identity in the pod ranges of CiliumNodes. A \
-                  difference must be there again `thresholds.propagation` (default 10 s) later, one that is left over \
-                  twice.",
+            how: "`cilium-dbg bpf ipcache list -o json` and `identity list -o json` of every agent (16 of a larger \
+                  cluster, drawn by `--sample-seed`) against the pods and CiliumEndpoints of all clusters of the mesh: \
+                  each address with its identity, and no other address with a pod's identity in the pod ranges of \
+                  CiliumNodes. A difference must be there again `thresholds.propagation` (default 10 s) later, one \
+                  that is left over twice.",
             control: "At least one address must have been compared. An agent that does not answer, or lists that \
                       cannot be read, make it inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf \

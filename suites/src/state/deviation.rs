@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 /// For so many kinds of difference a command is suggested; others are likely of the same kind.
 const SUGGESTED: usize = 3;
+/// So many differences are findings of their own; what cuts a cluster off makes hundreds of the same kind.
+const FINDINGS: usize = 20;
+
 /// How often a difference must be read before it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counts {
@@ -151,7 +154,7 @@ fn report(context: &CheckContext, counted: &BTreeMap<Difference, Sight>, tally: 
     let facts = context.environment.facts();
     let cluster = context.instance.from();
     let (mut suggested, mut told): (Vec<&str>, Vec<&KnownFault>) = (Vec::new(), Vec::new());
-    for (difference, sight) in counted {
+    for (difference, sight) in counted.iter().take(FINDINGS) {
         let subject = match sight.nodes.as_slice() {
             [] => difference.subject.clone(),
             nodes => format!("{}, {}", difference.subject, named(&facts, cluster, nodes)),
@@ -168,6 +171,13 @@ fn report(context: &CheckContext, counted: &BTreeMap<Difference, Sight>, tally: 
                 None => next_steps::kubectl(&facts, cluster, sight.command),
             });
         }
+    }
+    if let Some(more) = counted.len().checked_sub(FINDINGS).filter(|more| *more > 0) {
+        let observed = format!(
+            "{} more; the commands show all of them",
+            text::counted(more, "difference")
+        );
+        tally.finding(cluster.to_string(), "what the API says", observed);
     }
 }
 

@@ -30,8 +30,8 @@ impl Check for Endpoints {
                   network of its own must have a CiliumEndpoint of its name, with all of its addresses and an \
                   identity. A difference is read again after `thresholds.propagation` (default 10 s).",
             control: "At least one pod must have been compared. Lists that cannot be read make it inconclusive.",
-            when_red: "`kubectl --context CONTEXT get ciliumendpoints -A`. Cilium does not write a CiliumEndpoint again \
-                       that somebody deleted: restart the pod. For a pod that is older than Cilium, too. Else \
+            when_red: "`kubectl --context CONTEXT get ciliumendpoints -A`. Cilium does not write a CiliumEndpoint \
+                       again that somebody deleted: restart the pod. For a pod that is older than Cilium, too. Else \
                        `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg endpoint \
                        list`.",
         }

@@ -3,7 +3,7 @@
 
 use super::{
     object::{self, CiliumNode, Endpoint, Node, Pod},
-    services::object::{Service, Slice},
+    service::{Service, Slice},
 };
 use crate::kit::{once::Once, paths::sample};
 use futures::{FutureExt, future::BoxFuture};

@@ -32,12 +32,12 @@ impl Check for Nodes {
         CheckText {
             title: "Every CiliumNode is a living node with its own addresses and key, and every agent knows it",
             proves: "No object of a node that has gone sends traffic to nowhere, or to the node that has its address \
-                     now. No two nodes share an address or a WireGuard key. No agent lacks a node of its own or another \
-                     cluster.",
-            how: "Nodes and CiliumNodes of all clusters of the mesh are listed, and each agent (16 of a larger cluster, \
-                  drawn by `--sample-seed`) prints `cilium-dbg node list -o json`. Each CiliumNode must have a Node of \
-                  its name that is Ready, each Node a CiliumNode and an agent. A difference is read again after \
-                  `thresholds.propagation` (default 10 s).",
+                     now. No two nodes share an address or a WireGuard key. No agent lacks a node of its own or \
+                     another cluster.",
+            how: "Nodes and CiliumNodes of all clusters of the mesh are listed, and each agent (16 of a larger \
+                  cluster, drawn by `--sample-seed`) prints `cilium-dbg node list -o json`. Each CiliumNode must have \
+                  a Node of its name that is Ready, each Node a CiliumNode and an agent. A difference is read again \
+                  after `thresholds.propagation` (default 10 s).",
             control: "At least one CiliumNode must have been compared, and agents must list nodes. Lists that cannot \
                       be read make it inconclusive.",
             when_red: "`kubectl --context CONTEXT get nodes,ciliumnodes -o wide`. A CiliumNode without Node is removed \

@@ -3,7 +3,6 @@
 mod compare;
 mod expected;
 mod listed;
-pub(super) mod object;
 
 use super::{
     cilium,
@@ -32,11 +31,11 @@ impl Check for Services {
             title: "Every node serves every Service with the backends that its EndpointSlices have, and no others",
             proves: "On no node a request to a Service of whatever namespace goes to a pod that has gone, or never \
                      reaches one that is ready. Global Services have the backends of every cluster that shares them.",
-            how: "`cilium-dbg service list -o json` and `cilium-dbg bpf lb list -o json` of every agent (16 of a larger \
-                  cluster, drawn by `--sample-seed`) against the Services and EndpointSlices of all clusters, merged by \
-                  the annotations global, shared and affinity (their older names, too). Terminating backends, and \
-                  those that affinity or a traffic policy may leave out, are accepted either way. A difference must be \
-                  there again `thresholds.propagation` (default 10 s) later, a backend too many twice.",
+            how: "`cilium-dbg service list -o json` and `cilium-dbg bpf lb list -o json` of every agent (16 of a \
+                  larger cluster, drawn by `--sample-seed`) against the Services and EndpointSlices of all clusters, \
+                  merged by the annotations global, shared and affinity (their older names, too). Terminating \
+                  backends, and those that affinity or a traffic policy may leave out, are accepted either way. A \
+                  difference must be there again `thresholds.propagation` (default 10 s) later, a backend too many twice.",
             control: "At least one frontend must have been compared. An agent that does not answer, or lists that \
                       cannot be read, make it inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf lb \

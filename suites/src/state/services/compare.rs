@@ -3,11 +3,13 @@
 use super::{
     expected::{Expected, Mesh, Policy},
     listed::{Entry, Frontend, Listed, Map},
-    object::{Affinity, Port, Service},
 };
 use crate::{
     kit::known_fault::{AFFINITY_NONE, KnownFault, TWO_PORTS_MERGED},
-    state::deviation::{Counts, Difference, Seen},
+    state::{
+        deviation::{Counts, Difference, Seen, Sight},
+        service::{Affinity, Port, Service},
+    },
 };
 use meshproof_contract::NodeName;
 use std::{
@@ -225,7 +227,7 @@ impl Place<'_> {
         observed: String,
         counts: Counts,
         seen: &'s mut Seen,
-    ) -> &'s mut crate::state::deviation::Sight {
+    ) -> &'s mut Sight {
         let version = match counts {
             Counts::Twice => self.version.clone(),
             Counts::Thrice => String::new(),

@@ -1,9 +1,13 @@
-//! The backends that agents should have, by Services and EndpointSlices of all clusters of a mesh (semantics B7 to B12).
+//! The backends that agents should have, by Services and EndpointSlices of all clusters of a mesh (semantics B7 to
+//! B12).
 
-use super::object::{Affinity, Backend, Port, Service, Slice};
 use crate::{
     kit::cilium::remotes::mesh_name,
-    state::{look::Look, object::Name},
+    state::{
+        look::Look,
+        object::Name,
+        service::{Affinity, Backend, Port, Service, Slice},
+    },
 };
 use meshproof_contract::{CheckContext, ClusterName, NodeName};
 use std::{

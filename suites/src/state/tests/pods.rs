@@ -162,6 +162,16 @@ async fn an_identity_that_an_agent_does_not_know_or_takes_for_another_is_red() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hundreds_of_the_same_kind_are_not_as_many_findings() {
+    let empty = ipcache("infra-1", |output| {
+        *output = json!({"0.0.0.0/0": ["identity=2 encryptkey=0 tunnelendpoint=0.0.0.0 flags=<none>"]});
+    });
+    let text = expect(empty, &Addresses, "fail").await;
+    assert_eq!(text.matches("finding: ").count(), 21, "{text}");
+    assert!(text.contains("more; the commands show all of them"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_settled_when_it_is_read_again_is_left_out_and_counted() {
     let start = tokio::time::Instant::now();
     let late = ipcache("infra-1", move |output| {

@@ -1,6 +1,6 @@
 //! Two clusters of two nodes each, as Cilium 1.18.3 and Kubernetes printed them (VXLAN, WireGuard, KVStoreMesh); of
-//! Services those of namespace `demo`. One node's agent was recorded, and stands for both; CiliumEndpoints of kube-system
-//! were not, and are what that agent's lists say.
+//! Services those of namespace `demo`. One node's agent was recorded, and stands for both; CiliumEndpoints of
+//! kube-system were not, and are what that agent's lists say.
 
 use crate::testing::Fake;
 use meshproof_contract::CiliumQuery;

@@ -2,15 +2,30 @@
 //! agent differs.
 
 use super::inside::{self, agents};
-use crate::client::{Clusters, LONG, Result, Test, block_on, eventually, expect, name, text};
-use kube::Client;
+use crate::client::{Clusters, LONG, Result, Test, block_on, command, deploy_agents, eventually, expect, name, text};
+use k8s_openapi::api::core::v1::Service;
+use kube::{
+    Client,
+    api::{Api, ListParams},
+};
+use meshproof_contract::{Action, Connection, Outcome, Probe, Target};
+use meshproof_wire::{Answer, Command};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-pub const ALL: &[(&str, Test)] = &[(
-    "a_fault_of_one_agents_state_shows_on_that_agent_only",
-    one_agent_differs,
-)];
+pub const ALL: &[(&str, Test)] = &[
+    (
+        "a_fault_of_one_agents_state_shows_on_that_agent_only",
+        one_agent_differs,
+    ),
+    (
+        "a_dead_backend_that_one_node_keeps_loses_its_requests_only",
+        a_dead_backend_loses_requests,
+    ),
+];
+
+/// Requests to each service from each node: that none of them meets one backend of five happens in 1 of 600,000 runs.
+const REQUESTS: usize = 60;
 
 /// The command that shows each fault.
 const FAULTS: [(&str, &str); 7] = [
@@ -60,4 +75,51 @@ fn one_agent_differs() -> Result<()> {
         }
         it.lab.shutdown().await.map_err(text)
     })
+}
+
+fn a_dead_backend_loses_requests() -> Result<()> {
+    block_on(LONG, async {
+        let it = Clusters::start().await?;
+        let (near, far) = tokio::try_join!(deploy_agents(&it.infra, "infra", 3), deploy_agents(&it.apps, "apps", 3))?;
+        it.lab
+            .control()
+            .inject("service-backend-dead-on-node")
+            .await
+            .map_err(text)?;
+        let mut losing = Vec::new();
+        for (client, pods) in [(&it.infra, &near), (&it.apps, &far)] {
+            let services = Api::<Service>::namespaced(client.clone(), "demo");
+            let services = services.list(&ListParams::default()).await.map_err(text)?;
+            let addresses = services
+                .iter()
+                .filter_map(|service| service.spec.as_ref()?.cluster_ip.clone());
+            let probes: Vec<Probe> = addresses
+                .flat_map(|address| vec![request(&address); REQUESTS])
+                .collect();
+            for pod in pods {
+                let (_, answer) = command(client, pod, Command::Batch { probes: probes.clone() }).await?;
+                let Answer::Outcomes { outcomes } = answer else {
+                    return Err(format!("the agent answered {answer:?}"));
+                };
+                let lost = outcomes
+                    .iter()
+                    .filter(|outcome| !matches!(outcome, Outcome::Answered { .. }));
+                losing.extend(Some((name(pod).to_owned(), lost.count())).filter(|(_, lost)| *lost > 0));
+            }
+        }
+        expect("requests lost on one node", losing.len() == 1, &losing)?;
+        it.lab.shutdown().await.map_err(text)
+    })
+}
+
+fn request(address: &str) -> Probe {
+    let action = Action::Http {
+        to: Target::new(address, 80),
+        method: "GET".to_owned(),
+        path: "/".to_owned(),
+        headers: Vec::new(),
+        body: 0,
+        connection: Connection::default(),
+    };
+    Probe::once(action, Duration::from_secs(2))
 }

@@ -1,6 +1,6 @@
 //! Services and EndpointSlices, reduced to what agents make of them.
 
-use crate::state::object::{Name, address, list, name, text, texts};
+use super::object::{Name, address, list, name, text, texts};
 use meshproof_contract::NodeName;
 use serde_json::Value;
 use std::{
