@@ -1,5 +1,5 @@
-//! Faults of what one agent has, at a place that is drawn: its lists show them, its data path acts on them, and no other
-//! agent differs.
+//! Faults of what one agent has, at a place that is drawn: its lists show them, its data path acts on them, and no
+//! other agent differs.
 
 use super::inside::{self, agents};
 use crate::client::{Clusters, LONG, Result, Test, block_on, command, deploy_agents, eventually, expect, name, text};
@@ -8,7 +8,7 @@ use kube::{
     Client,
     api::{Api, ListParams},
 };
-use meshproof_contract::{Action, Connection, Outcome, Probe, Target};
+use meshproof_contract::{Action, Outcome, Probe, Target, probe::Connection};
 use meshproof_wire::{Answer, Command};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
