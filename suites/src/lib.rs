@@ -13,6 +13,7 @@ pub mod kit;
 pub mod mesh;
 pub mod policy;
 pub mod service;
+pub mod state;
 
 #[cfg(test)]
 mod testing;
@@ -26,6 +27,7 @@ pub const ALL: &[&Suite] = &[
     &connectivity::SUITE,
     &dns::SUITE,
     &mesh::SUITE,
+    &state::SUITE,
     &service::SUITE,
     &encryption::SUITE,
     &policy::SUITE,

@@ -13,7 +13,7 @@ use disruption::{DisruptionOptions, Disruptions, Site};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness, RunId, StreamId,
+    Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness, RunId, StreamId,
     StreamReport, StreamSpec,
 };
 use meshproof_wire::Command;
@@ -113,6 +113,25 @@ impl ClusterEnvironment {
         }
     }
 
+    /// Asks Cilium's pods on these nodes, or on all.
+    async fn ask_cilium(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: Option<&[NodeName]>,
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        let client = self.client(cluster)?;
+        let namespace = self
+            .cilium_namespaces
+            .get(cluster)
+            .ok_or_else(|| EnvironmentError::Api {
+                cluster: cluster.clone(),
+                operation: "ask Cilium".to_owned(),
+                reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
+            })?;
+        query::ask(client, namespace, query, &self.cilium_pods[cluster], nodes).await
+    }
+
     fn site(&self, cluster: &ClusterName) -> Result<Site<'_>, EnvironmentError> {
         Ok(Site {
             client: self.client(cluster)?,
@@ -134,16 +153,16 @@ impl Environment for ClusterEnvironment {
     }
 
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
-        let client = self.client(cluster)?;
-        let namespace = self
-            .cilium_namespaces
-            .get(cluster)
-            .ok_or_else(|| EnvironmentError::Api {
-                cluster: cluster.clone(),
-                operation: "ask Cilium".to_owned(),
-                reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
-            })?;
-        query::ask(client, namespace, query, &self.cilium_pods[cluster]).await
+        self.ask_cilium(cluster, query, None).await
+    }
+
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        self.ask_cilium(cluster, query, Some(nodes)).await
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {

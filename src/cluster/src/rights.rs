@@ -75,13 +75,13 @@ pub const RULES: [Rule; 14] = [
         "discovery.k8s.io",
         &["endpointslices"],
         &["list", "watch"],
-        "endpoints of Services, and the replicas of cluster DNS",
+        "endpoints of Services of all namespaces, which agents must serve, and the replicas of cluster DNS",
     ),
     rule(
         "",
         &["pods"],
         &["get", "list", "watch", "create", "patch", "delete"],
-        "readiness and restarts of probe agents; Cilium's pods",
+        "readiness and restarts of probe agents; Cilium's pods; pods of all namespaces, which every node must know",
     ),
     rule(
         "",
@@ -126,7 +126,7 @@ pub const RULES: [Rule; 14] = [
     ),
     rule(
         "cilium.io",
-        &["ciliumnodes", "ciliumendpoints", "ciliumidentities"],
+        &["ciliumnodes", "ciliumendpoints"],
         &["get", "list"],
         "Cilium's view of nodes and pods",
     ),

@@ -35,6 +35,16 @@ pub trait Environment: Send + Sync {
         unsupported("ask Cilium")
     }
 
+    /// The same of the agents on these nodes only.
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        unsupported("ask Cilium on some nodes")
+    }
+
     /// Reads one object; none if it does not exist.
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
         unsupported("read an object")
@@ -210,6 +220,14 @@ pub enum CiliumQuery {
     Endpoints,
     /// `cilium-dbg service list -o json`.
     Services,
+    /// `cilium-dbg bpf lb list -o json`: what the data path has of services.
+    BalancerMap,
+    /// `cilium-dbg bpf ipcache list -o json`: what the data path knows of addresses.
+    Ipcache,
+    /// `cilium-dbg identity list -o json`.
+    Identities,
+    /// `cilium-dbg config --all -o json`: what the agent runs with, by the names of its source.
+    Configuration,
     /// `cilium-dbg policy get -o json`.
     Policy,
     /// `cilium-dbg node list -o json`.

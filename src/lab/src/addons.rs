@@ -11,5 +11,6 @@ pub(crate) fn all() -> Vec<Arc<dyn Addon>> {
         Arc::new(crate::kube_proxy::KubeProxyAddon),
         Arc::new(crate::dns::DnsAddon),
         Arc::new(crate::enforcement::PolicyAddon),
+        Arc::new(crate::others::OthersAddon),
     ]
 }

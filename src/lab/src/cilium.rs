@@ -9,6 +9,7 @@ mod agent;
 mod command;
 mod config;
 mod gather;
+mod ghost;
 mod health;
 mod install;
 mod mesh_command;

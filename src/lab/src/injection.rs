@@ -8,8 +8,8 @@ mod path_mtu;
 mod targets;
 
 use crate::{
-    fault::{Fault, FaultState, Layer, Scope},
-    state::{LabState, NodeState},
+    fault::{Fault, FaultState, Layer, PlaceSeed, Scope},
+    state::{LabState, NodeState, Place},
     sync::lock,
 };
 use meshproof_datapath::{Fault as DatapathFault, FaultId};
@@ -73,6 +73,9 @@ impl FaultInjector {
     /// When there is no such fault, or the lab lacks a node or cluster that it acts on. Pods may come later.
     pub fn inject(&self, name: &str) -> Result<(), FaultError> {
         let fault = find(name)?;
+        if !self.lab.faults.is_active(fault) {
+            self.draw_place(fault)?;
+        }
         if let Some(node) = self.cut_node(fault)? {
             node.set_online(false);
         }
@@ -154,6 +157,35 @@ impl FaultInjector {
         if signalled {
             path_mtu::forget(&self.lab);
         }
+    }
+
+    /// Draws where a fault acts, if its place is drawn. What acts on the way between clusters needs two of them.
+    fn draw_place(&self, fault: Fault) -> Result<(), FaultError> {
+        if !matches!(fault.spec().scope, Scope::DrawnCluster | Scope::DrawnNode) {
+            return Ok(());
+        }
+        let places = self.lab.nodes().map(|(cluster, node)| Place {
+            cluster: cluster.name().to_owned(),
+            node: node.name().to_owned(),
+        });
+        let places: Vec<_> = places.collect();
+        let missing = |why: &str| FaultError::NoTarget {
+            fault,
+            why: why.to_owned(),
+        };
+        if fault.spec().layer == Layer::Mesh && self.lab.clusters.len() < 2 {
+            return Err(missing("the lab has only one cluster"));
+        }
+        // With a seed it is the same one each time.
+        let order = self.lab.places.order(fault, "nodes", places.len());
+        let places = match order.first() {
+            Some(first) if self.lab.places != PlaceSeed::default() => &places[*first..=*first],
+            _ => &places[..],
+        };
+        let place = self.lab.drawn.draw(fault, places);
+        let place = place.ok_or_else(|| missing("the lab has no node"))?;
+        tracing::info!(%fault, cluster = place.cluster, node = place.node, "drawn");
+        Ok(())
     }
 
     /// The node whose kubelet a fault cuts off; none for faults that cut no node.

@@ -2,10 +2,13 @@
 //! clusters, of nodes, and of the world. In native routing a packet carries no identity, so its receiver, too, asks
 //! here (semantics A40).
 
+mod distortion;
+
 use crate::{
     fault::Fault,
     state::{ClusterState, LabState, NodeState},
 };
+pub(crate) use distortion::{Distortion, unannounced, unknown_identity};
 use ipnet::Ipv4Net;
 use meshproof_datapath::Identity;
 use std::{net::Ipv4Addr, sync::Arc};
@@ -38,10 +41,18 @@ fn known(lab: &LabState, cluster: &ClusterState, node: &NodeState) -> Vec<(Ipv4N
         known.push((other.spec.address.into(), of_node(cluster, other.spec.address, is_own)));
         known.push((other.handle.config().router.into(), identity));
         if is_own || knows_remote_pods(lab, cluster, node.name()) {
+            let unannounced = if is_own { None } else { unannounced(lab, other) };
             let endpoints = other.pods().into_iter().filter(|pod| pod.identity() != Identity::HOST);
+            let endpoints = endpoints.filter(|pod| unannounced.as_ref() != Some(&pod.uid));
             known.extend(endpoints.map(|pod| (Ipv4Net::from(pod.address), pod.identity())));
         }
     }
+    let distortion = Distortion::of(lab, cluster, node);
+    known.retain(|(range, _)| !distortion.lacks(*range));
+    for (range, identity) in &mut known {
+        *identity = distortion.seen(*range, *identity);
+    }
+    known.extend(distortion.extra());
     known
 }
 

@@ -32,6 +32,7 @@ mod launch;
 mod mesh;
 mod node_grace;
 mod object;
+mod others;
 mod power;
 mod profile;
 mod service;

@@ -8,6 +8,7 @@ use crate::{
     sync::{read, write},
     topology::{ClusterSpec, NodeSpec, Topology},
 };
+pub(crate) use drawn::{Drawn, Place};
 use extensions::Extensions;
 use meshproof_apiserver::Store;
 use meshproof_datapath::{Fabric, Identity, NodeHandle, PodNet};
@@ -19,6 +20,7 @@ use std::{
 };
 use tokio::sync::watch;
 
+mod drawn;
 mod extensions;
 
 /// The whole lab.
@@ -35,6 +37,8 @@ pub struct LabState {
     pub places: PlaceSeed,
     /// When it was started.
     pub started: SystemTime,
+    /// Where faults act whose place is drawn.
+    pub(crate) drawn: Drawn,
     pods_changed: watch::Sender<u64>,
 }
 
@@ -103,6 +107,7 @@ impl LabState {
             clusters,
             faults: ActiveFaults::default(),
             started: SystemTime::now(),
+            drawn: Drawn::default(),
             pods_changed: watch::Sender::new(0),
         }
     }
@@ -156,6 +161,7 @@ impl LabState {
         let this_node = match fault.spec().scope {
             Scope::FirstNode | Scope::LastClustersFirstNode => is(nodes.first()),
             Scope::LastNode => is(nodes.last()),
+            Scope::DrawnNode => self.drawn.place(fault).is_some_and(|place| place.node == node),
             _ => true,
         };
         this_node && self.concerns_cluster(fault, cluster.name())
@@ -165,6 +171,9 @@ impl LabState {
         let is = |known: Option<&&Arc<ClusterState>>| known.is_some_and(|it| it.name() == cluster);
         let clusters = self.drawn_clusters(fault);
         match fault.spec().scope {
+            Scope::DrawnNode | Scope::DrawnCluster => {
+                self.drawn.place(fault).is_some_and(|place| place.cluster == cluster)
+            }
             Scope::Lab => true,
             Scope::FirstCluster | Scope::FirstNode | Scope::NodePair | Scope::FirstDnsReplica => is(clusters.first()),
             Scope::LastCluster | Scope::LastClustersFirstNode | Scope::LastNode => is(clusters.last()),

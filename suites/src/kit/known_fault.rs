@@ -37,6 +37,24 @@ pub const TWO_PORTS_ON_ONE_TARGET: KnownFault = KnownFault {
            other. `cilium-dbg service list` shows the remote backends behind one port only.",
 };
 
+/// The same, in what agents have of any Service.
+pub const TWO_PORTS_MERGED: KnownFault = KnownFault {
+    check: "state::services",
+    sign: "Agents lack other clusters' backends behind one port of a global Service, and another port of it leads to \
+           the same numbers.",
+    ..TWO_PORTS_ON_ONE_TARGET
+};
+
+/// `none`, written out as affinity of a global Service (semantics B9).
+pub const AFFINITY_NONE: KnownFault = KnownFault {
+    check: "state::services",
+    what: "a global Service whose affinity annotation is the literal `none` takes no backends of other clusters; \
+           without the annotation it does",
+    link: "https://github.com/cilium/cilium/issues/46623",
+    fixed: None,
+    sign: "Agents lack other clusters' backends of a global Service with `service.cilium.io/affinity: none`.",
+};
+
 /// A selector that is added to an address which another selector labelled before (semantics A31b).
 pub const SECOND_FQDN_SELECTOR: KnownFault = KnownFault {
     check: "policy::fqdn",
@@ -73,6 +91,8 @@ pub const MESH_API_SERVER_BY_DSR: KnownFault = KnownFault {
 /// Every one.
 pub const ALL: &[KnownFault] = &[
     TWO_PORTS_ON_ONE_TARGET,
+    TWO_PORTS_MERGED,
+    AFFINITY_NONE,
     SECOND_FQDN_SELECTOR,
     DSR_WITH_WIREGUARD,
     MESH_API_SERVER_BY_DSR,

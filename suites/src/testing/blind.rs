@@ -5,7 +5,7 @@ use super::network::local_error;
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Facts, Needs, ObjectRef, Outcome, Probe, Readiness, StreamId,
+    Disruption, Environment, EnvironmentError, Facts, Needs, NodeName, ObjectRef, Outcome, Probe, Readiness, StreamId,
     StreamReport, StreamSpec, facts::MissingAgent, stream::StreamResult,
 };
 use serde_json::Value;
@@ -147,6 +147,16 @@ impl Environment for Blind {
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
         self.api(cluster, "create", "pods/exec")?;
         self.world.cilium(cluster, query).await
+    }
+
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        self.api(cluster, "create", "pods/exec")?;
+        self.world.cilium_on(cluster, query, nodes).await
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {

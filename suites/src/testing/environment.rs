@@ -4,10 +4,10 @@ use super::Fake;
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClusterName, Environment,
-    EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness,
+    EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 #[async_trait]
 impl Environment for Fake {
@@ -34,6 +34,18 @@ impl Environment for Fake {
 
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
         self.ask_cilium(cluster, query)
+    }
+
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let mut answers = self.ask_cilium(cluster, query)?;
+        answers.retain(|answer| nodes.contains(&answer.node));
+        Ok(answers)
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {

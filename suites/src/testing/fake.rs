@@ -10,7 +10,7 @@ use meshproof_contract::{AgentId, CiliumQuery, Facts, Outcome, facts::MissingAge
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -59,6 +59,8 @@ pub struct Fake {
     pub(super) apply_refused: bool,
     pub(super) objects: Objects,
     pub(super) captures: captures::Running,
+    /// How often the agents of a cluster were asked something on chosen nodes.
+    pub asked: Arc<AtomicUsize>,
     /// Batches that each agent was sent in this run of a check.
     pub(super) batches: Arc<Mutex<BTreeMap<AgentId, u32>>>,
 }
@@ -103,6 +105,7 @@ impl Fake {
             apply_refused: false,
             objects,
             captures: captures::Running::default(),
+            asked: Arc::default(),
             batches: Arc::default(),
         }
     }

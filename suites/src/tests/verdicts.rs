@@ -15,7 +15,15 @@ use std::sync::Arc;
 /// Checks that read objects of the API only to say more, or to excuse a failure, so that they may be green without it.
 const NEED_NO_API: [&str; 3] = ["connectivity::host_to_", "dns::replica_answers", "service::"];
 /// Checks that judge what Cilium reports, so that they may be green although agents cannot cause more of it.
-const NEED_NO_AGENTS: [&str; 2] = ["encryption::handshakes_fresh", "policy::agents_agree"];
+const NEED_NO_AGENTS: [&str; 7] = [
+    "encryption::handshakes_fresh",
+    "policy::agents_agree",
+    "state::addresses",
+    "state::endpoints",
+    "state::nodes",
+    "state::services",
+    "state::settings",
+];
 
 /// A healthy world for the checks of a suite.
 fn world(suite: &str) -> Arc<dyn Environment> {
@@ -24,6 +32,7 @@ fn world(suite: &str) -> Arc<dyn Environment> {
         "failover" => crate::failover::world(),
         "policy" => crate::policy::world(MISSION),
         "service" => crate::service::world(MISSION),
+        "state" => crate::state::world(MISSION),
         _ => Arc::new(Fake::healthy()),
     }
 }

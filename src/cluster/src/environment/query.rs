@@ -64,6 +64,10 @@ fn question(query: CiliumQuery) -> Question {
         CiliumQuery::Debuginfo => agent(&["debuginfo", "--output", "json"]),
         CiliumQuery::Endpoints => agent(&["endpoint", "list", "-o", "json"]),
         CiliumQuery::Services => agent(&["service", "list", "-o", "json"]),
+        CiliumQuery::BalancerMap => agent(&["bpf", "lb", "list", "-o", "json"]),
+        CiliumQuery::Ipcache => agent(&["bpf", "ipcache", "list", "-o", "json"]),
+        CiliumQuery::Identities => agent(&["identity", "list", "-o", "json"]),
+        CiliumQuery::Configuration => agent(&["config", "--all", "-o", "json"]),
         CiliumQuery::Policy => agent(&["policy", "get", "-o", "json"]),
         CiliumQuery::Nodes => agent(&["node", "list", "-o", "json"]),
         CiliumQuery::Health => Question {
@@ -130,12 +134,13 @@ impl CiliumPods {
     }
 }
 
-/// Asks every pod that should know, all at once up to the bound.
+/// Asks every pod that should know, or those on these nodes, all at once up to the bound.
 pub(super) async fn ask(
     client: &ClusterClient,
     namespace: &str,
     query: CiliumQuery,
     cilium: &CiliumPods,
+    nodes: Option<&[NodeName]>,
 ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
     let question = question(query);
     let listed = cilium.list(client, namespace, question.label).await?;
@@ -171,7 +176,8 @@ async fn ask_pods(
     cilium: &CiliumPods,
 ) -> Vec<CiliumAnswer> {
     let is_asked = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container);
-    let mut pods: Vec<&Pod> = pods.iter().filter(is_asked).collect();
+    let is_meant = |pod: &&Pod| nodes.is_none_or(|nodes| nodes.contains(&node_of(pod)));
+    let mut pods: Vec<&Pod> = pods.iter().filter(is_asked).filter(is_meant).collect();
     pods.sort_by_key(|pod| (node_of(pod), pod.name_any()));
     let answers = pods.iter().copied().map(|pod| async {
         let _permit = cilium.commands.acquire().await.expect("never closed");

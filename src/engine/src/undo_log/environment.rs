@@ -5,8 +5,8 @@ use super::{Patched, UndoLog};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness, StreamId, StreamReport,
-    StreamSpec,
+    Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness, StreamId,
+    StreamReport, StreamSpec,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -23,6 +23,16 @@ impl Environment for UndoLog {
     }
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
         let answers = self.heard(self.environment.cilium(cluster, query).await)?;
+        self.silence.heard_of_cilium(&answers);
+        Ok(answers)
+    }
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        let answers = self.heard(self.environment.cilium_on(cluster, query, nodes).await)?;
         self.silence.heard_of_cilium(&answers);
         Ok(answers)
     }

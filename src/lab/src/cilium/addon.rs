@@ -1,6 +1,6 @@
 //! Cilium as a part of the lab: its objects, images, and background work.
 
-use super::{command, install, mesh_command, operator, pods::CiliumPods};
+use super::{command, ghost, install, mesh_command, operator, pods::CiliumPods};
 use crate::{
     mesh::{self},
     state::{ClusterState, LabState},
@@ -45,7 +45,10 @@ impl Addon for CiliumAddon {
         let follow = lab.clusters.iter().map(|cluster| {
             mesh::agents::follow(Arc::clone(&lab), Arc::clone(cluster), self.0.mesh.clone(), stop.clone())
         });
-        futures::future::join_all(follow).await;
+        futures::join!(
+            futures::future::join_all(follow),
+            ghost::follow(Arc::clone(&lab), stop.clone())
+        );
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
     fault::Fault,
     health::http_endpoint,
+    ipcache,
     state::{LabState, PodNetwork, PodState},
     sync::lock,
     system::SystemContainer,
@@ -140,12 +141,15 @@ impl Agent {
     async fn follow_pods(&self, container: &SystemContainer) {
         let store = container.cluster.store.writing_as("cilium-agent");
         let mut pods = container.lab.pods_changed();
+        let mut faults = container.lab.faults.subscribe();
         loop {
             pods.mark_unchanged();
+            faults.mark_unchanged();
             write_node(container, &store);
             self.write_endpoints(container, &store);
-            if pods.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = pods.changed() => if changed.is_err() { return },
+                changed = faults.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -154,7 +158,12 @@ impl Agent {
     fn write_endpoints(&self, container: &SystemContainer, store: &Store) {
         let (cluster, node) = (&container.cluster, &container.node);
         let mut wanted = BTreeSet::new();
-        for state in node.pods() {
+        let unannounced = ipcache::unannounced(&container.lab, node);
+        for state in node
+            .pods()
+            .into_iter()
+            .filter(|state| unannounced.as_ref() != Some(&state.uid))
+        {
             let PodNetwork::Own { identity, .. } = &state.network else {
                 continue;
             };

@@ -12,7 +12,10 @@ pub(super) use line::{CommandLine, Format, UsageError};
 use super::{
     agent::Agent,
     gather::Gatherer,
-    output::{address, encryption, endpoint, health, metrics, node, policy, service, status, status_text, version},
+    output::{
+        address, configuration, encryption, endpoint, health, metrics, node, policy, service, status, status_text,
+        version,
+    },
     pods::CiliumPods,
     troubleshoot,
 };
@@ -103,6 +106,7 @@ async fn cilium_dbg(
         ["debuginfo"] => &["output", "file-per-command", "archive", "filename"],
         ["endpoint" | "ep", "list" | "ls"] => &["output", "no-headers"],
         ["service" | "svc", "list" | "ls"] => &["output", "clustermesh-affinity"],
+        ["config"] => &["output", "all"],
         ["bpf", "lb", "list" | "ls"] => &["output", "frontends", "revnat", "backends"],
         _ => &["output"],
     };
@@ -138,6 +142,7 @@ async fn cilium_dbg(
         ["ip", "list" | "ls"] => print(address::list(&view.addresses), &|| address::text(&view)),
         ["bpf", "lb", "list" | "ls"] => print(service::slots(&view.services), &|| service::text(&view.services)),
         ["bpf", "ipcache", "list" | "ls"] => print(address::ipcache(&view), &|| address::text(&view)),
+        ["config"] => print(configuration::all(&view), &|| configuration::text(&view)),
         ["metrics", "list" | "ls"] => {
             let list = metrics::list(&view);
             print(list.clone(), &|| metrics::text(&list))

@@ -2,12 +2,14 @@
 //! here.
 
 mod addresses;
+mod configuration;
 mod endpoints;
 mod remote;
 mod services;
 
 use super::{
     agent::{Agent, known_nodes},
+    ghost,
     pods::CiliumPods,
     view::{AgentView, ApiServerView, EncryptionView, FlowView, NodeSource, NodeView, PolicyView},
 };
@@ -46,6 +48,9 @@ impl Gatherer<'_> {
             .map(|(name, _)| name)
             .collect();
         let mut nodes = known_nodes(lab, cluster.name(), node.name());
+        nodes.extend(ghost::known(lab, cluster, NodeSource::CustomResource));
+        let others = lab.others(cluster.name());
+        nodes.extend(others.flat_map(|other| ghost::known(lab, other, NodeSource::ClusterMesh)));
         nodes.retain(|node| node.source != NodeSource::ClusterMesh || announced.contains(&node.full_name()));
         let own = nodes
             .iter()
@@ -74,6 +79,7 @@ impl Gatherer<'_> {
             addresses: self.addresses(&nodes),
             remotes: self.remotes(),
             global_services: self.global_services(),
+            configuration: self.configuration(),
             replaces_kube_proxy: lab.topology.settings().kube_proxy_replacement
                 && !self.acts(Fault::KubeProxyReplacementOff),
             api_server: self.api_server(),

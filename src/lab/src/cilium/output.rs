@@ -3,6 +3,7 @@
 use crate::profile::Settings;
 
 pub mod address;
+pub mod configuration;
 pub mod controller;
 pub mod encryption;
 pub mod endpoint;

@@ -5,6 +5,7 @@ use ipnet::Ipv4Net;
 use meshproof_datapath::{Counters, FlowEvent, PeerStatus};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     net::Ipv4Addr,
     time::{Duration, SystemTime},
 };
@@ -38,6 +39,8 @@ pub struct AgentView {
     pub native_range: Ipv4Net,
     /// Encryption between nodes.
     pub encryption: EncryptionView,
+    /// What it was started with: the keys of `cilium-config`, and what its node has instead.
+    pub configuration: BTreeMap<String, String>,
     /// Whether identities can authenticate each other.
     pub mutual_authentication: bool,
     /// Whether it serves services in place of kube-proxy.

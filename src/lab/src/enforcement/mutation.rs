@@ -13,7 +13,8 @@ const LEAK: f64 = 0.33;
 /// The faults in force that change rules or when they are enforced.
 pub(super) fn active(faults: &ActiveFaults) -> Vec<Fault> {
     let all = faults.all().into_iter();
-    all.filter(|fault| fault.spec().layer == Layer::Policy).collect()
+    all.filter(|fault| fault.spec().layer == Layer::Policy || *fault == Fault::AgentSettingsDiffer)
+        .collect()
 }
 
 /// The rules as they are put in force with these faults.
@@ -25,6 +26,7 @@ pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
         match fault {
             Fault::PolicyNotEnforcedOnOneNode => set.rules.clear(),
             Fault::PolicyLeaksOnNode => set.leak = LEAK,
+            Fault::AgentSettingsDiffer => (set.rules, set.always) = (Vec::new(), false),
             Fault::PolicyRefusedInsteadOfDropped => set.refusal = Refusal::Answer,
             Fault::PolicyCcnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Clusterwide),
             Fault::PolicyKnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Kubernetes),

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
+    ipcache,
     state::{ClusterState, LabState, NodeState},
 };
 use meshproof_datapath::AllowAll;
@@ -85,7 +86,7 @@ pub(super) async fn follow(
                     policy.set_rules(None);
                 }
                 Some(set) => {
-                    let allocated = allocated_labels(&lab);
+                    let allocated = allocated_labels(&lab, &cluster, &node);
                     let rules = NodeRules::new(set.clone(), Arc::clone(&policy.names), allocated);
                     let rules = Arc::new(rules);
                     policy.set_rules(Some(Arc::clone(&rules)));
@@ -100,11 +101,14 @@ pub(super) async fn follow(
     }
 }
 
-/// The labels of the identities of every cluster's pods.
-fn allocated_labels(lab: &Arc<LabState>) -> AllocatedLabels {
-    let lab = Arc::downgrade(lab);
+/// The labels of the identities of every cluster's pods, as one node knows them.
+fn allocated_labels(lab: &Arc<LabState>, cluster: &Arc<ClusterState>, node: &Arc<NodeState>) -> AllocatedLabels {
+    let (lab, cluster, node) = (Arc::downgrade(lab), Arc::downgrade(cluster), Arc::downgrade(node));
     Box::new(move |identity| {
-        let lab = lab.upgrade()?;
+        let (lab, cluster, node) = (lab.upgrade()?, cluster.upgrade()?, node.upgrade()?);
+        if ipcache::unknown_identity(&lab, &cluster, &node) == Some(identity) {
+            return None;
+        }
         lab.clusters
             .iter()
             .find_map(|cluster| cluster.identities.labels(identity))

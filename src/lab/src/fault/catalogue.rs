@@ -73,8 +73,14 @@ faults! {
         "one agent loses its own API server, keeps serving what it knew, and reports Failure";
     AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
+    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
+        "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
     CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
         "the agents name a device that carries no traffic between nodes: a capture there sees nothing";
+    CiliumEndpointMissing "cilium-endpoint-missing" Agents DrawnNode ["state"]
+        "the CiliumEndpoint of one running pod of one node is gone: other nodes take the pod for the world";
+    CiliumNodeGhost "cilium-node-ghost" Agents DrawnNode ["state"]
+        "a CiliumNode without a Node has the address of a living node";
     ClusterLossDropsBackends "cluster-loss-drops-backends" Services Lab ["failover"]
         "services have no backends while every node of another cluster is down";
     ConnectionsResetOnChange "connections-reset-on-change" Services Lab ["failover"]
@@ -122,6 +128,8 @@ faults! {
         "one cluster never removes backends of global services that the other cluster removed";
     GlobalLegacyAnnotationIgnored "global-legacy-annotation-ignored" Mesh LastCluster ["service"]
         "one cluster does not merge services that have only the legacy annotation";
+    GlobalMergedOneWay "global-merged-one-way" Mesh DrawnCluster ["state"]
+        "one global service is merged in one direction only: one cluster takes no backends of it from the other";
     GlobalNeedsLocalBackends "global-needs-local-backends" Services LastCluster ["service"]
         "one cluster merges global services only where it has local backends";
     GlobalRemoteBackendsMissing "global-remote-backends-missing" Mesh LastCluster ["mesh", "service"]
@@ -152,8 +160,16 @@ faults! {
     HttpReset "http-reset" Network Lab ["connectivity"]
         "connections to port 8080 of pods on other nodes are reset once established";
     IcmpDropped "icmp-dropped" Network Lab ["connectivity"] "ICMP between pods of different nodes is dropped";
+    IdentityUnknownOnNode "identity-unknown-on-node" Agents DrawnNode ["state"]
+        "one node does not know one identity: no policy there matches its pods";
     IdleConnectionsDropped "idle-connections-dropped" Network Lab ["failover"]
         "TCP connections that were idle for 12 s get no packet through any more";
+    IpcacheEntryMissing "ipcache-entry-missing" Agents DrawnNode ["state"]
+        "one node's ipcache lacks one pod of another node, which it takes for the world";
+    IpcacheEntryStale "ipcache-entry-stale" Agents DrawnNode ["state"]
+        "one node's ipcache keeps the address of a pod that has gone, with its identity";
+    IpcacheEntryWrong "ipcache-entry-wrong" Agents DrawnNode ["state"]
+        "one node's ipcache has the identity of another pod for a pod of another node";
     IpcachePodsMissing "ipcache-pods-missing" Agents LastCluster ["policy"]
         "in one cluster the nodes' ipcache lacks the pods of other nodes, which are taken for the world";
     KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]
@@ -185,11 +201,11 @@ faults! {
         "the certificate with which one cluster connects to the other expires in two days";
     MeshCertificateUntrusted "mesh-certificate-untrusted" Mesh LastCluster ["mesh"]
         "one cluster would not trust the other if it had to reconnect; the open connection works";
-    MeshEndpointStale "mesh-endpoint-stale" Mesh FirstCluster ["mesh"]
+    MeshEndpointStale "mesh-endpoint-stale" Mesh FirstCluster ["state"]
         "one cluster keeps publishing the address of a deleted pod";
     MeshKvstoremeshDisconnected "mesh-kvstoremesh-disconnected" Mesh LastCluster ["mesh"]
         "one cluster's KVStoreMesh is disconnected from the other; its agents report no problem";
-    MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["mesh"]
+    MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["mesh", "state"]
         "one cluster sees one node too few of the other";
     MeshPropagationSlow "mesh-propagation-slow" Mesh FirstCluster ["mesh"]
         "changes in one cluster reach the other 12 s late";
@@ -282,7 +298,9 @@ faults! {
     PolicyRefusedInsteadOfDropped "policy-refused-instead-of-dropped" Policy Lab ["policy"]
         "denied traffic is refused instead of dropped";
     SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
-    ServiceBackendMissingOnNode "service-backend-missing-on-node" Balancing FirstNode ["service"]
+    ServiceBackendDeadOnNode "service-backend-dead-on-node" Services DrawnNode ["state"]
+        "one node keeps a dead backend of one service, and loses the connections that it chooses it for";
+    ServiceBackendMissingOnNode "service-backend-missing-on-node" Services DrawnNode ["service", "state"]
         "one node lacks the first backend of every service";
     ServicePortBroken "service-port-broken" Services FirstCluster ["service"]
         "in one cluster the last of several TCP ports of a service leads to a closed port";

@@ -50,4 +50,8 @@ pub enum Scope {
     Mesh,
     /// The first DNS replica, by name, of the first cluster.
     FirstDnsReplica,
+    /// A cluster that is drawn each time the fault is injected.
+    DrawnCluster,
+    /// A node that is drawn each time the fault is injected.
+    DrawnNode,
 }

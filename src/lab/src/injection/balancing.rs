@@ -14,13 +14,6 @@ const STALE: f64 = 0.02;
 /// What a fault of this layer does.
 pub(super) fn effect(fault: Fault) -> Option<Effect> {
     Some(match fault {
-        Fault::ServiceBackendMissingOnNode => |lab, _| {
-            let node = targets::one(targets::first_node(lab)?);
-            let services = targets::first(lab)?.services.borrow().clone();
-            Ok(distort(&services, &node, |service| {
-                first_active(service).map(ServiceOverride::Ignored)
-            }))
-        },
         Fault::HostServiceDropped => |lab, _| {
             let node = targets::one(targets::first_node(lab)?);
             let services = targets::first(lab)?.services.borrow().clone();

@@ -4,6 +4,7 @@
 
 use crate::{
     fault::{Fault, Scope},
+    others,
     state::{ClusterState, LabState, NodeState, PodNetwork, PodState},
 };
 use meshproof_apiserver::resource::names::ENDPOINT_SLICES;
@@ -13,8 +14,8 @@ use std::{net::Ipv4Addr, sync::Arc};
 /// What is missing for a fault, in words.
 pub(super) type Missing = String;
 
-/// Namespaces whose pods are the cluster's own.
-const SYSTEM: [&str; 1] = ["kube-system"];
+/// Namespaces whose pods were there before those that faults act on.
+const PRESENT: [&str; 2] = ["kube-system", others::NAMESPACE];
 
 /// The nodes on the two sides of a scope between nodes; of a scope of one node that node on both.
 pub(super) fn sides(lab: &Site<'_>, scope: Scope) -> Result<(Nodes, Nodes), Missing> {
@@ -107,7 +108,7 @@ pub(super) fn one(node: &NodeState) -> Nodes {
 /// The pods of applications on a node, with a network of their own.
 pub(super) fn applications(node: &NodeState) -> Vec<PodState> {
     let own =
-        |pod: &PodState| matches!(pod.network, PodNetwork::Own { .. }) && !SYSTEM.contains(&pod.namespace.as_str());
+        |pod: &PodState| matches!(pod.network, PodNetwork::Own { .. }) && !PRESENT.contains(&pod.namespace.as_str());
     node.pods().into_iter().filter(own).collect()
 }
 

@@ -22,7 +22,7 @@ fn missing_in(cluster: &ClusterState) -> Vec<String> {
             missing.push(format!("{name}: node {} is not ready", node.name));
         }
     }
-    for deployment in store.all(&DEPLOYMENTS, Some("kube-system")) {
+    for deployment in store.all(&DEPLOYMENTS, None) {
         let wanted = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
         if deployment["status"]["readyReplicas"].as_i64().unwrap_or_default() < wanted {
             missing.push(format!("{name}: deployment {} is not ready", deployment.name()));
@@ -36,7 +36,7 @@ fn missing_in(cluster: &ClusterState) -> Vec<String> {
         }
     }
     if !missing.is_empty() {
-        let pods = store.all(&PODS, Some("kube-system"));
+        let pods = store.all(&PODS, None);
         let unready = pods.iter().filter(|pod| !is_ready(pod));
         missing.extend(unready.map(|pod| format!("{name}: pod {} is {}", pod.name(), pod_state(pod))));
     }

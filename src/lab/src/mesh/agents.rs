@@ -54,6 +54,9 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
         } else {
             merged(services.iter(), &known, merges)
         };
+        if acts(Fault::GlobalMergedOneWay) {
+            leave_one_out(&lab, &mut backends);
+        }
         if acts(Fault::GlobalBackendsNeverRemoved) {
             keep(&mut backends, remote.all());
         }
@@ -101,6 +104,15 @@ fn learn(pod: &MeshPod, known: Vec<Snapshot>) -> Vec<Snapshot> {
         if new.is_empty() { old } else { new }
     });
     news.collect()
+}
+
+/// Takes away what the other clusters add to one of the services.
+fn leave_one_out(lab: &LabState, backends: &mut BTreeMap<ServiceKey, Vec<RemoteBackend>>) {
+    let name = |key: &ServiceKey| format!("{}/{}", key.namespace, key.name);
+    let names: Vec<String> = backends.keys().map(name).collect();
+    if let Some(victim) = lab.drawn.victim(Fault::GlobalMergedOneWay, &names) {
+        backends.retain(|key, _| name(key) != victim);
+    }
 }
 
 fn keep(backends: &mut BTreeMap<ServiceKey, Vec<RemoteBackend>>, before: BTreeMap<ServiceKey, Vec<RemoteBackend>>) {

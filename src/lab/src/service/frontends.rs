@@ -1,7 +1,7 @@
 //! The frontends of services with their backends: a pure function of objects and of what the mesh adds.
 
 use super::{
-    MESH_SLICES,
+    MESH_SLICES, is_system,
     remote_backends::{RemoteBackend, ServiceKey},
 };
 use crate::{fault::Fault, profile::BalancingAlgorithm};
@@ -13,12 +13,6 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
 };
-
-/// Whether a service is the cluster's own, which faults leave alone.
-fn is_system(service: &Object) -> bool {
-    let namespace = service.namespace().unwrap_or_default();
-    namespace.starts_with("kube-") || namespace == "default"
-}
 
 /// Which side of a global service is preferred (`service.cilium.io/affinity`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +49,7 @@ pub fn frontends(
         let remote = remote
             .get(&ServiceKey::new(namespace, service.name()))
             .map_or(&[][..], Vec::as_slice);
-        let has = |fault| faults.contains(&fault) && !is_system(service);
+        let has = |fault| faults.contains(&fault) && !is_system(namespace);
         let keeps_unready = has(Fault::UnreadyBackendKept) || has(Fault::UnreadyKeepsTraffic);
         for port in service["spec"]["ports"].as_array().into_iter().flatten() {
             let Some(protocol) = protocol(&port["protocol"]) else {

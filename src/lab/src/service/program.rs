@@ -2,6 +2,7 @@
 
 use super::{
     frontends::frontends,
+    on_node::on_node,
     remote_backends::RemoteBackends,
     stale_backends::{self, OtherClusters, StaleBackends},
 };
@@ -11,9 +12,9 @@ use crate::{
     state::{ClusterState, LabState},
 };
 use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
-use meshproof_datapath::{Direction, Effect, Fault as DatapathFault, Impairment, Protocol};
+use meshproof_datapath::{Direction, Effect, Fault as DatapathFault, Impairment, Protocol, Service};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
@@ -27,6 +28,7 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
     let mut remote = RemoteBackends::of(&cluster).subscribe();
     let mut faults = lab.faults.subscribe();
     let mut stale = StaleBackends::default();
+    let mut programmed: BTreeMap<String, Vec<Service>> = BTreeMap::new();
     informer.synced().await;
     loop {
         let extra = remote.borrow_and_update().clone();
@@ -53,10 +55,14 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
             }
             changed
         });
-        if changed {
-            for node in cluster.nodes() {
-                node.handle.set_services(services.clone());
+        for node in cluster.nodes() {
+            let own = on_node(&lab, &cluster, node, services.clone());
+            if programmed.get(node.name()) != Some(&own) {
+                node.handle.set_services(own.clone());
+                programmed.insert(node.name().to_owned(), own);
             }
+        }
+        if changed {
             let after = stale_backends::backends(&services);
             if lab.faults.is_active(Fault::ConnectionsResetOnChange) && before != after {
                 reset(&lab, before.intersection(&after).copied(), &stop);

@@ -22,6 +22,19 @@ pub fn partners(nodes: usize) -> usize {
     PARTNERS.max(ROOM / nodes.max(1))
 }
 
+/// Nodes of which each is asked for itself, in the order of the cluster: all of them, or, where there are more than
+/// `most`, so many that the seed draws.
+pub fn nodes(facts: &Facts, cluster: &ClusterName, most: usize) -> Vec<NodeName> {
+    let all = facts.cluster(cluster).map_or(&[][..], |found| &found.nodes);
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    if all.len() > most {
+        order.sort_by_cached_key(|at| (drawn(facts.generation.sample_seed, cluster, &all[*at].name), *at));
+        order.truncate(most);
+        order.sort_unstable();
+    }
+    order.into_iter().map(|at| all[at].name.clone()).collect()
+}
+
 /// What was left out of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -199,7 +212,7 @@ fn class(facts: &Facts, (cluster, node): &End<'_>) -> (String, Option<u64>) {
 mod tests {
     use super::*;
     use crate::testing::Fake;
-    use meshproof_contract::{AgentId, facts::PodNetwork};
+    use meshproof_contract::{AgentId, facts, facts::PodNetwork};
 
     fn agents(cluster: &str, nodes: usize) -> Vec<AgentFacts> {
         let one = |n: usize| AgentFacts {
@@ -276,6 +289,24 @@ mod tests {
             sample.expect("a sample").to_string(),
             "200 of 9900 pairs; every node is source and target of 2; --sample-seed 1"
         );
+    }
+
+    #[test]
+    fn nodes_beyond_the_bound_are_drawn() {
+        let names = |seed: u64, most: usize| {
+            let mut facts = facts(seed);
+            let template = facts.clusters[0].nodes[0].clone();
+            let named = |n: usize| facts::NodeFacts {
+                name: format!("infra-{n}").into(),
+                ..template.clone()
+            };
+            facts.clusters[0].nodes = (0..50).map(named).collect();
+            nodes(&facts, &"infra".into(), most)
+        };
+        assert_eq!(names(1, 50).len(), 50);
+        assert_eq!(names(1, 16).len(), 16);
+        assert_eq!(names(1, 16), names(1, 16));
+        assert_ne!(names(1, 16), names(2, 16));
     }
 
     #[test]

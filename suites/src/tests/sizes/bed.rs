@@ -39,6 +39,11 @@ pub fn printed(query: CiliumQuery, shape: Shape) -> u64 {
         CiliumQuery::Debuginfo => 90_000 + endpoints + 520 * (nodes - 1),
         CiliumQuery::Endpoints => endpoints,
         CiliumQuery::Services => 18_016,
+        // 100 B an address and a slot, and 14 kB as recorded.
+        CiliumQuery::BalancerMap => 2_410 + 100 * PODS,
+        CiliumQuery::Ipcache => 110 * PODS * nodes,
+        CiliumQuery::Identities => 290 * IDENTITIES * nodes,
+        CiliumQuery::Configuration => 14_000,
         CiliumQuery::Policy => 5_560,
         CiliumQuery::Nodes => 449 * nodes,
         CiliumQuery::Health => 1_070 * nodes,

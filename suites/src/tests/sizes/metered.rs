@@ -4,8 +4,8 @@ use super::bed::{self, Meter};
 use async_trait::async_trait;
 use meshproof_contract::{
     Action, AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading,
-    ClusterName, Disruption, Environment, EnvironmentError, Facts, ObjectRef, Outcome, Probe, Readiness, StreamId,
-    StreamReport, StreamSpec,
+    ClusterName, Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness,
+    StreamId, StreamReport, StreamSpec,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -71,6 +71,17 @@ impl Environment for Metered {
 
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
         let answers = self.world.cilium(cluster, query).await?;
+        self.meter.commands(cluster, query, answers.len() as u64).await;
+        Ok(answers)
+    }
+
+    async fn cilium_on(
+        &self,
+        cluster: &ClusterName,
+        query: CiliumQuery,
+        nodes: &[NodeName],
+    ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
+        let answers = self.world.cilium_on(cluster, query, nodes).await?;
         self.meter.commands(cluster, query, answers.len() as u64).await;
         Ok(answers)
     }

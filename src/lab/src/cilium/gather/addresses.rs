@@ -7,7 +7,7 @@ use crate::{
         view::{AddressView, NodeSource, NodeView},
     },
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
-    ipcache,
+    ipcache::{self, Distortion},
     mesh::KeyKind,
     profile::EncryptionMode,
 };
@@ -31,6 +31,10 @@ impl Gatherer<'_> {
             if let Ok(id) = id.parse() {
                 found.insert(id, security_labels(&labels));
             }
+        }
+        let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
+        if let Some(unknown) = ipcache::unknown_identity(lab, cluster, node) {
+            found.remove(&unknown.0);
         }
         found.into_iter().collect()
     }
@@ -78,11 +82,20 @@ impl Gatherer<'_> {
         let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
         let knows_remote_pods = ipcache::knows_remote_pods(lab, cluster, node.name());
         let own = node.spec.address.to_string();
+        // Its own pods are endpoints of the agent itself, whatever the API has of them.
+        let endpoints = node.pods().into_iter().filter(|pod| pod.identity() != Identity::HOST);
+        found.extend(endpoints.map(|local| AddressView {
+            cidr: host_net(local.address),
+            identity: local.identity().0,
+            host: Some(node.spec.address),
+            encrypted,
+            pod: Some((local.namespace, local.name, "custom-resource")),
+        }));
         for object in self.list(&CILIUM_ENDPOINTS) {
             let status = &object["status"];
             let networking = &status["networking"];
             let (ip, host) = (&networking["addressing"][0]["ipv4"], &networking["node"]);
-            if *host != own.as_str() && !knows_remote_pods {
+            if *host == own.as_str() || !knows_remote_pods {
                 continue;
             }
             let namespace = object.namespace().unwrap_or_default();
@@ -111,7 +124,17 @@ impl Gatherer<'_> {
                 "clustermesh",
             ));
         }
+        let distortion = Distortion::of(lab, cluster, node);
+        found.retain(|entry| !distortion.lacks(entry.cidr));
+        for entry in &mut found {
+            entry.identity = distortion.seen(entry.cidr, Identity(entry.identity)).0;
+        }
+        found.extend(distortion.extra().map(|(cidr, identity)| {
+            let home = nodes.iter().find(|node| node.pod_cidr.contains(&cidr));
+            entry(cidr, identity.0, home.map(|home| home.address), encrypted)
+        }));
         found.sort_by_key(|entry| (entry.cidr.prefix_len(), entry.cidr.network()));
+        found.dedup_by_key(|entry| entry.cidr);
         found
     }
 }

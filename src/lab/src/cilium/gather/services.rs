@@ -1,9 +1,12 @@
 //! What an agent knows of services.
 
 use super::Gatherer;
-use crate::cilium::view::{BackendView, ServiceView};
+use crate::{
+    cilium::view::{BackendView, ServiceView},
+    service,
+};
 use meshproof_apiserver::resource::names::SERVICES;
-use meshproof_datapath::{Frontend, Service};
+use meshproof_datapath::Frontend;
 use serde_json::Value;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
@@ -17,7 +20,8 @@ impl Gatherer<'_> {
             .iter()
             .flat_map(|node| node.pods().into_iter().map(|pod| (pod.address, node.name().to_owned())))
             .collect();
-        let mut served: Vec<Service> = self.container.cluster.services.borrow().clone();
+        let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
+        let mut served = service::on_node(lab, cluster, node, cluster.services.borrow().clone());
         served.sort_by(|a, b| (&a.name, a.frontend).cmp(&(&b.name, b.frontend)));
         let views = served.iter().zip(1..).map(|(service, id)| {
             let (namespace, name) = service

@@ -142,6 +142,7 @@ pub(super) fn agent() -> AgentView {
         settings: Profile::Tunnel.settings(),
         native_range: "10.244.0.0/14".parse().unwrap(),
         encryption: encryption(now),
+        configuration: BTreeMap::new(),
         mutual_authentication: false,
         replaces_kube_proxy: true,
         api_server: ApiServerView::Reached,

@@ -1,0 +1,97 @@
+//! Workloads of others, as every cluster has some: a namespace `demo` with a global service and a local one. They are
+//! there before anybody looks, and nobody of the lab needs them.
+
+use crate::{
+    health::http_endpoint,
+    state::{ClusterState, LabState},
+    system::{Addon, SystemContainer, SystemImage},
+};
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Their namespace.
+pub(crate) const NAMESPACE: &str = "demo";
+/// A server that answers every request.
+const IMAGE: &str = "registry.example/echo:1.4.2";
+/// Where it listens.
+const PORT: u16 = 8080;
+
+/// The others.
+pub struct OthersAddon;
+
+#[async_trait]
+impl Addon for OthersAddon {
+    fn name(&self) -> &'static str {
+        "others"
+    }
+
+    fn manifests(&self, _: &LabState, cluster: &ClusterState) -> Vec<Value> {
+        objects(cluster.spec.nodes.len().min(2))
+    }
+
+    fn images(&self) -> Vec<Arc<dyn SystemImage>> {
+        vec![Arc::new(Echo)]
+    }
+}
+
+fn objects(replicas: usize) -> Vec<Value> {
+    let labels = json!({"app": "echo"});
+    let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE, "labels": labels});
+    let service = |name: &str, annotations: Value| {
+        let mut metadata = meta(name);
+        metadata["annotations"] = annotations;
+        let port = json!({"name": "http", "port": 80, "targetPort": PORT, "protocol": "TCP"});
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": {"selector": labels, "ports": [port]},
+        })
+    };
+    let container = json!({
+        "name": "echo",
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": PORT, "scheme": "HTTP"}, "periodSeconds": 10},
+    });
+    let spread = json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+        "weight": 100,
+        "podAffinityTerm": {
+            "labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname",
+        },
+    }]}});
+    vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        service("echo", json!({"service.cilium.io/global": "true"})),
+        service("echo-local", json!({})),
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("echo"),
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"affinity": spread, "containers": [container]},
+                },
+            },
+        }),
+    ]
+}
+
+struct Echo;
+
+#[async_trait]
+impl SystemImage for Echo {
+    fn matches(&self, image: &str) -> bool {
+        image == IMAGE
+    }
+
+    async fn run(&self, container: SystemContainer) -> i32 {
+        if let Err(error) = http_endpoint(&container.namespace, PORT, container.stop.clone()) {
+            container.log.line(format!("cannot listen: {error}"));
+            return 1;
+        }
+        container.stop.cancelled().await;
+        0
+    }
+}

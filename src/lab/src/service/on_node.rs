@@ -1,0 +1,62 @@
+//! What one node's data path has of its cluster's services: the same as all others, unless a fault acts on this node.
+//! The agent's lists show it.
+
+use super::is_system;
+use crate::{
+    fault::Fault,
+    state::{ClusterState, LabState, NodeState},
+};
+use meshproof_datapath::{Backend, BackendState, Service};
+use std::collections::BTreeSet;
+
+/// The services of a cluster as one node has them.
+pub(crate) fn on_node(
+    lab: &LabState,
+    cluster: &ClusterState,
+    node: &NodeState,
+    mut services: Vec<Service>,
+) -> Vec<Service> {
+    let acts = |fault| lab.acts_on(fault, cluster, node.name());
+    if acts(Fault::ServiceBackendMissingOnNode) {
+        services.iter_mut().for_each(drop_first);
+    }
+    if acts(Fault::ServiceBackendDeadOnNode) {
+        let served = services
+            .iter()
+            .filter(|service| is_application(service) && !service.backends.is_empty());
+        let names: BTreeSet<String> = served.map(|service| service.name.as_str().to_owned()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let victim = lab.drawn.victim(Fault::ServiceBackendDeadOnNode, &names);
+        let of_victim = services
+            .iter_mut()
+            .filter(|service| Some(service.name.as_str()) == victim.as_deref());
+        of_victim.for_each(|service| keep_dead(service, node));
+    }
+    services
+}
+
+fn is_application(service: &Service) -> bool {
+    let namespace = service
+        .name
+        .as_str()
+        .split_once('/')
+        .map_or("", |(namespace, _)| namespace);
+    !is_system(namespace)
+}
+
+/// Takes away the first of several backends that take connections.
+fn drop_first(service: &mut Service) {
+    let is_active = |backend: &Backend| backend.state == BackendState::Active;
+    if is_application(service) && service.backends.iter().filter(|b| is_active(b)).count() > 1 {
+        let first = service.backends.iter().position(is_active);
+        first.map(|at| service.backends.remove(at));
+    }
+}
+
+/// Adds a backend that nobody has any more.
+fn keep_dead(service: &mut Service, node: &NodeState) {
+    if let Some(port) = service.backends.first().map(|backend| backend.address.port()) {
+        service.backends.push(Backend::active(node.spec.unused_address(), port));
+        service.backends.sort_by_key(|backend| backend.address);
+    }
+}

@@ -1,0 +1,166 @@
+//! Every agent of a cluster runs with the same settings, those of its ConfigMap.
+
+use super::{
+    cilium,
+    deviation::{Counts, Difference, Seen, conclude},
+    look::Look,
+};
+use async_trait::async_trait;
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, NodeName, Scope, Tally, Verdict,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Settings of every agent against `cilium-config` and the other agents.
+pub struct Settings;
+
+const COMMAND: &str = "cilium-dbg config --all";
+
+/// What must be the same on all nodes for a mesh to work as one: the agent's name of a setting (a field of its source,
+/// semantics E1), and the key of `cilium-config`. Settings that agents change by themselves, and those that nodes may
+/// have of their own (devices, sizes of maps), are not among them.
+const SETTINGS: [(&str, &str); 20] = [
+    ("ClusterID", "cluster-id"),
+    ("ClusterName", "cluster-name"),
+    (
+        "EnableCiliumClusterwideNetworkPolicy",
+        "enable-cilium-clusterwide-network-policy",
+    ),
+    ("EnableCiliumNetworkPolicy", "enable-cilium-network-policy"),
+    ("EnableEncryptionStrictMode", "enable-encryption-strict-mode"),
+    ("EnableHostFirewall", "enable-host-firewall"),
+    ("EnableIPSec", "enable-ipsec"),
+    ("EnableIPv4", "enable-ipv4"),
+    ("EnableIPv6", "enable-ipv6"),
+    ("EnableK8sNetworkPolicy", "enable-k8s-networkpolicy"),
+    ("EnableL7Proxy", "enable-l7-proxy"),
+    ("EnableNonDefaultDenyPolicies", "enable-non-default-deny-policies"),
+    ("EnablePolicy", "enable-policy"),
+    ("EnableWireguard", "enable-wireguard"),
+    ("EncryptNode", "encrypt-node"),
+    ("EncryptionStrictModeCIDR", "encryption-strict-mode-cidr"),
+    ("PolicyAuditMode", "policy-audit-mode"),
+    ("RoutingMode", "routing-mode"),
+    // What is in force now, where the others are from the agent's start (semantics A46).
+    ("policy-enforcement", "enable-policy"),
+    ("options.PolicyAuditMode", "policy-audit-mode"),
+];
+
+#[async_trait]
+impl Check for Settings {
+    fn id(&self) -> CheckId {
+        CheckId::from("state::settings")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "Every agent of a cluster runs with the settings of cilium-config, like its neighbours",
+            proves: "No node enforces policies, encrypts or routes otherwise than the ConfigMap says and the other \
+                     nodes do: by a CiliumNodeConfig, by an agent that was not restarted after a change, or by a \
+                     change at run time.",
+            how: "`cilium-dbg config --all -o json` of every agent (16 of a larger cluster, drawn by `--sample-seed`) \
+                  is compared with `cilium-config` and with what most agents have: policy, encryption, routing, \
+                  address families, name and id of the cluster. A difference is read again after \
+                  `thresholds.propagation` (default 10 s).",
+            control: "At least one setting must have been compared. An agent that does not answer makes it \
+                      inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system get ciliumnodeconfigs -o yaml` shows settings of \
+                       single nodes. Agents read cilium-config only when they start: `kubectl --context CONTEXT -n \
+                       kube-system rollout restart ds/cilium`.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["agent-settings-differ"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        let facts = context.environment.facts();
+        let config = match cilium(context, &facts) {
+            Ok(cilium) => &cilium.config,
+            Err(verdict) => return verdict,
+        };
+        conclude(context, |look, tally| compare(context, config, look, tally)).await
+    }
+}
+
+fn compare(context: &CheckContext, config: &BTreeMap<String, String>, look: &Look, tally: &mut Tally) -> Seen {
+    let mut seen = Seen::of("settings of agents");
+    let agents = match look.cluster(context.instance.from()) {
+        Ok(look) => look.answers(CiliumQuery::Configuration, tally),
+        Err(why) => {
+            tally.unknown(why);
+            return seen;
+        }
+    };
+    for (field, key) in SETTINGS {
+        let have: Vec<(&NodeName, String)> = agents
+            .iter()
+            .filter_map(|(node, output)| Some((*node, value(output, field)?)))
+            .collect();
+        let most = most(have.iter().map(|(_, value)| value.as_str()));
+        for (node, value) in &have {
+            seen.compared += 1;
+            let configured = config.get(key).map(|text| normal(text));
+            let expected = match (&configured, &most) {
+                (Some(configured), _) if configured != value => format!("`{configured}`, as `{key}` of cilium-config"),
+                (None, Some(most)) if most != value => format!("`{most}`, as most agents have"),
+                _ => continue,
+            };
+            seen.on(
+                node,
+                COMMAND,
+                Difference {
+                    subject: format!("setting {field}"),
+                    expected,
+                    observed: format!("`{value}`"),
+                    version: String::new(),
+                    counts: Counts::Twice,
+                },
+            );
+        }
+    }
+    seen
+}
+
+/// A setting as an agent prints it; none if this version does not have it.
+fn value(output: &Value, field: &str) -> Option<String> {
+    let value = match field.split_once('.') {
+        Some((group, name)) => &output[group][name],
+        None => &output[field],
+    };
+    match value {
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(value) => Some(value.to_string()),
+        Value::String(value) => Some(normal(value)),
+        _ => None,
+    }
+}
+
+/// `Enabled` and `TRUE` as `true`.
+fn normal(text: &str) -> String {
+    match text.to_ascii_lowercase().as_str() {
+        "enabled" => "true".to_owned(),
+        "disabled" => "false".to_owned(),
+        "true" | "false" => text.to_ascii_lowercase(),
+        _ => text.to_owned(),
+    }
+}
+
+/// What more than half of them are.
+fn most<'a>(values: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+    let all = values.clone().count();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let (value, _) = counts.into_iter().find(|(_, count)| count * 2 > all)?;
+    Some(value.to_owned())
+}
