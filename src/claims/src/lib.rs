@@ -9,6 +9,7 @@ pub mod check;
 pub mod condition;
 pub mod finding;
 pub mod layout;
+pub mod page;
 pub mod place;
 pub mod policy;
 pub mod prediction;

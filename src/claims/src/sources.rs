@@ -3,7 +3,7 @@
 mod document;
 mod walk;
 
-pub use document::Document;
+pub use document::{Document, Workload};
 
 use crate::{
     place::{FileId, Place},
@@ -54,6 +54,8 @@ pub struct Sources {
     paths: Vec<String>,
     /// The documents, in the order of the files.
     pub documents: Vec<Document>,
+    /// The workloads.
+    pub workloads: Vec<Workload>,
     /// Documents that are not YAML.
     pub malformed: Vec<Malformed>,
     /// Keys written twice.
@@ -105,6 +107,7 @@ impl Sources {
 
     fn take(&mut self, contents: Contents) {
         self.documents.extend(contents.documents);
+        self.workloads.extend(contents.workloads);
         self.malformed.extend(contents.malformed);
         self.duplicates.extend(contents.duplicates);
         self.notes.extend(contents.notes);

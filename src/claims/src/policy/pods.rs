@@ -10,8 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Pods of one workload or Service.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Their namespace; empty where the repository does not say.
-    pub namespace: String,
     /// Their labels, or those that are known.
     pub labels: Vec<(String, String)>,
     /// Whether these are all their labels.
@@ -23,7 +21,8 @@ pub struct Group {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Pods {
-    groups: Vec<Group>,
+    /// By namespace; those of no known namespace under the empty one.
+    groups: BTreeMap<String, Vec<Group>>,
     /// Namespaces in which something is installed that the repository does not spell out.
     open: BTreeSet<String>,
 }
@@ -40,13 +39,24 @@ impl Pods {
             };
             pods.add(document, namespace);
         }
+        for workload in &sources.workloads {
+            let namespace = match workload.namespace.as_str() {
+                "" => namespaces.get(&workload.file).cloned().unwrap_or_default(),
+                stated => stated.to_owned(),
+            };
+            pods.groups.entry(namespace).or_default().push(Group {
+                labels: workload.labels.clone(),
+                is_whole: true,
+                by: workload.name.clone(),
+            });
+        }
         pods
     }
 
     fn add(&mut self, document: &Document, namespace: String) {
-        let (labels, is_whole) = match (document.kind.as_str(), document.group()) {
-            ("Service", _) => (labels(document.node.dig(&["spec", "selector"])), false),
-            ("Cluster", "postgresql.cnpg.io") => (vec![("cnpg.io/cluster".to_owned(), document.name.clone())], false),
+        let labels = match (document.kind.as_str(), document.group()) {
+            ("Service", _) => labels(document.node.dig(&["spec", "selector"])),
+            ("Cluster", "postgresql.cnpg.io") => vec![("cnpg.io/cluster".to_owned(), document.name.clone())],
             ("HelmRelease", _) => {
                 let target = document.node.text_at(&["spec", "targetNamespace"]);
                 self.open.insert(target.map_or(namespace, str::to_owned));
@@ -57,21 +67,22 @@ impl Pods {
                 self.open.extend(document.node.text_at(&target).map(str::to_owned));
                 return;
             }
-            _ => (labels(document.node.dig(&["pods", "labels"])), true),
+            _ => return,
         };
         if !labels.is_empty() {
-            self.groups.push(Group {
-                namespace,
+            self.groups.entry(namespace).or_default().push(Group {
                 labels,
-                is_whole,
+                is_whole: false,
                 by: format!("{} {}", document.kind, document.name),
             });
         }
     }
 
     /// Those of a namespace, with those whose namespace is not known.
-    pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Group> {
-        self.groups.iter().filter(move |group| group.namespace == namespace || group.namespace.is_empty())
+    pub fn in_namespace<'a>(&'a self, namespace: &str) -> impl Iterator<Item = &'a Group> + use<'a> {
+        let of = |namespace: &str| self.groups.get(namespace).into_iter().flatten();
+        let unknown = if namespace.is_empty() { None } else { Some(of("")) };
+        of(namespace).chain(unknown.into_iter().flatten())
     }
 
     /// Whether pods of a namespace are spelt out in the repository and nothing else is installed in it.

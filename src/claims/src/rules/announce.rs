@@ -20,7 +20,8 @@ const NEEDS: &[(&str, &[&str])] = &[
 const PACKAGING: &[&str] = &["Helmfile", "MachineConfig", "Kustomization", "ClusterConfiguration", "ConfigMap"];
 
 pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
-    let has_objects = context.sources.documents.iter().any(|document| !PACKAGING.contains(&document.kind.as_str()));
+    let has_workloads = !context.sources.workloads.is_empty();
+    let has_objects = has_workloads || context.sources.documents.iter().any(|document| !PACKAGING.contains(&document.kind.as_str()));
     if !has_objects {
         return;
     }

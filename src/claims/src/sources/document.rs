@@ -66,7 +66,7 @@ pub struct Document {
     pub namespace: String,
     /// Where it begins.
     pub place: Place,
-    /// All of it; of workloads the metadata, and under `pods` that of their pods.
+    /// All of it; of Services what rules ask about.
     pub node: Node,
 }
 
@@ -104,10 +104,24 @@ impl Document {
     }
 }
 
+/// A Deployment, StatefulSet, Job, ...: of these the pods' labels are all that counts.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// The file.
+    pub file: FileId,
+    /// Its namespace, empty where there is none.
+    pub namespace: String,
+    /// Kind and name.
+    pub name: String,
+    /// Its pods' labels.
+    pub labels: Vec<(String, String)>,
+}
+
 /// What a file holds.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub documents: Vec<Document>,
+    pub workloads: Vec<Workload>,
     pub malformed: Vec<Malformed>,
     pub duplicates: Vec<Duplicate>,
     pub notes: Vec<Note>,
@@ -166,11 +180,35 @@ pub(super) fn read(path: &Path, name: &str, file: FileId) -> Contents {
         if kind == "ConfigMap" && chunk.len() > LARGEST_CONFIG_MAP {
             continue;
         }
-        if let Some(node) = contents.parse(chunk, file, line) {
-            add(&mut contents.documents, &kind, node);
+        let named = (kind == "ConfigMap").then(|| named_only(chunk, file, line)).flatten();
+        if let Some(node) = named.or_else(|| contents.parse(chunk, file, line)) {
+            add(&mut contents, &kind, node);
         }
     }
     contents
+}
+
+/// A ConfigMap without values in it, such as a dashboard: that it exists is all that counts, so it is not parsed.
+fn named_only(chunk: &str, file: FileId, line: u32) -> Option<Node> {
+    let has_values = [".yaml:", ".yml:", "values:"].iter().any(|key| chunk.contains(key));
+    let mut metadata = chunk.lines().skip_while(|line| line.trim_end() != "metadata:").skip(1);
+    let name = metadata.find_map(|line| line.strip_prefix("  name:").or_else(|| (!line.starts_with(' ')).then_some("")));
+    let name = name.map(|name| name.trim().trim_matches(['"', '\'']))?;
+    if has_values || name.is_empty() {
+        return None;
+    }
+    let place = Place { file, line, column: 1 };
+    let leaf = |text: &str| Node {
+        place,
+        value: Value::Text(text.to_owned()),
+    };
+    let entry = |key: &str, node| Entry {
+        key: key.to_owned(),
+        place,
+        node,
+    };
+    let metadata = map(place, vec![entry("name", leaf(name))]);
+    Some(map(place, vec![entry("apiVersion", leaf("v1")), entry("metadata", metadata)]))
 }
 
 /// The first document of a file of values, as a document without a kind.
@@ -189,11 +227,11 @@ pub(super) fn read_values(path: &Path, file: FileId) -> Contents {
     contents
 }
 
-fn add(documents: &mut Vec<Document>, kind: &str, node: Node) {
+fn add(contents: &mut Contents, kind: &str, node: Node) {
     if kind == "List" {
         for item in node.items_at(&["items"]) {
             if let Some(kind) = item.text_at(&["kind"]).filter(|kind| KINDS.contains(kind)) {
-                add(documents, kind, item.clone());
+                add(contents, kind, item.clone());
             }
         }
         return;
@@ -205,27 +243,55 @@ fn add(documents: &mut Vec<Document>, kind: &str, node: Node) {
     if !(KINDS.contains(&kind.as_str()) || ["Helmfile", "MachineConfig"].contains(&kind.as_str())) {
         return;
     }
-    let node = if WORKLOADS.contains(&kind.as_str()) { labels_only(&kind, &node) } else { node };
-    documents.push(Document::of(&kind, node));
+    if WORKLOADS.contains(&kind.as_str()) {
+        contents.workloads.extend(workload(&kind, &node));
+        return;
+    }
+    let node = if kind == "Service" { service(&node) } else { node };
+    contents.documents.push(Document::of(&kind, node));
 }
 
-/// A workload without what is not needed.
-fn labels_only(kind: &str, node: &Node) -> Node {
+/// What is needed of a workload.
+fn workload(kind: &str, node: &Node) -> Option<Workload> {
     let template: &[&str] = match kind {
         "Pod" => &["metadata"],
         "CronJob" => &["spec", "jobTemplate", "spec", "template", "metadata"],
         _ => &["spec", "template", "metadata"],
     };
-    let keep = |key: &str, node: &Node| Entry {
-        key: key.to_owned(),
-        place: node.place,
-        node: node.clone(),
-    };
-    let kept = ["apiVersion", "metadata"].into_iter();
-    let mut entries: Vec<Entry> = kept.filter_map(|key| node.get(key).map(|found| keep(key, found))).collect();
-    entries.extend(node.dig(template).map(|found| keep("pods", found)));
+    let labels = node.dig(template)?.get("labels")?.entries().iter();
+    let text = |key: &str| node.dig(&["metadata", key]).and_then(Node::scalar).unwrap_or_default();
+    Some(Workload {
+        file: node.place.file,
+        namespace: text("namespace"),
+        name: format!("{kind} {}", text("name")),
+        labels: labels.filter_map(|entry| Some((entry.key.clone(), entry.node.scalar()?))).collect(),
+    })
+}
+
+/// A Service without what is not needed.
+fn service(node: &Node) -> Node {
+    let mut entries = kept(node, &["apiVersion"]);
+    let metadata = node.entry("metadata").map(|entry| part(entry, &["name", "namespace", "annotations"]));
+    let spec = node.entry("spec").map(|entry| part(entry, &["selector", "ports", "loadBalancerClass"]));
+    entries.extend(metadata.into_iter().chain(spec));
+    map(node.place, entries)
+}
+
+fn kept(node: &Node, keys: &[&str]) -> Vec<Entry> {
+    node.entries().iter().filter(|entry| keys.contains(&entry.key.as_str())).cloned().collect()
+}
+
+fn part(entry: &Entry, keys: &[&str]) -> Entry {
+    Entry {
+        key: entry.key.clone(),
+        place: entry.place,
+        node: map(entry.node.place, kept(&entry.node, keys)),
+    }
+}
+
+fn map(place: Place, entries: Vec<Entry>) -> Node {
     Node {
-        place: node.place,
+        place,
         value: Value::Map(entries),
     }
 }

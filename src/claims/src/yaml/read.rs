@@ -179,15 +179,18 @@ impl Reader<'_> {
                 place,
                 anchor,
                 first,
-                items,
-            } => (
-                Node {
-                    place,
-                    value: Value::List(items),
-                },
-                anchor,
-                first,
-            ),
+                mut items,
+            } => {
+                items.shrink_to_fit();
+                (
+                    Node {
+                        place,
+                        value: Value::List(items),
+                    },
+                    anchor,
+                    first,
+                )
+            }
             Frame::Map {
                 place,
                 anchor,
@@ -197,6 +200,7 @@ impl Reader<'_> {
                 ..
             } => {
                 merge_in(&mut entries, merged);
+                entries.shrink_to_fit();
                 (
                     Node {
                         place,

@@ -1,6 +1,9 @@
 //! Whole repositories, checked.
 
+mod docs;
 mod example;
+mod formats;
+mod large;
 mod prediction;
 mod reading;
 mod repository;
