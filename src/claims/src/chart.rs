@@ -107,7 +107,11 @@ impl Chart {
             path.push_str(key);
             let is_free = FREE.contains(key) || key.ends_with("Image");
             if is_free && parent_known {
-                return if is_last { Known::Value(Shape::Any) } else { Known::Below };
+                return if is_last {
+                    Known::Value(Shape::Any)
+                } else {
+                    Known::Below
+                };
             }
             match self.values.get(path.as_str()) {
                 Some((shape, _)) if is_last => {
@@ -138,14 +142,21 @@ impl Chart {
         let closeness = |candidate: &str| strsim::normalized_damerau_levenshtein(candidate, path);
         let sibling = all()
             .filter(|candidate| candidate.strip_prefix(parent).is_some_and(|rest| !rest.contains('.')))
-            .map(|candidate| (strsim::normalized_damerau_levenshtein(&candidate[parent.len()..], last), candidate))
+            .map(|candidate| {
+                (
+                    strsim::normalized_damerau_levenshtein(&candidate[parent.len()..], last),
+                    candidate,
+                )
+            })
             .filter(|(close, _)| *close >= 0.75)
             .max_by(|a, b| a.0.total_cmp(&b.0));
         if let Some((_, sibling)) = sibling {
             return Some(sibling);
         }
         // A key in the wrong place: the same name, long enough to mean something, elsewhere and nowhere else.
-        let same: Vec<_> = all().filter(|candidate| candidate.rsplit('.').next() == Some(last)).collect();
+        let same: Vec<_> = all()
+            .filter(|candidate| candidate.rsplit('.').next() == Some(last))
+            .collect();
         if let ([one], 7..) = (same.as_slice(), last.len()) {
             return Some(one);
         }
@@ -220,7 +231,13 @@ mod tests {
         assert_eq!(know("hubble.relay.image.tag"), Known::Below);
         assert_eq!(know("operator.nodeSelector.pool"), Known::Below);
         assert_eq!(know("extraConfig.some-key"), Known::Below);
-        for path in ["dnsProxy.enabled", "hostPort.enabled", "clustermesh.cacheTTL", "nodeEncryption", "no.image.tag"] {
+        for path in [
+            "dnsProxy.enabled",
+            "hostPort.enabled",
+            "clustermesh.cacheTTL",
+            "nodeEncryption",
+            "no.image.tag",
+        ] {
             assert_eq!(know(path), Known::Unknown, "{path}");
         }
     }

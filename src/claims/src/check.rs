@@ -79,7 +79,10 @@ impl Report {
 
     /// How many findings there are of a severity.
     pub fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == severity).count()
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
     }
 }
 
@@ -118,14 +121,21 @@ pub fn check(request: &Request) -> Result<Report, SourcesError> {
         findings: findings.sorted(),
         claims,
         assumptions: layout.assumptions,
-        paths: sources.paths().map(|(_, path)| shown_path(&request.root, path)).collect(),
+        paths: sources
+            .paths()
+            .map(|(_, path)| shown_path(&request.root, path))
+            .collect(),
         notes: sources.notes,
     })
 }
 
 fn shown_path(root: &Path, path: &str) -> String {
     let is_plain = root == Path::new("") || root == Path::new(".") || root.is_absolute() || path.starts_with('/');
-    if is_plain { path.to_owned() } else { root.join(path).display().to_string() }
+    if is_plain {
+        path.to_owned()
+    } else {
+        root.join(path).display().to_string()
+    }
 }
 
 fn named(sources: &mut Sources, values: &[(String, PathBuf)]) -> Result<Named, SourcesError> {
@@ -145,7 +155,10 @@ fn claims(chart: &Chart, table: &Table, layout: &Layout) -> Vec<Claim> {
     let mut claims = Vec::new();
     for cluster in &layout.clusters {
         let Some(set) = cluster.set() else { continue };
-        for leaf in leaves(&set.values).iter().filter(|leaf| chart.know(&leaf.keys) != Known::Unknown) {
+        for leaf in leaves(&set.values)
+            .iter()
+            .filter(|leaf| chart.know(&leaf.keys) != Known::Unknown)
+        {
             let value = leaf.path();
             let row = table.row(&value);
             claims.push(Claim {

@@ -72,7 +72,10 @@ impl std::fmt::Display for Condition {
             Test::Truthy => write!(f, "{path} is on"),
             Test::Given => write!(f, "{path} is {not}set"),
             Test::OneOf(words) => {
-                let words: Vec<_> = words.iter().map(|word| if word.is_empty() { "empty" } else { word }).collect();
+                let words: Vec<_> = words
+                    .iter()
+                    .map(|word| if word.is_empty() { "empty" } else { word })
+                    .collect();
                 write!(f, "{path} is {not}{}", words.join(" or "))
             }
         }

@@ -65,7 +65,11 @@ impl Findings {
             place,
             what,
         };
-        if !self.0.iter().any(|known| known.rule == finding.rule && known.place == finding.place) {
+        if !self
+            .0
+            .iter()
+            .any(|known| known.rule == finding.rule && known.place == finding.place)
+        {
             self.0.push(finding);
         }
     }

@@ -105,7 +105,9 @@ impl Cluster {
     /// `cluster.name` of its values, else the role.
     pub fn name(&self, chart: &Chart) -> String {
         let values = self.values(chart);
-        let name = values.filter(|values| values.is_given("cluster.name")).and_then(|values| values.text("cluster.name"));
+        let name = values
+            .filter(|values| values.is_given("cluster.name"))
+            .and_then(|values| values.text("cluster.name"));
         name.unwrap_or_else(|| self.role.clone())
     }
 }
@@ -140,7 +142,11 @@ impl Layout {
         let mut taken: BTreeSet<FileId> = BTreeSet::new();
         for (role, files) in named {
             taken.extend(files);
-            let set = merged(sources, Origin::Named, files.iter().map(|file| Layer::File(*file)).collect());
+            let set = merged(
+                sources,
+                Origin::Named,
+                files.iter().map(|file| Layer::File(*file)).collect(),
+            );
             sets.entry(role.clone()).or_default().push(set);
         }
         for bootstrap in &bootstraps {
@@ -165,7 +171,11 @@ impl Layout {
         let members = Members::of(sources, &roles);
         let mut releases = flux::releases(sources, &members, &mut pins, &mut unpinned);
         for release in &mut releases {
-            let of = if release.roles.is_empty() { roles.clone() } else { release.roles.clone() };
+            let of = if release.roles.is_empty() {
+                roles.clone()
+            } else {
+                release.roles.clone()
+            };
             for role in of {
                 let (layers, is_complete) = release.layers(sources, &members, &role, findings);
                 let mut set = merged(sources, Origin::HelmRelease, layers);
@@ -174,9 +184,6 @@ impl Layout {
             }
         }
         argo::add(sources, &members, &roles, &mut sets, &mut pins);
-        for (_, files) in named {
-            assumptions.extend(files.is_empty().then(|| "a cluster is named without files".to_owned()));
-        }
         let clusters = sets.into_iter().map(|(role, sets)| Cluster { role, sets }).collect();
         Self {
             clusters,

@@ -13,6 +13,7 @@ pub mod page;
 pub mod place;
 pub mod policy;
 pub mod prediction;
+pub mod release;
 pub mod render;
 pub mod rules;
 pub mod sources;

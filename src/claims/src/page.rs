@@ -23,8 +23,8 @@ template; what only rendering or decrypting would tell is said, and nothing is c
 | 1 | an error was found |
 | 2 | usage, or the files cannot be read |
 
-`--format text` is for people; `json` has everything; `sarif` (2.1.0) is for code scanning; `github` makes annotations in
-the lines of a pull request.
+`--format text` is for people; `json` has everything; `sarif` (2.1.0) is for code scanning; `github` makes annotations
+in the lines of a pull request.
 
 ## Which file belongs to which cluster
 The result names the files of each cluster first. In this order:
@@ -38,7 +38,8 @@ The result names the files of each cluster first. In this order:
 4. A file named after Cilium and values, in a folder below `clusters/`, or with `cluster.name` in it.
 
 Objects belong to a cluster if their path says so (below `clusters/ROLE`, a name that begins or ends with the role, or a
-folder of that name beside one of another role), or if a Kustomization of such a path reaches them. Others can be for any.
+folder of that name beside one of another role), or if a Kustomization of such a path reaches them. Others can be for
+any.
 
 Nothing secret is printed: of values, only those of the table below are shown.
 ";
@@ -48,14 +49,18 @@ pub fn page() -> String {
     let (chart, prediction) = (Chart::new(), Prediction::new());
     let table = Table::new(&chart, &prediction);
     let mut out = HEAD.to_owned();
-    out.push_str("\n## Rules\nLetters and numbers in brackets are those of the facts about Cilium 1.18.3 behind each rule.\n\n");
+    out.push_str(
+        "\n## Rules\nLetters and numbers in brackets are those of the facts about Cilium 1.18.3 behind each rule.\n\n",
+    );
     out.push_str("| rule | severity | finds | why |\n|---|---|---|---|\n");
     let rules = described();
     for rule in &rules {
         let (finds, reason) = (cell(&rule.finds), cell(&rule.reason));
         let _ = writeln!(out, "| `{}` | {} | {finds} | {reason} |", rule.id, rule.severity);
     }
-    out.push_str("\n## Examples of rules about one cluster's values\n\n| rule | found in | not found in |\n|---|---|---|\n");
+    out.push_str(
+        "\n## Examples of rules about one cluster's values\n\n| rule | found in | not found in |\n|---|---|---|\n",
+    );
     for Described { id, examples, .. } in &rules {
         if let Some((breaks, holds)) = examples {
             let _ = writeln!(out, "| `{id}` | `{}` | `{}` |", cell(breaks), cell(holds));
@@ -63,8 +68,8 @@ pub fn page() -> String {
     }
     let _ = write!(
         out,
-        "\n## The claim table\nHelm values of chart {CHART_VERSION}. A value that is not here and that the chart knows is \
-         claimed, not verified.\n\n| value | default | claims | needs | keys of cilium-config | agent | objects | \
+        "\n## The claim table\nHelm values of chart {CHART_VERSION}. A value that is not here and that the chart knows \
+         is claimed, not verified.\n\n| value | default | claims | needs | keys of cilium-config | agent | objects | \
          verified by |\n|---|---|---|---|---|---|---|---|\n"
     );
     for row in table.rows() {
@@ -74,7 +79,13 @@ pub fn page() -> String {
 }
 
 fn line(row: &Row) -> String {
-    let code = |words: Vec<&str>| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ");
+    let code = |words: Vec<&str>| {
+        words
+            .iter()
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let needs: Vec<_> = row.needs.iter().map(ToString::to_string).collect();
     let cells = [
         format!("`{}`", row.value),
@@ -90,5 +101,8 @@ fn line(row: &Row) -> String {
 }
 
 fn cell(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }

@@ -44,7 +44,14 @@ impl Direction {
     /// Keys of Cilium's peers; at most one of them may stand in a rule.
     pub fn peer_keys(self) -> &'static [&'static str] {
         match self {
-            Direction::Ingress => &["fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities", "fromNodes", "fromGroups"],
+            Direction::Ingress => &[
+                "fromEndpoints",
+                "fromCIDR",
+                "fromCIDRSet",
+                "fromEntities",
+                "fromNodes",
+                "fromGroups",
+            ],
             Direction::Egress => &[
                 "toEndpoints",
                 "toCIDR",
@@ -119,9 +126,13 @@ impl<'a> Policies<'a> {
 
 impl<'a> Spec<'a> {
     fn of(document: &'a Document, kind: Kind, node: &'a Node) -> Self {
-        let key = if kind == Kind::Kubernetes { "podSelector" } else { "endpointSelector" };
+        let key = if kind == Kind::Kubernetes {
+            "podSelector"
+        } else {
+            "endpointSelector"
+        };
         let nodes = node.get("nodeSelector");
-        let selector = node.get(key).or(nodes).or_else(|| (kind == Kind::Kubernetes).then_some(node.get(key)).flatten());
+        let selector = node.get(key).or(nodes);
         let subject = selector.map(|selector| Selector::of(selector, subject_namespace(document, kind)));
         Self {
             document,
@@ -140,7 +151,14 @@ impl<'a> Spec<'a> {
     /// The rules that allow in a direction.
     pub fn allows(&self, direction: Direction) -> Vec<Allow<'a>> {
         let rules = self.section(direction.key()).iter();
-        rules.map(|node| Allow { spec_kind: self.kind, direction, node, namespace: self.namespace() }).collect()
+        rules
+            .map(|node| Allow {
+                spec_kind: self.kind,
+                direction,
+                node,
+                namespace: self.namespace(),
+            })
+            .collect()
     }
 
     /// The namespace whose pods it can select; nothing for all.
@@ -203,16 +221,26 @@ impl<'a> Allow<'a> {
 
     /// Whether it restricts ports at all.
     pub fn has_ports(&self) -> bool {
-        let key = if self.spec_kind == Kind::Kubernetes { "ports" } else { "toPorts" };
+        let key = if self.spec_kind == Kind::Kubernetes {
+            "ports"
+        } else {
+            "toPorts"
+        };
         !self.node.items_at(&[key]).is_empty()
     }
 
     /// Its selectors of pods, each with the namespace that it stays in.
     pub fn selectors(&self) -> Vec<Selector<'a>> {
         if self.spec_kind == Kind::Kubernetes {
-            let key = if self.direction == Direction::Ingress { "from" } else { "to" };
+            let key = if self.direction == Direction::Ingress {
+                "from"
+            } else {
+                "to"
+            };
             let peers = self.node.items_at(&[key]).iter();
-            return peers.filter_map(|peer| Selector::of_kubernetes(peer, self.namespace)).collect();
+            return peers
+                .filter_map(|peer| Selector::of_kubernetes(peer, self.namespace))
+                .collect();
         }
         let keys = ["fromEndpoints", "toEndpoints"];
         let nodes = keys.iter().flat_map(|key| self.node.items_at(&[key]));
@@ -222,7 +250,11 @@ impl<'a> Allow<'a> {
     /// Whether anybody at all is a peer of it: no peers are stated.
     pub fn is_for_all_peers(&self) -> bool {
         if self.spec_kind == Kind::Kubernetes {
-            let key = if self.direction == Direction::Ingress { "from" } else { "to" };
+            let key = if self.direction == Direction::Ingress {
+                "from"
+            } else {
+                "to"
+            };
             return self.node.items_at(&[key]).is_empty();
         }
         // With neither peers nor ports, Cilium's rule allows nobody.
@@ -241,8 +273,14 @@ fn entry_allows(entry: &Node, port: u16, protocol: &str, default: &str) -> bool 
     if stated != protocol && stated != "ANY" {
         return false;
     }
-    let Some(text) = entry.get("port").and_then(Node::scalar) else { return true };
+    let Some(text) = entry.get("port").and_then(Node::scalar) else {
+        return true;
+    };
     let Ok(from) = text.parse::<u16>() else { return true };
-    let to = entry.get("endPort").and_then(Node::scalar).and_then(|end| end.parse().ok()).unwrap_or(from);
+    let to = entry
+        .get("endPort")
+        .and_then(Node::scalar)
+        .and_then(|end| end.parse().ok())
+        .unwrap_or(from);
     from == 0 || (from..=to.max(from)).contains(&port)
 }

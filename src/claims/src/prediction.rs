@@ -50,7 +50,10 @@ impl Prediction {
     /// Every key of the table, each once.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> + '_ {
         let mut last = "";
-        self.rows.iter().map(|row| row.key).filter(move |key| std::mem::replace(&mut last, key) != *key)
+        self.rows
+            .iter()
+            .map(|row| row.key)
+            .filter(move |key| std::mem::replace(&mut last, key) != *key)
     }
 
     /// What the values make of a key; [`Predicted::Unknown`] too for a key that the table does not have.

@@ -52,14 +52,21 @@ impl<'a> Context<'a> {
 
     /// The documents of a kind.
     pub fn of_kind(&self, kind: &'a str) -> impl Iterator<Item = &'a Document> + '_ {
-        self.sources.documents.iter().filter(move |document| document.kind == kind)
+        self.sources
+            .documents
+            .iter()
+            .filter(move |document| document.kind == kind)
     }
 
     /// The clusters that a file is for; all of them where nothing says so.
     pub fn roles(&self, file: FileId) -> BTreeSet<String> {
         let roles = self.layout.members.roles(file);
         if roles.is_empty() {
-            self.layout.clusters.iter().map(|cluster| cluster.role.clone()).collect()
+            self.layout
+                .clusters
+                .iter()
+                .map(|cluster| cluster.role.clone())
+                .collect()
         } else {
             roles
         }
@@ -68,7 +75,10 @@ impl<'a> Context<'a> {
     /// Whether a value is known to be off in every cluster that a file is for, and there is at least one.
     pub fn is_off(&self, file: FileId, path: &str) -> bool {
         let roles = self.roles(file);
-        let mut of = self.clusters().filter(|(cluster, _)| roles.contains(&cluster.role)).peekable();
+        let mut of = self
+            .clusters()
+            .filter(|(cluster, _)| roles.contains(&cluster.role))
+            .peekable();
         of.peek().is_some() && of.all(|(_, values)| values.stated(path).is_truthy() == Some(false))
     }
 }
@@ -105,6 +115,8 @@ pub const ALL: &[&Rule] = &[
     &objects::FEATURE_OFF,
     &objects::POLICY_LABEL,
     &announce::NOTHING_ANNOUNCED,
+    &announce::L2_NOTHING,
+    &announce::PEER_CONFIG_MISSING,
     &pools::POOLS_OVERLAP,
     &pools::FIRST_LAST,
     &services::LEGACY_ANNOTATION,
@@ -121,6 +133,7 @@ pub const ALL: &[&Rule] = &[
     &peers::OWN_NAMESPACE,
     &policy_dns::CLOSES_ALL,
     &policy_dns::CLOSES_DNS,
+    &policy_dns::FQDN_WITHOUT_DNS,
 ];
 
 /// A rule as documentation shows it.

@@ -1,6 +1,7 @@
 //! The repository's files: found, read side by side, and split into the documents that matter here.
 
 mod document;
+mod trim;
 mod walk;
 
 pub use document::{Document, Workload};
@@ -52,6 +53,8 @@ pub struct Note {
 pub struct Sources {
     root: PathBuf,
     paths: Vec<String>,
+    /// How many of the paths were found by walking, and are sorted.
+    walked: usize,
     /// The documents, in the order of the files.
     pub documents: Vec<Document>,
     /// The workloads.
@@ -73,13 +76,49 @@ impl Sources {
         let walked = walk::walk(root)?;
         let mut sources = Self {
             root: root.to_owned(),
+            walked: walked.paths.len(),
             paths: walked.paths,
             ..Self::default()
         };
         for contents in sources.read_all(&walked.templates) {
             sources.take(contents);
         }
+        sources.drop_patches();
         Ok(sources)
+    }
+
+    /// Leaves out files that Kustomize merges into others: what stands in them is no object by itself.
+    fn drop_patches(&mut self) {
+        let mut patches = Vec::new();
+        for document in self
+            .documents
+            .iter()
+            .filter(|document| document.kind == "Kustomization")
+        {
+            let base = folder(self.path(document.file()));
+            let named = document
+                .node
+                .items_at(&["patchesStrategicMerge"])
+                .iter()
+                .filter_map(Node::text);
+            let listed = document
+                .node
+                .items_at(&["patches"])
+                .iter()
+                .filter_map(|patch| patch.text_at(&["path"]));
+            patches.extend(named.chain(listed).filter_map(|path| self.file(&beside(base, path)?)));
+        }
+        patches.sort_unstable();
+        patches.dedup();
+        self.documents
+            .retain(|document| patches.binary_search(&document.file()).is_err());
+        self.workloads
+            .retain(|workload| patches.binary_search(&workload.file).is_err());
+        let what = "a patch of Kustomize: not checked, and its object is checked without it".to_owned();
+        self.notes.extend(patches.into_iter().map(|file| Note {
+            file,
+            what: what.clone(),
+        }));
     }
 
     /// Each file's contents, in the order of the files.
@@ -99,7 +138,10 @@ impl Sources {
         };
         let mut all: Vec<(usize, Contents)> = thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("reading does not panic")).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().expect("reading does not panic"))
+                .collect()
         });
         all.sort_by_key(|(at, _)| *at);
         all.into_iter().map(|(_, contents)| contents).collect()
@@ -127,8 +169,9 @@ impl Sources {
     /// The file at a path from the root, `.` and `..` followed.
     pub fn file(&self, path: &str) -> Option<FileId> {
         let path = normal(path)?;
-        // Only the files of the walk are sorted; those that were added later stand behind.
-        let found = self.paths.iter().position(|known| *known == path)?;
+        let (walked, added) = self.paths.split_at(self.walked);
+        let found = walked.binary_search(&path).ok();
+        let found = found.or_else(|| added.iter().position(|known| *known == path).map(|at| at + self.walked))?;
         u32::try_from(found).ok().map(FileId)
     }
 
@@ -147,7 +190,11 @@ impl Sources {
             line: 1,
             column: 1,
         };
-        contents.documents.into_iter().next().map_or_else(|| Node::empty_map(place), |document| document.node)
+        contents
+            .documents
+            .into_iter()
+            .next()
+            .map_or_else(|| Node::empty_map(place), |document| document.node)
     }
 
     /// Adds a file that need not be below the root, as the user names it.
@@ -159,7 +206,11 @@ impl Sources {
             path: path.to_owned(),
             source,
         })?;
-        let inside = path.strip_prefix(&self.root).ok().and_then(Path::to_str).and_then(|path| self.file(path));
+        let inside = path
+            .strip_prefix(&self.root)
+            .ok()
+            .and_then(Path::to_str)
+            .and_then(|path| self.file(path));
         if let Some(file) = inside {
             return Ok(file);
         }
@@ -174,7 +225,9 @@ impl Sources {
             return Ok(file);
         }
         self.paths.push(shown);
-        Ok(FileId(u32::try_from(self.paths.len() - 1).expect("fewer files than 2^32")))
+        Ok(FileId(
+            u32::try_from(self.paths.len() - 1).expect("fewer files than 2^32"),
+        ))
     }
 }
 

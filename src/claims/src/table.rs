@@ -90,7 +90,8 @@ impl Table {
 /// A data file of this crate.
 pub(crate) fn data(text: &str) -> Node {
     let read = read(text, FileId::default(), 1, &mut Vec::new());
-    read.expect("the data files are YAML").expect("the data files are not empty")
+    read.expect("the data files are YAML")
+        .expect("the data files are not empty")
 }
 
 /// A value that may be shown: a scalar, or a list of scalars. Of anything else only its size is.

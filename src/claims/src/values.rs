@@ -32,6 +32,31 @@ pub fn merge(base: &mut Node, over: Node) {
     }
 }
 
+/// `a.b.c` with a value, as the maps that `--set` makes of it.
+pub fn nested(path: &str, value: &Node) -> Node {
+    let typed = match &value.value {
+        // `--set` reads the text's type.
+        Value::Text(text) => match text.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            text => text.parse().map_or_else(|_| value.value.clone(), Value::Int),
+        },
+        other => other.clone(),
+    };
+    let leaf = Node {
+        place: value.place,
+        value: typed,
+    };
+    path.rsplit('.').fold(leaf, |node, key| Node {
+        place: value.place,
+        value: Value::Map(vec![Entry {
+            key: key.to_owned(),
+            place: value.place,
+            node,
+        }]),
+    })
+}
+
 /// What stands at a path.
 #[derive(Clone, Copy, Debug)]
 pub enum Stated<'a> {
@@ -102,16 +127,20 @@ impl<'a> Values<'a> {
             Some(node) if node.is_null() => Stated::Nothing,
             Some(node) => Stated::Given(node),
             None if self.is_hidden(path) => Stated::Opaque,
-            None => self.chart.default_of(path).map_or(Stated::Nothing, |default| match default.value {
-                Value::Null => Stated::Nothing,
-                _ => Stated::Default(default),
-            }),
+            None => self
+                .chart
+                .default_of(path)
+                .map_or(Stated::Nothing, |default| match default.value {
+                    Value::Null => Stated::Nothing,
+                    _ => Stated::Default(default),
+                }),
         }
     }
 
     /// Whether a parent of the path is opaque.
     fn is_hidden(&self, path: &str) -> bool {
-        path.match_indices('.').any(|(at, _)| self.get(&path[..at]).is_some_and(Node::is_opaque))
+        path.match_indices('.')
+            .any(|(at, _)| self.get(&path[..at]).is_some_and(Node::is_opaque))
     }
 
     /// Where a path is stated: its own key, or the nearest one above it.
@@ -189,13 +218,21 @@ mod tests {
     use crate::{place::FileId, yaml::read};
 
     fn parse(text: &str, file: u32) -> Node {
-        read(text, FileId(file), 1, &mut Vec::new()).expect("YAML").expect("a map")
+        read(text, FileId(file), 1, &mut Vec::new())
+            .expect("YAML")
+            .expect("a map")
     }
 
     #[test]
     fn later_files_win_maps_deep_lists_replaced_null_removes() {
-        let mut base = parse("hubble:\n  enabled: true\n  metrics:\n    enabled: [dns, drop]\nenvoy: {enabled: true}\n", 0);
-        let over = parse("hubble:\n  metrics:\n    enabled: [tcp]\nl7Proxy: null\nenvoy: null\n", 1);
+        let mut base = parse(
+            "hubble:\n  enabled: true\n  metrics:\n    enabled: [dns, drop]\nenvoy: {enabled: true}\n",
+            0,
+        );
+        let over = parse(
+            "hubble:\n  metrics:\n    enabled: [tcp]\nl7Proxy: null\nenvoy: null\n",
+            1,
+        );
         merge(&mut base, over);
         let chart = Chart::new();
         let values = Values {
@@ -204,11 +241,22 @@ mod tests {
         };
         assert_eq!(values.text("hubble.metrics.enabled").as_deref(), Some("tcp"));
         assert_eq!(values.place("hubble.metrics.enabled").file, FileId(1));
-        assert_eq!(values.place("hubble.enabled"), Place { file: FileId(0), line: 2, column: 3 });
+        assert_eq!(
+            values.place("hubble.enabled"),
+            Place {
+                file: FileId(0),
+                line: 2,
+                column: 3
+            }
+        );
         assert!(values.is_on("hubble.enabled"));
         assert!(!values.is_on("l7Proxy"), "null removes the default true");
         assert!(values.get("envoy").expect("envoy").is_null());
-        assert_eq!(values.text("bpf.policyMapMax").as_deref(), Some("16384"), "the chart's default");
+        assert_eq!(
+            values.text("bpf.policyMapMax").as_deref(),
+            Some("16384"),
+            "the chart's default"
+        );
     }
 
     #[test]

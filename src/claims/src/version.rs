@@ -93,7 +93,9 @@ fn interval(operator: &str, version: &str) -> Option<(Version, Version)> {
         }
     };
     let (major, minor, patch) = (number(0)?, number(1)?, number(2)?);
-    let Some(major) = major else { return Some(((0, 0, 0), END)) };
+    let Some(major) = major else {
+        return Some(((0, 0, 0), END));
+    };
     let low = (major, minor.unwrap_or(0), patch.unwrap_or(0));
     let next_major = (major + 1, 0, 0);
     let next_minor = minor.map_or(next_major, |minor| (major, minor + 1, 0));

@@ -138,15 +138,18 @@ impl Node {
     /// Whether its value is only known elsewhere: encrypted by SOPS, or filled in by a template or by Flux.
     pub fn is_opaque(&self) -> bool {
         let hidden = ["ENC[", "{{", "${", read::HOLE_OPEN];
-        self.text().is_some_and(|text| hidden.iter().any(|mark| text.contains(mark)))
+        self.text()
+            .is_some_and(|text| hidden.iter().any(|mark| text.contains(mark)))
     }
 
     /// The node as YAML on one line.
     pub fn inline(&self) -> String {
         match &self.value {
             Value::Map(entries) => {
-                let entries: Vec<_> =
-                    entries.iter().map(|entry| format!("{}: {}", entry.key, entry.node.inline())).collect();
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|entry| format!("{}: {}", entry.key, entry.node.inline()))
+                    .collect();
                 format!("{{{}}}", entries.join(", "))
             }
             Value::List(items) => {

@@ -4,8 +4,9 @@ use super::{Layer, Members, Origin, Pin, ValueSet, flux::is_cilium_chart, merged
 use crate::{
     place::FileId,
     sources::{Document, Sources, normal},
+    values::nested,
     version::Range,
-    yaml::{Entry, Node, Value, read},
+    yaml::{Node, read},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,14 +23,18 @@ fn sources_of(document: &Document) -> Vec<Source> {
         "ApplicationSet" => &["spec", "template", "spec"],
         _ => &["spec"],
     };
-    let Some(spec) = document.node.dig(spec) else { return Vec::new() };
+    let Some(spec) = document.node.dig(spec) else {
+        return Vec::new();
+    };
     let single = spec.get("source").into_iter();
     let is_cilium = |source: &&Node| {
         let chart = source.text_at(&["chart"]).or_else(|| source.text_at(&["repoURL"]));
         chart.is_some_and(is_cilium_chart)
     };
     let all = single.chain(spec.items_at(&["sources"])).filter(is_cilium);
-    let cluster = spec.text_at(&["destination", "name"]).filter(|name| !name.contains("{{"));
+    let cluster = spec
+        .text_at(&["destination", "name"])
+        .filter(|name| !name.contains("{{"));
     all.map(|node| Source {
         file: document.file(),
         name: document.name.clone(),
@@ -62,12 +67,20 @@ pub(super) fn add(
     pins: &mut Vec<Pin>,
 ) {
     for source in all(sources) {
-        let named = source.cluster.clone().filter(|name| roles.contains(name)).map(|name| BTreeSet::from([name]));
+        let named = source
+            .cluster
+            .clone()
+            .filter(|name| roles.contains(name))
+            .map(|name| BTreeSet::from([name]));
         let of = named.unwrap_or_else(|| members.roles(source.file));
         if let Some(entry) = source.node.entry("targetRevision") {
             let text = entry.node.scalar().unwrap_or_default();
             pins.push(Pin {
-                range: if entry.node.is_opaque() { None } else { Range::parse(&text) },
+                range: if entry.node.is_opaque() {
+                    None
+                } else {
+                    Range::parse(&text)
+                },
                 text,
                 place: entry.place,
                 by: format!("Application {}", source.name),
@@ -90,7 +103,10 @@ fn layers(sources: &mut Sources, node: &Node) -> Vec<Layer> {
     for path in helm.items_at(&["valueFiles"]) {
         // `$values/path` is a path of another source, mostly this repository.
         let text = path.text().unwrap_or_default();
-        let text = text.strip_prefix('$').and_then(|text| text.split_once('/')).map_or(text, |(_, path)| path);
+        let text = text
+            .strip_prefix('$')
+            .and_then(|text| text.split_once('/'))
+            .map_or(text, |(_, path)| path);
         let file = normal(text).and_then(|path| sources.file(&path));
         layers.push(file.map_or(Layer::Unreadable, Layer::File));
     }
@@ -106,33 +122,10 @@ fn layers(sources: &mut Sources, node: &Node) -> Vec<Layer> {
     }
     layers.extend(helm.get("valuesObject").map(|values| Layer::Inline(values.clone())));
     for parameter in helm.items_at(&["parameters"]) {
-        let (Some(name), Some(value)) = (parameter.text_at(&["name"]), parameter.get("value")) else { continue };
+        let (Some(name), Some(value)) = (parameter.text_at(&["name"]), parameter.get("value")) else {
+            continue;
+        };
         layers.push(Layer::Inline(nested(name, value)));
     }
     layers
-}
-
-/// `a.b.c` with a value, as the maps that `--set` makes of it.
-fn nested(path: &str, value: &Node) -> Node {
-    let typed = match &value.value {
-        // `--set` reads the text's type.
-        Value::Text(text) => match text.as_str() {
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
-            text => text.parse().map_or_else(|_| value.value.clone(), Value::Int),
-        },
-        other => other.clone(),
-    };
-    let leaf = Node {
-        place: value.place,
-        value: typed,
-    };
-    path.rsplit('.').fold(leaf, |node, key| Node {
-        place: value.place,
-        value: Value::Map(vec![Entry {
-            key: key.to_owned(),
-            place: value.place,
-            node,
-        }]),
-    })
 }

@@ -36,11 +36,18 @@ pub(super) fn releases(
     unpinned: &mut Vec<(Place, String)>,
 ) -> Vec<Release> {
     let mut found = Vec::new();
-    for document in sources.documents.iter().filter(|document| document.kind == "HelmRelease") {
+    for document in sources
+        .documents
+        .iter()
+        .filter(|document| document.kind == "HelmRelease")
+    {
         let chart = document.node.text_at(&["spec", "chart", "spec", "chart"]);
         let reference = document.node.dig(&["spec", "chartRef"]);
         let source = reference.and_then(|reference| source(sources, document, reference));
-        let release_name = document.node.text_at(&["spec", "releaseName"]).unwrap_or(&document.name);
+        let release_name = document
+            .node
+            .text_at(&["spec", "releaseName"])
+            .unwrap_or(&document.name);
         let is_cilium = match (chart, source) {
             (Some(chart), _) => is_cilium_chart(chart),
             (None, Some(source)) => is_cilium_chart(source.node.text_at(&["spec", "url"]).unwrap_or_default()),
@@ -53,7 +60,12 @@ pub(super) fn releases(
         let version = document.node.dig(&["spec", "chart", "spec", "version"]);
         if let Some(version) = version {
             let place = document.place_of(&["spec", "chart", "spec", "version"]);
-            pins.push(pin(version, place, format!("HelmRelease {}", document.name), roles.clone()));
+            pins.push(pin(
+                version,
+                place,
+                format!("HelmRelease {}", document.name),
+                roles.clone(),
+            ));
         }
         if version.is_none() && chart.is_some() {
             let place = document.place_of(&["spec", "chart", "spec"]);
@@ -64,7 +76,9 @@ pub(super) fn releases(
                 unpinned.push((source.place, format!("OCIRepository {}", source.name)));
             }
             for key in ["semver", "tag"] {
-                let Some(version) = source.node.dig(&["spec", "ref", key]) else { continue };
+                let Some(version) = source.node.dig(&["spec", "ref", key]) else {
+                    continue;
+                };
                 let place = source.place_of(&["spec", "ref", key]);
                 let by = format!("OCIRepository {}", source.name);
                 let already = pins.iter_mut().find(|pin| pin.place == place);
@@ -102,7 +116,9 @@ fn source<'a>(sources: &'a Sources, release: &Document, reference: &Node) -> Opt
     let namespace = reference.text_at(&["namespace"]).unwrap_or(&release.namespace);
     let named = |document: &&Document| document.kind == "OCIRepository" && document.name == name;
     let mut all = sources.documents.iter().filter(named);
-    all.clone().find(|document| document.namespace == namespace).or_else(|| all.next())
+    all.clone()
+        .find(|document| document.namespace == namespace)
+        .or_else(|| all.next())
 }
 
 impl Release {
@@ -150,7 +166,10 @@ impl Release {
             let roles = members.roles(*file);
             roles.is_empty() || roles.contains(role)
         });
-        let written = sources.documents.iter().find(|document| document.kind == "ConfigMap" && document.name == name);
+        let written = sources
+            .documents
+            .iter()
+            .find(|document| document.kind == "ConfigMap" && document.name == name);
         if let Some((file, generator)) = made.first() {
             let base = folder(sources.path(*file)).to_owned();
             let Some(path) = file_of_key(generator, key) else {
@@ -160,7 +179,11 @@ impl Release {
             };
             let found = beside(&base, &path).and_then(|path| sources.file(&path));
             if found.is_none() {
-                findings.add(&CONFIG_MAP_KEY_MISSING, generator.place, format!("{path} is not in the repository"));
+                findings.add(
+                    &CONFIG_MAP_KEY_MISSING,
+                    generator.place,
+                    format!("{path} is not in the repository"),
+                );
             }
             return found.map(Layer::File);
         }
@@ -189,7 +212,10 @@ impl Release {
 
 /// The configMapGenerators of this name, each with its file.
 fn generators(sources: &Sources, name: &str) -> Vec<(FileId, Node)> {
-    let kustomizations = sources.documents.iter().filter(|document| document.kind == "Kustomization");
+    let kustomizations = sources
+        .documents
+        .iter()
+        .filter(|document| document.kind == "Kustomization");
     let all = kustomizations.flat_map(|document| {
         let generators = document.node.items_at(&["configMapGenerator"]).iter();
         generators.map(|generator| (document.file(), generator))

@@ -6,6 +6,7 @@ use crate::{
     place::{FileId, Place},
     rules::references::VALUES_MISSING,
     sources::{Sources, beside, folder},
+    values::nested,
     version::Range,
     yaml::{Node, Value},
 };
@@ -52,7 +53,17 @@ pub(super) fn read(
             }
             let base = folder(sources.path(document.file()));
             let layers = release.items_at(&["values"]).iter();
-            let layers = layers.map(|layer| part(sources, base, layer, findings)).collect();
+            let mut layers: Vec<Part> = layers.map(|layer| part(sources, base, layer, findings)).collect();
+            for set in release.items_at(&["set"]) {
+                let (Some(name), Some(value)) = (set.text_at(&["name"]), set.get("value")) else {
+                    continue;
+                };
+                layers.push(Part::All(Layer::Inline(nested(name, value))));
+            }
+            // Files of `secrets` are encrypted.
+            if !release.items_at(&["secrets"]).is_empty() {
+                layers.push(Part::All(Layer::Unreadable));
+            }
             bootstraps.push(Bootstrap { layers });
         }
     }
@@ -65,7 +76,9 @@ fn part(sources: &Sources, base: &str, layer: &Node, findings: &mut Findings) ->
         Value::Map(_) => return Part::All(Layer::Inline(layer.clone())),
         _ => return Part::All(Layer::Unreadable),
     };
-    let Some(path) = beside(base, path) else { return Part::All(Layer::Unreadable) };
+    let Some(path) = beside(base, path) else {
+        return Part::All(Layer::Unreadable);
+    };
     let pattern = Pattern::of(&path);
     if !pattern.has_hole() {
         let file = sources.file(&path);
@@ -74,8 +87,10 @@ fn part(sources: &Sources, base: &str, layer: &Node, findings: &mut Findings) ->
         }
         return Part::All(file.map_or(Layer::Unreadable, Layer::File));
     }
-    let each: BTreeMap<_, _> =
-        sources.paths().filter_map(|(file, path)| pattern.role(path).map(|role| (role, file))).collect();
+    let each: BTreeMap<_, _> = sources
+        .paths()
+        .filter_map(|(file, path)| pattern.role(path).map(|role| (role, file)))
+        .collect();
     if each.is_empty() {
         missing(findings, layer.place, &path);
     }
@@ -83,7 +98,11 @@ fn part(sources: &Sources, base: &str, layer: &Node, findings: &mut Findings) ->
 }
 
 fn missing(findings: &mut Findings, place: Place, path: &str) {
-    findings.add(&VALUES_MISSING, place, format!("{path} is not in the repository: helmfile stops there"));
+    findings.add(
+        &VALUES_MISSING,
+        place,
+        format!("{path} is not in the repository: helmfile stops there"),
+    );
 }
 
 impl Bootstrap {
@@ -96,11 +115,20 @@ impl Bootstrap {
             }
         }
         if names.is_empty() {
-            let files: Vec<FileId> = self.layers.iter().filter_map(|part| match part {
-                Part::All(Layer::File(file)) => Some(*file),
-                _ => None,
-            }).collect();
-            names.extend(files.iter().rev().find_map(|file| roles::role_of_values(sources, *file)));
+            let files: Vec<FileId> = self
+                .layers
+                .iter()
+                .filter_map(|part| match part {
+                    Part::All(Layer::File(file)) => Some(*file),
+                    _ => None,
+                })
+                .collect();
+            names.extend(
+                files
+                    .iter()
+                    .rev()
+                    .find_map(|file| roles::role_of_values(sources, *file)),
+            );
         }
         let layers = |role: &String| {
             let layers = self.layers.iter().filter_map(|part| match part {

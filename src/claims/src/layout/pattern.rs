@@ -19,7 +19,9 @@ impl Pattern {
         let mut parts = Vec::new();
         let mut rest = path.as_str();
         while let Some((before, after)) = rest.split_once("{{") {
-            let Some((hole, after)) = after.split_once("}}") else { break };
+            let Some((hole, after)) = after.split_once("}}") else {
+                break;
+            };
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
@@ -45,14 +47,20 @@ impl Pattern {
         }
         let named = found.iter().find(|(hole, _)| hole.contains("Environment.Name"));
         let all_same = found.iter().all(|(_, text)| *text == found[0].1);
-        named.or_else(|| found.first().filter(|_| all_same)).map(|(_, text)| (*text).to_owned())
+        named
+            .or_else(|| found.first().filter(|_| all_same))
+            .map(|(_, text)| (*text).to_owned())
     }
 }
 
 fn matches<'a>(parts: &'a [Part], path: &'a str, found: &mut Vec<(&'a str, &'a str)>) -> bool {
-    let Some((first, rest)) = parts.split_first() else { return path.is_empty() };
+    let Some((first, rest)) = parts.split_first() else {
+        return path.is_empty();
+    };
     match first {
-        Part::Text(text) => path.strip_prefix(text.as_str()).is_some_and(|path| matches(rest, path, found)),
+        Part::Text(text) => path
+            .strip_prefix(text.as_str())
+            .is_some_and(|path| matches(rest, path, found)),
         Part::Hole(hole) => {
             let ends = path.find('/').unwrap_or(path.len());
             (1..=ends).rev().filter(|end| path.is_char_boundary(*end)).any(|end| {
@@ -79,7 +87,10 @@ mod tests {
     fn the_hole_of_the_environment_is_the_role() {
         let pattern = Pattern::of("clusters/{{ .Environment.Name }}/cilium-values.yaml");
         assert!(pattern.has_hole());
-        assert_eq!(pattern.role("clusters/infra/cilium-values.yaml").as_deref(), Some("infra"));
+        assert_eq!(
+            pattern.role("clusters/infra/cilium-values.yaml").as_deref(),
+            Some("infra")
+        );
         assert_eq!(pattern.role("clusters/infra/sub/cilium-values.yaml"), None);
         let pattern = Pattern::of("⟪ .Environment.Name ⟫/cilium-⟪ .Environment.Name ⟫.yaml");
         assert_eq!(pattern.role("apps/cilium-apps.yaml").as_deref(), Some("apps"));

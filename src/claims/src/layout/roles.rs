@@ -1,11 +1,6 @@
 //! Roles from paths, and files of values that nothing refers to.
 
-use crate::{
-    chart::Chart,
-    place::FileId,
-    sources::Sources,
-    yaml::Node,
-};
+use crate::{chart::Chart, place::FileId, sources::Sources, yaml::Node};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Folders whose children are named after clusters.
@@ -53,7 +48,14 @@ pub(super) fn found_by_path(
     let (mut base, mut by_role): (Vec<FileId>, BTreeMap<String, Vec<FileId>>) = Default::default();
     for file in candidates {
         let values = sources.values(file);
-        let (known, all) = (values.entries().iter().filter(|entry| chart.has_top_key(&entry.key)).count(), values.entries().len());
+        let (known, all) = (
+            values
+                .entries()
+                .iter()
+                .filter(|entry| chart.has_top_key(&entry.key))
+                .count(),
+            values.entries().len(),
+        );
         if known == 0 || known * 2 < all {
             continue;
         }
@@ -63,13 +65,17 @@ pub(super) fn found_by_path(
         }
     }
     if by_role.is_empty() && may_be_all && !base.is_empty() {
-        assumptions.push("no file says which cluster it is for: its values are checked as those of one cluster".to_owned());
+        assumptions
+            .push("no file says which cluster it is for: its values are checked as those of one cluster".to_owned());
         by_role.insert("cluster".to_owned(), Vec::new());
     }
     for (role, files) in &mut by_role {
         if !base.is_empty() {
             let shown: Vec<_> = base.iter().map(|file| sources.path(*file)).collect();
-            assumptions.push(format!("{role}: {} below the cluster's own values, by its path", shown.join(", ")));
+            assumptions.push(format!(
+                "{role}: {} below the cluster's own values, by its path",
+                shown.join(", ")
+            ));
         }
         files.splice(0..0, base.iter().copied());
     }
@@ -82,7 +88,10 @@ mod tests {
 
     #[test]
     fn the_folder_below_clusters_is_the_role() {
-        assert_eq!(role_of_path("bootstrap/clusters/infra/cilium-values.yaml"), Some("infra"));
+        assert_eq!(
+            role_of_path("bootstrap/clusters/infra/cilium-values.yaml"),
+            Some("infra")
+        );
         assert_eq!(role_of_path("clusters/infra.yaml"), None);
         assert_eq!(role_of_path("a/b.yaml"), None);
     }

@@ -93,14 +93,22 @@ impl Pods {
 
 fn labels(node: Option<&Node>) -> Vec<(String, String)> {
     let entries = node.map_or(&[][..], Node::entries).iter();
-    entries.filter_map(|entry| Some((entry.key.clone(), entry.node.scalar()?))).collect()
+    entries
+        .filter_map(|entry| Some((entry.key.clone(), entry.node.scalar()?)))
+        .collect()
 }
 
 /// The namespace that a kustomization.yaml gives the files that it lists.
 fn namespaces(sources: &Sources) -> BTreeMap<FileId, String> {
     let mut found = BTreeMap::new();
-    for document in sources.documents.iter().filter(|document| document.kind == "Kustomization") {
-        let Some(namespace) = document.node.text_at(&["namespace"]) else { continue };
+    for document in sources
+        .documents
+        .iter()
+        .filter(|document| document.kind == "Kustomization")
+    {
+        let Some(namespace) = document.node.text_at(&["namespace"]) else {
+            continue;
+        };
         let base = folder(sources.path(document.file()));
         for path in document.node.items_at(&["resources"]).iter().filter_map(Node::text) {
             let file = beside(base, path).and_then(|path| sources.file(&path));

@@ -36,7 +36,10 @@ impl<'a> Selector<'a> {
             has_more: false,
         };
         for entry in node.dig(&["matchLabels"]).map_or(&[][..], Node::entries) {
-            let name = entry.key.strip_prefix("k8s:").or_else(|| entry.key.strip_prefix("any:"));
+            let name = entry
+                .key
+                .strip_prefix("k8s:")
+                .or_else(|| entry.key.strip_prefix("any:"));
             let name = name.unwrap_or(&entry.key);
             match name {
                 NAMESPACE => selector.namespace = entry.node.text(),
@@ -93,7 +96,10 @@ impl<'a> Selector<'a> {
     pub fn covers(&self, other: &Self) -> bool {
         let namespace = self.namespace.is_none() || self.namespace == other.namespace;
         let has = |(name, entry): &(&str, &Entry)| {
-            other.labels.iter().any(|(key, known)| key == name && known.node.value == entry.node.value)
+            other
+                .labels
+                .iter()
+                .any(|(key, known)| key == name && known.node.value == entry.node.value)
         };
         namespace && !self.has_more && self.labels.iter().all(has)
     }

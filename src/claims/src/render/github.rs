@@ -13,10 +13,16 @@ pub fn github(report: &Report) -> String {
         let (file, place) = (property(report.path(finding.place.file)), finding.place);
         let title = property(&format!("meshproof {}", finding.rule));
         let message = message(&finding.what);
-        format!("::{command} file={file},line={},col={},title={title}::{message}\n", place.line, place.column)
+        format!(
+            "::{command} file={file},line={},col={},title={title}::{message}\n",
+            place.line, place.column
+        )
     };
     let mut out: String = report.findings.iter().map(line).collect();
-    out.push_str(&format!("::notice title=meshproof claims check::{}\n", message(&summary(report))));
+    out.push_str(&format!(
+        "::notice title=meshproof claims check::{}\n",
+        message(&summary(report))
+    ));
     out
 }
 

@@ -32,7 +32,10 @@ pub fn json(report: &Report) -> String {
             "complete": mapping.is_complete,
         })
     });
-    let notes = report.notes().iter().map(|note| json!({"file": report.path(note.file), "message": note.what}));
+    let notes = report
+        .notes()
+        .iter()
+        .map(|note| json!({"file": report.path(note.file), "message": note.what}));
     let report = json!({
         "version": 1,
         "errors": report.count(Severity::Error),

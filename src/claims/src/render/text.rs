@@ -11,9 +11,17 @@ pub fn text(report: &Report) -> String {
     };
     for mapping in &report.mapping {
         let files: Vec<_> = mapping.files.iter().map(|file| report.path(*file)).collect();
-        let missing = if mapping.is_complete { "" } else { " (parts of it cannot be read here)" };
+        let missing = if mapping.is_complete {
+            ""
+        } else {
+            " (parts of it cannot be read here)"
+        };
         let origin = mapping.origin.words();
-        line(format!("{:<8} {origin:<12} {}{missing}", mapping.cluster, files.join(", then ")));
+        line(format!(
+            "{:<8} {origin:<12} {}{missing}",
+            mapping.cluster,
+            files.join(", then ")
+        ));
     }
     if report.mapping.is_empty() {
         line("no values of Cilium's chart were found; --values ROLE=FILE names them".to_owned());
@@ -27,7 +35,10 @@ pub fn text(report: &Report) -> String {
     line(String::new());
     for finding in &report.findings {
         let (path, at) = (report.path(finding.place.file), finding.place.line);
-        line(format!("{path}:{at}  {}: {} [{}]", finding.severity, finding.what, finding.rule));
+        line(format!(
+            "{path}:{at}  {}: {} [{}]",
+            finding.severity, finding.what, finding.rule
+        ));
     }
     if !report.findings.is_empty() {
         line(String::new());

@@ -24,12 +24,20 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
             };
             for row in context.table.rows() {
                 let is_claimed = values.is_given(&row.value) && values.is_on(&row.value);
-                let unmet: Vec<_> =
-                    row.needs.iter().filter(|need| need.holds(&values) == Some(false)).map(Condition::to_string).collect();
+                let unmet: Vec<_> = row
+                    .needs
+                    .iter()
+                    .filter(|need| need.holds(&values) == Some(false))
+                    .map(Condition::to_string)
+                    .collect();
                 let place = values.place(&row.value);
                 if is_claimed && !unmet.is_empty() && !out.has(place) {
                     let unmet = unmet.join(" and ");
-                    out.add(&NO_EFFECT, place, format!("{} has no effect: it needs that {unmet}", row.value));
+                    out.add(
+                        &NO_EFFECT,
+                        place,
+                        format!("{} has no effect: it needs that {unmet}", row.value),
+                    );
                 }
             }
         }

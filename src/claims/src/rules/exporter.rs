@@ -62,7 +62,11 @@ fn content(values: &Values<'_>, out: &mut Findings) {
             continue;
         }
         let mut wrong = Vec::new();
-        for entry in item.entries().iter().filter(|entry| !FIELDS.contains(&entry.key.as_str())) {
+        for entry in item
+            .entries()
+            .iter()
+            .filter(|entry| !FIELDS.contains(&entry.key.as_str()))
+        {
             wrong.push(format!("{} is no field", entry.key));
         }
         for field in ["name", "filePath"] {
@@ -74,8 +78,14 @@ fn content(values: &Values<'_>, out: &mut Findings) {
                 Some(value) => seen.push((field, value)),
             }
         }
-        let is_refused = wrong.iter().any(|wrong| wrong.contains("missing") || wrong.contains("another"));
-        let effect = if is_refused { "Hubble refuses the list and exports nothing" } else { "Hubble ignores it" };
+        let is_refused = wrong
+            .iter()
+            .any(|wrong| wrong.contains("missing") || wrong.contains("another"));
+        let effect = if is_refused {
+            "Hubble refuses the list and exports nothing"
+        } else {
+            "Hubble ignores it"
+        };
         if !wrong.is_empty() {
             let what = format!("{CONTENT}[{number}]: {}: {effect}", wrong.join(", "));
             out.add(&EXPORTER_REFUSED, item.place, what);
@@ -84,7 +94,9 @@ fn content(values: &Values<'_>, out: &mut Findings) {
 }
 
 fn config_map(context: &Context<'_>, values: &Values<'_>, out: &mut Findings) {
-    let Some(name) = values.get(CONFIG_MAP).and_then(Node::text) else { return };
+    let Some(name) = values.get(CONFIG_MAP).and_then(Node::text) else {
+        return;
+    };
     let is_default = context.chart.default_of(CONFIG_MAP).and_then(Node::text) == Some(name);
     let mut made = context.of_kind("Kustomization").flat_map(|kustomization| {
         let generators = kustomization.node.items_at(&["configMapGenerator"]).iter();

@@ -36,16 +36,36 @@ pub const VALUES_DIFFER: Rule = Rule {
 
 /// Kinds, old versions, the version to use.
 const VERSIONS: &[(&str, &[&str], &str)] = &[
-    ("OCIRepository", &["source.toolkit.fluxcd.io/v1beta1", "source.toolkit.fluxcd.io/v1beta2"], "v1"),
-    ("HelmRepository", &["source.toolkit.fluxcd.io/v1beta1", "source.toolkit.fluxcd.io/v1beta2"], "v1"),
-    ("HelmRelease", &["helm.toolkit.fluxcd.io/v2beta1", "helm.toolkit.fluxcd.io/v2beta2"], "v2"),
+    (
+        "OCIRepository",
+        &["source.toolkit.fluxcd.io/v1beta1", "source.toolkit.fluxcd.io/v1beta2"],
+        "v1",
+    ),
+    (
+        "HelmRepository",
+        &["source.toolkit.fluxcd.io/v1beta1", "source.toolkit.fluxcd.io/v1beta2"],
+        "v1",
+    ),
+    (
+        "HelmRelease",
+        &["helm.toolkit.fluxcd.io/v2beta1", "helm.toolkit.fluxcd.io/v2beta2"],
+        "v2",
+    ),
 ];
 
 pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
     for (kind, old, new) in VERSIONS {
-        for document in context.of_kind(kind).filter(|document| old.contains(&document.api.as_str())) {
+        for document in context
+            .of_kind(kind)
+            .filter(|document| old.contains(&document.api.as_str()))
+        {
             if carries_cilium(context, document) {
-                let what = format!("{} {} is deprecated: use {}/{new}", document.api, kind, document.group());
+                let what = format!(
+                    "{} {} is deprecated: use {}/{new}",
+                    document.api,
+                    kind,
+                    document.group()
+                );
                 out.add(&DEPRECATED_API, document.place_of(&["apiVersion"]), what);
             }
         }
@@ -58,14 +78,22 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
 
 fn carries_cilium(context: &Context<'_>, document: &Document) -> bool {
     let url = document.node.text_at(&["spec", "url"]).unwrap_or_default();
-    let is_release = context.layout.releases.iter().any(|release| release.place == document.place);
+    let is_release = context
+        .layout
+        .releases
+        .iter()
+        .any(|release| release.place == document.place);
     is_release || is_cilium_chart(url) || url.contains("cilium")
 }
 
 fn missing(context: &Context<'_>, out: &mut Findings) {
     let releases = &context.layout.releases;
-    let is_listed = releases.iter().any(|release| context.layout.members.is_listed(release.place.file));
-    let (Some(first), false) = (releases.first(), is_listed) else { return };
+    let is_listed = releases
+        .iter()
+        .any(|release| context.layout.members.is_listed(release.place.file));
+    let (Some(first), false) = (releases.first(), is_listed) else {
+        return;
+    };
     for cluster in &context.layout.clusters {
         let comes = |origin: &[Origin]| cluster.sets.iter().any(|set| origin.contains(&set.origin));
         let is_bootstrapped = comes(&[Origin::Helmfile, Origin::Named]);
@@ -84,24 +112,35 @@ fn missing(context: &Context<'_>, out: &mut Findings) {
 
 fn differ(context: &Context<'_>, cluster: &Cluster, out: &mut Findings) {
     let of = |origins: &[Origin]| -> Option<&ValueSet> {
-        cluster.sets.iter().find(|set| set.is_complete && origins.contains(&set.origin))
+        cluster
+            .sets
+            .iter()
+            .find(|set| set.is_complete && origins.contains(&set.origin))
     };
     let bootstrap = of(&[Origin::Named, Origin::Helmfile]);
-    let (Some(bootstrap), Some(release)) = (bootstrap, of(&[Origin::HelmRelease, Origin::Application])) else { return };
+    let (Some(bootstrap), Some(release)) = (bootstrap, of(&[Origin::HelmRelease, Origin::Application])) else {
+        return;
+    };
     let values = |set| Values {
         chart: context.chart,
         given: set,
     };
     let (before, after) = (values(&bootstrap.values), values(&release.values));
     for row in context.table.rows() {
-        let (Some(a), Some(b)) = (before.text(&row.value), after.text(&row.value)) else { continue };
+        let (Some(a), Some(b)) = (before.text(&row.value), after.text(&row.value)) else {
+            continue;
+        };
         let is_given = after.is_given(&row.value);
         // A list of maps has no text of its own.
         if a == b || !(is_given || before.is_given(&row.value)) {
             continue;
         }
         let show = |values: &Values<'_>| values.get(&row.value).map_or_else(|| row.default.clone(), shown);
-        let place = if is_given { after.place(&row.value) } else { before.place(&row.value) };
+        let place = if is_given {
+            after.place(&row.value)
+        } else {
+            before.place(&row.value)
+        };
         let what = format!(
             "{} is {} for {} in the bootstrap and {} in what Flux or Argo CD applies",
             row.value,

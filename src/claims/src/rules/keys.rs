@@ -50,14 +50,21 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
         out.add(&MALFORMED, malformed.place, what);
     }
     for duplicate in &context.sources.duplicates {
-        let what = format!("{} stands here a second time: the first one has no effect", duplicate.key);
+        let what = format!(
+            "{} stands here a second time: the first one has no effect",
+            duplicate.key
+        );
         out.add(&DUPLICATE_KEY, duplicate.place, what);
     }
     for cluster in &context.layout.clusters {
         let is_known_chart = has_known_chart(&context.layout.pins, &cluster.role);
         for set in &cluster.sets {
             for leaf in leaves(&set.values) {
-                if leaf.keys.first().is_some_and(|key| NOT_VALUES.contains(key) || key.starts_with("x-")) {
+                if leaf
+                    .keys
+                    .first()
+                    .is_some_and(|key| NOT_VALUES.contains(key) || key.starts_with("x-"))
+                {
                     continue;
                 }
                 match context.chart.know(&leaf.keys) {
@@ -73,8 +80,11 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
 
 /// Whether the tables of keys are those of a chart that the cluster's pins allow.
 pub(super) fn has_known_chart(pins: &[Pin], role: &str) -> bool {
-    let mut ranges =
-        pins.iter().filter(|pin| Layout::concerns(&pin.roles, role)).filter_map(|pin| pin.range.as_ref()).peekable();
+    let mut ranges = pins
+        .iter()
+        .filter(|pin| Layout::concerns(&pin.roles, role))
+        .filter_map(|pin| pin.range.as_ref())
+        .peekable();
     ranges.peek().is_none() || ranges.any(|range| range.allows_minor(1, 18))
 }
 
@@ -82,7 +92,11 @@ fn unknown(context: &Context<'_>, leaf: &Leaf<'_>, out: &mut Findings) {
     // The shortest part of the path that the chart does not know is what is wrong.
     let wrong = (1..=leaf.keys.len()).find(|length| context.chart.know(&leaf.keys[..*length]) == Known::Unknown);
     let path = leaf.keys[..wrong.unwrap_or(leaf.keys.len())].join(".");
-    let meant = context.chart.suggestion(&path).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+    let meant = context
+        .chart
+        .suggestion(&path)
+        .map(|meant| format!("; did you mean {meant}?"))
+        .unwrap_or_default();
     let what = format!("{path} is no key of chart {CHART_VERSION}: Helm ignores it{meant}");
     out.add(&UNKNOWN_KEY, leaf.place, what);
 }
@@ -109,14 +123,26 @@ fn typed(leaf: &Leaf<'_>, shape: Shape, out: &mut Findings) {
         (Value::Text(text), Shape::Bool) if !text.is_empty() => ", and Helm takes any text for true",
         _ => "",
     };
-    out.add(&WRONG_TYPE, leaf.place, format!("{} is {}; the chart expects {expected}{quoted}", leaf.path(), node.kind()));
+    out.add(
+        &WRONG_TYPE,
+        leaf.place,
+        format!(
+            "{} is {}; the chart expects {expected}{quoted}",
+            leaf.path(),
+            node.kind()
+        ),
+    );
 }
 
 /// A scalar or list where the chart has keys of its own.
 fn branch(leaf: &Leaf<'_>, out: &mut Findings) {
     let is_map = matches!(leaf.node.value, Value::Map(_));
     if !is_map && !leaf.node.is_null() && !Node::is_opaque(leaf.node) {
-        let what = format!("{} is {}; the chart expects a map with keys", leaf.path(), leaf.node.kind());
+        let what = format!(
+            "{} is {}; the chart expects a map with keys",
+            leaf.path(),
+            leaf.node.kind()
+        );
         out.add(&WRONG_TYPE, leaf.place, what);
     }
 }

@@ -38,8 +38,8 @@ pub const SETTINGS_DIFFER: Rule = Rule {
     id: "mesh-settings-differ",
     severity: Severity::Error,
     finds: "A setting that must be equal in all clusters of a mesh is not.",
-    reason: "Identities have as many bits for the cluster as clustermesh.maxConnectedClusters asks for; packets between \
-             clusters need one way of routing, one tunnel protocol, one encryption and one trust domain.",
+    reason: "Identities have as many bits for the cluster as clustermesh.maxConnectedClusters asks for; packets \
+             between clusters need one way of routing, one tunnel protocol, one encryption and one trust domain.",
 };
 
 /// Authorities.
@@ -57,7 +57,11 @@ const EQUAL: &[(&str, &str, &str)] = &[
     ("tunnelProtocol", "vxlan", "routingMode=tunnel"),
     ("encryption.enabled", "false", ""),
     ("encryption.type", "ipsec", "encryption.enabled"),
-    ("authentication.mutual.spire.trustDomain", "", "authentication.mutual.spire.enabled"),
+    (
+        "authentication.mutual.spire.trustDomain",
+        "",
+        "authentication.mutual.spire.enabled",
+    ),
 ];
 
 /// Whether a cluster's values put it into a mesh.
@@ -99,9 +103,15 @@ fn lists_others(
     if list.is_some_and(Node::is_opaque) {
         return;
     }
-    let listed = list.map_or(&[][..], Node::items).iter().filter_map(|entry| entry.get("name").and_then(Node::scalar));
+    let listed = list
+        .map_or(&[][..], Node::items)
+        .iter()
+        .filter_map(|entry| entry.get("name").and_then(Node::scalar));
     // Newer charts take a map by name as well.
-    let named = list.map_or(&[][..], Node::entries).iter().map(|entry| entry.key.clone());
+    let named = list
+        .map_or(&[][..], Node::entries)
+        .iter()
+        .map(|entry| entry.key.clone());
     let listed: Vec<String> = listed.chain(named).collect();
     if listed.is_empty() {
         let what = format!("{LIST} is empty: {} is a mesh of its own", cluster.role);
@@ -118,19 +128,33 @@ fn lists_others(
 }
 
 fn name_and_id(values: &Values<'_>, before: &[(&Cluster, Values<'_>)], out: &mut Findings) {
-    let (Some(name), Some(id)) = (values.text("cluster.name"), values.text("cluster.id")) else { return };
+    let (Some(name), Some(id)) = (values.text("cluster.name"), values.text("cluster.id")) else {
+        return;
+    };
     let mut wrong = |path: &str, what: String| out.add(&NAME_OR_ID, values.place(path), what);
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.len() > 32 || !name.chars().all(is_name) || name.starts_with('-') || name.ends_with('-') {
-        wrong("cluster.name", format!("cluster.name {name} is not one: at most 32 of a-z, 0-9 and -"));
+        wrong(
+            "cluster.name",
+            format!("cluster.name {name} is not one: at most 32 of a-z, 0-9 and -"),
+        );
     }
-    let most = values.text("clustermesh.maxConnectedClusters").and_then(|most| most.parse::<u32>().ok()).unwrap_or(255);
+    let most = values
+        .text("clustermesh.maxConnectedClusters")
+        .and_then(|most| most.parse::<u32>().ok())
+        .unwrap_or(255);
     if !id.parse::<u32>().is_ok_and(|id| (1..=most).contains(&id)) {
-        wrong("cluster.id", format!("cluster.id {id} is not between 1 and {most}, which a mesh needs"));
+        wrong(
+            "cluster.id",
+            format!("cluster.id {id} is not between 1 and {most}, which a mesh needs"),
+        );
     }
     for (other, theirs) in before {
         if theirs.text("cluster.name").as_ref() == Some(&name) {
-            wrong("cluster.name", format!("cluster.name {name} is that of {}, too", other.role));
+            wrong(
+                "cluster.name",
+                format!("cluster.name {name} is that of {}, too", other.role),
+            );
         }
         if theirs.text("cluster.id").as_ref() == Some(&id) {
             wrong("cluster.id", format!("cluster.id {id} is that of {}, too", other.role));
@@ -149,7 +173,9 @@ fn equal((first, ours): (&Cluster, &Values<'_>), (other, theirs): (&Cluster, &Va
             "routingMode=tunnel" => values.text("routingMode").is_some_and(|mode| mode != "native"),
             beside => values.is_on(beside),
         };
-        let (Some(a), Some(b)) = (text(ours, path, empty), text(theirs, path, empty)) else { continue };
+        let (Some(a), Some(b)) = (text(ours, path, empty), text(theirs, path, empty)) else {
+            continue;
+        };
         if counts(ours) && counts(theirs) && a != b {
             let what = format!("{path} is {b} in {} and {a} in {}", other.role, first.role);
             out.add(&SETTINGS_DIFFER, theirs.place(path), what);

@@ -44,7 +44,10 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
     let pins = &context.layout.pins;
     // v2 of these came with 1.16 (BGP) to 1.18 (pools).
     let has_v2 = pins.iter().all(|pin| pin.range.is_none())
-        || pins.iter().filter_map(|pin| pin.range.as_ref()).any(|range| range.allows_minor(1, 18) || range.is_at_least((1, 18, 0)));
+        || pins
+            .iter()
+            .filter_map(|pin| pin.range.as_ref())
+            .any(|range| range.allows_minor(1, 18) || range.is_at_least((1, 18, 0)));
     for document in &context.sources.documents {
         if has_v2 {
             deprecated(document, out);
@@ -52,7 +55,11 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
         if let Some((what, features)) = needs(document) {
             if features.iter().all(|feature| context.is_off(document.file(), feature)) {
                 let features = features.join(" and ");
-                out.add(&FEATURE_OFF, document.place, format!("{what} does nothing: {features} is off"));
+                out.add(
+                    &FEATURE_OFF,
+                    document.place,
+                    format!("{what} does nothing: {features} is off"),
+                );
             }
         }
         if document.kind == "Namespace" {
@@ -75,9 +82,17 @@ fn deprecated(document: &Document, out: &mut Findings) {
     let blocks = document.node.items_at(&["spec", "blocks"]);
     let has_field = document.node.dig(&["spec", "allowFirstLastIPs"]).is_some();
     let is_moot = has_field && !blocks.is_empty() && blocks.iter().all(|block| block.get("cidr").is_none());
-    let moot = if is_moot { "; allowFirstLastIPs has no effect on start/stop ranges" } else { "" };
+    let moot = if is_moot {
+        "; allowFirstLastIPs has no effect on start/stop ranges"
+    } else {
+        ""
+    };
     let place = document.place_of(&["apiVersion"]);
-    out.add(&DEPRECATED_API, place, format!("cilium.io/v2alpha1 of {kind} is deprecated: {instead}{moot}"));
+    out.add(
+        &DEPRECATED_API,
+        place,
+        format!("cilium.io/v2alpha1 of {kind} is deprecated: {instead}{moot}"),
+    );
 }
 
 /// What an object is, and the features of which it needs one.
@@ -107,9 +122,16 @@ fn needs(document: &Document) -> Option<(String, &'static [&'static str])> {
 fn label(document: &Document, out: &mut Findings) {
     const LABEL: &str = "cilium.io/policy-enforcement";
     for map in ["labels", "annotations"] {
-        let found = document.node.dig(&["metadata", map]).and_then(|map: &Node| map.entry(LABEL));
+        let found = document
+            .node
+            .dig(&["metadata", map])
+            .and_then(|map: &Node| map.entry(LABEL));
         if let Some(entry) = found {
-            out.add(&POLICY_LABEL, entry.place, format!("{LABEL} does not exist: Cilium reads no such {}", &map[..map.len() - 1]));
+            out.add(
+                &POLICY_LABEL,
+                entry.place,
+                format!("{LABEL} does not exist: Cilium reads no such {}", &map[..map.len() - 1]),
+            );
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::{
 pub const SELECTS_NOTHING: Rule = Rule {
     id: "policy-selects-nothing",
     severity: Severity::Error,
-    finds: "A policy selects pods by a label that none has, and pods of that namespace have its value under another key.",
-    reason: "Labels are compared by key and value. What the repository's workloads and Services call their pods counts.",
+    finds: "A policy selects pods by a label that none has, and other pods have its value under another key.",
+    reason: "Labels are compared by key and value. The labels are those of the repository's workloads and Services.",
 };
 
 /// Pods that the repository does not know.
@@ -47,13 +47,20 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
 
 fn selects(context: &Context<'_>, selector: &Selector<'_>, out: &mut Findings) {
     // Cluster DNS and Cilium itself are installed by others.
-    let Some(namespace) = selector.namespace.filter(|namespace| !namespace.is_empty() && *namespace != "kube-system") else {
+    let Some(namespace) = selector
+        .namespace
+        .filter(|namespace| !namespace.is_empty() && *namespace != "kube-system")
+    else {
         return;
     };
     let groups: Vec<&Group> = context.policies.pods.in_namespace(namespace).collect();
     for (name, entry) in &selector.labels {
         let wanted = entry.node.scalar().unwrap_or_default();
-        let has = |key: &str, value: &str| groups.iter().any(|group| group.labels.iter().any(|(k, v)| k == key && v == value));
+        let has = |key: &str, value: &str| {
+            groups
+                .iter()
+                .any(|group| group.labels.iter().any(|(k, v)| k == key && v == value))
+        };
         if entry.node.is_opaque() || has(name, &wanted) {
             continue;
         }
@@ -93,8 +100,15 @@ fn unknown(context: &Context<'_>, selector: &Selector<'_>, namespace: &str, grou
         })
     };
     if !groups.iter().any(|group| can_match(&group)) {
-        let labels: Vec<_> = selector.labels.iter().map(|(name, entry)| format!("{name}: {}", entry.node.scalar().unwrap_or_default())).collect();
-        let what = format!("no workload and no Service of namespace {namespace} has pods with {}", labels.join(", "));
+        let labels: Vec<_> = selector
+            .labels
+            .iter()
+            .map(|(name, entry)| format!("{name}: {}", entry.node.scalar().unwrap_or_default()))
+            .collect();
+        let what = format!(
+            "no workload and no Service of namespace {namespace} has pods with {}",
+            labels.join(", ")
+        );
         out.add(&SELECTS_UNKNOWN, selector.labels[0].1.place, what);
     }
 }
@@ -106,24 +120,33 @@ fn own_namespace(context: &Context<'_>, spec: &Spec<'_>, out: &mut Findings) {
     let path = context.sources.path(spec.document.file());
     let file = path.rsplit('/').next().unwrap_or(path);
     let name = &spec.document.name;
-    let is_word = |text: &str, word: &str| text.split(['-', '_', '.']).any(|part| part == word);
-    let clusters = context.layout.clusters.iter().map(|cluster| cluster.role.as_str());
-    let named = clusters.chain(["cross", "mesh"]).find(|word| {
-        // A file of one cluster is named after it, too: the policy's own name must say it, or the word be no cluster's.
-        is_word(name, word) || (["cross", "mesh"].contains(word) && is_word(file, word))
-    });
-    let Some(word) = named else { return };
+    let clusters = context.layout.clusters.iter();
+    let of_cluster =
+        clusters.flat_map(|cluster| [format!("{}-cluster", cluster.role), format!("cluster-{}", cluster.role)]);
+    let of_many = [
+        "cross-cluster",
+        "cross-namespace",
+        "clustermesh",
+        "multicluster",
+        "multi-cluster",
+    ]
+    .map(str::to_owned);
+    let mut promises = of_cluster.chain(of_many);
+    let Some(promise) = promises.find(|promise| name.contains(promise) || file.contains(promise)) else {
+        return;
+    };
     for direction in Direction::BOTH {
         let allows = spec.allows(direction);
         let selectors: Vec<_> = allows.iter().flat_map(|allow| allow.selectors()).collect();
         let own = |selector: &Selector<'_>| selector.namespace == spec.namespace() && selector.cluster.is_none();
         let others = |key| allows.iter().any(|allow| !allow.texts(key).is_empty());
-        let is_only_own = !selectors.is_empty() && selectors.iter().all(own) && !others("fromEntities") && !others("toEntities");
+        let is_only_own =
+            !selectors.is_empty() && selectors.iter().all(own) && !others("fromEntities") && !others("toEntities");
         if let (true, Some(empty)) = (is_only_own, selectors.iter().find(|selector| selector.is_empty())) {
             let namespace = &spec.document.namespace;
             let what = format!(
-                "{{}} means the pods of namespace {namespace}, not those of all: {name} ({word}) admits no other \
-                 namespace and names no cluster"
+                "{{}} means the pods of namespace {namespace}, not those of all: {name} is about {promise} and admits \
+                 no other namespace"
             );
             out.add(&OWN_NAMESPACE, empty.place, what);
         }

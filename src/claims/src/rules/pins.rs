@@ -49,18 +49,32 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
             differ(earlier, pin, out);
         }
         if pin.range.as_ref().is_some_and(spans_minors) {
-            let what = format!("{} allows several minor versions ({}): an upgrade happens by itself", pin.by, pin.text);
+            let what = format!(
+                "{} allows several minor versions ({}): an upgrade happens by itself",
+                pin.by, pin.text
+            );
             out.add(&NOT_PINNED, pin.place, what);
         }
     }
     for (place, by) in &context.layout.unpinned {
-        out.add(&NOT_PINNED, *place, format!("{by} names no version of Cilium: the newest one is installed"));
+        out.add(
+            &NOT_PINNED,
+            *place,
+            format!("{by} names no version of Cilium: the newest one is installed"),
+        );
     }
     for (cluster, values) in context.clusters() {
-        let Some(range) = values.text("upgradeCompatibility").and_then(|text| Range::parse(&text)) else { continue };
-        let newer = pins.iter().filter(|pin| Layout::concerns(&pin.roles, &cluster.role)).find(|pin| {
-            pin.range.as_ref().is_some_and(|pinned| range.order(pinned) == Some(Ordering::Greater))
-        });
+        let Some(range) = values.text("upgradeCompatibility").and_then(|text| Range::parse(&text)) else {
+            continue;
+        };
+        let newer = pins
+            .iter()
+            .filter(|pin| Layout::concerns(&pin.roles, &cluster.role))
+            .find(|pin| {
+                pin.range
+                    .as_ref()
+                    .is_some_and(|pinned| range.order(pinned) == Some(Ordering::Greater))
+            });
         if let Some(pin) = newer {
             let what = format!("upgradeCompatibility is newer than what {} pins ({})", pin.by, pin.text);
             out.add(&UPGRADE_COMPATIBILITY, values.place("upgradeCompatibility"), what);
@@ -68,8 +82,12 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
     }
     for policy in context.of_kind("CiliumBGPPeeringPolicy") {
         let roles = context.roles(policy.file());
-        let concerned = pins.iter().filter(|pin| pin.roles.is_empty() || !pin.roles.is_disjoint(&roles));
-        let gone = concerned.into_iter().find(|pin| pin.range.as_ref().is_some_and(|range| range.is_at_least((1, 19, 0))));
+        let concerned = pins
+            .iter()
+            .filter(|pin| pin.roles.is_empty() || !pin.roles.is_disjoint(&roles));
+        let gone = concerned
+            .into_iter()
+            .find(|pin| pin.range.as_ref().is_some_and(|range| range.is_at_least((1, 19, 0))));
         if let Some(pin) = gone {
             let what = format!(
                 "CiliumBGPPeeringPolicy {} is gone in 1.19, and {} pins {}: use CiliumBGPClusterConfig",
@@ -82,19 +100,25 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
 
 fn differ(earlier: &Pin, pin: &Pin, out: &mut Findings) {
     let is_shared = earlier.roles.is_empty() || pin.roles.is_empty() || !earlier.roles.is_disjoint(&pin.roles);
-    let (Some(ours), Some(theirs), true) = (&pin.range, &earlier.range, is_shared) else { return };
+    let (Some(ours), Some(theirs), true) = (&pin.range, &earlier.range, is_shared) else {
+        return;
+    };
     let effect = match ours.order(theirs) {
         None => return,
         Some(Ordering::Less) => "it takes the cluster down from there",
         Some(_) => "it upgrades the cluster as soon as it runs",
     };
-    let what = format!("{} pins Cilium {} and {} pins {}: {effect}", pin.by, pin.text, earlier.by, earlier.text);
+    let what = format!(
+        "{} pins Cilium {} and {} pins {}: {effect}",
+        pin.by, pin.text, earlier.by, earlier.text
+    );
     out.add(&PINS_DIFFER, pin.place, what);
 }
 
 /// Whether a range allows more than one minor version above its lowest.
 fn spans_minors(range: &Range) -> bool {
-    let Some((major, minor, _)) = range.lowest() else { return false };
+    let Some((major, minor, _)) = range.lowest() else {
+        return false;
+    };
     range.allows_minor(major, minor + 1) || range.allows_minor(major + 1, 0)
 }
-

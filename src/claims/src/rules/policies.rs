@@ -32,8 +32,8 @@ pub const ADMITS_ALL: Rule = Rule {
     id: "default-deny-admits-all",
     severity: Severity::Warning,
     finds: "A policy is named a default deny and admits every pod and node of the cluster.",
-    reason: "Entity cluster is all pods of the own cluster and the nodes of every cluster; the other clusters' pods are \
-             not in it (A38). What is not allowed is denied already by the section being there.",
+    reason: "Entity cluster is all pods of the own cluster and the nodes of every cluster; the other clusters' pods \
+             are not in it (A38). What is not allowed is denied already by the section being there.",
 };
 
 /// An L7 parser that does not exist.
@@ -88,7 +88,9 @@ fn admits_all(spec: &Spec<'_>, out: &mut Findings) {
     for direction in Direction::BOTH {
         for allow in spec.allows(direction).iter().filter(|allow| !allow.has_ports()) {
             let entities = [allow.texts("fromEntities"), allow.texts("toEntities")].concat();
-            let Some(entity) = entities.iter().find(|entity| ["cluster", "all"].contains(*entity)) else { continue };
+            let Some(entity) = entities.iter().find(|entity| ["cluster", "all"].contains(*entity)) else {
+                continue;
+            };
             let others = match *entity {
                 "cluster" => " (other clusters' pods are not in entity cluster)",
                 _ => "",

@@ -23,6 +23,15 @@ pub const CLOSES_DNS: Rule = Rule {
     reason: "Names do not resolve, so what is allowed is not reached by name; toFQDNs learns nothing (A31).",
 };
 
+/// Names that are never learnt.
+pub const FQDN_WITHOUT_DNS: Rule = Rule {
+    id: "fqdn-without-dns-rule",
+    severity: Severity::Error,
+    finds: "A policy has toFQDNs, and no policy for these pods has a DNS rule.",
+    reason: "Addresses are learnt from answers that the DNS proxy sees, and it sees those of pods with a rule \
+             `rules: {dns: [...]}` only (A31). Without it, toFQDNs selects nothing.",
+};
+
 /// The labels of cluster DNS, as kubeadm, Talos and kind have them.
 const DNS_LABELS: &[(&str, &str)] = &[("k8s-app", "kube-dns")];
 const DNS_NAMESPACE: &str = "kube-system";
@@ -32,6 +41,7 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
         if let Some(subject) = spec.subject.as_ref().filter(|_| !spec.is_for_nodes) {
             server(context, spec, subject, out);
             client(context, spec, subject, out);
+            names(context, spec, subject, out);
         }
     }
 }
@@ -45,9 +55,15 @@ fn server(context: &Context<'_>, spec: &Spec<'_>, subject: &Selector<'_>, out: &
         return;
     }
     let lets_in = |other: &Spec<'_>| {
-        let is_for_dns = other.subject.as_ref().is_some_and(|subject| subject.can_select(DNS_NAMESPACE, DNS_LABELS));
+        let is_for_dns = other
+            .subject
+            .as_ref()
+            .is_some_and(|subject| subject.can_select(DNS_NAMESPACE, DNS_LABELS));
         let allows = other.allows(Direction::Ingress);
-        is_for_dns && allows.iter().any(|allow| allow.allows_port(53, "UDP") && is_somebody(allow))
+        is_for_dns
+            && allows
+                .iter()
+                .any(|allow| allow.allows_port(53, "UDP") && is_somebody(allow))
     };
     if context.policies.specs.iter().any(lets_in) {
         return;
@@ -59,8 +75,14 @@ fn server(context: &Context<'_>, spec: &Spec<'_>, subject: &Selector<'_>, out: &
             spec.document.name,
             ports.join(", ")
         ),
-        (true, true) => format!("{} selects every endpoint and closes cluster DNS, too", spec.document.name),
-        _ => format!("{} brings default deny to cluster DNS, and nothing lets queries in", spec.document.name),
+        (true, true) => format!(
+            "{} selects every endpoint and closes cluster DNS, too",
+            spec.document.name
+        ),
+        _ => format!(
+            "{} brings default deny to cluster DNS, and nothing lets queries in",
+            spec.document.name
+        ),
     };
     out.add(&CLOSES_ALL, spec.place("ingress"), what);
 }
@@ -73,7 +95,11 @@ fn open_ports(rule: &crate::yaml::Node) -> Vec<String> {
             item.items_at(&["ports"]).iter().map(move |port| {
                 let text = |key: &str| port.get(key).and_then(crate::yaml::Node::scalar).unwrap_or_default();
                 let port = format!("{} {}", text("protocol"), text("port"));
-                if is_http { format!("HTTP on {}", port.trim()) } else { port.trim().to_owned() }
+                if is_http {
+                    format!("HTTP on {}", port.trim())
+                } else {
+                    port.trim().to_owned()
+                }
             })
         })
         .collect()
@@ -91,8 +117,40 @@ fn client(context: &Context<'_>, spec: &Spec<'_>, subject: &Selector<'_>, out: &
     if opens == 0 || allows.iter().any(allows_dns) {
         return;
     }
-    let what = format!("{} denies egress by default and allows no DNS: names do not resolve", spec.document.name);
+    let what = format!(
+        "{} denies egress by default and allows no DNS: names do not resolve",
+        spec.document.name
+    );
     out.add(&CLOSES_DNS, spec.place("egress"), what);
+}
+
+fn names(context: &Context<'_>, spec: &Spec<'_>, subject: &Selector<'_>, out: &mut Findings) {
+    let rules = spec.section("egress").iter();
+    let Some(named) = rules
+        .filter_map(|rule| rule.entry("toFQDNs"))
+        .find(|entry| !entry.node.items().is_empty())
+    else {
+        return;
+    };
+    let same = |other: &&Spec<'_>| other.subject.as_ref().is_some_and(|other| other.covers(subject));
+    let mut rules = context
+        .policies
+        .specs
+        .iter()
+        .filter(same)
+        .flat_map(|spec| spec.section("egress"));
+    let has_dns = rules.any(|rule| {
+        rule.items_at(&["toPorts"])
+            .iter()
+            .any(|item| item.dig(&["rules", "dns"]).is_some())
+    });
+    if !has_dns {
+        let what = format!(
+            "{} has toFQDNs and no DNS rule: it learns no address and allows nothing",
+            spec.document.name
+        );
+        out.add(&FQDN_WITHOUT_DNS, named.place, what);
+    }
 }
 
 /// Whether a rule allows anybody at all: `- {}` does not.
@@ -108,9 +166,13 @@ fn allows_dns(allow: &Allow<'_>) -> bool {
     let selectors = allow.selectors();
     let has_pods = !selectors.is_empty();
     let names_others = allow.direction.peer_keys().iter().any(|key| {
-        !key.ends_with("Endpoints") && !["toFQDNs", "toServices"].contains(key) && !allow.node.items_at(&[key]).is_empty()
+        !key.ends_with("Endpoints")
+            && !["toFQDNs", "toServices"].contains(key)
+            && !allow.node.items_at(&[key]).is_empty()
     });
-    let has_dns = selectors.iter().any(|selector| selector.has_more || selector.can_select(DNS_NAMESPACE, DNS_LABELS));
+    let has_dns = selectors
+        .iter()
+        .any(|selector| selector.has_more || selector.can_select(DNS_NAMESPACE, DNS_LABELS));
     has_dns || names_others || (!has_pods && allow.is_for_all_peers()) || (!has_pods && is_kubernetes_block(allow))
 }
 

@@ -36,14 +36,26 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
             if !is_copy && ours.iter().any(|a| theirs.iter().any(|b| meets(a, b))) {
                 let place = pool.place_of(&["spec", "blocks"]);
                 let what = format!("pool {} has addresses of pool {}", pool.name, other.name);
-                out.add(&POOLS_OVERLAP, place, format!("{what} ({}:{})", context.sources.path(other.file()), other.place.line));
+                out.add(
+                    &POOLS_OVERLAP,
+                    place,
+                    format!("{what} ({}:{})", context.sources.path(other.file()), other.place.line),
+                );
             }
         }
         let is_no = pool.node.dig(&["spec", "allowFirstLastIPs"]).and_then(Node::scalar);
-        let no_range = pool.node.items_at(&["spec", "blocks"]).iter().all(|block| block.get("cidr").is_none());
+        let no_range = pool
+            .node
+            .items_at(&["spec", "blocks"])
+            .iter()
+            .all(|block| block.get("cidr").is_none());
         if is_no.is_some_and(|text| ["No", "false"].contains(&text.as_str())) && no_range {
             let place = pool.place_of(&["spec", "allowFirstLastIPs"]);
-            out.add(&FIRST_LAST, place, "allowFirstLastIPs has no effect on start/stop ranges");
+            out.add(
+                &FIRST_LAST,
+                place,
+                "allowFirstLastIPs has no effect on start/stop ranges",
+            );
         }
     }
 }

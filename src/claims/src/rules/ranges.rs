@@ -61,7 +61,11 @@ impl Pods {
     fn outside(&self, range: &IpNet) -> Option<String> {
         match self {
             Pods::Stated(ranges, _) => {
-                let missing: Vec<_> = ranges.iter().filter(|pods| !range.contains(*pods)).map(IpNet::to_string).collect();
+                let missing: Vec<_> = ranges
+                    .iter()
+                    .filter(|pods| !range.contains(*pods))
+                    .map(IpNet::to_string)
+                    .collect();
                 (!missing.is_empty()).then(|| missing.join(", "))
             }
             Pods::Within(around) => (!meet(range, around)).then(|| around.to_string()),
@@ -78,17 +82,25 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
         .clusters()
         .map(|(cluster, values)| (cluster, values, pods(context, cluster, &values)))
         .collect();
-    let mesh: Vec<_> = mesh::members(context).iter().map(|(cluster, _)| cluster.role.clone()).collect();
+    let mesh: Vec<_> = mesh::members(context)
+        .iter()
+        .map(|(cluster, _)| cluster.role.clone())
+        .collect();
     for (at, (cluster, values, own)) in all.iter().enumerate() {
         let is_member = mesh.contains(&cluster.role);
         let mut reached = vec![(cluster.role.as_str(), own)];
         if is_member {
-            let others = all.iter().filter(|(other, ..)| other.role != cluster.role && mesh.contains(&other.role));
+            let others = all
+                .iter()
+                .filter(|(other, ..)| other.role != cluster.role && mesh.contains(&other.role));
             reached.extend(others.map(|(other, _, pods)| (other.role.as_str(), pods)));
         }
         native(values, &reached, out);
         strict(cluster, values, &reached, out);
-        for (other, _, theirs) in all[..at].iter().filter(|(other, ..)| is_member && mesh.contains(&other.role)) {
+        for (other, _, theirs) in all[..at]
+            .iter()
+            .filter(|(other, ..)| is_member && mesh.contains(&other.role))
+        {
             overlap(cluster, other, own.as_ref(), theirs.as_ref(), out);
             services_overlap(context, cluster, other, out);
         }
@@ -104,7 +116,9 @@ fn range(values: &Values<'_>, path: &str) -> Option<IpNet> {
 fn native(values: &Values<'_>, reached: &Reached<'_>, out: &mut Findings) {
     let masquerades = values.text("enableIPv4Masquerade").is_some_and(|text| text != "false");
     let is_native = values.text("routingMode").as_deref() == Some("native");
-    let Some(range) = range(values, NATIVE).filter(|_| masquerades && is_native) else { return };
+    let Some(range) = range(values, NATIVE).filter(|_| masquerades && is_native) else {
+        return;
+    };
     if values.stated("ipMasqAgent.enabled").is_truthy() != Some(false) {
         return;
     }
@@ -118,7 +132,11 @@ fn native(values: &Values<'_>, reached: &Reached<'_>, out: &mut Findings) {
 fn missing(range: &IpNet, reached: &Reached<'_>) -> String {
     let of = |(role, pods): &(&str, &Option<Pods>)| {
         let outside = pods.as_ref()?.outside(range)?;
-        let owner = if role.ends_with('s') { format!("{role}'") } else { format!("{role}'s") };
+        let owner = if role.ends_with('s') {
+            format!("{role}'")
+        } else {
+            format!("{role}'s")
+        };
         Some(format!("{owner} pods ({outside})"))
     };
     reached.iter().filter_map(of).collect::<Vec<_>>().join(" and ")
@@ -133,25 +151,50 @@ fn strict(cluster: &Cluster, values: &Values<'_>, reached: &Reached<'_>, out: &m
     if missing.is_empty() {
         return;
     }
-    let is_own = reached.iter().any(|(role, pods)| *role == cluster.role && pods.as_ref().is_some_and(|pods| pods.outside(&range).is_some()));
-    let effect = if is_own { "nothing is held back" } else { "what goes there is not held back" };
-    out.add(&STRICT_RANGE, values.place(STRICT), format!("{STRICT} {range} does not cover {missing}: {effect}"));
+    let is_own = reached
+        .iter()
+        .any(|(role, pods)| *role == cluster.role && pods.as_ref().is_some_and(|pods| pods.outside(&range).is_some()));
+    let effect = if is_own {
+        "nothing is held back"
+    } else {
+        "what goes there is not held back"
+    };
+    out.add(
+        &STRICT_RANGE,
+        values.place(STRICT),
+        format!("{STRICT} {range} does not cover {missing}: {effect}"),
+    );
 }
 
 fn overlap(cluster: &Cluster, other: &Cluster, own: Option<&Pods>, theirs: Option<&Pods>, out: &mut Findings) {
-    let (Some(Pods::Stated(ours, place)), Some(Pods::Stated(theirs, _))) = (own, theirs) else { return };
-    let pair = ours.iter().find_map(|a| theirs.iter().find(|b| meet(a, b)).map(|b| (a, b)));
+    let (Some(Pods::Stated(ours, place)), Some(Pods::Stated(theirs, _))) = (own, theirs) else {
+        return;
+    };
+    let pair = ours
+        .iter()
+        .find_map(|a| theirs.iter().find(|b| meet(a, b)).map(|b| (a, b)));
     if let Some((a, b)) = pair {
-        let what = format!("pods of {} ({a}) and of {} ({b}) have addresses of one range", cluster.role, other.role);
+        let what = format!(
+            "pods of {} ({a}) and of {} ({b}) have addresses of one range",
+            cluster.role, other.role
+        );
         out.add(&PODS_OVERLAP, *place, what);
     }
 }
 
 fn services_overlap(context: &Context<'_>, cluster: &Cluster, other: &Cluster, out: &mut Findings) {
-    let (ours, theirs) = (machine(context, cluster, Network::Services), machine(context, other, Network::Services));
-    let (Some((ours, place)), Some((theirs, _))) = (ours, theirs) else { return };
+    let (ours, theirs) = (
+        machine(context, cluster, Network::Services),
+        machine(context, other, Network::Services),
+    );
+    let (Some((ours, place)), Some((theirs, _))) = (ours, theirs) else {
+        return;
+    };
     if let Some(range) = ours.iter().find(|a| theirs.iter().any(|b| meet(a, b))) {
-        let what = format!("services of {} and of {} have addresses of {range}", cluster.role, other.role);
+        let what = format!(
+            "services of {} and of {} have addresses of {range}",
+            cluster.role, other.role
+        );
         out.add(&SERVICES_OVERLAP, place, what);
     }
 }
@@ -164,7 +207,13 @@ fn pods(context: &Context<'_>, cluster: &Cluster, values: &Values<'_>) -> Option
         "cluster-pool" if is_complete => {
             let ranges = values.text(POOL)?;
             // The default is one range for all clusters of the world.
-            Some((ranges.split([' ', ',']).filter_map(|range| range.parse().ok()).collect(), values.place(POOL)))
+            Some((
+                ranges
+                    .split([' ', ','])
+                    .filter_map(|range| range.parse().ok())
+                    .collect(),
+                values.place(POOL),
+            ))
         }
         "kubernetes" => machine(context, cluster, Network::Pods),
         _ => None,
@@ -187,16 +236,24 @@ fn machine(context: &Context<'_>, cluster: &Cluster, network: Network) -> Option
         Network::Services => ("serviceSubnets", "serviceSubnet"),
     };
     let of_cluster = |file| context.layout.members.roles(file).contains(&cluster.role);
-    context.sources.documents.iter().filter(|document| of_cluster(document.file())).find_map(|document| {
-        let node = match document.kind.as_str() {
-            "MachineConfig" => document.node.dig(&["cluster", "network", many]),
-            "ClusterConfiguration" => document.node.dig(&["networking", one]),
-            "Cluster" if document.group() == "kind.x-k8s.io" => document.node.dig(&["networking", one]),
-            _ => None,
-        }?;
-        let texts = node.items().iter().filter_map(Node::text).chain(node.text());
-        let ranges: Vec<IpNet> = texts.flat_map(|text| text.split(',')).filter_map(|text| text.trim().parse().ok()).collect();
-        let ranges: Vec<_> = ranges.into_iter().filter(|range| range.addr().is_ipv4()).collect();
-        (!ranges.is_empty()).then_some((ranges, node.place))
-    })
+    context
+        .sources
+        .documents
+        .iter()
+        .filter(|document| of_cluster(document.file()))
+        .find_map(|document| {
+            let node = match document.kind.as_str() {
+                "MachineConfig" => document.node.dig(&["cluster", "network", many]),
+                "ClusterConfiguration" => document.node.dig(&["networking", one]),
+                "Cluster" if document.group() == "kind.x-k8s.io" => document.node.dig(&["networking", one]),
+                _ => None,
+            }?;
+            let texts = node.items().iter().filter_map(Node::text).chain(node.text());
+            let ranges: Vec<IpNet> = texts
+                .flat_map(|text| text.split(','))
+                .filter_map(|text| text.trim().parse().ok())
+                .collect();
+            let ranges: Vec<_> = ranges.into_iter().filter(|range| range.addr().is_ipv4()).collect();
+            (!ranges.is_empty()).then_some((ranges, node.place))
+        })
 }

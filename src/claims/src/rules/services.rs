@@ -61,12 +61,19 @@ const LEGACY: [(&str, &str); 3] = [
 
 pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
     let services: Vec<_> = context.of_kind("Service").collect();
-    let roles: BTreeSet<&str> = context.layout.clusters.iter().map(|cluster| cluster.role.as_str()).collect();
+    let roles: BTreeSet<&str> = context
+        .layout
+        .clusters
+        .iter()
+        .map(|cluster| cluster.role.as_str())
+        .collect();
     for service in &services {
         annotations_of(service, out);
         if is_global(service) {
             let stated = context.layout.members.roles(service.file());
-            let elsewhere = roles.iter().filter(|role| !stated.is_empty() && !stated.contains(**role));
+            let elsewhere = roles
+                .iter()
+                .filter(|role| !stated.is_empty() && !stated.contains(**role));
             for other in elsewhere {
                 namesake(context, service, other, &services, out);
             }
@@ -75,7 +82,10 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
 }
 
 fn annotation<'a>(service: &'a Document, key: &str) -> Option<&'a Entry> {
-    service.node.dig(&["metadata", "annotations"]).and_then(|annotations| annotations.entry(key))
+    service
+        .node
+        .dig(&["metadata", "annotations"])
+        .and_then(|annotations| annotations.entry(key))
 }
 
 fn is_global(service: &Document) -> bool {
@@ -91,26 +101,43 @@ fn annotations_of(service: &Document, out: &mut Findings) {
         }
     }
     for key in ["service.cilium.io/affinity", "io.cilium/service-affinity"] {
-        let Some(entry) = annotation(service, key).filter(|entry| !entry.node.is_opaque()) else { continue };
+        let Some(entry) = annotation(service, key).filter(|entry| !entry.node.is_opaque()) else {
+            continue;
+        };
         let text = entry.node.scalar().unwrap_or_default();
         if !["local", "remote"].contains(&text.as_str()) {
-            let what = format!("{}: with affinity {text}, backends of other clusters are not used", service.name);
+            let what = format!(
+                "{}: with affinity {text}, backends of other clusters are not used",
+                service.name
+            );
             out.add(&AFFINITY, entry.place, what);
         }
     }
-    for key in GLOBAL.into_iter().chain(["service.cilium.io/shared", "io.cilium/shared-service"]) {
-        let Some(entry) = annotation(service, key).filter(|entry| !entry.node.is_opaque()) else { continue };
+    for key in GLOBAL
+        .into_iter()
+        .chain(["service.cilium.io/shared", "io.cilium/shared-service"])
+    {
+        let Some(entry) = annotation(service, key).filter(|entry| !entry.node.is_opaque()) else {
+            continue;
+        };
         let what = match &entry.node.value {
             Value::Text(text) if text == "true" || text == "false" => continue,
             Value::Text(text) => format!("{}: {key} is {text:?}, which counts as \"false\"", service.name),
-            _ => format!("{}: {key} is {}: Kubernetes refuses annotations that are no text", service.name, entry.node.kind()),
+            _ => format!(
+                "{}: {key} is {}: Kubernetes refuses annotations that are no text",
+                service.name,
+                entry.node.kind()
+            ),
         };
         out.add(&SHARED, entry.place, what);
     }
 }
 
 fn place_of_global(service: &Document) -> Place {
-    GLOBAL.iter().find_map(|key| annotation(service, key)).map_or(service.place, |entry| entry.place)
+    GLOBAL
+        .iter()
+        .find_map(|key| annotation(service, key))
+        .map_or(service.place, |entry| entry.place)
 }
 
 fn namesake(context: &Context<'_>, service: &Document, other: &str, services: &[&Document], out: &mut Findings) {
@@ -157,6 +184,7 @@ fn have_common_port(a: &Document, b: &Document) -> bool {
             .collect()
     };
     let (ours, theirs) = (ports(a), ports(b));
-    let fits = |a: &(String, String), b: &(String, String)| a.1 == b.1 && (a.0 == b.0 || a.0.is_empty() || b.0.is_empty());
+    let fits =
+        |a: &(String, String), b: &(String, String)| a.1 == b.1 && (a.0 == b.0 || a.0.is_empty() || b.0.is_empty());
     ours.is_empty() || theirs.is_empty() || ours.iter().any(|a| theirs.iter().any(|b| fits(a, b)))
 }

@@ -39,15 +39,28 @@ pub struct Setting {
 pub fn settings() -> Vec<Setting> {
     let data = data(SETTINGS);
     let all = data.items().iter().map(|rule| {
-        let text = |key: &str| rule.get(key).and_then(Node::scalar).unwrap_or_else(|| panic!("{key} of a rule"));
+        let text = |key: &str| {
+            rule.get(key)
+                .and_then(Node::scalar)
+                .unwrap_or_else(|| panic!("{key} of a rule"))
+        };
         let when = rule.get("when").expect("a condition");
         let when = match when.text() {
             Some(one) => vec![Condition::parse_all(one)],
-            None => when.items().iter().filter_map(Node::text).map(Condition::parse_all).collect(),
+            None => when
+                .items()
+                .iter()
+                .filter_map(Node::text)
+                .map(Condition::parse_all)
+                .collect(),
         };
         Setting {
             id: text("id"),
-            severity: if text("severity") == "error" { Severity::Error } else { Severity::Warning },
+            severity: if text("severity") == "error" {
+                Severity::Error
+            } else {
+                Severity::Warning
+            },
             at: text("at"),
             when,
             what: text("what"),
@@ -83,7 +96,9 @@ fn filled(text: &str, values: &Values<'_>) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
-        let Some((path, after)) = after.split_once('}') else { break };
+        let Some((path, after)) = after.split_once('}') else {
+            break;
+        };
         out.push_str(before);
         out.push_str(&values.text(path).unwrap_or_default());
         rest = after;

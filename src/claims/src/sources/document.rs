@@ -1,6 +1,6 @@
 //! The documents of a file that matter here. What they are is seen from the text, so that the rest is never parsed.
 
-use super::Note;
+use super::{Note, trim};
 use crate::{
     place::{FileId, Place},
     yaml::{Duplicate, Entry, Malformed, Node, Value, read as parse, with_holes},
@@ -47,7 +47,16 @@ const KINDS: &[&str] = &[
     "StatefulSet",
 ];
 /// Kinds of which the pods' labels are all that counts.
-const WORKLOADS: &[&str] = &["CronJob", "DaemonSet", "Deployment", "Job", "Pod", "ReplicaSet", "Rollout", "StatefulSet"];
+const WORKLOADS: &[&str] = &[
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "Job",
+    "Pod",
+    "ReplicaSet",
+    "Rollout",
+    "StatefulSet",
+];
 /// Kubernetes accepts no ConfigMap larger than this.
 const LARGEST_CONFIG_MAP: usize = 1 << 20;
 /// A file larger than this is not read.
@@ -161,7 +170,10 @@ impl Contents {
 fn text(path: &Path, file: FileId) -> Result<String, Contents> {
     let size = fs::metadata(path).map_or(0, |meta| meta.len());
     if size > LARGEST_FILE {
-        return Err(Contents::noted(file, format!("{} MiB: too large, not read", size >> 20)));
+        return Err(Contents::noted(
+            file,
+            format!("{} MiB: too large, not read", size >> 20),
+        ));
     }
     let bytes = fs::read(path).map_err(|error| Contents::noted(file, format!("not read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| Contents::noted(file, "not UTF-8: not read"))?;
@@ -192,7 +204,10 @@ pub(super) fn read(path: &Path, name: &str, file: FileId) -> Contents {
 fn named_only(chunk: &str, file: FileId, line: u32) -> Option<Node> {
     let has_values = [".yaml:", ".yml:", "values:"].iter().any(|key| chunk.contains(key));
     let mut metadata = chunk.lines().skip_while(|line| line.trim_end() != "metadata:").skip(1);
-    let name = metadata.find_map(|line| line.strip_prefix("  name:").or_else(|| (!line.starts_with(' ')).then_some("")));
+    let name = metadata.find_map(|line| {
+        line.strip_prefix("  name:")
+            .or_else(|| (!line.starts_with(' ')).then_some(""))
+    });
     let name = name.map(|name| name.trim().trim_matches(['"', '\'']))?;
     if has_values || name.is_empty() {
         return None;
@@ -207,8 +222,11 @@ fn named_only(chunk: &str, file: FileId, line: u32) -> Option<Node> {
         place,
         node,
     };
-    let metadata = map(place, vec![entry("name", leaf(name))]);
-    Some(map(place, vec![entry("apiVersion", leaf("v1")), entry("metadata", metadata)]))
+    let metadata = trim::map(place, vec![entry("name", leaf(name))]);
+    Some(trim::map(
+        place,
+        vec![entry("apiVersion", leaf("v1")), entry("metadata", metadata)],
+    ))
 }
 
 /// The first document of a file of values, as a document without a kind.
@@ -244,56 +262,11 @@ fn add(contents: &mut Contents, kind: &str, node: Node) {
         return;
     }
     if WORKLOADS.contains(&kind.as_str()) {
-        contents.workloads.extend(workload(&kind, &node));
+        contents.workloads.extend(trim::workload(&kind, &node));
         return;
     }
-    let node = if kind == "Service" { service(&node) } else { node };
+    let node = if kind == "Service" { trim::service(&node) } else { node };
     contents.documents.push(Document::of(&kind, node));
-}
-
-/// What is needed of a workload.
-fn workload(kind: &str, node: &Node) -> Option<Workload> {
-    let template: &[&str] = match kind {
-        "Pod" => &["metadata"],
-        "CronJob" => &["spec", "jobTemplate", "spec", "template", "metadata"],
-        _ => &["spec", "template", "metadata"],
-    };
-    let labels = node.dig(template)?.get("labels")?.entries().iter();
-    let text = |key: &str| node.dig(&["metadata", key]).and_then(Node::scalar).unwrap_or_default();
-    Some(Workload {
-        file: node.place.file,
-        namespace: text("namespace"),
-        name: format!("{kind} {}", text("name")),
-        labels: labels.filter_map(|entry| Some((entry.key.clone(), entry.node.scalar()?))).collect(),
-    })
-}
-
-/// A Service without what is not needed.
-fn service(node: &Node) -> Node {
-    let mut entries = kept(node, &["apiVersion"]);
-    let metadata = node.entry("metadata").map(|entry| part(entry, &["name", "namespace", "annotations"]));
-    let spec = node.entry("spec").map(|entry| part(entry, &["selector", "ports", "loadBalancerClass"]));
-    entries.extend(metadata.into_iter().chain(spec));
-    map(node.place, entries)
-}
-
-fn kept(node: &Node, keys: &[&str]) -> Vec<Entry> {
-    node.entries().iter().filter(|entry| keys.contains(&entry.key.as_str())).cloned().collect()
-}
-
-fn part(entry: &Entry, keys: &[&str]) -> Entry {
-    Entry {
-        key: entry.key.clone(),
-        place: entry.place,
-        node: map(entry.node.place, kept(&entry.node, keys)),
-    }
-}
-
-fn map(place: Place, entries: Vec<Entry>) -> Node {
-    Node {
-        place,
-        value: Value::Map(entries),
-    }
 }
 
 /// The documents of a text, each with the line on which it begins.
@@ -321,15 +294,16 @@ fn chunks(text: &str) -> Vec<(&str, u32)> {
 
 /// The kind of a document that matters, from its text; an empty one is seen once it is parsed.
 fn kind(chunk: &str, name: &str) -> Option<String> {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    // A Component is one, too, and the kind may be left out.
+    if ["kustomization.yaml", "kustomization.yml"].contains(&file) {
+        return Some("Kustomization".to_owned());
+    }
     if let Some(kind) = top_key(chunk, "kind:") {
         return KINDS.contains(&kind).then(|| kind.to_owned());
     }
     if chunk.trim_start().starts_with('{') {
         return chunk.contains("\"kind\"").then(String::new);
-    }
-    let file = name.rsplit('/').next().unwrap_or(name);
-    if ["kustomization.yaml", "kustomization.yml"].contains(&file) {
-        return Some("Kustomization".to_owned());
     }
     if chunk.contains("releases:") && chunk.contains("chart:") {
         return Some("Helmfile".to_owned());
@@ -348,7 +322,12 @@ fn top_key<'a>(chunk: &'a str, key: &str) -> Option<&'a str> {
             &rest[rest.find(&after_break)? + after_break.len()..]
         };
         let value = line.lines().next().unwrap_or_default();
-        let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+        let value = value
+            .split(" #")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .trim_matches(['"', '\'']);
         if !value.is_empty() {
             return Some(value);
         }
@@ -363,17 +342,26 @@ mod tests {
     #[test]
     fn documents_are_split_with_their_lines() {
         let text = "# head\n---\na: 1\n---  # next\nb: 2\n--- \nc: |\n  ---\n  x\n";
-        let found: Vec<_> = chunks(text).into_iter().map(|(chunk, line)| (chunk.lines().count(), line)).collect();
+        let found: Vec<_> = chunks(text)
+            .into_iter()
+            .map(|(chunk, line)| (chunk.lines().count(), line))
+            .collect();
         assert_eq!(found, [(1, 1), (2, 2), (2, 4), (4, 6)]);
     }
 
     #[test]
     fn the_kind_is_seen_without_parsing() {
-        assert_eq!(kind("apiVersion: v1\nkind: Service\n", "a.yaml").as_deref(), Some("Service"));
+        assert_eq!(
+            kind("apiVersion: v1\nkind: Service\n", "a.yaml").as_deref(),
+            Some("Service")
+        );
         assert_eq!(kind("kind: \"Service\" # x\r\n", "a.yaml").as_deref(), Some("Service"));
         assert_eq!(kind("apiVersion: v1\nkind: Secret\n", "a.yaml"), None);
         assert_eq!(kind("data:\n  kind: Service\n", "a.yaml"), None);
-        assert_eq!(kind("resources: []\n", "x/kustomization.yaml").as_deref(), Some("Kustomization"));
+        assert_eq!(
+            kind("resources: []\n", "x/kustomization.yaml").as_deref(),
+            Some("Kustomization")
+        );
         assert_eq!(kind("{\"kind\": \"Service\"}", "a.yaml").as_deref(), Some(""));
     }
 }

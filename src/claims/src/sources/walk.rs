@@ -26,7 +26,9 @@ pub(super) fn walk(root: &Path) -> Result<Walked, SourcesError> {
             Err(_) => continue,
         };
         for entry in entries.flatten() {
-            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
             let Ok(kind) = entry.file_type() else { continue };
             let path = format!("{prefix}{name}");
             if kind.is_dir() {

@@ -67,10 +67,16 @@ pub fn with_holes(text: &str) -> String {
         }
         let mut rest = line;
         while let Some((before, after)) = rest.split_once("{{") {
-            let Some((inside, after)) = after.split_once("}}") else { break };
+            let Some((inside, after)) = after.split_once("}}") else {
+                break;
+            };
             out.push_str(before);
             out.push_str(HOLE_OPEN);
-            out.extend(inside.chars().map(|c| if "\"':#,[]{}|>&*!%@`\\".contains(c) { '_' } else { c }));
+            out.extend(
+                inside
+                    .chars()
+                    .map(|c| if "\"':#,[]{}|>&*!%@`\\".contains(c) { '_' } else { c }),
+            );
             out.push_str(HOLE_CLOSE);
             rest = after;
         }

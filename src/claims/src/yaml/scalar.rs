@@ -30,18 +30,32 @@ fn number(text: &str) -> Option<Value> {
         _ => (1, text),
     };
     let plain = digits.replace('_', "");
-    let radix = |prefix: &str, radix| plain.strip_prefix(prefix).map(|rest| i64::from_str_radix(rest, radix).ok());
-    let whole = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find_map(|(prefix, base)| radix(prefix, base));
+    let radix = |prefix: &str, radix| {
+        plain
+            .strip_prefix(prefix)
+            .map(|rest| i64::from_str_radix(rest, radix).ok())
+    };
+    let whole = [("0x", 16), ("0o", 8), ("0b", 2)]
+        .into_iter()
+        .find_map(|(prefix, base)| radix(prefix, base));
     if let Some(whole) = whole {
         return whole.map(|whole| Value::Int(sign * whole));
     }
     if !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit()) {
-        let base = if plain.len() > 1 && plain.starts_with('0') { 8 } else { 10 };
-        return i64::from_str_radix(&plain, base).ok().map(|whole| Value::Int(sign * whole));
+        let base = if plain.len() > 1 && plain.starts_with('0') {
+            8
+        } else {
+            10
+        };
+        return i64::from_str_radix(&plain, base)
+            .ok()
+            .map(|whole| Value::Int(sign * whole));
     }
     let is_float = plain.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && plain.bytes().any(|byte| byte.is_ascii_digit())
-        && plain.bytes().all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
+        && plain
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
     let float = is_float.then(|| plain.parse::<f64>().ok()).flatten()?;
     Some(Value::Float(if sign < 0 { -float } else { float }))
 }

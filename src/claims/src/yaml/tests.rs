@@ -3,7 +3,9 @@ use crate::place::FileId;
 
 fn parse(text: &str) -> Node {
     let mut duplicates = Vec::new();
-    read(text, FileId(0), 1, &mut duplicates).expect("YAML").expect("a document")
+    read(text, FileId(0), 1, &mut duplicates)
+        .expect("YAML")
+        .expect("a document")
 }
 
 fn fails(text: &str) -> (u32, u32, String) {
@@ -15,7 +17,10 @@ fn fails(text: &str) -> (u32, u32, String) {
 fn every_leaf_has_its_line_and_column() {
     let node = parse("a:\n  b: 1\n  c: [x, yes]\n");
     let leaf = node.dig(&["a", "b"]).expect("b");
-    assert_eq!((leaf.place.line, leaf.place.column, &leaf.value), (2, 6, &Value::Int(1)));
+    assert_eq!(
+        (leaf.place.line, leaf.place.column, &leaf.value),
+        (2, 6, &Value::Int(1))
+    );
     assert_eq!(node.dig(&["a"]).and_then(|a| a.entry("b")).expect("b").place.column, 3);
     let list = node.items_at(&["a", "c"]);
     assert_eq!((list[1].place.column, &list[1].value), (10, &Value::Bool(true)));
@@ -89,7 +94,9 @@ fn an_error_has_its_position_and_quotes_nothing() {
 #[test]
 fn a_key_written_twice_is_told_and_the_last_one_wins() {
     let mut duplicates = Vec::new();
-    let node = read("a: 1\nb: 2\na: 3\n", FileId(0), 1, &mut duplicates).expect("YAML").expect("a map");
+    let node = read("a: 1\nb: 2\na: 3\n", FileId(0), 1, &mut duplicates)
+        .expect("YAML")
+        .expect("a map");
     assert_eq!(node.get("a").expect("a").value, Value::Int(3));
     assert_eq!((duplicates[0].key.as_str(), duplicates[0].place.line), ("a", 3));
 }

@@ -6,7 +6,9 @@ use meshproof_claims::{Report, Request, Severity, check, layout::Origin, render}
 use std::path::PathBuf;
 
 fn house(name: &str) -> Report {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/gitops-example").join(name);
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/gitops-example")
+        .join(name);
     let values = Vec::new();
     check(&Request { root, values }).expect("a readable folder")
 }
@@ -54,7 +56,11 @@ fn every_mistake_of_the_readme_is_found_and_nothing_else() {
 #[test]
 fn errors_and_warnings_are_those_of_the_readme() {
     let report = house("as-written");
-    let warnings: Vec<_> = report.findings.iter().filter(|finding| finding.severity == Severity::Warning).collect();
+    let warnings: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Warning)
+        .collect();
     let mut rules: Vec<_> = warnings.iter().map(|finding| finding.rule.as_str()).collect();
     rules.sort_unstable();
     rules.dedup();
@@ -76,9 +82,20 @@ fn errors_and_warnings_are_those_of_the_readme() {
 fn the_mended_repository_is_silent_and_every_value_of_it_is_a_claim() {
     let report = house("clean");
     assert_eq!(found(&report), Vec::<String>::new());
-    assert!(report.notes().is_empty() && report.assumptions.is_empty(), "{:?}", report.notes());
-    assert!(report.claims.iter().all(|claim| claim.shown.is_some()), "every value of the example is in the table");
-    let of_infra: Vec<_> = report.mapping.iter().filter(|mapping| mapping.cluster == "infra").collect();
+    assert!(
+        report.notes().is_empty() && report.assumptions.is_empty(),
+        "{:?}",
+        report.notes()
+    );
+    assert!(
+        report.claims.iter().all(|claim| claim.shown.is_some()),
+        "every value of the example is in the table"
+    );
+    let of_infra: Vec<_> = report
+        .mapping
+        .iter()
+        .filter(|mapping| mapping.cluster == "infra")
+        .collect();
     assert_eq!(of_infra.len(), 2);
     assert_eq!((of_infra[1].origin, of_infra[1].files.len()), (Origin::HelmRelease, 2));
 }
@@ -86,7 +103,8 @@ fn the_mended_repository_is_silent_and_every_value_of_it_is_a_claim() {
 #[test]
 fn the_text_names_file_and_line_and_counts() {
     let text = render::text(&house("as-written"));
-    let line = "bootstrap/clusters/infra/cilium-values.yaml:44  error: encryption.strictMode.cidr 10.244.0.0/16 does not \
+    let line = "bootstrap/clusters/infra/cilium-values.yaml:44  error: encryption.strictMode.cidr 10.244.0.0/16 does \
+    not \
                 cover apps' pods (10.246.0.0/16): what goes there is not held back [strict-mode-range]";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("21 errors, 13 warnings, 110 claims"), "{text}");

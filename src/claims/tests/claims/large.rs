@@ -1,7 +1,7 @@
 //! A large repository: 2,000 files and 50 MB, as those of platform teams are: many releases, workloads, dashboards in
 //! ConfigMaps, CRDs. `cargo test --release -- --nocapture large` prints what it took.
 
-use crate::repository::{Repository, found};
+use crate::repository::{Repository, found, processor_seconds};
 use std::{fmt::Write, fs, time::Instant};
 
 const FILES: usize = 2_000;
@@ -22,7 +22,10 @@ fn repository() -> (Repository, usize) {
         };
         bytes += text.len();
         let folder = ["infra", "apps"][number % 2];
-        repository.write(&format!("clusters/{folder}/team-{}/file-{number}.yaml", number % 37), text);
+        repository.write(
+            &format!("clusters/{folder}/team-{}/file-{number}.yaml", number % 37),
+            text,
+        );
     }
     (repository, bytes)
 }
@@ -52,14 +55,20 @@ fn workloads(number: usize, each: usize) -> String {
 
 fn dashboards(number: usize, each: usize) -> String {
     let lines = filled(each, |text, count| {
-        let _ = writeln!(text, "    {{\"panel\": {count}, \"expr\": \"rate(http_requests_total[5m])\"}}");
+        let _ = writeln!(
+            text,
+            "    {{\"panel\": {count}, \"expr\": \"rate(http_requests_total[5m])\"}}"
+        );
     });
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: dashboard-{number}\ndata:\n  board.json: |\n{lines}")
 }
 
 fn crd(number: usize, each: usize) -> String {
     let lines = filled(each, |text, count| {
-        let _ = writeln!(text, "          field{count}: {{type: string, description: a field of no interest}}");
+        let _ = writeln!(
+            text,
+            "          field{count}: {{type: string, description: a field of no interest}}"
+        );
     });
     format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: x{number}}}\nspec:\n  \
@@ -83,7 +92,8 @@ fn services(number: usize, each: usize) -> String {
     filled(each, |text, count| {
         let _ = write!(
             text,
-            "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: s-{number}-{count}\n  namespace: s-{number}\nspec:\n  \
+            "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: s-{number}-{count}\n  namespace: \
+            s-{number}\nspec:\n  \
              selector:\n    app: s-{count}\n  ports:\n    - name: http\n      port: 80\n"
         );
     })
@@ -99,22 +109,33 @@ fn values(each: usize) -> String {
 fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib / 1024)
 }
 
 #[test]
 fn two_thousand_files_are_checked_in_time() {
     let (repository, bytes) = repository();
-    repository.write("clusters/infra/cilium-values.yaml", "cluster: {name: infra, id: 1}\nwrong: 1\n");
+    repository.write(
+        "clusters/infra/cilium-values.yaml",
+        "cluster: {name: infra, id: 1}\nwrong: 1\n",
+    );
     repository.write("clusters/apps/cilium-values.yaml", "cluster: {name: apps, id: 2}\n");
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor_seconds());
     let report = repository.check();
     let took = start.elapsed();
     let memory = peak().unwrap_or_default();
-    println!("{FILES} files, {} MB: {took:?}, at most {memory} MiB, the test's own included", bytes / 1_000_000);
+    let spent = processor_seconds() - before;
+    println!(
+        "{FILES} files, {} MB: {took:?}, {spent:.1} s of processor, at most {memory} MiB, the test's own included",
+        bytes / 1_000_000
+    );
     assert_eq!(found(&report), ["clusters/infra/cilium-values.yaml:2 unknown-key"]);
-    // The promise is 2 s; tests share the machine with others.
-    assert!(took.as_secs() < 20, "{took:?}");
+    // The promise is 2 s for the command alone; this is against work that grows with the square of the files.
+    assert!(spent < 30.0, "{spent} s of processor");
 }
 
 /// Leaves the repository where `MESHPROOF_LARGE` says, so that the command can be measured by itself.
@@ -123,8 +144,15 @@ fn two_thousand_files_are_checked_in_time() {
 fn write_the_large_repository() {
     let to = std::env::var("MESHPROOF_LARGE").expect("MESHPROOF_LARGE names a folder");
     let (repository, _) = repository();
-    repository.write("clusters/infra/cilium-values.yaml", "cluster: {name: infra, id: 1}\nwrong: 1\n");
+    repository.write(
+        "clusters/infra/cilium-values.yaml",
+        "cluster: {name: infra, id: 1}\nwrong: 1\n",
+    );
     repository.write("clusters/apps/cilium-values.yaml", "cluster: {name: apps, id: 2}\n");
-    let copied = std::process::Command::new("cp").arg("-r").arg(repository.path("clusters")).arg(to).status();
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(repository.path("clusters"))
+        .arg(to)
+        .status();
     assert!(copied.expect("cp runs").success());
 }

@@ -23,7 +23,9 @@ fn rendered(path: &str) -> BTreeMap<String, String> {
     let node = parse(&testdata(path));
     let data = node.get("data").unwrap_or(&node);
     let entries = data.entries().iter();
-    entries.map(|entry| (entry.key.clone(), entry.node.scalar().unwrap_or_default())).collect()
+    entries
+        .map(|entry| (entry.key.clone(), entry.node.scalar().unwrap_or_default()))
+        .collect()
 }
 
 #[test]
@@ -40,7 +42,9 @@ fn the_prediction_is_what_the_chart_renders_key_by_key() {
             let rendered = rendered(&format!("gitops-example/rendered/{house}-{cluster}-cilium-config.yaml"));
             let mut wrong = Vec::new();
             for key in prediction.keys() {
-                let expected = rendered.get(key).map_or(Predicted::Absent, |text| Predicted::Is(text.clone()));
+                let expected = rendered
+                    .get(key)
+                    .map_or(Predicted::Absent, |text| Predicted::Is(text.clone()));
                 let predicted = prediction.predict(key, &values);
                 if predicted != expected {
                     wrong.push(format!("{key}: {predicted:?}, rendered {expected:?}"));
@@ -60,7 +64,10 @@ fn one_value_changed_changes_the_keys_that_the_chart_changes() {
     let base = parse(&testdata("base-values.yaml"));
     let predict = |given: &Node| -> BTreeMap<&str, Predicted> {
         let values = Values { chart: &chart, given };
-        prediction.keys().map(|key| (key, prediction.predict(key, &values))).collect()
+        prediction
+            .keys()
+            .map(|key| (key, prediction.predict(key, &values)))
+            .collect()
     };
     let before = predict(&base);
     let (mut rows, mut wrong) = (0, Vec::new());
@@ -73,10 +80,18 @@ fn one_value_changed_changes_the_keys_that_the_chart_changes() {
             continue;
         }
         let to = if changes.contains("-> '7'") { "7" } else { to };
-        let is_text = chart.default_of(path).is_some_and(|default| default.text().is_some()) && to.parse::<i64>().is_err();
-        let to = if is_text && path != "kubeProxyReplacement" { format!("{to:?}") } else { to.to_owned() };
+        let is_text =
+            chart.default_of(path).is_some_and(|default| default.text().is_some()) && to.parse::<i64>().is_err();
+        let to = if is_text && path != "kubeProxyReplacement" {
+            format!("{to:?}")
+        } else {
+            to.to_owned()
+        };
         let mut given = base.clone();
-        let nested = path.split('.').rev().fold(to, |inner, key| format!("{{{key}: {inner}}}"));
+        let nested = path
+            .split('.')
+            .rev()
+            .fold(to, |inner, key| format!("{{{key}: {inner}}}"));
         merge(&mut given, parse(&nested));
         let expected: BTreeMap<&str, Predicted> = changes
             .split("; ")

@@ -1,12 +1,11 @@
 //! Every rule has a repository that breaks it and one that does not: `testdata/rules/ID.txt`, or the `breaks` and
 //! `holds` of `data/settings.yaml`.
 
-
+use crate::repository::Repository;
 use meshproof_claims::{
     Report,
     rules::{ALL, described, settings::settings},
 };
-use crate::repository::Repository;
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 fn has(report: &Report, rule: &str) -> bool {
@@ -42,7 +41,11 @@ fn every_rule_finds_what_breaks_it_and_nothing_else() {
         };
         let (breaks, holds) = repositories(&text);
         if !has(&breaks.check(), rule.id) {
-            wrong.push(format!("{}: not found where it is broken: {:?}", rule.id, breaks.check().findings));
+            wrong.push(format!(
+                "{}: not found where it is broken: {:?}",
+                rule.id,
+                breaks.check().findings
+            ));
         }
         let report = holds.check();
         if !report.findings.is_empty() {
@@ -78,8 +81,17 @@ fn every_rule_has_a_name_of_its_own_and_a_reason() {
     let names: BTreeSet<_> = rules.iter().map(|rule| rule.id.as_str()).collect();
     assert_eq!(names.len(), rules.len());
     for rule in &rules {
-        assert!(rule.finds.len() > 10 && rule.reason.len() > 20 && rule.reason.ends_with(['.', ')']), "{rule:?}");
-        assert!(rule.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", rule.id);
+        assert!(
+            rule.finds.len() > 10 && rule.reason.len() > 20 && rule.reason.ends_with(['.', ')']),
+            "{rule:?}"
+        );
+        assert!(
+            rule.id
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+            "{}",
+            rule.id
+        );
     }
 }
 

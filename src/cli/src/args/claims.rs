@@ -52,7 +52,9 @@ pub enum ClaimsFormat {
 }
 
 fn role_and_file(text: &str) -> Result<(String, PathBuf), String> {
-    let (role, file) = text.split_once('=').ok_or("expected ROLE=FILE, such as infra=cilium-values.yaml")?;
+    let (role, file) = text
+        .split_once('=')
+        .ok_or("expected ROLE=FILE, such as infra=cilium-values.yaml")?;
     if role.is_empty() || file.is_empty() {
         return Err("expected ROLE=FILE, such as infra=cilium-values.yaml".to_owned());
     }

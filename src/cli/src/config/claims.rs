@@ -45,7 +45,10 @@ impl Declared {
     /// folder of the configuration.
     pub fn files_of_values(&self) -> impl Iterator<Item = (String, PathBuf)> + '_ {
         let folder = Path::new(&self.path).parent().unwrap_or(Path::new(""));
-        let all = self.values.iter().flat_map(|(cluster, files)| files.iter().map(move |file| (cluster, file)));
+        let all = self
+            .values
+            .iter()
+            .flat_map(|(cluster, files)| files.iter().map(move |file| (cluster, file)));
         all.map(move |(cluster, file)| (cluster.to_string(), folder.join(file)))
     }
 

@@ -30,17 +30,35 @@ fn a_repository_without_mistakes_ends_with_0() {
 #[test]
 fn warnings_alone_end_with_0_and_paths_can_be_opened_from_here() {
     let folder = folder();
-    write(folder.path(), "git/clusters/infra/cilium-values.yaml", "cluster: {name: infra}\nwrong: 1\n");
-    let ended = meshproof(folder.path(), &["claims", "check", "--gitops", "git", "--format", "github"]);
-    ended.ends(0, &["::warning file=git/clusters/infra/cilium-values.yaml,line=2,col=1,title=meshproof unknown-key::"]);
+    write(
+        folder.path(),
+        "git/clusters/infra/cilium-values.yaml",
+        "cluster: {name: infra}\nwrong: 1\n",
+    );
+    let ended = meshproof(
+        folder.path(),
+        &["claims", "check", "--gitops", "git", "--format", "github"],
+    );
+    ended.ends(
+        0,
+        &["::warning file=git/clusters/infra/cilium-values.yaml,line=2,col=1,title=meshproof unknown-key::"],
+    );
 }
 
 #[test]
 fn what_cannot_be_read_ends_with_2() {
     let folder = folder();
     meshproof(folder.path(), &["claims", "check", "--gitops", "nowhere"]).ends(2, &["nowhere"]);
-    meshproof(folder.path(), &["claims", "check", "--gitops", ".", "--values", "infra=none.yaml"]).ends(2, &["none.yaml"]);
-    meshproof(folder.path(), &["claims", "check", "--gitops", ".", "--values", "none.yaml"]).ends(2, &["ROLE=FILE"]);
+    meshproof(
+        folder.path(),
+        &["claims", "check", "--gitops", ".", "--values", "infra=none.yaml"],
+    )
+    .ends(2, &["none.yaml"]);
+    meshproof(
+        folder.path(),
+        &["claims", "check", "--gitops", ".", "--values", "none.yaml"],
+    )
+    .ends(2, &["ROLE=FILE"]);
     meshproof(folder.path(), &["claims", "check"]).ends(2, &["--gitops"]);
 }
 

@@ -36,7 +36,10 @@ fn port_of(judge: &mut Judge<'_, '_>, port: &Node) {
     if let Some(protocol) = protocol.filter(|protocol| !protocol.is_opaque()) {
         let name = protocol.scalar().unwrap_or_default();
         if !PROTOCOLS.contains(&name.as_str()) {
-            judge.invalid(protocol.place, format!("protocol {name}: there are {}", PROTOCOLS.join(", ")));
+            judge.invalid(
+                protocol.place,
+                format!("protocol {name}: there are {}", PROTOCOLS.join(", ")),
+            );
         }
     }
     let Some(number) = port.get("port") else {
@@ -52,16 +55,25 @@ fn port_of(judge: &mut Judge<'_, '_>, port: &Node) {
     };
     let is_name = text.bytes().any(|byte| byte.is_ascii_alphabetic());
     if is_name && text.len() > 15 {
-        judge.invalid(number.place, format!("the name of port {text} is longer than 15 characters"));
+        judge.invalid(
+            number.place,
+            format!("the name of port {text} is longer than 15 characters"),
+        );
     } else if !is_name && text.parse::<u16>().is_err() {
         judge.invalid(number.place, format!("port {text} is not between 0 and 65535"));
     }
-    let end = port.get("endPort").and_then(Node::scalar).and_then(|end| end.parse::<u32>().ok());
+    let end = port
+        .get("endPort")
+        .and_then(Node::scalar)
+        .and_then(|end| end.parse::<u32>().ok());
     if let (Some(end), Ok(from)) = (end, text.parse::<u32>()) {
         if end > 65535 {
             judge.invalid(port.place, format!("endPort {end} is not between 0 and 65535"));
         } else if end < from {
-            judge.ignored(port.place, format!("endPort {end} is below port {from}: only port {from} counts"));
+            judge.ignored(
+                port.place,
+                format!("endPort {end} is below port {from}: only port {from} counts"),
+            );
         }
     }
 }
@@ -80,9 +92,14 @@ fn l7(judge: &mut Judge<'_, '_>, direction: Direction, item: &Node, rules: &Node
         judge.invalid(rules.place, "L7 rules for nodes");
     }
     let list = rules.items_at(&[protocol]);
-    let is_list = rules.get(protocol).is_some_and(|rules| matches!(rules.value, crate::yaml::Value::List(_)));
+    let is_list = rules
+        .get(protocol)
+        .is_some_and(|rules| matches!(rules.value, crate::yaml::Value::List(_)));
     if is_list && list.is_empty() {
-        judge.ignored(rules.place, format!("{protocol} is empty: every request is allowed, and no proxy sees it"));
+        judge.ignored(
+            rules.place,
+            format!("{protocol} is empty: every request is allowed, and no proxy sees it"),
+        );
         return;
     }
     on_ports(judge, protocol, ports);
@@ -97,11 +114,19 @@ fn l7(judge: &mut Judge<'_, '_>, direction: Direction, item: &Node, rules: &Node
 /// The ports on which L7 rules can stand (A22).
 fn on_ports(judge: &mut Judge<'_, '_>, protocol: &str, ports: &[Node]) {
     for port in ports {
-        let stated = port.get("protocol").and_then(Node::scalar).unwrap_or_else(|| "ANY".to_owned());
+        let stated = port
+            .get("protocol")
+            .and_then(Node::scalar)
+            .unwrap_or_else(|| "ANY".to_owned());
         let number = port.get("port").and_then(Node::scalar).unwrap_or_default();
         if protocol != "dns" && stated != "TCP" {
-            let stated = port.get("protocol").map_or("no protocol".to_owned(), |_| format!("protocol {stated}"));
-            judge.invalid(port.place, format!("{protocol} rules on port {number} with {stated}: they need TCP"));
+            let stated = port
+                .get("protocol")
+                .map_or("no protocol".to_owned(), |_| format!("protocol {stated}"));
+            judge.invalid(
+                port.place,
+                format!("{protocol} rules on port {number} with {stated}: they need TCP"),
+            );
         }
         if number == "0" {
             judge.invalid(port.place, format!("{protocol} rules on port 0"));
@@ -120,7 +145,10 @@ fn dns(judge: &mut Judge<'_, '_>, direction: Direction, list: &[Node], rules: &N
         judge.invalid(rules.place, "dns rules on ingress");
     }
     for rule in list {
-        let given = ["matchName", "matchPattern"].into_iter().filter(|key| rule.get(key).is_some()).count();
+        let given = ["matchName", "matchPattern"]
+            .into_iter()
+            .filter(|key| rule.get(key).is_some())
+            .count();
         if given != 1 {
             judge.invalid(rule.place, "a dns rule needs one of matchName and matchPattern");
         }
@@ -142,7 +170,10 @@ fn parser(judge: &mut Judge<'_, '_>, rules: &Node) {
     let Some(proto) = rules.entry("l7proto") else { return };
     let name = proto.node.scalar().unwrap_or_default();
     if rules.get("l7").is_none() {
-        judge.ignored(proto.place, format!("l7proto {name} without l7 rules: everything passes"));
+        judge.ignored(
+            proto.place,
+            format!("l7proto {name} without l7 rules: everything passes"),
+        );
     } else if !PARSERS.contains(&name.as_str()) {
         let what = format!("l7proto {name}: Cilium has no such parser, and resets every connection");
         judge.out.add(&UNKNOWN_PARSER, proto.place, what);

@@ -31,8 +31,18 @@ impl Claims {
     /// The pages of the values and rules of this name, else of those that contain it; `None` without any.
     pub fn pages(&self, wanted: &str) -> Option<String> {
         let exact = self.has(wanted);
-        let rules = self.rules.iter().filter(|rule| if exact { rule.id == wanted } else { rule.id.contains(wanted) });
-        let rows = self.table.matching(wanted).into_iter().filter(|row| !exact || row.value == wanted);
+        let rules = self.rules.iter().filter(|rule| {
+            if exact {
+                rule.id == wanted
+            } else {
+                rule.id.contains(wanted)
+            }
+        });
+        let rows = self
+            .table
+            .matching(wanted)
+            .into_iter()
+            .filter(|row| !exact || row.value == wanted);
         let pages: Vec<String> = rows.map(value).chain(rules.map(rule)).collect();
         (!pages.is_empty()).then(|| pages.concat())
     }
@@ -45,7 +55,11 @@ fn value(row: &Row) -> String {
     } else {
         row.checks.join("\n")
     };
-    let short = row.short.as_ref().map(|short| format!("{short} (under claims, by cluster)")).unwrap_or_default();
+    let short = row
+        .short
+        .as_ref()
+        .map(|short| format!("{short} (under claims, by cluster)"))
+        .unwrap_or_default();
     let sections = [
         ("Default of the chart", row.default.clone()),
         ("Needs beside it", needs.join("\n")),
@@ -55,13 +69,23 @@ fn value(row: &Row) -> String {
         ("Verified by", checks),
         ("Short name in meshproof.yaml", short),
     ];
-    page(&format!("{} (Helm value, chart {CHART_VERSION})\n{}", row.value, row.about), &sections)
+    page(
+        &format!("{} (Helm value, chart {CHART_VERSION})\n{}", row.value, row.about),
+        &sections,
+    )
 }
 
 fn rule(rule: &Described) -> String {
     let (breaks, holds) = rule.examples.clone().unwrap_or_default();
-    let sections = [("Why", rule.reason.clone()), ("Found in", breaks), ("Not found in", holds)];
-    page(&format!("{} (rule of claims check, {})\n{}", rule.id, rule.severity, rule.finds), &sections)
+    let sections = [
+        ("Why", rule.reason.clone()),
+        ("Found in", breaks),
+        ("Not found in", holds),
+    ];
+    page(
+        &format!("{} (rule of claims check, {})\n{}", rule.id, rule.severity, rule.finds),
+        &sections,
+    )
 }
 
 fn page(head: &str, sections: &[(&str, String)]) -> String {
