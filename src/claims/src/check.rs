@@ -1,7 +1,7 @@
 //! `claims check`: from a repository to what is claimed and what is wrong.
 
 use crate::{
-    chart::{Chart, Known},
+    chart::{CHART_VERSION, Chart, Known},
     finding::{Finding, Findings, Severity},
     layout::{Layout, Named, Origin},
     place::{FileId, Place},
@@ -108,6 +108,16 @@ pub fn check(request: &Request) -> Result<Report, SourcesError> {
     rules::check(&context, &mut findings);
     let claims = claims(&chart, &table, &layout);
     drop(policies);
+    let mut assumptions = layout.assumptions.clone();
+    for cluster in &layout.clusters {
+        if !rules::keys::has_known_chart(&layout.pins, &cluster.role) {
+            let what = format!(
+                "{}: keys are not checked: no pin allows 1.18, and the table is of chart {CHART_VERSION}",
+                cluster.role
+            );
+            assumptions.push(what);
+        }
+    }
     let mapping = layout.clusters.iter().flat_map(|cluster| {
         cluster.sets.iter().map(|set| Mapping {
             cluster: cluster.role.clone(),
@@ -120,7 +130,7 @@ pub fn check(request: &Request) -> Result<Report, SourcesError> {
         mapping: mapping.collect(),
         findings: findings.sorted(),
         claims,
-        assumptions: layout.assumptions,
+        assumptions,
         paths: sources
             .paths()
             .map(|(_, path)| shown_path(&request.root, path))

@@ -48,7 +48,7 @@ pub(super) fn read(
                     by: "the bootstrap's helmfile".to_owned(),
                     roles: BTreeSet::new(),
                 });
-            } else if !chart.contains("://") && !chart.starts_with('.') {
+            } else if !chart.starts_with('.') {
                 unpinned.push((release.place, "the bootstrap's helmfile".to_owned()));
             }
             let base = folder(sources.path(document.file()));

@@ -79,7 +79,7 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
 }
 
 /// Whether the tables of keys are those of a chart that the cluster's pins allow.
-pub(super) fn has_known_chart(pins: &[Pin], role: &str) -> bool {
+pub(crate) fn has_known_chart(pins: &[Pin], role: &str) -> bool {
     let mut ranges = pins
         .iter()
         .filter(|pin| Layout::concerns(&pin.roles, role))

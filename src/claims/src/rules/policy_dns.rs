@@ -55,10 +55,10 @@ fn server(context: &Context<'_>, spec: &Spec<'_>, subject: &Selector<'_>, out: &
         return;
     }
     let lets_in = |other: &Spec<'_>| {
-        let is_for_dns = other
-            .subject
-            .as_ref()
-            .is_some_and(|subject| subject.can_select(DNS_NAMESPACE, DNS_LABELS));
+        let is_for_dns = other.subject.as_ref().is_some_and(|subject| {
+            // DNS servers have other labels in some distributions.
+            subject.can_select(DNS_NAMESPACE, DNS_LABELS) || subject.namespace == Some(DNS_NAMESPACE)
+        });
         let allows = other.allows(Direction::Ingress);
         is_for_dns
             && allows
@@ -158,25 +158,23 @@ fn is_somebody(allow: &Allow<'_>) -> bool {
     !allow.node.entries().is_empty()
 }
 
-/// Whether a rule can be the one that allows DNS. Addresses and entities are not looked into: DNS may be there.
+/// Whether a rule can be the one that allows DNS. A rule that names port 53 is; of others, who is their peer counts.
+/// Addresses and entities are not looked into: DNS may be there.
 fn allows_dns(allow: &Allow<'_>) -> bool {
     if !allow.allows_port(53, "UDP") || !is_somebody(allow) {
         return false;
     }
+    if allow.has_ports() {
+        return true;
+    }
     let selectors = allow.selectors();
-    let has_pods = !selectors.is_empty();
-    let names_others = allow.direction.peer_keys().iter().any(|key| {
-        !key.ends_with("Endpoints")
-            && !["toFQDNs", "toServices"].contains(key)
-            && !allow.node.items_at(&[key]).is_empty()
+    let has_dns = selectors.iter().any(|selector| {
+        let in_namespace = selector.namespace.is_none_or(|namespace| namespace == DNS_NAMESPACE);
+        in_namespace && (selector.has_more || selector.can_select(DNS_NAMESPACE, DNS_LABELS))
     });
-    let has_dns = selectors
-        .iter()
-        .any(|selector| selector.has_more || selector.can_select(DNS_NAMESPACE, DNS_LABELS));
-    has_dns || names_others || (!has_pods && allow.is_for_all_peers()) || (!has_pods && is_kubernetes_block(allow))
-}
-
-/// A NetworkPolicy's rule with addresses, or with no peers at all.
-fn is_kubernetes_block(allow: &Allow<'_>) -> bool {
-    allow.node.get("to").is_some() || (allow.node.get("ports").is_some() && allow.node.get("toPorts").is_none())
+    let names_others = allow.direction.peer_keys().iter().any(|key| {
+        let is_pods = key.ends_with("Endpoints") || ["toFQDNs", "toServices"].contains(key);
+        !is_pods && !allow.node.items_at(&[key]).is_empty()
+    });
+    has_dns || names_others || (selectors.is_empty() && allow.node.get("to").is_some())
 }

@@ -275,7 +275,11 @@ fn chunks(text: &str) -> Vec<(&str, u32)> {
     let (mut start, mut line) = (0, 1);
     let mut push = |from: usize, to: usize, line: &mut u32| {
         let chunk = &text[from..to];
-        if !chunk.trim().is_empty() {
+        // Directives alone are no document.
+        let has_content = chunk
+            .lines()
+            .any(|line| !line.trim_start().is_empty() && !line.starts_with(['%', '#']));
+        if has_content {
             found.push((chunk, *line));
         }
         let lines = chunk.bytes().filter(|byte| *byte == b'\n').count();
@@ -341,12 +345,12 @@ mod tests {
 
     #[test]
     fn documents_are_split_with_their_lines() {
-        let text = "# head\n---\na: 1\n---  # next\nb: 2\n--- \nc: |\n  ---\n  x\n";
+        let text = "%YAML 1.1\n# head\n---\na: 1\n---  # next\nb: 2\n--- \nc: |\n  ---\n  x\n";
         let found: Vec<_> = chunks(text)
             .into_iter()
             .map(|(chunk, line)| (chunk.lines().count(), line))
             .collect();
-        assert_eq!(found, [(1, 1), (2, 2), (2, 4), (4, 6)]);
+        assert_eq!(found, [(2, 3), (2, 5), (4, 7)]);
     }
 
     #[test]

@@ -284,3 +284,48 @@ fn what_a_kustomization_reaches_belongs_to_its_cluster() {
         report.findings[1]
     );
 }
+
+#[test]
+fn keys_of_another_chart_are_not_judged_by_this_one() {
+    let helmfile = "releases: [{name: cilium, chart: cilium/cilium, version: 1.16.5, values: \
+                    [\"clusters/{{ .Environment.Name }}/cilium-values.yaml\"]}]\n";
+    let repository = Repository::with(&[
+        (VALUES, "cluster: {name: infra}\nold: 1\n"),
+        ("helmfile.yaml", helmfile),
+    ]);
+    let report = repository.check();
+    assert_eq!(found(&report), Vec::<String>::new());
+    assert!(
+        report.assumptions[0].contains("keys are not checked"),
+        "{:?}",
+        report.assumptions
+    );
+}
+
+#[test]
+fn a_policy_for_dns_servers_of_other_labels_counts() {
+    let policy = |text: &str| format!("apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\n{text}");
+    let repository = Repository::with(&[
+        (
+            "all.yaml",
+            "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: deny}\nspec: {endpointSelector: \
+             {}, ingress: [{}]}\n",
+        ),
+        (
+            "dns.yaml",
+            &policy(
+                "metadata: {name: dns, namespace: kube-system}\nspec:\n  endpointSelector: {matchLabels: {app: coredns}}\n  \
+                 ingress:\n    - fromEntities: [cluster]\n      toPorts: [{ports: [{port: \"53\", protocol: UDP}]}]\n",
+            ),
+        ),
+        (
+            "client.yaml",
+            &policy(
+                "metadata: {name: web, namespace: web}\nspec:\n  endpointSelector: {}\n  egress:\n    - toEndpoints: \
+                 [{matchLabels: {k8s:io.kubernetes.pod.namespace: dns, app: coredns}}]\n      toPorts: [{ports: [{port: \
+                 \"53\"}]}]\n    - toEntities: [world]\n      toPorts: [{ports: [{port: \"443\"}]}]\n",
+            ),
+        ),
+    ]);
+    assert_eq!(found(&repository.check()), Vec::<String>::new());
+}
