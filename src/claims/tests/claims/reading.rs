@@ -308,13 +308,14 @@ fn a_policy_for_dns_servers_of_other_labels_counts() {
     let repository = Repository::with(&[
         (
             "all.yaml",
-            "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: deny}\nspec: {endpointSelector: \
-             {}, ingress: [{}]}\n",
+            "apiVersion: cilium.io/v2\nkind: CiliumClusterwideNetworkPolicy\nmetadata: {name: deny}\nspec: \
+             {endpointSelector: {}, ingress: [{}]}\n",
         ),
         (
             "dns.yaml",
             &policy(
-                "metadata: {name: dns, namespace: kube-system}\nspec:\n  endpointSelector: {matchLabels: {app: coredns}}\n  \
+                "metadata: {name: dns, namespace: kube-system}\nspec:\n  endpointSelector: {matchLabels: {app: \
+                 coredns}}\n  \
                  ingress:\n    - fromEntities: [cluster]\n      toPorts: [{ports: [{port: \"53\", protocol: UDP}]}]\n",
             ),
         ),
@@ -322,7 +323,8 @@ fn a_policy_for_dns_servers_of_other_labels_counts() {
             "client.yaml",
             &policy(
                 "metadata: {name: web, namespace: web}\nspec:\n  endpointSelector: {}\n  egress:\n    - toEndpoints: \
-                 [{matchLabels: {k8s:io.kubernetes.pod.namespace: dns, app: coredns}}]\n      toPorts: [{ports: [{port: \
+                 [{matchLabels: {k8s:io.kubernetes.pod.namespace: dns, app: coredns}}]\n      toPorts: [{ports: \
+                 [{port: \
                  \"53\"}]}]\n    - toEntities: [world]\n      toPorts: [{ports: [{port: \"443\"}]}]\n",
             ),
         ),
