@@ -5,7 +5,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub use read::{Duplicate, Malformed, read, with_holes};
+pub use read::{Duplicate, Malformed, read, read_until, with_holes};
 
 use crate::place::Place;
 

@@ -192,8 +192,12 @@ pub(super) fn read(path: &Path, name: &str, file: FileId) -> Contents {
         if kind == "ConfigMap" && chunk.len() > LARGEST_CONFIG_MAP {
             continue;
         }
-        let named = (kind == "ConfigMap").then(|| named_only(chunk, file, line)).flatten();
-        if let Some(node) = named.or_else(|| contents.parse(chunk, file, line)) {
+        let cheap = match kind.as_str() {
+            "ConfigMap" => named_only(chunk, file, line),
+            kind if WORKLOADS.contains(&kind) => trim::head(kind, chunk, file, line),
+            _ => None,
+        };
+        if let Some(node) = cheap.or_else(|| contents.parse(chunk, file, line)) {
             add(&mut contents, &kind, node);
         }
     }
@@ -265,8 +269,11 @@ fn add(contents: &mut Contents, kind: &str, node: Node) {
         contents.workloads.extend(trim::workload(&kind, &node));
         return;
     }
-    let node = if kind == "Service" { trim::service(&node) } else { node };
-    contents.documents.push(Document::of(&kind, node));
+    let mut document = Document::of(&kind, node);
+    if kind == "Service" {
+        document.node = trim::service(&document.node);
+    }
+    contents.documents.push(document);
 }
 
 /// The documents of a text, each with the line on which it begins.

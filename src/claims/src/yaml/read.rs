@@ -43,16 +43,21 @@ pub fn read(
     first_line: u32,
     duplicates: &mut Vec<Duplicate>,
 ) -> Result<Option<Node>, Malformed> {
-    let reader = Reader {
-        file,
-        first_line,
-        stack: Vec::new(),
-        root: None,
-        anchors: HashMap::new(),
-        nodes: 0,
-        duplicates,
-    };
-    reader.run(text)
+    Reader::new(file, first_line, &[], duplicates).run(text)
+}
+
+/// Reads one document up to the end of the mapping under these keys: what follows is not looked at, and costs nothing.
+///
+/// # Errors
+/// The position and the reason.
+pub fn read_until(
+    text: &str,
+    file: FileId,
+    first_line: u32,
+    until: &[&str],
+    duplicates: &mut Vec<Duplicate>,
+) -> Result<Option<Node>, Malformed> {
+    Reader::new(file, first_line, until, duplicates).run(text)
 }
 
 /// The text with `{{ ... }}` made readable as plain scalars, and lines that are nothing else made comments. Lines keep
@@ -110,10 +115,39 @@ struct Reader<'a> {
     root: Option<Node>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+    /// The keys of the mapping after which reading stops; none reads all.
+    until: &'a [&'a str],
     duplicates: &'a mut Vec<Duplicate>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(file: FileId, first_line: u32, until: &'a [&'a str], duplicates: &'a mut Vec<Duplicate>) -> Self {
+        Self {
+            file,
+            first_line,
+            stack: Vec::new(),
+            root: None,
+            anchors: HashMap::new(),
+            nodes: 0,
+            until,
+            duplicates,
+        }
+    }
+
+    /// Whether the innermost open mapping is the one after which reading stops.
+    fn is_at_end(&self) -> bool {
+        let Some((_, parents)) = self.stack.split_last() else {
+            return false;
+        };
+        let is_key = |(frame, key): (&Frame, &&str)| match frame {
+            Frame::Map {
+                key: Some((open, _)), ..
+            } => open == key,
+            _ => false,
+        };
+        !self.until.is_empty() && parents.len() == self.until.len() && parents.iter().zip(self.until).all(is_key)
+    }
+
     fn run(mut self, text: &str) -> Result<Option<Node>, Malformed> {
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
@@ -143,7 +177,16 @@ impl Reader<'_> {
                     key: None,
                     merged: Vec::new(),
                 })?,
-                Event::SequenceEnd | Event::MappingEnd => self.close()?,
+                Event::SequenceEnd | Event::MappingEnd => {
+                    let is_end = self.is_at_end();
+                    self.close()?;
+                    if is_end {
+                        while !self.stack.is_empty() {
+                            self.close()?;
+                        }
+                        break;
+                    }
+                }
                 Event::Alias(anchor) => {
                     let (node, size) = self.anchors.get(&anchor).cloned().ok_or_else(|| Malformed {
                         place,

@@ -127,3 +127,22 @@ fn ten_megabytes_are_read() {
     let node = parse(&text[..end]);
     assert!(node.entries().len() > 150_000);
 }
+
+#[test]
+fn reading_stops_after_the_mapping_that_is_asked_for() {
+    let text =
+        "metadata: {name: a}\nspec:\n  other: [1]\n  template:\n    metadata:\n      labels: {app: b}\n    spec: [\n";
+    let until = ["spec", "template", "metadata", "labels"];
+    let node = read_until(text, FileId(0), 1, &until, &mut Vec::new())
+        .expect("not read to its end")
+        .expect("a map");
+    assert_eq!(
+        node.text_at(&["spec", "template", "metadata", "labels", "app"]),
+        Some("b")
+    );
+    assert_eq!(node.text_at(&["metadata", "name"]), Some("a"));
+    assert!(
+        read(text, FileId(0), 1, &mut Vec::new()).is_err(),
+        "the rest is no YAML"
+    );
+}
