@@ -1,10 +1,12 @@
 //! The command line: what users type, typed. What it means is decided in `command`.
 
 mod again;
+mod claims;
 mod lab;
 mod run;
 
 pub use again::{again, again_with};
+pub use claims::{ClaimsCheckArgs, ClaimsCommand, ClaimsFormat};
 pub use lab::{LAB_NODES, LabCommand, LabProfile, ProveArgs};
 pub use meshproof_contract::thresholds::parse_duration as duration;
 pub use run::{Format, RunArgs, TargetArgs};
@@ -48,9 +50,16 @@ pub enum Command {
     },
     /// Inject each fault into a lab and show which checks catch it
     Prove(ProveArgs),
-    /// Show what a check proves, how, by which control, and what to do when it is red
+    /// Check what a repository claims of the clusters (contacts no cluster)
+    Claims {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ClaimsCommand,
+    },
+    /// Show what a check proves, how, by which control, and what to do when it is red; or what a Helm value claims
     Explain {
-        /// Id of a check, or part of it; without it, all checks are listed
+        /// Id of a check, Helm value of Cilium or rule of `claims check`, or part of one; without it, all checks are
+        /// listed
         check: Option<String>,
     },
     /// Write a commented meshproof.yaml from the clusters' current state (read-only)

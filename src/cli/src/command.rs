@@ -1,6 +1,7 @@
 //! One module a command, and the way from the command line to it.
 
 mod bench;
+mod claims;
 mod clean;
 mod explain;
 mod image;
@@ -49,6 +50,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
         #[cfg(not(all(feature = "lab", target_os = "linux")))]
         Command::Lab { .. } => Err(CliError::environment(crate::session::lab::LabUnsupported)),
         Command::Prove(args) => prove::prove(&args),
+        Command::Claims { command } => claims::claims(&command, &mut io::stdout()),
         Command::Explain { check } => {
             // A file that cannot be read is for a run to complain about.
             let waivers = Config::read(None).map(|config| config.waivers.all());

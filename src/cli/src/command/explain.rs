@@ -1,4 +1,6 @@
-//! `meshproof explain`: the checks' own texts.
+//! `meshproof explain`: the checks' own texts, what Helm values claim, and the rules of `claims check`.
+
+mod claim;
 
 use crate::cli_error::CliError;
 use anyhow::anyhow;
@@ -6,7 +8,8 @@ use meshproof_contract::{Check, Exit, Suite, Waiver, waiver::matches};
 use meshproof_suites::kit::known_fault;
 use std::io::{self, Write};
 
-/// Explains the checks whose id contains `wanted`, with the waivers of them, or lists all.
+/// Explains the checks whose id contains `wanted`, with the waivers of them, or lists all. A Helm value or a rule of
+/// that very name comes first; without any check, those that contain it are explained.
 pub fn explain(
     suites: &[&'static Suite],
     wanted: Option<&str>,
@@ -17,12 +20,18 @@ pub fn explain(
         None => list(suites, out),
         Some(wanted) => {
             let found = matching(suites, wanted);
-            if found.is_empty() {
-                return Err(CliError::usage(anyhow!(
-                    "no check id contains '{wanted}'; `meshproof explain` lists the checks"
-                )));
+            let claims = claim::Claims::new();
+            if claims.has(wanted) || found.is_empty() {
+                let pages = claims.pages(wanted).ok_or_else(|| {
+                    CliError::usage(anyhow!(
+                        "no check id, Helm value or rule contains '{wanted}'; `meshproof explain` lists the checks, \
+                         docs/claims.md the values and rules"
+                    ))
+                })?;
+                out.write_all(pages.as_bytes())
+            } else {
+                found.into_iter().try_for_each(|check| page(check, waivers, out))
             }
-            found.into_iter().try_for_each(|check| page(check, waivers, out))
         }
     };
     match written {

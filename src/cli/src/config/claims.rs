@@ -7,17 +7,20 @@ use super::{
 };
 use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterName};
 use serde_saphyr::{Location, Spanned};
+use std::path::{Path, PathBuf};
 
 /// What the operators claim, by cluster, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declared {
     path: String,
     clusters: Vec<(ClusterName, Location, Vec<Claim>)>,
+    values: Vec<(ClusterName, Vec<PathBuf>)>,
 }
 
 impl Declared {
     pub(super) fn of(path: &str, file: ByRole) -> Result<Self, ConfigError> {
         let mut clusters: Vec<(ClusterName, Location, Vec<Claim>)> = Vec::new();
+        let mut values = Vec::new();
         for (role, entry) in file.0 {
             let name = ClusterName::new(&role.value);
             if clusters.iter().any(|(known, ..)| known == &name) {
@@ -25,12 +28,28 @@ impl Declared {
                 return Err(ConfigError::at(path, role.referenced, reason));
             }
             let claims = claims(path, &name, &entry);
-            clusters.push((name, role.referenced, claims));
+            let names_files_only = claims.is_empty() && !entry.values.is_empty();
+            values.push((name.clone(), entry.values));
+            if !names_files_only {
+                clusters.push((name, role.referenced, claims));
+            }
         }
         Ok(Self {
             path: path.to_owned(),
             clusters,
+            values,
         })
+    }
+
+    /// The files of Cilium's Helm values: cluster and path, in the order in which they are merged. Paths start at the
+    /// folder of the configuration.
+    pub fn files_of_values(&self) -> impl Iterator<Item = (String, PathBuf)> + '_ {
+        let folder = Path::new(&self.path).parent().unwrap_or(Path::new(""));
+        let all = self
+            .values
+            .iter()
+            .flat_map(|(cluster, files)| files.iter().map(move |file| (cluster, file)));
+        all.map(move |(cluster, file)| (cluster.to_string(), folder.join(file)))
     }
 
     /// The claims for a cluster; none when the file does not name it, which is not the same as claiming nothing.
@@ -92,6 +111,7 @@ fn claims(path: &str, cluster: &ClusterName, entry: &ClaimsEntry) -> Vec<Claim> 
         fqdn_policy,
         mutual_auth,
         kube_proxy_replacement,
+        values: _,
     } = entry;
     add(ClaimKind::ClusterMesh, stated(cluster_mesh));
     add(ClaimKind::Encryption, stated(encryption));

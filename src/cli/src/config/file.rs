@@ -95,6 +95,9 @@ pub struct ClaimsEntry {
     /// Cilium implements Services, without kube-proxy.
     #[schemars(with = "Option<YesNo>")]
     pub kube_proxy_replacement: Option<Spanned<YesNo>>,
+    /// Files of Cilium's Helm values in this cluster, for `claims check`; later ones win. Their paths start at this
+    /// file's folder. A cluster with this key alone claims nothing else here.
+    pub values: Vec<PathBuf>,
 }
 
 /// A host outside the clusters.

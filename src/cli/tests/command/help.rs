@@ -14,6 +14,8 @@ const COMMANDS: &[&[&str]] = &[
     &["lab", "inject"],
     &["lab", "heal"],
     &["prove"],
+    &["claims"],
+    &["claims", "check"],
     &["explain"],
     &["init"],
     &["clean"],

@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agent", &["contract", "wire"]),
     ("image", &[]),
     ("scenario", &["contract"]),
+    ("claims", &["contract"]),
     ("engine", &["contract"]),
     ("progress", &["contract"]),
     ("report", &["contract"]),
@@ -32,6 +33,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("k8s-openapi", &["cluster"]),
     ("quick-junit", &["report"]),
     ("boringtun", &["datapath"]),
+    ("granit-parser", &["claims"]),
     ("axum", &["apiserver"]),
 ];
 

@@ -1,0 +1,11 @@
+//! Whole repositories, checked.
+
+mod docs;
+mod example;
+mod formats;
+mod large;
+mod prediction;
+mod reading;
+mod repository;
+mod rules;
+mod secrets;
