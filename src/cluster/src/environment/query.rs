@@ -144,7 +144,7 @@ pub(super) async fn ask(
 ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
     let question = question(query);
     let listed = cilium.list(client, namespace, question.label).await?;
-    let answers = ask_pods(client, namespace, &question, &listed.pods, cilium).await;
+    let answers = ask_pods(client, namespace, &question, (&listed.pods, nodes), cilium).await;
     if is_whole(&answers) {
         return Ok(answers);
     }
@@ -157,7 +157,7 @@ pub(super) async fn ask(
     if names(&now.pods) == names(&listed.pods) {
         return Ok(answers);
     }
-    let answers = ask_pods(client, namespace, &question, &now.pods, cilium).await;
+    let answers = ask_pods(client, namespace, &question, (&now.pods, nodes), cilium).await;
     if !is_whole(&answers) {
         cilium.forget(question.label).await;
     }
@@ -172,7 +172,7 @@ async fn ask_pods(
     client: &ClusterClient,
     namespace: &str,
     question: &Question,
-    pods: &[Pod],
+    (pods, nodes): (&[Pod], Option<&[NodeName]>),
     cilium: &CiliumPods,
 ) -> Vec<CiliumAnswer> {
     let is_asked = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none() && has_container(pod, question.container);
