@@ -105,7 +105,9 @@ impl Observed {
         let lag = self.lag();
         let may_be_its_own = |track: &&Track| {
             let longest = track.figures(event.called).longest;
-            lag > track.series.interval() && longest.is_some_and(|outage| outage.at_least <= lag)
+            // Probes that share a connection queue up meanwhile, and take as long again to catch up.
+            let explained = lag * if track.stream.shares_connection() { 2 } else { 1 };
+            lag > track.series.interval() && longest.is_some_and(|outage| outage.at_least <= explained)
         };
         if let Some(track) = self.tested().find(may_be_its_own) {
             return Some(Unjudged::Lagged {

@@ -240,11 +240,17 @@ mod tests {
     #[test]
     fn losses_that_the_generators_own_stall_explains_are_not_judged() {
         let event = Event::begin();
-        let is_judged = |lost: Range<u64>, lag: u64| {
-            let mut track = track(Stream::Udp, &event, lost);
+        let is_judged_of = |stream, lost: Range<u64>, lag: u64| {
+            let mut track = track(stream, &event, lost);
             track.series.lag = lag;
             Observed { tracks: vec![track] }.unusable(&event).is_none()
         };
+        let is_judged = |lost, lag| is_judged_of(Stream::Udp, lost, lag);
+        assert!(
+            !is_judged_of(Stream::KeepAlive, 50..75, 130 * MS),
+            "240 ms, with the queue after it"
+        );
+        assert!(is_judged_of(Stream::KeepAlive, 50..80, 130 * MS), "290 ms");
         assert!(is_judged(0..0, 130 * MS), "nothing lost");
         assert!(is_judged(50..80, 130 * MS), "an outage of 290 ms");
         assert!(is_judged(50..60, 5 * MS), "no stall");
