@@ -35,7 +35,8 @@ impl Check for Services {
                   larger cluster, drawn by `--sample-seed`) against the Services and EndpointSlices of all clusters, \
                   merged by the annotations global, shared and affinity (their older names, too). Terminating \
                   backends, and those that affinity or a traffic policy may leave out, are accepted either way. A \
-                  difference must be there again `thresholds.propagation` (default 10 s) later, a backend too many twice.",
+                  difference must be there again `thresholds.propagation` (default 10 s) later, a backend too many \
+                  twice.",
             control: "At least one frontend must have been compared. An agent that does not answer, or lists that \
                       cannot be read, make it inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf lb \

@@ -14,7 +14,7 @@ use crate::{
     service::{RemoteBackend, RemoteBackends, ServiceKey},
     state::{ClusterState, LabState},
 };
-use meshproof_apiserver::resource::names::SERVICES;
+use meshproof_apiserver::{Object, resource::names::SERVICES};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             merged(services.iter(), &known, merges)
         };
         if acts(Fault::GlobalMergedOneWay) {
-            leave_one_out(&lab, &mut backends);
+            leave_one_out(&lab, &services, &mut backends);
         }
         if acts(Fault::GlobalBackendsNeverRemoved) {
             keep(&mut backends, remote.all());
@@ -106,10 +106,21 @@ fn learn(pod: &MeshPod, known: Vec<Snapshot>) -> Vec<Snapshot> {
     news.collect()
 }
 
-/// Takes away what the other clusters add to one of the services.
-fn leave_one_out(lab: &LabState, backends: &mut BTreeMap<ServiceKey, Vec<RemoteBackend>>) {
+/// Takes away what the other clusters add to one of the services: one that balances among all of its backends.
+fn leave_one_out(lab: &LabState, services: &[Object], backends: &mut BTreeMap<ServiceKey, Vec<RemoteBackend>>) {
     let name = |key: &ServiceKey| format!("{}/{}", key.namespace, key.name);
-    let names: Vec<String> = backends.keys().map(name).collect();
+    let affinity = ["service.cilium.io/affinity", "io.cilium/service-affinity"];
+    let balances = |service: &&Object| {
+        service["spec"]["clusterIP"] != "None" && affinity.iter().all(|name| service.annotation(name).is_none())
+    };
+    let keys = services.iter().filter(balances).map(|service| {
+        let namespace = service.namespace().unwrap_or_default();
+        ServiceKey::new(namespace, service.name())
+    });
+    let names: Vec<String> = keys
+        .filter(|key| backends.contains_key(key))
+        .map(|key| name(&key))
+        .collect();
     if let Some(victim) = lab.drawn.victim(Fault::GlobalMergedOneWay, &names) {
         backends.retain(|key, _| name(key) != victim);
     }

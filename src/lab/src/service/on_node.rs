@@ -30,7 +30,9 @@ pub(crate) fn on_node(
         let of_victim = services
             .iter_mut()
             .filter(|service| Some(service.name.as_str()) == victim.as_deref());
-        of_victim.for_each(|service| keep_dead(service, node));
+        let mut homes = cluster.nodes().iter().map(AsRef::as_ref);
+        let home = homes.find(|home| home.name() != node.name()).unwrap_or(node);
+        of_victim.for_each(|service| keep_dead(service, home));
     }
     services
 }
@@ -53,10 +55,10 @@ fn drop_first(service: &mut Service) {
     }
 }
 
-/// Adds a backend that nobody has any more.
-fn keep_dead(service: &mut Service, node: &NodeState) {
+/// Adds a backend that was on that node, and that nobody has any more. A connection that chose it stays with it.
+fn keep_dead(service: &mut Service, home: &NodeState) {
     if let Some(port) = service.backends.first().map(|backend| backend.address.port()) {
-        service.backends.push(Backend::active(node.spec.unused_address(), port));
+        service.backends.push(Backend::active(home.spec.unused_address(), port));
         service.backends.sort_by_key(|backend| backend.address);
     }
 }

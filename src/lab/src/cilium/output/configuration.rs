@@ -1,5 +1,5 @@
-//! `cilium-dbg config --all`: the agent's own options by the names of its source, of which the lab has those that decide
-//! what it does.
+//! `cilium-dbg config --all`: the agent's own options by the names of its source, of which the lab has those that
+//! decide what it does.
 
 use super::super::view::AgentView;
 use serde_json::{Map, Value, json};
