@@ -73,7 +73,7 @@ pub enum Role {
     /// They let them probe.
     #[default]
     Probes,
-    /// They probe them: a pod that is ready is enough, and the control stream is opened by the first check that needs it.
+    /// They probe them: a pod that is ready is enough, and the first check that needs it opens the control stream.
     Answers,
 }
 

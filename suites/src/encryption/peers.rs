@@ -81,8 +81,8 @@ impl Mesh {
             .filter(move |other| other.cluster != node.cluster || other.name != node.name)
     }
 
-    /// WireGuard on every node of the cluster, as its agent shows it, at most so old. An agent without a device is a finding: it is
-    /// claimed.
+    /// WireGuard on every node of the cluster, as its agent shows it, at most so old. An agent without a device is a
+    /// finding: it is claimed.
     pub async fn devices(&self, context: &CheckContext, age: Age, tally: &mut Tally) -> Vec<Device> {
         let answers = nodes::ask(
             context,

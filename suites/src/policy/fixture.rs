@@ -27,8 +27,8 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-/// Subject pods that take part in a case at most: as many as most groups have. Policies are enforced on every node alike,
-/// and `policy::takes_effect` looks at each.
+/// Subject pods that take part in a case at most: as many as most groups have. Policies are enforced on every node
+/// alike, and `policy::takes_effect` looks at each.
 const SUBJECTS: usize = 2;
 
 /// The pods of one case.

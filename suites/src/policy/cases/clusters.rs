@@ -32,7 +32,7 @@ pub const CLUSTERS: PolicyCheck = PolicyCheck {
         proves: "`io.cilium.k8s.policy.cluster` selects pods of one cluster. A selector without it selects pods of \
                  every cluster up to Cilium 1.18, and only of the policy's own since 1.19 (or with \
                  `policy-default-local-cluster`).",
-        how: "Three policies are tested one after the other, on ingress and egress: they admit pods of a label in the \
+        how: "Three policies are tested side by side, on ingress and egress: they admit pods of a label in the \
               other cluster, in the own cluster, and without naming a cluster. Every cell is probed before, under and \
               after each, and the expectation follows the version that the cluster runs.",
         control: "Peers in both clusters are reached before the policy and after its deletion. Under it those of the \

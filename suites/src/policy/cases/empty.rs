@@ -15,7 +15,7 @@ pub const EMPTY: PolicyCheck = PolicyCheck {
         title: "Empty lists, rules and selectors mean what the documentation says",
         proves: "An empty list of rules denies nothing, and a rule with an empty list of peers admits nobody. An \
                  empty selector among peers admits every pod of the policy's namespace and nobody else.",
-        how: "Three policies are tested one after the other: `ingress: []` beside an egress section that denies, \
+        how: "Three policies are tested side by side: `ingress: []` beside an egress section that denies, \
               `fromEndpoints: []`, and `fromEndpoints: [{}]`. Every cell is probed before, under and after each.",
         control: "In each case some cells are denied while others stay open, so the policy is seen in force. All are \
                   open before the policy and after its deletion.",

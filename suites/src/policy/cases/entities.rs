@@ -52,7 +52,7 @@ pub const FROM_ENTITIES: PolicyCheck = PolicyCheck {
         title: "Ingress rules with entities admit world, hosts and the cluster as documented",
         proves: "Pods and nodes have the right reserved identities: pods are not `world`, the local host is always \
                  admitted, and another node only as `remote-node` or `cluster`.",
-        how: "Three policies are tested one after the other: they admit `world`, `host` with `remote-node`, and `all` \
+        how: "Three policies are tested side by side: they admit `world`, `host` with `remote-node`, and `all` \
               on one port. Agents on the nodes' own network take part where they run, and every cell is probed \
               before, under and after each.",
         control: CONTROL,
@@ -91,7 +91,7 @@ pub const TO_ENTITIES: PolicyCheck = PolicyCheck {
         title: "Egress rules with entities open the cluster, hosts and the API server as documented",
         proves: "On egress `cluster` covers pods and nodes, `host` the own node only, `kube-apiserver` the API \
                  server's addresses only, and `world` none of these.",
-        how: "Three policies are tested one after the other: they allow egress to `cluster` on one port, to `host` \
+        how: "Three policies are tested side by side: they allow egress to `cluster` on one port, to `host` \
               with `kube-apiserver`, and to `world`. Agents on the nodes' own network take part where they run; a note \
               says where all or none of their nodes serve the API. Every cell is probed before, under and after each.",
         control: CONTROL,

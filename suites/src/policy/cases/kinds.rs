@@ -49,7 +49,7 @@ pub const KUBERNETES: PolicyCheck = PolicyCheck {
         title: "Kubernetes NetworkPolicies are enforced as Kubernetes documents them",
         proves: "Pod and namespace selectors, ports and policyTypes of NetworkPolicy hold, and several policies on \
                  one pod add up.",
-        how: "Three sets of policies are tested one after the other: pods of a label on two ports; a namespace by its \
+        how: "Three sets of policies are tested side by side: pods of a label on two ports; a namespace by its \
               label together with pods by theirs; and a policy that has only policyTypes. Every cell is probed \
               before, under and after each.",
         control: CONTROL,

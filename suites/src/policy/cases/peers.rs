@@ -76,7 +76,7 @@ pub const EXPRESSIONS: PolicyCheck = PolicyCheck {
         title: "Selectors with In, NotIn, Exists and DoesNotExist admit exactly the pods that match",
         proves: "Each operator of `matchExpressions` resolves to the right identities. NotIn and DoesNotExist also \
                  match pods without the label.",
-        how: "Two ingress policies with two operators each are tested one after the other. Every cell is probed \
+        how: "Two ingress policies with two operators each are tested side by side. Every cell is probed \
               before, under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
