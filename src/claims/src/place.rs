@@ -1,6 +1,6 @@
 //! Where something stands in the operators' files.
 
-/// A file of a [`Sources`](crate::Sources), by number: places are many, and are copied often.
+/// A file of a [`Sources`](crate::sources::Sources), by number: places are many, and are copied often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub u32);
 

@@ -110,8 +110,8 @@ impl<'a> Values<'a> {
     /// The entry that is given at a path.
     pub fn entry(&self, path: &str) -> Option<&'a Entry> {
         let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
-        let parents = parents.split('.').filter(|key| !key.is_empty());
-        let map = parents.fold(Some(self.given), |node, key| node.and_then(|node| node.get(key)));
+        let mut parents = parents.split('.').filter(|key| !key.is_empty());
+        let map = parents.try_fold(self.given, |node, key| node.get(key));
         map?.entry(last)
     }
 

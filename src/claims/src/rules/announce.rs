@@ -73,7 +73,7 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
                     .of_kind(kind)
                     .any(|document| context.roles(document.file()).contains(&cluster.role))
             };
-            if values.is_given(value) && values.is_on(value) && !kinds.iter().any(|kind| of_cluster(&kind)) {
+            if values.is_given(value) && values.is_on(value) && !kinds.iter().any(of_cluster) {
                 let what = format!(
                     "{value} is on, and no {} is in the repository: nothing is announced",
                     kinds[0]

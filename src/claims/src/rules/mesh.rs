@@ -182,10 +182,10 @@ fn equal((first, ours): (&Cluster, &Values<'_>), (other, theirs): (&Cluster, &Va
         }
     }
     let ca = |values: &Values<'_>| values.text("tls.ca.cert").filter(|cert| !cert.is_empty());
-    if let (Some(a), Some(b)) = (ca(ours), ca(theirs)) {
-        if a.trim() != b.trim() {
-            let what = format!("tls.ca.cert of {} is not that of {}", other.role, first.role);
-            out.add(&CA_DIFFERS, theirs.place("tls.ca.cert"), what);
-        }
+    if let (Some(a), Some(b)) = (ca(ours), ca(theirs))
+        && a.trim() != b.trim()
+    {
+        let what = format!("tls.ca.cert of {} is not that of {}", other.role, first.role);
+        out.add(&CA_DIFFERS, theirs.place("tls.ca.cert"), what);
     }
 }

@@ -52,15 +52,15 @@ pub(super) fn check(context: &Context<'_>, out: &mut Findings) {
         if has_v2 {
             deprecated(document, out);
         }
-        if let Some((what, features)) = needs(document) {
-            if features.iter().all(|feature| context.is_off(document.file(), feature)) {
-                let features = features.join(" and ");
-                out.add(
-                    &FEATURE_OFF,
-                    document.place,
-                    format!("{what} does nothing: {features} is off"),
-                );
-            }
+        if let Some((what, features)) = needs(document)
+            && features.iter().all(|feature| context.is_off(document.file(), feature))
+        {
+            let features = features.join(" and ");
+            out.add(
+                &FEATURE_OFF,
+                document.place,
+                format!("{what} does nothing: {features} is off"),
+            );
         }
         if document.kind == "Namespace" {
             label(document, out);

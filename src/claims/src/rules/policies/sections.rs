@@ -50,14 +50,13 @@ fn selectors(judge: &mut Judge<'_, '_>) {
     }
     let subject = judge.spec.subject.as_ref();
     let own = judge.spec.namespace();
-    if let (Some(subject), Some(own)) = (subject, own) {
-        if let Some(other) = subject
+    if let (Some(subject), Some(own)) = (subject, own)
+        && let Some(other) = subject
             .namespace
             .filter(|namespace| *namespace != own && !own.is_empty())
-        {
-            let what = format!("endpointSelector names namespace {other}, and the policy selects pods of {own} only");
-            judge.ignored(subject.place, what);
-        }
+    {
+        let what = format!("endpointSelector names namespace {other}, and the policy selects pods of {own} only");
+        judge.ignored(subject.place, what);
     }
 }
 
