@@ -33,8 +33,8 @@ impl Check for FromHostNetwork {
             control: "The answer itself: a silent server is a finding.",
             when_red: "If dns::service_name_udp is green on the same node, only the host is concerned: does `kubectl \
                        --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg status --verbose` \
-                       show Socket LB as Enabled? See service::from_host_network, too. If only questions to replicas on other nodes are lost, see \
-                       connectivity::host_to_pod_*.",
+                       show Socket LB as Enabled? See service::from_host_network, too. If only questions to replicas \
+                       on other nodes are lost, see connectivity::host_to_pod_*.",
         }
     }
     fn scope(&self) -> Scope {

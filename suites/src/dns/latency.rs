@@ -41,8 +41,8 @@ impl Check for Latency {
                   one of a million trials, one that loses 0.5 % with a probability of 90 %, one that loses 1 % with \
                   99 %. A node that is slow is measured once more before it counts.",
             control: "The lookups that were answered. If none was, silence is a finding, and a failure of the agent \
-                      is inconclusive, as is loss in bursts with a lag above 50 ms. If the agent's own lag or a machine \
-                      short of CPU explains slow lookups twice, the median counts, and the witness says so.",
+                      is inconclusive, as is loss in bursts with a lag above 50 ms. If the agent's own lag or a \
+                      machine short of CPU explains slow lookups twice, the median counts, and the witness says so.",
             when_red: "`kubectl --context CONTEXT -n DNS_NAMESPACE top pods` for the pods behind the DNS Service (CPU \
                        limit reached?), then conntrack and drops on the node named. One node only: its path to the \
                        replicas, see dns::replica_answers.",

@@ -123,8 +123,8 @@ fn policies(fixture: &Fixture, parts: Parts) -> Vec<Value> {
         "endpointSelector": fixture.selector(), "ingress": ingress, "egress": [egress],
     }))];
     if parts.names {
-        let admitted = |dns: &super::fixture::cluster_dns::ClusterDns| json!([{"matchName": format!("kubernetes.default.svc.{}", dns.domain)}]);
-        policies.extend(admitting_queries(fixture, admitted, &[]));
+        let admitted = |domain: &str| json!([{"matchName": format!("kubernetes.default.svc.{domain}")}]);
+        policies.extend(admitting_queries(fixture, |dns| admitted(&dns.domain), &[]));
     }
     policies
 }

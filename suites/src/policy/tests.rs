@@ -2,6 +2,7 @@
 
 mod conditions;
 mod enforcement;
+mod every_node;
 mod houses;
 mod takes_effect;
 mod timing;
@@ -45,7 +46,12 @@ const CHECKS: &[&PolicyCheck] = &[
 ];
 
 /// Checks that are not made of cases; their tests are beside them or in `timing`.
-const OTHERS: &[&str] = &["policy::takes_effect", "policy::agents_agree", "policy::generated"];
+const OTHERS: &[&str] = &[
+    "policy::every_node",
+    "policy::takes_effect",
+    "policy::agents_agree",
+    "policy::generated",
+];
 
 fn instance(check: &PolicyCheck) -> Instance {
     match check.scope {

@@ -26,8 +26,8 @@ pub enum Layer {
 }
 
 /// Where a fault acts. Clusters and nodes are in the order that a [`PlaceSeed`](super::PlaceSeed) draws for the fault,
-/// so the first one is any one; a lab with one cluster or one node lacks some of these places. A check that looks at one
-/// cluster only, or in one direction only, misses some faults.
+/// so the first one is any one; a lab with one cluster or one node lacks some of these places. A check that looks at
+/// one cluster only, or in one direction only, misses some faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Everywhere.

@@ -1,5 +1,5 @@
-//! Whether what every cell showed once holds: several more looks at each, close together. Enforcement that lets a packet
-//! pass now and then, or that comes and goes, is as expected in one look by chance.
+//! Whether what every cell showed once holds: several more looks at each, close together. Enforcement that lets one
+//! packet pass now and then, or that comes and goes, is as expected in one look by chance.
 
 use super::{converge::Converged, deadlines::Deadlines, judged_cell::JudgedCell, judged_cell::is_open};
 use crate::policy::cell::{CellResult, Traffic};

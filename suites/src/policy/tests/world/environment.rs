@@ -22,7 +22,11 @@ impl Environment for World {
 
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
         let from = self.facts.agents.iter().find(|a| &a.id == agent).expect("an agent");
-        let outcomes: Vec<Outcome> = batch.iter().map(|probe| self.outcome(from, probe)).collect();
+        let one = |probe: &Probe| match probe.count {
+            1 => self.outcome(from, probe),
+            count => series((0..count).map(|_| self.outcome(from, probe))),
+        };
+        let outcomes: Vec<Outcome> = batch.iter().map(one).collect();
         let longest = batch.iter().zip(&outcomes).map(|(probe, outcome)| match outcome {
             Outcome::Timeout { .. } => probe.deadline,
             _ => Duration::from_micros(400),
@@ -177,4 +181,22 @@ fn refused<T>(cluster: &ClusterName) -> Result<T, EnvironmentError> {
         operation: "do this".to_owned(),
         reason: "this world refuses it".to_owned(),
     })
+}
+
+/// The outcomes of a series' tries, as an agent reports them.
+fn series(tries: impl Iterator<Item = Outcome>) -> Outcome {
+    let (mut latencies, mut failures) = (Vec::new(), Vec::new());
+    for (number, outcome) in (0..).zip(tries) {
+        match outcome.is_success() {
+            true => latencies.push(outcome.total().unwrap_or_default() as u32),
+            false => failures.push((number, outcome)),
+        }
+    }
+    Outcome::Series {
+        latencies,
+        failures,
+        served_by: Vec::new(),
+        lag: 0,
+        starved: Some(0),
+    }
 }
