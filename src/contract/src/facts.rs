@@ -74,7 +74,7 @@ impl Facts {
 }
 
 /// Up to so many nodes on each side, checks of paths observe every pair of nodes. Beyond, they observe a sample.
-pub const ALL_PAIRS_NODES: usize = 6;
+pub const ALL_PAIRS_NODES: usize = 16;
 
 /// What is drawn at random in a run, and from which seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -106,7 +106,7 @@ async fn measure(context: &CheckContext, measured: &mut [Measured], of: impl Fn(
 
 /// What the first series of all paths show, round by round.
 async fn rounds(context: &CheckContext, paths: &Paths) -> Vec<Measured> {
-    let rounds = paths.rounds();
+    let rounds = paths.all_in_rounds();
     let pairs = rounds.iter().map(Vec::len).sum();
     let mut all = Vec::new();
     for round in rounds {

@@ -18,9 +18,9 @@ use std::time::Duration;
 /// Latency of lookups through the DNS service's address.
 pub struct Latency;
 
-const SPACING: Duration = Duration::from_millis(2);
+const SPACING: Duration = Duration::from_millis(4);
 /// Spacing when a node is measured again.
-const SLOW_SPACING: Duration = Duration::from_millis(4);
+const SLOW_SPACING: Duration = Duration::from_millis(8);
 
 #[async_trait]
 impl Check for Latency {
@@ -35,7 +35,7 @@ impl Check for Latency {
                      and whichever replica answers: at least `availability` of the lookups are answered, and their \
                      99th percentile is within `dnsLatency` of the thresholds.",
             how: "The client on every node asks its own nameserver for the service's absolute name over UDP 600 \
-                  times, one every 2 ms regardless of the ones before. Lost lookups are judged by the sequential test \
+                  times, one every 4 ms regardless of the ones before. Lost lookups are judged by the sequential test \
                   of connectivity::round_trips_*: a node that loses one lookup or more is measured on, 1,000 lookups \
                   at half the pace each time, until the odds are clear. A node that loses 0.1 % is red in less than \
                   one of a million trials, one that loses 0.5 % with a probability of 90 %, one that loses 1 % with \
@@ -322,7 +322,7 @@ mod tests {
                 .lag(60_000)
                 .rule(|p| p.number.is_multiple_of(10).then(|| p.resolved_after(120_000))),
             Fake::healthy()
-                .starved(2_900_000)
+                .starved(5_900_000)
                 .rule(|p| p.number.is_multiple_of(10).then(|| p.resolved_after(500_000))),
         ];
         for fake in slow {

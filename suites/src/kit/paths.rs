@@ -146,6 +146,16 @@ impl Paths {
     /// every node that asks and every node that is asked occurs, about as many pairs as nodes. In rounds, in each
     /// of which no agent asks twice or is asked twice, so that pairs do not load each other's ends.
     pub fn rounds(&self) -> Vec<Vec<Path>> {
+        self.in_rounds(ALL_PAIRS)
+    }
+
+    /// Every pair that is observed, in such rounds.
+    pub fn all_in_rounds(&self) -> Vec<Vec<Path>> {
+        self.in_rounds(usize::MAX)
+    }
+
+    /// Every pair if there are no more than so many, else a covering set.
+    fn in_rounds(&self, all: usize) -> Vec<Vec<Path>> {
         let nodes = |side: fn(&Path) -> &AgentFacts| -> Vec<&AgentFacts> {
             let mut seen = BTreeSet::new();
             self.list.iter().map(side).filter(|a| seen.insert(&a.id)).collect()
@@ -163,7 +173,7 @@ impl Paths {
             Locality::OtherNode => (offset(path) + targets.len() - 1) % targets.len(),
             Locality::SameNode | Locality::OtherCluster => offset(path),
         });
-        if candidates.len() > ALL_PAIRS {
+        if candidates.len() > all {
             let (mut asking, mut asked) = (BTreeSet::new(), BTreeSet::new());
             candidates.retain(|path| {
                 let new_source = asking.insert(&path.from.id);

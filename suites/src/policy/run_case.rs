@@ -9,7 +9,6 @@ mod converge;
 mod deadlines;
 mod evidence;
 mod foreign_policies;
-mod hold;
 mod judge;
 mod judged_cell;
 mod pings;
@@ -49,7 +48,7 @@ pub struct PreparedCase<'a> {
     pub policies: Vec<Value>,
     /// The cells to probe.
     pub cells: Vec<Cell>,
-    /// How often each cell must be as expected in a row, once all were.
+    /// How often each cell must be as expected in a row.
     pub looks: u32,
 }
 
@@ -138,12 +137,9 @@ async fn attempt(
         Err(error) => return Err(refused("apply", error.to_string())),
     };
     let names = in_force.names();
-    let wait = |change, start| converge(context, fixture, cells, change, &names, deadlines, start);
+    let wait = |change, start| converge(context, fixture, cells, change, &names, (deadlines, looks), start);
     let closed = fixture.house.close(context).await;
-    let mut under = wait(Change::Applied, in_force.since).await;
-    if under.after.is_some() {
-        hold::hold(context, cells, deadlines, looks, &mut under).await;
-    }
+    let under = wait(Change::Applied, in_force.since).await;
     let is_seen = |(judged, result): (&JudgedCell, &CellResult)| judged.is_changed() && *result == CellResult::Ok;
     let effective = cells.iter().zip(&under.last).any(is_seen);
     let reopened = fixture.house.reopen(context).await;

@@ -18,9 +18,9 @@ pub struct Availability;
 
 /// The Service: where clusters are joined its backends are in all of them.
 const SERVICE: &str = "svc-global";
-const SPACING: Duration = Duration::from_millis(4);
+const SPACING: Duration = Duration::from_micros(2500);
 /// Spacing when a client is measured again.
-const SLOW_SPACING: Duration = Duration::from_millis(8);
+const SLOW_SPACING: Duration = Duration::from_millis(5);
 /// Requests, and the port of the Service that takes them.
 const EXCHANGES: [(Exchange, &str, &str); 2] = [(Exchange::Http, "http", "HTTP"), (Exchange::Udp, "udp", "UDP")];
 
@@ -35,7 +35,7 @@ impl Check for Availability {
             proves: "No node sends a share of its requests to a backend that is gone, or loses them in its own load \
                      balancing: at least `availability` of the thresholds are answered.",
             how: "The client on every node sends 600 GETs, each over a new connection, and beside them 600 datagrams \
-                  to the cluster IP of `svc-global`, one every 4 ms regardless of the ones before. What gives no \
+                  to the cluster IP of `svc-global`, one every 2.5 ms regardless of the ones before. What gives no \
                   answer within 1 s is lost. The losses are judged by the sequential test of \
                   connectivity::round_trips_*: a client that loses one request or more is measured on, 1,000 requests \
                   at half the pace each time, until the odds are clear. A node that loses 0.1 % is red in less than \

@@ -38,7 +38,7 @@ impl Check for NodePort {
                      and returns the answer.",
             how: "A Service of type NodePort with a random name is created for the pods `backend` of the other \
                   cluster. The client on every node here sends GETs to the port at every node's address there (with \
-                  more than 6 nodes in a cluster to a sample of them, so that every node asks and is asked); all 12 \
+                  more than 16 nodes in a cluster to a sample of them, so that every node asks and is asked); all 12 \
                   of 12 must be answered by those pods, twice in a row, within `thresholds.propagation` (default 10 \
                   s).",
             control: "Each answer names the pod that gave it. If no request to any node is answered or refused, a \

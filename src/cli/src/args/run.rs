@@ -80,7 +80,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "POLICY", value_parser = pull_policies(), help_heading = "Probes")]
     pub pull_policy: Option<PullPolicy>,
 
-    /// Maximum number of concurrent trials [default: 6]
+    /// Maximum number of concurrent trials [default: 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), help_heading = "Running")]
     pub jobs: Option<u16>,
     /// Time limit of one trial, such as 90s or 5m [default: 180s; 420s for trials that run alone]
@@ -99,7 +99,7 @@ pub struct RunArgs {
     /// Seed of the random policies: the same seed gives the same policies [default: 1]
     #[arg(long, value_name = "S", help_heading = "Running")]
     pub seed: Option<u64>,
-    /// Seed of the pairs of nodes that are observed where a cluster has more than 6 nodes [default: the day of the run]
+    /// Seed of the pairs of nodes that are observed where a cluster has more than 16 nodes [default: the day of the run]
     #[arg(long, value_name = "S", help_heading = "Running")]
     pub sample_seed: Option<u64>,
     /// Start no further trials after the first failure

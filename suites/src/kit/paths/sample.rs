@@ -247,15 +247,15 @@ mod tests {
 
     #[test]
     fn small_meshes_are_observed_whole() {
-        let (all, sample) = chosen(&facts(1), &agents("infra", 6), &agents("infra", 6));
-        assert_eq!((all.len(), sample), (30, None));
-        let (all, sample) = chosen(&facts(1), &agents("infra", 6), &agents("apps", 6));
-        assert_eq!((all.len(), sample), (36, None));
+        let (all, sample) = chosen(&facts(1), &agents("infra", 16), &agents("infra", 16));
+        assert_eq!((all.len(), sample), (240, None));
+        let (all, sample) = chosen(&facts(1), &agents("infra", 16), &agents("apps", 16));
+        assert_eq!((all.len(), sample), (256, None));
     }
 
     #[test]
     fn every_node_is_source_and_target_whatever_the_sizes() {
-        for (from, to) in [(7, 7), (18, 18), (100, 100), (3, 100), (100, 3), (1, 40)] {
+        for (from, to) in [(17, 17), (18, 18), (100, 100), (3, 100), (100, 3), (1, 40)] {
             for inside in [true, false] {
                 let (sources, targets) = (agents("infra", from), agents(if inside { "infra" } else { "apps" }, to));
                 let (pairs, sample) = chosen(&facts(9), &sources, &targets);

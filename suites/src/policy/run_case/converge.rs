@@ -5,11 +5,11 @@ use super::{
     deadlines::Deadlines,
     judged_cell::{JudgedCell, is_open},
     realized::{Realized, realized_in_time},
-    round::{ROUND_INTERVAL, probe_round},
+    round::{ROUND_INTERVAL, probe_round, probe_series},
     second_look::look_again,
 };
 use crate::policy::{cell::CellResult, enforced_within, fixture::Fixture};
-use meshproof_contract::CheckContext;
+use meshproof_contract::{CheckContext, Environment, Outcome};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -36,15 +36,15 @@ pub struct Converged {
     pub realized: Option<Realized>,
 }
 
-/// Probes a few of the cells that change until all have, then every cell until all are as expected. `names` are those
-/// of the policies' objects.
+/// Probes a few of the cells that change until all have, then every cell until all are as expected, after a policy was
+/// applied in so many looks in a row. `names` are those of the policies' objects.
 pub async fn converge(
     context: &CheckContext,
     fixture: &Fixture,
     cells: &[JudgedCell],
     change: Change,
     names: &[String],
-    deadlines: &Deadlines,
+    (deadlines, looks): (&Deadlines, u32),
     start: Instant,
 ) -> Converged {
     let environment = context.environment.as_ref();
@@ -57,7 +57,9 @@ pub async fn converge(
     let mut reported: Option<(Instant, Vec<bool>)> = None;
     loop {
         let begun = Instant::now();
-        let mut round = probe_round(environment, cells, |judged| change.expected(judged), deadlines).await;
+        let expected = |judged: &JudgedCell| change.expected(judged);
+        let looks = if change == Change::Applied { looks } else { 1 };
+        let mut round = probe_series(environment, cells, expected, deadlines, looks).await;
         // What an agent could not send is sent again, too: a machine is busy for a moment, not for ever.
         let ok: Vec<bool> = round.results.iter().map(|result| *result == CellResult::Ok).collect();
         if ok.iter().all(|ok| *ok) {
@@ -84,6 +86,7 @@ pub async fn converge(
                 |judged: &JudgedCell| change.expected(judged),
                 |index: usize| once_ok[index],
             );
+            name_answers(environment, cells, change, deadlines, &mut round.results).await;
             let answered = look_again(environment, cells, expected, deadlines, among, &mut round.results).await;
             if answered > 0 {
                 context.note(format!(
@@ -101,6 +104,30 @@ pub async fn converge(
         first_sign = None;
         before = Some(ok);
         sleep_until(begun + ROUND_INTERVAL).await;
+    }
+}
+
+/// One more look at cells of which several looks were not as expected: it says who answered, and what. Where it happens
+/// to be as expected, the share of the answers stays.
+async fn name_answers(
+    environment: &dyn Environment,
+    cells: &[JudgedCell],
+    change: Change,
+    deadlines: &Deadlines,
+    results: &mut [CellResult],
+) {
+    let is_share = |at: &usize| matches!(results[*at], CellResult::Mismatch(Outcome::Series { .. }));
+    let shares: Vec<usize> = (0..cells.len()).filter(is_share).collect();
+    if shares.is_empty() {
+        return;
+    }
+    let again: Vec<JudgedCell> = shares.iter().map(|at| cells[*at].clone()).collect();
+    let expected = |judged: &JudgedCell| change.expected(judged);
+    let round = probe_round(environment, &again, expected, deadlines).await;
+    for (at, result) in shares.into_iter().zip(round.results) {
+        if matches!(result, CellResult::Mismatch(_)) {
+            results[at] = result;
+        }
     }
 }
 

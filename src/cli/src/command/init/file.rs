@@ -49,7 +49,7 @@ disruptive: false
 # pullPolicy: IfNotPresent
 # readyTimeout: 5m                      # for all probe agents; by default, as long as they make progress
 # timeout: 180s                         # of one trial
-# jobs: 6
+# jobs: 8
 # reportDir: reports
 ";
 
