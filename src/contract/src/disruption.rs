@@ -28,10 +28,13 @@ pub enum Disruption {
         /// The node.
         node: NodeName,
     },
-    /// A node is cordoned and this run's pods on it are deleted without grace, the most that an API can do.
+    /// A node is cordoned and the pods of one scenario of this run on it are deleted without grace, the most that an API
+    /// can do. Pods of other scenarios stay: other checks know them.
     NodeDrained {
         /// The node.
         node: NodeName,
+        /// The scenario.
+        scenario: String,
     },
     /// A whole cluster is lost: every node of it, by the operators' command. It cannot be done without one.
     ClusterLost {
@@ -52,8 +55,8 @@ impl fmt::Display for Disruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Disruption::NodeLost { node } => write!(f, "take node {node} down"),
-            Disruption::NodeDrained { node } => {
-                write!(f, "cordon node {node} and delete this run's pods on it")
+            Disruption::NodeDrained { node, scenario } => {
+                write!(f, "cordon node {node} and delete the pods of scenario {scenario} on it")
             }
             Disruption::ClusterLost { nodes } => write!(f, "take all {} nodes down", nodes.len()),
             Disruption::AgentRestart { node } => write!(f, "restart the Cilium agent on node {node}"),

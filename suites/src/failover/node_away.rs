@@ -1,6 +1,7 @@
 //! Nodes are taken away: one is cut off without notice, or loses its pods at once.
 
 use super::{
+    SCENARIO,
     check::FailoverCheck,
     disruption::while_disrupted,
     event::Event,
@@ -39,7 +40,7 @@ pub const NODE_LOST: FailoverCheck = FailoverCheck {
     attempt: |context, spacing| Box::pin(attempt(context, spacing, |node| Disruption::NodeLost { node })),
 };
 
-/// A node is cordoned and loses the run's pods.
+/// A node is cordoned and loses the suite's pods.
 pub const NODE_DRAINED: FailoverCheck = FailoverCheck {
     id: "failover::node_drained",
     text: CheckText {
@@ -48,7 +49,7 @@ pub const NODE_DRAINED: FailoverCheck = FailoverCheck {
                  on them. Every kind of stream recovers within `recovery` of the thresholds. The node itself and its \
                  other pods, cluster DNS among them, keep running: its loss is what `failover::node_lost` is about.",
         how: "Streams to Service failover-local run from a client on another node while a node with a backend is \
-              cordoned and the run's pods on it are deleted without grace. No stream may lose a probe later than \
+              cordoned and the suite's pods on it are deleted without grace. No stream may lose a probe later than \
               `recovery` after the event.",
         control: "A pod on the client's node and one in the other cluster are probed at the same spacing.",
         when_red: "`cilium-dbg service list` on the client's node still shows the deleted pod's address, unlike \
@@ -58,7 +59,13 @@ pub const NODE_DRAINED: FailoverCheck = FailoverCheck {
     scope: Scope::Cluster,
     admission: footprint::NODES,
     faults: &["stale-backend-kept"],
-    attempt: |context, spacing| Box::pin(attempt(context, spacing, |node| Disruption::NodeDrained { node })),
+    attempt: |context, spacing| {
+        let drained = |node| Disruption::NodeDrained {
+            node,
+            scenario: SCENARIO.to_owned(),
+        };
+        Box::pin(attempt(context, spacing, drained))
+    },
 };
 
 /// How long streams are watched beyond the limit.

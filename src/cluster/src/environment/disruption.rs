@@ -63,7 +63,7 @@ impl fmt::Debug for DisruptionOptions {
 /// The nodes that a disruption takes away.
 fn nodes_of(disruption: &Disruption) -> &[NodeName] {
     match disruption {
-        Disruption::NodeLost { node } | Disruption::NodeDrained { node } => std::slice::from_ref(node),
+        Disruption::NodeLost { node } | Disruption::NodeDrained { node, .. } => std::slice::from_ref(node),
         Disruption::ClusterLost { nodes } => nodes,
         Disruption::AgentRestart { .. } | Disruption::MeshApiServerDown => &[],
     }
@@ -121,9 +121,9 @@ impl Disruptions {
                 let cut = try_join_all(cuts).await;
                 cut.map(drop).map_err(|reason| failed(client, disruption, reason))
             }
-            Disruption::NodeDrained { node } => {
+            Disruption::NodeDrained { node, scenario } => {
                 node::cordon(client, node, run).await?;
-                Ok(node::delete_own_pods(client, node, run).await?)
+                Ok(node::delete_own_pods(client, node, run, scenario).await?)
             }
             Disruption::AgentRestart { node } => {
                 let namespace = site.cilium_namespace(disruption)?;
@@ -166,7 +166,7 @@ impl Disruptions {
     ) -> Result<(), EnvironmentError> {
         let client = site.client;
         match disruption {
-            Disruption::NodeDrained { node } => {
+            Disruption::NodeDrained { node, .. } => {
                 node::uncordon(client, node).await?;
                 self.lock().remove(&key);
                 Ok(())

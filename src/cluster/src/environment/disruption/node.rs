@@ -4,7 +4,7 @@ use crate::{
     ApiError,
     api::Operation,
     client::ClusterClient,
-    name::{NAMESPACES, of_run},
+    name::{NAMESPACES, SCENARIO, of_run},
     ready::node_condition,
 };
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -54,8 +54,14 @@ pub(super) async fn uncordon(client: &ClusterClient, node: &NodeName) -> Result<
     patch(client, node, change).await
 }
 
-pub(super) async fn delete_own_pods(client: &ClusterClient, node: &NodeName, run: &RunId) -> Result<(), ApiError> {
-    let params = ListParams::default().labels(&of_run(run));
+/// Deletes the run's pods of that scenario on the node, without grace.
+pub(super) async fn delete_own_pods(
+    client: &ClusterClient,
+    node: &NodeName,
+    run: &RunId,
+    scenario: &str,
+) -> Result<(), ApiError> {
+    let params = ListParams::default().labels(&format!("{},{SCENARIO}={scenario}", of_run(run)));
     let at_once = DeleteParams::default().grace_period(0);
     for namespace in NAMESPACES {
         for pod in client.list::<Pod>(Some(namespace), &params).await? {

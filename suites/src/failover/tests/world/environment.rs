@@ -172,7 +172,7 @@ impl Environment for World {
                     what: disruption.to_string(),
                 });
             }
-            Disruption::NodeLost { node } | Disruption::NodeDrained { node } => {
+            Disruption::NodeLost { node } | Disruption::NodeDrained { node, .. } => {
                 state.cordoned = Some(node.clone());
                 self.end(&mut state, |agent| &agent.id.cluster == cluster && &agent.node == node);
             }
