@@ -7,7 +7,6 @@ pub mod certificates;
 pub mod change_propagates;
 pub mod identities;
 pub mod kvstoremesh_ready;
-pub mod node_counts;
 
 use meshproof_contract::{Admission, ClaimKind, Needs, Suite};
 
@@ -20,7 +19,6 @@ pub const SUITE: Suite = Suite {
     checks: &[
         &agents_ready::AgentsReady,
         &kvstoremesh_ready::KvstoreMeshReady,
-        &node_counts::NodeCounts,
         &identities::Identities,
         &certificates::Certificates,
         &change_propagates::ChangePropagates,

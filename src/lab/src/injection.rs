@@ -47,6 +47,14 @@ pub struct FaultInjector {
     injected: Mutex<BTreeMap<Fault, Injected>>,
 }
 
+/// When a change of the data path is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum While {
+    Always,
+    /// Only as long as the fault is in force.
+    InForce,
+}
+
 /// What a fault of the catalogue has put into the data path.
 #[derive(Default)]
 struct Injected {
@@ -81,7 +89,11 @@ impl FaultInjector {
         }
         if let Some(effect) = effect(fault) {
             let faults = effect(&Site::of(&self.lab, fault), fault.spec().scope);
-            self.put(fault, faults.map_err(|why| FaultError::NoTarget { fault, why })?);
+            self.put(
+                fault,
+                faults.map_err(|why| FaultError::NoTarget { fault, why })?,
+                While::Always,
+            );
         }
         self.lab.faults.set(fault, FaultState::InForce);
         Ok(())
@@ -93,13 +105,14 @@ impl FaultInjector {
     /// When there is no such fault.
     pub fn heal(&self, name: &str) -> Result<(), FaultError> {
         let fault = find(name)?;
-        self.put(fault, Vec::new());
         if self.lab.faults.is_active(fault)
             && let Some(node) = self.cut_node(fault)?
         {
             node.set_online(true);
         }
+        // First of all no longer in force: who follows pods and services meanwhile puts nothing back.
         self.lab.faults.set(fault, FaultState::Healed);
+        self.put(fault, Vec::new(), While::Always);
         Ok(())
     }
 
@@ -131,15 +144,18 @@ impl FaultInjector {
                 if let Some(effect) = effect(fault)
                     && let Ok(faults) = effect(&Site::of(&self.lab, fault), fault.spec().scope)
                 {
-                    self.put(fault, faults);
+                    self.put(fault, faults, While::InForce);
                 }
             }
         }
     }
 
     /// Makes these the faults that this entry has in the data path; without need nothing is touched.
-    fn put(&self, fault: Fault, faults: Vec<DatapathFault>) {
+    fn put(&self, fault: Fault, faults: Vec<DatapathFault>, when: While) {
         let mut injected = lock(&self.injected);
+        if when == While::InForce && !self.lab.faults.is_active(fault) {
+            return;
+        }
         let present = injected.entry(fault).or_default();
         if present.faults == faults {
             return;

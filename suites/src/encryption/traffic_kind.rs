@@ -111,7 +111,6 @@ impl TrafficKind {
                 "plaintext-udp",
                 "plaintext-one-way",
                 "encryption-off",
-                "wireguard-peer-missing",
             ],
             TrafficKind::PodsAcross => &["plaintext-mesh", "plaintext-udp"],
             TrafficKind::Service => &["plaintext-service", "plaintext-udp"],

@@ -165,7 +165,7 @@ fn virtual_node(clusters: &Clusters) -> Result<()> {
         "spec": {"taints": [{"key": "virtual-node.liqo.io/not-allowed", "value": "true", "effect": "NoExecute"}]},
     });
     let checks = [
-        "mesh::node_counts",
+        "state::nodes",
         "mesh::agents_ready",
         "connectivity::http_other_node",
         "encryption::handshakes_fresh",

@@ -66,7 +66,7 @@ fn reports_are_rebuilt(clusters: &Clusters) -> Result<()> {
 
 fn output_through_a_pipe_is_plain(clusters: &Clusters) -> Result<()> {
     let meshproof = clusters.meshproof()?;
-    let ended = meshproof.run(&["mesh::node_counts"])?.with(0)?;
+    let ended = meshproof.run(&["mesh::agents_ready"])?.with(0)?;
     for (stream, printed) in [("stdout", &ended.out), ("stderr", &ended.err)] {
         if printed.contains('\u{1b}') || printed.contains('\r') {
             return Err(format!("{stream} has control characters: {printed:?}"));

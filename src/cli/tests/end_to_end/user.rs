@@ -65,7 +65,7 @@ fn printed(output: &Output) -> String {
 fn run_on_the_lab() -> Result<Output> {
     let meshproof = Path::new("./meshproof");
     Command::new(meshproof)
-        .args(["run", "--lab", "mesh::node_counts", "http_other_cluster"])
+        .args(["run", "--lab", "mesh::agents_ready", "http_other_cluster"])
         .output()
         .map_err(text)
 }

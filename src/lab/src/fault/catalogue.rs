@@ -205,7 +205,7 @@ faults! {
         "one cluster keeps publishing the address of a deleted pod";
     MeshKvstoremeshDisconnected "mesh-kvstoremesh-disconnected" Mesh LastCluster ["mesh"]
         "one cluster's KVStoreMesh is disconnected from the other; its agents report no problem";
-    MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["mesh", "state"]
+    MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["state"]
         "one cluster sees one node too few of the other";
     MeshPropagationSlow "mesh-propagation-slow" Mesh FirstCluster ["mesh"]
         "changes in one cluster reach the other 12 s late";
