@@ -252,9 +252,12 @@ impl PathProbe for RoundTrips {
                 for record in &one.records {
                     record.leave(context, &one.path, &levels);
                 }
-                let cell = match (one.judge(&levels), outlying) {
-                    (Cell::Ok(_), Some(deviation)) => Cell::Mismatch(deviation),
-                    (cell, _) => cell,
+                let cell = match (one.judge(&levels), outlying, one.records[0].starved()) {
+                    (Cell::Ok(_), Some(_), Some(why)) => {
+                        Cell::Unknown(format!("{why}, so that even the fastest round trip was slow"))
+                    }
+                    (Cell::Ok(_), Some(deviation), None) => Cell::Mismatch(deviation),
+                    (cell, ..) => cell,
                 };
                 Judged { path: one.path, cell }
             })

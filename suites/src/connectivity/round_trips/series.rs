@@ -81,6 +81,8 @@ pub struct Record {
     exchange: Exchange,
     looks: u32,
     count: LossCount,
+    /// The fastest round trip of all series, in microseconds.
+    fastest: Option<u64>,
     /// Of the last series.
     latencies: Option<Distribution>,
     /// By how much the agent fell behind its own schedule in the last series, in microseconds.
@@ -99,6 +101,7 @@ impl Record {
             exchange,
             looks: 0,
             count: LossCount::default(),
+            fastest: None,
             latencies: None,
             lag: 0,
             starved: None,
@@ -160,6 +163,11 @@ impl Record {
         }
         self.count.add(latencies.len() as u32, failures, *lag);
         self.latencies = Distribution::of(latencies.iter().map(|micros| u64::from(*micros)));
+        self.fastest = self
+            .fastest
+            .into_iter()
+            .chain(self.latencies.as_ref().map(|l| l.min))
+            .min();
         self.lag = *lag;
         self.starved = *starved;
         self.over = probe.interval * sent;
@@ -168,7 +176,12 @@ impl Record {
 
     /// The fastest round trip, in microseconds.
     pub fn fastest(&self) -> Option<u64> {
-        Some(self.latencies.as_ref()?.min)
+        self.fastest
+    }
+
+    /// Why the agent's machine may have delayed every packet of a series: it was short of CPU all the time.
+    pub fn starved(&self) -> Option<String> {
+        cpu_pressure::starved(self.starved, self.over)
     }
 
     /// Whether a further series may change what it says. Once more, whatever is not as expected, unless nothing at all
