@@ -198,7 +198,7 @@ impl Switch {
             .find(transit.now, &transit.tuple)
             .or_else(|| self.find_by_other_address(transit));
         let Some((key, way)) = found else { return Ok(None) };
-        if self.conntrack.get(key).is_reused_by(&transit.headers) {
+        if self.conntrack.get(key).is_reused_by(transit.now, &transit.headers) {
             self.conntrack.remove(key);
             return Ok(None);
         }
