@@ -28,8 +28,8 @@ pub enum Disruption {
         /// The node.
         node: NodeName,
     },
-    /// A node is cordoned and the pods of one scenario of this run on it are deleted without grace, the most that an API
-    /// can do. Pods of other scenarios stay: other checks know them.
+    /// A node is cordoned and the pods of one scenario of this run on it are deleted without grace, the most that an
+    /// API can do. Pods of other scenarios stay: other checks know them.
     NodeDrained {
         /// The node.
         node: NodeName,

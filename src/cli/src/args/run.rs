@@ -99,7 +99,7 @@ pub struct RunArgs {
     /// Seed of the random policies: the same seed gives the same policies [default: 1]
     #[arg(long, value_name = "S", help_heading = "Running")]
     pub seed: Option<u64>,
-    /// Seed of the pairs of nodes that are observed where a cluster has more than 16 nodes [default: the day of the run]
+    /// Seed of the pairs of nodes that are observed where a cluster has over 16 nodes [default: the day of the run]
     #[arg(long, value_name = "S", help_heading = "Running")]
     pub sample_seed: Option<u64>,
     /// Start no further trials after the first failure

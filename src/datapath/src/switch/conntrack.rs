@@ -36,8 +36,8 @@ pub(super) enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlowKey(usize);
 
-/// Between two SYNs of one socket at most, but for the fourth and later retries (1, 2 and 4 s; RFC 6298): what comes after
-/// more is another socket with the same port.
+/// Between two SYNs of one socket at most, but for the fourth and later retries (1, 2 and 4 s; RFC 6298): what comes
+/// after more is another socket with the same port.
 const RETRY_GAP: Duration = Duration::from_secs(5);
 
 /// How far a TCP connection has come; flows of other protocols stay `Open`.
@@ -133,8 +133,8 @@ impl Flow {
         is_open && self.expires + than < now + self.lifetime()
     }
 
-    /// Whether this packet opens a new flow on an entry that is only waiting to be forgotten: the old one is over, or it
-    /// was never answered and its socket has long stopped to try.
+    /// Whether this packet opens a new flow on an entry that is only waiting to be forgotten: the old one is over, or
+    /// it was never answered and its socket has long stopped to try.
     pub(super) fn is_reused_by(&self, now: Instant, headers: &Headers) -> bool {
         let opens = headers.tcp_flags() & (tcp::SYN | tcp::ACK) == tcp::SYN;
         let gave_up = self.phase == Phase::Opening && self.expires + RETRY_GAP < now + self.lifetime();
