@@ -1,5 +1,5 @@
 //! Reads that trials share: what one of them has read lately is what the others would read. How old it may be is the
-//! reader's to say, and a check that must see a change says [`Age::since`]: it reads anew, and lends what it read.
+//! reader's to say, and a check that must see a change says [`Age::Since`]: it reads anew, and lends what it read.
 
 use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, ObjectRef};
 use serde_json::Value;
