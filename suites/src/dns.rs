@@ -43,7 +43,7 @@ pub const SUITE: Suite = Suite {
         &DnsCheck(ReverseName),
         &DnsCheck(HeadlessService),
         &DnsCheck(ServiceRecord),
-        &FromHostNetwork,
+        &DnsCheck(FromHostNetwork),
         &ReplicaAnswers,
         &ReplicaLearns,
         &Latency,

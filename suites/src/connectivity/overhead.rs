@@ -138,8 +138,7 @@ fn judge(times: Times, inside: u64, spacing: Duration, limit: Duration) -> (Cell
     // A long path is long for the fastest packet too; a busy machine delays some.
     if times.min.saturating_sub(inside) < limit_micros {
         if overhead.saturating_sub(lag) < limit_micros {
-            let why = format!("the agent fell behind its own schedule by up to {:.0} ms", ms(lag));
-            return (Cell::Unknown(why), figure);
+            return (Cell::Unknown(cpu_pressure::fell_behind(lag)), figure);
         }
         if let Some(why) = cpu_pressure::starved(starved, spacing * SAMPLES) {
             return (Cell::Unknown(why), figure);

@@ -67,31 +67,24 @@ impl Measured {
     }
 }
 
-/// What must be measured again on a path.
-fn open(measured: &Measured, levels: &Levels) -> Vec<Exchange> {
-    let open = measured.records.iter().filter(|record| record.is_open(levels));
-    open.map(Record::exchange).collect()
-}
+/// The probes of a path: one for each record that is measured now.
+type Series = [Option<Probe>; 2];
 
-/// Runs the series that `of` gives for each record, all at once.
-async fn measure(context: &CheckContext, measured: &mut [Measured], of: impl Fn(&Path, &Record) -> Option<Probe>) {
-    let probes: Vec<[Option<Probe>; 2]> = measured
-        .iter()
-        .map(|one| one.records.each_ref().map(|record| of(&one.path, record)))
-        .collect();
-    let asked: Vec<usize> = (0..probes.len())
-        .filter(|at| probes[*at].iter().any(Option::is_some))
+/// Runs these series of each path, all at once.
+async fn measure(context: &CheckContext, measured: &mut [Measured], series: &[Series]) {
+    let asked: Vec<usize> = (0..series.len())
+        .filter(|at| series[*at].iter().any(Option::is_some))
         .collect();
     let paths: Vec<Path> = asked.iter().map(|at| measured[*at].path.clone()).collect();
     let batch = |path: &Path| -> Vec<Probe> {
         let at = paths.iter().position(|p| p == path).map(|at| asked[at]);
-        at.iter().flat_map(|at| probes[*at].iter().flatten().cloned()).collect()
+        at.iter().flat_map(|at| series[*at].iter().flatten().cloned()).collect()
     };
     let seen = matrix::observe(context.environment.as_ref(), &paths, batch).await;
     for (at, seen) in asked.into_iter().zip(seen) {
         let mut outcomes = seen.as_deref().map(<[_]>::iter).map_err(ToString::to_string);
         let Measured { path, records } = &mut measured[at];
-        for (record, probe) in records.iter_mut().zip(&probes[at]) {
+        for (record, probe) in records.iter_mut().zip(&series[at]) {
             let Some(probe) = probe else { continue };
             let outcome = match &mut outcomes {
                 Ok(outcomes) => outcomes
@@ -111,8 +104,9 @@ async fn rounds(context: &CheckContext, paths: &Paths) -> Vec<Measured> {
     let mut all = Vec::new();
     for round in rounds {
         let mut measured: Vec<Measured> = round.into_iter().map(Measured::of).collect();
-        let first = |path: &Path, record: &Record| Some(record.exchange().first_look(path, pairs));
-        measure(context, &mut measured, first).await;
+        let first = |one: &Measured| Exchange::ALL.map(|exchange| Some(exchange.first_look(&one.path, pairs)));
+        let series: Vec<Series> = measured.iter().map(first).collect();
+        measure(context, &mut measured, &series).await;
         all.extend(measured);
     }
     all
@@ -219,30 +213,27 @@ impl PathProbe for RoundTrips {
         };
         let apart =
             |measured: &[Measured]| outliers(&measured.iter().map(|one| one.records[0].fastest()).collect::<Vec<_>>());
-        let outlying = apart(&measured);
-        let mut doubtful: Vec<Vec<Exchange>> = measured.iter().map(|one| open(one, &levels)).collect();
-        for (doubtful, _) in doubtful
-            .iter_mut()
-            .zip(&outlying)
-            .filter(|(_, outlying)| outlying.is_some())
-        {
-            if !doubtful.contains(&Exchange::Datagram) {
-                doubtful.push(Exchange::Datagram);
+        let further = |one: &Measured| {
+            let open = |record: &Record| {
+                record
+                    .is_open(&levels)
+                    .then(|| record.exchange().further_look(&one.path))
+            };
+            one.records.each_ref().map(open)
+        };
+        let mut doubtful: Vec<Series> = measured.iter().map(further).collect();
+        for (one, ([datagrams, _], outlying)) in measured.iter().zip(doubtful.iter_mut().zip(apart(&measured))) {
+            if outlying.is_some() {
+                *datagrams = Some(Exchange::Datagram.further_look(&one.path));
             }
         }
-        while doubtful.iter().any(|exchanges| !exchanges.is_empty()) {
+        while doubtful.iter().flatten().any(Option::is_some) {
             // Not beside the second look of another cluster's trial: the first one may have been too much for a machine
             // that carries both.
             let turn = context.observed.of::<SecondLook>();
             let _turn = turn.0.lock().await;
-            let at: HashMap<String, Vec<Exchange>> =
-                measured.iter().map(|one| one.path.to_string()).zip(doubtful).collect();
-            let further = |path: &Path, record: &Record| {
-                let is_open = at[&path.to_string()].contains(&record.exchange());
-                is_open.then(|| record.exchange().further_look(path))
-            };
-            measure(context, &mut measured, further).await;
-            doubtful = measured.iter().map(|one| open(one, &levels)).collect();
+            measure(context, &mut measured, &doubtful).await;
+            doubtful = measured.iter().map(further).collect();
         }
         let outlying = apart(&measured);
         let judged: Vec<Judged> = measured

@@ -2,13 +2,14 @@
 
 use crate::kit::{
     dns::{
-        question::{Expected, Question, ask},
+        check::Questions,
+        question::{Expected, Question},
         zone::{Zone, address_record},
     },
-    needs, paths, probes,
+    paths, probes,
 };
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Transport, Verdict};
+use meshproof_contract::{CheckContext, CheckId, CheckText, Transport, Verdict};
 use std::net::SocketAddr;
 
 /// Questions of host-network pods.
@@ -18,7 +19,7 @@ pub struct FromHostNetwork;
 const PORT: u16 = 53;
 
 #[async_trait]
-impl Check for FromHostNetwork {
+impl Questions for FromHostNetwork {
     fn id(&self) -> CheckId {
         CheckId::from("dns::from_host_network")
     }
@@ -37,30 +38,21 @@ impl Check for FromHostNetwork {
                        on other nodes are lost, see connectivity::host_to_pod_*.",
         }
     }
-    fn scope(&self) -> Scope {
-        Scope::Cluster
-    }
-    fn needs(&self) -> Needs {
-        needs::SHARED
-    }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-missing-record"]
     }
 
-    async fn run(&self, context: &CheckContext) -> Verdict {
+    fn zone(&self, context: &CheckContext) -> Result<Zone, Verdict> {
         let cluster = context.instance.from();
         let hosts = paths::agents(&context.environment.facts(), cluster, "node");
         if hosts.is_empty() {
-            return Verdict::inconclusive(format!("no ready agent `node` in {cluster}"));
+            return Err(Verdict::inconclusive(format!("no ready agent `node` in {cluster}")));
         }
-        let zone = match Zone::asked_by(context, hosts) {
-            Ok(zone) => zone,
-            Err(verdict) => return verdict,
-        };
-        let (service, address) = match zone.cluster_ip(context, "server") {
-            Ok(found) => found,
-            Err(verdict) => return verdict,
-        };
+        Zone::asked_by(context, hosts)
+    }
+
+    async fn questions(&self, context: &CheckContext, zone: &Zone) -> Result<Vec<Question>, Verdict> {
+        let (service, address) = zone.cluster_ip(context, "server")?;
         let name = zone.absolute(&service.namespace, &service.name);
         let server = SocketAddr::new(zone.dns.address, PORT);
         let question = |transport| Question {
@@ -68,31 +60,33 @@ impl Check for FromHostNetwork {
             probe: probes::dns(&name, address_record(address), Some(server), transport),
             expected: Expected::address(address),
         };
-        let mut tally = Tally::new();
-        let questions = [Transport::Udp, Transport::Tcp].map(question);
-        ask(context, &zone, &questions, &mut tally).await;
-        tally.verdict()
+        Ok([Transport::Udp, Transport::Tcp].map(question).into())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fake, dns_answer, infra, timeout};
+    use crate::{
+        kit::dns::check::DnsCheck,
+        testing::{Fake, dns_answer, infra, timeout},
+    };
     use meshproof_contract::Action;
+
+    const CHECK: DnsCheck<FromHostNetwork> = DnsCheck(FromHostNetwork);
 
     #[tokio::test(start_paused = true)]
     async fn the_right_address_is_green_and_silence_to_hosts_is_red() {
-        Fake::healthy().expect(&FromHostNetwork, infra(), "pass").await;
+        Fake::healthy().expect(&CHECK, infra(), "pass").await;
         let silent = Fake::healthy().rule(|p| {
             let asks = matches!(p.action, Action::Dns { .. });
             (asks && p.from.workload == "node" && p.from.node.as_str() == "infra-2").then(timeout)
         });
-        let text = silent.expect(&FromHostNetwork, infra(), "fail").await;
+        let text = silent.expect(&CHECK, infra(), "fail").await;
         assert!(text.contains("infra-2"), "{text}");
         let address = "10.97.0.1".parse().expect("address");
         let wrong = Fake::healthy().rule(move |p| (p.from.workload == "node").then(|| dns_answer(address)));
-        wrong.expect(&FromHostNetwork, infra(), "fail").await;
+        wrong.expect(&CHECK, infra(), "fail").await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -101,6 +95,6 @@ mod tests {
         for node in ["infra-1", "infra-2", "infra-3"] {
             fake = fake.missing("node", node);
         }
-        fake.expect(&FromHostNetwork, infra(), "inconclusive").await;
+        fake.expect(&CHECK, infra(), "inconclusive").await;
     }
 }

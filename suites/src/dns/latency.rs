@@ -212,7 +212,7 @@ impl Lookups {
                 limit.as_millis()
             ));
         }
-        if let Some(why) = self.excuse(times, limit) {
+        if let Some(why) = cpu_pressure::delays(times, self.lag, self.starved, self.over, limit) {
             // A slow server is slow for half of the lookups, too.
             if self.series > 1 && times.p50 <= limit.as_micros() as u64 {
                 return Judgement::Ok(format!(
@@ -231,22 +231,6 @@ impl Lookups {
             expected: format!("99 % within {} ms (service level)", limit.as_millis()),
             observed: format!("p50 {p50:.1} ms, p99 {p99:.1} ms"),
         }
-    }
-
-    /// Why slow lookups may be the agent's own doing. A slow server is slow for the fastest lookup too; a busy machine
-    /// delays some.
-    fn excuse(&self, times: &Distribution, limit: Duration) -> Option<String> {
-        let limit = limit.as_micros() as u64;
-        if times.min > limit {
-            return None;
-        }
-        if times.p99.saturating_sub(self.lag) <= limit {
-            return Some(format!(
-                "the agent fell behind its own schedule by up to {:.0} ms",
-                ms(self.lag)
-            ));
-        }
-        cpu_pressure::starved(self.starved, self.over)
     }
 
     fn conclude(&self, context: &CheckContext, levels: &Levels, tally: &mut Tally) {

@@ -1,5 +1,6 @@
 //! Is a machine too busy to time a network from it?
 
+use meshproof_contract::Distribution;
 use std::time::Duration;
 
 /// Share of a measurement during which a task may wait for a CPU before times measured there say nothing: on an idle
@@ -19,6 +20,34 @@ pub fn starved(micros: Option<u64>, over: Duration) -> Option<String> {
             100.0 * share.min(1.0)
         )
     })
+}
+
+/// How far behind its own schedule an agent fell, in microseconds, for people.
+pub fn fell_behind(lag: u64) -> String {
+    format!(
+        "the agent fell behind its own schedule by up to {:.0} ms",
+        lag as f64 / 1000.0
+    )
+}
+
+/// Why a 99th percentile over the limit may be the machine's doing, by the agent's lag and by how long some task waited
+/// for a CPU, both in microseconds. What is slow by itself is slow for the fastest answer, too; a busy machine delays
+/// some.
+pub fn delays(
+    times: &Distribution,
+    lag: u64,
+    starved_for: Option<u64>,
+    over: Duration,
+    limit: Duration,
+) -> Option<String> {
+    let limit = limit.as_micros() as u64;
+    if times.min > limit {
+        return None;
+    }
+    if times.p99.saturating_sub(lag) <= limit {
+        return Some(fell_behind(lag));
+    }
+    starved(starved_for, over)
 }
 
 #[cfg(test)]

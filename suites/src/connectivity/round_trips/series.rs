@@ -201,8 +201,9 @@ impl Record {
         if self.count.sent() == 0 {
             return;
         }
-        let limit = levels.limit.as_micros() as u64;
-        if let Some(times) = self.latencies.as_ref().filter(|times| times.p99 > limit)
+        let limit = levels.limit;
+        let over = |times: &&Distribution| times.p99 > limit.as_micros() as u64;
+        if let Some(times) = self.latencies.as_ref().filter(over)
             && self.exchange == Exchange::Datagram
             && let (Cell::Ok(_), Some(why)) = (self.judge(levels), self.busy(times, limit))
         {
@@ -253,14 +254,8 @@ impl Record {
     }
 
     /// Why the agents' machines may be what delayed the slowest round trips.
-    fn busy(&self, times: &Distribution, limit: u64) -> Option<String> {
-        if times.p99.saturating_sub(self.lag) <= limit {
-            return Some(format!(
-                "the agent fell behind its own schedule by up to {:.0} ms",
-                self.lag as f64 / 1000.0
-            ));
-        }
-        cpu_pressure::starved(self.starved, self.over)
+    fn busy(&self, times: &Distribution, limit: Duration) -> Option<String> {
+        cpu_pressure::delays(times, self.lag, self.starved, self.over, limit)
     }
 
     fn judge_latency(&self, times: &Distribution, limit: Duration) -> Cell {
@@ -270,10 +265,8 @@ impl Record {
         if times.p99 <= limit_micros || self.exchange == Exchange::Connection {
             return Cell::Ok(Some(Quantity::micros(times.p50)));
         }
-        // A slow path is slow for the fastest packet and for half of them; a busy machine delays some.
-        if times.min <= limit_micros
-            && let Some(why) = self.busy(times, limit_micros)
-        {
+        // A slow path is slow for half of the packets, too.
+        if let Some(why) = self.busy(times, limit) {
             return if self.looks > 1 && times.p50 <= limit_micros {
                 Cell::Ok(Some(Quantity::micros(times.p50)))
             } else {

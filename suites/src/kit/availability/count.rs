@@ -87,9 +87,8 @@ impl LossCount {
         }
         if self.lag > cpu_pressure::LAG && !self.is_silent() && !self.is_scattered {
             return Loss::Unknown(format!(
-                "the agent fell behind its own schedule by up to {:.0} ms, so {} of {} lost say nothing about the \
-                 network",
-                self.lag as f64 / 1000.0,
+                "{}, so {} of {} lost say nothing about the network",
+                cpu_pressure::fell_behind(self.lag),
                 self.lost,
                 self.sent()
             ));

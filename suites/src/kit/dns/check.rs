@@ -17,6 +17,10 @@ pub trait Questions: Send + Sync {
     fn text(&self) -> CheckText;
     /// The faults that turn it red.
     fn faults(&self) -> &'static [&'static str];
+    /// Who asks: the client on every node, unless the check says otherwise.
+    fn zone(&self, context: &CheckContext) -> Result<Zone, Verdict> {
+        Zone::of(context)
+    }
     /// The questions with their right answers, or the verdict where there is nothing to ask.
     async fn questions(&self, context: &CheckContext, zone: &Zone) -> Result<Vec<Question>, Verdict>;
 }
@@ -42,7 +46,7 @@ impl<Q: Questions> Check for DnsCheck<Q> {
         self.0.faults()
     }
     async fn run(&self, context: &CheckContext) -> Verdict {
-        let zone = match Zone::of(context) {
+        let zone = match self.0.zone(context) {
             Ok(zone) => zone,
             Err(verdict) => return verdict,
         };
