@@ -6,11 +6,13 @@ mod active;
 mod catalogue;
 mod layer;
 mod place;
+mod size;
 
 pub use active::{ActiveFaults, FaultState};
 pub use catalogue::{CATALOGUE, Fault, FaultSpec};
 pub use layer::{Layer, Scope};
 pub use place::PlaceSeed;
+pub use size::{Amount, SIZES, SizedFault, UnknownFault, figures};
 
 #[cfg(test)]
 mod tests;

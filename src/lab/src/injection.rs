@@ -8,7 +8,7 @@ mod path_mtu;
 mod targets;
 
 use crate::{
-    fault::{Fault, FaultState, Layer, PlaceSeed, Scope},
+    fault::{Fault, FaultState, Layer, PlaceSeed, Scope, SizedFault, UnknownFault},
     state::{LabState, NodeState, Place},
     sync::lock,
 };
@@ -25,12 +25,9 @@ type Effect = fn(&Site<'_>, Scope) -> Result<Vec<DatapathFault>, Missing>;
 /// Why a fault could not be injected or healed.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
-    /// The catalogue has no such name.
-    #[error("unknown fault {name:?}; `meshproof prove --list` lists all faults")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-    },
+    /// The catalogue has no such fault, or not of a size.
+    #[error(transparent)]
+    Unknown(#[from] UnknownFault),
     /// The lab lacks what the fault acts on.
     #[error("failed to inject {fault}: {why}")]
     NoTarget {
@@ -75,12 +72,13 @@ impl FaultInjector {
         self.lab.faults.all()
     }
 
-    /// Injects a fault; it acts when this returns. Injecting a fault that is in force changes nothing.
+    /// Injects a fault; it acts when this returns. Injecting one that is in force changes its size at most.
     ///
     /// # Errors
-    /// When there is no such fault, or the lab lacks a node or cluster that it acts on. Pods may come later.
+    /// When there is no such fault, or it has no size, or the lab lacks a node or cluster that it acts on. Pods may come later.
     pub fn inject(&self, name: &str) -> Result<(), FaultError> {
-        let fault = find(name)?;
+        let SizedFault { fault, size } = name.parse()?;
+        self.lab.faults.resize(fault, size);
         if !self.lab.faults.is_active(fault) {
             self.draw_place(fault)?;
         }
@@ -104,7 +102,7 @@ impl FaultInjector {
     /// # Errors
     /// When there is no such fault.
     pub fn heal(&self, name: &str) -> Result<(), FaultError> {
-        let fault = find(name)?;
+        let fault = name.parse::<SizedFault>()?.fault;
         if self.lab.faults.is_active(fault)
             && let Some(node) = self.cut_node(fault)?
         {
@@ -212,10 +210,6 @@ impl FaultInjector {
         let node = targets::last_node(&Site::of(&self.lab, fault));
         node.map(Some).map_err(|why| FaultError::NoTarget { fault, why })
     }
-}
-
-fn find(name: &str) -> Result<Fault, FaultError> {
-    Fault::named(name).ok_or_else(|| FaultError::Unknown { name: name.to_owned() })
 }
 
 /// What a fault does in the data path; none for faults that act elsewhere.

@@ -43,7 +43,9 @@ mod topology;
 
 pub use control::{ClusterStatus, Control, ControlError, LabStatus, NodeStatus, PodStatus};
 pub use external_hosts::EXTERNAL_HOSTS;
-pub use fault::{CATALOGUE as FAULTS, Fault, FaultSpec, Layer, PlaceSeed, Scope};
+pub use fault::{
+    CATALOGUE as FAULTS, Fault, FaultSpec, Layer, PlaceSeed, SIZES as FAULT_SIZES, Scope, SizedFault, UnknownFault,
+};
 pub use lab::LabConfig;
 pub use lab_process::{AGENT_SUBCOMMAND, LAB_SUBCOMMAND, lab_main};
 pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};

@@ -128,6 +128,20 @@ impl PathProbe for PathMtu {
         )
     }
 
+    fn blinded_by(&self, locality: Locality) -> &'static [&'static str] {
+        locality.by(
+            &["endpoint-blackhole", "same-node-dropped"],
+            &["corrupted-payload", "node-pair-blackhole", "tunnel-down", "udp-dropped"],
+            &[
+                "corrupted-payload-mesh",
+                "one-way-blackhole",
+                "other-cluster-blackhole",
+                "tunnel-down-mesh",
+                "udp-dropped",
+            ],
+        )
+    }
+
     async fn run(&self, context: &CheckContext, paths: &Paths) -> Verdict {
         let environment = context.environment.as_ref();
         let first = matrix::observe(environment, &paths.list, search).await;

@@ -17,6 +17,10 @@ pub trait PathProbe: Send + Sync {
     fn text(&self, locality: Locality) -> CheckText;
     /// The faults that turn it red on a locality.
     fn faults(&self, locality: Locality) -> &'static [&'static str];
+    /// The faults that make it inconclusive on a locality.
+    fn blinded_by(&self, _locality: Locality) -> &'static [&'static str] {
+        &[]
+    }
     /// What it needs.
     fn needs(&self) -> Needs {
         needs::SHARED
@@ -85,6 +89,9 @@ impl<P: PathProbe> Check for PathCheck<P> {
     }
     fn faults(&self) -> &'static [&'static str] {
         self.probe.faults(self.locality)
+    }
+    fn blinded_by(&self) -> &'static [&'static str] {
+        self.probe.blinded_by(self.locality)
     }
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();

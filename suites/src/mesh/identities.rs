@@ -49,6 +49,13 @@ impl Check for Identities {
     fn faults(&self) -> &'static [&'static str] {
         &["mesh-wrong-cluster-id"]
     }
+    fn blinded_by(&self) -> &'static [&'static str] {
+        &[
+            "mesh-agent-not-ready",
+            "mesh-kvstoremesh-disconnected",
+            "mesh-remote-not-connected",
+        ]
+    }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();

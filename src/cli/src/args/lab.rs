@@ -85,7 +85,14 @@ pub struct ProveArgs {
     /// Configuration of Cilium in the labs
     #[arg(long, value_enum, value_name = "PROFILE", default_value_t)]
     pub profile: LabProfile,
-    /// Seed of the places where faults act: nodes, pairs and directions [default: the day of the run]
+    /// Prove in each configuration, one after another
+    #[arg(long, conflicts_with = "profile")]
+    pub all_profiles: bool,
+    /// Inject each fault that has a size by itself at 0.5, 1.5 and 3 times its threshold; without this, all of them
+    /// together at 0.5, and each at one of the others
+    #[arg(long)]
+    pub each_size: bool,
+    /// Seed of the places where faults act (nodes, pairs, directions) and of their sizes [default: the day of the run]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Folder for the reports

@@ -3,6 +3,7 @@
 //! Injects each fault into a running lab, runs the suites that it concerns, heals it and waits until all is green
 //! again. Most of the time is waiting for what does not come, so several labs share the faults.
 
+mod injection;
 mod lab_worker;
 mod matrix;
 mod selection;
@@ -21,15 +22,19 @@ use crate::{
     },
 };
 use anyhow::{Context, anyhow};
+use clap::ValueEnum as _;
 use futures::future::join_all;
+use injection::{ALL_SIZES, Injection, Sizes, injections};
 use lab_worker::{FaultQueue, LabWorker};
-use matrix::{Coverage, Defect, Matrix, Row};
-use meshproof_contract::Exit;
+use matrix::{Coverage, Defect, Expected, Matrix, Row};
+use meshproof_contract::{Exit, FaultName};
 use meshproof_engine::{Filter, Plan};
 use meshproof_report::RunFolder;
-use selection::{checks_concerned, exactly, plan, shares, slow_first};
+use selection::{exactly, plan, shares, slow_first};
 use std::{
+    collections::BTreeSet,
     fs,
+    path::Path,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,7 +44,7 @@ pub fn prove(args: &ProveArgs) -> Result<Exit, CliError> {
     let faults = faults(&args.faults)?;
     if args.list {
         for fault in faults {
-            println!("{:<36} {}", fault.name, fault.what);
+            println!("{:<36} {}", fault.name, fault.told(None));
         }
         return Ok(Exit::Passed);
     }
@@ -66,37 +71,101 @@ fn faults(parts: &[String]) -> Result<Vec<FaultSpec>, CliError> {
 }
 
 async fn run(args: &ProveArgs, faults: &[FaultSpec]) -> Result<Exit, CliError> {
-    let started = Instant::now();
     let cancel = cancelled_by_signals()?;
     let folder = RunFolder::create(&args.report_dir, &new_run_id()).map_err(CliError::usage)?;
+    let seed = args.seed.unwrap_or_else(today);
+    eprintln!("places and sizes of the faults: --seed {seed}");
+    let profiles = if args.all_profiles {
+        LabProfile::value_variants()
+    } else {
+        &[args.profile]
+    };
+    let mut exit = Exit::Passed;
+    for profile in profiles {
+        let shape = LabShape {
+            nodes: args.nodes,
+            profile: *profile,
+            fault_seed: seed,
+        };
+        if args.all_profiles {
+            println!("\nprofile {profile}");
+        }
+        if prove_in(args, faults, shape, &folder, &cancel).await? != Exit::Passed {
+            exit = Exit::Failed;
+        }
+    }
+    Ok(exit)
+}
+
+/// The proof in labs of one shape.
+async fn prove_in(
+    args: &ProveArgs,
+    faults: &[FaultSpec],
+    shape: LabShape,
+    folder: &RunFolder,
+    cancel: &CancellationToken,
+) -> Result<Exit, CliError> {
+    let started = Instant::now();
     let coverage = if args.faults.is_empty() {
         Coverage::AllFaults
     } else {
         Coverage::SomeFaults
     };
+    let sizes = if args.each_size {
+        Sizes::Each
+    } else {
+        Sizes::Drawn(shape.fault_seed)
+    };
+    let rows = injections(faults, sizes);
     let everything = plan(&if coverage == Coverage::AllFaults || args.full {
         Filter::default()
     } else {
-        exactly(faults.iter().flat_map(checks_concerned))
+        exactly(rows.iter().flat_map(Injection::checks))
     })?;
 
-    let labs = usize::from(args.labs.get()).min(faults.len());
+    let labs = usize::from(args.labs.get()).min(rows.len());
     eprintln!("booting {labs} labs");
-    let shape = LabShape {
-        nodes: args.nodes,
-        profile: args.profile,
-        fault_seed: args.seed.unwrap_or_else(today),
-    };
-    eprintln!("places of the faults: --seed {}", shape.fault_seed);
-    let workers = start(labs, shape, &everything, &cancel).await?;
+    let workers = start(labs, shape, &everything, cancel).await?;
     eprintln!("baseline: {} trials", everything.trials().len());
     let (workers, mut matrix) = baseline(workers, &shares(&everything, labs)?).await?;
-    let order = slow_first(faults);
+    let (rows, unconcerned) = concerned(rows, &matrix);
+    matrix.unconcerned = unconcerned;
+    let order = slow_first(rows);
     let queue = FaultQueue::new(&order, &matrix, args.full);
     let rows = join_all(workers.into_iter().map(|worker| worker.work(&queue))).await;
     matrix.rows = rows_or_failure(rows)?;
-    write(&folder, &matrix)?;
-    Ok(conclude(&matrix, coverage, shape, &folder, started.elapsed()))
+    let name = match args.all_profiles {
+        true => format!("prove-{}", shape.profile),
+        false => "prove".to_owned(),
+    };
+    write(folder, &name, &matrix)?;
+    Ok(conclude(
+        &matrix,
+        coverage,
+        shape,
+        &folder.file(&format!("{name}.md")),
+        started.elapsed(),
+    ))
+}
+
+/// The rows whose faults some check of this configuration must notice, and the faults of which none must.
+fn concerned(rows: Vec<Injection>, matrix: &Matrix) -> (Vec<Injection>, BTreeSet<FaultName>) {
+    let mut unconcerned = BTreeSet::new();
+    let mut kept = Vec::new();
+    for mut row in rows {
+        row.faults.retain(|fault| {
+            let name = FaultName::from(fault.name);
+            let is_concerned = matrix.is_concerned(&name);
+            if !is_concerned {
+                unconcerned.insert(name);
+            }
+            is_concerned
+        });
+        if !row.faults.is_empty() {
+            kept.push(row);
+        }
+    }
+    (kept, unconcerned)
 }
 
 /// So many labs with agents in them, or none: if one does not start, the others are closed.
@@ -156,25 +225,27 @@ fn rows_or_failure(worked: Vec<Result<Vec<Row>, CliError>>) -> Result<Vec<Row>, 
     Ok(rows)
 }
 
-fn write(folder: &RunFolder, matrix: &Matrix) -> Result<(), CliError> {
+fn write(folder: &RunFolder, name: &str, matrix: &Matrix) -> Result<(), CliError> {
     let json = serde_json::to_vec_pretty(matrix)
         .context("failed to write the matrix as JSON")
         .map_err(CliError::environment)?;
-    for (name, content) in [("prove.md", matrix.markdown().into_bytes()), ("prove.json", json)] {
-        fs::write(folder.file(name), content)
-            .with_context(|| format!("failed to write {}", folder.file(name).display()))
+    for (kind, content) in [("md", matrix.markdown().into_bytes()), ("json", json)] {
+        let file = folder.file(&format!("{name}.{kind}"));
+        fs::write(&file, content)
+            .with_context(|| format!("failed to write {}", file.display()))
             .map_err(CliError::usage)?;
     }
     Ok(())
 }
 
-fn conclude(matrix: &Matrix, coverage: Coverage, shape: LabShape, folder: &RunFolder, took: Duration) -> Exit {
+fn conclude(matrix: &Matrix, coverage: Coverage, shape: LabShape, page: &Path, took: Duration) -> Exit {
     let defects = matrix.defects(coverage);
-    let survivors = matrix.rows.iter().filter(|row| !matrix.is_noticed(row)).count();
+    let rows = |expected: Expected| matrix.rows.iter().filter(move |row| row.expected == expected);
+    let survivors = rows(Expected::Noticed).filter(|row| !matrix.is_noticed(row)).count();
+    let faults = rows(Expected::Noticed).count();
     println!(
-        "\n{} faults, {} caught, {survivors} survived; {} checks; {:.0} s",
-        matrix.rows.len(),
-        matrix.rows.len() - survivors,
+        "\n{faults} faults, {} caught, {survivors} survived; {} checks; {:.0} s",
+        faults - survivors,
         matrix.checks.len(),
         took.as_secs_f64()
     );
@@ -184,7 +255,13 @@ fn conclude(matrix: &Matrix, coverage: Coverage, shape: LabShape, folder: &RunFo
             println!("      {line}");
         }
     }
-    println!("matrix: {}", folder.file("prove.md").display());
+    if !matrix.unconcerned.is_empty() {
+        println!(
+            "{} faults concern nothing in this configuration",
+            matrix.unconcerned.len()
+        );
+    }
+    println!("matrix: {}", page.display());
     if defects.is_empty() { Exit::Passed } else { Exit::Failed }
 }
 
@@ -193,6 +270,13 @@ fn again(defect: &Defect, shape: LabShape) -> Option<String> {
     let nodes = shape.nodes.to_string();
     let (profile, seed) = (shape.profile.to_string(), shape.fault_seed.to_string());
     let check = defect.check()?;
+    if defect
+        .fault()
+        .is_some_and(|fault| fault.as_str().starts_with(ALL_SIZES))
+    {
+        // Which of them it is, only each by itself tells.
+        return Some(format!("meshproof prove --each-size --seed {}", shape.fault_seed));
+    }
     let mut arguments = vec!["--lab", "--lab-nodes", &nodes];
     if shape.profile != LabProfile::default() {
         arguments.extend(["--lab-profile", &profile]);

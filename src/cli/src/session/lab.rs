@@ -12,7 +12,7 @@ use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Threshold
 use meshproof_engine::nearest;
 use meshproof_lab::{
     AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, LAB_SUBCOMMAND, LabOptions, LaunchError, NodeGrace,
-    PlaceSeed, Profile, RunningLab, Topology, launch,
+    PlaceSeed, Profile, RunningLab, SizedFault, Topology, UnknownFault, launch,
 };
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -153,8 +153,10 @@ pub fn is_forbidden(error: &CliError) -> bool {
 
 /// That the lab knows the fault.
 pub fn known(fault: &str) -> Result<(), CliError> {
-    if FAULTS.iter().any(|spec| spec.name == fault) {
-        return Ok(());
+    match fault.parse::<SizedFault>() {
+        Ok(_) => return Ok(()),
+        Err(UnknownFault::Name { .. }) => {}
+        Err(error) => return Err(CliError::usage(error)),
     }
     let near = nearest(fault, FAULTS.iter().map(|spec| spec.name.to_owned()));
     let near = near

@@ -15,8 +15,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(86_400);
 /// The chart's `certValidityDuration`.
 const VALID: Duration = Duration::from_secs(1095 * 86_400);
-/// What is left of a certificate that is about to end.
-const LITTLE: Duration = Duration::from_secs(2 * 86_400);
 
 /// A connection to an etcd.
 struct Connection {
@@ -61,7 +59,7 @@ pub(super) async fn kvstoremesh(pods: &CiliumPods, container: &SystemContainer) 
         address: crate::mesh::etcd_address(other, container.address),
         client: format!("remote-{own}"),
         until: if acts(Fault::MeshCertificateExpiring) {
-            SystemTime::now() + LITTLE
+            SystemTime::now() + lab.faults.time(Fault::MeshCertificateExpiring)
         } else {
             lab.started + VALID
         },

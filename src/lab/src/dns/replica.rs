@@ -247,6 +247,14 @@ impl ClusterView for InLab {
         faults
     }
 
+    fn lost(&self) -> f64 {
+        self.lab.faults.share(Fault::DnsLossy)
+    }
+
+    fn delay(&self) -> Duration {
+        self.lab.faults.time(Fault::DnsSlow)
+    }
+
     fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr> {
         self.lab
             .others(self.cluster.name())

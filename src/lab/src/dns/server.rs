@@ -33,15 +33,14 @@ const TTL: u32 = 30;
 /// What a UDP answer may be long with EDNS (CoreDNS's `bufsize` default since DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 
-/// How much later a slow server answers: below the resolvers' usual retry after five seconds.
-const SLOW: Duration = Duration::from_millis(800);
-/// The share of questions without an answer under a fault.
-const LOST: f64 = 0.02;
-
 /// What a server needs to know of the clusters, asked again for every question.
 pub(super) trait ClusterView: Send + Sync + Unpin + 'static {
     /// The faults that concern this server now.
     fn faults(&self) -> BTreeSet<Fault>;
+    /// The share of questions that get no answer under [`Fault::DnsLossy`].
+    fn lost(&self) -> f64;
+    /// How much later it answers under [`Fault::DnsSlow`].
+    fn delay(&self) -> Duration;
     /// The cluster IP of a service in the other cluster.
     fn elsewhere(&self, namespace: &str, service: &str) -> Option<Ipv4Addr>;
     /// Whether a service of this cluster is global.
@@ -85,11 +84,11 @@ impl<S: ClusterView> RequestHandler for Handler<S> {
         if faults.contains(&silent) {
             return nothing_sent(&request.metadata);
         }
-        if faults.contains(&Fault::DnsLossy) && rand::random::<f64>() < LOST {
+        if faults.contains(&Fault::DnsLossy) && rand::random::<f64>() < self.cluster.lost() {
             return nothing_sent(&request.metadata);
         }
         if faults.contains(&Fault::DnsSlow) {
-            tokio::time::sleep(SLOW).await;
+            tokio::time::sleep(self.cluster.delay()).await;
         }
         let answer = self.answer(request, &faults);
         let mut edns = Edns::new();

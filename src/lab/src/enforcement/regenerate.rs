@@ -24,8 +24,6 @@ use tokio::sync::watch;
 
 /// How long an agent takes to put a change in force, between these.
 const REGENERATION: std::ops::Range<u64> = 4..24;
-/// How late one node is with [`Fault::PolicyEnforcedLate`].
-const LATE: Duration = Duration::from_secs(8);
 
 /// What a cluster's agents are to have in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,7 +59,7 @@ pub(super) async fn follow(
             faults.mark_unchanged();
             if late() {
                 let healed = async { while late() && faults.changed().await.is_ok() {} };
-                let _ = tokio::time::timeout(LATE, healed).await;
+                let _ = tokio::time::timeout(lab.faults.time(Fault::PolicyEnforcedLate), healed).await;
             }
         }
         let acting: Vec<_> = next

@@ -2,7 +2,7 @@
 //! concerns and what is wrong while it is in force. To add a fault, add a line here, and its effect in the layer's
 //! module.
 
-use super::{Layer, Scope};
+use super::{Layer, Scope, figures};
 use std::fmt;
 
 macro_rules! faults {
@@ -34,7 +34,7 @@ pub struct FaultSpec {
     pub fault: Fault,
     /// Its name, in kebab case, as checks and `meshproof prove` use it.
     pub name: &'static str,
-    /// What is wrong while it is in force, in one line.
+    /// What is wrong while it is in force, in one line; [`FaultSpec::told`] adds how much.
     pub what: &'static str,
     /// The layer of the lab that is wrong.
     pub layer: Layer,
@@ -42,6 +42,21 @@ pub struct FaultSpec {
     pub suites: &'static [&'static str],
     /// Where it acts.
     pub scope: Scope,
+}
+
+impl FaultSpec {
+    /// Whether it has a size.
+    pub fn has_size(&self) -> bool {
+        figures(self.fault).is_some()
+    }
+
+    /// What is wrong while it is in force, and how much at this size, or at its usual one.
+    pub fn told(&self, size: Option<f64>) -> String {
+        match figures(self.fault) {
+            None => self.what.to_owned(),
+            Some(figures) => format!("{}: {}", self.what, figures.at(size.unwrap_or(figures.usual))),
+        }
+    }
 }
 
 impl Fault {
@@ -99,19 +114,19 @@ faults! {
         "no DNS replica answers while a node of its cluster is down";
     DnsGlobalRemoteAddress "dns-global-remote-address" Dns LastCluster ["service"]
         "in one cluster a global service's name resolves to its ClusterIP in the other cluster";
-    DnsLossy "dns-lossy" Dns LastCluster ["dns"] "in one cluster DNS gives no answer to 2 of 100 questions";
+    DnsLossy "dns-lossy" Dns LastCluster ["dns"] "in one cluster DNS does not answer some questions";
     DnsMissingRecord "dns-missing-record" Dns LastCluster ["dns"] "in one cluster the services' names do not exist";
     DnsReplicaStale "dns-replica-stale" Dns FirstDnsReplica ["dns"] "one DNS replica no longer sees changes";
     DnsReverseMissing "dns-reverse-missing" Dns LastCluster ["dns"] "in one cluster reverse lookups find no name";
     DnsSilentTcp "dns-silent-tcp" Dns FirstDnsReplica ["dns"] "one DNS replica never answers over TCP";
     DnsSilentUdp "dns-silent-udp" Dns FirstDnsReplica ["dns"] "one DNS replica never answers over UDP";
-    DnsSlow "dns-slow" Dns LastCluster ["dns"] "in one cluster DNS answers 800 ms late";
+    DnsSlow "dns-slow" Dns LastCluster ["dns"] "in one cluster DNS answers late";
     DnsWrongClusterAddress "dns-wrong-cluster-address" Dns LastCluster ["dns"]
         "in one cluster a service's name resolves to the ClusterIP of that name in the other cluster";
     EncryptionOff "encryption-off" Encryption Lab ["encryption"] "no node encrypts although encryption is claimed";
     EndpointBlackhole "endpoint-blackhole" Network FirstNode ["connectivity"]
         "one pod of the first cluster receives nothing from its own node";
-    EndpointRemovalLate "endpoint-removal-late" Services Lab ["failover"] "every node removes backends 3 s late";
+    EndpointRemovalLate "endpoint-removal-late" Services Lab ["failover"] "every node removes backends late";
     EndpointsNeverReturn "endpoints-never-return" Services Lab ["failover"]
         "a service that loses all its backends never gets any again";
     FailBackNever "fail-back-never" Services Lab ["failover"]
@@ -175,14 +190,14 @@ faults! {
     KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]
         "the agents of one cluster do not replace kube-proxy, and report so";
     LatencyCluster "latency-cluster" Network NodePair ["connectivity"]
-        "packets between two nodes of one cluster take 200 ms longer";
-    LatencyMesh "latency-mesh" Network Mesh ["connectivity"] "packets between the clusters take 200 ms longer";
+        "packets between two nodes of one cluster take longer";
+    LatencyMesh "latency-mesh" Network Mesh ["connectivity"] "packets between the clusters take longer";
     LossCluster "loss-cluster" Network NodePair ["connectivity"]
-        "2 % of the packets between two nodes of one cluster are lost";
+        "packets between two nodes of one cluster are lost";
     LossMesh "loss-mesh" Network MeshPair ["connectivity"]
-        "2 % of the packets between two nodes of different clusters are lost";
+        "packets between two nodes of different clusters are lost";
     LossSameNode "loss-same-node" Network FirstNode ["connectivity"]
-        "2 % of the packets between pods of one node are lost";
+        "packets between pods of one node are lost";
     MasqueradeCluster "masquerade-cluster" Network NodePair ["connectivity"]
         "pods of one node reach another node's pods with the node's address";
     MasqueradeMesh "masquerade-mesh" Network MeshPair ["connectivity"]
@@ -198,7 +213,7 @@ faults! {
     MeshApiserverOutageDropsBackends "mesh-apiserver-outage-drops-backends" Mesh Lab ["failover"]
         "a cluster's backends are dropped elsewhere once its clustermesh-apiserver was down for 10 s";
     MeshCertificateExpiring "mesh-certificate-expiring" Mesh LastCluster ["mesh"]
-        "the certificate with which one cluster connects to the other expires in two days";
+        "the certificate with which one cluster connects to the other expires soon";
     MeshCertificateUntrusted "mesh-certificate-untrusted" Mesh LastCluster ["mesh"]
         "one cluster would not trust the other if it had to reconnect; the open connection works";
     MeshEndpointStale "mesh-endpoint-stale" Mesh FirstCluster ["state"]
@@ -208,7 +223,7 @@ faults! {
     MeshNodeCountShort "mesh-node-count-short" Mesh FirstCluster ["state"]
         "one cluster sees one node too few of the other";
     MeshPropagationSlow "mesh-propagation-slow" Mesh FirstCluster ["mesh"]
-        "changes in one cluster reach the other 12 s late";
+        "changes in one cluster reach the other late";
     MeshPropagationStopped "mesh-propagation-stopped" Mesh FirstCluster ["mesh"]
         "changes in one cluster no longer reach the other; every status is healthy";
     MeshRemoteNotConnected "mesh-remote-not-connected" Mesh LastCluster ["mesh"]
@@ -271,7 +286,7 @@ faults! {
         "one node ignores egress rules";
     PolicyEndpointsBehind "policy-endpoints-behind" Agents Lab ["policy"]
         "the agents' endpoints never report that they realized their policies, although they did";
-    PolicyEnforcedLate "policy-enforced-late" Policy LastNode ["policy"] "one node enforces policy changes 8 s late";
+    PolicyEnforcedLate "policy-enforced-late" Policy LastNode ["policy"] "one node enforces policy changes late";
     PolicyEntitiesIgnored "policy-entities-ignored" Policy Lab ["policy"] "entity rules match nothing";
     PolicyExpressionsIgnored "policy-expressions-ignored" Policy Lab ["policy"]
         "requirements on peers always match, except those for one value";
@@ -305,7 +320,7 @@ faults! {
     ServicePortBroken "service-port-broken" Services FirstCluster ["service"]
         "in one cluster the last of several TCP ports of a service leads to a closed port";
     ServiceStaleBackendOnNode "service-stale-backend-on-node" Balancing FirstNode ["service"]
-        "one node sends 2 of 100 new connections to a Service to an address that no pod has any more";
+        "one node sends some new connections to a Service to an address that no pod has any more";
     ServiceUdpBroken "service-udp-broken" Services LastCluster ["service"]
         "in one cluster the UDP ports of services have no backends";
     SessionAffinityIgnored "session-affinity-ignored" Services FirstCluster ["service"]
@@ -329,7 +344,7 @@ faults! {
     WireguardAllowedIpsWide "wireguard-allowed-ips-wide" Encryption NodePair ["encryption"]
         "a node accepts every source address from another node";
     WireguardHandshakeStale "wireguard-handshake-stale" Encryption NodePair ["encryption"]
-        "a node reports its last handshake with another node as ten minutes old";
+        "a node reports its last handshake with another node as older than it is";
     WireguardKeyMismatch "wireguard-key-mismatch" Encryption NodePair ["encryption"]
         "a node has a wrong public key of another node";
     WireguardPeerMissing "wireguard-peer-missing" Encryption NodePair ["encryption"]

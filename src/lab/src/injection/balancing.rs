@@ -4,12 +4,13 @@
 use super::{Effect, targets};
 use crate::{fault::Fault, state::ClusterState};
 use meshproof_datapath::{BackendState, Fault as DatapathFault, Nodes, Service, ServiceOverride};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 /// Of ten new connections nine.
 const SKEWED: f64 = 0.9;
-/// Of a hundred new connections two go to an address that no pod has any more.
-const STALE: f64 = 0.02;
 
 /// What a fault of this layer does.
 pub(super) fn effect(fault: Fault) -> Option<Effect> {
@@ -30,10 +31,13 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
             let node = targets::one(targets::first_node(lab)?);
             let cluster = targets::first(lab)?;
             let nobody = cluster.spec.pod_cidr.hosts().last().unwrap_or(Ipv4Addr::UNSPECIFIED);
-            let services = cluster.services.borrow().clone();
+            let mut services = cluster.services.borrow().clone();
+            // One entry a port, and an override acts on all ports of its Service.
+            let mut seen = BTreeSet::new();
+            services.retain(|service| seen.insert(service.name.as_str().to_owned()));
             Ok(distort(&services, &node, |service| {
                 let port = service.backends.first()?.address.port();
-                Some(ServiceOverride::Stale(SocketAddrV4::new(nobody, port), STALE))
+                Some(ServiceOverride::Stale(SocketAddrV4::new(nobody, port), lab.share()))
             }))
         },
         Fault::GlobalSpreadSkewed => |lab, _| {

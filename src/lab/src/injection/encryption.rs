@@ -4,11 +4,7 @@ use super::{Effect, targets, targets::Site};
 use crate::fault::Fault;
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Fault as DatapathFault, NodeName, Nodes, Protocol, Traffic};
-use std::time::Duration;
 use targets::Missing;
-
-/// Older than any handshake that WireGuard would still use.
-const STALE: Duration = Duration::from_secs(600);
 
 /// What a fault of this layer does.
 pub(super) fn effect(fault: Fault) -> Option<Effect> {
@@ -47,7 +43,8 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         Fault::StrictModeIgnored => |_, _| Ok(vec![DatapathFault::StrictIgnored { nodes: Nodes::Any }]),
         Fault::WireguardHandshakeStale => |lab, _| {
             let (node, peer) = peer_of(lab)?;
-            Ok(vec![DatapathFault::StaleHandshake { node, peer, age: STALE }])
+            let age = lab.time();
+            Ok(vec![DatapathFault::StaleHandshake { node, peer, age }])
         },
         Fault::WireguardAllowedIpsWide => |lab, _| allowed_ips(lab, Ipv4Net::default()),
         Fault::WireguardAllowedIpsNarrow => {

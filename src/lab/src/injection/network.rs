@@ -15,9 +15,6 @@ type Injection = Result<Vec<DatapathFault>, Missing>;
 
 /// How long a connection is idle before it is dropped: firewalls take minutes, which nobody waits for here.
 const IDLE: Duration = Duration::from_secs(12);
-/// A share of lost packets that a careful operator would want to know of.
-const LOSS: Does = Does::Loss(0.02);
-const LATENCY: Does = Does::Delay(Duration::from_millis(200));
 /// Below the pods' route MTU, above the least that IPv6 allows.
 const SMALL_MTU: u16 = 1290;
 const BLACKHOLE: Does = Does::Mtu {
@@ -66,9 +63,9 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         Fault::MtuBlackhole | Fault::MtuBlackholeMesh => |lab, scope| paths(lab, scope, BLACKHOLE),
         Fault::MtuBlackholeSameNode => |lab, _| same_node(lab, BLACKHOLE),
         Fault::MtuTooSmall => |lab, scope| paths(lab, scope, TOO_SMALL),
-        Fault::LossCluster | Fault::LossMesh => |lab, scope| paths(lab, scope, LOSS),
-        Fault::LossSameNode => |lab, _| same_node(lab, LOSS),
-        Fault::LatencyCluster | Fault::LatencyMesh => |lab, scope| paths(lab, scope, LATENCY),
+        Fault::LossCluster | Fault::LossMesh => |lab, scope| paths(lab, scope, Does::Loss(lab.share())),
+        Fault::LossSameNode => |lab, _| same_node(lab, Does::Loss(lab.share())),
+        Fault::LatencyCluster | Fault::LatencyMesh => |lab, scope| paths(lab, scope, Does::Delay(lab.time())),
         Fault::CorruptedPayload | Fault::CorruptedPayloadMesh => |lab, scope| both_ways(lab, scope, corrupting),
         Fault::CorruptedPayloadSameNode => |lab, _| same_node(lab, CORRUPT),
         _ => return None,

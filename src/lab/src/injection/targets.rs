@@ -9,7 +9,7 @@ use crate::{
 };
 use meshproof_apiserver::resource::names::ENDPOINT_SLICES;
 use meshproof_datapath::Nodes;
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 /// What is missing for a fault, in words.
 pub(super) type Missing = String;
@@ -40,6 +40,16 @@ impl<'a> Site<'a> {
     pub(super) fn of(lab: &'a LabState, fault: Fault) -> Self {
         let clusters = lab.drawn_clusters(fault);
         Self { lab, fault, clusters }
+    }
+
+    /// The share that the fault has at its size.
+    pub(super) fn share(&self) -> f64 {
+        self.lab.faults.share(self.fault)
+    }
+
+    /// The time that the fault has at its size.
+    pub(super) fn time(&self) -> Duration {
+        self.lab.faults.time(self.fault)
     }
 
     /// Every node of every cluster.

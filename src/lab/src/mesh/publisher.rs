@@ -13,11 +13,8 @@ use crate::{
     state::{ClusterState, LabState},
 };
 use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::watch;
-
-/// How late changes are with [`Fault::MeshPropagationSlow`].
-const SLOW: Duration = Duration::from_secs(12);
 
 /// Everything that the cluster publishes now.
 pub(super) fn snapshot(lab: &LabState, cluster: &ClusterState, informer: &Informer) -> Snapshot {
@@ -85,7 +82,7 @@ impl Gate for Publisher {
         if self.lab.acts_in(Fault::MeshPropagationStopped, &self.cluster) {
             Propagation::Stopped
         } else if self.lab.acts_in(Fault::MeshPropagationSlow, &self.cluster) {
-            Propagation::Late(SLOW)
+            Propagation::Late(self.lab.faults.time(Fault::MeshPropagationSlow))
         } else {
             Propagation::Prompt
         }

@@ -21,9 +21,6 @@ const FAULTS: [Fault; 7] = [
     Fault::ClusterLossDropsBackends,
 ];
 
-/// How late removed backends go.
-const LATE: Duration = Duration::from_secs(3);
-
 /// How often to check whether another cluster is down.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -80,7 +77,12 @@ impl StaleBackends {
             let local = service.backends.iter().any(|b| is_local(b) && takes_new(b));
             let never = is(Fault::StaleBackendKept) || is(Fault::UdpBackendStale) && is_udp(&service.frontend);
             if never || is(Fault::EndpointRemovalLate) {
-                let due = self.keep_removed(service, &key, (!never).then_some(LATE), now);
+                let due = self.keep_removed(
+                    service,
+                    &key,
+                    (!never).then(|| faults.time(Fault::EndpointRemovalLate)),
+                    now,
+                );
                 again = [again, due].into_iter().flatten().min();
             }
             if is(Fault::EndpointsNeverReturn) && service.backends.iter().all(is_local) {
@@ -197,13 +199,14 @@ mod tests {
         );
         stale.apply(service(&[(244, 1), (244, 2)]), own(), &faults, OtherClusters::Up, start);
         // However long nothing has changed before.
-        let gone = start + 10 * LATE;
+        let late = faults.time(Fault::EndpointRemovalLate);
+        let gone = start + 10 * late;
         let (applied, again) = stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone);
-        assert_eq!((applied[0].backends.len(), again), (2, Some(gone + LATE)));
+        assert_eq!((applied[0].backends.len(), again), (2, Some(gone + late)));
         let soon = gone + Duration::from_secs(1);
         let (applied, again) = stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, soon);
-        assert_eq!((applied[0].backends.len(), again), (2, Some(gone + LATE)));
-        let (applied, again) = stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone + LATE);
+        assert_eq!((applied[0].backends.len(), again), (2, Some(gone + late)));
+        let (applied, again) = stale.apply(service(&[(244, 1)]), own(), &faults, OtherClusters::Up, gone + late);
         assert_eq!((applied[0].backends.len(), again), (1, None));
     }
 

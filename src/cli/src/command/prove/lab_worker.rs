@@ -1,13 +1,14 @@
 //! A lab into which faults are injected one after another, beside other labs.
 
 use super::{
-    matrix::{Matrix, Row},
-    selection::{checks_concerned, exactly, plan},
+    injection::Injection,
+    matrix::{Expected, Matrix, Row},
+    selection::{exactly, plan},
     verdicts::{VerdictCollector, Verdicts},
 };
 use crate::{
     cli_error::CliError,
-    session::{Session, fault::FaultSpec, lab::Lab, lab_shape::LabShape, run_plan},
+    session::{Session, lab::Lab, lab_shape::LabShape, run_plan},
 };
 use anyhow::anyhow;
 use meshproof_contract::{CheckId, Exit, FaultName, text::counted};
@@ -32,7 +33,7 @@ const MESH_OUTAGE_SECONDS: u32 = 20;
 
 /// The faults to inject, each taken by one worker.
 pub struct FaultQueue<'a> {
-    faults: &'a [&'a FaultSpec],
+    rows: &'a [Injection],
     baseline: &'a Matrix,
     full: bool,
     next: AtomicUsize,
@@ -40,10 +41,10 @@ pub struct FaultQueue<'a> {
 }
 
 impl<'a> FaultQueue<'a> {
-    /// A queue of these faults; with `full`, every check meets every fault.
-    pub fn new(faults: &'a [&'a FaultSpec], baseline: &'a Matrix, full: bool) -> Self {
+    /// A queue of these rows; with `full`, every check meets every fault.
+    pub fn new(rows: &'a [Injection], baseline: &'a Matrix, full: bool) -> Self {
         Self {
-            faults,
+            rows,
             baseline,
             full,
             next: AtomicUsize::new(0),
@@ -51,12 +52,12 @@ impl<'a> FaultQueue<'a> {
         }
     }
 
-    fn take(&self) -> Option<&'a FaultSpec> {
-        self.faults.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
+    fn take(&self) -> Option<&'a Injection> {
+        self.rows.get(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn plan(&self, fault: &FaultSpec) -> Result<Plan, CliError> {
-        let concerned = checks_concerned(fault);
+    fn plan(&self, row: &Injection) -> Result<Plan, CliError> {
+        let concerned = row.checks();
         if self.full || concerned.is_empty() {
             plan(&Filter::default())
         } else {
@@ -64,14 +65,20 @@ impl<'a> FaultQueue<'a> {
         }
     }
 
-    fn names(&self, fault: &FaultName, check: &CheckId) -> bool {
-        let named = self.baseline.checks.get(check);
-        named.is_some_and(|named| named.contains(fault))
+    /// Whether the check must say more than that it does not know: all must, but those that the fault blinds.
+    fn must_conclude(&self, row: &Injection, check: &CheckId) -> bool {
+        let blinded = self.baseline.blinded.get(check);
+        let is_blinded = |blinded: &BTreeSet<FaultName>| {
+            row.faults
+                .iter()
+                .any(|fault| blinded.contains(&FaultName::from(fault.name)))
+        };
+        !blinded.is_some_and(is_blinded)
     }
 
     fn print(&self, row: &Row) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        println!("[{done:>2}/{}] {}", self.faults.len(), line(row, self.baseline));
+        println!("[{done:>2}/{}] {}", self.rows.len(), line(row, self.baseline));
         for reason in row.unhealed.values() {
             println!("        {reason}");
         }
@@ -131,10 +138,10 @@ impl LabWorker {
         }
         // What does not apply to the lab (skipped) is not part of the proof.
         let skipped = verdicts.only_skipped();
-        matrix.checks.retain(|check, _| !skipped.contains(check));
+        matrix.checks.retain(|check, _| !skipped.contains_key(check));
         matrix
             .blinded
-            .retain(|check, faults| !faults.is_empty() && !skipped.contains(check));
+            .retain(|check, faults| !faults.is_empty() && !skipped.contains_key(check));
         Ok(matrix)
     }
 
@@ -142,8 +149,8 @@ impl LabWorker {
     pub async fn work(self, queue: &FaultQueue<'_>) -> Result<Vec<Row>, CliError> {
         let mut rows = Vec::new();
         let mut end = Ok(());
-        while let Some(fault) = queue.take() {
-            match self.inject_and_check(fault, queue).await {
+        while let Some(row) = queue.take() {
+            match self.inject_and_check(row, queue).await {
                 Ok(row) => {
                     queue.print(&row);
                     rows.push(row);
@@ -160,30 +167,40 @@ impl LabWorker {
         end.map(|()| rows)
     }
 
-    async fn inject_and_check(&self, fault: &FaultSpec, queue: &FaultQueue<'_>) -> Result<Row, CliError> {
-        let plan = queue.plan(fault)?;
-        let name = FaultName::from(fault.name);
+    async fn inject_and_check(&self, row: &Injection, queue: &FaultQueue<'_>) -> Result<Row, CliError> {
+        let plan = queue.plan(row)?;
         let injected = Instant::now();
-        self.lab.inject(fault.name).await?;
-        let verdicts = self.pass_with_retries(&plan, |check| queue.names(&name, check)).await;
-        self.lab.heal(fault.name).await?;
+        for fault in row.orders() {
+            self.lab.inject(&fault).await?;
+        }
+        let verdicts = self
+            .pass_with_retries(&plan, |check| queue.must_conclude(row, check))
+            .await;
+        for fault in row.orders() {
+            self.lab.heal(&fault).await?;
+        }
         let verdicts = verdicts?;
         let (caught, inconclusive) = (verdicts.failed(), verdicts.inconclusive());
+        let (mut ran, skipped) = (verdicts.ran(), verdicts.only_skipped());
+        ran.retain(|check| !skipped.contains_key(check));
         let affected: BTreeSet<CheckId> = caught.keys().chain(inconclusive.keys()).cloned().collect();
         let healed = Instant::now();
         let unhealed = self.wait_until_green(&affected).await?;
         tracing::info!(
             "{}: {} checks in {:.1} s, {} green again {:.1} s later",
-            fault.name,
+            row.name(),
             verdicts.ran().len(),
             (healed - injected).as_secs_f64(),
             affected.len(),
             healed.elapsed().as_secs_f64()
         );
         Ok(Row {
-            fault: name,
-            summary: fault.what.to_owned(),
-            ran: verdicts.ran(),
+            fault: row.name(),
+            of: row.faults.first().map_or_else(|| row.name(), |fault| fault.name.into()),
+            expected: row.expected,
+            summary: row.summary(),
+            ran,
+            skipped,
             caught,
             inconclusive,
             unhealed,
@@ -245,6 +262,11 @@ impl LabWorker {
 fn line(row: &Row, matrix: &Matrix) -> String {
     let mut by: Vec<String> = row.caught.keys().map(ToString::to_string).collect();
     let outcome = match by.len() {
+        0 if row.expected == Expected::Unnoticed && row.inconclusive.is_empty() => "unnoticed, as expected".to_owned(),
+        _ if row.expected == Expected::Unnoticed => {
+            by.extend(row.inconclusive.keys().map(ToString::to_string));
+            format!("TOO SENSITIVE: {}", by.join(", "))
+        }
         0 if matrix.is_noticed(row) => {
             format!("{} inconclusive, as expected", counted(row.inconclusive.len(), "check"))
         }
@@ -275,6 +297,9 @@ mod tests {
         };
         let row = |caught: &[&str], inconclusive: &[&str]| Row {
             fault: "udp-dropped".into(),
+            of: "udp-dropped".into(),
+            expected: Expected::Noticed,
+            skipped: BTreeMap::new(),
             summary: String::new(),
             ran: BTreeSet::new(),
             caught: reasons(caught),

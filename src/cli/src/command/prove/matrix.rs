@@ -21,19 +21,37 @@ pub struct Matrix {
     pub blinded: BTreeMap<CheckId, BTreeSet<FaultName>>,
     /// Checks that were not green in the healthy lab before any fault, with their reason.
     pub unhealthy: BTreeMap<CheckId, String>,
+    /// Faults that concern nothing here: every check that would catch them is skipped in this configuration.
+    pub unconcerned: BTreeSet<FaultName>,
     /// One row a fault.
     pub rows: Vec<Row>,
+}
+
+/// Whether checks must notice what is injected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expected {
+    /// It is a fault.
+    Noticed,
+    /// It is within what is promised: every check must stay green.
+    Unnoticed,
 }
 
 /// One fault's effect.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The fault.
+    /// The fault, with its size if it has one.
     pub fault: FaultName,
+    /// The same without its size, as checks name it.
+    pub of: FaultName,
+    /// Whether checks must notice it.
+    pub expected: Expected,
     /// What it breaks, one line.
     pub summary: String,
     /// Checks that ran against it.
     pub ran: BTreeSet<CheckId>,
+    /// Checks that said that they do not apply, with their reason.
+    pub skipped: BTreeMap<CheckId, String>,
     /// Checks that turned red, with their first finding.
     pub caught: BTreeMap<CheckId, String>,
     /// Checks that were inconclusive, with their reason.
@@ -69,6 +87,7 @@ impl Matrix {
         self.checks.extend(other.checks);
         self.blinded.extend(other.blinded);
         self.unhealthy.extend(other.unhealthy);
+        self.unconcerned.extend(other.unconcerned);
         self.rows.extend(other.rows);
     }
 
@@ -87,26 +106,10 @@ impl Matrix {
     }
 
     fn defects_of(&self, row: &Row) -> Vec<Defect> {
-        let mut defects = Vec::new();
-        if !self.is_noticed(row) {
-            defects.push(Defect::Survivor {
-                fault: row.fault.clone(),
-            });
-        }
-        let named = self.checks.iter().filter(|(_, faults)| faults.contains(&row.fault));
-        let missed = named
-            .map(|(check, _)| check)
-            .filter(|check| row.ran.contains(*check) && !row.caught.contains_key(*check));
-        defects.extend(missed.map(|check| Defect::Missed {
-            fault: row.fault.clone(),
-            check: check.clone(),
-            unsure: row.inconclusive.get(check).cloned(),
-        }));
-        let green = self.blinded_by(&row.fault).filter(|check| row.was_green(check));
-        defects.extend(green.map(|check| Defect::GreenBlind {
-            fault: row.fault.clone(),
-            check: check.clone(),
-        }));
+        let mut defects = match row.expected {
+            Expected::Noticed => self.misses(row),
+            Expected::Unnoticed => Self::alarms(row),
+        };
         defects.extend(row.unhealed.iter().map(|(check, reason)| Defect::Unhealed {
             fault: row.fault.clone(),
             check: check.clone(),
@@ -115,23 +118,81 @@ impl Matrix {
         defects
     }
 
+    /// What is not green although the row is within what is promised.
+    fn alarms(row: &Row) -> Vec<Defect> {
+        let alarms = row.caught.iter().chain(&row.inconclusive);
+        let alarms = alarms.map(|(check, reason)| Defect::TooSensitive {
+            fault: row.fault.clone(),
+            check: check.clone(),
+            reason: reason.clone(),
+        });
+        alarms.collect()
+    }
+
+    /// What did not notice the row's fault and had to.
+    fn misses(&self, row: &Row) -> Vec<Defect> {
+        let mut defects = Vec::new();
+        if !self.is_noticed(row) {
+            defects.push(Defect::Survivor {
+                fault: row.fault.clone(),
+            });
+        }
+        let named = self.checks.iter().filter(|(_, faults)| faults.contains(&row.of));
+        let missed = named
+            .map(|(check, _)| check)
+            .filter(|check| row.ran.contains(*check) && !row.caught.contains_key(*check));
+        defects.extend(missed.map(|check| Defect::Missed {
+            fault: row.fault.clone(),
+            check: check.clone(),
+            unsure: row.inconclusive.get(check).cloned(),
+        }));
+        let is_named = |check: &CheckId| self.checks.get(check).is_some_and(|faults| faults.contains(&row.of));
+        let is_blinded = |check: &CheckId| self.blinded.get(check).is_some_and(|faults| faults.contains(&row.of));
+        let unsure = row.inconclusive.iter();
+        let unsure = unsure.filter(|(check, _)| !is_named(check) && !is_blinded(check));
+        defects.extend(unsure.map(|(check, why)| Defect::Unsure {
+            fault: row.fault.clone(),
+            check: check.clone(),
+            why: why.clone(),
+        }));
+        let skipped = row.skipped.iter().filter(|(check, _)| self.checks.contains_key(*check));
+        defects.extend(skipped.map(|(check, why)| Defect::Skipped {
+            fault: row.fault.clone(),
+            check: check.clone(),
+            why: why.clone(),
+        }));
+        let green = self.blinded_by(&row.of).filter(|check| row.was_green(check));
+        defects.extend(green.map(|check| Defect::GreenBlind {
+            fault: row.fault.clone(),
+            check: check.clone(),
+        }));
+        defects
+    }
+
     /// What is wrong with a check when every fault was injected.
     fn defect_of(&self, check: &CheckId) -> Option<Defect> {
         let check = check.clone();
-        if !self.rows.iter().any(|row| row.caught.contains_key(&check)) {
+        let mut rows = self.rows.iter().filter(|row| row.expected == Expected::Noticed);
+        if !rows.clone().any(|row| row.caught.contains_key(&check)) {
             Some(Defect::CannotFail { check })
-        } else if !self.rows.iter().any(|row| row.is_caught_only_by_suite_of(&check)) {
+        } else if !rows.any(|row| row.is_caught_only_by_suite_of(&check)) {
             Some(Defect::NoUniqueFault { check })
         } else {
             None
         }
     }
 
+    /// Whether some check must notice the fault, which is named without a size.
+    pub fn is_concerned(&self, fault: &FaultName) -> bool {
+        let mut named = self.checks.values().chain(self.blinded.values());
+        named.any(|faults| faults.contains(fault))
+    }
+
     /// Whether some check turned red, or one that the fault blinds was inconclusive.
     pub fn is_noticed(&self, row: &Row) -> bool {
         !row.caught.is_empty()
             || self
-                .blinded_by(&row.fault)
+                .blinded_by(&row.of)
                 .any(|check| row.inconclusive.contains_key(check))
     }
 

@@ -1,5 +1,6 @@
 //! Which checks meet which faults, and in which order and shares: pure.
 
+use super::injection::Injection;
 use crate::{
     cli_error::CliError,
     session::{
@@ -12,11 +13,12 @@ use meshproof_engine::{Filter, Plan, select};
 use std::collections::BTreeSet;
 
 /// Faults that slow checks meet come first: otherwise idle labs would wait for the last of them.
-pub fn slow_first(faults: &[FaultSpec]) -> Vec<&FaultSpec> {
+pub fn slow_first(rows: Vec<Injection>) -> Vec<Injection> {
     let suites = suites();
     let checks = || suites.iter().flat_map(|suite| suite.checks.iter());
-    let meets_slow = |fault: &&FaultSpec| checks().any(|check| is_slow(*check) && names(*check, fault));
-    let (mut order, quick): (Vec<_>, Vec<_>) = faults.iter().partition(meets_slow);
+    let is_slow_for = |fault: &FaultSpec| checks().any(|check| is_slow(*check) && names(*check, fault));
+    let meets_slow = |row: &Injection| row.faults.iter().any(is_slow_for);
+    let (mut order, quick): (Vec<_>, Vec<_>) = rows.into_iter().partition(meets_slow);
     order.extend(quick);
     order
 }

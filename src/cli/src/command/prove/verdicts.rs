@@ -101,15 +101,17 @@ impl Verdicts {
         self.matching(|verdict| matches!(verdict, Verdict::Fail { .. } | Verdict::Inconclusive { .. }))
     }
 
-    /// Checks that were skipped in every instance.
-    pub fn only_skipped(&self) -> BTreeSet<CheckId> {
+    /// Checks that were skipped in every instance, with the reason.
+    pub fn only_skipped(&self) -> BTreeMap<CheckId, String> {
         let applied: BTreeSet<CheckId> = self
             .0
             .iter()
             .filter(|(_, verdict)| !matches!(verdict, Verdict::Skipped { .. }))
             .map(|(trial, _)| trial.check())
             .collect();
-        self.ran().difference(&applied).cloned().collect()
+        let mut skipped = self.matching(|verdict| matches!(verdict, Verdict::Skipped { .. }));
+        skipped.retain(|check, _| !applied.contains(check));
+        skipped
     }
 
     fn matching(&self, wanted: impl Fn(&Verdict) -> bool) -> BTreeMap<CheckId, String> {

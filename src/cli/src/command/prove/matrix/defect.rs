@@ -27,6 +27,33 @@ pub enum Defect {
         /// Why it was inconclusive; none if it was green.
         unsure: Option<String>,
     },
+    /// A check that neither names the fault nor is blinded by it could not tell.
+    Unsure {
+        /// The fault.
+        fault: FaultName,
+        /// The check.
+        check: CheckId,
+        /// Why it was inconclusive.
+        why: String,
+    },
+    /// A check that applies to the healthy lab said of the broken one that it does not apply.
+    Skipped {
+        /// The fault.
+        fault: FaultName,
+        /// The check.
+        check: CheckId,
+        /// Its reason.
+        why: String,
+    },
+    /// What was injected is within what is promised, and a check was not green.
+    TooSensitive {
+        /// The fault.
+        fault: FaultName,
+        /// The check.
+        check: CheckId,
+        /// Its reason.
+        reason: String,
+    },
     /// The fault takes away what a check observes with, and it was green all the same.
     GreenBlind {
         /// The fault.
@@ -62,6 +89,9 @@ impl Defect {
             Defect::Survivor { .. } => None,
             Defect::FalseAlarm { check, .. }
             | Defect::Missed { check, .. }
+            | Defect::Unsure { check, .. }
+            | Defect::Skipped { check, .. }
+            | Defect::TooSensitive { check, .. }
             | Defect::GreenBlind { check, .. }
             | Defect::Unhealed { check, .. }
             | Defect::CannotFail { check }
@@ -74,6 +104,9 @@ impl Defect {
         match self {
             Defect::Survivor { fault }
             | Defect::Missed { fault, .. }
+            | Defect::Unsure { fault, .. }
+            | Defect::Skipped { fault, .. }
+            | Defect::TooSensitive { fault, .. }
             | Defect::GreenBlind { fault, .. }
             | Defect::Unhealed { fault, .. } => Some(fault),
             Defect::FalseAlarm { .. } | Defect::CannotFail { .. } | Defect::NoUniqueFault { .. } => None,
@@ -92,6 +125,24 @@ impl fmt::Display for Defect {
                 None => write!(f, "missed: {check} names {fault} but passed"),
                 Some(why) => write!(f, "missed: {check} names {fault} but was inconclusive: {why}"),
             },
+            Defect::Unsure { fault, check, why } => {
+                write!(
+                    f,
+                    "not sure: {check} was inconclusive under {fault}, which it does not say: {why}"
+                )
+            }
+            Defect::Skipped { fault, check, why } => {
+                write!(
+                    f,
+                    "skipped: {check} does not apply under {fault}, and does without it: {why}"
+                )
+            }
+            Defect::TooSensitive { fault, check, reason } => {
+                write!(
+                    f,
+                    "too sensitive: {fault} is within what is promised, and {check} is not green: {reason}"
+                )
+            }
             Defect::GreenBlind { fault, check } => {
                 write!(
                     f,

@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, fmt::Write};
 const HEAD: &str = "\
 # Checks and the faults that they catch
 
-**red**: the check caught the fault; ·: it passed; ?: it was inconclusive; empty: it did not run.
+**red**: the check caught the fault; ·: it passed; ?: it was inconclusive; empty: it did not run. `@` and a
+number are the fault's size: below 1 of what is promised, from 1 of what is found for certain.
 ";
 
 impl Matrix {
@@ -41,6 +42,11 @@ impl Matrix {
         text.push_str("\n## The faults\n\n");
         for row in &self.rows {
             let _ = writeln!(text, "- **{}**: {}", row.fault, row.summary);
+        }
+        if !self.unconcerned.is_empty() {
+            text.push_str("\n## Faults that concern nothing in this configuration\n\n");
+            let names: Vec<String> = self.unconcerned.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "{}", names.join(", "));
         }
         text
     }

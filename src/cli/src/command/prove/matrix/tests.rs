@@ -9,6 +9,9 @@ fn check(name: &str) -> CheckId {
 fn matrix() -> Matrix {
     let row = Row {
         fault: "udp-dropped".into(),
+        of: "udp-dropped".into(),
+        expected: Expected::Noticed,
+        skipped: BTreeMap::new(),
         summary: "UDP is dropped".into(),
         ran: [check("a::udp"), check("a::tcp")].into(),
         caught: [(check("a::udp"), "no answer".to_owned())].into(),
@@ -24,6 +27,7 @@ fn matrix() -> Matrix {
         checks,
         blinded: BTreeMap::new(),
         unhealthy: BTreeMap::new(),
+        unconcerned: BTreeSet::new(),
         rows: vec![row],
     }
 }
