@@ -91,6 +91,9 @@ impl Check for Merging {
             Case::Local | Case::Remote => &["global-affinity-ignored"],
         }
     }
+    fn blinded_by(&self) -> &'static [&'static str] {
+        &["global-remote-backends-missing"]
+    }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         while_steady(context, observe(context, self.0)).await
@@ -127,7 +130,8 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
 pub async fn merges(context: &CheckContext, side: &Side) -> Result<Vec<ClusterName>, Verdict> {
     let clusters = side.mesh()?;
     let target = side.target("svc-global", "http")?;
-    let wanted = |answers: &Answers| answers.by_each(&clusters);
+    // A lost request takes nothing from what the others showed.
+    let wanted = |answers: &Answers| clusters.iter().all(|cluster| answers.by_cluster(cluster) > 0);
     let within = converges_within(context);
     match ask_until(context, &side.clients, &target, 2 * POLL, within, wanted).await {
         Ok(_) => {

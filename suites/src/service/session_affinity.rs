@@ -40,6 +40,10 @@ impl Check for SessionAffinity {
     fn faults(&self) -> &'static [&'static str] {
         &["session-affinity-ignored"]
     }
+    // Where a node has two backends, it is left with one.
+    fn blinded_by(&self) -> &'static [&'static str] {
+        &["service-backend-missing-on-node"]
+    }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         while_steady(context, observe(context)).await
