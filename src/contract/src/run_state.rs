@@ -4,9 +4,11 @@
 
 mod causes;
 mod counts;
+mod place;
 
 pub use causes::CauseReport;
 pub use counts::Counts;
+pub use place::{CommonPlace, Place};
 
 use crate::{
     ApiRequests, Event, EventRecord, Evidence, Facts, FaultName, Instance, Measurement, RunId, Silent, Standing,

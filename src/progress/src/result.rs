@@ -5,7 +5,7 @@ mod sheet;
 use crate::{palette::Palette, terminal::printable};
 use meshproof_contract::{
     Exit, RunState, Standing, TrialName, Verdict, again, api_requests_line,
-    run_state::{Counts, FinishedTrial, TrialState},
+    run_state::{CommonPlace, Counts, FinishedTrial, TrialState},
     text::{counted, duration},
     waiver::SPENT,
 };
@@ -35,7 +35,8 @@ pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, pal
         head(&mut out, run);
         suites(&mut out, run);
     }
-    let red = red(run);
+    let place = run.common_place();
+    let (red, there) = apart(red(run), place.as_ref());
     for group in red.iter().take(IN_FULL) {
         match group.as_slice() {
             [one] => red_trial(&mut out, run, one),
@@ -48,6 +49,17 @@ pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, pal
         out.line(format_args!("and {} more red checks, see the reports:", rest.len()));
         rest.iter()
             .for_each(|trial| out.line(format_args!("  {}", printable(trial.planned.trial.as_str()))));
+    }
+    if let Some(place) = &place.filter(|_| !there.is_empty()) {
+        out.gap();
+        let word = out.palette.bad("FAILED");
+        let number = out.palette.strong(counted(there.len(), "more red check"));
+        out.line(format_args!(
+            "{word}  {number} {}:",
+            printable(&place.place.to_string())
+        ));
+        let names: Vec<&str> = there.iter().map(|trial| trial.planned.trial.as_str()).collect();
+        out.names(&names);
     }
     unobserved(&mut out, run);
     waived(&mut out, run, detail);
@@ -76,6 +88,9 @@ fn head(out: &mut Sheet, run: &RunState) {
     for fault in run.active_faults() {
         let notice = format!("fault injected on purpose: {fault}");
         out.line(format_args!("{}", palette.unsure(notice)));
+    }
+    if let Some(place) = run.common_place() {
+        out.line(format_args!("{}", palette.bad(printable(&place.text))));
     }
     for cause in run.causes() {
         out.line(format_args!("{}", palette.unsure(printable(&cause.sentence()))));
@@ -161,6 +176,29 @@ fn red(run: &RunState) -> Vec<Vec<&TrialState>> {
     }
     failed.extend(inconclusive.into_iter().map(|(_, trials)| trials));
     failed
+}
+
+/// Of what is red in one place and nowhere else the first failure is shown, and of the rest the names are.
+fn apart<'a>(
+    red: Vec<Vec<&'a TrialState>>,
+    place: Option<&CommonPlace>,
+) -> (Vec<Vec<&'a TrialState>>, Vec<&'a TrialState>) {
+    let Some(place) = place else {
+        return (red, Vec::new());
+    };
+    let is_there = |group: &Vec<&TrialState>| group.iter().all(|trial| place.concerns(&trial.planned.trial));
+    let first = red.iter().position(is_there);
+    let (mut shown, mut rest) = (Vec::new(), Vec::new());
+    for (at, group) in red.into_iter().enumerate() {
+        if Some(at) == first {
+            shown.insert(0, group);
+        } else if is_there(&group) {
+            rest.extend(group);
+        } else {
+            shown.push(group);
+        }
+    }
+    (shown, rest)
 }
 
 /// What kept checks from observing, with the names of these checks.

@@ -61,6 +61,9 @@ fn properties(report: &RunReport) -> Vec<Property> {
     if let Some(notice) = report.live_claims_notice() {
         properties.push(Property::new("meshproof.claims", notice));
     }
+    if let Some(place) = &report.common_place {
+        properties.push(Property::new("meshproof.place", place.text.as_str()));
+    }
     for cause in &report.causes {
         properties.push(Property::new("meshproof.cause", cause.sentence()));
     }

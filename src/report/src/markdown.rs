@@ -79,6 +79,9 @@ fn head(out: &mut String, report: &RunReport) {
     for fault in &report.faults {
         push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
     }
+    if let Some(place) = &report.common_place {
+        push(out, format_args!("> **{}**\n\n", escape(&capitalized(&place.text))));
+    }
     for cause in report.causes.iter().take(20) {
         push(
             out,

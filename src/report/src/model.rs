@@ -7,7 +7,7 @@ use meshproof_contract::{
     ApiRequests, CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, Standing, TrialName, Verdict, Waiver,
     event::{Phase, Shortfall},
     evidence::{Command, KnownFault, Row},
-    run_state::{CauseReport, Counts, InjectedFault},
+    run_state::{CauseReport, CommonPlace, Counts, InjectedFault},
     waiver::{SPENT, SpentWaiver},
 };
 use schemars::JsonSchema;
@@ -51,6 +51,9 @@ pub struct RunReport {
     /// What kept checks from observing, or went wrong with nodes meanwhile: each once, with the checks concerned.
     #[serde(default)]
     pub causes: Vec<CauseReport>,
+    /// The place to which most red checks are confined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_place: Option<CommonPlace>,
     /// What no check says, but people should know.
     pub warnings: Vec<String>,
     /// Faults that were injected on purpose, in order.

@@ -55,6 +55,7 @@ impl RunReport {
             shortfalls: state.shortfalls.clone(),
             spent_waivers: state.spent_waivers.clone(),
             causes: state.causes(),
+            common_place: state.common_place(),
             warnings: state.warnings.clone(),
             faults: state.faults.clone(),
             phases: phases(state),

@@ -121,7 +121,8 @@ fn the_page_reads_well() {
     insta::assert_snapshot!(matrix().markdown(), @"
     # Checks and the faults that they catch
 
-    **red**: the check caught the fault; ·: it passed; ?: it was inconclusive; empty: it did not run.
+    **red**: the check caught the fault; ·: it passed; ?: it was inconclusive; empty: it did not run. `@` and a
+    number are the fault's size: below 1 of what is promised, from 1 of what is found for certain.
 
     ## a
 
@@ -136,4 +137,41 @@ fn the_page_reads_well() {
 
     - **udp-dropped**: UDP is dropped
     ");
+}
+
+#[test]
+fn what_is_within_the_promise_must_stay_green() {
+    let mut matrix = matrix();
+    matrix.rows[0].expected = Expected::Unnoticed;
+    let defects = matrix.defects(Coverage::SomeFaults);
+    assert_eq!(defects.len(), 1);
+    let told = defects[0].to_string();
+    assert!(
+        told.starts_with("too sensitive: udp-dropped is within what is promised"),
+        "{told}"
+    );
+    matrix.rows[0].caught.clear();
+    assert_eq!(matrix.defects(Coverage::SomeFaults), []);
+    // It kills no check either.
+    let cannot = matrix.defects(Coverage::AllFaults);
+    assert!(
+        cannot.iter().all(|defect| matches!(defect, Defect::CannotFail { .. })),
+        "{cannot:?}"
+    );
+}
+
+#[test]
+fn a_check_that_cannot_tell_or_does_not_apply_must_say_so_of_the_fault() {
+    let mut matrix = matrix();
+    matrix.rows[0]
+        .inconclusive
+        .insert(check("a::tcp"), "no answer".to_owned());
+    let fault = FaultName::from("udp-dropped");
+    let unsure = matrix.defects(Coverage::SomeFaults);
+    assert!(matches!(unsure.as_slice(), [Defect::Unsure { .. }]), "{unsure:?}");
+    matrix.blinded = [(check("a::tcp"), [fault].into())].into();
+    assert_eq!(matrix.defects(Coverage::SomeFaults), []);
+    matrix.rows[0].skipped.insert(check("a::udp"), "not claimed".to_owned());
+    let skipped = matrix.defects(Coverage::SomeFaults);
+    assert!(matches!(skipped.as_slice(), [Defect::Skipped { .. }]), "{skipped:?}");
 }
