@@ -6,6 +6,7 @@ mod retry;
 
 pub use dynamic::DynamicApi;
 pub(crate) use dynamic::kind_of;
+use dynamic::{Kinds, built_in};
 pub use requests::RequestCounter;
 
 use crate::{
@@ -13,23 +14,34 @@ use crate::{
     kubelet_reachability::KubeletReachability,
     silent_pods::SilentPods,
 };
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource,
-    api::{GroupVersionKind, ListParams},
+    api::ListParams,
     core::{ClusterResourceScope, NamespaceResourceScope},
-    discovery::{ApiResource, Scope},
 };
 use meshproof_contract::{ApiRequests, ClusterName, NodeName};
 use serde::de::DeserializeOwned;
-use std::{collections::HashMap, fmt::Debug, sync::Arc};
-use tokio::{sync::Mutex, time::Instant};
+use std::{fmt::Debug, sync::Arc};
+use tokio::{
+    sync::{Mutex, OnceCell},
+    time::Instant,
+};
+
+/// What a cluster is and does not change while a run lasts, once it was read.
+#[derive(Default)]
+struct Identity {
+    version: OnceCell<String>,
+    uid: OnceCell<String>,
+}
 
 /// A cluster and the client for it; cheap to clone.
 #[derive(Clone)]
 pub struct ClusterClient {
     endpoint: Arc<Endpoint>,
     kube: Client,
-    kinds: Arc<Mutex<HashMap<GroupVersionKind, (ApiResource, Scope)>>>,
+    kinds: Arc<Mutex<Kinds>>,
+    identity: Arc<Identity>,
     kubelets: Arc<KubeletReachability>,
     requests: RequestCounter,
     silent: Arc<SilentPods>,
@@ -41,7 +53,8 @@ impl ClusterClient {
         Self {
             endpoint: Arc::new(endpoint),
             kube,
-            kinds: Arc::default(),
+            kinds: Arc::new(Mutex::new(built_in())),
+            identity: Arc::default(),
             kubelets: Arc::default(),
             requests: RequestCounter::default(),
             silent: Arc::default(),
@@ -66,6 +79,27 @@ impl ClusterClient {
     /// The client of the kube crate.
     pub fn kube(&self) -> Client {
         self.kube.clone()
+    }
+
+    /// The API server's version, `v1.34.1`, read once. Every authenticated user may read it.
+    pub async fn version(&self) -> Result<String, ApiError> {
+        let read = || async {
+            let operation = Operation::on("get", "/version");
+            let info = self.call(operation, self.kube.apiserver_version()).await?;
+            Ok(info.git_version)
+        };
+        self.identity.version.get_or_try_init(read).await.cloned()
+    }
+
+    /// The UID of namespace kube-system, which is the cluster's for ever, read once; none where it may not be read.
+    pub(crate) async fn uid(&self) -> Option<String> {
+        let read = || async {
+            let namespaces: Api<Namespace> = Api::all(self.kube());
+            let operation = Operation::on("get", "namespaces").named("kube-system");
+            let found = self.call(operation, namespaces.get("kube-system")).await.ok();
+            found.and_then(|found| found.metadata.uid).ok_or(())
+        };
+        self.identity.uid.get_or_try_init(read).await.ok().cloned()
     }
 
     /// Makes a call, within its deadline.

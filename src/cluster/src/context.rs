@@ -8,12 +8,11 @@ pub use kubeconfig::IN_CLUSTER;
 
 use crate::{
     ProgressSink,
-    api::{ApiError, Endpoint, Operation, chain},
+    api::{ApiError, Endpoint, chain},
     client::{ClusterClient, RequestCounter},
 };
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, client::ClientBuilder};
+use kube::client::ClientBuilder;
 use meshproof_contract::{ApiRequests, ClusterName};
 use std::{io, path::PathBuf, time::Duration};
 
@@ -188,10 +187,8 @@ impl Contexts {
     async fn require_different(&self) -> Result<(), ContextError> {
         let uids = try_join_all(self.clients.iter().map(|client| async move {
             // Every authenticated user may read it, so dead servers and expired tokens show here.
-            client
-                .call(Operation::on("get", "/version"), client.kube().apiserver_version())
-                .await?;
-            Ok::<_, ApiError>(cluster_uid(client).await)
+            client.version().await?;
+            Ok::<_, ApiError>(client.uid().await)
         }))
         .await?;
         for (n, client) in self.clients.iter().enumerate() {
@@ -213,12 +210,4 @@ impl Contexts {
         }
         Ok(())
     }
-}
-
-/// The UID of kube-system, if it may be read.
-pub(crate) async fn cluster_uid(client: &ClusterClient) -> Option<String> {
-    let namespaces: Api<Namespace> = Api::all(client.kube());
-    let operation = Operation::on("get", "namespaces").named("kube-system");
-    let found = client.call(operation, namespaces.get("kube-system")).await.ok()?;
-    found.metadata.uid
 }

@@ -8,11 +8,8 @@ mod foreign_nodes;
 mod proxy;
 
 use crate::{
-    ApiError, Contexts, ProgressSink,
-    api::{Cause, Operation},
-    client::ClusterClient,
-    ready::is_node_ready,
-    schedulable::SchedulableNodes,
+    ApiError, Contexts, ProgressSink, api::Cause, client::ClusterClient, environment::query::CiliumPods,
+    ready::is_node_ready, schedulable::SchedulableNodes,
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
@@ -20,7 +17,7 @@ use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{
     Claim, ClusterFacts, ClusterName, ForeignNode, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The clusters as found, and what the operators state about them: checks read both in the facts.
 #[derive(Clone, Debug, Default)]
@@ -37,8 +34,8 @@ pub struct Discovery {
     pub generation: Generation,
     /// Nodes that are not Cilium's, and left out of the clusters' nodes.
     pub foreign_nodes: Vec<ForeignNode>,
-    /// Where Cilium's own pods are.
-    pub(crate) cilium_namespaces: BTreeMap<ClusterName, String>,
+    /// Cilium's own pods.
+    pub(crate) cilium: BTreeMap<ClusterName, Arc<CiliumPods>>,
     /// Nodes that replicas may be scheduled on.
     pub(crate) schedulable: BTreeMap<ClusterName, SchedulableNodes>,
 }
@@ -51,8 +48,8 @@ pub async fn discover(contexts: &Contexts, progress: &ProgressSink) -> Result<Di
     for one in found {
         let name = one.facts.name.clone();
         discovery
-            .cilium_namespaces
-            .extend(one.cilium_namespace.map(|ns| (name.clone(), ns)));
+            .cilium
+            .extend(one.cilium_pods.map(|pods| (name.clone(), Arc::new(pods))));
         discovery
             .schedulable
             .extend(one.schedulable.map(|schedulable| (name, schedulable)));
@@ -67,40 +64,38 @@ pub async fn discover(contexts: &Contexts, progress: &ProgressSink) -> Result<Di
 struct Found {
     facts: ClusterFacts,
     claims: Vec<Claim>,
-    cilium_namespace: Option<String>,
+    cilium_pods: Option<CiliumPods>,
     schedulable: Option<SchedulableNodes>,
     foreign: Vec<ForeignNode>,
 }
 
 async fn one(client: &ClusterClient, progress: &ProgressSink) -> Result<Found, ApiError> {
-    let kube = client.kube();
-    let version = client.call_again(Operation::on("get", "/version"), || kube.apiserver_version());
     let params = ListParams::default();
     let nodes = client.list_global::<Node>(&params);
-    let (version, nodes, cilium) = tokio::join!(version, nodes, cilium::find(client, progress));
+    let (version, nodes, cilium) = tokio::join!(client.version(), nodes, cilium::find(client, progress));
     let nodes = allowed(nodes, progress, "the number of agents is taken from the DaemonSets")?.unwrap_or_default();
     let cilium = cilium?;
     let claims = match &cilium {
         Some(found) => claims::from_config(client.name(), found),
         None => Vec::new(),
     };
-    let cilium_namespace = cilium.as_ref().map(|found| found.namespace.clone());
     let (nodes, foreign) = without_foreign(client, nodes, progress).await;
     let schedulable = SchedulableNodes::of(&nodes);
     let mut nodes: Vec<_> = nodes.iter().map(node).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    let (cilium, cilium_pods) = cilium.map(|found| (found.facts, found.pods)).unzip();
     let facts = ClusterFacts {
         name: client.name().clone(),
         context: client.endpoint().context.clone(),
-        version: version?.git_version,
+        version: version?,
         nodes,
         dns: None,
-        cilium: cilium.map(|found| found.facts),
+        cilium,
     };
     Ok(Found {
         facts,
         claims,
-        cilium_namespace,
+        cilium_pods,
         schedulable,
         foreign,
     })

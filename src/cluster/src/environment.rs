@@ -1,14 +1,16 @@
 //! [`Environment`] over the Kubernetes API: the operations of checks, each with its deadline and its bound.
 
 mod agents;
+mod discarded;
 pub(crate) mod disruption;
 mod mirror;
 mod ownership;
-mod query;
+pub(crate) mod query;
 
 use crate::{agent::AgentLink, client::ClusterClient, name::run_labels, node_watch::TakenNodes};
 use agents::Agents;
 use async_trait::async_trait;
+use discarded::Discarded;
 use disruption::{DisruptionOptions, Disruptions, Site};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use meshproof_contract::{
@@ -30,10 +32,11 @@ pub struct ClusterEnvironment {
     facts: Arc<Facts>,
     clients: BTreeMap<ClusterName, ClusterClient>,
     agents: Agents,
-    cilium_namespaces: BTreeMap<ClusterName, String>,
-    cilium_pods: BTreeMap<ClusterName, CiliumPods>,
+    /// Where Cilium was found.
+    cilium: BTreeMap<ClusterName, Arc<CiliumPods>>,
     mirrors: BTreeMap<ClusterName, Mirrors>,
     disruptions: Disruptions,
+    discarded: Discarded,
     /// One a cluster, which end with this.
     _node_watches: Vec<AbortOnDropHandle<()>>,
 }
@@ -43,7 +46,7 @@ impl ClusterEnvironment {
         run: RunId,
         clients: &[ClusterClient],
         agents: BTreeMap<AgentId, Arc<AgentLink>>,
-        cilium_namespaces: BTreeMap<ClusterName, String>,
+        cilium: BTreeMap<ClusterName, Arc<CiliumPods>>,
         disruption: DisruptionOptions,
         (taken, node_watches): (TakenNodes, Vec<AbortOnDropHandle<()>>),
     ) -> Self {
@@ -52,13 +55,10 @@ impl ClusterEnvironment {
             facts: Arc::default(),
             clients: clients.iter().map(|c| (c.name().clone(), c.clone())).collect(),
             agents: Agents::new(agents),
-            cilium_namespaces,
-            cilium_pods: clients
-                .iter()
-                .map(|c| (c.name().clone(), CiliumPods::default()))
-                .collect(),
+            cilium,
             mirrors: clients.iter().map(|c| (c.name().clone(), Mirrors::default())).collect(),
             disruptions: Disruptions::new(disruption, taken),
+            discarded: Discarded::default(),
             _node_watches: node_watches,
         }
     }
@@ -121,21 +121,18 @@ impl ClusterEnvironment {
         nodes: Option<&[NodeName]>,
     ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
         let client = self.client(cluster)?;
-        let namespace = self
-            .cilium_namespaces
-            .get(cluster)
-            .ok_or_else(|| EnvironmentError::Api {
-                cluster: cluster.clone(),
-                operation: "ask Cilium".to_owned(),
-                reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
-            })?;
-        query::ask(client, namespace, query, &self.cilium_pods[cluster], nodes).await
+        let pods = self.cilium.get(cluster).ok_or_else(|| EnvironmentError::Api {
+            cluster: cluster.clone(),
+            operation: "ask Cilium".to_owned(),
+            reason: "found no ConfigMap cilium-config, so Cilium is probably not installed".to_owned(),
+        })?;
+        query::ask(client, query, pods, nodes).await
     }
 
     fn site(&self, cluster: &ClusterName) -> Result<Site<'_>, EnvironmentError> {
         Ok(Site {
             client: self.client(cluster)?,
-            cilium: self.cilium_namespaces.get(cluster).map(String::as_str),
+            cilium: self.cilium.get(cluster).map(|pods| &*pods.namespace),
         })
     }
 }
@@ -209,6 +206,14 @@ impl Environment for ClusterEnvironment {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    async fn discard(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        require_own(self.client(cluster)?, object).await?;
+        for object in self.discarded.add(cluster, object.clone()) {
+            self.delete(cluster, &object).await?;
+        }
+        Ok(())
     }
 
     async fn patch(&self, cluster: &ClusterName, object: &ObjectRef, change: Value) -> Result<Value, EnvironmentError> {

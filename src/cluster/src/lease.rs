@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the Lease is renewed. A call that is never answered takes 20 s, and another one must follow before the
 /// Lease expires.
-const RENEW: Duration = Duration::from_secs(5);
+const RENEW: Duration = Duration::from_secs(10);
 
 /// Why the Lease was not acquired.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,6 @@ use crate::{
     Contexts, ProgressSink,
     cleanup::{self, RunSelector},
     client::ClusterClient,
-    context::cluster_uid,
     environment::disruption::undo_abandoned,
     lease::{self, Lease, LeaseError},
     name::{LEASE, NAMESPACE, NAMESPACES, NODE_NAMESPACE, PEER_NAMESPACE},
@@ -89,7 +88,7 @@ impl Run {
     async fn take_all(&mut self, cancel: &CancellationToken) -> Result<(), StartError> {
         // One order for all runs, whatever roles they give the clusters: of two that start at once, one gets all.
         let clients = self.contexts.clients().to_vec();
-        let uids = join_all(clients.iter().map(cluster_uid)).await;
+        let uids = join_all(clients.iter().map(ClusterClient::uid)).await;
         let mut order: Vec<_> = clients
             .iter()
             .zip(uids)

@@ -77,6 +77,12 @@ pub trait Environment: Send + Sync {
         unsupported("delete an object")
     }
 
+    /// The check has no more use for an object that it made in the run's namespaces: it is gone with the run at the
+    /// latest. For what stands in nobody's way, since the environment may leave it until then and save a call.
+    async fn discard(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        self.delete(cluster, object).await
+    }
+
     /// The agents of a workload that are ready now, connected: pods come and go while checks disrupt them, and
     /// [`Environment::facts`] stays as it was.
     async fn agents(

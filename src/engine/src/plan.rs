@@ -76,6 +76,16 @@ impl Plan {
     pub fn trials(&self) -> &[Trial] {
         &self.trials
     }
+    /// The trials in the order in which they start: of the shared ones those first that change nothing, so that what
+    /// they read does not change under them, and need not be read again.
+    pub(crate) fn in_order(&self) -> Vec<&Trial> {
+        let mut trials: Vec<&Trial> = self.trials.iter().collect();
+        trials.sort_by_key(|trial| {
+            let needs = trial.check.needs();
+            (needs.admission != Admission::Shared, needs.mutates)
+        });
+        trials
+    }
     /// Selected checks that cannot run at all on these clusters, since they need two and one was given.
     pub fn without_instance(&self) -> &[CheckId] {
         &self.without_instance

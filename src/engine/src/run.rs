@@ -104,7 +104,8 @@ pub async fn simulate(
     if events.send(plan.planned()).is_err() {
         tracing::debug!("the receiver of events is gone");
     }
-    let waiting = Arc::new(Mutex::new(VecDeque::from(plan.trials().to_vec())));
+    let waiting: VecDeque<Trial> = plan.in_order().into_iter().cloned().collect();
+    let waiting = Arc::new(Mutex::new(waiting));
     let mut threads = JoinSet::new();
     for _ in 0..threads_of(options.jobs, plan.trials().len()) {
         let (runner, waiting) = (runner.clone(), waiting.clone());
@@ -156,7 +157,10 @@ const NOWHERE: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
 
 /// The trials that have not finished yet.
 fn mimic_trials(plan: &Plan, runner: &Arc<TrialRunner>, handle: &Handle) -> Vec<MimicTrial> {
-    let waiting = plan.trials().iter().filter(|trial| !runner.has_finished(&trial.name));
+    let waiting = plan
+        .in_order()
+        .into_iter()
+        .filter(|trial| !runner.has_finished(&trial.name));
     waiting
         .map(|trial| {
             let (runner, handle, trial) = (runner.clone(), handle.clone(), trial.clone());

@@ -81,6 +81,14 @@ impl UndoLog {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing of the object is to be undone any more.
+    fn forget(&self, cluster: &ClusterName, object: &ObjectRef) {
+        let mut left = self.left();
+        left.applied.retain(|(c, o)| (c, o) != (cluster, object));
+        left.patched
+            .retain(|one| (&one.cluster, &one.object) != (cluster, object));
+    }
+
     /// Adds a change to those recorded of the object.
     fn record_change(&self, cluster: &ClusterName, object: &ObjectRef, change: &Value) {
         let mut left = self.left();

@@ -145,7 +145,7 @@ impl Change {
         phases.run(&self.selector, &mut tally).await;
         for cluster in [from, to] {
             let service = service(&self.namespace, &self.name);
-            if let Err(error) = context.environment.delete(cluster, &service).await {
+            if let Err(error) = context.environment.discard(cluster, &service).await {
                 context.note(format!(
                     "Service {} stays in {cluster} until the end of the run: {error}",
                     self.name

@@ -60,18 +60,19 @@ impl Check for AgentsAgree {
     async fn run(&self, context: &CheckContext) -> Verdict {
         let cluster = context.instance.from();
         let end = Instant::now() + enforced_within(context);
-        let first = match Snapshot::read(context, cluster).await {
+        let first = match Snapshot::read(context, cluster, None).await {
             Ok(snapshot) => snapshot,
             Err(why) => return Verdict::inconclusive(why),
         };
         let mut lasting = first.deviations(&first);
         let (mut begun, mut readings) = (Instant::now(), 1);
-        let mut last = None;
+        let mut last: Option<Snapshot> = None;
         // What does not deviate now cannot last.
         while !lasting.is_empty() && begun < end {
             sleep_until(begun + READING_INTERVAL).await;
             begun = Instant::now();
-            let snapshot = match Snapshot::read(context, cluster).await {
+            let before = last.as_ref().unwrap_or(&first);
+            let snapshot = match Snapshot::read(context, cluster, Some(before)).await {
                 Ok(snapshot) => snapshot,
                 Err(why) => return Verdict::inconclusive(why),
             };

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// How long a case waits for others that hold subject pods.
-const JOINED_WITHIN: Duration = Duration::from_millis(500);
+const JOINED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The scenes that cases may still join, by cluster.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ pub struct Member {
 
 impl Member {
     /// Joins the cases of the cluster that are about to be tried, with named policies; returns when all that are under
-    /// way have joined, or after half a second.
+    /// way have joined, or after a second.
     pub async fn join(context: &CheckContext, group: &SubjectGroup, policies: Vec<Value>) -> Self {
         let (board, cluster) = (context.shared.of::<Board>(), group.cluster());
         let (member, ends) = {

@@ -131,7 +131,7 @@ impl<'a> TestService<'a> {
     pub async fn delete(&self, clusters: &[&ClusterName]) {
         for cluster in clusters {
             let object = reference("Service", "v1", &self.namespace, &self.name);
-            if let Err(error) = self.context.environment.delete(cluster, &object).await {
+            if let Err(error) = self.context.environment.discard(cluster, &object).await {
                 self.context.note(format!(
                     "Service {} stays in {cluster} until the end of the run: {error}",
                     self.name

@@ -1,4 +1,5 @@
-//! The API of kinds that are known by name only: found by discovery, and remembered.
+//! The API of kinds that are known by name only: found by discovery, and remembered. Kinds that every supported version
+//! of Kubernetes has are known without asking.
 
 use super::{ClusterClient, dynamic_name};
 use crate::{
@@ -6,15 +7,25 @@ use crate::{
     api::{Cause, Operation},
     name::FIELD_MANAGER,
 };
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment},
+    core::v1::{Pod, Service, ServiceAccount},
+    discovery::v1::EndpointSlice,
+    networking::v1::NetworkPolicy,
+};
 use kube::{
-    Api,
+    Api, Resource,
     api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
-    core::GroupVersion,
-    discovery::{Scope, pinned_group},
+    core::{GroupVersion, NamespaceResourceScope},
+    discovery::{ApiResource, Scope, pinned_group},
     error::DiscoveryError,
 };
 use meshproof_contract::ObjectRef;
 use serde_json::Value;
+use std::collections::HashMap;
+
+/// Kinds, each with its resource and whether its objects are in namespaces.
+pub(super) type Kinds = HashMap<GroupVersionKind, (ApiResource, Scope)>;
 
 /// The API of one kind, in one namespace or in all.
 pub struct DynamicApi {
@@ -88,6 +99,27 @@ impl ClusterClient {
         self.call_again(operation, || kind.api.patch(&target.name, &params, &patch))
             .await
     }
+}
+
+/// The kinds that are used most, all of them in namespaces and in every supported version of Kubernetes.
+pub(super) fn built_in() -> Kinds {
+    fn one<K>() -> (GroupVersionKind, (ApiResource, Scope))
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let kind = kind_of(&resource.api_version, &resource.kind);
+        (kind, (resource, Scope::Namespaced))
+    }
+    Kinds::from([
+        one::<DaemonSet>(),
+        one::<Deployment>(),
+        one::<EndpointSlice>(),
+        one::<NetworkPolicy>(),
+        one::<Pod>(),
+        one::<Service>(),
+        one::<ServiceAccount>(),
+    ])
 }
 
 /// `apps/v1` and `Deployment` taken apart.

@@ -4,24 +4,28 @@ use super::{
     allowed,
     proxy::{self, Proxy},
 };
-use crate::{ApiError, ProgressSink, client::ClusterClient};
+use crate::{ApiError, ProgressSink, client::ClusterClient, environment::query::CiliumPods};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{NodeName, facts::CiliumFacts};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// Namespaces searched for Cilium when objects of all namespaces may not be listed.
 const LIKELY: [&str; 3] = ["kube-system", "cilium", "cilium-system"];
 
 /// Labels of its pods (Helm chart, the same in 1.16 to 1.19).
 pub(crate) const AGENT_LABEL: &str = "k8s-app=cilium";
-pub(crate) const ENVOY_LABEL: &str = "k8s-app=cilium-envoy";
+const ENVOY_LABEL: &str = "k8s-app=cilium-envoy";
 pub(crate) const MESH_LABEL: &str = "k8s-app=clustermesh-apiserver";
+/// Any of them.
+const ANY_LABEL: &str = "k8s-app in (cilium, cilium-envoy, clustermesh-apiserver)";
 
 /// Cilium as found, with what claims need beside the facts.
 pub(crate) struct Found {
     pub(crate) facts: CiliumFacts,
-    pub(crate) namespace: String,
+    /// Its pods, and their namespace.
+    pub(crate) pods: CiliumPods,
     /// What serves HTTP rules.
     pub(crate) proxy: Proxy,
     /// Whether a `clustermesh-apiserver` is there.
@@ -33,20 +37,20 @@ pub(crate) async fn find(client: &ClusterClient, progress: &ProgressSink) -> Res
     let Some((namespace, config)) = config(client, progress).await? else {
         return Ok(None);
     };
-    let pods = |label: &'static str| {
-        let namespace = namespace.clone();
-        async move {
-            let params = ListParams::default().labels(label);
-            allowed(
-                client.list::<Pod>(Some(&namespace), &params).await,
-                progress,
-                "checks that ask Cilium will be inconclusive",
-            )
-        }
-    };
+    let listed = Instant::now();
+    let labels = ListParams::default().labels(ANY_LABEL);
     let secret = client.get::<Secret>(&namespace, "cilium-clustermesh");
-    let (agents, envoy, mesh, secret) = tokio::join!(pods(AGENT_LABEL), pods(ENVOY_LABEL), pods(MESH_LABEL), secret);
-    let (agents, mesh) = (agents?.unwrap_or_default(), mesh?.unwrap_or_default());
+    let (pods, secret) = tokio::join!(client.list::<Pod>(Some(&namespace), &labels), secret);
+    let pods = allowed(pods, progress, "checks that ask Cilium will be inconclusive")?;
+    let of = |label: &str| -> Vec<Pod> {
+        let has = |pod: &&Pod| {
+            pod.labels()
+                .iter()
+                .any(|(key, value)| Some((&**key, &**value)) == label.split_once('='))
+        };
+        pods.iter().flatten().filter(has).cloned().collect()
+    };
+    let (agents, envoy, mesh) = (of(AGENT_LABEL), of(ENVOY_LABEL), of(MESH_LABEL));
     let secret = allowed(
         secret,
         progress,
@@ -64,13 +68,17 @@ pub(crate) async fn find(client: &ClusterClient, progress: &ProgressSink) -> Res
         remotes,
         config,
     };
-    let envoy_pods = envoy?.unwrap_or_default().len();
-    let proxy = proxy::find(client, &namespace, &facts.config, &agents, envoy_pods, progress).await;
+    let proxy = proxy::find(client, &namespace, &facts.config, &agents, envoy.len(), progress).await;
+    let mesh_server = !mesh.is_empty();
+    let known = match pods {
+        Some(_) => vec![(AGENT_LABEL, agents), (MESH_LABEL, mesh)],
+        None => Vec::new(),
+    };
     Ok(Some(Found {
         facts,
-        namespace,
         proxy,
-        mesh_server: !mesh.is_empty(),
+        mesh_server,
+        pods: CiliumPods::new(namespace, listed, known),
     }))
 }
 

@@ -40,12 +40,12 @@ impl Found {
     }
     /// `value` as a key of `cilium-config` shows it.
     fn by_key(&self, value: &str, key: &str) -> Shown {
-        let object = format!("ConfigMap {}/cilium-config: {key}", self.namespace);
+        let object = format!("ConfigMap {}/cilium-config: {key}", self.pods.namespace);
         Some((value.to_owned(), object))
     }
 
     fn cluster_mesh(&self) -> Shown {
-        let namespace = &self.namespace;
+        let namespace = &self.pods.namespace;
         match &self.facts.remotes {
             Some(remotes) if !remotes.is_empty() => Some((
                 remotes.join(","),
@@ -100,7 +100,7 @@ impl Found {
     }
 
     fn l7_policy(&self) -> Shown {
-        let namespace = &self.namespace;
+        let namespace = &self.pods.namespace;
         match &self.proxy {
             Proxy::External => Some((
                 "external".to_owned(),

@@ -6,14 +6,17 @@ use crate::{
     client::ClusterClient,
     exec::{self, Container, ExecError},
 };
-use futures::future::join_all;
+use futures::{StreamExt, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
+use tokio::time::sleep;
 
 /// How many agents are asked: one may be on a node that is gone and still shown as running.
 const ASKED: usize = 3;
+/// When the next one is asked, unless one has answered.
+const NEXT_AFTER: Duration = Duration::from_secs(1);
 /// How long each may take; a version is printed at once.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -70,13 +73,16 @@ pub(super) async fn find(
         return Proxy::DnsOnly;
     }
     let running = agents.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    let asked = running.take(ASKED).map(|pod| async {
+    let asked = running.take(ASKED).zip(0..).map(|(pod, number)| async move {
+        // One answers for all; the next is asked when the one before is slow to.
+        sleep(number * NEXT_AFTER).await;
         let name = pod.name_any();
         let answer = ask(client, namespace, &name).await;
         (name, answer)
     });
+    let mut asked: FuturesUnordered<_> = asked.collect();
     let mut why = "no Cilium agent runs".to_owned();
-    for (pod, answer) in join_all(asked).await {
+    while let Some((pod, answer)) = asked.next().await {
         match answer {
             Ok(Answer::Version(version)) => return Proxy::Embedded { version, pod },
             Ok(Answer::NoEnvoy | Answer::Elsewhere) => return Proxy::DnsOnly,

@@ -88,22 +88,16 @@ fn question(query: CiliumQuery) -> Question {
 const COMMANDS: usize = 12;
 
 /// The pods of one cluster's Cilium.
-pub(super) struct CiliumPods {
+#[derive(Debug)]
+pub(crate) struct CiliumPods {
+    /// Where they are.
+    pub(crate) namespace: String,
     /// As they were listed last, by label: checks ask in bursts, and each would list them again.
     listed: Mutex<HashMap<&'static str, Listed>>,
     commands: Semaphore,
 }
 
-impl Default for CiliumPods {
-    fn default() -> Self {
-        Self {
-            listed: Mutex::default(),
-            commands: Semaphore::new(COMMANDS),
-        }
-    }
-}
-
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Listed {
     at: Instant,
     pods: Arc<[Pod]>,
@@ -115,7 +109,20 @@ const LISTED_FOR: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_secs(3);
 
 impl CiliumPods {
-    async fn list(&self, client: &ClusterClient, namespace: &str, label: &'static str) -> Result<Listed, ApiError> {
+    /// With pods that were listed by these labels at that time.
+    pub(crate) fn new(namespace: String, at: Instant, known: Vec<(&'static str, Vec<Pod>)>) -> Self {
+        let listed = known.into_iter().map(|(label, pods)| {
+            let pods = pods.into();
+            (label, Listed { at, pods })
+        });
+        Self {
+            namespace,
+            listed: Mutex::new(listed.collect()),
+            commands: Semaphore::new(COMMANDS),
+        }
+    }
+
+    async fn list(&self, client: &ClusterClient, label: &'static str) -> Result<Listed, ApiError> {
         // Held while listing, so that those who ask meanwhile wait for the same list.
         let mut all = self.listed.lock().await;
         if let Some(listed) = all.get(label).filter(|listed| listed.at.elapsed() < LISTED_FOR) {
@@ -123,7 +130,7 @@ impl CiliumPods {
         }
         let at = Instant::now();
         let selection = ListParams::default().labels(label);
-        let pods: Arc<[Pod]> = client.list::<Pod>(Some(namespace), &selection).await?.into();
+        let pods: Arc<[Pod]> = client.list::<Pod>(Some(&self.namespace), &selection).await?.into();
         let listed = Listed { at, pods };
         all.insert(label, listed.clone());
         Ok(listed)
@@ -137,14 +144,13 @@ impl CiliumPods {
 /// Asks every pod that should know, or those on these nodes, all at once up to the bound.
 pub(super) async fn ask(
     client: &ClusterClient,
-    namespace: &str,
     query: CiliumQuery,
     cilium: &CiliumPods,
     nodes: Option<&[NodeName]>,
 ) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
     let question = question(query);
-    let listed = cilium.list(client, namespace, question.label).await?;
-    let answers = ask_pods(client, namespace, &question, (&listed.pods, nodes), cilium).await;
+    let listed = cilium.list(client, question.label).await?;
+    let answers = ask_pods(client, &question, (&listed.pods, nodes), cilium).await;
     if is_whole(&answers) {
         return Ok(answers);
     }
@@ -152,12 +158,12 @@ pub(super) async fn ask(
     if listed.at.elapsed() < FRESH {
         return Ok(answers);
     }
-    let now = cilium.list(client, namespace, question.label).await?;
+    let now = cilium.list(client, question.label).await?;
     let names = |pods: &[Pod]| pods.iter().map(ResourceExt::uid).collect::<BTreeSet<_>>();
     if names(&now.pods) == names(&listed.pods) {
         return Ok(answers);
     }
-    let answers = ask_pods(client, namespace, &question, (&now.pods, nodes), cilium).await;
+    let answers = ask_pods(client, &question, (&now.pods, nodes), cilium).await;
     if !is_whole(&answers) {
         cilium.forget(question.label).await;
     }
@@ -170,7 +176,6 @@ fn is_whole(answers: &[CiliumAnswer]) -> bool {
 
 async fn ask_pods(
     client: &ClusterClient,
-    namespace: &str,
     question: &Question,
     (pods, nodes): (&[Pod], Option<&[NodeName]>),
     cilium: &CiliumPods,
@@ -184,7 +189,7 @@ async fn ask_pods(
         CiliumAnswer {
             pod: pod.name_any(),
             node: node_of(pod),
-            output: one(client, namespace, pod, question).await,
+            output: one(client, &cilium.namespace, pod, question).await,
         }
     });
     join_all(answers).await

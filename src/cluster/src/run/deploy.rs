@@ -152,7 +152,7 @@ impl Run {
             self.id.clone(),
             clients,
             agents,
-            discovery.cilium_namespaces,
+            discovery.cilium,
             options.disruption.clone(),
             (taken, watches),
         );

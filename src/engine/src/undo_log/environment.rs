@@ -72,10 +72,12 @@ impl Environment for UndoLog {
     }
     async fn delete(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
         self.heard(self.environment.delete(cluster, object).await)?;
-        let mut left = self.left();
-        left.applied.retain(|(c, o)| (c, o) != (cluster, object));
-        left.patched
-            .retain(|one| (&one.cluster, &one.object) != (cluster, object));
+        self.forget(cluster, object);
+        Ok(())
+    }
+    async fn discard(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        self.heard(self.environment.discard(cluster, object).await)?;
+        self.forget(cluster, object);
         Ok(())
     }
     async fn agents(

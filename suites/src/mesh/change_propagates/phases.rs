@@ -70,7 +70,6 @@ impl Phases<'_> {
     async fn appears(&self, watch: &Watch<'_>, tally: &mut Tally) -> bool {
         let (from, to) = (self.context.instance.from(), self.context.instance.to());
         let appeared = watch.until(|seen| *seen == Seen::There).await;
-        self.note_shared_services().await;
         match appeared {
             Ok(after) => {
                 self.measure("change_seen_after", after);
@@ -83,6 +82,7 @@ impl Phases<'_> {
                 self.is_in_time("creation", after, tally)
             }
             Err(last) => {
+                self.note_shared_services().await;
                 let expected = format!(
                     "an answer from a pod of {to} within {} s of the Service's creation there",
                     give_up_after(self.context).as_secs()

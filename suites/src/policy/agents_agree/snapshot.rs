@@ -49,7 +49,9 @@ pub struct Deviation {
 /// The state at one time.
 pub struct Snapshot {
     agents: BTreeMap<NodeName, Agent>,
-    /// Policies that the API had both before and after the agents were queried.
+    /// Policies that the API had after the agents were queried.
+    listed: BTreeSet<Policy>,
+    /// Those of them that it had in the snapshot before, too: every agent must have them.
     lasting: BTreeSet<Policy>,
     /// Policies that it had at either time.
     known: BTreeSet<Policy>,
@@ -58,16 +60,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the API and all agents; the error is for people.
-    pub async fn read(context: &CheckContext, cluster: &ClusterName) -> Result<Self, String> {
+    /// Reads all agents and then the API, with what an earlier snapshot says of the API before: without one a policy
+    /// that comes or goes just now shows as a deviation. The error is for people.
+    pub async fn read(context: &CheckContext, cluster: &ClusterName, before: Option<&Self>) -> Result<Self, String> {
         let environment = context.environment.as_ref();
         let facts = environment.facts();
-        let before = listed(environment, cluster).await?;
         let (policies, endpoints) = futures::join!(
             environment.cilium(cluster, CiliumQuery::Policy),
             environment.cilium(cluster, CiliumQuery::Endpoints),
         );
-        let after = listed(environment, cluster).await?;
+        let listed = listed(environment, cluster).await?;
+        let earlier = before.map_or(&listed, |before| &before.listed);
         let (mut policies, mut endpoints) = (by_node(policies)?, by_node(endpoints)?);
         let (mut agents, mut unread) = (BTreeMap::new(), Vec::new());
         for node in facts.cluster(cluster).map_or(&[][..], |cluster| &cluster.nodes) {
@@ -84,8 +87,9 @@ impl Snapshot {
         }
         Ok(Self {
             agents,
-            lasting: before.intersection(&after).cloned().collect(),
-            known: before.union(&after).cloned().collect(),
+            lasting: earlier.intersection(&listed).cloned().collect(),
+            known: earlier.union(&listed).cloned().collect(),
+            listed,
             unread,
         })
     }

@@ -104,7 +104,7 @@ async fn an_object_of_several_that_nobody_saw_in_force_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_case_waits_half_a_second_for_others_and_not_for_those_that_return_their_pods() {
+async fn a_case_waits_a_second_for_others_and_not_for_those_that_return_their_pods() {
     let mut run = run(3).await;
     let begun = Instant::now();
     let member = Member::join(&run.context, &run.groups[0], vec![policy("a")]).await;

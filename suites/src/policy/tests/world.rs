@@ -5,7 +5,10 @@ mod network;
 mod streams;
 
 use crate::{
-    policy::participant::endpoint,
+    policy::{
+        participant::endpoint,
+        subjects::{EVERY_NODE, GROUPS},
+    },
     testing::{Fake, MISSION, Shape, Site, service_net, timeout},
 };
 use meshproof_contract::{
@@ -148,7 +151,7 @@ impl World {
         let other = json!({"role": "other-peer", "tier": "back"});
         self.add(cluster, 1, "other-peer", "meshproof", "meshproof-other-peer", other);
         self.add(cluster, 2, "namespace-peer", "meshproof-peer", "default", peer);
-        for group in ["a", "b", "c"] {
+        for group in GROUPS.into_iter().filter(|group| *group != EVERY_NODE) {
             for node in 1..=2 {
                 let workload = format!("subject-{group}");
                 self.add(

@@ -1,6 +1,7 @@
 //! Claims of recorded and invented configurations.
 
 use super::*;
+use crate::environment::query::CiliumPods;
 use meshproof_contract::facts::CiliumFacts;
 
 fn claims(config: &[(&str, &str)], remotes: Option<Vec<String>>, mesh_server: bool) -> Vec<(ClaimKind, String)> {
@@ -21,7 +22,7 @@ fn claims_with(
             remotes,
             kvstoremesh: false,
         },
-        namespace: "kube-system".into(),
+        pods: CiliumPods::new("kube-system".into(), tokio::time::Instant::now(), Vec::new()),
         proxy,
         mesh_server,
     };
