@@ -7,6 +7,7 @@ pub mod payload;
 pub mod ping;
 pub mod reach;
 pub mod round_trips;
+pub mod running_pods;
 pub mod source_address;
 
 use crate::kit::path_check::PathCheck;
@@ -17,6 +18,7 @@ use payload::Payload;
 use ping::Ping;
 use reach::Reach;
 use round_trips::RoundTrips;
+use running_pods::RunningPods;
 use source_address::SourceAddress;
 
 /// The suite.
@@ -24,7 +26,7 @@ pub const SUITE: Suite = Suite {
     name: "connectivity",
     about: "Pods reach pods on the same node, on other nodes and in the other cluster over HTTP, TCP, UDP and ICMP: \
             with their own source address, every payload size and the full path MTU, without loss and in time. Nodes \
-            reach pods, and pods nodes.",
+            reach pods, and pods nodes. Every running pod of others answers its own node.",
     checks: &[
         &PathCheck::same_node(Reach::Http),
         &PathCheck::other_node(Reach::Http),
@@ -53,6 +55,7 @@ pub const SUITE: Suite = Suite {
         &PathCheck::same_node(Host::ToPods),
         &PathCheck::other_node(Host::ToPods),
         &PathCheck::other_cluster(Host::ToPods),
+        &RunningPods,
         &PathCheck::same_node(RoundTrips),
         &PathCheck::other_node(RoundTrips),
         &PathCheck::other_cluster(RoundTrips),

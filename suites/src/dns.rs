@@ -8,6 +8,7 @@ pub mod absent_record;
 pub mod from_host_network;
 pub mod headless_service;
 pub mod latency;
+pub mod other_services;
 pub mod replica_answers;
 pub mod replica_learns;
 pub mod reverse_name;
@@ -22,6 +23,7 @@ use from_host_network::FromHostNetwork;
 use headless_service::HeadlessService;
 use latency::Latency;
 use meshproof_contract::Suite;
+use other_services::OtherServices;
 use replica_answers::ReplicaAnswers;
 use replica_learns::ReplicaLearns;
 use reverse_name::ReverseName;
@@ -44,6 +46,7 @@ pub const SUITE: Suite = Suite {
         &DnsCheck(HeadlessService),
         &DnsCheck(ServiceRecord),
         &DnsCheck(FromHostNetwork),
+        &OtherServices,
         &ReplicaAnswers,
         &ReplicaLearns,
         &Latency,

@@ -1,6 +1,7 @@
 //! Is what the agents have what the API says? About everything that runs, of this run and of others.
 
 mod addresses;
+mod backends;
 mod deviation;
 mod endpoints;
 mod look;
@@ -27,6 +28,7 @@ pub const SUITE: Suite = Suite {
             `policy::agents_agree`.",
     checks: &[
         &services::Services,
+        &backends::Backends,
         &endpoints::Endpoints,
         &addresses::Addresses,
         &nodes::Nodes,

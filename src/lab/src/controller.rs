@@ -58,7 +58,7 @@ pub(crate) fn start(
         Box::new(daemonset::DaemonSets),
         Box::new(statefulset::StatefulSets),
         Box::new(job::Jobs),
-        Box::new(endpoints::EndpointSlices),
+        Box::new(endpoints::EndpointSlices::new(faults.clone())),
         Box::new(scheduler::Scheduler),
         Box::new(node::NodeLifecycle::new(grace, faults.clone())),
     ];

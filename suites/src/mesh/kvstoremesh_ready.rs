@@ -4,15 +4,15 @@ use super::{STATUS_NEEDS, agent_state::RETRY_AFTER};
 use crate::kit::{
     cilium::{
         pods::{self, Pods},
-        remotes::{self, reports},
+        remotes,
     },
     next_steps,
-    recent::Age,
+    recent::{self, Age},
 };
 use async_trait::async_trait;
 use meshproof_contract::{
-    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, Scope, Tally, Verdict,
-    cilium::RemoteCluster,
+    Check, CheckContext, CheckId, CheckText, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, Needs, NodeName,
+    Scope, Tally, Verdict, cilium::RemoteCluster,
 };
 
 /// The mesh as KVStoreMesh reports it.
@@ -33,7 +33,8 @@ impl Check for KvstoreMeshReady {
                   clustermesh-apiserver pod must report every remote connected and synchronised; it notices a cut \
                   after about 2 min. At least one of these pods must be ready (no ready pod seen twice, 10 s apart, \
                   is red).",
-            control: "Every replica must answer with a list; no answer while pods are ready is inconclusive. Where \
+            control: "Every replica must answer with a list. A command that gives nothing for 30 s while Cilium's \
+                      agents answer is a finding: the process stands still. Any other error is inconclusive. Where \
                       KVStoreMesh is not configured the check is skipped.",
             when_red: "`kubectl --context CONTEXT -n kube-system get deploy,pods -l k8s-app=clustermesh-apiserver` \
                        and `kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh \
@@ -76,7 +77,17 @@ impl Check for KvstoreMeshReady {
                 problem,
             );
         }
-        let reports = reports(context, cluster, CiliumQuery::KvstoreMesh, Age::STATE, &mut tally).await;
+        let answers = recent::cilium(context, cluster, CiliumQuery::KvstoreMesh, Age::STATE).await;
+        for (pod, node, why) in silent(answers.as_deref().unwrap_or_default()) {
+            if agents_answer(context, cluster).await {
+                tally.finding(
+                    format!("KVStoreMesh in {pod} on {node}"),
+                    "its command answers",
+                    format!("{why}, while Cilium agents answer"),
+                );
+            }
+        }
+        let reports = remotes::read(answers, cluster, CiliumQuery::KvstoreMesh, &mut tally);
         remotes::judge(
             context,
             cluster,
@@ -92,6 +103,23 @@ impl Check for KvstoreMeshReady {
         }
         tally.verdict()
     }
+}
+
+/// The pods whose command gave nothing until its deadline: a process that stands still does that.
+fn silent(answers: &[CiliumAnswer]) -> Vec<(String, NodeName, String)> {
+    let of = |answer: &CiliumAnswer| match &answer.output {
+        Err(error @ EnvironmentError::Deadline { .. }) => {
+            Some((answer.pod.clone(), answer.node.clone(), error.to_string()))
+        }
+        _ => None,
+    };
+    answers.iter().filter_map(of).collect()
+}
+
+/// Whether commands in pods of that cluster are answered at all.
+async fn agents_answer(context: &CheckContext, cluster: &ClusterName) -> bool {
+    let agents = recent::cilium(context, cluster, CiliumQuery::Status, Age::STATE).await;
+    agents.is_ok_and(|agents| agents.iter().any(|agent| agent.output.is_ok()))
 }
 
 /// Why no pod serves the agents, if none does now and none [`RETRY_AFTER`] later.

@@ -6,11 +6,11 @@ use super::{
     cilium,
     deviation::{Counts, Difference, Seen, conclude},
     look::Look,
-    object::{list, text},
+    object::{CiliumNode, list, text},
 };
 use crate::kit::cilium::nodes::meshed;
 use async_trait::async_trait;
-use ipcache::Ipcache;
+use ipcache::{Entry, Ipcache};
 use ipnet::IpNet;
 use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, NodeName, Scope, Tally, Verdict,
@@ -26,6 +26,9 @@ pub struct Addresses;
 
 const COMMAND: &str = "cilium-dbg bpf ipcache list";
 const IDENTITIES: &str = "cilium-dbg identity list";
+/// Reserved identities (`pkg/identity`).
+const HOST: u64 = 1;
+const HEALTH: u64 = 4;
 
 #[async_trait]
 impl Check for Addresses {
@@ -35,14 +38,15 @@ impl Check for Addresses {
 
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every node knows the identity of every pod of all clusters, and of no pod that has gone",
-            proves: "Policies judge every pod of the mesh, on every node, as the pod that it is. No node takes a pod \
-                     for the world or for another one, and no address that was left over passes its identity on to the \
-                     next pod that gets it.",
+            title: "Every node knows identity and node of every pod of all clusters, and of no pod that has gone",
+            proves: "Policies judge every pod of the mesh, on every node, as the pod that it is, and nodes as nodes. No \
+                     node takes a pod for the world or for another one, or sends what is for it to another node. No \
+                     address that was left over passes its identity on to the next pod that gets it.",
             how: "`cilium-dbg bpf ipcache list -o json` and `identity list -o json` of every agent (16 of a larger \
                   cluster, drawn by `--sample-seed`) against the pods and CiliumEndpoints of all clusters of the mesh: \
-                  each address with its identity, and no other address with a pod's identity in the pod ranges of \
-                  CiliumNodes. A difference must be there again `thresholds.propagation` (default 10 s) later, one \
+                  each address with its identity and, where traffic leaves by a tunnel, its node; the addresses of \
+                  nodes, routers and health endpoints with those reserved for them; and no other address with a \
+                  pod's identity in the pod ranges of CiliumNodes. A difference must be there again `thresholds.propagation` (default 10 s) later, one \
                   that is left over twice.",
             control: "At least one address must have been compared. An agent that does not answer, or lists that \
                       cannot be read, make it inconclusive.",
@@ -83,6 +87,19 @@ struct Known {
     whose: String,
     identity: u64,
     uid: String,
+    /// Cluster and name of its node.
+    home: (ClusterName, String),
+    /// The addresses of that.
+    hosts: BTreeSet<IpAddr>,
+}
+
+/// An address that is a node's, as all agents should know it.
+struct OfNode {
+    whose: String,
+    /// Cluster and name of the node.
+    home: (ClusterName, String),
+    /// Its health endpoint's, which is a pod of its own.
+    is_health: bool,
 }
 
 /// An identity that a pod has.
@@ -98,6 +115,8 @@ struct Truth {
     pods: BTreeMap<IpAddr, Known>,
     /// Their identities.
     identities: BTreeMap<u64, Meaning>,
+    /// Addresses of nodes that every agent must know.
+    nodes: BTreeMap<IpAddr, OfNode>,
     /// Addresses that some object has, and that therefore are not left over.
     owned: BTreeSet<IpAddr>,
     /// Where pods have their addresses.
@@ -115,6 +134,15 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
             return seen;
         }
     }
+    let config = facts.cluster(cluster).and_then(|found| found.cilium.as_ref());
+    let setting = |key: &str| config.and_then(|cilium| cilium.config.get(key)).map(String::as_str);
+    if setting("enable-ipv6") != Some("true") {
+        truth.nodes.retain(|address, _| address.is_ipv4());
+    }
+    let viewer = Viewer {
+        cluster,
+        tunnels: setting("routing-mode") == Some("tunnel"),
+    };
     let agents = match look.cluster(cluster) {
         Ok(agents) => agents,
         Err(why) => {
@@ -124,7 +152,7 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
     };
     for (node, output) in agents.answers(CiliumQuery::Ipcache, tally) {
         match Ipcache::read(output) {
-            Ok(ipcache) => of_agent(node, &ipcache, &truth, &mut seen),
+            Ok(ipcache) => viewer.compare(node, &ipcache, &truth, &mut seen),
             Err(why) => tally.unknown(format!("{node}: {why}")),
         }
     }
@@ -181,7 +209,23 @@ fn gather(
         look.endpoints.as_ref()?,
         look.cilium_nodes.as_ref()?,
     );
+    let homes: BTreeMap<&str, &CiliumNode> = nodes.iter().map(|node| (node.name.as_str(), node)).collect();
     for node in nodes {
+        let of_node = |kind: &str, is_health: bool| OfNode {
+            whose: format!("{kind} of node {} of {cluster}", node.name),
+            home: (cluster.clone(), node.name.clone()),
+            is_health,
+        };
+        let host = node
+            .addresses
+            .iter()
+            .map(|address| (*address, of_node("address", false)));
+        let router = node.routers.iter().map(|address| (*address, of_node("router", false)));
+        let health = node
+            .health
+            .iter()
+            .map(|address| (*address, of_node("health endpoint", true)));
+        truth.nodes.extend(host.chain(router).chain(health));
         truth.owned.extend(node.addresses.iter().chain(&node.reserved));
         truth
             .ranges
@@ -206,6 +250,7 @@ fn gather(
             continue;
         };
         let (namespace, name) = &pod.name;
+        let node = pod.node.as_ref().map_or("", NodeName::as_str);
         truth.identities.entry(identity).or_insert_with(|| Meaning {
             of: format!("identity {identity} of pods of namespace {namespace} of {cluster}"),
             labels: endpoint.labels.clone(),
@@ -215,6 +260,8 @@ fn gather(
                 whose: format!("{address}, pod {namespace}/{name} of {cluster}"),
                 identity,
                 uid: pod.uid.clone(),
+                home: (cluster.clone(), node.to_owned()),
+                hosts: homes.get(node).map(|home| home.addresses.clone()).unwrap_or_default(),
             };
             truth.pods.insert(*address, known);
         }
@@ -222,26 +269,91 @@ fn gather(
     Ok(())
 }
 
-fn of_agent(node: &NodeName, ipcache: &Ipcache, truth: &Truth, seen: &mut Seen) {
-    for (address, known) in &truth.pods {
-        seen.compared += 1;
-        let observed = match ipcache.identity(*address) {
-            Some(identity) if identity == known.identity => continue,
-            Some(identity) => format!("identity {identity}"),
-            None => "not in the ipcache: taken for the world".to_owned(),
-        };
-        seen.on(
-            node,
-            COMMAND,
-            Difference {
+/// Whose agents are compared.
+struct Viewer<'a> {
+    cluster: &'a ClusterName,
+    /// Whether what is for other nodes leaves by a tunnel.
+    tunnels: bool,
+}
+
+impl Viewer<'_> {
+    fn compare(&self, node: &NodeName, ipcache: &Ipcache, truth: &Truth, seen: &mut Seen) {
+        for (address, known) in &truth.pods {
+            seen.compared += 1;
+            let (expected, observed) = match ipcache.entry(*address) {
+                None => (known.expected(), "not in the ipcache: taken for the world".to_owned()),
+                Some(entry) if entry.identity != known.identity => {
+                    (known.expected(), format!("identity {}", entry.identity))
+                }
+                Some(entry) => match self.misled(node, known, entry) {
+                    Some(observed) => (format!("tunnel endpoint of node {}", known.home.1), observed),
+                    None => continue,
+                },
+            };
+            let difference = Difference {
                 subject: known.whose.clone(),
-                expected: format!("identity {}, as its CiliumEndpoint has", known.identity),
+                expected,
                 observed,
                 version: known.uid.clone(),
                 counts: Counts::Twice,
-            },
-        );
+            };
+            seen.on(node, COMMAND, difference);
+        }
+        for (address, of_node) in &truth.nodes {
+            seen.compared += 1;
+            let is_own = self.is_home(node, &of_node.home);
+            let (expected, fits): (_, fn(u64) -> bool) = match (of_node.is_health, is_own) {
+                (true, _) => ("identity 4 (health)", |identity| identity == HEALTH),
+                (false, true) => ("identity 1 (host)", |identity| identity == HOST),
+                (false, false) => ("identity 6 or 7 (remote-node)", is_remote_node),
+            };
+            let observed = match ipcache.entry(*address) {
+                Some(entry) if fits(entry.identity) => continue,
+                Some(entry) => format!("identity {}", entry.identity),
+                None => "not in the ipcache: taken for the world".to_owned(),
+            };
+            let difference = Difference {
+                subject: format!("{address}, {}", of_node.whose),
+                expected: expected.to_owned(),
+                observed,
+                version: String::new(),
+                counts: Counts::Twice,
+            };
+            seen.on(node, COMMAND, difference);
+        }
+        left_over(node, ipcache, truth, seen);
     }
+
+    fn is_home(&self, node: &NodeName, (cluster, name): &(ClusterName, String)) -> bool {
+        cluster == self.cluster && name == node.as_str()
+    }
+
+    /// To which other node than the pod's own its packets go, in words.
+    fn misled(&self, node: &NodeName, known: &Known, entry: Entry) -> Option<String> {
+        if known.hosts.is_empty() {
+            return None;
+        }
+        match entry.tunnel {
+            Some(tunnel) if !known.hosts.contains(&tunnel) => Some(format!("tunnel endpoint {tunnel}")),
+            None if self.tunnels && !self.is_home(node, &known.home) => Some("no tunnel endpoint".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Known {
+    fn expected(&self) -> String {
+        format!("identity {}, as its CiliumEndpoint has", self.identity)
+    }
+}
+
+/// `pkg/identity`: remote-node, also with the API server on it, and where nodes have labels (scope 2).
+fn is_remote_node(identity: u64) -> bool {
+    matches!(identity, 6 | 7) || identity >> 24 == 2
+}
+
+/// Addresses that no pod has.
+fn left_over(node: &NodeName, ipcache: &Ipcache, truth: &Truth, seen: &mut Seen) {
     for (address, identity) in ipcache.pods() {
         let range = truth.ranges.iter().find(|(_, range)| range.contains(&address));
         let Some((cluster, _)) = range.filter(|_| !truth.owned.contains(&address)) else {

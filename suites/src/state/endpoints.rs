@@ -4,10 +4,10 @@ use super::{
     cilium,
     deviation::{Counts, Difference, Seen, conclude},
     look::Look,
-    object::Pod,
+    object::{CiliumNode, Pod},
 };
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, NodeName, Scope, Tally, Verdict};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// Pods against CiliumEndpoints.
@@ -27,8 +27,8 @@ impl Check for Endpoints {
             proves: "No running pod, of whatever namespace, is unknown to the other nodes. They take a pod without \
                      CiliumEndpoint for the world, so that policies which name it do not apply to it.",
             how: "Pods and CiliumEndpoints of all namespaces are listed. Each pod that runs on a node of Cilium with a \
-                  network of its own must have a CiliumEndpoint of its name, with all of its addresses and an \
-                  identity. A difference is read again after `thresholds.propagation` (default 10 s).",
+                  network of its own must have a CiliumEndpoint of its name, with all of its addresses, its node \
+                  and an identity, and no other running pod its address. A difference is read again after `thresholds.propagation` (default 10 s).",
             control: "At least one pod must have been compared. Lists that cannot be read make it inconclusive.",
             when_red: "`kubectl --context CONTEXT get ciliumendpoints -A`. Cilium does not write a CiliumEndpoint \
                        again that somebody deleted: restart the pod. For a pod that is older than Cilium, too. Else \
@@ -64,10 +64,11 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
     let mut seen = Seen::of("running pods with their CiliumEndpoints");
     let facts = context.environment.facts();
     let cluster = context.instance.from();
-    let read = look
-        .cluster(cluster)
-        .and_then(|look| Ok((look.pods.as_ref()?, look.endpoints.as_ref()?)));
-    let (pods, endpoints) = match read {
+    let read = look.cluster(cluster).and_then(|look| {
+        let cilium_nodes = look.cilium_nodes.as_deref().unwrap_or_default();
+        Ok((look.pods.as_ref()?, look.endpoints.as_ref()?, cilium_nodes))
+    });
+    let (pods, endpoints, cilium_nodes) = match read {
         Ok(read) => read,
         Err(why) => {
             tally.unknown(why);
@@ -76,6 +77,12 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
     };
     let endpoints: BTreeMap<_, _> = endpoints.iter().map(|endpoint| (&endpoint.name, endpoint)).collect();
     let nodes = facts.cluster(cluster).map_or(&[][..], |found| &found.nodes);
+    let mut owners: BTreeMap<IpAddr, Vec<&Pod>> = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| pod.runs) {
+        pod.addresses
+            .iter()
+            .for_each(|address| owners.entry(*address).or_default().push(pod));
+    }
     for pod in pods {
         if !pod.runs || pod.addresses.is_empty() {
             seen.leave_out("pods that do not run, have no address or use the node's network");
@@ -86,20 +93,37 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
             continue;
         }
         seen.compared += 1;
-        let endpoint = endpoints.get(&pod.name);
-        let problem = match endpoint {
-            None => Some("it has no CiliumEndpoint".to_owned()),
-            Some(endpoint) if !pod.addresses.is_subset(&endpoint.addresses) => {
+        let twin = pod.addresses.iter().flat_map(|address| &owners[address]);
+        let problem = match (
+            twin.copied().find(|other| other.uid != pod.uid),
+            endpoints.get(&pod.name),
+        ) {
+            (Some(twin), _) => Some(format!("pod {}/{} has its address, too", twin.name.0, twin.name.1)),
+            (None, None) => Some("it has no CiliumEndpoint".to_owned()),
+            (None, Some(endpoint)) if !pod.addresses.is_subset(&endpoint.addresses) => {
                 Some(format!("its CiliumEndpoint has {}", all(endpoint.addresses.iter())))
             }
-            Some(endpoint) if endpoint.identity.is_none() => Some("its CiliumEndpoint has no identity".to_owned()),
-            Some(_) => None,
+            (None, Some(endpoint)) if endpoint.identity.is_none() => {
+                Some("its CiliumEndpoint has no identity".to_owned())
+            }
+            (None, Some(endpoint)) => endpoint
+                .node
+                .filter(|node| !is_home(pod, cilium_nodes, *node))
+                .map(|node| format!("its CiliumEndpoint places it on the node with address {node}")),
         };
         if let Some(problem) = problem {
             seen.in_api(COMMAND, difference(pod, problem));
         }
     }
     seen
+}
+
+/// Whether an address is one of the pod's node.
+fn is_home(pod: &Pod, nodes: &[CiliumNode], address: IpAddr) -> bool {
+    let mut home = nodes
+        .iter()
+        .filter(|node| Some(node.name.as_str()) == pod.node.as_ref().map(NodeName::as_str));
+    pod.hosts.is_empty() || pod.hosts.contains(&address) || home.any(|node| node.addresses.contains(&address))
 }
 
 fn difference(pod: &Pod, problem: String) -> Difference {

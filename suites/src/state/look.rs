@@ -5,7 +5,11 @@ use super::{
     object::{self, CiliumNode, Endpoint, Node, Pod},
     service::{Service, Slice},
 };
-use crate::kit::{once::Once, paths::sample};
+use crate::kit::{
+    once::Once,
+    paths::sample,
+    recent::{self, Age},
+};
 use futures::{FutureExt, future::BoxFuture};
 use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
 use serde_json::Value;
@@ -77,7 +81,9 @@ impl Look {
                 if let Some(not_before) = not_before {
                     sleep_until(not_before).await;
                 }
-                Ok::<_, Infallible>(Arc::new(Self::read(context).await))
+                // At first what other suites have read of the agents' status is good enough.
+                let age = if number == 0 { Age::OfThisRun } else { Age::now() };
+                Ok::<_, Infallible>(Arc::new(Self::read(context, age).await))
             };
             let Ok(look) = looks.get(number, read).await;
             look
@@ -85,10 +91,11 @@ impl Look {
         taking.boxed()
     }
 
-    async fn read(context: &CheckContext) -> Self {
+    async fn read(context: &CheckContext, status: Age) -> Self {
         let facts = context.environment.facts();
         let with_cilium = facts.clusters.iter().filter(|cluster| cluster.cilium.is_some());
-        let reading = with_cilium.map(|cluster| async { (cluster.name.clone(), of(context, &cluster.name).await) });
+        let reading =
+            with_cilium.map(|cluster| async { (cluster.name.clone(), of(context, &cluster.name, status).await) });
         let clusters = futures::future::join_all(reading).await.into_iter().collect();
         Self {
             clusters,
@@ -133,7 +140,7 @@ impl ClusterLook {
     }
 }
 
-async fn of(context: &CheckContext, cluster: &ClusterName) -> ClusterLook {
+async fn of(context: &CheckContext, cluster: &ClusterName, status: Age) -> ClusterLook {
     let (pods, endpoints, services, slices, cilium_nodes, nodes) = futures::join!(
         list(context, cluster, "v1", "Pod", object::pod),
         list(context, cluster, "cilium.io/v2", "CiliumEndpoint", object::endpoint),
@@ -151,7 +158,10 @@ async fn of(context: &CheckContext, cluster: &ClusterName) -> ClusterLook {
         let asked = &asked;
         async move { (query, ask(context, cluster, query, asked).await) }
     });
-    let answers = futures::future::join_all(asking).await.into_iter().collect();
+    let status = recent::cilium(context, cluster, CiliumQuery::Status, status);
+    let (answers, status) = futures::join!(futures::future::join_all(asking), status);
+    let status = status.map_err(|error| unasked(cluster, &error));
+    let answers = answers.into_iter().chain([(CiliumQuery::Status, status)]).collect();
     ClusterLook {
         pods,
         endpoints,
@@ -167,11 +177,12 @@ async fn of(context: &CheckContext, cluster: &ClusterName) -> ClusterLook {
 async fn list<T>(
     context: &CheckContext,
     cluster: &ClusterName,
-    version: &str,
-    kind: &str,
+    version: &'static str,
+    kind: &'static str,
     reduce: fn(&Value) -> T,
 ) -> Read<Vec<T>> {
-    let objects = context.environment.list(cluster, version, kind, None).await;
+    // What it reads now others may have.
+    let objects = recent::list(context, cluster, (version, kind), Age::now()).await;
     let objects = objects.map_err(|error| format!("the {kind} objects of {cluster} cannot be read: {error}"))?;
     Ok(objects.iter().map(reduce).collect())
 }
@@ -183,5 +194,9 @@ async fn ask(
     nodes: &[NodeName],
 ) -> Read<Vec<CiliumAnswer>> {
     let answers: Result<_, EnvironmentError> = context.environment.cilium_on(cluster, query, nodes).await;
-    answers.map_err(|error| format!("the Cilium agents of {cluster} could not be asked: {error}"))
+    answers.map_err(|error| unasked(cluster, &error))
+}
+
+fn unasked(cluster: &ClusterName, error: &EnvironmentError) -> String {
+    format!("the Cilium agents of {cluster} could not be asked: {error}")
 }

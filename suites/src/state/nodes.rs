@@ -4,7 +4,7 @@ use super::{
     cilium,
     deviation::{Counts, Difference, Seen, conclude},
     look::{ClusterLook, Look},
-    object::{CiliumNode, list, text},
+    object::{CiliumNode, address, list, text},
 };
 use crate::kit::cilium::{nodes::meshed, remotes::mesh_name};
 use async_trait::async_trait;
@@ -32,12 +32,12 @@ impl Check for Nodes {
         CheckText {
             title: "Every CiliumNode is a living node with its own addresses and key, and every agent knows it",
             proves: "No object of a node that has gone sends traffic to nowhere, or to the node that has its address \
-                     now. No two nodes share an address or a WireGuard key. No agent lacks a node of its own or \
-                     another cluster.",
+                     now. No two nodes share an address, a range of pods or a WireGuard key. No agent lacks a node of \
+                     its own or another cluster, or has an address for it that is not its own.",
             how: "Nodes and CiliumNodes of all clusters of the mesh are listed, and each agent (16 of a larger \
                   cluster, drawn by `--sample-seed`) prints `cilium-dbg node list -o json`. Each CiliumNode must have \
-                  a Node of its name that is Ready, each Node a CiliumNode and an agent. A difference is read again \
-                  after `thresholds.propagation` (default 10 s).",
+                  a Node of its name that is Ready and has its addresses, each Node a CiliumNode and an agent, and \
+                  each agent all nodes with their addresses. A difference is read again after `thresholds.propagation` (default 10 s).",
             control: "At least one CiliumNode must have been compared, and agents must list nodes. Lists that cannot \
                       be read make it inconclusive.",
             when_red: "`kubectl --context CONTEXT get nodes,ciliumnodes -o wide`. A CiliumNode without Node is removed \
@@ -83,6 +83,7 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
     };
     alive(&facts, cluster, own, nodes, &mut seen, tally);
     unique(cluster, &of_mesh, &mut seen);
+    apart(cluster, nodes, &mut seen);
     for (node, output) in own.answers(CiliumQuery::Nodes, tally) {
         known(&facts, node, output, &of_mesh, &mut seen, tally);
     }
@@ -122,8 +123,7 @@ fn alive(
         match of_node {
             None if object.kept => seen.leave_out("CiliumNodes that their operators keep (`cilium.io/do-not-gc`)"),
             None => {
-                let addresses: Vec<String> = object.addresses.iter().map(ToString::to_string).collect();
-                let observed = format!("no Node has this name; it has the address {}", addresses.join(", "));
+                let observed = format!("no Node has this name; it has the address {}", all(&object.addresses));
                 seen.in_api(
                     OBJECTS,
                     in_api(subject, "a Node of the same name", observed, Counts::Thrice),
@@ -133,7 +133,12 @@ fn alive(
             Some(node) => {
                 if let Some(why) = &node.unready {
                     let expected = "a Node that is Ready";
-                    seen.in_api(OBJECTS, in_api(subject, expected, why.clone(), Counts::Twice));
+                    seen.in_api(OBJECTS, in_api(subject.clone(), expected, why.clone(), Counts::Twice));
+                }
+                if !node.addresses.is_empty() && !object.addresses.is_subset(&node.addresses) {
+                    let expected = format!("the addresses of its Node, {}", all(&node.addresses));
+                    let observed = format!("InternalIP {}", all(&object.addresses));
+                    seen.in_api(OBJECTS, in_api(subject, &expected, observed, Counts::Twice));
                 }
             }
         }
@@ -155,6 +160,30 @@ fn alive(
                 OBJECTS,
                 in_api(subject, "a CiliumNode of the same name", observed, Counts::Twice),
             );
+        }
+    }
+}
+
+fn all<T: ToString>(values: &BTreeSet<T>) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Ranges of pods' addresses of one cluster that overlap; those of two are for mesh::cluster_identities.
+fn apart(cluster: &ClusterName, nodes: &[CiliumNode], seen: &mut Seen) {
+    for (number, node) in nodes.iter().enumerate() {
+        for other in &nodes[..number] {
+            let ranges = node
+                .pod_ranges
+                .iter()
+                .flat_map(|a| other.pod_ranges.iter().map(move |b| (a, b)));
+            for (a, b) in ranges.filter(|(a, b)| a.contains(*b) || b.contains(*a)) {
+                let subject = format!("pod range {a} of CiliumNode {} of {cluster}", node.name);
+                let observed = format!("CiliumNode {} has {b}", other.name);
+                seen.in_api(
+                    OBJECTS,
+                    in_api(subject, "one node that has it", observed, Counts::Twice),
+                );
+            }
         }
     }
 }
@@ -228,6 +257,17 @@ fn known(
                 "missing",
                 Counts::Twice,
             );
+        }
+        for (name, node) in nodes.iter().map(|node| (format!("{prefix}{}", node.name), node)) {
+            let of_agent = list(output).find(|listed| listed["name"] == name.as_str());
+            let primary = of_agent.and_then(|listed| {
+                let families = ["ipv4", "ipv6"].map(|family| &listed["primary-address"][family]["ip"]);
+                families.into_iter().find_map(address)
+            });
+            if let Some(primary) = primary.filter(|primary| !node.addresses.contains(primary)) {
+                let expected = format!("address {}, as its CiliumNode has", all(&node.addresses));
+                add(&name, &expected, &format!("address {primary}"), Counts::Twice);
+            }
         }
         for name in listed.difference(&there).filter(|name| is_of(name)) {
             add(

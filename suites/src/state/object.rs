@@ -26,8 +26,16 @@ pub struct Pod {
     pub node: Option<NodeName>,
     /// Its addresses.
     pub addresses: BTreeSet<IpAddr>,
-    /// It runs, with a network of its own, and is not on its way out.
+    /// The addresses of its node, as the kubelet says.
+    pub hosts: BTreeSet<IpAddr>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// It runs and is not on its way out.
+    pub is_up: bool,
+    /// The same, with a network of its own.
     pub runs: bool,
+    /// Whether it is ready, and since when, as far as it says.
+    pub ready: Option<(bool, String)>,
 }
 
 /// A CiliumEndpoint.
@@ -37,6 +45,8 @@ pub struct Endpoint {
     pub name: Name,
     /// Its addresses.
     pub addresses: BTreeSet<IpAddr>,
+    /// The address of its node.
+    pub node: Option<IpAddr>,
     /// Its identity, once it has one.
     pub identity: Option<u64>,
     /// The labels of that.
@@ -52,6 +62,10 @@ pub struct CiliumNode {
     pub addresses: BTreeSet<IpAddr>,
     /// Those out of the pods' ranges that are the node's: router, health endpoint, ingress.
     pub reserved: BTreeSet<IpAddr>,
+    /// Of those the router's: the node speaks to pods from them.
+    pub routers: BTreeSet<IpAddr>,
+    /// Of those the health endpoint's.
+    pub health: BTreeSet<IpAddr>,
     /// The ranges of its pods, as far as it says.
     pub pod_ranges: Vec<IpNet>,
     /// Its WireGuard key.
@@ -65,6 +79,8 @@ pub struct CiliumNode {
 pub struct Node {
     /// Its name.
     pub name: String,
+    /// Its addresses of all types.
+    pub addresses: BTreeSet<IpAddr>,
     /// Why it is not ready; none if it is, or does not say.
     pub unready: Option<String>,
     /// It joined so lately that its agent may still be on its way.
@@ -76,13 +92,19 @@ pub fn pod(object: &Value) -> Pod {
     let (spec, status) = (&object["spec"], &object["status"]);
     let listed = list(&status["podIPs"]).map(|entry| &entry["ip"]);
     let addresses = listed.chain([&status["podIP"]]).filter_map(address).collect();
-    let is_running = status["phase"] == "Running" && object["metadata"]["deletionTimestamp"].is_null();
+    let hosts = list(&status["hostIPs"]).map(|entry| &entry["ip"]);
+    let is_up = status["phase"] == "Running" && object["metadata"]["deletionTimestamp"].is_null();
+    let ready = list(&status["conditions"]).find(|condition| condition["type"] == "Ready");
     Pod {
         name: name(object),
         uid: text(&object["metadata"]["uid"]),
         node: spec["nodeName"].as_str().map(|node| NodeName::new(node.to_owned())),
         addresses,
-        runs: is_running && spec["hostNetwork"] != true,
+        hosts: hosts.chain([&status["hostIP"]]).filter_map(address).collect(),
+        labels: texts(&object["metadata"]["labels"]),
+        is_up,
+        runs: is_up && spec["hostNetwork"] != true,
+        ready: ready.map(|ready| (ready["status"] == "True", text(&ready["lastTransitionTime"]))),
     }
 }
 
@@ -96,6 +118,7 @@ pub fn endpoint(object: &Value) -> Endpoint {
             .flat_map(|pair| [&pair["ipv4"], &pair["ipv6"]])
             .filter_map(address)
             .collect(),
+        node: address(&status["networking"]["node"]),
         identity: status["identity"]["id"].as_u64().filter(|id| *id > 0),
         labels: list(&status["identity"]["labels"]).map(text).collect(),
     }
@@ -108,8 +131,10 @@ pub fn cilium_node(object: &Value) -> CiliumNode {
         let of_type = list(&spec["addresses"]).filter(|entry| entry["type"] == wanted);
         of_type.filter_map(|entry| address(&entry["ip"])).collect()
     };
-    let single = ["/health/ipv4", "/health/ipv6", "/ingress/ipv4", "/ingress/ipv6"];
-    let single = single.iter().filter_map(|path| address(spec.pointer(path)?));
+    let at = |path: &str| address(spec.pointer(path)?);
+    let routers = of_type("CiliumInternalIP");
+    let health: BTreeSet<IpAddr> = ["/health/ipv4", "/health/ipv6"].into_iter().filter_map(at).collect();
+    let ingress = ["/ingress/ipv4", "/ingress/ipv6"].into_iter().filter_map(at);
     let ranges = list(&spec["ipam"]["podCIDRs"]);
     // IPAM by several pools (`multi-pool`) has them there.
     let pools = list(&spec["ipam"]["pools"]["allocated"]).flat_map(|pool| list(&pool["cidrs"]));
@@ -119,7 +144,9 @@ pub fn cilium_node(object: &Value) -> CiliumNode {
     CiliumNode {
         name: text(&metadata["name"]),
         addresses: of_type("InternalIP"),
-        reserved: of_type("CiliumInternalIP").into_iter().chain(single).collect(),
+        reserved: routers.iter().chain(&health).copied().chain(ingress).collect(),
+        routers,
+        health,
         pod_ranges: ranges.collect(),
         key: key.filter(|key| !key.is_empty()).map(str::to_owned),
         kept: metadata["annotations"]["cilium.io/do-not-gc"] == "true",
@@ -135,6 +162,9 @@ pub fn node(object: &Value) -> Node {
         .and_then(|at| at.parse::<Timestamp>().ok());
     Node {
         name: text(&object["metadata"]["name"]),
+        addresses: list(&object["status"]["addresses"])
+            .filter_map(|entry| address(&entry["address"]))
+            .collect(),
         joins: created.is_some_and(|created| Timestamp::now().duration_since(created) < JOINING),
         unready: unready.map(|ready| {
             let since = ready["lastTransitionTime"].as_str().unwrap_or("an unknown time");

@@ -8,6 +8,9 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Who makes slices of Services with a selector.
+const SELECTING: &str = "endpointslice-controller.k8s.io";
 /// The operator's own copies of other clusters' endpoints, which agents know already.
 const MIRRORED: &str = "endpointslice-mesh-controller.cilium.io";
 /// What stands for Envoy in slices of Ingress and Gateway; it is never asked.
@@ -43,6 +46,10 @@ pub struct Service {
     pub external_local: bool,
     /// Somebody else than Cilium serves it, or only on some nodes or in part.
     pub special: bool,
+    /// The labels of its pods; empty where it has no selector.
+    pub selector: BTreeMap<String, String>,
+    /// Pods that are not ready count as well.
+    pub publishes_unready: bool,
     annotations: BTreeMap<String, String>,
 }
 
@@ -55,6 +62,8 @@ pub struct Backend {
     pub ready: bool,
     /// Still answers, as one that terminates.
     pub serving: bool,
+    /// On its way out: new connections go there only if there is no other.
+    pub terminating: bool,
     /// Its node.
     pub node: Option<NodeName>,
 }
@@ -68,6 +77,8 @@ pub struct Slice {
     pub version: String,
     /// A copy of another cluster's.
     pub mirrored: bool,
+    /// Written by Kubernetes' own controller, from the Service's selector.
+    pub selected: bool,
     /// Name, protocol and number of its ports.
     pub ports: Vec<(String, String, u16)>,
     /// Its endpoints.
@@ -118,6 +129,11 @@ impl Service {
             internal_local: spec["internalTrafficPolicy"] == "Local",
             external_local: spec["externalTrafficPolicy"] == "Local",
             special,
+            selector: match spec["type"] == "ExternalName" {
+                true => BTreeMap::new(),
+                false => texts(&spec["selector"]),
+            },
+            publishes_unready: spec["publishNotReadyAddresses"] == true,
             annotations,
         }
     }
@@ -178,6 +194,7 @@ impl Slice {
                 addresses: addresses.filter(|address| *address != IpAddr::from(DUMMY)).collect(),
                 ready,
                 serving: is("serving", ready),
+                terminating: is("terminating", false),
                 node: endpoint["nodeName"].as_str().map(|node| NodeName::new(node.to_owned())),
             }
         });
@@ -187,7 +204,8 @@ impl Slice {
                 text(&labels["kubernetes.io/service-name"]),
             ),
             version: format!("{}@{}", text(&metadata["name"]), text(&metadata["resourceVersion"])),
-            mirrored: labels["endpointslice.kubernetes.io/managed-by"] == MIRRORED,
+            selected: labels[MANAGED_BY] == SELECTING,
+            mirrored: labels[MANAGED_BY] == MIRRORED,
             ports: ports.collect(),
             backends: backends.collect(),
         }

@@ -6,7 +6,7 @@ mod listed;
 
 use super::{
     cilium,
-    deviation::{Seen, conclude},
+    deviation::{Counts, Difference, Seen, conclude},
     look::Look,
 };
 use crate::kit::cilium::nodes::meshed;
@@ -33,7 +33,8 @@ impl Check for Services {
                      reaches one that is ready. Global Services have the backends of every cluster that shares them.",
             how: "`cilium-dbg service list -o json` and `cilium-dbg bpf lb list -o json` of every agent (16 of a \
                   larger cluster, drawn by `--sample-seed`) against the Services and EndpointSlices of all clusters, \
-                  merged by the annotations global, shared and affinity (their older names, too). Terminating \
+                  merged by the annotations global, shared and affinity (their older names, too). A Service that is \
+                  global in one cluster and not in another that has it is a finding. Terminating \
                   backends, and those that affinity or a traffic policy may leave out, are accepted either way. A \
                   difference must be there again `thresholds.propagation` (default 10 s) later, a backend too many \
                   twice.",
@@ -76,10 +77,31 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
         look,
         &meshed(&context.environment.facts(), context.instance.from()),
     ) {
-        Ok(mesh) => of_agents(context, look, &mesh, &mut seen, tally),
+        Ok(mesh) => {
+            of_agents(context, look, &mesh, &mut seen, tally);
+            one_sided(context, &mesh, &mut seen);
+        }
         Err(why) => tally.unknown(why),
     }
     seen
+}
+
+/// Services that are global here and have a twin that is not: nobody merges them.
+fn one_sided(context: &CheckContext, mesh: &Mesh<'_>, seen: &mut Seen) {
+    let own = context.instance.from();
+    for service in mesh.services().filter(|service| !mesh.is_ours(&service.name)) {
+        for other in mesh.unmerged(service) {
+            let (namespace, name) = &service.name;
+            let difference = Difference {
+                subject: format!("Service {namespace}/{name}"),
+                expected: "`service.cilium.io/global` in every cluster that has the Service, or in none".to_owned(),
+                observed: format!("global in {own}, not in {other}: it is merged in neither"),
+                version: mesh.version(&service.name),
+                counts: Counts::Twice,
+            };
+            seen.in_api("get services -A -o yaml", difference);
+        }
+    }
 }
 
 fn of_agents(context: &CheckContext, look: &Look, mesh: &Mesh<'_>, seen: &mut Seen, tally: &mut Tally) {

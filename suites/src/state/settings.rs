@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 pub struct Settings;
 
 const COMMAND: &str = "cilium-dbg config --all";
+const STATUS: &str = "cilium-dbg status --verbose";
 
 /// What must be the same on all nodes for a mesh to work as one: the agent's name of a setting (a field of its source,
 /// semantics E1), and the key of `cilium-config`. Settings that agents change by themselves, and those that nodes may
@@ -47,6 +48,19 @@ const SETTINGS: [(&str, &str); 20] = [
     ("options.PolicyAuditMode", "policy-audit-mode"),
 ];
 
+/// The same of what agents report of themselves (`cilium-dbg status -o json`): where it stands, and the key.
+const REPORTED: [(&str, &str); 6] = [
+    ("/hubble/state", "enable-hubble"),
+    ("/kube-proxy-replacement/mode", "kube-proxy-replacement"),
+    (
+        "/kube-proxy-replacement/features/nodePort/algorithm",
+        "bpf-lb-algorithm",
+    ),
+    ("/kube-proxy-replacement/features/nodePort/mode", "bpf-lb-mode"),
+    ("/masquerading/mode", "enable-bpf-masquerade"),
+    ("/routing/tunnel-protocol", "tunnel-protocol"),
+];
+
 #[async_trait]
 impl Check for Settings {
     fn id(&self) -> CheckId {
@@ -56,12 +70,13 @@ impl Check for Settings {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every agent of a cluster runs with the settings of cilium-config, like its neighbours",
-            proves: "No node enforces policies, encrypts or routes otherwise than the ConfigMap says and the other \
-                     nodes do: by a CiliumNodeConfig, by an agent that was not restarted after a change, or by a \
+            proves: "No node enforces policies, encrypts, routes, balances or observes otherwise than the ConfigMap \
+                     says and the other nodes do: by a CiliumNodeConfig, by an agent that was not restarted after a change, or by a \
                      change at run time.",
-            how: "`cilium-dbg config --all -o json` of every agent (16 of a larger cluster, drawn by `--sample-seed`) \
-                  is compared with `cilium-config` and with what most agents have: policy, encryption, routing, \
-                  address families, name and id of the cluster. A difference is read again after \
+            how: "`cilium-dbg config --all -o json` and `status -o json` of every agent (16 of a larger cluster, drawn \
+                  by `--sample-seed`) are compared with `cilium-config` and with what most agents have: policy, \
+                  encryption, routing, load balancing, masquerading, Hubble, address families, name and id of the \
+                  cluster. A difference is read again after \
                   `thresholds.propagation` (default 10 s).",
             control: "At least one setting must have been compared. An agent that does not answer makes it \
                       inconclusive.",
@@ -94,40 +109,91 @@ impl Check for Settings {
 fn compare(context: &CheckContext, config: &BTreeMap<String, String>, look: &Look, tally: &mut Tally) -> Seen {
     let mut seen = Seen::of("settings of agents");
     let agents = match look.cluster(context.instance.from()) {
-        Ok(look) => look.answers(CiliumQuery::Configuration, tally),
+        Ok(look) => look,
         Err(why) => {
             tally.unknown(why);
             return seen;
         }
     };
+    let settings = agents.answers(CiliumQuery::Configuration, tally);
     for (field, key) in SETTINGS {
-        let have: Vec<(&NodeName, String)> = agents
+        let have = settings
             .iter()
-            .filter_map(|(node, output)| Some((*node, value(output, field)?)))
-            .collect();
-        let most = most(have.iter().map(|(_, value)| value.as_str()));
-        for (node, value) in &have {
-            seen.compared += 1;
-            let configured = config.get(key).map(|text| normal(text));
-            let expected = match (&configured, &most) {
-                (Some(configured), _) if configured != value => format!("`{configured}`, as `{key}` of cilium-config"),
-                (None, Some(most)) if most != value => format!("`{most}`, as most agents have"),
-                _ => continue,
-            };
-            seen.on(
-                node,
-                COMMAND,
-                Difference {
-                    subject: format!("setting {field}"),
-                    expected,
-                    observed: format!("`{value}`"),
-                    version: String::new(),
-                    counts: Counts::Twice,
-                },
-            );
-        }
+            .filter_map(|(node, output)| Some((*node, value(output, field)?)));
+        alike(
+            COMMAND,
+            field,
+            config.get(key).map(|text| (key, normal(text))),
+            have.collect(),
+            &mut seen,
+        );
+    }
+    if seen.compared == 0 {
+        tally.unknown("no agent prints a setting that is known here");
+    }
+    let reports = agents.answers(CiliumQuery::Status, tally);
+    for (path, key) in REPORTED {
+        let have = reports
+            .iter()
+            .filter_map(|(node, output)| Some((*node, reported(output, path)?)));
+        let configured = config.get(key).map(|text| (key, reported_as(text)));
+        alike(
+            STATUS,
+            path.trim_start_matches('/'),
+            configured,
+            have.collect(),
+            &mut seen,
+        );
     }
     seen
+}
+
+/// Compares what agents have of one setting with the key of `cilium-config` if it is there, else with each other.
+fn alike(
+    command: &'static str,
+    setting: &str,
+    configured: Option<(&str, String)>,
+    have: Vec<(&NodeName, String)>,
+    seen: &mut Seen,
+) {
+    let most = most(have.iter().map(|(_, value)| value.as_str()));
+    for (node, value) in &have {
+        seen.compared += 1;
+        let expected = match (&configured, &most) {
+            (Some((key, configured)), _) if configured != value => {
+                format!("`{configured}`, as `{key}` of cilium-config")
+            }
+            (None, Some(most)) if most != value => format!("`{most}`, as most agents have"),
+            _ => continue,
+        };
+        let difference = Difference {
+            subject: format!("setting {setting}"),
+            expected,
+            observed: format!("`{value}`"),
+            version: String::new(),
+            counts: Counts::Twice,
+        };
+        seen.on(node, command, difference);
+    }
+}
+
+/// What an agent reports, in the words of [`reported_as`]; none if it does not.
+fn reported(status: &Value, path: &str) -> Option<String> {
+    let text = status.pointer(path)?.as_str().filter(|text| !text.is_empty())?;
+    Some(match (path, text) {
+        // It observes; how well is no setting.
+        ("/hubble/state", "Ok" | "Warning" | "Failure") => "true".to_owned(),
+        _ => reported_as(text),
+    })
+}
+
+/// Words of status and ConfigMap in one spelling: `Maglev` and `maglev`, `BPF` and `true`.
+fn reported_as(text: &str) -> String {
+    match text.to_ascii_lowercase().as_str() {
+        "bpf" => "true".to_owned(),
+        "iptables" | "disabled" => "false".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 /// A setting as an agent prints it; none if this version does not have it.

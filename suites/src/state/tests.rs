@@ -1,5 +1,6 @@
 //! The suite against two recorded clusters of Cilium 1.18.3, and each way in which an agent or the API can be wrong.
 
+mod backends;
 mod nodes;
 mod pods;
 mod recorded;
@@ -7,10 +8,10 @@ mod services;
 mod settings;
 pub mod shaped;
 
-use recorded::world;
+use recorded::{Routing, routed, world};
 
 use crate::testing::{Fake, infra};
-use meshproof_contract::{Check, CheckContext};
+use meshproof_contract::{Check, CheckContext, Instance};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -21,6 +22,18 @@ async fn recorded_clusters_are_green_at_once() {
         let text = world().expect(*check, infra(), "pass").await;
         assert!(text.contains("in 1 look"), "{}: {text}", check.id());
         assert_eq!(start.elapsed(), Duration::ZERO, "{}", check.id());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recorded_clusters_with_native_routing_are_green_at_once() {
+    for check in super::SUITE.checks {
+        for instance in [infra(), Instance::Cluster("apps".into())] {
+            let text = routed(Routing::Native, |_, _, _| {})
+                .expect(*check, instance, "pass")
+                .await;
+            assert!(text.contains("in 1 look"), "{}: {text}", check.id());
+        }
     }
 }
 
@@ -38,8 +51,9 @@ async fn nothing_compared_is_not_green() {
         let id = check.id();
         let nobody = world().facts(|facts| facts.clusters[0].nodes.clear());
         let (text, _) = nobody.run(*check, infra()).await;
-        // CiliumNodes are there without agents.
-        let is_fair = text.starts_with("inconclusive") || id.as_str() == "state::nodes";
+        // CiliumNodes and EndpointSlices are there without agents.
+        let is_of_api = ["state::nodes", "state::backends"].contains(&id.as_str());
+        let is_fair = text.starts_with("inconclusive") || is_of_api;
         assert!(is_fair, "{id}: {text}");
     }
 }
@@ -56,7 +70,7 @@ async fn a_look_is_taken_once_for_all_checks() {
         let verdict = check.run(&context).await;
         assert_eq!(verdict.word(), "pass", "{}", check.id());
     }
-    // Six questions of each of two clusters.
+    // Six questions of each of two clusters; the status is shared with other suites.
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 12);
 }
 

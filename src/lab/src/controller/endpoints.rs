@@ -1,13 +1,17 @@
 //! EndpointSlices, and the older Endpoints, of services with a selector.
 
 use super::{Again, Controller};
-use crate::object::{is_ready, owner_reference};
+use crate::{
+    fault::{ActiveFaults, Fault},
+    object::{is_ready, owner_reference},
+    others,
+};
 use meshproof_apiserver::{
     ApiError, DeleteOptions, LabelSelector, Object, Resource, Store,
     resource::names::{ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES},
 };
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -15,7 +19,36 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// How many endpoints a slice holds (`--max-endpoints-per-slice`).
 const PER_SLICE: usize = 100;
 
-pub(super) struct EndpointSlices;
+/// How often it looks whether a fault acts on it.
+const FAULTS_SEEN: Duration = Duration::from_secs(1);
+
+pub(super) struct EndpointSlices {
+    faults: ActiveFaults,
+    /// The Service whose slice keeps an address, while [`Fault::EndpointSliceStale`] is in force.
+    victim: Option<String>,
+}
+
+impl EndpointSlices {
+    pub(super) fn new(faults: ActiveFaults) -> Self {
+        Self { faults, victim: None }
+    }
+
+    /// The Service of others whose slice is wrong now, drawn when the fault begins.
+    fn victim(&mut self, services: &[Object]) -> Option<String> {
+        if !self.faults.is_active(Fault::EndpointSliceStale) {
+            self.victim = None;
+        } else if self.victim.is_none() {
+            let of_others = services
+                .iter()
+                .filter(|service| service.namespace() == Some(others::NAMESPACE));
+            let names: Vec<&str> = of_others.map(|service| service.name()).collect();
+            if !names.is_empty() {
+                self.victim = Some(names[rand::random_range(0..names.len())].to_owned());
+            }
+        }
+        self.victim.clone()
+    }
+}
 
 impl Controller for EndpointSlices {
     fn name(&self) -> &'static str {
@@ -33,7 +66,9 @@ impl Controller for EndpointSlices {
             .iter()
             .filter_map(|n| Some((n.name().to_owned(), n.label("topology.kubernetes.io/zone")?.to_owned())))
             .collect();
-        for service in store.all(&SERVICES, None) {
+        let services = store.all(&SERVICES, None);
+        let victim = self.victim(&services);
+        for service in services {
             let Some(selector) = service["spec"]["selector"]
                 .as_object()
                 .filter(|selector| !selector.is_empty())
@@ -48,11 +83,21 @@ impl Controller for EndpointSlices {
                 .iter()
                 .filter(|pod| pod.namespace() == service.namespace() && selector.matches(pod));
             let behind: Vec<_> = behind.filter(|pod| is_addressable(pod)).collect();
-            write_slices(store, &service, &behind, &zones)?;
+            let is_victim = service.namespace() == Some(others::NAMESPACE) && victim.as_deref() == Some(service.name());
+            write_slices(store, &service, &behind, &zones, is_victim)?;
             write_endpoints(store, &service, &behind)?;
         }
-        Ok(None)
+        Ok(Some(FAULTS_SEEN))
     }
+}
+
+/// What a pod that has gone left behind: the first endpoint with an address next to it that nobody has.
+fn left_behind(endpoints: &[Value]) -> Option<Value> {
+    let mut endpoint = endpoints.first()?.clone();
+    let (network, _) = endpoint["addresses"][0].as_str()?.rsplit_once('.')?;
+    endpoint["addresses"] = json!([format!("{network}.253")]);
+    endpoint["targetRef"]["name"] = json!("gone");
+    Some(endpoint)
 }
 
 /// Has an address and has not ended.
@@ -131,6 +176,7 @@ fn write_slices(
     service: &Object,
     pods: &[&Object],
     zones: &BTreeMap<String, String>,
+    keeps_address: bool,
 ) -> Result<(), ApiError> {
     let mut by_ports: BTreeMap<String, (Vec<Value>, Vec<Value>)> = BTreeMap::new();
     for pod in pods {
@@ -141,7 +187,8 @@ fn write_slices(
         group.1.push(endpoint(service, pod, zones));
     }
     let mut wanted: Vec<(Vec<Value>, Vec<Value>)> = Vec::new();
-    for (ports, endpoints) in by_ports.into_values() {
+    for (ports, mut endpoints) in by_ports.into_values() {
+        endpoints.extend(left_behind(&endpoints).filter(|_| keeps_address));
         wanted.extend(endpoints.chunks(PER_SLICE).map(|chunk| (ports.clone(), chunk.to_vec())));
     }
     if wanted.is_empty() {

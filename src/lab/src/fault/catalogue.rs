@@ -116,6 +116,8 @@ faults! {
         "in one cluster a global service's name resolves to its ClusterIP in the other cluster";
     DnsLossy "dns-lossy" Dns LastCluster ["dns"] "in one cluster DNS does not answer some questions";
     DnsMissingRecord "dns-missing-record" Dns LastCluster ["dns"] "in one cluster the services' names do not exist";
+    DnsOneNameWrong "dns-one-name-wrong" Dns LastCluster ["dns"]
+        "in one cluster the name of one Service of others resolves to an address that nobody has";
     DnsReplicaStale "dns-replica-stale" Dns FirstDnsReplica ["dns"] "one DNS replica no longer sees changes";
     DnsReverseMissing "dns-reverse-missing" Dns LastCluster ["dns"] "in one cluster reverse lookups find no name";
     DnsSilentTcp "dns-silent-tcp" Dns FirstDnsReplica ["dns"] "one DNS replica never answers over TCP";
@@ -127,6 +129,8 @@ faults! {
     EndpointBlackhole "endpoint-blackhole" Network FirstNode ["connectivity"]
         "one pod of the first cluster receives nothing from its own node";
     EndpointRemovalLate "endpoint-removal-late" Services Lab ["failover"] "every node removes backends late";
+    EndpointSliceStale "endpoint-slice-stale" Controllers Lab ["state"]
+        "in every cluster the EndpointSlice of one Service of others keeps the address of a pod that has gone";
     EndpointsNeverReturn "endpoints-never-return" Services Lab ["failover"]
         "a service that loses all its backends never gets any again";
     FailBackNever "fail-back-never" Services Lab ["failover"]
@@ -249,6 +253,8 @@ faults! {
         "all packets from a node of the first cluster to a node of the last are dropped";
     OtherClusterBlackhole "other-cluster-blackhole" Network Mesh ["connectivity"]
         "all packets between the clusters are dropped";
+    OthersPodBlackhole "others-pod-blackhole" Network FirstCluster ["connectivity"]
+        "one pod of others receives nothing from its own node";
     PlaintextDns "plaintext-dns" Encryption Lab ["encryption"] "queries to cluster DNS leave the node unencrypted";
     PlaintextHeaders "plaintext-headers" Encryption Lab ["encryption"]
         "TCP segments without data, such as SYN and RST, leave the node unencrypted";

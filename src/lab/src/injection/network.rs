@@ -3,6 +3,7 @@
 use super::{Effect, targets, targets::Site};
 use crate::{
     fault::{Fault, Scope},
+    others,
     state::ClusterState,
 };
 use meshproof_datapath::{
@@ -49,6 +50,7 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
             Ok(vec![DatapathFault::IdleDropped { nodes, after }])
         },
         Fault::EndpointBlackhole => |lab, _| endpoint_blackhole(lab),
+        Fault::OthersPodBlackhole => |lab, _| others_pod_blackhole(lab),
         Fault::SameNodeDropped => |lab, _| same_node(lab, Does::Drop),
         Fault::HostToPodDropped => |lab, _| host_to_pod_dropped(lab),
         Fault::PodToHostDropped => |lab, _| pod_to_host_dropped(lab),
@@ -134,6 +136,19 @@ fn endpoint_blackhole(lab: &Site<'_>) -> Injection {
     let node = targets::first_node(lab)?;
     let hosts = [node.handle.config().router, node.spec.address];
     Ok(from_each(pod, others.into_iter().chain(hosts), Does::Drop))
+}
+
+fn others_pod_blackhole(lab: &Site<'_>) -> Injection {
+    let nodes = targets::first(lab)?.nodes();
+    let found = nodes.iter().find_map(|node| {
+        let pods = node.pods();
+        let pod = pods.into_iter().find(|pod| pod.namespace == others::NAMESPACE)?;
+        Some((pod.address, [node.spec.address, node.handle.config().router]))
+    });
+    Ok(found
+        .into_iter()
+        .flat_map(|(pod, hosts)| from_each(pod, hosts, Does::Drop))
+        .collect())
 }
 
 fn host_to_pod_dropped(lab: &Site<'_>) -> Injection {

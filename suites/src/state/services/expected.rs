@@ -51,6 +51,8 @@ pub struct Mesh<'a> {
     others: Vec<Side<'a>>,
     /// There are clusters in the mesh whose API is not part of the run.
     has_strangers: bool,
+    /// Services of this run, which suite service tries.
+    ours: BTreeSet<Name>,
     /// Agents may prefer near backends (`enable-service-topology`).
     topology: bool,
     /// Agents serve more than cluster IPs (semantics B14).
@@ -84,7 +86,11 @@ impl<'a> Mesh<'a> {
         let cilium = facts.cluster(own).and_then(|found| found.cilium.as_ref());
         let known: BTreeSet<String> = facts.clusters.iter().map(|one| mesh_name(&facts, &one.name)).collect();
         let remotes = cilium.and_then(|cilium| cilium.remotes.as_ref());
+        let ours = facts.services.iter().filter(|service| service.cluster == *own);
         Ok(Self {
+            ours: ours
+                .map(|service| (service.namespace.clone(), service.name.clone()))
+                .collect(),
             own: side(own)?,
             others: others.map(side).collect::<Result<_, _>>()?,
             has_strangers: remotes.is_none_or(|remotes| remotes.iter().any(|remote| !known.contains(remote))),
@@ -101,6 +107,18 @@ impl<'a> Mesh<'a> {
     /// One of them.
     pub fn service(&self, name: &Name) -> Option<&'a Service> {
         self.own.services.get(name).copied()
+    }
+
+    /// Whether it is one of this run.
+    pub fn is_ours(&self, name: &Name) -> bool {
+        self.ours.contains(name)
+    }
+
+    /// The clusters that have a Service of this name without the annotation that merges it with this one.
+    pub fn unmerged(&self, service: &Service) -> Vec<&ClusterName> {
+        let others = self.others.iter().filter(|_| service.is_global());
+        let apart = others.filter(|side| side.services.get(&service.name).is_some_and(|twin| !twin.is_global()));
+        apart.map(|side| &side.cluster).collect()
     }
 
     /// Changes whenever an object does that decides about a Service's backends.
@@ -171,16 +189,19 @@ impl<'a> Mesh<'a> {
         };
         let (mut local, mut remote) = (BTreeSet::new(), BTreeSet::new());
         for slice in self.own.slices.get(&service.name).into_iter().flatten() {
-            let fits = |name: &str, protocol: &str| name == port.name && protocol == port.protocol;
-            for (address, backend) in slice.at(fits) {
+            let is_of = |name: &str, protocol: &str| name == port.name && protocol == port.protocol;
+            for (address, backend) in slice.at(is_of) {
                 let is_near = policy == Policy::Cluster || backend.node.as_ref() == Some(node);
-                if backend.ready && is_near && !slice.mirrored {
+                if backend.ready && !backend.terminating && is_near && !slice.mirrored {
                     local.insert(address);
                 }
-                if backend.ready || backend.serving {
-                    expected.allowed.insert(address);
-                }
             }
+            // A port without a name fits every name (`matchesFrontend` in `pkg/loadbalancer/writer`).
+            let fits = |name: &str, protocol: &str| {
+                protocol == port.protocol && (name == port.name || name.is_empty() || port.name.is_empty())
+            };
+            let possible = slice.at(fits).filter(|(_, backend)| backend.ready || backend.serving);
+            expected.allowed.extend(possible.map(|(address, _)| address));
         }
         for (address, (backend, shares_all)) in self.backends_elsewhere(service, port) {
             if backend.ready && shares_all && policy == Policy::Cluster {

@@ -85,6 +85,8 @@ pub struct Slots {
     pub backends: BTreeSet<SocketAddr>,
     /// Slots whose backend the map does not have: requests there are lost.
     pub broken: usize,
+    /// Whether the frontend itself is there (slot 0), without which no slot is asked.
+    pub is_there: bool,
     /// Envoy takes the requests (Ingress, Gateway, L7 load balancing), and no slot is asked.
     pub to_proxy: bool,
 }
@@ -105,6 +107,7 @@ impl Map {
         for (key, texts) in entries {
             let Some((frontend, slot)) = slot(key) else { continue };
             let slots = all.entry(frontend).or_default();
+            slots.is_there |= slot == 0;
             let is_to_proxy = |text: &str| text.contains("L7LB Proxy Port");
             slots.to_proxy |= list(texts).filter_map(Value::as_str).any(is_to_proxy);
             for text in list(texts).filter_map(Value::as_str).filter(|_| slot > 0) {

@@ -103,3 +103,43 @@ async fn an_agent_that_lacks_or_keeps_a_node_is_red() {
     });
     expect(silent, &Nodes, "inconclusive").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_not_the_nodes_is_red() {
+    let mut node = object("infra", "CiliumNode", "infra-1");
+    node["spec"]["addresses"][0]["ip"] = json!("10.25.12.99");
+    let changed = world()
+        .without_object("infra", "CiliumNode", "infra-1")
+        .object("infra", node);
+    let text = expect(changed, &Nodes, "fail").await;
+    assert!(
+        text.contains("CiliumNode infra-1 of infra") && text.contains("observed InternalIP 10.25.12.99"),
+        "{text}"
+    );
+    let known = told(|node, query, list| {
+        if node == "infra-2" && query == CiliumQuery::Nodes {
+            let all = list.as_array_mut().expect("a list");
+            let other = all.iter_mut().find(|one| one["name"] == "apps/apps-1").expect("listed");
+            other["primary-address"]["ipv4"]["ip"] = json!("10.25.12.98");
+        }
+    });
+    let text = expect(known, &Nodes, "fail").await;
+    assert!(
+        text.contains("node apps/apps-1, agent on infra-2") && text.contains("observed address 10.25.12.98"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn ranges_of_pods_that_overlap_are_red() {
+    let mut node = object("infra", "CiliumNode", "infra-1");
+    node["spec"]["ipam"]["podCIDRs"] = json!(["10.244.0.0/16"]);
+    let changed = world()
+        .without_object("infra", "CiliumNode", "infra-1")
+        .object("infra", node);
+    let text = expect(changed, &Nodes, "fail").await;
+    assert!(
+        text.contains("has 10.244.2.0/24") || text.contains("has 10.244.0.0/16"),
+        "{text}"
+    );
+}

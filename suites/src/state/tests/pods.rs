@@ -208,3 +208,87 @@ async fn what_cannot_be_read_is_inconclusive() {
     expect(world().cilium_refused(), &Addresses, "inconclusive").await;
     expect(world().cilium_error_on("infra-1"), &Addresses, "inconclusive").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_leads_to_another_node_is_red() {
+    let misled = ipcache("infra-2", |output| {
+        let text = output[REMOTE][0]
+            .as_str()
+            .expect("a text")
+            .replace("10.25.12.14", "10.25.12.15");
+        output[REMOTE] = json!([text]);
+    });
+    let text = expect(misled, &Addresses, "fail").await;
+    assert!(
+        text.contains("expected tunnel endpoint of node apps-1 | observed tunnel endpoint 10.25.12.15"),
+        "{text}"
+    );
+    let without = || {
+        ipcache("infra-2", |output| {
+            let text = output[REMOTE][0]
+                .as_str()
+                .expect("a text")
+                .replace("10.25.12.14", "0.0.0.0");
+            output[REMOTE] = json!([text]);
+        })
+    };
+    // Native routing needs none.
+    expect(without(), &Addresses, "pass").await;
+    let tunnel = without().facts(|facts| {
+        let cilium = facts.clusters[0].cilium.as_mut().expect("Cilium");
+        cilium.config.insert("routing-mode".to_owned(), "tunnel".to_owned());
+    });
+    let text = expect(tunnel, &Addresses, "fail").await;
+    assert!(text.contains("no tunnel endpoint"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_taken_for_something_else_is_red() {
+    let unknown = ipcache("infra-1", |output| {
+        drop(output.as_object_mut().expect("an object").remove("10.25.12.15/32"))
+    });
+    let text = expect(unknown, &Addresses, "fail").await;
+    assert!(
+        text.contains("10.25.12.15, address of node apps-2 of apps, agent on infra-1"),
+        "{text}"
+    );
+    let world = ipcache("infra-1", |output| {
+        output["10.244.2.12/32"] = json!(["identity=2 encryptkey=255 tunnelendpoint=10.25.12.12 flags=hastunnel"]);
+    });
+    let text = expect(world, &Addresses, "fail").await;
+    assert!(
+        text.contains("health endpoint of node infra-2") && text.contains("expected identity 4 (health)"),
+        "{text}"
+    );
+    let own = ipcache("infra-1", |output| {
+        output["10.25.12.11/32"] = json!(["identity=6 encryptkey=0 tunnelendpoint=0.0.0.0 flags=<none>"]);
+    });
+    expect(own, &Addresses, "fail").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pods_with_one_address_are_red_and_an_endpoint_on_another_node() {
+    let mut twin = object("infra", "Pod", "fqdn-hdvwh");
+    let mut endpoint = object("infra", "CiliumEndpoint", "fqdn-hdvwh");
+    twin["metadata"]["name"] = json!("twin");
+    twin["metadata"]["uid"] = json!("twin");
+    endpoint["metadata"]["name"] = json!("twin");
+    let text = expect(
+        world().object("infra", twin).object("infra", endpoint),
+        &Endpoints,
+        "fail",
+    )
+    .await;
+    assert!(text.contains("pod demo/twin has its address, too"), "{text}");
+    let name = full_name("infra", "CiliumEndpoint", "fqdn-hdvwh");
+    let mut elsewhere = object("infra", "CiliumEndpoint", "fqdn-hdvwh");
+    elsewhere["status"]["networking"]["node"] = json!("10.25.12.12");
+    let moved = world()
+        .without_object("infra", "CiliumEndpoint", &name)
+        .object("infra", elsewhere);
+    let text = expect(moved, &Endpoints, "fail").await;
+    assert!(
+        text.contains("places it on the node with address 10.25.12.12"),
+        "{text}"
+    );
+}

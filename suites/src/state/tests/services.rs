@@ -110,13 +110,12 @@ async fn a_global_service_merged_in_one_direction_only_is_red() {
         text.contains("all 2 agents of infra") && text.contains("of another cluster"),
         "{text}"
     );
-    // It is right when one side does not share, or is not global.
+    // It is right when one side does not share, or this one is not global.
     for (cluster, annotations) in [
         (
             "apps",
             json!({"service.cilium.io/global": "true", "service.cilium.io/shared": "false"}),
         ),
-        ("apps", json!({})),
         ("infra", json!({"io.cilium/global-service": "false"})),
     ] {
         expect(
@@ -287,4 +286,32 @@ async fn what_cannot_be_read_is_inconclusive() {
     }
     expect(map("infra-2", |output| *output = json!({})), &Services, "inconclusive").await;
     expect(world().cilium_error_on("infra-2"), &Services, "inconclusive").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frontend_without_its_first_slot_is_red() {
+    let gone = map("infra-2", |output| {
+        drop(
+            output
+                .as_object_mut()
+                .expect("an object")
+                .remove(&format!("{ECHO} (0)")),
+        )
+    });
+    let text = expect(gone, &Services, "fail").await;
+    assert!(
+        text.contains("agent on infra-2") && text.contains("10.96.160.24:80 has no slot 0"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_global_in_one_cluster_only_is_red_there() {
+    let local = annotated(without("10.246."), "apps", json!({}));
+    let text = expect(local, &Services, "fail").await;
+    assert!(
+        text.contains("Service demo/echo |") && text.contains("global in infra, not in apps"),
+        "{text}"
+    );
+    assert!(!text.contains("keeps") && !text.contains("missing"), "{text}");
 }

@@ -70,3 +70,38 @@ async fn a_setting_that_a_version_lacks_is_not_compared() {
     expect(nothing, &Settings, "inconclusive").await;
     expect(world().cilium_error_on("infra-2"), &Settings, "inconclusive").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_reports_another_mode_is_red() {
+    for (path, value, expected) in [
+        (
+            "/hubble/state",
+            json!("Disabled"),
+            "`true`, as `enable-hubble` of cilium-config",
+        ),
+        (
+            "/kube-proxy-replacement/features/nodePort/mode",
+            json!("SNAT"),
+            "`dsr`, as `bpf-lb-mode` of cilium-config",
+        ),
+        (
+            "/masquerading/mode",
+            json!("IPTables"),
+            "`true`, as `enable-bpf-masquerade` of cilium-config",
+        ),
+    ] {
+        let other = told(move |node, query, output| {
+            if node == "infra-2" && query == CiliumQuery::Status {
+                *output.pointer_mut(path).expect("it is reported") = value.clone();
+            }
+        });
+        let text = expect(other, &Settings, "fail").await;
+        assert!(text.contains("agent on infra-2") && text.contains(expected), "{text}");
+    }
+    let busy = told(|node, query, output| {
+        if node == "infra-2" && query == CiliumQuery::Status {
+            output["hubble"]["state"] = json!("Warning");
+        }
+    });
+    expect(busy, &Settings, "pass").await;
+}

@@ -22,7 +22,7 @@ pub fn world(shape: Shape) -> Arc<dyn Environment> {
     let world = world.policies(move |node, query| {
         let sites = shape.sites();
         let home = sites.iter().find(|site| node.split('-').next() == Some(site.name));
-        home.map_or(Value::Null, |home| printed(&sites, *home, query))
+        home.map_or(Value::Null, |home| printed(&sites, *home, node, query))
     });
     Arc::new(world)
 }
@@ -37,16 +37,19 @@ fn objects(site: Site) -> Vec<Value> {
         "kind": "Service", "metadata": echo,
         "spec": {
             "clusterIP": site.service_address(0, 77),
+            "selector": {"app": "echo"},
             "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
         },
     })];
     let mut endpoints = Vec::new();
     for n in site.nodes() {
         let (node, address) = (site.node(n), site.pod_address(n, POD));
-        let metadata = json!({"namespace": "demo", "name": format!("echo-{n}"), "uid": format!("{node}-echo")});
+        let metadata = json!({"namespace": "demo", "name": format!("echo-{n}"), "uid": format!("{node}-echo"), "labels": {"app": "echo"}});
         all.push(json!({
             "kind": "Pod", "metadata": metadata, "spec": {"nodeName": node},
-            "status": {"phase": "Running", "podIP": address},
+            "status": {
+                "phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}],
+            },
         }));
         let networking = json!({"addressing": [{"ipv4": address}]});
         all.push(json!({
@@ -67,7 +70,10 @@ fn objects(site: Site) -> Vec<Value> {
         }));
         endpoints.push(json!({"addresses": [address], "conditions": {"ready": true}, "nodeName": node}));
     }
-    let labels = json!({"kubernetes.io/service-name": "echo"});
+    let labels = json!({
+        "kubernetes.io/service-name": "echo",
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    });
     all.push(json!({
         "kind": "EndpointSlice", "metadata": {"namespace": "demo", "name": "echo-x", "labels": labels},
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}], "endpoints": endpoints,
@@ -82,7 +88,7 @@ fn nodes(site: Site) -> Vec<Value> {
     named.collect()
 }
 
-fn printed(sites: &[Site], home: Site, query: CiliumQuery) -> Value {
+fn printed(sites: &[Site], home: Site, node: &str, query: CiliumQuery) -> Value {
     let pods = || {
         sites
             .iter()
@@ -104,9 +110,23 @@ fn printed(sites: &[Site], home: Site, query: CiliumQuery) -> Value {
                 let key = format!("{frontend}:80/TCP ({slot})");
                 (key, json!([format!("{ip}:8080/TCP (1) ({slot})")]))
             });
-            Value::Object(slots.collect::<Map<_, _>>())
+            let first = (
+                format!("{frontend}:80/TCP (0)"),
+                json!(["0.0.0.0:0 (1) (0) [ClusterIP] "]),
+            );
+            Value::Object(slots.chain([first]).collect::<Map<_, _>>())
         }
         CiliumQuery::Ipcache => {
+            let of_nodes = sites.iter().flat_map(|site| site.nodes().map(move |n| (*site, n)));
+            let of_nodes = of_nodes.flat_map(|(site, n)| {
+                let own = if site.node(n) == node { 1 } else { 6 };
+                let host = [site.node_address(n), site.pod_address(n, ROUTER)].map(|ip| (ip, own));
+                host.into_iter().chain([(site.pod_address(n, HEALTH), 4)])
+            });
+            let of_nodes = of_nodes.map(|(ip, identity)| {
+                let text = format!("identity={identity} encryptkey=0 tunnelendpoint=0.0.0.0 flags=<none>");
+                (format!("{ip}/32"), json!([text]))
+            });
             let entries = pods().map(|(site, ip)| {
                 let text = format!(
                     "identity={} encryptkey=255 tunnelendpoint=0.0.0.0 flags=<none>",
@@ -114,7 +134,7 @@ fn printed(sites: &[Site], home: Site, query: CiliumQuery) -> Value {
                 );
                 (format!("{ip}/32"), json!([text]))
             });
-            Value::Object(entries.collect::<Map<_, _>>())
+            Value::Object(entries.chain(of_nodes).collect::<Map<_, _>>())
         }
         CiliumQuery::Identities => {
             let known = sites

@@ -27,7 +27,8 @@ pub fn list(addresses: &[AddressView]) -> Value {
 /// `cilium-dbg bpf ipcache list -o json`.
 pub fn ipcache(view: &AgentView) -> Value {
     let entries = view.addresses.iter().map(|entry| {
-        let remote = entry.host.filter(|host| *host != view.node.address && entry.encrypted);
+        // Also where nothing is encrypted, and in native routing (recorded).
+        let remote = entry.host.filter(|host| *host != view.node.address);
         let key = if entry.encrypted { WIREGUARD_KEY } else { 0 };
         let (tunnel, flags) = match remote {
             Some(host) => (host.to_string(), "hastunnel"),
