@@ -21,6 +21,7 @@ pub mod node_port;
 pub mod ports;
 pub mod remote_backends;
 pub mod session_affinity;
+pub mod traffic_policy;
 pub mod unready;
 
 use meshproof_contract::{Admission, CheckContext, ClaimKind, Needs, Suite};
@@ -40,7 +41,9 @@ pub const SUITE: Suite = Suite {
         &callers::Callers::Backends,
         &ports::TCP,
         &ports::UDP,
-        &node_port::NodePort,
+        &node_port::NodePort::Outside,
+        &node_port::NodePort::Inside,
+        &traffic_policy::TrafficPolicy,
         &kube_proxy_replacement::ReplacementInForce,
         &session_affinity::SessionAffinity,
         &global::CURRENT,

@@ -147,9 +147,21 @@ pub async fn ask_until(
     deadline: Duration,
     wanted: impl Fn(&Answers) -> bool,
 ) -> Result<Duration, Vec<Answers>> {
+    ask_by_until(context, clients, (to, Exchange::Http), count, deadline, wanted).await
+}
+
+/// The same by another exchange.
+pub async fn ask_by_until(
+    context: &CheckContext,
+    clients: &[AgentFacts],
+    (to, exchange): (&Target, Exchange),
+    count: u32,
+    deadline: Duration,
+    wanted: impl Fn(&Answers) -> bool,
+) -> Result<Duration, Vec<Answers>> {
     let waited = wait::until(deadline, INTERVAL, || async {
         let clients = clients.iter();
-        let seen = join_all(clients.map(|client| once(context, client, to, Exchange::Http, count))).await;
+        let seen = join_all(clients.map(|client| once(context, client, to, exchange, count))).await;
         if seen.iter().all(&wanted) { Ok(()) } else { Err(seen) }
     })
     .await;

@@ -65,6 +65,15 @@ pub(super) fn last<'a>(lab: &Site<'a>) -> Result<&'a ClusterState, Missing> {
         .ok_or_else(|| "the lab has only one cluster".to_owned())
 }
 
+/// The cluster that was drawn when the fault was injected.
+pub(super) fn drawn<'a>(lab: &Site<'a>) -> Result<&'a ClusterState, Missing> {
+    let place = lab.lab.drawn.place(lab.fault);
+    let cluster = place.and_then(|place| lab.lab.cluster(&place.cluster));
+    cluster
+        .map(AsRef::as_ref)
+        .ok_or_else(|| "no cluster was drawn".to_owned())
+}
+
 /// All nodes of a cluster.
 pub(super) fn nodes(cluster: &ClusterState) -> Nodes {
     cluster.nodes().iter().map(|node| node.handle.name().clone()).collect()
