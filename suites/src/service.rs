@@ -12,6 +12,7 @@ pub mod availability;
 pub mod callers;
 pub mod cluster_ip;
 pub mod fallback;
+pub mod fragments;
 pub mod global;
 pub mod global_name;
 pub mod headless;
@@ -41,6 +42,7 @@ pub const SUITE: Suite = Suite {
         &callers::Callers::Backends,
         &ports::TCP,
         &ports::UDP,
+        &fragments::Fragments,
         &node_port::NodePort::Outside,
         &node_port::NodePort::Inside,
         &traffic_policy::TrafficPolicy,

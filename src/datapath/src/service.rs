@@ -182,6 +182,8 @@ pub enum ServiceOverride {
     ServedElsewhere,
     /// A backend on the node that was asked from outside sees that node's address, and not the client's.
     SourceHidden,
+    /// The node's policies let its flows pass.
+    PolicySkipped,
     /// A client that stays with this backend is given another one.
     AffinityForgets(SocketAddrV4),
     /// Changes of the backends made after the injection are not seen (by these nodes).

@@ -18,6 +18,8 @@ const LANES: u32 = 6;
 const PATIENT_LANES: u32 = 12;
 /// Bytes of an echo.
 const PAYLOAD: u32 = 64;
+/// Bytes of an echo that no path carries in one packet, jumbo frames aside.
+pub const FRAGMENTED: u32 = 4000;
 
 /// How a request is made. Each opens a connection or a socket of its own, so that each is load-balanced by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Exchange {
     Tcp,
     /// An echo of a datagram.
     Udp,
+    /// An echo of a datagram in fragments.
+    Fragments,
 }
 
 /// Who answered the requests of one client.
@@ -229,6 +233,10 @@ impl Exchange {
             },
             Exchange::Tcp => Action::TcpEcho { to, payload: PAYLOAD },
             Exchange::Udp => Action::UdpEcho { to, payload: PAYLOAD },
+            Exchange::Fragments => Action::UdpEcho {
+                to,
+                payload: FRAGMENTED,
+            },
         }
     }
 }

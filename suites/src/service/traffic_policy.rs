@@ -351,7 +351,7 @@ impl Local<'_> {
 fn over(exchange: Exchange) -> &'static str {
     match exchange {
         Exchange::Http | Exchange::Tcp => "TCP",
-        Exchange::Udp => "UDP",
+        Exchange::Udp | Exchange::Fragments => "UDP",
     }
 }
 

@@ -209,6 +209,7 @@ impl ServiceTable {
                 | ServiceOverride::HostDropped
                 | ServiceOverride::HairpinDropped
                 | ServiceOverride::ServedElsewhere
+                | ServiceOverride::PolicySkipped
                 | ServiceOverride::AffinityForgets(_)
                 | ServiceOverride::SourceHidden
                 | ServiceOverride::Ignored(_)

@@ -64,7 +64,13 @@ impl Switch {
             destination: self.topology.identity_of(*destination.ip()),
         };
         // What comes out of a destination's own proxy has been decided on.
-        let exempt = hairpin || upstream.is_some_and(|upstream| upstream.after == Direction::Ingress);
+        let skips = |binding: Binding| {
+            let services = &self.services;
+            services.is_overridden(binding.frontend, &ServiceOverride::PolicySkipped)
+        };
+        let exempt = hairpin
+            || binding.is_some_and(skips)
+            || upstream.is_some_and(|upstream| upstream.after == Direction::Ingress);
         let redirect = if exempt {
             None
         } else {

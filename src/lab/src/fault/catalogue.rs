@@ -294,6 +294,8 @@ faults! {
         "FQDN rules match nothing: the names they allow stay blocked";
     PolicyIcmpIgnored "policy-icmp-ignored" Policy Lab ["policy"] "ICMP rules match nothing";
     PolicyIngressIgnored "policy-ingress-ignored" Policy Lab ["policy"] "ingress rules are ignored";
+    PolicyIpBlockRefused "policy-ip-block-refused" Policy Lab ["policy"]
+        "NetworkPolicies that admit an ipBlock are not in force, as with `policy-default-local-cluster`";
     PolicyKnpIgnored "policy-knp-ignored" Policy Lab ["policy"] "Kubernetes NetworkPolicies are ignored";
     PolicyL7Ignored "policy-l7-ignored" Policy Lab ["policy"]
         "HTTP rules act as rules for their ports: every request passes";
@@ -311,6 +313,8 @@ faults! {
     PolicyPortIgnored "policy-port-ignored" Policy Lab ["policy"] "rules for numbered ports allow every port";
     PolicyRefusedInsteadOfDropped "policy-refused-instead-of-dropped" Policy Lab ["policy"]
         "denied traffic is refused instead of dropped";
+    PolicySkippedForServices "policy-skipped-for-services" Balancing DrawnNode ["policy"]
+        "one node lets whatever it sends to a Service's backend pass, whatever its policies say";
     SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
     ServiceBackendDeadOnNode "service-backend-dead-on-node" Services DrawnNode ["state"]
         "one node keeps a dead backend of one service, and loses the connections that it chooses it for";
@@ -336,6 +340,8 @@ faults! {
         "WireGuard passes nothing between two nodes of different clusters";
     UdpBackendStale "udp-backend-stale" Services Lab ["failover"] "UDP datagrams are still sent to removed backends";
     UdpDropped "udp-dropped" Network Lab ["connectivity"] "UDP between pods of different nodes is dropped";
+    UdpFragmentsDropped "udp-fragments-dropped" Network DrawnNode ["connectivity", "service"]
+        "the fragments of datagrams that one node sends to other nodes are dropped";
     UnreadyBackendKept "unready-backend-kept" Services FirstCluster ["service"]
         "in one cluster backends that are no longer ready still receive new connections";
     UnreadyKeepsTraffic "unready-keeps-traffic" Services Lab ["failover"]

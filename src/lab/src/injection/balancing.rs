@@ -41,6 +41,13 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         },
         Fault::NodePortOfOtherCluster => |lab, _| everywhere(lab, &ServiceOverride::ServedElsewhere),
         Fault::NodePortSourceHidden => |lab, _| everywhere(lab, &ServiceOverride::SourceHidden),
+        Fault::PolicySkippedForServices => |lab, _| {
+            let node = targets::drawn_node(lab)?;
+            let services = targets::drawn(lab)?.services.borrow().clone();
+            Ok(distort(&services, &targets::one(node), |_| {
+                Some(ServiceOverride::PolicySkipped)
+            }))
+        },
         Fault::SessionAffinityLocalOnly => |lab, _| {
             let cluster = targets::drawn(lab)?;
             let nodes = targets::nodes(cluster);

@@ -99,7 +99,7 @@ impl Seen {
     /// The port, for people.
     pub fn what(&self) -> &'static str {
         match self.exchange {
-            Exchange::Udp => "NodePort over UDP",
+            Exchange::Udp | Exchange::Fragments => "NodePort over UDP",
             Exchange::Http | Exchange::Tcp => "NodePort",
         }
     }
