@@ -12,6 +12,7 @@ mod every_node;
 mod fixture;
 mod generated;
 mod participant;
+mod peer_service;
 mod random_policy;
 mod run_case;
 mod scene;
@@ -62,6 +63,7 @@ pub const SUITE: Suite = Suite {
         &cases::empty::EMPTY,
         &cases::kinds::CLUSTER_WIDE,
         &cases::kinds::KUBERNETES,
+        &cases::kinds::IP_BLOCK,
         &conditional::l7_proxy::if_l7_proxy(&cases::http::METHOD_AND_PATH),
         &conditional::l7_proxy::if_l7_proxy(&cases::http::HEADERS),
         &conditional::cluster_dns::if_cluster_dns(&cases::names::NAMES),

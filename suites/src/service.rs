@@ -12,6 +12,7 @@ pub mod availability;
 pub mod callers;
 pub mod cluster_ip;
 pub mod fallback;
+pub mod fragments;
 pub mod global;
 pub mod global_name;
 pub mod headless;
@@ -21,6 +22,7 @@ pub mod node_port;
 pub mod ports;
 pub mod remote_backends;
 pub mod session_affinity;
+pub mod traffic_policy;
 pub mod unready;
 
 use meshproof_contract::{Admission, CheckContext, ClaimKind, Needs, Suite};
@@ -40,7 +42,10 @@ pub const SUITE: Suite = Suite {
         &callers::Callers::Backends,
         &ports::TCP,
         &ports::UDP,
-        &node_port::NodePort,
+        &fragments::Fragments,
+        &node_port::NodePort::Outside,
+        &node_port::NodePort::Inside,
+        &traffic_policy::TrafficPolicy,
         &kube_proxy_replacement::ReplacementInForce,
         &session_affinity::SessionAffinity,
         &global::CURRENT,

@@ -74,8 +74,9 @@ pub const RULES: [Rule; 14] = [
     rule(
         "discovery.k8s.io",
         &["endpointslices"],
-        &["list", "watch"],
-        "endpoints of Services of all namespaces, which agents must serve, and the replicas of cluster DNS",
+        &["list", "watch", "create", "patch", "delete"],
+        "endpoints of Services of all namespaces, which agents must serve, and the replicas of cluster DNS; created in \
+         the run's namespaces only, for a Service without selector",
     ),
     rule(
         "",

@@ -198,6 +198,8 @@ pub enum Traffic {
     Port(Protocol, u16),
     /// IP packets larger than this many bytes.
     LargerThan(u16),
+    /// Fragments of packets, the first ones included.
+    Fragments,
     /// WireGuard messages of types 1 to 3, without data.
     Handshake,
     /// From or to this address.

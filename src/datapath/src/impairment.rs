@@ -2,7 +2,7 @@
 
 use crate::{
     fault::{Checksum, Effect, Impairment, MtuSignal, Traffic},
-    packet::{Headers, Transport, fix_checksums, tcp},
+    packet::{Fragment, Headers, Transport, fix_checksums, tcp},
     service::Protocol,
 };
 use rand::{Rng, rngs::SmallRng};
@@ -83,6 +83,7 @@ pub(crate) fn concerns(traffic: &Traffic, bytes: &[u8], headers: &Headers) -> bo
             headers.tuple.protocol == *protocol && headers.tuple.destination.port() == *port
         }
         Traffic::LargerThan(len) => headers.total_len > usize::from(*len),
+        Traffic::Fragments => headers.fragment != Fragment::Whole,
         Traffic::Handshake => is_handshake(bytes, headers),
         Traffic::BareSegments => is_bare(bytes, headers),
         // Headers do not show it.

@@ -73,6 +73,8 @@ pub struct Service {
     pub frontend: Frontend,
     /// Who answers. Affinity to local or remote clusters is the caller's choice of backends.
     pub backends: Vec<Backend>,
+    /// Which of them answer clients outside the cluster, where not all do (`externalTrafficPolicy: Local`).
+    pub outside: Option<Vec<SocketAddrV4>>,
     /// Whether a client stays with its backend.
     pub affinity: Affinity,
     /// How a backend is chosen.
@@ -88,6 +90,7 @@ impl Service {
             name: name.into(),
             frontend,
             backends,
+            outside: None,
             affinity: Affinity::None,
             algorithm: Algorithm::Random,
             no_backend: NoBackend::Reject,
@@ -175,6 +178,14 @@ pub enum ServiceOverride {
     HairpinDropped,
     /// A client's session affinity is forgotten.
     AffinityIgnored,
+    /// Its NodePorts are also served at the addresses of other clusters' nodes.
+    ServedElsewhere,
+    /// A backend on the node that was asked from outside sees that node's address, and not the client's.
+    SourceHidden,
+    /// The node's policies let its flows pass.
+    PolicySkipped,
+    /// A client that stays with this backend is given another one.
+    AffinityForgets(SocketAddrV4),
     /// Changes of the backends made after the injection are not seen (by these nodes).
     Frozen,
 }

@@ -6,6 +6,7 @@ mod on_node;
 pub(crate) mod program;
 mod remote_backends;
 mod stale_backends;
+mod traffic_policy;
 
 pub(crate) use on_node::on_node;
 pub use remote_backends::{RemoteBackend, RemoteBackends, ServiceKey};

@@ -72,6 +72,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_replica_that_is_silent_is_named_and_not_the_node_that_met_it() {
+        let fake = Fake::healthy().rule(|p| {
+            let Action::Dns { server, .. } = p.action else {
+                return None;
+            };
+            let met = server.is_none() && p.from.node.as_str() == "infra-1";
+            let silent = server.is_some_and(|server| server.ip().to_string() == "10.244.2.3");
+            (met || silent).then(timeout)
+        });
+        let text = fake.expect(&DnsCheck(SearchNames), infra(), "fail").await;
+        assert!(
+            text.contains("replica coredns-2 on infra-2 answers no node") && text.contains("is chance"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_name_that_does_not_resolve_is_red() {
         let fake = Fake::healthy().rule(|p| {
             matches!(p.action, Action::Dns { name, .. } if name == "server.meshproof")

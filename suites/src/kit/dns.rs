@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod question;
+mod silent;
 pub mod zone;

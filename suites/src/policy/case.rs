@@ -1,6 +1,7 @@
 //! Cases: policies with the cells over which they are tested, and checks made of them.
 
 use super::{
+    cases::kinds::IP_BLOCK,
     cell::{Cell, CellResult, Traffic},
     fixture::Fixture,
     participant::{Participant, SCENARIO},
@@ -10,7 +11,7 @@ use crate::kit::known_fault::SECOND_FQDN_SELECTOR;
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Outcome, Scope, Tally, Verdict};
-use meshproof_oracle::Expected;
+use meshproof_oracle::{Expected, UnnamedCluster};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -92,8 +93,12 @@ impl Check for PolicyCheck {
             Ok(fixtures) => fixtures,
             Err(verdict) => return verdict,
         };
-        for fixture in &fixtures {
+        for fixture in &mut fixtures {
             fixture.note_untested_nodes(context);
+            // That Cilium refuses what Kubernetes documents is what is to be found; all peers are of one cluster.
+            if self.id == IP_BLOCK.id {
+                fixture.surroundings.semantics.unnamed_cluster = UnnamedCluster::Any;
+            }
         }
         let Some(fixture) = fixtures.first() else {
             return Verdict::inconclusive("no group of subject pods");

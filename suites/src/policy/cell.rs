@@ -21,6 +21,8 @@ pub enum Traffic {
         /// A header besides `Host`.
         header: Option<(&'static str, &'static str)>,
     },
+    /// Bytes to a Service, one of whose backends is the destination.
+    Service(Behind),
     /// Bytes over the agent's TCP port.
     Tcp,
     /// A datagram to the agent's UDP port.
@@ -41,6 +43,17 @@ pub enum Traffic {
         /// The port on which replicas really listen.
         port: u16,
     },
+}
+
+/// A port of a Service, and the pods behind it, which policies cannot tell apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// Where it is asked.
+    pub at: Target,
+    /// Whether it leads to the pods' UDP port, and not to their TCP port.
+    pub is_udp: bool,
+    /// Who may answer.
+    pub pods: Arc<[String]>,
 }
 
 /// A plain GET.
@@ -86,7 +99,9 @@ impl Cell {
                 };
                 (Protocol::Tcp, agent.port(port::HTTP), Request::Http(request))
             }
-            Traffic::Tcp => (Protocol::Tcp, agent.port(port::TCP), Request::Opaque),
+            // What counts is where load balancing sends it.
+            Traffic::Service(Behind { is_udp: true, .. }) => (Protocol::Udp, agent.port(port::UDP), Request::Opaque),
+            Traffic::Service(_) | Traffic::Tcp => (Protocol::Tcp, agent.port(port::TCP), Request::Opaque),
             Traffic::Udp => (Protocol::Udp, agent.port(port::UDP), Request::Opaque),
             Traffic::ConnectByName { port, .. } => (Protocol::Tcp, *port, Request::Opaque),
             // Type 8, echo request.
@@ -117,6 +132,16 @@ impl Cell {
                 headers: owned(*header),
                 body: 0,
                 connection: Connection::New,
+            },
+            Traffic::Service(behind) => match behind.is_udp {
+                true => Action::UdpEcho {
+                    to: behind.at.clone(),
+                    payload: 64,
+                },
+                false => Action::TcpEcho {
+                    to: behind.at.clone(),
+                    payload: 64,
+                },
             },
             Traffic::Tcp => Action::TcpEcho {
                 to: at(port::TCP),
@@ -159,7 +184,11 @@ impl Cell {
     fn is_as_expected(&self, expected: Expected, outcome: &Outcome) -> bool {
         match (expected, outcome) {
             (Expected::Allowed | Expected::AllowedIfAuthenticated, Outcome::Answered { served_by, .. }) => {
-                let by_destination = served_by.as_ref().is_none_or(|by| by.pod == self.to.agent.id.pod);
+                let is_destination = |pod: &String| match &self.traffic {
+                    Traffic::Service(behind) => behind.pods.contains(pod),
+                    _ => *pod == self.to.agent.id.pod,
+                };
+                let by_destination = served_by.as_ref().is_none_or(|by| is_destination(&by.pod));
                 outcome.is_success() && by_destination
             }
             // NXDOMAIN for a name that does not exist is the server's answer, too.
@@ -207,6 +236,13 @@ impl fmt::Display for Traffic {
                     Some((name, value)) => write!(f, " with {name}: {value}"),
                     None => Ok(()),
                 }
+            }
+            Traffic::Service(behind) => {
+                let (protocol, port) = match behind.is_udp {
+                    true => ("UDP", port::UDP),
+                    false => ("TCP", port::TCP),
+                };
+                write!(f, "{protocol} {port} through the Service at {}", behind.at)
             }
             Traffic::Tcp => write!(f, "TCP {}", port::TCP),
             Traffic::Udp => write!(f, "UDP {}", port::UDP),

@@ -7,6 +7,7 @@ use super::{
     conditional::{cluster_dns::node_local, l7_proxy::no_proxy},
     fixture::Fixture,
     participant::{Participant, SCENARIO},
+    peer_service::PeerService,
     run_case::{PreparedCase, run_case},
     takes_effect::tally_nodes_without_subject,
 };
@@ -36,12 +37,14 @@ impl Check for EveryNode {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "Every node enforces ingress, egress, DNS and HTTP rules, packet by packet",
+            title: "Every node enforces ingress, egress, DNS and HTTP rules, packet by packet, also through Services",
             proves: "No node leaves a direction or a proxy out, none enforces late, and none lets a share of the \
-                     packets pass: each decides by itself, from its own copy of the rules.",
+                     packets pass: each decides by itself, from its own copy of the rules. What goes through a \
+                     Service is judged by the pod and the port where it ends.",
             how: "One policy selects a pod on every node. It admits one kind of peer on one port in each direction, \
                   queries for one name, and GET, the last two where a proxy is claimed and runs. Peers on other nodes \
-                  take turns. Once every cell is as expected, each is looked at 30 times more, one every 15 ms: a \
+                  take turns; a Service with a random name in front of them is asked at its cluster IP and, where \
+                  kube-proxy is replaced, at the pod's own node's NodePorts. Once every cell is as expected, each is looked at 30 times more, one every 15 ms: a \
                   denied cell that is answered once is a finding.",
             control: "Each cell must be open before the policy and after its deletion. What the rule admits stays \
                       open under it, from the same peers to the same pods.",
@@ -68,6 +71,7 @@ impl Check for EveryNode {
             "policy-leaks-on-node",
             "policy-dns-not-refused-on-node",
             "policy-l7-ignored-on-node",
+            "policy-skipped-for-services",
         ]
     }
 
@@ -90,13 +94,22 @@ impl Check for EveryNode {
                 ));
             }
         }
+        let service = PeerService::create(context, &fixture).await;
+        let mut cells = cells(&fixture, parts);
+        match &service {
+            Ok(service) => cells.extend(service.cells(&fixture)),
+            Err(why) => tally.unknown(why),
+        }
         let case = PreparedCase {
             name: "every node",
             policies: policies(&fixture, parts),
-            cells: cells(&fixture, parts),
+            cells,
             looks: LOOKS,
         };
         run_case(context, &fixture, case, &mut tally).await;
+        if let Ok(service) = service {
+            service.delete(&fixture).await;
+        }
         tally.verdict()
     }
 }

@@ -18,6 +18,8 @@ const LANES: u32 = 6;
 const PATIENT_LANES: u32 = 12;
 /// Bytes of an echo.
 const PAYLOAD: u32 = 64;
+/// Bytes of an echo that no path carries in one packet, jumbo frames aside.
+pub const FRAGMENTED: u32 = 4000;
 
 /// How a request is made. Each opens a connection or a socket of its own, so that each is load-balanced by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Exchange {
     Tcp,
     /// An echo of a datagram.
     Udp,
+    /// An echo of a datagram in fragments.
+    Fragments,
 }
 
 /// Who answered the requests of one client.
@@ -147,9 +151,21 @@ pub async fn ask_until(
     deadline: Duration,
     wanted: impl Fn(&Answers) -> bool,
 ) -> Result<Duration, Vec<Answers>> {
+    ask_by_until(context, clients, (to, Exchange::Http), count, deadline, wanted).await
+}
+
+/// The same by another exchange.
+pub async fn ask_by_until(
+    context: &CheckContext,
+    clients: &[AgentFacts],
+    (to, exchange): (&Target, Exchange),
+    count: u32,
+    deadline: Duration,
+    wanted: impl Fn(&Answers) -> bool,
+) -> Result<Duration, Vec<Answers>> {
     let waited = wait::until(deadline, INTERVAL, || async {
         let clients = clients.iter();
-        let seen = join_all(clients.map(|client| once(context, client, to, Exchange::Http, count))).await;
+        let seen = join_all(clients.map(|client| once(context, client, to, exchange, count))).await;
         if seen.iter().all(&wanted) { Ok(()) } else { Err(seen) }
     })
     .await;
@@ -217,6 +233,10 @@ impl Exchange {
             },
             Exchange::Tcp => Action::TcpEcho { to, payload: PAYLOAD },
             Exchange::Udp => Action::UdpEcho { to, payload: PAYLOAD },
+            Exchange::Fragments => Action::UdpEcho {
+                to,
+                payload: FRAGMENTED,
+            },
         }
     }
 }

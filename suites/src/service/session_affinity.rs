@@ -1,16 +1,28 @@
 //! Session affinity: a client stays with the pod that answered it first.
 
 use super::{
-    NEEDS, SAMPLE,
+    NEEDS,
     ask::{Answers, Exchange, ask, is_pod},
-    side::Side,
+    side::{Side, pods},
     steady::while_steady,
 };
 use async_trait::async_trait;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};
+use futures::future::join_all;
+use meshproof_contract::{
+    AgentFacts, AgentId, Check, CheckContext, CheckId, CheckText, Needs, NodeLabel, Scope, Tally, Verdict,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `sessionAffinity: ClientIP`.
 pub struct SessionAffinity;
+
+/// Each port is remembered by itself.
+const PORTS: [(&str, Exchange); 3] = [("http", Exchange::Http), ("tcp", Exchange::Tcp), ("udp", Exchange::Udp)];
+/// Requests of each client by which at least two pods answer it where nothing keeps it with one: with two pods the
+/// chance that one never answers is 5e-10.
+const SAMPLE: u32 = 32;
+/// Requests of each client to each port after the first: with two pods the chance that all go to one by chance is 1e-12.
+const MORE: u32 = 40;
 
 #[async_trait]
 impl Check for SessionAffinity {
@@ -19,13 +31,16 @@ impl Check for SessionAffinity {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "With session affinity a client stays with its pod",
-            proves: "Every node applies `sessionAffinity: ClientIP`: all connections of a client reach the pod that \
-                     answered its first one.",
-            how: "The client on every node sends one GET to `svc-sticky` and then 120 more, each over a new \
-                  connection. The pod that answered the first must answer all.",
-            control: "At `svc-plain`, which has the same backends without session affinity, at least two pods answer \
-                      the same client; otherwise the check is inconclusive.",
+            title: "With session affinity a client stays with its pod, in whatever cluster that is",
+            proves: "Every node applies `sessionAffinity: ClientIP`: all connections and datagrams of a client to a \
+                     port reach the pod that answered its first one, also where that is another cluster's pod behind \
+                     a global Service.",
+            how: "The client and the host-network agent on every node, and the pods `backend`, send one request to \
+                  each port of the global Service `svc-sticky` (GET, TCP echo, datagram) and then 40 more, each over a \
+                  new connection or socket. The pod that answered the first must answer all.",
+            control: "At `svc-plain`, which has the same backends of this cluster without session affinity, at least \
+                      two pods answer the same client. In a mesh some client must stay with another cluster's pod. \
+                      Otherwise the check is inconclusive.",
             when_red: "`kubectl --context CONTEXT -n NAMESPACE get service svc-sticky -o yaml` (sessionAffinity), \
                        then `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
                        status --verbose` (Session Affinity).",
@@ -38,7 +53,7 @@ impl Check for SessionAffinity {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["session-affinity-ignored"]
+        &["session-affinity-ignored", "session-affinity-local-only"]
     }
     // Where a node has two backends, it is left with one.
     fn blinded_by(&self) -> &'static [&'static str] {
@@ -52,57 +67,115 @@ impl Check for SessionAffinity {
 
 async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let side = Side::of(context, context.instance.from())?;
-    let (sticky, plain) = (side.target("svc-sticky", "http")?, side.target("svc-plain", "http")?);
-    let pods = side.pods("backend")?;
-    if pods.len() < 2 {
+    let plain = side.target("svc-plain", "http")?;
+    let backends = side.pods("backend")?;
+    if backends.len() < 2 {
         return Err(Verdict::inconclusive(format!(
             "{} has fewer than two backends, so session affinity cannot be observed",
             side.cluster
         )));
     }
+    let clusters = side.mesh().unwrap_or_else(|_| vec![side.cluster.clone()]);
+    let all: Vec<AgentFacts> = clusters.iter().flat_map(|c| pods(&side.facts, c, "backend")).collect();
     let mut tally = Tally::new();
     side.report_missing(&mut tally);
-    let control = ask(context, &side.clients, &plain, Exchange::Http, SAMPLE).await;
-    let first = ask(context, &side.clients, &sticky, Exchange::Http, 1).await;
-    let more = ask(context, &side.clients, &sticky, Exchange::Http, SAMPLE).await;
-    let mut kept = 0;
-    for ((control, first), more) in control.iter().zip(&first).zip(&more) {
-        let node = &control.client.node;
-        if let Some(why) = [control, first, more].iter().find_map(|a| a.unknown.clone()) {
-            tally.unknown(format!("from {node}: {why}"));
-            continue;
+    let clients: Vec<AgentFacts> = [side.clients.clone(), backends, side.hosts()].concat();
+    let control = ask(context, &clients, &plain, Exchange::Http, SAMPLE).await;
+    let able = control.iter().filter(|control| is_spread(control, &mut tally));
+    let able: BTreeSet<&AgentId> = able.map(|control| &control.client.id).collect();
+    let clients: Vec<AgentFacts> = clients.iter().filter(|one| able.contains(&one.id)).cloned().collect();
+    let mut kept = Kept::default();
+    let ports = PORTS.map(|(port, exchange)| side.target("svc-sticky", port).map(|target| (port, exchange, target)));
+    let ports = ports.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let asking = ports.iter().map(|(port, exchange, target)| {
+        let clients = &clients;
+        async move {
+            let first = ask(context, clients, target, *exchange, 1).await;
+            (port, first, ask(context, clients, target, *exchange, MORE).await)
         }
-        if control.servers.len() < 2 {
-            tally.unknown(format!(
-                "control, from {node}: fewer than two pods answered at svc-plain: {}",
-                control.describe()
-            ));
-            continue;
+    });
+    for (port, first, more) in join_all(asking).await {
+        for (first, more) in first.iter().zip(&more) {
+            judge(port, (first, more), &all, &mut kept, &mut tally);
         }
-        match wrong(first, more) {
-            None => kept += more.answered(),
-            Some(observed) => tally.finding(
-                format!("svc-sticky from the client on {node}"),
-                "every request answered by the pod that answered the client's first one",
-                observed,
-            ),
-        }
-        for (server, _) in more.servers.iter().filter(|(s, _)| !pods.iter().any(|p| is_pod(s, p))) {
-            tally.finding(
-                format!("svc-sticky from the client on {node}"),
-                "answers from the backends of the Service only",
-                format!("answered by {server}"),
+    }
+    let elsewhere = kept
+        .by_cluster
+        .iter()
+        .filter(|(cluster, _)| **cluster != side.cluster.as_str());
+    let elsewhere: u32 = elsewhere.map(|(_, times)| times).sum();
+    if kept.requests > 0 {
+        tally.witness(format!(
+            "{} requests of {} clients of {} were answered by the pod of the client's first one at that port, {elsewhere} \
+             of them by pods of other clusters, while several pods answered the same clients at svc-plain",
+            kept.requests,
+            clients.len(),
+            side.cluster
+        ));
+        if clusters.len() > 1 && elsewhere == 0 {
+            tally.unknown(
+                "no pod of another cluster was any client's, so nothing is known of remote backends; see \
+                 service::global_spread",
             );
         }
     }
-    if kept > 0 {
-        tally.witness(format!(
-            "{kept} requests of the clients of {} were answered by the pod of the client's first one, while several \
-             pods answered the same clients at svc-plain",
-            side.cluster
-        ));
-    }
     Ok(tally.verdict())
+}
+
+/// What stayed where it must.
+#[derive(Default)]
+struct Kept {
+    requests: u32,
+    by_cluster: BTreeMap<String, u32>,
+}
+
+/// The control: several pods answer this client where nothing keeps it with one.
+fn is_spread(control: &Answers, tally: &mut Tally) -> bool {
+    let from = NodeLabel::from(&control.client);
+    if let Some(why) = &control.unknown {
+        tally.unknown(format!("from {from}: {why}"));
+    } else if control.servers.len() < 2 {
+        tally.unknown(format!(
+            "control, from {from}: fewer than two pods answered at svc-plain: {}",
+            control.describe()
+        ));
+    } else {
+        return true;
+    }
+    false
+}
+
+fn judge(port: &str, (first, more): (&Answers, &Answers), all: &[AgentFacts], kept: &mut Kept, tally: &mut Tally) {
+    let client = &first.client;
+    let who = if client.workload == "backend" {
+        "backend"
+    } else {
+        "client"
+    };
+    let at = format!("svc-sticky port {port} from the {who} on {}", NodeLabel::from(client));
+    if let Some(why) = [first, more].iter().find_map(|answers| answers.unknown.clone()) {
+        return tally.unknown(format!("{at}: {why}"));
+    }
+    match wrong(first, more) {
+        None => {
+            kept.requests += more.answered();
+            for (server, times) in &more.servers {
+                *kept.by_cluster.entry(server.cluster.clone()).or_default() += times;
+            }
+        }
+        Some(observed) => tally.finding(
+            &at,
+            "every request answered by the pod that answered the client's first one",
+            observed,
+        ),
+    }
+    for (server, _) in more.servers.iter().filter(|(s, _)| !all.iter().any(|p| is_pod(s, p))) {
+        tally.finding(
+            &at,
+            "answers from the backends of the Service only",
+            format!("answered by {server}"),
+        );
+    }
 }
 
 /// How a client was answered otherwise than it must be.

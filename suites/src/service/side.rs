@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub const SCENARIO: &str = "service";
 /// The workload of the clients, one on every node.
 const ASKER: &str = "asker";
+/// The workload of the clients that share their node's network, one on every node.
+const HOST: &str = "host";
 
 /// One cluster's side.
 #[derive(Clone, Debug)]
@@ -28,6 +30,11 @@ impl Side {
     pub fn of(context: &CheckContext, cluster: &ClusterName) -> Result<Side, Verdict> {
         let clients = pods(&context.environment.facts(), cluster, ASKER);
         Self::asked_by(context, cluster, ASKER, clients)
+    }
+
+    /// The clients that share their node's network.
+    pub fn hosts(&self) -> Vec<AgentFacts> {
+        pods(&self.facts, &self.cluster, HOST)
     }
 
     /// The cluster's side with other clients, agents of that workload; or why there are none.

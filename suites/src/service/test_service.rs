@@ -3,7 +3,7 @@
 
 use super::side::Side;
 use crate::kit::{cilium::namespace, recent, unique_name};
-use meshproof_contract::{CheckContext, ClusterName, EnvironmentError, ObjectRef, Target, Verdict, port};
+use meshproof_contract::{AgentFacts, CheckContext, ClusterName, EnvironmentError, ObjectRef, Target, Verdict, port};
 use serde_json::{Value, json};
 
 /// The annotation that makes a Service global.
@@ -21,6 +21,15 @@ pub enum Backends {
     Scenario,
     /// None.
     None,
+}
+
+/// Ports of a Service of type NodePort, at every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodePorts {
+    /// HTTP.
+    pub http: u16,
+    /// Echo of datagrams.
+    pub udp: u16,
 }
 
 /// A Service of the same name in several clusters.
@@ -76,29 +85,94 @@ impl<'a> TestService<'a> {
         };
         let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), json!(v)));
         let created = self
-            .apply(cluster, annotations.collect(), json!({"selector": selector}))
+            .apply(
+                cluster,
+                annotations.collect(),
+                json!({"selector": selector, "ports": [http()]}),
+            )
             .await?;
         let address = created.pointer("/spec/clusterIP").and_then(Value::as_str);
         let address = address.ok_or_else(|| self.incomplete(cluster, "it was assigned no cluster IP"))?;
         Ok(Target::new(address, PORT))
     }
 
-    /// Creates the Service in a cluster as one of type NodePort for the scenario's backends; its NodePort.
-    pub async fn create_node_port(&self, cluster: &ClusterName) -> Result<u16, EnvironmentError> {
-        let spec = json!({"type": "NodePort", "selector": self.selector});
+    /// Creates the Service in a cluster as one of type NodePort for the scenario's backends, with these NodePorts if
+    /// any are wanted; those that it has.
+    pub async fn create_node_port(
+        &self,
+        cluster: &ClusterName,
+        wanted: Option<NodePorts>,
+    ) -> Result<NodePorts, EnvironmentError> {
+        let mut ports = [http(), udp()];
+        if let Some(wanted) = wanted {
+            ports[0]["nodePort"] = json!(wanted.http);
+            ports[1]["nodePort"] = json!(wanted.udp);
+        }
+        let spec = json!({"type": "NodePort", "selector": self.selector, "ports": ports});
         let created = self.apply(cluster, serde_json::Map::new(), spec).await?;
-        let port = created.pointer("/spec/ports/0/nodePort").and_then(Value::as_u64);
-        let port = port.and_then(|port| port.try_into().ok());
-        port.ok_or_else(|| self.incomplete(cluster, "it was assigned no NodePort"))
+        self.node_ports(cluster, &created)
+    }
+
+    /// Creates the Service in a cluster without selector, with an EndpointSlice that has this pod alone, as one of type
+    /// NodePort whose requests from outside stay on their node; its cluster IP with the port, and its NodePorts.
+    pub async fn create_for(
+        &self,
+        cluster: &ClusterName,
+        pod: &AgentFacts,
+    ) -> Result<(Target, NodePorts), EnvironmentError> {
+        let spec = json!({"type": "NodePort", "externalTrafficPolicy": "Local", "ports": [http(), udp()]});
+        let created = self.apply(cluster, serde_json::Map::new(), spec).await?;
+        let address = created.pointer("/spec/clusterIP").and_then(Value::as_str);
+        let address = address.ok_or_else(|| self.incomplete(cluster, "it was assigned no cluster IP"))?;
+        let node_ports = self.node_ports(cluster, &created)?;
+        // It goes with its Service.
+        let owner = created
+            .pointer("/metadata/uid")
+            .and_then(Value::as_str)
+            .map(|uid| json!({"apiVersion": "v1", "kind": "Service", "name": self.name, "uid": uid}));
+        let port =
+            |port: &Value| json!({"name": port["name"], "port": port["targetPort"], "protocol": port["protocol"]});
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("of-{}", self.name), "namespace": self.namespace,
+                "labels": {"kubernetes.io/service-name": self.name},
+                "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
+            },
+            "addressType": if pod.address.is_ipv6() { "IPv6" } else { "IPv4" },
+            "ports": [port(&http()), port(&udp())],
+            "endpoints": [{
+                "addresses": [pod.address], "nodeName": pod.node, "conditions": {"ready": true},
+            }],
+        });
+        self.context.environment.apply(cluster, slice).await?;
+        Ok((Target::new(address, PORT), node_ports))
+    }
+
+    /// Keeps requests from inside the cluster on their node, too.
+    pub async fn keep_inside(&self, cluster: &ClusterName) -> Result<(), EnvironmentError> {
+        let object = reference("Service", "v1", &self.namespace, &self.name);
+        let change = json!({"spec": {"internalTrafficPolicy": "Local"}});
+        self.context.environment.patch(cluster, &object, change).await.map(drop)
+    }
+
+    fn node_ports(&self, cluster: &ClusterName, service: &Value) -> Result<NodePorts, EnvironmentError> {
+        let of = |index: usize| {
+            let port = service.pointer(&format!("/spec/ports/{index}/nodePort"))?;
+            port.as_u64()?.try_into().ok()
+        };
+        match (of(0), of(1)) {
+            (Some(http), Some(udp)) => Ok(NodePorts { http, udp }),
+            _ => Err(self.incomplete(cluster, "it was assigned no NodePort")),
+        }
     }
 
     async fn apply(
         &self,
         cluster: &ClusterName,
         annotations: serde_json::Map<String, Value>,
-        mut spec: Value,
+        spec: Value,
     ) -> Result<Value, EnvironmentError> {
-        spec["ports"] = json!([{"name": "http", "port": PORT, "targetPort": port::HTTP, "protocol": "TCP"}]);
         let object = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": self.name, "namespace": self.namespace, "annotations": annotations},
@@ -139,6 +213,14 @@ impl<'a> TestService<'a> {
             }
         }
     }
+}
+
+fn http() -> Value {
+    json!({"name": "http", "port": PORT, "targetPort": port::HTTP, "protocol": "TCP"})
+}
+
+fn udp() -> Value {
+    json!({"name": "udp", "port": PORT + 1, "targetPort": port::UDP, "protocol": "UDP"})
 }
 
 /// Names an object of the run.

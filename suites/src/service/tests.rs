@@ -109,6 +109,12 @@ async fn an_affinity_that_is_ignored_is_red() {
         answered_by(ignored).expect(check, infra(), "fail").await;
     }
     answered_by(ignored).expect(&SessionAffinity, infra(), "fail").await;
+    let own: Turns = |service, client, number| match service {
+        "svc-sticky/tcp" => right("svc-sticky", client, number),
+        _ => right(service, client, number),
+    };
+    let text = answered_by(own).expect(&SessionAffinity, infra(), "inconclusive").await;
+    assert!(text.contains("no pod of another cluster"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

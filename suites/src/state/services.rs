@@ -55,6 +55,7 @@ impl Check for Services {
     }
     fn faults(&self) -> &'static [&'static str] {
         &[
+            "global-affinity-written-none",
             "global-merged-one-way",
             "service-backend-dead-on-node",
             "service-backend-missing-on-node",

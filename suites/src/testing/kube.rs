@@ -154,7 +154,12 @@ impl Objects {
                     value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
                 }
                 if value["spec"]["type"] == "NodePort" {
-                    value["spec"]["ports"][0]["nodePort"] = json!(NODE_PORT);
+                    let ports = value["spec"]["ports"].as_array_mut().into_iter().flatten();
+                    for (port, number) in ports.zip(NODE_PORT..) {
+                        if port["nodePort"].is_null() {
+                            port["nodePort"] = json!(number);
+                        }
+                    }
                 }
             }
             objects.push(Object {

@@ -102,7 +102,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         fail_fast: args.fail_fast,
         generation: Generation {
             count: args.generate.unwrap_or(default.count),
-            seed: args.seed.unwrap_or(default.seed),
+            seed: args.seed.unwrap_or_else(run_plan::today),
             sample_seed: args.sample_seed.unwrap_or_else(run_plan::today),
         },
         mesh_outage: args.mesh_outage,

@@ -19,8 +19,30 @@ struct Entry {
     service: Service,
     /// Who takes new flows.
     eligible: Vec<SocketAddrV4>,
+    /// Who takes those from outside, where not all do.
+    outside: Option<Vec<SocketAddrV4>>,
     maglev: Vec<u16>,
     overrides: Vec<ServiceOverride>,
+}
+
+/// At which nodes' addresses a NodePort is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodePorts {
+    /// This cluster's.
+    Near,
+    /// Other clusters', too.
+    Anywhere,
+}
+
+/// Who opens a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A process of this node, whose socket is balanced.
+    Socket,
+    /// A process of this node, by its packets.
+    Inside,
+    /// Somebody outside the cluster.
+    Outside,
 }
 
 /// All services of a node.
@@ -90,13 +112,18 @@ impl ServiceTable {
                 // KEP-1669: without an active backend, terminating ones serve.
                 eligible = in_state(BackendState::Terminating);
             }
+            let outside: Option<Vec<SocketAddrV4>> = service.outside.as_ref().map(|some| {
+                let may = eligible.iter().filter(|backend| some.contains(backend));
+                may.copied().collect()
+            });
             let maglev = match service.algorithm {
                 Algorithm::Maglev { table_size } => {
                     let before = self.entries.get(&service.frontend);
-                    match before.filter(|entry| entry.eligible == eligible && !entry.maglev.is_empty()) {
+                    let hashed = outside.as_ref().unwrap_or(&eligible);
+                    match before.filter(|entry| entry.taking(Asker::Outside) == hashed && !entry.maglev.is_empty()) {
                         // A table of thousands of entries is worth keeping.
                         Some(entry) => entry.maglev.clone(),
-                        None => maglev::table(&eligible, table_size),
+                        None => maglev::table(hashed, table_size),
                     }
                 }
                 Algorithm::Random => Vec::new(),
@@ -106,6 +133,7 @@ impl ServiceTable {
                 Entry {
                     service,
                     eligible,
+                    outside,
                     maglev,
                     overrides,
                 },
@@ -114,12 +142,13 @@ impl ServiceTable {
         self.entries = self.wanted.iter().map(build).collect();
     }
 
-    /// The service at this destination. `is_node`: whether the address is a node's, where NodePorts are served.
+    /// The service at this destination. `is_node`: whether the address is a node's where NodePorts are served, or, with
+    /// a fault, any node's.
     pub(super) fn find(
         &self,
         protocol: Protocol,
         to: SocketAddrV4,
-        is_node: impl FnOnce() -> bool,
+        is_node: impl FnOnce(NodePorts) -> bool,
     ) -> Option<&Service> {
         let by_address = Frontend::Address { address: to, protocol };
         let entry = self.entries.get(&by_address).or_else(|| {
@@ -127,7 +156,13 @@ impl ServiceTable {
                 port: to.port(),
                 protocol,
             })?;
-            is_node().then_some(by_port)
+            let elsewhere = by_port.overrides.contains(&ServiceOverride::ServedElsewhere);
+            is_node(if elsewhere {
+                NodePorts::Anywhere
+            } else {
+                NodePorts::Near
+            })
+            .then_some(by_port)
         })?;
         Some(&entry.service)
     }
@@ -144,10 +179,11 @@ impl ServiceTable {
         now: Instant,
         frontend: Frontend,
         flow: &Tuple,
-        by_socket: bool,
+        asker: Asker,
         rng: &mut SmallRng,
     ) -> Option<Binding> {
         let entry = self.entries.get(&frontend)?;
+        let taking = entry.taking(asker);
         let bind = |backend| {
             Some(Binding {
                 frontend,
@@ -159,16 +195,11 @@ impl ServiceTable {
         for change in &entry.overrides {
             match *change {
                 ServiceOverride::Pinned(backend) => return bind(backend),
-                ServiceOverride::Weighted(backend, share) if entry.eligible.contains(&backend) => {
+                ServiceOverride::Weighted(backend, share) if taking.contains(&backend) => {
                     if rng.random::<f64>() < share {
                         return bind(backend);
                     }
-                    let others: Vec<_> = entry
-                        .eligible
-                        .iter()
-                        .copied()
-                        .filter(|other| *other != backend)
-                        .collect();
+                    let others: Vec<_> = taking.iter().copied().filter(|other| *other != backend).collect();
                     return bind(*others.get(rng.random_range(0..others.len().max(1))).unwrap_or(&backend));
                 }
                 ServiceOverride::Stale(address, share) if rng.random::<f64>() < share => return bind(address),
@@ -177,11 +208,15 @@ impl ServiceTable {
                 | ServiceOverride::Stale(..)
                 | ServiceOverride::HostDropped
                 | ServiceOverride::HairpinDropped
+                | ServiceOverride::ServedElsewhere
+                | ServiceOverride::PolicySkipped
+                | ServiceOverride::AffinityForgets(_)
+                | ServiceOverride::SourceHidden
                 | ServiceOverride::Ignored(_)
                 | ServiceOverride::Frozen => {}
             }
         }
-        if entry.eligible.is_empty() {
+        if taking.is_empty() {
             return None;
         }
         let client = (frontend, *flow.source.ip());
@@ -189,16 +224,17 @@ impl ServiceTable {
             let kept = self
                 .affinity
                 .get(&client)
-                .filter(|(backend, last)| now < *last + timeout && entry.eligible.contains(backend))
+                .filter(|(backend, last)| now < *last + timeout && taking.contains(backend))
+                .filter(|(backend, _)| !entry.overrides.contains(&ServiceOverride::AffinityForgets(*backend)))
                 .map(|(backend, _)| *backend);
             let backend = match kept {
                 Some(backend) => backend,
-                None => entry.pick(flow, by_socket, rng)?,
+                None => entry.pick(flow, asker, rng)?,
             };
             self.affinity.insert(client, (backend, now));
             return bind(backend);
         }
-        bind(entry.pick(flow, by_socket, rng)?)
+        bind(entry.pick(flow, asker, rng)?)
     }
 
     /// Whether an established flow may stay with its backend: it is still one of the service's, in whatever state.
@@ -259,13 +295,28 @@ pub(super) enum Keep {
 
 impl Entry {
     /// At the socket neither hashes nor weights count (semantics B3).
-    fn pick(&self, flow: &Tuple, by_socket: bool, rng: &mut SmallRng) -> Option<SocketAddrV4> {
-        let index = match self.service.algorithm {
-            _ if self.eligible.is_empty() => return None,
-            Algorithm::Maglev { .. } if !by_socket => maglev::entry(&self.maglev, flow)?,
-            Algorithm::Random | Algorithm::Maglev { .. } => rng.random_range(0..self.eligible.len()),
+    fn pick(&self, flow: &Tuple, asker: Asker, rng: &mut SmallRng) -> Option<SocketAddrV4> {
+        let taking = self.taking(asker);
+        let is_hashed = match asker {
+            Asker::Socket => false,
+            // The table is made for clients outside.
+            Asker::Inside => self.outside.is_none(),
+            Asker::Outside => true,
         };
-        self.eligible.get(index).copied()
+        let index = match self.service.algorithm {
+            _ if taking.is_empty() => return None,
+            Algorithm::Maglev { .. } if is_hashed => maglev::entry(&self.maglev, flow)?,
+            Algorithm::Random | Algorithm::Maglev { .. } => rng.random_range(0..taking.len()),
+        };
+        taking.get(index).copied()
+    }
+
+    /// Who takes new flows of that origin.
+    fn taking(&self, asker: Asker) -> &Vec<SocketAddrV4> {
+        match (asker, &self.outside) {
+            (Asker::Outside, Some(outside)) => outside,
+            _ => &self.eligible,
+        }
     }
 }
 

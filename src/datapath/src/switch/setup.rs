@@ -2,6 +2,7 @@
 
 use super::{
     LOOPBACK, Refusal, Source, Switch, TRANSLATED_PORTS, Transit, Upstream,
+    balance::Asker,
     conntrack::{Binding, Flow, FlowKey, Phase},
     topology::Way as Route,
 };
@@ -63,7 +64,13 @@ impl Switch {
             destination: self.topology.identity_of(*destination.ip()),
         };
         // What comes out of a destination's own proxy has been decided on.
-        let exempt = hairpin || upstream.is_some_and(|upstream| upstream.after == Direction::Ingress);
+        let skips = |binding: Binding| {
+            let services = &self.services;
+            services.is_overridden(binding.frontend, &ServiceOverride::PolicySkipped)
+        };
+        let exempt = hairpin
+            || binding.is_some_and(skips)
+            || upstream.is_some_and(|upstream| upstream.after == Direction::Ingress);
         let redirect = if exempt {
             None
         } else {
@@ -80,7 +87,7 @@ impl Switch {
         let source = match upstream {
             Some(upstream) => self.clients_source(transit, upstream, destination)?,
             None if returns_directly => original.source,
-            None => self.translated_source(transit, binding.is_some(), hairpin, route, destination)?,
+            None => self.translated_source(transit, binding, hairpin, route, destination)?,
         };
         let mut flow = Flow {
             original,
@@ -115,9 +122,9 @@ impl Switch {
         }
         let topology = &self.topology;
         let by_socket = self.socket_balancing && is_socket(transit.from);
-        let found = self
-            .services
-            .find(transit.tuple.protocol, to, || topology.is_node(*to.ip()));
+        let found = self.services.find(transit.tuple.protocol, to, |node_ports| {
+            topology.is_node(*to.ip(), node_ports)
+        });
         let Some(service) = found else { return Ok(None) };
         let (frontend, no_backend) = (service.frontend, service.no_backend);
         if transit.from == Source::Host && self.services.is_overridden(frontend, &ServiceOverride::HostDropped) {
@@ -128,9 +135,14 @@ impl Switch {
             // The connection was with a backend that has gone: what is sent there meets nobody.
             return Err(Refusal::Drop(DropReason::NoEndpoint));
         }
+        let asker = match by_socket {
+            true => Asker::Socket,
+            false if is_socket(transit.from) => Asker::Inside,
+            false => Asker::Outside,
+        };
         match self
             .services
-            .choose(transit.now, frontend, &transit.tuple, by_socket, &mut self.rng)
+            .choose(transit.now, frontend, &transit.tuple, asker, &mut self.rng)
         {
             Some(binding) => Ok(Some(binding)),
             None => Err(match no_backend {
@@ -278,11 +290,16 @@ impl Switch {
     fn translated_source(
         &mut self,
         transit: &Transit,
-        is_service: bool,
+        service: Option<Binding>,
         hairpin: bool,
         route: Route,
         destination: SocketAddrV4,
     ) -> Result<SocketAddrV4, Refusal> {
+        let is_service = service.is_some();
+        let hides = |binding: Binding| {
+            let services = &self.services;
+            services.is_overridden(binding.frontend, &ServiceOverride::SourceHidden)
+        };
         let own = transit.tuple.source;
         let from_pod = matches!(transit.from, Source::Pod(_));
         let (address, router, native) = (self.topology.address, self.topology.router, self.topology.native);
@@ -303,6 +320,7 @@ impl Switch {
                 Some(self.topology.router)
             }
             Route::Pod if from_pod && self.faults.masquerade_local => Some(self.topology.router),
+            Route::Pod if from_outside && service.is_some_and(hides) => Some(address),
             _ => None,
         };
         let free = |address, preferred, range| {

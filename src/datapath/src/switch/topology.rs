@@ -1,5 +1,6 @@
 //! Who is where: local endpoints, peers, prefixes and identities, and from them the way to an address.
 
+use super::balance::NodePorts;
 use crate::{
     config::{Encryption, NodeConfig, Peer, Routing},
     identity::Identity,
@@ -141,15 +142,18 @@ impl Topology {
 
     /// Whether this node serves NodePorts at the address: its own, and those of its cluster's other nodes, which need
     /// not be asked. Another cluster's node is (semantics B13).
-    pub(super) fn is_node(&self, address: Ipv4Addr) -> bool {
-        let is_near = |peer: &PeerIndex| self.node_ports_elsewhere && self.peers[peer.0].cluster == self.cluster;
+    pub(super) fn is_node(&self, address: Ipv4Addr, node_ports: NodePorts) -> bool {
+        let is_near = |peer: &PeerIndex| {
+            let is_served = self.peers[peer.0].cluster == self.cluster || node_ports == NodePorts::Anywhere;
+            self.node_ports_elsewhere && is_served
+        };
         address == self.address || self.nodes.get(&address).is_some_and(is_near)
     }
 
     /// The addresses of [`is_node`](Self::is_node).
     pub(super) fn node_port_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
         let peers = self.peers.iter().map(|peer| peer.address);
-        let near = peers.filter(|address| self.is_node(*address));
+        let near = peers.filter(|address| self.is_node(*address, NodePorts::Near));
         std::iter::once(self.address).chain(near)
     }
 

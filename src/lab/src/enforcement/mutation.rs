@@ -2,7 +2,7 @@
 
 use super::{
     decide::{Refusal, RuleSet},
-    rule::{Entity, Layer7, Peer, Peers, PolicyKind, PortNumber, Ports, Rule},
+    rule::{Clause, Entity, Layer7, Peer, Peers, PolicyKind, PortNumber, Ports, Rule},
     selector::{CLUSTER, NAMESPACE, NAMESPACE_LABELS},
 };
 use crate::fault::{ActiveFaults, Fault, Layer};
@@ -29,6 +29,7 @@ pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
             Fault::AgentSettingsDiffer => (set.rules, set.always) = (Vec::new(), false),
             Fault::PolicyRefusedInsteadOfDropped => set.refusal = Refusal::Answer,
             Fault::PolicyCcnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Clusterwide),
+            Fault::PolicyIpBlockRefused => set.rules.retain(|rule| !admits_block(rule)),
             Fault::PolicyKnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Kubernetes),
             _ => {}
         }
@@ -41,6 +42,14 @@ pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
         *rule = std::sync::Arc::new(mutated);
     }
     set
+}
+
+/// Whether it is a NetworkPolicy that `policy-default-local-cluster` would refuse (semantics A37).
+fn admits_block(rule: &Rule) -> bool {
+    let is_block = |peer: &Peer| matches!(peer, Peer::Cidr { .. });
+    let mut clauses = rule.ingress.allow.iter();
+    let has_block = |clause: &Clause| matches!(&clause.peers, Peers::Of(peers) if peers.iter().any(is_block));
+    rule.kind == PolicyKind::Kubernetes && clauses.any(has_block)
 }
 
 fn mutate_rule(rule: &mut Rule, fault: Fault) {

@@ -133,6 +133,8 @@ faults! {
         "in every cluster the EndpointSlice of one Service of others keeps the address of a pod that has gone";
     EndpointsNeverReturn "endpoints-never-return" Services Lab ["failover"]
         "a service that loses all its backends never gets any again";
+    ExternalTrafficPolicyIgnored "external-traffic-policy-ignored" Services DrawnCluster ["service"]
+        "in one cluster every node forwards requests from outside although externalTrafficPolicy is Local";
     FailBackNever "fail-back-never" Services Lab ["failover"]
         "a global service that failed over to the other cluster never fails back";
     FailOverNever "fail-over-never" Services Lab ["failover"]
@@ -141,6 +143,8 @@ faults! {
         "one cluster ignores the affinity of global services";
     GlobalAffinityNoFallback "global-affinity-no-fallback" Services LastCluster ["service"]
         "in one cluster a global service with affinity has no backends when the preferred side has none";
+    GlobalAffinityWrittenNone "global-affinity-written-none" Services DrawnCluster ["state"]
+        "in one cluster the literal `none` is written out as affinity of somebody's global service";
     GlobalAnnotationIgnored "global-annotation-ignored" Mesh LastCluster ["service"]
         "one cluster merges services of the same name that are not annotated as global";
     GlobalBackendsNeverRemoved "global-backends-never-removed" Mesh LastCluster ["mesh", "service"]
@@ -183,6 +187,8 @@ faults! {
         "one node does not know one identity: no policy there matches its pods";
     IdleConnectionsDropped "idle-connections-dropped" Network Lab ["failover"]
         "TCP connections that were idle for 12 s get no packet through any more";
+    InternalTrafficPolicyIgnored "internal-traffic-policy-ignored" Services DrawnCluster ["service"]
+        "in one cluster every node uses the backends of all nodes although internalTrafficPolicy is Local";
     IpcacheEntryMissing "ipcache-entry-missing" Agents DrawnNode ["state"]
         "one node's ipcache lacks one pod of another node, which it takes for the world";
     IpcacheEntryStale "ipcache-entry-stale" Agents DrawnNode ["state"]
@@ -249,6 +255,14 @@ faults! {
         "all packets between two nodes of one cluster are dropped";
     NodePortMissing "node-port-missing" Services LastCluster ["service"]
         "the nodes of one cluster do not serve NodePorts";
+    NodePortMissingOnNode "node-port-missing-on-node" Services DrawnNode ["service"]
+        "one node does not serve NodePorts, neither to its own processes nor to others";
+    NodePortOfOtherCluster "node-port-of-other-cluster" Balancing DrawnCluster ["service"]
+        "the nodes of one cluster answer for their own NodePorts at the addresses of the other cluster's nodes";
+    NodePortSourceHidden "node-port-source-hidden" Balancing DrawnCluster ["service"]
+        "in one cluster backends on the node that was asked from outside see that node's address as the client's";
+    NodePortUdpMissing "node-port-udp-missing" Services DrawnCluster ["service"]
+        "the nodes of one cluster do not serve NodePorts over UDP";
     OneWayBlackhole "one-way-blackhole" Network MeshPair ["connectivity"]
         "all packets from a node of the first cluster to a node of the last are dropped";
     OtherClusterBlackhole "other-cluster-blackhole" Network Mesh ["connectivity"]
@@ -301,6 +315,8 @@ faults! {
         "FQDN rules match nothing: the names they allow stay blocked";
     PolicyIcmpIgnored "policy-icmp-ignored" Policy Lab ["policy"] "ICMP rules match nothing";
     PolicyIngressIgnored "policy-ingress-ignored" Policy Lab ["policy"] "ingress rules are ignored";
+    PolicyIpBlockRefused "policy-ip-block-refused" Policy Lab ["policy"]
+        "NetworkPolicies that admit an ipBlock are not in force, as with `policy-default-local-cluster`";
     PolicyKnpIgnored "policy-knp-ignored" Policy Lab ["policy"] "Kubernetes NetworkPolicies are ignored";
     PolicyL7Ignored "policy-l7-ignored" Policy Lab ["policy"]
         "HTTP rules act as rules for their ports: every request passes";
@@ -318,6 +334,8 @@ faults! {
     PolicyPortIgnored "policy-port-ignored" Policy Lab ["policy"] "rules for numbered ports allow every port";
     PolicyRefusedInsteadOfDropped "policy-refused-instead-of-dropped" Policy Lab ["policy"]
         "denied traffic is refused instead of dropped";
+    PolicySkippedForServices "policy-skipped-for-services" Balancing DrawnNode ["policy"]
+        "one node lets whatever it sends to a Service's backend pass, whatever its policies say";
     SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
     ServiceBackendDeadOnNode "service-backend-dead-on-node" Services DrawnNode ["state"]
         "one node keeps a dead backend of one service, and loses the connections that it chooses it for";
@@ -331,6 +349,8 @@ faults! {
         "in one cluster the UDP ports of services have no backends";
     SessionAffinityIgnored "session-affinity-ignored" Services FirstCluster ["service"]
         "in one cluster session affinity is ignored";
+    SessionAffinityLocalOnly "session-affinity-local-only" Balancing DrawnCluster ["service"]
+        "in one cluster session affinity does not keep clients with pods of other clusters";
     StaleBackendKept "stale-backend-kept" Services Lab ["failover"] "every node keeps removed backends forever";
     StrictModeIgnored "strict-mode-ignored" Encryption Lab ["encryption"]
         "strict mode is configured, but traffic without a key leaves the node unencrypted";
@@ -341,6 +361,8 @@ faults! {
         "WireGuard passes nothing between two nodes of different clusters";
     UdpBackendStale "udp-backend-stale" Services Lab ["failover"] "UDP datagrams are still sent to removed backends";
     UdpDropped "udp-dropped" Network Lab ["connectivity"] "UDP between pods of different nodes is dropped";
+    UdpFragmentsDropped "udp-fragments-dropped" Network DrawnNode ["connectivity", "service"]
+        "the fragments of datagrams that one node sends to other nodes are dropped";
     UnreadyBackendKept "unready-backend-kept" Services FirstCluster ["service"]
         "in one cluster backends that are no longer ready still receive new connections";
     UnreadyKeepsTraffic "unready-keeps-traffic" Services Lab ["failover"]

@@ -1,7 +1,10 @@
 //! Faults of load balancing: how the nodes' data path distorts the choice of a backend. They act on applications'
 //! services, whichever there are.
 
-use super::{Effect, targets};
+use super::{
+    Effect, targets,
+    targets::{Missing, Site},
+};
 use crate::{fault::Fault, state::ClusterState};
 use meshproof_datapath::{BackendState, Fault as DatapathFault, Nodes, Service, ServiceOverride};
 use std::{
@@ -40,6 +43,30 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
                 Some(ServiceOverride::Stale(SocketAddrV4::new(nobody, port), lab.share()))
             }))
         },
+        Fault::NodePortOfOtherCluster => |lab, _| everywhere(lab, &ServiceOverride::ServedElsewhere),
+        Fault::NodePortSourceHidden => |lab, _| everywhere(lab, &ServiceOverride::SourceHidden),
+        Fault::PolicySkippedForServices => |lab, _| {
+            let node = targets::drawn_node(lab)?;
+            let services = targets::drawn(lab)?.services.borrow().clone();
+            Ok(distort(&services, &targets::one(node), |_| {
+                Some(ServiceOverride::PolicySkipped)
+            }))
+        },
+        Fault::SessionAffinityLocalOnly => |lab, _| {
+            let cluster = targets::drawn(lab)?;
+            let nodes = targets::nodes(cluster);
+            let forgets = |service: Service| {
+                let remote = service.backends.iter().map(|backend| backend.address);
+                let remote: Vec<_> = remote.filter(|at| !cluster.spec.pod_cidr.contains(at.ip())).collect();
+                let nodes = nodes.clone();
+                remote.into_iter().map(move |backend| DatapathFault::Service {
+                    nodes: nodes.clone(),
+                    service: service.name.clone(),
+                    change: ServiceOverride::AffinityForgets(backend),
+                })
+            };
+            Ok(global(cluster).into_iter().flat_map(forgets).collect())
+        },
         Fault::GlobalSpreadSkewed => |lab, _| {
             let last = targets::last(lab)?;
             Ok(distort(&global(last), &targets::nodes(last), skewed))
@@ -50,6 +77,13 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         },
         _ => return None,
     })
+}
+
+/// On every node of the cluster that was drawn.
+fn everywhere(lab: &Site<'_>, change: &ServiceOverride) -> Result<Vec<DatapathFault>, Missing> {
+    let cluster = targets::drawn(lab)?;
+    let services = cluster.services.borrow().clone();
+    Ok(distort(&services, &targets::nodes(cluster), |_| Some(change.clone())))
 }
 
 fn skewed(service: &Service) -> Option<ServiceOverride> {

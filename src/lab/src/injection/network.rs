@@ -64,6 +64,16 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         }
         Fault::MtuBlackhole | Fault::MtuBlackholeMesh => |lab, scope| paths(lab, scope, BLACKHOLE),
         Fault::MtuBlackholeSameNode => |lab, _| same_node(lab, BLACKHOLE),
+        Fault::UdpFragmentsDropped => |lab, _| {
+            Ok(vec![DatapathFault::Path {
+                from: targets::one(targets::drawn_node(lab)?),
+                to: Nodes::Any,
+                impairment: Impairment {
+                    traffic: Traffic::Fragments,
+                    effect: Does::Drop,
+                },
+            }])
+        },
         Fault::MtuTooSmall => |lab, scope| paths(lab, scope, TOO_SMALL),
         Fault::LossCluster | Fault::LossMesh => |lab, scope| paths(lab, scope, Does::Loss(lab.share())),
         Fault::LossSameNode => |lab, _| same_node(lab, Does::Loss(lab.share())),

@@ -75,6 +75,26 @@ pub(super) fn last<'a>(lab: &Site<'a>) -> Result<&'a ClusterState, Missing> {
         .ok_or_else(|| "the lab has only one cluster".to_owned())
 }
 
+/// The cluster that was drawn when the fault was injected.
+pub(super) fn drawn<'a>(lab: &Site<'a>) -> Result<&'a ClusterState, Missing> {
+    let place = lab.lab.drawn.place(lab.fault);
+    let cluster = place.and_then(|place| lab.lab.cluster(&place.cluster));
+    cluster
+        .map(AsRef::as_ref)
+        .ok_or_else(|| "no cluster was drawn".to_owned())
+}
+
+/// The node that was drawn when the fault was injected.
+pub(super) fn drawn_node<'a>(lab: &Site<'a>) -> Result<&'a NodeState, Missing> {
+    let place = lab.lab.drawn.place(lab.fault);
+    let node = place.and_then(|place| {
+        let mut nodes = lab.lab.nodes();
+        nodes.find(|(cluster, node)| cluster.name() == place.cluster && node.name() == place.node)
+    });
+    node.map(|(_, node)| node.as_ref())
+        .ok_or_else(|| "no node was drawn".to_owned())
+}
+
 /// All nodes of a cluster.
 pub(super) fn nodes(cluster: &ClusterState) -> Nodes {
     cluster.nodes().iter().map(|node| node.handle.name().clone()).collect()

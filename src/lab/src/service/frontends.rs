@@ -20,6 +20,8 @@ enum Preference {
     None,
     Local,
     Remote,
+    /// Any other text, `none` written out among them: other clusters' backends are not used (semantics B9).
+    Unknown,
 }
 
 /// The frontends of a cluster's services with their backends, as agents with these faults make them. `slices` may be in
@@ -83,9 +85,13 @@ pub fn frontends(
                 }
             }
             let mut frontends = frontends_of_port(service, port, protocol);
-            if has(Fault::NodePortMissing) {
-                frontends.retain(|frontend| !matches!(frontend, Frontend::NodePort { .. }));
-            }
+            let is_missing = |frontend: &Frontend| {
+                let Frontend::NodePort { protocol, .. } = frontend else {
+                    return false;
+                };
+                has(Fault::NodePortMissing) || has(Fault::NodePortUdpMissing) && *protocol == Protocol::Udp
+            };
+            frontends.retain(|frontend| !is_missing(frontend));
             for frontend in frontends {
                 found.push(Service {
                     algorithm: self::algorithm(algorithm, &frontend),
@@ -205,7 +211,8 @@ fn preferred(preference: Preference, mut local: Vec<Backend>, mut remote: Vec<Ba
     match preference {
         Preference::Local if lives(&local) => remote.clear(),
         Preference::Remote if lives(&remote) => local.clear(),
-        _ => {}
+        Preference::Unknown => remote.clear(),
+        Preference::None | Preference::Local | Preference::Remote => {}
     }
     local.append(&mut remote);
     local.sort_by_key(|backend| backend.address);
@@ -220,7 +227,8 @@ fn preference(service: &Object) -> Preference {
     match chosen {
         Some("local") => Preference::Local,
         Some("remote") => Preference::Remote,
-        _ => Preference::None,
+        None | Some("") => Preference::None,
+        Some(_) => Preference::Unknown,
     }
 }
 
@@ -319,6 +327,7 @@ mod tests {
         assert_eq!(backends(json!({}), Active), all);
         assert_eq!(backends(affinity("local"), Active), local);
         assert_eq!(backends(affinity("remote"), Active), [remote]);
+        assert_eq!(backends(affinity("none"), Active), local);
         assert_eq!(
             backends(affinity("remote"), Quarantined).len(),
             3,

@@ -1,12 +1,12 @@
 //! What one node's data path has of its cluster's services: the same as all others, unless a fault acts on this node.
 //! The agent's lists show it.
 
-use super::is_system;
+use super::{is_system, traffic_policy};
 use crate::{
     fault::Fault,
     state::{ClusterState, LabState, NodeState},
 };
-use meshproof_datapath::{Backend, BackendState, Service};
+use meshproof_datapath::{Backend, BackendState, Frontend, Service};
 use std::collections::BTreeSet;
 
 /// The services of a cluster as one node has them.
@@ -17,6 +17,10 @@ pub(crate) fn on_node(
     mut services: Vec<Service>,
 ) -> Vec<Service> {
     let acts = |fault| lab.acts_on(fault, cluster, node.name());
+    traffic_policy::apply(lab, cluster, node, &mut services);
+    if acts(Fault::NodePortMissingOnNode) {
+        services.retain(|service| !is_application(service) || !matches!(service.frontend, Frontend::NodePort { .. }));
+    }
     if acts(Fault::ServiceBackendMissingOnNode) {
         services.iter_mut().for_each(drop_first);
     }

@@ -1,6 +1,6 @@
 //! Questions from every node, judged against what the API says, in as few findings as say where the answers are wrong.
 
-use super::zone::Zone;
+use super::{silent, zone::Zone};
 use crate::kit::{
     next_steps, observers,
     probes::{self, BETWEEN_LOOKS, SECOND_LOOKS},
@@ -28,7 +28,7 @@ pub struct Question {
 
 impl Question {
     /// The same with the limit of a second look.
-    fn patient(&self) -> Self {
+    pub(super) fn patient(&self) -> Self {
         Self {
             probe: probes::patient(self.probe.clone()),
             ..self.clone()
@@ -151,9 +151,10 @@ pub async fn ask(context: &CheckContext, zone: &Zone, questions: &[Question], ta
     zone.note_missing(tally);
     let environment = context.environment.as_ref();
     let rows = join_all(zone.askers.iter().map(|asker| row(environment, zone, asker, questions))).await;
+    let silent = silent::replicas(context, zone, questions, &rows).await;
     for (number, question) in questions.iter().enumerate() {
         let answers: Vec<&Answer> = rows.iter().map(|row| &row[number]).collect();
-        conclude(context, zone, question, &answers, tally);
+        conclude(context, zone, question, (&answers, silent.as_deref()), tally);
     }
     if tally.has_findings() {
         suggest(context, zone);
@@ -161,14 +162,25 @@ pub async fn ask(context: &CheckContext, zone: &Zone, questions: &[Question], ta
     rows
 }
 
-/// Tallies the answers to one question: one witness, and one finding for each kind of wrong answer.
-fn conclude(context: &CheckContext, zone: &Zone, question: &Question, answers: &[&Answer], tally: &mut Tally) {
-    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+/// Tallies the answers to one question: one witness, and one finding for each kind of wrong answer. `silent`: what is
+/// known of replicas that do not answer.
+fn conclude(
+    context: &CheckContext,
+    zone: &Zone,
+    question: &Question,
+    (answers, silent): (&[&Answer], Option<&str>),
+    tally: &mut Tally,
+) {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut ok = 0;
     for (asker, answer) in zone.askers.iter().map(NodeLabel::from).zip(answers) {
         match answer {
             Answer::Ok(_) => ok += 1,
-            Answer::NoAnswer(what) | Answer::Mismatch(what) => groups.entry(what).or_default().push(asker.to_string()),
+            Answer::NoAnswer(what) => {
+                let what = silent.map_or_else(|| what.clone(), |silent| format!("{what}: {silent}"));
+                groups.entry(what).or_default().push(asker.to_string());
+            }
+            Answer::Mismatch(what) => groups.entry(what.clone()).or_default().push(asker.to_string()),
             Answer::Unknown(why) => tally.unknown(format!("{} from {asker}: {why}", question.label)),
         }
     }
@@ -253,7 +265,12 @@ async fn row(environment: &dyn Environment, zone: &Zone, asker: &AgentFacts, que
     answers
 }
 
-async fn batch(environment: &dyn Environment, zone: &Zone, asker: &AgentFacts, questions: &[&Question]) -> Vec<Answer> {
+pub(super) async fn batch(
+    environment: &dyn Environment,
+    zone: &Zone,
+    asker: &AgentFacts,
+    questions: &[&Question],
+) -> Vec<Answer> {
     let probes: Vec<Probe> = questions.iter().map(|q| q.probe.clone()).collect();
     let unknown = |error: EnvironmentError| vec![Answer::Unknown(error.to_string()); questions.len()];
     match environment.probe(&asker.id, probes).await {

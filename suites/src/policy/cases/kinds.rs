@@ -42,6 +42,47 @@ pub const CLUSTER_WIDE: PolicyCheck = PolicyCheck {
     }],
 };
 
+/// NetworkPolicy with an `ipBlock`.
+pub const IP_BLOCK: PolicyCheck = PolicyCheck {
+    id: "policy::ip_block",
+    text: CheckText {
+        title: "A NetworkPolicy with an ipBlock is in force, and the range opens nothing between pods",
+        proves: "A NetworkPolicy that admits an address range besides pods denies everybody else. Cilium gives pods \
+                 identities of their own, so the range and its exceptions open and close nothing between pods.",
+        how: "A NetworkPolicy admits half of all addresses but for an exception, and pods of one label, and allows \
+              egress to an address range only. Every cell is probed before, under and after. What Kubernetes \
+              documents is expected whatever `policy-default-local-cluster` says.",
+        control: CONTROL,
+        when_red: "Every cell stays open: `policy-default-local-cluster: true` in ConfigMap cilium-config \
+                   (`clustermesh.policyDefaultLocalCluster`) makes Cilium refuse each NetworkPolicy that has an \
+                   ipBlock under ingress; `kubectl --context CONTEXT -n kube-system logs AGENT_POD -c cilium-agent` \
+                   then says \"Combining FromEndpoints and FromCIDRSet is not supported yet\". Write such peers as \
+                   CiliumNetworkPolicy. One pod is open: compare its identity in `cilium-dbg bpf ipcache list`.",
+    },
+    scope: Scope::Cluster,
+    claim: ClaimKind::Policy,
+    faults: &[
+        "policy-ip-block-refused",
+        "policy-knp-ignored",
+        "policy-cidr-matches-pods",
+    ],
+    cases: &[Case {
+        name: "NetworkPolicy: an address range with an exception, and pods of a label",
+        policies: |fixture| {
+            vec![kubernetes(json!({
+                "podSelector": fixture.selector(),
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": [{"from": [
+                    {"ipBlock": {"cidr": "0.0.0.0/1", "except": ["10.0.0.0/16"]}},
+                    {"podSelector": {"matchLabels": {"role": "other-peer"}}},
+                ]}],
+                "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}],
+            }))]
+        },
+        cells: both_ways,
+    }],
+};
+
 /// NetworkPolicy.
 pub const KUBERNETES: PolicyCheck = PolicyCheck {
     id: "policy::kubernetes",

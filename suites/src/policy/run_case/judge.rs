@@ -3,7 +3,7 @@
 use super::{converge::Converged, judged_cell::JudgedCell, realized::Realized};
 use crate::{
     kit::next_steps,
-    policy::cell::{CellResult, describe},
+    policy::cell::{CellResult, Traffic, describe},
 };
 use meshproof_contract::{CheckContext, Outcome, Tally};
 use meshproof_oracle::{Direction, Expected, Party};
@@ -68,7 +68,12 @@ pub fn judge(
         tally.finding(
             format!("{name}, {phase}: {} of {} cells", deviating.len(), cells.len()),
             expected,
-            format!("{}{}{foreign}", observed(deviating), by_cilium(converged.realized)),
+            format!(
+                "{}{}{}{foreign}",
+                observed(deviating),
+                by_proxy(*when, deviating),
+                by_cilium(converged.realized)
+            ),
         );
     }
     suggest_commands(context, &deviations);
@@ -89,6 +94,25 @@ fn observed(deviating: &[(&JudgedCell, &Outcome)]) -> String {
         0 => named.join("; "),
         more => format!("{}; and {more} more", named.join("; ")),
     }
+}
+
+/// Questions without any answer while the DNS proxy is on their way: before the policy it was not, and they were
+/// answered.
+fn by_proxy(when: When, deviating: &[(&JudgedCell, &Outcome)]) -> String {
+    let silent = deviating.iter().filter(|(judged, seen)| {
+        let is_question = matches!(judged.cell.traffic, Traffic::DnsQuery { .. });
+        is_question && when == When::InForce && matches!(seen, Outcome::Timeout { .. })
+    });
+    let nodes: BTreeSet<&str> = silent.map(|(judged, _)| judged.cell.from.agent.node.as_str()).collect();
+    if nodes.is_empty() {
+        return String::new();
+    }
+    let nodes: Vec<&str> = nodes.into_iter().collect();
+    format!(
+        "; before the policy the same pods got answers past the DNS proxy, so its way is broken on {}: `cilium-dbg status \
+         --verbose` (Proxy Status), and what drops packets to the proxy's port there",
+        nodes.join(", ")
+    )
 }
 
 fn by_cilium(realized: Option<Realized>) -> &'static str {

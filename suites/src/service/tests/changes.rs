@@ -1,7 +1,10 @@
 //! All checks against a mesh that works, and those that change objects or readiness against meshes that do not.
 
 use super::{
-    super::{SUITE, annotation::AnnotationChange, fallback::Fallback, remote_backends, unready::Unready},
+    super::{
+        SUITE, annotation::AnnotationChange, fallback::Fallback, remote_backends, traffic_policy::TrafficPolicy,
+        unready::Unready,
+    },
     mesh::{Ignores, complete, ignoring},
 };
 use crate::testing::instance_of;
@@ -22,7 +25,7 @@ async fn every_check_is_green_where_the_mesh_works_and_leaves_nothing_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_mesh_that_does_not_follow_a_change_is_red() {
-    let cases: [(Ignores, &dyn Check, &str); 5] = [
+    let cases: [(Ignores, &dyn Check, &str); 8] = [
         (
             Ignores::GlobalAnnotation,
             &AnnotationChange,
@@ -36,6 +39,17 @@ async fn a_mesh_that_does_not_follow_a_change_is_red() {
         (Ignores::RemoteBackends, &remote_backends::ONLY, "all requests fail"),
         (Ignores::Readiness, &Unready, "it still answers"),
         (Ignores::Fallback, &Fallback, "all requests fail"),
+        (
+            Ignores::ExternalPolicy,
+            &TrafficPolicy,
+            "no answer, since infra-2 has no backend",
+        ),
+        (
+            Ignores::InternalPolicy,
+            &TrafficPolicy,
+            "the only backend is on infra-1",
+        ),
+        (Ignores::Source, &TrafficPolicy, "it sees 10.25.11.11"),
     ];
     for (ignores, check, expected) in cases {
         let text = ignoring(ignores).expect(check, instance_of(check), "fail").await;

@@ -9,6 +9,7 @@ use meshproof_contract::{
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
 };
 
@@ -22,6 +23,10 @@ pub enum Ignores {
     Readiness,
     /// That the preferred side of an affinity has no pods.
     Fallback,
+    ExternalPolicy,
+    InternalPolicy,
+    /// Who asks from outside.
+    Source,
 }
 
 /// The world in which no check of the suite is skipped.
@@ -89,7 +94,7 @@ fn service(cluster: &str, name: &str) -> Value {
     let global = json!({GLOBAL: "true"});
     let with_affinity = |affinity: &str| json!({GLOBAL: "true", "service.cilium.io/affinity": affinity});
     let annotations = match name {
-        "svc-global" | "svc-ports" | "svc-drained" | "svc-headless" => global,
+        "svc-global" | "svc-ports" | "svc-drained" | "svc-headless" | "svc-sticky" => global,
         "svc-legacy" => json!({"io.cilium/global-service": "true"}),
         "svc-local" | "svc-mover-local" => with_affinity("local"),
         "svc-remote" | "svc-mover-remote" => with_affinity("remote"),
@@ -116,6 +121,8 @@ fn service(cluster: &str, name: &str) -> Value {
 }
 
 const GLOBAL: &str = "service.cilium.io/global";
+/// HTTP and datagrams.
+const NODE_PORTS: RangeInclusive<u16> = NODE_PORT..=NODE_PORT + 1;
 const WORKLOAD: &str = "meshproof.dev/workload";
 
 /// The mesh, as a probe meets it.
@@ -146,20 +153,33 @@ impl Mesh<'_> {
         };
         let served = self.served(to)?;
         let (service, endpoints) = &*served;
+        let is_node_port = NODE_PORTS.contains(&to.port);
+        let stays = service["spec"]["internalTrafficPolicy"] == "Local" && !is_node_port;
+        let stays = stays && self.ignores != Ignores::InternalPolicy;
+        let endpoints = endpoints.iter().filter(|pod| !stays || pod.node == self.ask.from.node);
+        let endpoints: Vec<&AgentFacts> = endpoints.collect();
         if endpoints.is_empty() {
             let timing = Timing::default();
             return Some(Outcome::Refused { timing });
         }
         let is_sticky = service["spec"]["sessionAffinity"] == "ClientIP";
-        let turn = if is_sticky { 0 } else { self.ask.number as usize };
-        let pod = &endpoints[turn % endpoints.len()];
+        // Each port is remembered by itself.
+        let turn = if is_sticky {
+            usize::from(to.port == 81)
+        } else {
+            self.ask.number as usize
+        };
+        let pod = endpoints[turn % endpoints.len()];
         let mut outcome = self.ask.answered_as(Identity {
             cluster: pod.id.cluster.to_string(),
             node: pod.node.to_string(),
             namespace: pod.namespace.clone(),
             pod: pod.id.pod.clone(),
         });
-        if let Outcome::Answered { address, .. } = &mut outcome {
+        if let Outcome::Answered { address, source, .. } = &mut outcome {
+            if is_node_port && self.ignores == Ignores::Source {
+                *source = to.host.parse().ok();
+            }
             *address = service["spec"]["clusterIP"].as_str().and_then(|ip| ip.parse().ok());
         }
         Some(outcome)
@@ -178,8 +198,8 @@ impl Mesh<'_> {
     }
 
     fn look_up(&self, here: &ClusterName, to: &Target) -> Option<(Value, Vec<AgentFacts>)> {
-        if to.port == NODE_PORT {
-            return self.node_port(to);
+        if NODE_PORTS.contains(&to.port) {
+            return self.node_port(here, to);
         }
         let name = to.host.split('.').next().unwrap_or_default();
         let service = self.find(here, |service| {
@@ -194,15 +214,19 @@ impl Mesh<'_> {
     }
 
     /// The Service behind a NodePort of the node that has the address, and its backends.
-    fn node_port(&self, to: &Target) -> Option<(Value, Vec<AgentFacts>)> {
-        let mut clusters = self.ask.facts().clusters.iter();
-        let cluster = clusters.find(|cluster| {
-            let mut addresses = cluster.nodes.iter().flat_map(|node| &node.addresses);
-            addresses.any(|address| address.to_string() == to.host)
+    fn node_port(&self, here: &ClusterName, to: &Target) -> Option<(Value, Vec<AgentFacts>)> {
+        let nodes = self.ask.facts().clusters.iter().flat_map(|cluster| {
+            let nodes = cluster.nodes.iter();
+            nodes.map(|node| (&cluster.name, node))
         });
-        let cluster = &cluster?.name;
+        let mut at = nodes.filter(|(_, node)| node.addresses.iter().any(|address| address.to_string() == to.host));
+        let (cluster, node) = at.next()?;
         let service = self.find(cluster, |service| service["spec"]["type"] == "NodePort")?;
-        let backends = self.backends(cluster, &service);
+        let mut backends = self.backends(cluster, &service);
+        let stays = service["spec"]["externalTrafficPolicy"] == "Local" && here != cluster;
+        if stays && self.ignores != Ignores::ExternalPolicy {
+            backends.retain(|pod| pod.node == node.name);
+        }
         Some((service, backends))
     }
 
@@ -262,10 +286,24 @@ impl Mesh<'_> {
         turns.cloned().collect()
     }
 
+    /// The pods of a Service without selector, by its own EndpointSlices.
+    fn of_slices(&self, cluster: &ClusterName, service: &Value) -> Vec<AgentFacts> {
+        let slices = self.ask.objects(cluster, "EndpointSlice");
+        let label = |slice: &Value| slice["metadata"]["labels"]["kubernetes.io/service-name"].clone();
+        let of_service = slices
+            .iter()
+            .filter(|slice| label(slice) == service["metadata"]["name"]);
+        let has = |agent: &&AgentFacts| {
+            let mut slices = of_service.clone();
+            slices.any(|slice| slice["endpoints"][0]["addresses"][0] == agent.address.to_string().as_str())
+        };
+        self.ask.facts().agents.iter().filter(has).cloned().collect()
+    }
+
     /// The ready pods that a Service selects in its own cluster.
     fn backends(&self, cluster: &ClusterName, service: &Value) -> Vec<AgentFacts> {
         let Some(workload) = service["spec"]["selector"][WORKLOAD].as_str() else {
-            return Vec::new();
+            return self.of_slices(cluster, service);
         };
         let is_scaled_down = |deployment: &Value| {
             deployment["metadata"]["labels"][WORKLOAD] == workload && deployment["spec"]["replicas"] == 0

@@ -15,7 +15,7 @@ fn node_ports(served: impl Fn(&str, Outcome) -> Outcome + Send + Sync + 'static)
         "spec": {"selector": {"meshproof.dev/workload": "backend"}},
     });
     let fake = Fake::healthy().object("apps", plain).rule(move |probe| {
-        let Action::Http { to, .. } = probe.action else {
+        let (Action::Http { to, .. } | Action::UdpEcho { to, .. }) = probe.action else {
             return None;
         };
         let pod = &backends()[2 + probe.number as usize % 2];
@@ -25,7 +25,9 @@ fn node_ports(served: impl Fn(&str, Outcome) -> Outcome + Send + Sync + 'static)
             namespace: pod.namespace.clone(),
             pod: pod.id.pod.clone(),
         });
-        (to.port == NODE_PORT).then(|| served(&to.host, right))
+        (NODE_PORT..=NODE_PORT + 1)
+            .contains(&to.port)
+            .then(|| served(&to.host, right))
     });
     fake.facts(|facts| {
         facts.agents.extend(healthy().facts.agents);
@@ -40,7 +42,7 @@ fn node_ports(served: impl Fn(&str, Outcome) -> Outcome + Send + Sync + 'static)
 
 #[tokio::test(start_paused = true)]
 async fn node_ports_of_every_node_are_green_and_of_all_but_one_red() {
-    let check = NodePort;
+    let check = NodePort::Outside;
     let text = node_ports(|_, right| right)
         .expect(&check, infra_to_apps(), "pass")
         .await;
@@ -61,7 +63,7 @@ async fn node_ports_of_every_node_are_green_and_of_all_but_one_red() {
 
 #[tokio::test(start_paused = true)]
 async fn a_node_port_that_other_pods_answer_is_red_and_a_silent_path_no_proof() {
-    let check = NodePort;
+    let check = NodePort::Outside;
     let others = node_ports(|_, right| match right {
         Outcome::Answered {
             served_by: Some(mut identity),

@@ -39,6 +39,8 @@ pub fn right(service: &str, client: &str, number: u32) -> usize {
     let turn = number as usize % 2;
     match service.trim_end_matches(ALT) {
         "svc-sticky" => own,
+        // Each port is remembered by itself.
+        "svc-sticky/tcp" => other,
         "svc-global" | "svc-ports" | "svc-legacy" => number as usize % 4,
         "svc-remote" => other + turn,
         _ => own + turn,
@@ -95,6 +97,7 @@ fn answer(probe: &Ask<'_>, turns: Turns) -> Option<Outcome> {
     };
     let port = match probe.action {
         Action::Http { to, .. } if to.port == 8088 => ALT,
+        Action::TcpEcho { .. } if service == "svc-sticky" => "/tcp",
         _ => "",
     };
     let pods = backends();
@@ -130,6 +133,13 @@ pub fn deploy(facts: &mut Facts, shape: Shape) {
         facts
             .agents
             .extend(site.nodes().map(|node| agent(cluster, node, "asker", 50)));
+        let hosts = site.nodes().map(|node| AgentFacts {
+            address: facts.cluster(&cluster.into()).expect("a cluster").nodes[usize::from(node) - 1].addresses[0],
+            network: PodNetwork::Host,
+            ..agent(cluster, node, "host", 0)
+        });
+        let hosts: Vec<AgentFacts> = hosts.collect();
+        facts.agents.extend(hosts);
         for name in SERVICES {
             facts.services.push(ServiceFacts {
                 cluster: cluster.into(),

@@ -33,7 +33,7 @@ fn spread(table: &mut ServiceTable, now: Instant) -> HashMap<SocketAddrV4, usize
     let mut counts = HashMap::new();
     for port in 1..=3000 {
         let chosen = table
-            .choose(now, Frontend::tcp(VIP, 80), &flow(port), false, &mut rng)
+            .choose(now, Frontend::tcp(VIP, 80), &flow(port), Asker::Inside, &mut rng)
             .expect("a backend");
         *counts.entry(chosen.backend).or_default() += 1;
     }
@@ -71,7 +71,7 @@ fn terminating_backends_serve_only_when_no_other_does() {
     };
     let mut rng = SmallRng::seed_from_u64(1);
     assert_eq!(
-        table(service(vec![parked])).choose(now, Frontend::tcp(VIP, 80), &flow(1), false, &mut rng),
+        table(service(vec![parked])).choose(now, Frontend::tcp(VIP, 80), &flow(1), Asker::Inside, &mut rng),
         None
     );
 }
@@ -88,7 +88,7 @@ fn affinity_holds_until_the_client_was_idle_too_long_or_the_backend_left() {
     let mut choose = |table: &mut ServiceTable, at: u64, port| {
         let now = start + Duration::from_secs(at);
         table
-            .choose(now, Frontend::tcp(VIP, 80), &flow(port), false, &mut rng)
+            .choose(now, Frontend::tcp(VIP, 80), &flow(port), Asker::Inside, &mut rng)
             .expect("a backend")
             .backend
     };
@@ -130,4 +130,29 @@ fn faults_change_the_choice_and_heal() {
         spread(&mut table, now).keys().collect::<Vec<_>>(),
         [&backend(3).address]
     );
+}
+
+#[test]
+fn clients_outside_may_be_kept_to_some_backends() {
+    let now = Instant::now();
+    let near = backend(2);
+    for algorithm in [Algorithm::Random, Algorithm::Maglev { table_size: 251 }] {
+        let mut service = service(vec![backend(1), near, backend(3)]);
+        service.algorithm = algorithm;
+        service.outside = Some(vec![near.address]);
+        let mut table = table(service.clone());
+        let mut rng = SmallRng::seed_from_u64(1);
+        let mut chosen = |asker| -> std::collections::BTreeSet<SocketAddrV4> {
+            let ports = 1..=100;
+            let bindings = ports.map(|port| table.choose(now, Frontend::tcp(VIP, 80), &flow(port), asker, &mut rng));
+            bindings.map(|binding| binding.expect("a backend").backend).collect()
+        };
+        assert_eq!(chosen(Asker::Outside), [near.address].into());
+        assert_eq!(chosen(Asker::Inside).len(), 3, "{algorithm:?}");
+        assert_eq!(chosen(Asker::Socket).len(), 3, "{algorithm:?}");
+        service.outside = Some(Vec::new());
+        let mut nobody = self::table(service);
+        let nobody = nobody.choose(now, Frontend::tcp(VIP, 80), &flow(1), Asker::Outside, &mut rng);
+        assert!(nobody.is_none(), "{nobody:?}");
+    }
 }

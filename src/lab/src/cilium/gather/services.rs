@@ -50,6 +50,13 @@ impl Gatherer<'_> {
                 backends: service
                     .backends
                     .iter()
+                    // What the frontend has in its external scope.
+                    .filter(|backend| {
+                        service
+                            .outside
+                            .as_ref()
+                            .is_none_or(|some| some.contains(&backend.address))
+                    })
                     .map(|backend| BackendView {
                         address: *backend.address.ip(),
                         port: backend.address.port(),

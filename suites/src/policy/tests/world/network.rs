@@ -138,7 +138,17 @@ impl World {
             Action::TcpConnect { to } => return self.external_outcome(from, to),
             other => panic!("this suite does not send {other:?}"),
         };
-        let to = self.agent_at(&host);
+        // Behind the Service are the peers, on ports of their own.
+        let is_service = host == PEER_SERVICE;
+        let peers = || {
+            self.facts
+                .agents
+                .iter()
+                .filter(|agent| agent.id.cluster == from.id.cluster)
+        };
+        let peer = || peers().find(|agent| agent.workload == "peer").expect("a peer");
+        let to = if is_service { peer() } else { self.agent_at(&host) };
+        let port = if is_service { port + 8000 } else { port };
         let flow = Flow {
             from: self.party(from),
             to: self.party(to),
@@ -153,6 +163,9 @@ impl World {
         }
     }
 }
+
+/// The cluster IP of the Service in front of peers.
+pub(super) const PEER_SERVICE: &str = "10.96.99.99";
 
 impl World {
     /// The agent with that address.
