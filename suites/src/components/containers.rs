@@ -39,7 +39,7 @@ impl Check for OwnContainers {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["container-injected"]
+        &["debug-container-left"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -49,7 +49,7 @@ impl Check for Leases {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["operator-lease-abandoned"]
+        &["operator-hangs"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
