@@ -34,7 +34,7 @@ pub(super) async fn lead(container: &SystemContainer) {
     }
     let _ = store.modify(&LEASES, Some(&namespace), NAME, |lease| {
         if lease["spec"]["holderIdentity"] == own.as_str() {
-            lease["spec"]["holderIdentity"] = json!("");
+            lease["spec"].as_object_mut().map(|spec| spec.remove("holderIdentity"));
             lease["spec"]["leaseDurationSeconds"] = json!(1);
         }
     });
