@@ -4,6 +4,7 @@
 //! [`Environment`](meshproof_contract::Environment) only: no Kubernetes client, no sockets, no knowledge of the lab. A
 //! suite imports [`kit`] and the contract, never another suite.
 
+pub mod components;
 pub mod connectivity;
 pub mod dns;
 pub mod docs;
@@ -24,6 +25,7 @@ use meshproof_contract::Suite;
 
 /// Every suite, in the order of reports: what the later ones observe rests on what the earlier ones prove.
 pub const ALL: &[&Suite] = &[
+    &components::SUITE,
     &connectivity::SUITE,
     &dns::SUITE,
     &mesh::SUITE,

@@ -4,6 +4,7 @@
 pub mod blind;
 mod captures;
 mod cilium;
+mod course;
 mod environment;
 mod fake;
 mod kube;

@@ -38,7 +38,7 @@ const fn rule(
 }
 
 /// Every rule. Cluster-wide, since the namespaces come and go with the run.
-pub const RULES: [Rule; 14] = [
+pub const RULES: [Rule; 19] = [
     rule(
         "",
         &["namespaces"],
@@ -113,6 +113,47 @@ pub const RULES: [Rule; 14] = [
             "the names of the clusters that this one should join; without this a missing one is not noticed",
         )
     },
+    Rule {
+        names: &[
+            "cilium-ca",
+            "clustermesh-apiserver-local-cert",
+            "clustermesh-apiserver-remote-cert",
+            "clustermesh-apiserver-server-cert",
+            "hubble-relay-client-certs",
+            "hubble-server-certs",
+        ],
+        ..rule(
+            "",
+            &["secrets"],
+            &["get"],
+            "for how long the certificates of Cilium, Hubble and the mesh are valid; these Secrets hold private keys, \
+             too, which are not looked at. Without this components::certificates is skipped",
+        )
+    },
+    rule(
+        "apps",
+        &["statefulsets"],
+        &["list"],
+        "components that are StatefulSets, such as the SPIRE server",
+    ),
+    rule(
+        "apiextensions.k8s.io",
+        &["customresourcedefinitions"],
+        &["list"],
+        "whether the custom resources that Cilium needs are there and served",
+    ),
+    rule(
+        "apiregistration.k8s.io",
+        &["apiservices"],
+        &["list"],
+        "whether aggregated APIs are available",
+    ),
+    rule(
+        "admissionregistration.k8s.io",
+        &["validatingwebhookconfigurations", "mutatingwebhookconfigurations"],
+        &["list"],
+        "webhooks whose Service is gone, or that another mesh left",
+    ),
     rule(
         "networking.k8s.io",
         &["networkpolicies"],

@@ -12,5 +12,6 @@ pub(crate) fn all() -> Vec<Arc<dyn Addon>> {
         Arc::new(crate::dns::DnsAddon),
         Arc::new(crate::enforcement::PolicyAddon),
         Arc::new(crate::others::OthersAddon),
+        Arc::new(crate::api_services::ApiServicesAddon),
     ]
 }

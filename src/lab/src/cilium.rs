@@ -24,3 +24,4 @@ mod troubleshoot;
 pub mod view;
 
 pub use addon::CiliumAddon;
+pub(crate) use install::expiring_certificate;

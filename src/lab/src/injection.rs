@@ -4,6 +4,7 @@
 mod balancing;
 mod encryption;
 mod network;
+mod objects;
 mod path_mtu;
 mod targets;
 
@@ -42,6 +43,7 @@ pub enum FaultError {
 pub struct FaultInjector {
     lab: Arc<LabState>,
     injected: Mutex<BTreeMap<Fault, Injected>>,
+    changed: Mutex<BTreeMap<Fault, Vec<objects::Undo>>>,
 }
 
 /// When a change of the data path is made.
@@ -64,6 +66,7 @@ impl FaultInjector {
         Self {
             lab,
             injected: Mutex::default(),
+            changed: Mutex::default(),
         }
     }
 
@@ -93,6 +96,10 @@ impl FaultInjector {
                 While::Always,
             );
         }
+        if fault.spec().layer == Layer::Objects && !self.lab.faults.is_active(fault) {
+            let undo = objects::change(&self.lab, fault).map_err(|why| FaultError::NoTarget { fault, why })?;
+            lock(&self.changed).insert(fault, undo);
+        }
         self.lab.faults.set(fault, FaultState::InForce);
         Ok(())
     }
@@ -111,6 +118,10 @@ impl FaultInjector {
         // First of all no longer in force: who follows pods and services meanwhile puts nothing back.
         self.lab.faults.set(fault, FaultState::Healed);
         self.put(fault, Vec::new(), While::Always);
+        let undo = lock(&self.changed).remove(&fault);
+        for one in undo.into_iter().flatten().rev() {
+            one.carry_out(fault);
+        }
         Ok(())
     }
 
@@ -219,7 +230,13 @@ fn effect(fault: Fault) -> Option<Effect> {
         Layer::Encryption => encryption::effect(fault),
         Layer::Balancing => balancing::effect(fault),
         Layer::Node => node_effect(fault),
-        Layer::Services | Layer::Dns | Layer::Policy | Layer::Mesh | Layer::Agents | Layer::Controllers => None,
+        Layer::Services
+        | Layer::Dns
+        | Layer::Policy
+        | Layer::Mesh
+        | Layer::Agents
+        | Layer::Controllers
+        | Layer::Objects => None,
     }
 }
 

@@ -17,6 +17,40 @@ fn image() -> String {
     format!("registry.k8s.io/kube-proxy:{KUBERNETES_VERSION}")
 }
 
+fn metadata() -> Value {
+    json!({"name": "kube-proxy", "namespace": "kube-system", "labels": {"k8s-app": "kube-proxy"}})
+}
+
+/// Its DaemonSet.
+pub(crate) fn daemon_set() -> Value {
+    let container = json!({
+        "name": "kube-proxy",
+        "image": image(),
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
+    });
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": metadata(),
+        "spec": {
+            "selector": {"matchLabels": {"k8s-app": "kube-proxy"}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+            "template": {
+                "metadata": {"labels": {"k8s-app": "kube-proxy"}},
+                "spec": {
+                    "hostNetwork": true,
+                    "nodeSelector": {"kubernetes.io/os": "linux"},
+                    "priorityClassName": "system-node-critical",
+                    "terminationGracePeriodSeconds": 1,
+                    "tolerations": [{"operator": "Exists"}],
+                    "containers": [container],
+                },
+            },
+        },
+    })
+}
+
 #[async_trait]
 impl Addon for KubeProxyAddon {
     fn name(&self) -> &'static str {
@@ -27,40 +61,14 @@ impl Addon for KubeProxyAddon {
         if lab.topology.settings().kube_proxy_replacement {
             return Vec::new();
         }
-        let metadata = json!({"name": "kube-proxy", "namespace": "kube-system", "labels": {"k8s-app": "kube-proxy"}});
         let config = format!(
             "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\nclusterCIDR: \
              {}\n",
             cluster.spec.pod_cidr
         );
-        let container = json!({
-            "name": "kube-proxy",
-            "image": image(),
-            "imagePullPolicy": "IfNotPresent",
-            "command": ["/usr/local/bin/kube-proxy", "--config=/var/lib/kube-proxy/config.conf"],
-        });
         vec![
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"config.conf": config}}),
-            json!({
-                "apiVersion": "apps/v1",
-                "kind": "DaemonSet",
-                "metadata": metadata,
-                "spec": {
-                    "selector": {"matchLabels": {"k8s-app": "kube-proxy"}},
-                    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-                    "template": {
-                        "metadata": {"labels": {"k8s-app": "kube-proxy"}},
-                        "spec": {
-                            "hostNetwork": true,
-                            "nodeSelector": {"kubernetes.io/os": "linux"},
-                            "priorityClassName": "system-node-critical",
-                            "terminationGracePeriodSeconds": 1,
-                            "tolerations": [{"operator": "Exists"}],
-                            "containers": [container],
-                        },
-                    },
-                },
-            }),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(), "data": {"config.conf": config}}),
+            daemon_set(),
         ]
     }
 

@@ -8,6 +8,7 @@
 
 mod addons;
 mod admission;
+mod api_services;
 mod cilium;
 mod container_log;
 mod control;

@@ -112,14 +112,34 @@ pub async fn cilium_nodes(context: &CheckContext, cluster: &ClusterName, age: Ag
     list(context, cluster, ("cilium.io/v2", "CiliumNode"), age).await
 }
 
-/// All objects of a kind (its version and name) in a cluster.
+/// All objects of a kind (its version and name) in a cluster, of which there are some: an empty list is not kept.
 pub async fn list(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    kind: (&'static str, &'static str),
+    age: Age,
+) -> Objects {
+    read_list(context, cluster, kind, age, |objects| !objects.is_empty()).await
+}
+
+/// The same of a kind of which there may be none.
+pub async fn list_any(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    kind: (&'static str, &'static str),
+    age: Age,
+) -> Objects {
+    read_list(context, cluster, kind, age, |_| true).await
+}
+
+async fn read_list(
     context: &CheckContext,
     cluster: &ClusterName,
     (version, kind): (&'static str, &'static str),
     age: Age,
+    is_whole: fn(&[Value]) -> bool,
 ) -> Objects {
-    let complete = |objects: &Objects| objects.as_ref().is_ok_and(|objects| !objects.is_empty());
+    let complete = |objects: &Objects| objects.as_ref().is_ok_and(|objects| is_whole(objects));
     let read = async || {
         let listed = context.environment.list(cluster, version, kind, None).await;
         listed.map(Arc::from)

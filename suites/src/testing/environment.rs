@@ -67,6 +67,7 @@ impl Environment for Fake {
                 reason: "RBAC".to_owned(),
             });
         }
+        self.course.proceed(&self.objects);
         Ok(self.objects.list(cluster, kind))
     }
 

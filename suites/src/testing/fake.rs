@@ -2,6 +2,7 @@
 
 use super::{
     captures::{self, Captures},
+    course::Course,
     kube::{self, Objects},
     network::Ask,
     topology::{self, MISSION, Shape},
@@ -58,6 +59,7 @@ pub struct Fake {
     pub(super) refused_kinds: BTreeSet<&'static str>,
     pub(super) apply_refused: bool,
     pub(super) objects: Objects,
+    pub(super) course: Course,
     pub(super) captures: captures::Running,
     /// How often the agents of a cluster were asked something on chosen nodes.
     pub asked: Arc<AtomicUsize>,
@@ -104,6 +106,7 @@ impl Fake {
             refused_kinds: BTreeSet::new(),
             apply_refused: false,
             objects,
+            course: Course::default(),
             captures: captures::Running::default(),
             asked: Arc::default(),
             batches: Arc::default(),
@@ -231,6 +234,27 @@ impl Fake {
     }
     pub fn object(self, cluster: &str, object: Value) -> Self {
         self.objects.put(&cluster.into(), object);
+        self
+    }
+    /// An object is changed by a merge patch.
+    pub fn patched(self, cluster: &str, kind: &str, name: &str, change: &Value) -> Self {
+        let patched = self.objects.patch(&cluster.into(), kind, name, change);
+        assert!(patched.is_some(), "{cluster} has no {kind} {name}");
+        self
+    }
+    /// The same some seconds after the beginning.
+    pub fn patched_later(mut self, cluster: &str, kind: &'static str, name: &'static str, change: &Value) -> Self {
+        self.course.patch_later(cluster, kind, name, change);
+        self
+    }
+    /// Somebody renews that Lease all the time.
+    pub fn renewing(mut self, cluster: &str, lease: &'static str) -> Self {
+        self.course.renew(cluster, lease);
+        self
+    }
+    /// Nobody renews any Lease.
+    pub fn frozen(mut self) -> Self {
+        self.course = Course::default();
         self
     }
     pub fn without_object(self, cluster: &str, kind: &str, name: &str) -> Self {

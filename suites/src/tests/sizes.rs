@@ -67,6 +67,7 @@ fn world(suite: &str, shape: Shape) -> Arc<dyn Environment> {
         "encryption" => crate::encryption::world(shape),
         "policy" => crate::policy::world(shape),
         "service" => crate::service::world(shape),
+        "components" => crate::components::world(shape),
         "state" => crate::state::world(shape),
         _ => Arc::new(Fake::of(shape)),
     }

@@ -28,6 +28,7 @@ const NEED_NO_AGENTS: [&str; 7] = [
 /// A healthy world for the checks of a suite.
 fn world(suite: &str) -> Arc<dyn Environment> {
     match suite {
+        "components" => crate::components::world(MISSION),
         "encryption" => crate::encryption::world(MISSION),
         "failover" => crate::failover::world(),
         "policy" => crate::policy::world(MISSION),

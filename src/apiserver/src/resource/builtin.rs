@@ -26,6 +26,7 @@ struct Row(
 const ALL: &[&str] = &["all"];
 const NONE: &[&str] = &[];
 const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
 
 #[rustfmt::skip]
 const STORED: &[Row] = &[
@@ -65,6 +66,11 @@ const STORED: &[Row] = &[
     Row("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", &["pc"], NONE, Cluster, &[]),
     Row("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"],
         &["api-extensions"], Cluster, &[Status]),
+    Row("apiregistration.k8s.io", "v1", "APIService", "apiservices", &[], &["api-extensions"], Cluster, &[Status]),
+    Row(ADMISSION, "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"],
+        Cluster, &[]),
+    Row(ADMISSION, "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[],
+        &["api-extensions"], Cluster, &[]),
 ];
 
 #[rustfmt::skip]

@@ -46,4 +46,7 @@ resources! {
     STORAGE_CLASSES = "storage.k8s.io", "storageclasses";
     PRIORITY_CLASSES = "scheduling.k8s.io", "priorityclasses";
     CUSTOM_RESOURCE_DEFINITIONS = "apiextensions.k8s.io", "customresourcedefinitions";
+    API_SERVICES = "apiregistration.k8s.io", "apiservices";
+    MUTATING_WEBHOOKS = "admissionregistration.k8s.io", "mutatingwebhookconfigurations";
+    VALIDATING_WEBHOOKS = "admissionregistration.k8s.io", "validatingwebhookconfigurations";
 }

@@ -46,6 +46,12 @@ pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> 
     objects
 }
 
+/// A certificate of Hubble's servers that ends in two days, as a Secret holds it.
+pub(crate) fn expiring_certificate(cluster: &str) -> Result<String, certificate::CertificateError> {
+    let pem = certificate::ending(&format!("*.{cluster}.hubble-grpc.cilium.io"), 2)?;
+    Ok(secret::encoded(&pem))
+}
+
 /// Metadata as Helm leaves it.
 fn meta(name: &str, labels: Value) -> Value {
     let mut all = json!({"app.kubernetes.io/managed-by": "Helm"});

@@ -1,4 +1,6 @@
-//! Cilium's operator: removes identities that no endpoint has had for long.
+//! Cilium's operator: leads as long as it holds its Lease, and removes identities that no endpoint has had for long.
+
+mod leader;
 
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
@@ -11,7 +13,29 @@ use std::{collections::BTreeSet, time::Duration};
 /// (30m).
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
 
+/// Its flags, as far as the chart gives it any; everything else it reads from its configuration.
+const FLAGS: [&str; 2] = ["config-dir", "debug"];
+
 pub(super) async fn run(container: &SystemContainer) -> i32 {
+    if let Some(flag) = unknown_flag(container) {
+        container.log.line(format!("Error: unknown flag: --{flag}"));
+        return 1;
+    }
+    let (_, code) = futures::join!(leader::lead(container), collect(container));
+    code
+}
+
+/// The first of its arguments that is no flag of it.
+fn unknown_flag(container: &SystemContainer) -> Option<String> {
+    let containers = container.pod["spec"]["containers"].as_array().into_iter().flatten();
+    let own = containers.filter(|one| one["name"] == container.name.as_str());
+    let args = own.flat_map(|one| one["args"].as_array().into_iter().flatten());
+    let flags = args.filter_map(|arg| arg.as_str()?.strip_prefix("--"));
+    let names = flags.map(|flag| flag.split('=').next().unwrap_or_default());
+    names.into_iter().find(|name| !FLAGS.contains(name)).map(str::to_owned)
+}
+
+async fn collect(container: &SystemContainer) -> i32 {
     let store = container.cluster.store.writing_as("cilium-operator-generic");
     let mut unused_before = BTreeSet::new();
     while container

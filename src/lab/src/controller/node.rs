@@ -17,6 +17,7 @@ use std::time::Duration;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Conditions that nobody reports any more.
 const CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
@@ -114,12 +115,14 @@ fn mark_unknown(store: &Store, node: &Object) -> Result<(), ApiError> {
     changed.map(|_| ())
 }
 
-/// Taints follow what is known: unreachable or not ready, and cordoned.
+/// Taints follow what is known: unreachable or not ready, short of disk, cordoned.
 fn set_taints(store: &Store, node: &Object, silent: bool) -> Result<(), ApiError> {
     let ready = !silent && condition(node, "Ready").is_some_and(|ready| ready["status"] == "True");
+    let full = condition(node, "DiskPressure").is_some_and(|disk| disk["status"] == "True");
     let wanted = |taint: &Value| match taint["key"].as_str() {
         Some(UNREACHABLE) => silent,
         Some(NOT_READY) => !silent && !ready,
+        Some(DISK_PRESSURE) => full,
         Some(UNSCHEDULABLE) => node["spec"]["unschedulable"] == true,
         _ => true,
     };
@@ -138,6 +141,7 @@ fn set_taints(store: &Store, node: &Object, silent: bool) -> Result<(), ApiError
         add(UNREACHABLE, effect, silent);
         add(NOT_READY, effect, !silent && !ready);
     }
+    add(DISK_PRESSURE, "NoSchedule", full);
     add(UNSCHEDULABLE, "NoSchedule", node["spec"]["unschedulable"] == true);
     let present = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
     if present == taints {

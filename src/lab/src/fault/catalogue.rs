@@ -88,8 +88,12 @@ faults! {
         "one agent loses its own API server, keeps serving what it knew, and reports Failure";
     AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
+    AgentRolloutStopped "agent-rollout-stopped" Objects DrawnNode ["components"]
+        "one node runs another version of Cilium's agent than its neighbours: a rollout was stopped there";
     AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
         "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
+    ApiServiceUnavailable "api-service-unavailable" Objects DrawnCluster ["components"]
+        "in one cluster an aggregated API is registered whose Service is gone";
     CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
         "the agents name a device that carries no traffic between nodes: a capture there sees nothing";
     CiliumEndpointMissing "cilium-endpoint-missing" Agents DrawnNode ["state"]
@@ -106,6 +110,12 @@ faults! {
         "payloads between two nodes of different clusters are corrupted; checksums are valid";
     CorruptedPayloadSameNode "corrupted-payload-same-node" Network FirstNode ["connectivity"]
         "payloads between pods of one node are corrupted; checksums are valid";
+    CrdMissing "crd-missing" Objects DrawnCluster ["components"]
+        "in one cluster the definition of Cilium's address pools is gone";
+    CrdStoredVersionUnserved "crd-stored-version-unserved" Objects DrawnCluster ["components"]
+        "in one cluster objects of Cilium are stored in a version that is not served";
+    DebugContainerLeft "debug-container-left" Objects DrawnCluster ["components"]
+        "in one cluster somebody left a debug container in a pod of Hubble relay";
     DnsAaaaNxdomain "dns-aaaa-nxdomain" Dns LastCluster ["dns"]
         "in one cluster DNS answers NXDOMAIN where a name has no IPv6 address";
     DnsAbsentNameResolves "dns-absent-name-resolves" Dns LastCluster ["dns"]
@@ -182,6 +192,10 @@ faults! {
         "the pods of one cluster cannot reach the nodes of the other";
     HttpReset "http-reset" Network Lab ["connectivity"]
         "connections to port 8080 of pods on other nodes are reset once established";
+    HubbleCertificateExpiring "hubble-certificate-expiring" Objects DrawnCluster ["components"]
+        "in one cluster the certificate of Hubble's servers ends in two days";
+    HubbleRelayScaledToZero "hubble-relay-scaled-to-zero" Objects DrawnCluster ["components"]
+        "in one cluster Hubble relay is scaled to zero";
     IcmpDropped "icmp-dropped" Network Lab ["connectivity"] "ICMP between pods of different nodes is dropped";
     IdentityUnknownOnNode "identity-unknown-on-node" Agents DrawnNode ["state"]
         "one node does not know one identity: no policy there matches its pods";
@@ -197,11 +211,14 @@ faults! {
         "one node's ipcache has the identity of another pod for a pod of another node";
     IpcachePodsMissing "ipcache-pods-missing" Agents LastCluster ["policy"]
         "in one cluster the nodes' ipcache lacks the pods of other nodes, which are taken for the world";
+    KubeProxyLeft "kube-proxy-left" Objects DrawnCluster ["components"]
+        "in one cluster kube-proxy runs beside Cilium, which replaces it";
     KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]
         "the agents of one cluster do not replace kube-proxy, and report so";
     LatencyCluster "latency-cluster" Network NodePair ["connectivity"]
-        "packets between two nodes of one cluster take longer";
     LatencyMesh "latency-mesh" Network Mesh ["connectivity"] "packets between the clusters take longer";
+    LinkerdLeft "linkerd-left" Objects DrawnCluster ["components"]
+        "in one cluster a namespace and a webhook of Linkerd are left";
     LossCluster "loss-cluster" Network NodePair ["connectivity"]
         "packets between two nodes of one cluster are lost";
     LossMesh "loss-mesh" Network MeshPair ["connectivity"]
@@ -248,7 +265,15 @@ faults! {
         "packets over 1,290 bytes are silently dropped between pods of one node";
     MtuTooSmall "mtu-too-small" Network NodePair ["connectivity"]
         "the path between two nodes of one cluster passes only 1,290 bytes, and ICMP reports it";
+    NamespaceStuck "namespace-stuck" Objects DrawnCluster ["components"]
+        "in one cluster a namespace cannot end: an API that its deletion asks is not available";
     NodeDetectionLate "node-detection-late" Controllers Lab ["failover"] "a lost node is detected 30 s late";
+    NodeDiskPressure "node-disk-pressure" Controllers DrawnNode ["components"]
+        "one node is short of disk";
+    NodeKernelOld "node-kernel-old" Controllers DrawnNode ["components"]
+        "one node has a kernel that is too old for Cilium";
+    NodeKubeletOld "node-kubelet-old" Controllers DrawnNode ["components"]
+        "one node has a kubelet that is four minor versions older than the API server";
     NodeLost "node-lost" Node LastNode []
         "the last node of the last cluster loses its network: its pods and kubelet are cut off";
     NodePairBlackhole "node-pair-blackhole" Network NodePair ["connectivity"]
@@ -265,6 +290,14 @@ faults! {
         "the nodes of one cluster do not serve NodePorts over UDP";
     OneWayBlackhole "one-way-blackhole" Network MeshPair ["connectivity"]
         "all packets from a node of the first cluster to a node of the last are dropped";
+    OperatorCrashLoop "operator-crash-loop" Objects DrawnCluster ["components"]
+        "in one cluster Cilium's operator was given a flag that it does not know, and ends again and again";
+    OperatorHangs "operator-hangs" Agents DrawnCluster ["components"]
+        "in one cluster Cilium's operator hangs: its pod runs, and it does not renew its Lease";
+    OperatorScaledToZero "operator-scaled-to-zero" Objects DrawnCluster ["components"]
+        "in one cluster Cilium's operator is scaled to zero";
+    OperatorVersionDiffers "operator-version-differs" Objects DrawnCluster ["components"]
+        "in one cluster Cilium's operator is of another release than the agents";
     OtherClusterBlackhole "other-cluster-blackhole" Network Mesh ["connectivity"]
         "all packets between the clusters are dropped";
     OthersPodBlackhole "others-pod-blackhole" Network FirstCluster ["connectivity"]
@@ -336,6 +369,8 @@ faults! {
         "denied traffic is refused instead of dropped";
     PolicySkippedForServices "policy-skipped-for-services" Balancing DrawnNode ["policy"]
         "one node lets whatever it sends to a Service's backend pass, whatever its policies say";
+    RelayRolloutStuck "relay-rollout-stuck" Objects DrawnCluster ["components"]
+        "in one cluster a rollout of Hubble relay cannot end: its new pod fits no node";
     SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
     ServiceBackendDeadOnNode "service-backend-dead-on-node" Services DrawnNode ["state"]
         "one node keeps a dead backend of one service, and loses the connections that it chooses it for";
@@ -367,6 +402,8 @@ faults! {
         "in one cluster backends that are no longer ready still receive new connections";
     UnreadyKeepsTraffic "unready-keeps-traffic" Services Lab ["failover"]
         "backends that become unready still receive new connections";
+    WebhookLeft "webhook-left" Objects DrawnCluster ["components"]
+        "in one cluster a webhook of cert-manager is left whose Service is gone";
     WireguardAllowedIpsNarrow "wireguard-allowed-ips-narrow" Encryption NodePair ["encryption"]
         "a node accepts nothing that another node sends from its own address";
     WireguardAllowedIpsWide "wireguard-allowed-ips-wide" Encryption NodePair ["encryption"]

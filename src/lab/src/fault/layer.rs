@@ -19,8 +19,10 @@ pub enum Layer {
     Mesh,
     /// Cilium's agents: what they report, and what they do when they start.
     Agents,
-    /// Kubernetes' controllers.
+    /// Kubernetes' controllers, and what kubelets say of their nodes.
     Controllers,
+    /// What somebody changed in the API, and what follows from it.
+    Objects,
     /// A whole node.
     Node,
 }

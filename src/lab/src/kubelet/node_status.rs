@@ -2,6 +2,7 @@
 
 use super::Kubelet;
 use crate::{
+    fault::Fault,
     object::{now, set_condition},
     topology::{AGENT_IMAGE, KUBERNETES_VERSION},
 };
@@ -18,6 +19,9 @@ use std::time::Duration;
 const RENEWALS: u32 = 4;
 /// How often the conditions are posted although nothing changed is a matter of minutes; every so many renewals here.
 const POST_EVERY: u32 = 6;
+/// What a node shows that an upgrade left behind.
+const OLD_KUBELET: &str = "v1.32.9";
+const OLD_KERNEL: &str = "4.19.0-27-amd64";
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Creates the Node; a refusal is tried again by [`report`].
@@ -34,12 +38,15 @@ pub(super) async fn report(kubelet: &Kubelet) {
     }
     let mut renewals = 0;
     let mut online = kubelet.node.online();
+    let mut faults = kubelet.lab.faults.subscribe();
     loop {
+        let is_news = faults.has_changed().unwrap_or(false);
+        faults.mark_unchanged();
         let was_offline = !*online.borrow_and_update();
         if online.wait_for(|online| *online).await.is_err() {
             return;
         }
-        let posted = if was_offline || renewals % POST_EVERY == 0 {
+        let posted = if was_offline || is_news || renewals % POST_EVERY == 0 {
             post(kubelet)
         } else {
             Ok(())
@@ -53,6 +60,12 @@ pub(super) async fn report(kubelet: &Kubelet) {
         tokio::select! {
             () = tokio::time::sleep(kubelet.grace.0 / RENEWALS) => {}
             changed = online.changed() => if changed.is_err() { return },
+            changed = faults.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                faults.mark_changed();
+            }
         }
     }
 }
@@ -85,6 +98,32 @@ fn create(kubelet: &Kubelet) -> Result<(), ApiError> {
 
 fn post(kubelet: &Kubelet) -> Result<(), ApiError> {
     let spec = &kubelet.node.spec;
+    let has = |fault| kubelet.lab.acts_on(fault, &kubelet.cluster, &spec.name);
+    let version = if has(Fault::NodeKubeletOld) {
+        OLD_KUBELET.to_owned()
+    } else {
+        KUBERNETES_VERSION.to_owned()
+    };
+    let kernel = if has(Fault::NodeKernelOld) {
+        OLD_KERNEL.to_owned()
+    } else {
+        kernel()
+    };
+    let disk = if has(Fault::NodeDiskPressure) {
+        (
+            "DiskPressure",
+            "True",
+            "KubeletHasDiskPressure",
+            "kubelet has disk pressure",
+        )
+    } else {
+        (
+            "DiskPressure",
+            "False",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        )
+    };
     let written = kubelet
         .store
         .modify_status(&NODES, None, &spec.name, |node: &mut Value| {
@@ -99,7 +138,7 @@ fn post(kubelet: &Kubelet) -> Result<(), ApiError> {
                 "nodeInfo": {
                     "architecture": arch(), "bootID": uuid::Uuid::new_v4().to_string(),
                     "containerRuntimeVersion": "lab://1",
-                    "kernelVersion": kernel(), "kubeProxyVersion": "", "kubeletVersion": KUBERNETES_VERSION,
+                    "kernelVersion": kernel, "kubeProxyVersion": "", "kubeletVersion": version,
                     "machineID": "", "operatingSystem": "linux", "osImage": "meshproof lab", "systemUUID": "",
                 },
             });
@@ -119,12 +158,7 @@ fn post(kubelet: &Kubelet) -> Result<(), ApiError> {
                     "KubeletHasSufficientMemory",
                     "kubelet has sufficient memory available",
                 ),
-                (
-                    "DiskPressure",
-                    "False",
-                    "KubeletHasNoDiskPressure",
-                    "kubelet has no disk pressure",
-                ),
+                disk,
                 (
                     "PIDPressure",
                     "False",

@@ -59,7 +59,7 @@ fn check_name(def: &ResourceDef, name: &str, causes: &mut Vec<Cause>) {
     let wrong = match (&*def.group, &*def.kind) {
         ("", "Service") => label_1035(name),
         ("", "Namespace") => label(name),
-        ("rbac.authorization.k8s.io", _) => path_segment(name),
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => path_segment(name),
         _ => subdomain(name),
     };
     causes.extend(wrong.map(|why| Cause::invalid("metadata.name", &json!(name), &why)));

@@ -66,6 +66,18 @@ impl Authority {
     }
 }
 
+/// A certificate of a stranger, in PEM, that ends in so many days.
+pub(super) fn ending(name: &str, days: u64) -> Result<String, CertificateError> {
+    let failed = |source| CertificateError {
+        name: name.to_owned(),
+        source,
+    };
+    let key = KeyPair::generate().map_err(failed)?;
+    let mut params = params(name, &[name]).map_err(failed)?;
+    params.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(days * 86_400)).into();
+    Ok(params.self_signed(&key).map_err(failed)?.pem())
+}
+
 fn params(name: &str, hosts: &[&str]) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())?;
     params.distinguished_name = DistinguishedName::new();

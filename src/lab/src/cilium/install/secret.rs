@@ -59,7 +59,7 @@ fn object(name: &str, kind: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": meta(name, json!({})), "data": data})
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     STANDARD.encode(text)
 }
 

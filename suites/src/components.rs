@@ -1,0 +1,50 @@
+//! Are the parts of the platform there, whole, and of one version? What the API shows of them; nothing is probed.
+
+mod certificates;
+mod containers;
+mod definitions;
+mod extensions;
+mod image;
+mod inventory;
+mod kube_proxy;
+mod leases;
+mod looks;
+mod namespaces;
+mod nodes;
+mod other_meshes;
+mod restarts;
+mod validity;
+mod version;
+mod versions;
+mod workloads;
+
+#[cfg(test)]
+mod tests;
+
+use meshproof_contract::Suite;
+
+#[cfg(test)]
+pub(crate) use tests::world::world;
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "components",
+    about: "Every component that the cluster has or should have (Cilium's agents and operator, Envoy, Hubble relay and \
+            UI, clustermesh-apiserver, SPIRE, cluster DNS, Flux, cert-manager) runs whole and in one version, on nodes \
+            that are fit for it, and nothing is left over that works against it. It only reads the API. What is wrong \
+            counts when it is read again 10 s later.",
+    checks: &[
+        &workloads::Workloads,
+        &restarts::Restarts,
+        &versions::Versions,
+        &leases::Leases,
+        &nodes::Nodes,
+        &kube_proxy::KubeProxy,
+        &definitions::Definitions,
+        &extensions::Extensions,
+        &namespaces::Namespaces,
+        &certificates::Certificates,
+        &other_meshes::OtherMeshes,
+        &containers::OwnContainers,
+    ],
+};

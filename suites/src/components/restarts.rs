@@ -1,0 +1,139 @@
+//! No container of a component ends and starts again.
+
+use super::{
+    inventory::{Inventory, text},
+    looks::{Look, Seen, conclude},
+};
+use crate::kit::recent::Age;
+use async_trait::async_trait;
+use jiff::Timestamp;
+use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Scope, Verdict};
+use serde_json::Value;
+
+/// Restarts of components.
+pub struct Restarts;
+
+/// So many restarts, the last one this long ago or less, are a loop: the kubelet's own pause is at most five minutes.
+const LOOP_RESTARTS: u64 = 3;
+const LOOP_SECONDS: i64 = 600;
+
+#[async_trait]
+impl Check for Restarts {
+    fn id(&self) -> CheckId {
+        CheckId::from("components::restarts")
+    }
+
+    fn text(&self) -> CheckText {
+        CheckText {
+            title: "No container of a component restarts during the run, or again and again",
+            proves: "What the other checks observe was served by components that ran all the time: no crash, no failed \
+                     liveness probe and no lack of memory.",
+            how: "The container statuses of the components' pods are read: none may be in CrashLoopBackOff, none may \
+                  have ended since the run began (the creation of its first pod), and none may have restarted three \
+                  times or more with the last one within 10 minutes. What is wrong is read again after 10 s.",
+            control: "At least one running container of a component must be found; otherwise the check is \
+                      inconclusive.",
+            when_red: "`kubectl --context CONTEXT -n kube-system logs POD --previous --tail=50` shows the last words of \
+                       the container that ended; exit code 137 with OOMKilled means that its memory limit is too low.",
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Cluster
+    }
+    fn faults(&self) -> &'static [&'static str] {
+        &["operator-crash-loop"]
+    }
+
+    async fn run(&self, context: &CheckContext) -> Verdict {
+        conclude(context, self).await
+    }
+}
+
+#[async_trait]
+impl Look for Restarts {
+    async fn look(&self, context: &CheckContext, age: Age) -> Seen {
+        let mut seen = Seen::default();
+        let Some(inventory) = Inventory::read(context, age, &mut seen).await else {
+            return seen;
+        };
+        let began = began(context, &inventory);
+        let mut running = 0;
+        for (component, workload) in inventory.components() {
+            for pod in inventory.pods_of(workload) {
+                for status in statuses(pod) {
+                    let Some(what) = restarted(status, began) else {
+                        running += usize::from(status["state"]["running"].is_object());
+                        continue;
+                    };
+                    let (namespace, name) = (&workload.namespace, text(&pod["metadata"]["name"]));
+                    let container = text(&status["name"]);
+                    seen.deviates(
+                        format!(
+                            "{}, pod {namespace}/{name} on {}",
+                            component.name,
+                            text(&pod["spec"]["nodeName"])
+                        ),
+                        format!("container {container} runs without restarts"),
+                        what,
+                        format!("-n {namespace} logs {name} -c {container} --previous --tail=50"),
+                    );
+                }
+            }
+        }
+        if running > 0 {
+            seen.witness(format!("{running} containers of components run without restarts"));
+        }
+        seen
+    }
+}
+
+fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    let of = |field: &str| pod["status"][field].as_array().into_iter().flatten();
+    of("containerStatuses").chain(of("initContainerStatuses"))
+}
+
+/// When the run began, by the API server's clock: when its first pod was created; none where it has no pods.
+fn began(context: &CheckContext, inventory: &Inventory) -> Option<Timestamp> {
+    let facts = context.environment.facts();
+    let of_run = |pod: &&Value| {
+        let metadata = &pod["metadata"];
+        let mut agents = facts.agents.iter();
+        agents.any(|agent| metadata["name"] == agent.id.pod.as_str() && metadata["namespace"] == *agent.namespace)
+    };
+    let created = inventory
+        .pods
+        .iter()
+        .filter(of_run)
+        .filter_map(|pod| time(&pod["metadata"]["creationTimestamp"]));
+    created.min()
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// How a container restarted, if that matters.
+fn restarted(status: &Value, began: Option<Timestamp>) -> Option<String> {
+    let restarts = status["restartCount"].as_u64().unwrap_or(0);
+    let last = &status["lastState"]["terminated"];
+    let ended = last.is_object().then(|| {
+        let code = last["exitCode"].as_i64().unwrap_or_default();
+        format!(
+            "it last ended at {} with exit code {code} ({})",
+            text(&last["finishedAt"]),
+            text(&last["reason"])
+        )
+    });
+    let ended = ended.unwrap_or_default();
+    let waiting = text(&status["state"]["waiting"]["reason"]);
+    if waiting == "CrashLoopBackOff" {
+        return Some(format!("{waiting} after {restarts} restarts; {ended}"));
+    }
+    let finished = time(&last["finishedAt"])?;
+    if began.is_some_and(|began| finished >= began) {
+        return Some(format!("restarted during the run ({restarts} in all); {ended}"));
+    }
+    let since = Timestamp::now().as_second() - finished.as_second();
+    (restarts >= LOOP_RESTARTS && since <= LOOP_SECONDS).then(|| format!("{restarts} restarts; {ended}"))
+}

@@ -1,0 +1,63 @@
+//! What happens to objects by themselves as time goes on.
+
+use super::kube::Objects;
+use meshproof_contract::ClusterName;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When later changes are made.
+const LATER: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+struct Change {
+    cluster: ClusterName,
+    kind: &'static str,
+    name: &'static str,
+    change: Value,
+}
+
+/// Changes that come by themselves.
+#[derive(Clone)]
+pub struct Course {
+    began: Instant,
+    later: Vec<Change>,
+    renewed: Vec<(ClusterName, &'static str)>,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            later: Vec::new(),
+            renewed: Vec::new(),
+        }
+    }
+}
+
+impl Course {
+    pub fn patch_later(&mut self, cluster: &str, kind: &'static str, name: &'static str, change: &Value) {
+        self.later.push(Change {
+            cluster: cluster.into(),
+            kind,
+            name,
+            change: change.clone(),
+        });
+    }
+    pub fn renew(&mut self, cluster: &str, lease: &'static str) {
+        self.renewed.push((cluster.into(), lease));
+    }
+    /// Makes the changes that are due.
+    pub fn proceed(&self, objects: &Objects) {
+        let elapsed = self.began.elapsed();
+        if elapsed >= LATER {
+            for one in &self.later {
+                objects.patch(&one.cluster, one.kind, one.name, &one.change);
+            }
+        }
+        let time = json!({"spec": {"renewTime": format!("{} ms after the beginning", elapsed.as_millis())}});
+        for (cluster, lease) in &self.renewed {
+            objects.patch(cluster, "Lease", lease, &time);
+        }
+    }
+}
