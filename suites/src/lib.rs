@@ -9,6 +9,7 @@ pub mod dns;
 pub mod docs;
 pub mod encryption;
 pub mod failover;
+pub mod gitops;
 pub mod kit;
 pub mod mesh;
 pub mod policy;
@@ -31,5 +32,6 @@ pub const ALL: &[&Suite] = &[
     &service::SUITE,
     &encryption::SUITE,
     &policy::SUITE,
+    &gitops::SUITE,
     &failover::SUITE,
 ];

@@ -5,9 +5,13 @@ use super::{
     object::{self, CiliumNode, Endpoint, Node, Pod},
     service::{Service, Slice},
 };
-use crate::kit::{once::Once, paths::sample};
+use crate::kit::{
+    once::Once,
+    paths::sample,
+    recent::{self, Age},
+};
 use futures::{FutureExt, future::BoxFuture};
-use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
+use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, NodeName, Tally};
 use serde_json::Value;
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
@@ -182,6 +186,6 @@ async fn ask(
     query: CiliumQuery,
     nodes: &[NodeName],
 ) -> Read<Vec<CiliumAnswer>> {
-    let answers: Result<_, EnvironmentError> = context.environment.cilium_on(cluster, query, nodes).await;
+    let answers = recent::cilium_on(context, cluster, query, nodes, Age::now()).await;
     answers.map_err(|error| format!("the Cilium agents of {cluster} could not be asked: {error}"))
 }

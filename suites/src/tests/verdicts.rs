@@ -30,6 +30,7 @@ fn world(suite: &str) -> Arc<dyn Environment> {
     match suite {
         "encryption" => crate::encryption::world(MISSION),
         "failover" => crate::failover::world(),
+        "gitops" => crate::gitops::world(MISSION),
         "policy" => crate::policy::world(MISSION),
         "service" => crate::service::world(MISSION),
         "state" => crate::state::world(MISSION),
