@@ -10,6 +10,7 @@ pub mod dns;
 pub mod docs;
 pub mod encryption;
 pub mod failover;
+pub mod gitops;
 pub mod kit;
 pub mod mesh;
 pub mod policy;
@@ -33,5 +34,6 @@ pub const ALL: &[&Suite] = &[
     &service::SUITE,
     &encryption::SUITE,
     &policy::SUITE,
+    &gitops::SUITE,
     &failover::SUITE,
 ];

@@ -65,8 +65,8 @@ pub enum Known {
 /// The chart's values.
 #[derive(Debug)]
 pub struct Chart {
-    values: BTreeMap<&'static str, (Shape, Node)>,
-    branches: BTreeSet<&'static str>,
+    values: BTreeMap<String, (Shape, Node)>,
+    branches: BTreeSet<String>,
 }
 
 impl Chart {
@@ -88,10 +88,38 @@ impl Chart {
         chart
     }
 
-    fn add(&mut self, path: &'static str, shape: Shape, default: Node) {
-        self.values.entry(path).or_insert((shape, default));
+    /// The chart of a release: its own defaults, and what templates of [`CHART_VERSION`] read beside them.
+    pub fn of_defaults(defaults: &Json) -> Self {
+        let mut chart = Self {
+            values: BTreeMap::new(),
+            branches: BTreeSet::new(),
+        };
+        chart.add_all(&mut String::new(), defaults);
+        for path in TEMPLATE_ONLY.lines().filter(|line| !line.is_empty()) {
+            chart.add(path, Shape::Any, node(&Json::Null));
+        }
+        chart
+    }
+
+    fn add_all(&mut self, path: &mut String, json: &Json) {
+        let length = path.len();
+        for (key, value) in json.as_object().into_iter().flatten() {
+            if length > 0 {
+                path.push('.');
+            }
+            path.push_str(key);
+            match value {
+                Json::Object(map) if !map.is_empty() => self.add_all(path, value),
+                _ => self.add(path, shape(value), node(value)),
+            }
+            path.truncate(length);
+        }
+    }
+
+    fn add(&mut self, path: &str, shape: Shape, default: Node) {
+        self.values.entry(path.to_owned()).or_insert((shape, default));
         for (at, _) in path.match_indices('.') {
-            self.branches.insert(&path[..at]);
+            self.branches.insert(path[..at].to_owned());
         }
     }
 
@@ -135,8 +163,8 @@ impl Chart {
     }
 
     /// The path that was probably meant by one that the chart does not know.
-    pub fn suggestion(&self, path: &str) -> Option<&'static str> {
-        let all = || self.values.keys().chain(&self.branches).copied();
+    pub fn suggestion(&self, path: &str) -> Option<&str> {
+        let all = || self.values.keys().chain(&self.branches).map(String::as_str);
         let last = path.rsplit('.').next().unwrap_or(path);
         let parent = path.strip_suffix(last).unwrap_or_default();
         let closeness = |candidate: &str| strsim::normalized_damerau_levenshtein(candidate, path);
@@ -188,7 +216,8 @@ fn shape(json: &Json) -> Shape {
     }
 }
 
-fn node(json: &Json) -> Node {
+/// JSON as a node without a place.
+pub(crate) fn node(json: &Json) -> Node {
     let value = match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),

@@ -139,7 +139,7 @@ pub fn check(request: &Request) -> Result<Report, SourcesError> {
     })
 }
 
-fn shown_path(root: &Path, path: &str) -> String {
+pub(crate) fn shown_path(root: &Path, path: &str) -> String {
     let is_plain = root == Path::new("") || root == Path::new(".") || root.is_absolute() || path.starts_with('/');
     if is_plain {
         path.to_owned()
@@ -148,7 +148,7 @@ fn shown_path(root: &Path, path: &str) -> String {
     }
 }
 
-fn named(sources: &mut Sources, values: &[(String, PathBuf)]) -> Result<Named, SourcesError> {
+pub(crate) fn named(sources: &mut Sources, values: &[(String, PathBuf)]) -> Result<Named, SourcesError> {
     let mut named: Named = Vec::new();
     for (role, path) in values {
         let file = sources.add(Path::new(path))?;

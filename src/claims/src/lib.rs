@@ -4,9 +4,11 @@
 //! Reads files and nothing else. It contacts no cluster, renders no template and prints no value that its tables do not
 //! know.
 
+pub mod agent;
 pub mod chart;
 pub mod check;
 pub mod condition;
+pub mod drift;
 pub mod finding;
 pub mod layout;
 pub mod page;
@@ -17,6 +19,7 @@ pub mod release;
 pub mod render;
 pub mod rules;
 pub mod sources;
+pub mod stated;
 pub mod table;
 pub mod values;
 pub mod version;
@@ -24,3 +27,4 @@ pub mod yaml;
 
 pub use check::{Report, Request, check};
 pub use finding::{Finding, Severity};
+pub use stated::stated;

@@ -1,6 +1,9 @@
 //! Helm's release, as it stands in a Secret of the cluster: what was installed last, with which values. Decodes what it
 //! is given; reading the Secret is for others.
 
+mod manifest;
+
+use crate::{chart, yaml::Node};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::read::GzDecoder;
 use serde_json::Value;
@@ -51,6 +54,8 @@ pub struct Release {
     pub config: Value,
     /// The objects, rendered.
     pub manifest: String,
+    /// The chart's templates, one after the other.
+    templates: String,
 }
 
 impl std::fmt::Debug for Release {
@@ -100,8 +105,32 @@ impl Release {
             defaults: json["chart"]["values"].clone(),
             config: json["config"].clone(),
             manifest: json["manifest"].as_str().unwrap_or_default().to_owned(),
+            templates: templates(&json["chart"]["templates"]),
         })
     }
+
+    /// What the user gave, as values are read from files; nothing in it has a place.
+    pub fn given(&self) -> Node {
+        chart::node(&self.config)
+    }
+
+    /// Whether a template of the chart reads this value, which its defaults need not list.
+    pub fn reads(&self, path: &str) -> bool {
+        let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let found = self.templates.match_indices(path);
+        found
+            .into_iter()
+            .any(|(at, _)| self.templates[..at].ends_with(".Values.") && is_end(&self.templates[at + path.len()..]))
+    }
+}
+
+/// The texts of the templates; what is no text is left out.
+fn templates(files: &Value) -> String {
+    let files = files.as_array().into_iter().flatten();
+    let texts = files.filter_map(|file| STANDARD.decode(file["data"].as_str()?).ok());
+    texts
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned() + "\n")
+        .collect()
 }
 
 fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, ReleaseError> {
@@ -177,6 +206,15 @@ mod tests {
     fn a_release_that_is_not_packed_is_read_too() {
         let plain = STANDARD.encode(STANDARD.encode(json().to_string()));
         assert!(Release::decode(&plain).is_ok());
+    }
+
+    #[test]
+    fn what_templates_read_is_known_to_the_release() {
+        let mut json = json();
+        json["chart"]["templates"] = json!([{"data": STANDARD.encode("{{ .Values.loadBalancer.mode }}")}]);
+        let release = Release::decode(&packed(&json)).expect("a release");
+        assert!(release.reads("loadBalancer.mode"));
+        assert!(!release.reads("loadBalancer.mod") && !release.reads("mode"));
     }
 
     #[test]

@@ -87,6 +87,14 @@ impl Sources {
         Ok(sources)
     }
 
+    /// No files yet; those that are added are shown from this folder on.
+    pub fn below(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Leaves out files that Kustomize merges into others: what stands in them is no object by itself.
     fn drop_patches(&mut self) {
         let mut patches = Vec::new();

@@ -165,6 +165,22 @@ impl Node {
         }
     }
 
+    /// The node as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Int(value) => (*value).into(),
+            Value::Float(value) => (*value).into(),
+            Value::Text(text) => text.clone().into(),
+            Value::List(items) => items.iter().map(Node::json).collect(),
+            Value::Map(entries) => {
+                let entries = entries.iter().map(|entry| (entry.key.clone(), entry.node.json()));
+                serde_json::Value::Object(entries.collect())
+            }
+        }
+    }
+
     /// The node's kind in plain words.
     pub fn kind(&self) -> &'static str {
         match &self.value {

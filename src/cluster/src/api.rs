@@ -14,6 +14,9 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 /// How long one call may take, connecting included.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The verb of looking up a kind, which is no verb of RBAC: everybody may.
+pub(crate) const DISCOVER: &str = "discover";
+
 /// What RBAC requires for exec and port-forward: a WebSocket is a GET, and Kubernetes 1.35 and later also require
 /// create.
 pub(crate) const STREAM_VERBS: &str = "get and create";
@@ -193,6 +196,10 @@ impl From<ApiError> for EnvironmentError {
                 .trim_start()
                 .to_owned(),
                 reason: reason.clone(),
+            },
+            Cause::NotFound(_) if error.operation.verb == DISCOVER => EnvironmentError::NoSuchKind {
+                cluster,
+                kind: error.operation.resource.clone(),
             },
             _ => EnvironmentError::Api {
                 cluster,

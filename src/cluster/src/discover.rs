@@ -15,7 +15,7 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{
-    Claim, ClusterFacts, ClusterName, ForeignNode, Generation, NodeFacts, NodeName, OutsideFacts, Thresholds,
+    Claim, ClusterFacts, ClusterName, ForeignNode, Generation, GitFacts, NodeFacts, NodeName, OutsideFacts, Thresholds,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,6 +26,8 @@ pub struct Discovery {
     pub clusters: Vec<ClusterFacts>,
     /// What the live configuration claims; the operators' own claims replace those of their clusters.
     pub claims: Vec<Claim>,
+    /// What the operators' repository says of Cilium.
+    pub git: Option<GitFacts>,
     /// The service levels that the operators promise.
     pub thresholds: Thresholds,
     /// Hosts outside the clusters that the operators name.

@@ -7,12 +7,17 @@ mod mirror;
 mod ownership;
 pub(crate) mod query;
 
-use crate::{agent::AgentLink, client::ClusterClient, name::run_labels, node_watch::TakenNodes};
+use crate::{
+    agent::AgentLink,
+    client::{ClusterClient, kind_of},
+    name::run_labels,
+    node_watch::TakenNodes,
+};
 use agents::Agents;
 use async_trait::async_trait;
 use discarded::Discarded;
 use disruption::{DisruptionOptions, Disruptions, Site};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
     Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness, RunId, StreamId,
@@ -181,6 +186,22 @@ impl Environment for ClusterEnvironment {
         // Items of a list leave out what the list says.
         let objects = list.await?.into_iter();
         Ok(objects.map(|object| with_kind(object, api_version, kind)).collect())
+    }
+
+    async fn list_metadata(
+        &self,
+        cluster: &ClusterName,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        let client = self.client(cluster)?;
+        let found = client.dynamic(&kind_of(api_version, kind), Some(namespace)).await?;
+        let params = ListParams::default().labels(labels);
+        let listed = client.call_again(found.operation("list"), || found.api.list_metadata(&params));
+        let metadata = listed.await?.items.into_iter();
+        Ok(metadata.map(|object| json!({"metadata": object.metadata})).collect())
     }
 
     async fn apply(&self, cluster: &ClusterName, mut object: Value) -> Result<Value, EnvironmentError> {

@@ -61,6 +61,19 @@ pub trait Environment: Send + Sync {
         unsupported("list objects")
     }
 
+    /// Reads the metadata of the objects of a kind in a namespace that have these labels (a selector, `a=b,c=d`). Of
+    /// objects as large as a Helm release nothing else is sent.
+    async fn list_metadata(
+        &self,
+        cluster: &ClusterName,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        unsupported("list the metadata of objects")
+    }
+
     /// Applies an object (server-side) in a namespace of this run; the run's labels are added. Refused elsewhere. The
     /// object is the trial's own: it is deleted after a trial that could not end by itself.
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {

@@ -1,6 +1,6 @@
 //! What a check saw, as data: reports format it, nobody parses it.
 
-use crate::{AgentFacts, ClusterName, NodeName, Unit, facts::PodNetwork};
+use crate::{AgentFacts, Chain, ClusterName, NodeName, Unit, facts::PodNetwork};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr};
@@ -17,6 +17,8 @@ pub enum Evidence {
     Command(Command),
     /// A fault of Cilium itself that what was seen fits.
     KnownFault(KnownFault),
+    /// A claim followed from the operators' files to the agents.
+    Chain(Chain),
     /// Anything else worth knowing, for people.
     Note {
         /// One sentence.
@@ -45,6 +47,7 @@ impl fmt::Display for Evidence {
             Evidence::Packet(packet) => packet.fmt(f),
             Evidence::Command(command) => write!(f, "next: {}", command.command),
             Evidence::KnownFault(known) => write!(f, "{known}; to accept it until then, in waivers: {}", known.waiver),
+            Evidence::Chain(chain) => chain.fmt(f),
             Evidence::Note { text } => f.write_str(text),
         }
     }

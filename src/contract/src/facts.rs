@@ -1,6 +1,6 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, HouseRule, NodeName, Thresholds};
+use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, GitFacts, HouseRule, NodeName, Thresholds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -16,6 +16,9 @@ pub struct Facts {
     pub services: Vec<ServiceFacts>,
     /// What the operators claim, or the live configuration shows.
     pub claims: Vec<Claim>,
+    /// What the operators' repository says of Cilium; none when the run was given none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitFacts>,
     /// The service levels that measurements are compared with.
     #[serde(default)]
     pub thresholds: Thresholds,

@@ -1,7 +1,7 @@
 //! Reads that trials share: what one of them has read lately is what the others would read. How old it may be is the
 //! reader's to say, and a check that must see a change says [`Age::Since`]: it reads anew, and lends what it read.
 
-use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, ObjectRef};
+use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, ObjectRef};
 use serde_json::Value;
 use std::{
     collections::HashMap,
@@ -93,6 +93,8 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     }
 }
 
+/// A question to the agents on some nodes.
+type OnNodes = (ClusterName, CiliumQuery, Vec<NodeName>);
 type Answers = Result<Vec<CiliumAnswer>, EnvironmentError>;
 type Objects = Result<Arc<[Value]>, EnvironmentError>;
 
@@ -105,6 +107,25 @@ pub async fn cilium(context: &CheckContext, cluster: &ClusterName, query: Cilium
     let read = async || context.environment.cilium(cluster, query).await;
     let known = context.observed.of::<Recent<(ClusterName, CiliumQuery), Answers>>();
     known.get((cluster.clone(), query), age, complete, read).await
+}
+
+/// What the agents on these nodes answer.
+pub async fn cilium_on(
+    context: &CheckContext,
+    cluster: &ClusterName,
+    query: CiliumQuery,
+    nodes: &[NodeName],
+    age: Age,
+) -> Answers {
+    let complete = |answers: &Answers| {
+        let answers = answers.as_deref().unwrap_or_default();
+        answers.len() >= nodes.len() && answers.iter().all(|answer| answer.output.is_ok())
+    };
+    let read = async || context.environment.cilium_on(cluster, query, nodes).await;
+    let known = context.observed.of::<Recent<OnNodes, Answers>>();
+    known
+        .get((cluster.clone(), query, nodes.to_vec()), age, complete, read)
+        .await
 }
 
 /// The CiliumNodes of a cluster.

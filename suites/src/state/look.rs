@@ -11,7 +11,7 @@ use crate::kit::{
     recent::{self, Age},
 };
 use futures::{FutureExt, future::BoxFuture};
-use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, EnvironmentError, NodeName, Tally};
+use meshproof_contract::{CheckContext, CiliumAnswer, CiliumQuery, ClusterName, NodeName, Tally};
 use serde_json::Value;
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep_until};
@@ -193,7 +193,7 @@ async fn ask(
     query: CiliumQuery,
     nodes: &[NodeName],
 ) -> Read<Vec<CiliumAnswer>> {
-    let answers: Result<_, EnvironmentError> = context.environment.cilium_on(cluster, query, nodes).await;
+    let answers = recent::cilium_on(context, cluster, query, nodes, Age::now()).await;
     answers.map_err(|error| unasked(cluster, &error))
 }
 

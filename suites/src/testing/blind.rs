@@ -175,6 +175,20 @@ impl Environment for Blind {
         self.world.list(cluster, api_version, kind, namespace).await
     }
 
+    async fn list_metadata(
+        &self,
+        cluster: &ClusterName,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        self.api(cluster, "list", kind)?;
+        self.world
+            .list_metadata(cluster, api_version, kind, namespace, labels)
+            .await
+    }
+
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
         self.api(cluster, "patch", object["kind"].as_str().unwrap_or_default())?;
         self.world.apply(cluster, object).await

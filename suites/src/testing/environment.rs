@@ -71,6 +71,23 @@ impl Environment for Fake {
         Ok(self.objects.list(cluster, kind))
     }
 
+    async fn list_metadata(
+        &self,
+        cluster: &ClusterName,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        let wanted: Vec<(&str, &str)> = labels.split(',').filter_map(|label| label.split_once('=')).collect();
+        let mut found = self.list(cluster, api_version, kind, Some(namespace)).await?;
+        found.retain(|object| {
+            let own = &object["metadata"]["labels"];
+            wanted.iter().all(|(name, value)| own[*name] == *value)
+        });
+        Ok(found)
+    }
+
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
         if self.apply_refused {
             return Err(EnvironmentError::Forbidden {

@@ -65,6 +65,7 @@ struct Run {
 fn world(suite: &str, shape: Shape) -> Arc<dyn Environment> {
     match suite {
         "encryption" => crate::encryption::world(shape),
+        "gitops" => crate::gitops::world(shape),
         "policy" => crate::policy::world(shape),
         "service" => crate::service::world(shape),
         "components" => crate::components::world(shape),

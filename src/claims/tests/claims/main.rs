@@ -1,5 +1,6 @@
 //! Whole repositories, checked.
 
+mod agent;
 mod docs;
 mod example;
 mod formats;

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("progress", &["contract"]),
     ("report", &["contract"]),
     ("oracle", &[]),
-    ("suites", &["contract", "oracle"]),
+    ("suites", &["contract", "oracle", "claims"]),
     ("cluster", &["contract", "wire", "scenario"]),
     ("apiserver", &[]),
     ("datapath", &[]),

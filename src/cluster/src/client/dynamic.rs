@@ -4,7 +4,7 @@
 use super::{ClusterClient, dynamic_name};
 use crate::{
     ApiError,
-    api::{Cause, Operation},
+    api::{Cause, DISCOVER, Operation},
     name::FIELD_MANAGER,
 };
 use k8s_openapi::api::{
@@ -55,7 +55,7 @@ impl ClusterClient {
         let (resource, scope) = match known.get(kind) {
             Some(found) => found.clone(),
             None => {
-                let operation = Operation::on("discover", format!("{} {}", kind.api_version(), kind.kind));
+                let operation = Operation::on(DISCOVER, format!("{} {}", kind.api_version(), kind.kind));
                 let version = GroupVersion::gv(&kind.group, &kind.version);
                 // All kinds of the group and version come in one answer.
                 let group = self
@@ -68,7 +68,7 @@ impl ClusterClient {
                 let missing = || DiscoveryError::MissingKind(format!("{kind:?}"));
                 match known.get(kind) {
                     Some(found) => found.clone(),
-                    None => return Err(self.failed(operation, Cause::of(&kube::Error::Discovery(missing())))),
+                    None => return Err(self.failed(operation, Cause::NotFound(missing().to_string()))),
                 }
             }
         };

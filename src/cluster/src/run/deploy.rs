@@ -94,6 +94,7 @@ impl Run {
         let mut facts = Facts {
             clusters: discovery.clusters,
             claims: discovery.claims,
+            git: discovery.git,
             thresholds: discovery.thresholds,
             outside: discovery.outside,
             generation: discovery.generation,

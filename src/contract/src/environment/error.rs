@@ -71,6 +71,14 @@ pub enum EnvironmentError {
         /// What was asked for.
         operation: &'static str,
     },
+    /// The API server has no such kind: what defines it is not installed.
+    #[error("{cluster}: {kind} is not served")]
+    NoSuchKind {
+        /// Which cluster.
+        cluster: ClusterName,
+        /// Version and kind.
+        kind: String,
+    },
     /// Any other failure of the API.
     #[error("{cluster}: failed to {operation}: {reason}")]
     Api {

@@ -48,6 +48,19 @@ impl Environment for UndoLog {
     ) -> Result<Vec<Value>, EnvironmentError> {
         self.heard(self.environment.list(cluster, api_version, kind, namespace).await)
     }
+    async fn list_metadata(
+        &self,
+        cluster: &ClusterName,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        let listed = self
+            .environment
+            .list_metadata(cluster, api_version, kind, namespace, labels);
+        self.heard(listed.await)
+    }
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
         let target = ObjectRef::of(&object);
         // Recorded first: a call that times out may have acted.

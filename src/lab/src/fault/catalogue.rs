@@ -216,6 +216,7 @@ faults! {
     KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]
         "the agents of one cluster do not replace kube-proxy, and report so";
     LatencyCluster "latency-cluster" Network NodePair ["connectivity"]
+        "packets between two nodes of one cluster take longer";
     LatencyMesh "latency-mesh" Network Mesh ["connectivity"] "packets between the clusters take longer";
     LinkerdLeft "linkerd-left" Objects DrawnCluster ["components"]
         "in one cluster a namespace and a webhook of Linkerd are left";

@@ -104,6 +104,20 @@ impl Environment for Metered {
         Ok(objects)
     }
 
+    async fn list_metadata(
+        &self,
+        cluster: &ClusterName,
+        api_version: &str,
+        kind: &str,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Value>, EnvironmentError> {
+        self.meter.request(OBJECT).await;
+        self.world
+            .list_metadata(cluster, api_version, kind, namespace, labels)
+            .await
+    }
+
     async fn apply(&self, cluster: &ClusterName, object: Value) -> Result<Value, EnvironmentError> {
         self.meter.request(OBJECT).await;
         self.world.apply(cluster, object).await

@@ -1,0 +1,6 @@
+//! The suite in memory.
+
+mod claims;
+mod flux;
+mod versions;
+pub mod world;
