@@ -197,6 +197,6 @@ async fn ask(
     answers.map_err(|error| unasked(cluster, &error))
 }
 
-fn unasked(cluster: &ClusterName, error: &EnvironmentError) -> String {
+fn unasked(cluster: &ClusterName, error: &dyn std::fmt::Display) -> String {
     format!("the Cilium agents of {cluster} could not be asked: {error}")
 }
