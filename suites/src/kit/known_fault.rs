@@ -33,8 +33,9 @@ pub const TWO_PORTS_ON_ONE_TARGET: KnownFault = KnownFault {
     what: "of two ports of a global Service with the same target port only one keeps the other clusters' backends",
     link: "https://github.com/cilium/cilium/issues/45109",
     fixed: None,
-    sign: "A client is answered by the other clusters on one of the ports http and alt of `svc-ports`, and not on the \
-           other. `cilium-dbg service list` shows the remote backends behind one port only.",
+    sign: "`cilium-dbg service list` shows the other clusters' backends behind one of the ports http and alt of \
+           `svc-ports`, and none behind the other; where agents cannot be asked, clients are answered by the other \
+           clusters on one of the ports only.",
 };
 
 /// The same, in what agents have of any Service.
@@ -62,8 +63,8 @@ pub const SECOND_FQDN_SELECTOR: KnownFault = KnownFault {
            later, so the later policy does not open it",
     link: "https://github.com/cilium/cilium/issues/42832",
     fixed: Some((1, 18, 5)),
-    sign: "The policy is realized, and the host stays closed although its name was resolved. `cilium-dbg ip list` \
-           shows the address without the `fqdn:` label of the rule.",
+    sign: "The policy is realized, and the host stays closed although its name was resolved. In `cilium-dbg ip list` \
+           the address has the `fqdn:` labels of other policies' names, and not the rule's.",
 };
 
 /// DSR together with WireGuard: the reply of another node's backend has an address that its tunnel does not admit.

@@ -4,6 +4,7 @@
 
 mod aggregate;
 mod cell;
+mod elsewhere;
 mod observe;
 mod reference;
 

@@ -7,7 +7,7 @@ use super::{
     participant::{Participant, SCENARIO},
     run_case::{JudgedCell, LOOKS, PreparedCase, run_case},
 };
-use crate::kit::known_fault::SECOND_FQDN_SELECTOR;
+use crate::kit::{cilium::fqdn_labels::Labelled, known_fault::SECOND_FQDN_SELECTOR};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClaimKind, Needs, Outcome, Scope, Tally, Verdict};
@@ -126,8 +126,23 @@ impl Check for PolicyCheck {
                 tally.absorb(found);
             }
         }
-        if self.id == SECOND_FQDN_SELECTOR.check && is_second_selector(&seen) {
-            SECOND_FQDN_SELECTOR.tell(context, &cluster);
+        if self.id == SECOND_FQDN_SELECTOR.check {
+            let labelled = fixtures.iter().find_map(|fixture| fixture.labelled.get());
+            match labelled {
+                Some(Labelled::ByPolicy) => {}
+                Some(Labelled::ByOthers(addresses)) => {
+                    for (address, names) in addresses {
+                        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                        context.note(format!(
+                            "{address} has only the labels of {}, which another policy selects, in the agent's ipcache",
+                            names.join(" and ")
+                        ));
+                    }
+                    SECOND_FQDN_SELECTOR.tell(context, &cluster);
+                }
+                None if is_second_selector(&seen) => SECOND_FQDN_SELECTOR.tell(context, &cluster),
+                None => {}
+            }
         }
         tally.verdict()
     }

@@ -12,7 +12,7 @@ use super::{
     participant::{Participant, SCENARIO, participants},
     subjects::{LABEL, SubjectGroup},
 };
-use crate::kit::cilium::remotes::mesh_name;
+use crate::kit::cilium::{fqdn_labels::Labelled, remotes::mesh_name};
 use cluster_dns::ClusterDns;
 use external_hosts::ExternalHost;
 use futures::future::try_join_all;
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     slice,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
 /// Subject pods that take part in a case at most: as many as most groups have. Policies are enforced on every node
@@ -55,6 +55,8 @@ pub struct Fixture {
     pub surroundings: Surroundings,
     /// Whether Cilium's agents once did not answer in time: they are not queried again.
     pub agents_slow: AtomicBool,
+    /// What agents had for a host that stayed closed under a rule that names it.
+    pub labelled: OnceLock<Labelled>,
     /// Policies of others that count beside those of a case.
     pub house: House,
     /// The borrowed group.
@@ -101,6 +103,7 @@ impl Fixture {
                 })),
             },
             agents_slow: AtomicBool::new(false),
+            labelled: OnceLock::new(),
             namespace: String::new(),
             subjects: Vec::new(),
             peers: Vec::new(),

@@ -9,6 +9,7 @@ mod converge;
 mod deadlines;
 mod evidence;
 mod foreign_policies;
+mod fqdn;
 mod judge;
 mod judged_cell;
 mod pings;
@@ -85,14 +86,14 @@ pub async fn run_case(
         return None;
     }
     let member = Member::join(context, &fixture.group, policies.clone()).await;
-    let mut shown = attempt(context, fixture, member, &cells, &deadlines, case.looks).await;
+    let mut shown = attempt(context, fixture, member, (&cells, &policies), &deadlines, case.looks).await;
     // Perhaps by the fault of another case's rule.
     if matches!(&shown, Err(refused) if refused.may_be_others) {
         context.note(format!(
             "{name}: the object with its and other cases' rules was not in force; tried alone"
         ));
-        let member = Member::alone(&fixture.cluster, policies);
-        shown = attempt(context, fixture, member, &cells, &deadlines, case.looks).await;
+        let member = Member::alone(&fixture.cluster, policies.clone());
+        shown = attempt(context, fixture, member, (&cells, &policies), &deadlines, case.looks).await;
     }
     let (under, after) = match shown {
         Ok(shown) => shown,
@@ -123,7 +124,7 @@ async fn attempt(
     context: &CheckContext,
     fixture: &Fixture,
     member: Member,
-    cells: &[JudgedCell],
+    (cells, policies): (&[JudgedCell], &[Value]),
     deadlines: &Deadlines,
     looks: u32,
 ) -> Result<(Converged, Converged), Refused> {
@@ -142,6 +143,9 @@ async fn attempt(
     let under = wait(Change::Applied, in_force.since).await;
     let is_seen = |(judged, result): (&JudgedCell, &CellResult)| judged.is_changed() && *result == CellResult::Ok;
     let effective = cells.iter().zip(&under.last).any(is_seen);
+    if let Some(labelled) = fqdn::labels(context, fixture, policies, cells, &under.last).await {
+        let _ = fixture.labelled.set(labelled);
+    }
     let reopened = fixture.house.reopen(context).await;
     let ended = member.leave(context, effective).await.and_then(|ended| {
         closed?;

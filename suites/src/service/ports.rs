@@ -8,10 +8,17 @@ use super::{
     side::Side,
     steady::while_steady,
 };
-use crate::kit::known_fault::TWO_PORTS_ON_ONE_TARGET;
+use crate::kit::{
+    cilium::frontends,
+    known_fault::TWO_PORTS_ON_ONE_TARGET,
+    recent::{self, Age},
+};
 use async_trait::async_trait;
 use futures::future::join_all;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Needs, Scope, Tally, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, CiliumQuery, ClusterName, Needs, Scope, Tally, Verdict,
+};
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// Requests of each client to a port: the chance that one of two clusters never answers is 1e-7.
 const REQUESTS: u32 = 24;
@@ -144,11 +151,49 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     };
     if let (Some(one), Some(other)) = (of_port("http"), of_port("alt"))
         && tally.has_findings()
-        && one_of_them_is_local(&side.cluster, one, other)
     {
-        TWO_PORTS_ON_ONE_TARGET.tell(context, &side.cluster);
+        let seen = behind_one_port(context, &side).await;
+        if seen.unwrap_or_else(|| one_of_them_is_local(&side.cluster, one, other)) {
+            TWO_PORTS_ON_ONE_TARGET.tell(context, &side.cluster);
+        }
     }
     Ok(tally.verdict())
+}
+
+/// Whether some agent has the other clusters' backends behind one of two ports with the same target port only, which is
+/// noted; none where the agents' lists say nothing.
+async fn behind_one_port(context: &CheckContext, side: &Side) -> Option<bool> {
+    let address = side.target(GLOBAL, "http").ok()?.host.parse().ok()?;
+    let ports = ["http", "alt"].map(|port| Some(side.target(GLOBAL, port).ok()?.port));
+    let [Some(one), Some(other)] = ports else { return None };
+    let agents = side.facts.agents.iter();
+    let far: BTreeSet<IpAddr> = agents
+        .filter(|agent| agent.id.cluster != side.cluster)
+        .map(|agent| agent.address)
+        .collect();
+    let listed = recent::cilium(context, &side.cluster, CiliumQuery::Services, Age::now()).await;
+    let mut seen = None;
+    for answer in listed.ok()? {
+        let output = answer.output.ok();
+        let Some(behind) = output.and_then(|output| frontends::backends_by_port(&output, address, &far)) else {
+            continue;
+        };
+        let of = |port| behind.get(&port).copied().unwrap_or_default();
+        let only = match (of(one), of(other)) {
+            (0, far) if far > 0 => Some((other, one, far)),
+            (far, 0) if far > 0 => Some((one, other, far)),
+            _ => None,
+        };
+        if let Some((with, without, far)) = only {
+            context.note(format!(
+                "the agent on {} has {far} backends of other clusters behind port {with} of {GLOBAL}, and none behind \
+                 port {without}",
+                answer.node
+            ));
+        }
+        seen = Some(seen.unwrap_or(false) || only.is_some());
+    }
+    seen
 }
 
 /// Whether at some client one of two ports with the same target port has the other clusters' backends, the other port

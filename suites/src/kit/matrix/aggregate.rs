@@ -2,6 +2,7 @@
 
 use super::{
     cell::{Cell, Deviation, Judged},
+    elsewhere,
     observe::{Attempt, probe_with_retry},
     reference::broken_part,
 };
@@ -71,18 +72,34 @@ pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, j
             [] => why,
         });
     }
-    for group in groups(judged) {
-        for (subject, cells) in group.subjects(paths, wording.what, judged) {
-            let others = judged.len() - group.cells.len();
-            let observed = observed(group.deviation, &cells, others, hint.as_deref());
-            tally.finding(subject, group.deviation.expected.clone(), observed);
-            for command in cells
-                .first()
-                .iter()
-                .flat_map(|first| next_steps::for_path(&facts, &first.path))
-            {
-                context.suggest(command);
-            }
+    let groups = groups(judged);
+    let found: Vec<_> = groups
+        .iter()
+        .flat_map(|group| {
+            let subjects = group.subjects(paths, wording.what, judged).into_iter();
+            subjects.map(move |(subject, cells)| (group, subject, cells))
+        })
+        .collect();
+    // Of pairs that fail beside others that do not, somebody else may know why.
+    let elsewhere = match judged.iter().all(|j| !matches!(j.cell, Cell::Ok(_))) {
+        true => Vec::new(),
+        false => {
+            let firsts: Vec<&Judged> = found.iter().filter_map(|(.., cells)| cells.first().copied()).collect();
+            elsewhere::ask(context, &firsts).await
+        }
+    };
+    let mut elsewhere = elsewhere.into_iter();
+    for (group, subject, cells) in found {
+        let others = judged.len() - group.cells.len();
+        let known = elsewhere.next().flatten();
+        let observed = observed(group.deviation, &cells, others, hint.as_deref().or(known.as_deref()));
+        tally.finding(subject, group.deviation.expected.clone(), observed);
+        for command in cells
+            .first()
+            .iter()
+            .flat_map(|first| next_steps::for_path(&facts, &first.path))
+        {
+            context.suggest(command);
         }
     }
 }
@@ -216,10 +233,10 @@ fn evidence_of(judged: &Judged) -> evidence::Cell {
 mod tests {
     use super::*;
     use crate::{
-        kit::matrix::{Locality, Quantity, WorkloadPair},
+        kit::matrix::{Locality, Quantity, WorkloadPair, no_answer},
         testing::Fake,
     };
-    use meshproof_contract::{Instance, verdict::Finding};
+    use meshproof_contract::{Instance, outcome::Timing, verdict::Finding};
     use std::sync::Arc;
 
     const WORDING: Wording = Wording {
@@ -241,7 +258,8 @@ mod tests {
             .map(|path| Judged {
                 path: path.clone(),
                 cell: if broken(path) {
-                    Cell::NoAnswer(Deviation::new("an answer", "no answer"))
+                    let timing = Timing::default();
+                    no_answer(&Outcome::Timeout { timing }, "an answer")
                 } else {
                     Cell::Ok(Some(Quantity::micros(900)))
                 },
@@ -271,6 +289,16 @@ mod tests {
         let found = findings(|p| p.to.node.as_str() == "apps-3").await;
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].subject, "HTTP: all 3 pairs to apps-3 (infra -> apps)");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_else_passes_between_the_pair_is_told() {
+        let found = findings(|p| p.from.node.as_str() == "infra-1" && p.to.node.as_str() == "apps-1").await;
+        let observed = &found[0].observed;
+        assert!(observed.contains("20 of 20 small datagrams came back"), "{observed}");
+        assert!(observed.contains("a loss for some seconds"), "{observed}");
+        let all = findings(|_| true).await;
+        assert!(!all[0].observed.contains("datagrams"), "{}", all[0].observed);
     }
 
     #[tokio::test(start_paused = true)]

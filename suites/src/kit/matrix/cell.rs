@@ -3,6 +3,10 @@
 use crate::kit::paths::Path;
 use meshproof_contract::{Outcome, Unit};
 
+/// The symptoms of what was lost on the way.
+const LOST: &str = "no answer: packets are lost without an error";
+const STALLED: &str = "connected, then no more data: larger packets may be lost";
+
 /// A path with its judgement.
 #[derive(Clone, Debug)]
 pub struct Judged {
@@ -69,6 +73,10 @@ impl Deviation {
             detail: None,
             quantity: None,
         }
+    }
+    /// Whether packets seem to be lost: nothing came, or not all of it, and nobody said why.
+    pub fn is_silence(&self) -> bool {
+        [LOST, STALLED].contains(&self.symptom.as_str())
     }
     /// The deviation with what was measured on this path.
     pub fn with_quantity(mut self, quantity: Quantity) -> Self {
@@ -151,15 +159,13 @@ pub fn no_answer(outcome: &Outcome, expected: &str) -> Cell {
     let deviation = |symptom: &str| Deviation::new(expected, symptom).with_detail(outcome.to_string());
     match outcome {
         Outcome::LocalError { reason } => Cell::Unknown(format!("the agent could not try: {reason}")),
-        Outcome::Timeout { .. } => Cell::NoAnswer(deviation("no answer: packets are lost without an error")),
+        Outcome::Timeout { .. } => Cell::NoAnswer(deviation(LOST)),
         Outcome::Refused { .. } => Cell::NoAnswer(deviation(
             "connection refused, by the target or by a device on the path",
         )),
         Outcome::Reset { .. } => Cell::NoAnswer(deviation("connected, then reset")),
         Outcome::Closed { .. } => Cell::NoAnswer(deviation("connected, then closed before the answer was complete")),
-        Outcome::Stalled { .. } => {
-            Cell::NoAnswer(deviation("connected, then no more data: larger packets may be lost"))
-        }
+        Outcome::Stalled { .. } => Cell::NoAnswer(deviation(STALLED)),
         Outcome::Unreachable { .. } => Cell::NoAnswer(deviation("unreachable: no route, or an ICMP error")),
         Outcome::Denied { .. } => Cell::NoAnswer(deviation(
             "refused by the data path of the client's own node, as for a Service without backends",
