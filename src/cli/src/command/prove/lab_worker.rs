@@ -131,6 +131,10 @@ impl LabWorker {
         }
         // What does not apply to the lab (skipped) is not part of the proof.
         let skipped = verdicts.only_skipped();
+        let (of_skipped, of_others): (Vec<_>, Vec<_>) = matrix.checks.iter().partition(|(id, _)| skipped.contains(*id));
+        let named: BTreeSet<&FaultName> = of_others.into_iter().flat_map(|(_, faults)| faults).collect();
+        let only_skipped = of_skipped.into_iter().flat_map(|(_, faults)| faults);
+        matrix.out_of_profile = only_skipped.filter(|fault| !named.contains(fault)).cloned().collect();
         matrix.checks.retain(|check, _| !skipped.contains(check));
         matrix
             .blinded

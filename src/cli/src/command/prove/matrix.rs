@@ -19,6 +19,8 @@ pub struct Matrix {
     /// Every check that has such, with the faults that take away what it observes with: they must make it
     /// inconclusive.
     pub blinded: BTreeMap<CheckId, BTreeSet<FaultName>>,
+    /// Faults of what this lab's profile does not have: all checks that name them were skipped.
+    pub out_of_profile: BTreeSet<FaultName>,
     /// Checks that were not green in the healthy lab before any fault, with their reason.
     pub unhealthy: BTreeMap<CheckId, String>,
     /// One row a fault.
@@ -68,6 +70,9 @@ impl Matrix {
     pub fn merge(&mut self, other: Self) {
         self.checks.extend(other.checks);
         self.blinded.extend(other.blinded);
+        self.out_of_profile.extend(other.out_of_profile);
+        let named: BTreeSet<&FaultName> = self.checks.values().flatten().collect();
+        self.out_of_profile.retain(|fault| !named.contains(fault));
         self.unhealthy.extend(other.unhealthy);
         self.rows.extend(other.rows);
     }
@@ -88,7 +93,7 @@ impl Matrix {
 
     fn defects_of(&self, row: &Row) -> Vec<Defect> {
         let mut defects = Vec::new();
-        if !self.is_noticed(row) {
+        if !self.is_noticed(row) && !self.out_of_profile.contains(&row.fault) {
             defects.push(Defect::Survivor {
                 fault: row.fault.clone(),
             });

@@ -27,7 +27,10 @@ pub fn list(addresses: &[AddressView]) -> Value {
 /// `cilium-dbg bpf ipcache list -o json`.
 pub fn ipcache(view: &AgentView) -> Value {
     let entries = view.addresses.iter().map(|entry| {
-        let remote = entry.host.filter(|host| *host != view.node.address && entry.encrypted);
+        let is_pod = entry.pod.is_some();
+        let remote = entry
+            .host
+            .filter(|host| *host != view.node.address && (entry.encrypted || is_pod));
         let key = if entry.encrypted { WIREGUARD_KEY } else { 0 };
         let (tunnel, flags) = match remote {
             Some(host) => (host.to_string(), "hastunnel"),

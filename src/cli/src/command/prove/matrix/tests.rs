@@ -23,6 +23,7 @@ fn matrix() -> Matrix {
     Matrix {
         checks,
         blinded: BTreeMap::new(),
+        out_of_profile: BTreeSet::new(),
         unhealthy: BTreeMap::new(),
         rows: vec![row],
     }
@@ -35,6 +36,24 @@ fn a_check_that_nothing_kills_is_a_defect_when_all_faults_were_met() {
         [Defect::CannotFail { check: check("a::tcp") }]
     );
     assert_eq!(matrix().defects(Coverage::SomeFaults), []);
+}
+
+#[test]
+fn a_fault_of_what_the_profile_lacks_is_no_survivor() {
+    let mut lab = matrix();
+    lab.rows[0].caught.clear();
+    let skipped = || Matrix {
+        out_of_profile: [FaultName::from("udp-dropped")].into(),
+        ..Matrix::default()
+    };
+    lab.checks.remove(&check("a::udp"));
+    lab.merge(skipped());
+    assert_eq!(lab.defects(Coverage::SomeFaults), []);
+    // A check of another share names it and ran.
+    let mut named = matrix();
+    named.rows[0].caught.clear();
+    named.merge(skipped());
+    assert_eq!(named.defects(Coverage::SomeFaults).len(), 2);
 }
 
 #[test]
