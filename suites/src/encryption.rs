@@ -1,10 +1,13 @@
 //! Can somebody who listens between nodes read what pods send? By what Cilium reports, and by what is on the wire.
 
+pub mod agent_restart;
 pub mod allowed_ips;
 pub mod counters_rise;
 pub mod handshakes_fresh;
+pub mod ipcache_keys;
 pub mod keys_agree;
 pub mod mode_in_force;
+pub mod node_encryption;
 pub mod peers_complete;
 pub mod strict_mode;
 pub mod traffic;
@@ -15,6 +18,7 @@ mod claim;
 mod flow;
 mod flows;
 mod judge;
+mod marks;
 mod peers;
 mod proxied;
 mod traffic_kind;
@@ -37,6 +41,7 @@ pub const SUITE: Suite = Suite {
         &keys_agree::KeysAgree,
         &handshakes_fresh::HandshakesFresh,
         &allowed_ips::AllowedIps,
+        &ipcache_keys::IpcacheKeys,
         &counters_rise::CountersRise,
         &traffic::PODS,
         &traffic::PODS_ACROSS,
@@ -47,6 +52,9 @@ pub const SUITE: Suite = Suite {
         &traffic::PROXIED_DNS,
         &traffic::PROXIED_HTTP,
         &strict_mode::StrictMode,
+        &node_encryption::InForce,
+        &node_encryption::Traffic,
+        &agent_restart::AgentRestart,
     ],
 };
 

@@ -1,6 +1,7 @@
 //! The capture role: watching devices for plaintext, and counting the ciphertext that should be there instead.
 
 mod dissect;
+mod links;
 mod needles;
 mod packet_socket;
 mod tally;
@@ -33,6 +34,7 @@ pub(crate) struct Captures(Mutex<HashMap<u64, Capture>>);
 
 struct Capture {
     devices: Vec<Arc<Device>>,
+    left_out: Vec<String>,
     until: Instant,
     /// Dropping it ends the capture.
     _tasks: JoinSet<()>,
@@ -46,7 +48,8 @@ struct Device {
 impl Captures {
     /// Starts a capture: when this returns, packets are seen. The error is for people.
     pub(crate) fn start(&self, number: u64, spec: CaptureSpec) -> Result<(), String> {
-        check(&spec)?;
+        let (names, left_out) = watched(&spec)?;
+        check(&spec, &names)?;
         let mut captures = self.lock();
         if captures.contains_key(&number) {
             return Err(format!(
@@ -65,15 +68,10 @@ impl Captures {
         let until = now + Duration::from_secs(spec.seconds.into());
         let needles = Arc::new(NeedleSet::new(&spec.needles));
         let mut devices = Vec::new();
-        for name in &spec.devices {
+        for name in &names {
             let device = Arc::new(Device {
                 socket: PacketSocket::open(name)?,
-                tally: Mutex::new(DeviceTally::new(
-                    name,
-                    Arc::clone(&needles),
-                    spec.pods.clone(),
-                    spec.wireguard,
-                )),
+                tally: Mutex::new(DeviceTally::new(name, Arc::clone(&needles), &spec)),
             });
             devices.push(device);
         }
@@ -84,6 +82,7 @@ impl Captures {
         }
         let capture = Capture {
             devices,
+            left_out,
             until,
             _tasks: tasks,
         };
@@ -114,11 +113,28 @@ fn unknown(number: u64) -> String {
     format!("unknown capture {number}")
 }
 
-fn check(spec: &CaptureSpec) -> Result<(), String> {
-    if spec.devices.is_empty() || spec.devices.len() > MOST_DEVICES {
+/// The devices that a specification asks for, and the links that are none of them.
+fn watched(spec: &CaptureSpec) -> Result<(Vec<String>, Vec<String>), String> {
+    let (mut names, mut left_out) = (spec.devices.clone(), Vec::new());
+    let Some(but) = &spec.others_but else {
+        return Ok((names, left_out));
+    };
+    let links = links::list().map_err(|error| format!("failed to list the links of the node: {error}"))?;
+    for link in links.into_iter().filter(|link| !spec.devices.contains(&link.name)) {
+        if link.leads_out(but) {
+            names.push(link.name);
+        } else {
+            left_out.push(link.name);
+        }
+    }
+    Ok((names, left_out))
+}
+
+fn check(spec: &CaptureSpec, names: &[String]) -> Result<(), String> {
+    if names.is_empty() || names.len() > MOST_DEVICES {
         return Err(format!(
             "a capture watches 1 to {MOST_DEVICES} devices, not {}",
-            spec.devices.len()
+            names.len()
         ));
     }
     if spec.needles.len() > MOST_NEEDLES {
@@ -144,6 +160,7 @@ impl Capture {
         };
         CaptureReport {
             devices: self.devices.iter().map(report).collect(),
+            left_out: self.left_out.clone(),
             ended,
         }
     }

@@ -7,7 +7,7 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 /// Bytes that nothing else on the network carries by chance: 128 random bits, written as 32 hexadecimal digits.
 ///
@@ -103,19 +103,28 @@ pub fn hex(bytes: &[u8]) -> String {
 /// What to watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureSpec {
-    /// Network devices by name, those between nodes. At least one; one that does not exist is an error.
+    /// Network devices by name, those between nodes. One that does not exist is an error.
     pub devices: Vec<String>,
+    /// If given, every other link of the machine too by which it could send to other machines, unless its name begins
+    /// with one of these: all that are up, but loopback, bridges (their ports are watched), devices that send nowhere
+    /// (dummy), and links without an address of their own that lead into another network namespace (those of pods).
+    #[serde(default)]
+    pub others_but: Option<Vec<String>>,
     /// What must not be seen, or, as the instrument's control, must be. At most 4,096; hits name them by their
     /// position here.
     #[serde(default)]
     pub needles: Vec<Needle>,
-    /// Pod networks: a packet from one of them to one of them is plaintext, whatever it carries (SYN, RST and ICMP
-    /// carry no marker). VXLAN (8472, 4789) and Geneve (6081) are looked into, since they hide nothing.
+    /// Pod networks: a packet from or to one of them is listed, whatever it carries (SYN, RST and ICMP carry no marker),
+    /// and so is one that an ICMP error quotes. VXLAN (8472, 4789) and Geneve (6081) are looked into, since they hide
+    /// nothing.
     #[serde(default)]
     pub pods: Vec<IpNet>,
     /// WireGuard's UDP port, 51871 with Cilium; none if nothing is to be counted.
     #[serde(default)]
     pub wireguard: Option<u16>,
+    /// Whether WireGuard's messages are counted by their size, too.
+    #[serde(default)]
+    pub sizes: bool,
     /// Seconds after which it ends by itself, up to 3,600, so that a harness that died leaves nothing running.
     pub seconds: u32,
 }
@@ -124,8 +133,11 @@ pub struct CaptureSpec {
 /// answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CaptureReport {
-    /// One for each device of the specification, in its order.
+    /// One for each device of the specification, in its order, then the other links.
     pub devices: Vec<DeviceCapture>,
+    /// Links that were not watched, although every link was to be: what goes over them does not leave the machine.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// Whether it has ended by itself: what came later was not seen.
     pub ended: bool,
 }
@@ -145,12 +157,15 @@ pub struct DeviceCapture {
     pub broken: Option<String>,
     /// What was found of the needles.
     pub hits: Vec<NeedleHit>,
-    /// Packets between pods in clear.
+    /// Packets from or to pods in clear.
     pub clear: Vec<ClearFlow>,
     /// How many further flows in clear are not listed for want of room.
     pub more_clear: u64,
     /// WireGuard between nodes.
     pub wireguard: Vec<WireguardFlow>,
+    /// IPsec between nodes.
+    #[serde(default)]
+    pub esp: Vec<EspFlow>,
 }
 
 /// A needle that was seen.
@@ -181,10 +196,10 @@ pub struct Sighting {
     pub head: String,
 }
 
-/// Packets between two pod addresses whose headers were readable.
+/// Packets from or to a pod's address whose headers were readable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClearFlow {
-    /// From which pod.
+    /// From which address.
     pub source: IpAddr,
     /// To which.
     pub destination: IpAddr,
@@ -192,6 +207,9 @@ pub struct ClearFlow {
     pub protocol: u8,
     /// Whether it was inside an unencrypted tunnel.
     pub tunnel: bool,
+    /// Whether it was quoted by an ICMP error: these are the addresses of the packet that the error is about.
+    #[serde(default)]
+    pub quoted: bool,
     /// How many packets.
     pub packets: u64,
     /// The first of them.
@@ -215,6 +233,23 @@ pub struct WireguardFlow {
     pub handshakes: u64,
     /// Datagrams on the port that are no WireGuard message.
     pub other: u64,
+    /// The messages in [`transport`](Self::transport) by their bytes of ciphertext, if asked for: WireGuard pads what it
+    /// carries to a multiple of 16.
+    #[serde(default)]
+    pub sizes: BTreeMap<u64, u64>,
+}
+
+/// IPsec packets (ESP, protocol 50) from one node to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EspFlow {
+    /// From which node.
+    pub source: IpAddr,
+    /// To which.
+    pub destination: IpAddr,
+    /// How many packets.
+    pub packets: u64,
+    /// Bytes of ciphertext in them, without ESP's 8 bytes of header and, as with AES-GCM, 8 of nonce and 16 of tag.
+    pub bytes: u64,
 }
 
 #[cfg(test)]

@@ -110,6 +110,21 @@ pub struct Encryption {
     pub mode: String,
     /// WireGuard's interfaces.
     pub wireguard: Option<WireGuard>,
+    /// IPsec, in `cilium-dbg encrypt status -o json` only.
+    pub ipsec: Option<Ipsec>,
+}
+
+/// `.ipsec` of `cilium-dbg encrypt status -o json` (`IPsecStatus` in `api/v1/models`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Ipsec {
+    /// How many keys the node's XFRM states use; more than one while keys are rotated, or with a key for each pair.
+    pub keys_in_use: u64,
+    /// The sum of [`xfrm_errors`](Self::xfrm_errors).
+    pub error_count: u64,
+    /// The kernel's XFRM errors since its start, by name (`/proc/net/xfrm_stat`), without those that are 0.
+    #[serde(deserialize_with = "null_as_default")]
+    pub xfrm_errors: BTreeMap<String, u64>,
 }
 
 /// `.encryption.wireguard`.

@@ -36,6 +36,8 @@ pub enum ClaimKind {
     Encryption,
     /// Traffic between pods that would leave unencrypted is dropped (strict mode).
     StrictEncryption,
+    /// Traffic of the nodes themselves is encrypted, too, except on nodes that opt out.
+    NodeEncryption,
     /// Network policies are enforced.
     Policy,
     /// L7 HTTP policies (an Envoy runs).
@@ -73,6 +75,7 @@ impl fmt::Display for ClaimKind {
             ClaimKind::ClusterMesh => "cluster-mesh",
             ClaimKind::Encryption => "encryption",
             ClaimKind::StrictEncryption => "strict-encryption",
+            ClaimKind::NodeEncryption => "node-encryption",
             ClaimKind::Policy => "policy",
             ClaimKind::L7Policy => "l7-policy",
             ClaimKind::FqdnPolicy => "fqdn-policy",

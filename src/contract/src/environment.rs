@@ -235,6 +235,8 @@ pub enum CiliumQuery {
     Status,
     /// `cilium-dbg debuginfo --output json`: the only place with WireGuard peers.
     Debuginfo,
+    /// `cilium-dbg encrypt status -o json`: the only place with IPsec's keys and errors.
+    EncryptStatus,
     /// `cilium-dbg endpoint list -o json`.
     Endpoints,
     /// `cilium-dbg service list -o json`.

@@ -190,7 +190,7 @@ impl Fabric {
         wakers.iter().for_each(Waker::wake);
     }
 
-    /// Makes a machine's `eth0` in its namespace and the link to it.
+    /// Makes a machine's `eth0` in its namespace and the link to it; a node also has an `eth1`.
     pub(crate) fn attach(&self, machine: Attachment, namespace: &Namespace) -> Result<Arc<Port>, FabricError> {
         let taken = self.table();
         if taken.ports.iter().any(|port| port.name == machine.name) {
@@ -201,25 +201,32 @@ impl Fabric {
         }
         let device = format!("fabric{}", self.shared.next_device.fetch_add(1, Ordering::Relaxed));
         let eth0 = mac(1, machine.address);
-        let made = self.shared.namespace.within(|| {
+        let (behind, has_second) = (format!("{device}b"), machine.switch.is_some());
+        let link = |near: &str, far, roles: [u8; 2]| {
             let netlink = Netlink::open()?;
-            let far = End {
-                name: "eth0",
-                mac: eth0,
+            let end = |name, role| End {
+                name,
+                mac: mac(role, machine.address),
             };
-            let near = End {
-                name: &device,
-                mac: mac(2, machine.address),
-            };
-            netlink.add_veth(near, far, namespace, self.shared.config.mtu)?;
-            netlink.bring_up(&device)?;
-            PacketSocket::open(index_of(&device)?, Reads::All).map_err(|source| DeviceError::Setting {
+            netlink.add_veth(
+                end(near, roles[1]),
+                end(far, roles[0]),
+                namespace,
+                self.shared.config.mtu,
+            )?;
+            netlink.bring_up(near)?;
+            PacketSocket::open(index_of(near)?, Reads::All).map_err(|source| DeviceError::Setting {
                 action: "open a packet socket on",
-                device: device.clone(),
+                device: near.into(),
                 source,
             })
+        };
+        let made = self.shared.namespace.within(|| {
+            let first = link(&device, "eth0", [1, 2])?;
+            let second = has_second.then(|| link(&behind, "eth1", [5, 6])).transpose()?;
+            Ok((first, second))
         })?;
-        let socket = made.map_err(|source| FabricError::Device {
+        let (socket, second) = made.map_err(|source| FabricError::Device {
             machine: machine.name.clone(),
             source,
         })?;
@@ -229,6 +236,7 @@ impl Fabric {
             address: machine.address,
             mac: eth0,
             socket,
+            second,
             switch: machine.switch,
             wireguard_port: machine.wireguard_port,
             waker: machine.waker,

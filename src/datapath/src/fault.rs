@@ -61,6 +61,21 @@ pub enum Fault {
         /// Which packets, by the pods' headers.
         traffic: Traffic,
     },
+    /// Pod packets leave unencrypted, and by the nodes' second link, which nothing else uses.
+    SecondLink {
+        /// Nodes of the sending pods.
+        from: Nodes,
+        /// Nodes of the receiving pods.
+        to: Nodes,
+    },
+    /// What nodes themselves send leaves unencrypted although node encryption is on, and so does what their pods send
+    /// to nodes.
+    NodesInClear {
+        /// Sending nodes.
+        from: Nodes,
+        /// Receiving nodes.
+        to: Nodes,
+    },
     /// No WireGuard datagram passes: neither handshake nor data.
     TunnelDown {
         /// Sending nodes.
@@ -204,8 +219,12 @@ pub enum Traffic {
     Handshake,
     /// From or to this address.
     Address(Ipv4Addr),
+    /// To this address.
+    To(Ipv4Addr),
     /// TCP segments that carry nothing but their header.
     BareSegments,
+    /// ICMP errors, each of which quotes the packet that it is about.
+    IcmpErrors,
     /// Packets that a service's translation sends to a backend; known to the switch only, which no other place asks.
     Translated,
     /// What a proxy in the node's namespace sends on a client's behalf; known to the switch only, too.

@@ -86,8 +86,10 @@ pub(crate) fn concerns(traffic: &Traffic, bytes: &[u8], headers: &Headers) -> bo
         Traffic::Fragments => headers.fragment != Fragment::Whole,
         Traffic::Handshake => is_handshake(bytes, headers),
         Traffic::BareSegments => is_bare(bytes, headers),
+        Traffic::IcmpErrors => matches!(headers.transport, Transport::IcmpError { .. }),
         // Headers do not show it.
         Traffic::Translated | Traffic::Proxied => false,
+        Traffic::To(address) => headers.destination() == *address,
         Traffic::Address(address) => headers.source() == *address || headers.destination() == *address,
     }
 }

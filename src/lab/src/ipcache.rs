@@ -8,7 +8,7 @@ use crate::{
     fault::Fault,
     state::{ClusterState, LabState, NodeState},
 };
-pub(crate) use distortion::{Distortion, unannounced, unknown_identity};
+pub(crate) use distortion::{Distortion, keyless, unannounced, unknown_identity};
 use ipnet::Ipv4Net;
 use meshproof_datapath::Identity;
 use std::{net::Ipv4Addr, sync::Arc};

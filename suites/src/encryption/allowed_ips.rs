@@ -25,12 +25,26 @@ enum Rule {
     NodeAndMaybePods,
     /// Native routing: the node's pods travel as they are.
     Pods,
+    /// The same since 1.18 where each node has pod CIDRs: also these, so that pods that come are reached at once
+    /// (semantics C3).
+    PodsAndCidrs,
 }
 
 impl Rule {
     fn of(cilium: &CiliumFacts) -> Result<Self, String> {
         match cilium.config.get("routing-mode").map(String::as_str) {
-            Some("native") => Ok(Rule::Pods),
+            Some("native") => {
+                let has_cidrs = cilium
+                    .config
+                    .get("ipam")
+                    .is_some_and(|ipam| ["kubernetes", "cluster-pool"].contains(&ipam.as_str()));
+                let recent = minor(&cilium.version).is_some_and(|minor| minor >= 18);
+                Ok(if has_cidrs && recent {
+                    Rule::PodsAndCidrs
+                } else {
+                    Rule::Pods
+                })
+            }
             // The agent's default is tunnel.
             Some("tunnel") | None if !cilium.config.is_empty() => Ok(match minor(&cilium.version) {
                 Some(minor) if minor < 18 => Rule::NodeAndMaybePods,
@@ -45,8 +59,14 @@ impl Rule {
             Rule::NodeOnly => "only the node's own address (tunnel mode)",
             Rule::NodeAndMaybePods => "the node's own address, and no others except its pods' (tunnel mode)",
             Rule::Pods => "the node's pod addresses, and no others except its own (native routing)",
+            Rule::PodsAndCidrs => "the node's pod addresses and CIDRs, and no others except its own (native routing)",
         }
     }
+}
+
+/// Whether the cluster routes pods' packets as they are, in no tunnel of Cilium's.
+pub fn is_native(cilium: &CiliumFacts) -> Result<bool, String> {
+    Rule::of(cilium).map(|rule| matches!(rule, Rule::Pods | Rule::PodsAndCidrs))
 }
 
 /// The minor version of `1.18.3`.
@@ -68,7 +88,7 @@ impl Check for AllowedIps {
                      addresses of another node.",
             how: "`allowed-ips` of every peer in `cilium-dbg debuginfo --output json`: in tunnel mode the node's own \
                   address (before Cilium 1.18 also its pods'), with native routing at least this run's pods on that \
-                  node. Any address that is neither the node's nor in its pod CIDRs is a finding.",
+                  node and, since 1.18, its pod CIDRs. Any address that is neither the node's nor in its pod CIDRs is a finding.",
             control: "Every node must have an agent that shows its peers; otherwise the check is inconclusive. A peer \
                       without allowed IPs is a finding; encryption::peers_complete reports missing peers.",
             when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf \
@@ -136,12 +156,18 @@ fn judge(device: &Device, other: &MeshNode, mesh: &Mesh, rule: Rule, facts: &Fac
             }
         }
     }
-    let covers = |address: &IpAddr| allowed.iter().any(|net| net.contains(address));
+    let covers = |range: &IpNet| allowed.iter().any(|net| net.contains(range));
     let endpoint = super::peers::endpoint(peer);
-    let required: Vec<IpAddr> = match rule {
-        Rule::NodeOnly | Rule::NodeAndMaybePods => endpoint.into_iter().collect(),
-        Rule::Pods => pods_on(facts, other),
+    let mut required: Vec<IpNet> = match rule {
+        Rule::NodeOnly | Rule::NodeAndMaybePods => endpoint.into_iter().map(IpNet::from).collect(),
+        Rule::Pods | Rule::PodsAndCidrs => pods_on(facts, other).into_iter().map(IpNet::from).collect(),
     };
+    if rule == Rule::PodsAndCidrs {
+        // Of a family that Cilium does not serve it allows nothing.
+        let served = |cidr: &&IpNet| required.iter().any(|pod| pod.addr().is_ipv4() == cidr.addr().is_ipv4());
+        let cidrs: Vec<IpNet> = other.pod_cidrs.iter().filter(served).copied().collect();
+        required.extend(cidrs);
+    }
     let lacking: Vec<String> = required
         .iter()
         .filter(|a| !covers(a))

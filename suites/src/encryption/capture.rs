@@ -2,11 +2,11 @@
 
 use super::{
     CAPTURE, LISTENER, TALKER,
-    capture_point::{CapturePoint, capture_points},
+    capture_point::{CapturePoint, capture_points, is_inside},
     flow::Flow,
     judge::Reading,
     peers::{agents, missing},
-    window::{Window, observe},
+    window::{Window, observe, observe_during},
 };
 use crate::kit::{
     cilium::nodes::{self, MeshNode},
@@ -71,6 +71,25 @@ impl Capture {
         Some(Self { nodes, points, pods })
     }
 
+    /// Where it captures.
+    pub fn points(&self) -> &[CapturePoint] {
+        &self.points
+    }
+
+    /// Captures these flows again and again while something is done, for at most so many seconds; also how often they
+    /// were sent.
+    pub async fn observe_during<T>(
+        &self,
+        context: &CheckContext,
+        flows: &[Flow],
+        lifetime: u32,
+        work: impl Future<Output = T>,
+    ) -> (Window, T, usize) {
+        let seen = observe_during(context, &self.points, flows, &self.pods, lifetime, work).await;
+        note_left_out(context, &seen.0);
+        seen
+    }
+
     /// Captures new flows, and others again where something was lost.
     pub async fn observe(
         &self,
@@ -85,6 +104,7 @@ impl Capture {
             pods.extend(flows.iter().flat_map(|flow| &flow.others).copied().map(IpNet::from));
             let mut window = observe(context, &self.points, &flows, &pods).await;
             leave_out_pings(context, &mut window);
+            note_left_out(context, &window);
             windows += 1;
             match pauses.next() {
                 Some(pause) if Reading::of(&window).needs_retry() => tokio::time::sleep(pause).await,
@@ -123,6 +143,20 @@ async fn known(
         tally.absorb(own);
         found
     })
+}
+
+/// Notes the links that were not watched and whose names do not say why.
+fn note_left_out(context: &CheckContext, window: &Window) {
+    for (point, report) in &window.captures {
+        let links = report.iter().flat_map(|report| &report.left_out);
+        let links: Vec<&str> = links.map(String::as_str).filter(|link| !is_inside(link)).collect();
+        if !links.is_empty() {
+            let (node, links) = (point.node.label(), links.join(", "));
+            context.note(format!(
+                "{node}: not watched, since they do not leave the node: {links}"
+            ));
+        }
+    }
 }
 
 /// Leaves out the pings that pods may not send (`net.ipv4.ping_group_range` of their node): they never left the pod.

@@ -55,13 +55,8 @@ pub struct Claimed {
     pub promised: bool,
 }
 
-/// Why IPsec's ciphertext proves nothing here.
-pub const IPSEC_NOT_COUNTED: &str = "no plaintext was seen, but IPsec ciphertext (protocol 50) is not counted, so that \
-                                     proves too little; check `cilium-dbg encrypt status` and `ip -s xfrm state` on \
-                                     the nodes";
-
 impl Claimed {
-    /// The verdict as far as somebody promised something, and as far as its ciphertext can be counted.
+    /// The verdict as far as somebody promised something.
     pub fn settle(&self, verdict: Verdict) -> Verdict {
         match (self.mode, &verdict) {
             (Mode::None, Verdict::Fail { .. }) if !self.promised => Verdict::skipped(format!(
@@ -69,9 +64,6 @@ impl Claimed {
                  network below encrypts them",
                 self.by
             )),
-            (Mode::Ipsec, Verdict::Inconclusive { why }) if why == IPSEC_NOT_COUNTED => {
-                Verdict::skipped(IPSEC_NOT_COUNTED)
-            }
             _ => verdict,
         }
     }

@@ -1,8 +1,10 @@
-//! WireGuard counts traffic between two nodes' pods on both of them.
+//! What pods exchange between nodes crosses as WireGuard's ciphertext, and both nodes count it.
 
 use super::{
     TRAFFIC_NEEDS,
-    peers::{Device, Exchange, Mesh, PAYLOAD, exchange, missing},
+    capture::Capture,
+    marks::{self, Marked, Marks},
+    peers::{Device, Mesh},
 };
 use crate::kit::{
     cilium::nodes::{MeshNode, meshed},
@@ -25,14 +27,17 @@ impl Check for CountersRise {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "WireGuard counts the traffic that pods exchange between nodes, in both directions",
-            proves: "Pod traffic between nodes goes through the tunnel in both directions, and not past it.",
-            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh; with more than 6 \
-                  nodes in a cluster, with a sample of them that covers every node. The peer's counters \
-                  (`transfer-rx` and `transfer-tx` in `cilium-dbg debuginfo --output json`) must both rise by at \
-                  least that much.",
-            control: "Only delivered exchanges count; an undelivered one is inconclusive. So is a counter that fell, \
-                      which means that an agent or device restarted.",
+            title: "What pods exchange between nodes is WireGuard's ciphertext, which both nodes count",
+            proves: "Pod traffic between nodes goes through the tunnel in both directions, and not past it. No other \
+                     traffic can be taken for it.",
+            how: "A pod on every node sends 32 datagrams of one size, drawn for the pair, to a pod on every other node \
+                  of the mesh, which sends them back; with more than 16 nodes in a cluster, in a sample that covers \
+                  every node. The captures on both nodes must see as many WireGuard messages of that size (padding \
+                  and tunnel added) in each direction, beyond those of the sizes beside it. The peer's counters \
+                  (`transfer-rx` and `transfer-tx` in `cilium-dbg debuginfo --output json`) must rise by as much.",
+            control: "Only datagrams that came back count; if none did, the pair is inconclusive. So is a capture that \
+                      lost packets, other traffic of so many sizes that the datagrams do not stand out, and a counter \
+                      that fell, which means that an agent or device restarted.",
             when_red: "The traffic bypassed the tunnel; encryption::pod_traffic shows the packets. Run `kubectl \
                        --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` \
                        on both nodes.",
@@ -45,7 +50,13 @@ impl Check for CountersRise {
         TRAFFIC_NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["plaintext-node-pair", "plaintext-mesh", "plaintext-one-way"]
+        &[
+            "plaintext-node-pair",
+            "plaintext-mesh",
+            "plaintext-one-way",
+            "plaintext-second-link",
+            "plaintext-udp",
+        ]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
@@ -56,20 +67,20 @@ impl Check for CountersRise {
         };
         let facts = context.environment.facts();
         let clusters = meshed(&facts, &mesh.cluster);
-        for absent in clusters.iter().flat_map(|cluster| missing(&facts, cluster)) {
-            tally.unknown(absent);
-        }
+        let Some(capture) = Capture::prepare(context, &clusters, &mut tally).await else {
+            return tally.verdict();
+        };
         let before = mesh.devices(context, Age::now(), &mut tally).await;
-        let sent = exchange(context, &mesh.cluster, &clusters).await;
+        let sent = marks::send(context, &capture, &mesh.cluster, &clusters).await;
         // The same things are missing or wrong as before.
         let after = mesh.devices(context, Age::now(), &mut Tally::new()).await;
         let mut rose = 0;
         let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
-        for one in &sent {
+        for one in &sent.marks {
             let (Some(a), Some(b)) = (node_of(&mesh, &one.from), node_of(&mesh, &one.to)) else {
                 continue;
             };
-            let cell = judge(one, (a, b), (&before, &after), &mesh, &mut tally);
+            let cell = judge(&sent, one, (a, b), (&before, &after), &mesh, &mut tally);
             rose += usize::from(cell.outcome == CellOutcome::Ok);
             rows.entry(NodeLabel::from(&one.from)).or_default().push(cell);
         }
@@ -79,8 +90,9 @@ impl Check for CountersRise {
         }
         if rose > 0 {
             tally.witness(format!(
-                "{rose} of {} node pairs: both counters rose by at least the {PAYLOAD} B exchanged",
-                sent.len()
+                "{rose} of {} node pairs: the datagrams of their size were seen as ciphertext in both directions on \
+                 both nodes, and both counters rose by them",
+                sent.marks.len()
             ));
         }
         tally.verdict()
@@ -89,7 +101,8 @@ impl Check for CountersRise {
 
 /// Judges one pair of nodes: its cell shows by how much the smaller counter rose.
 fn judge(
-    one: &Exchange,
+    sent: &Marked,
+    one: &Marks,
     (a, b): (&MeshNode, &MeshNode),
     (before, after): (&[Device], &[Device]),
     mesh: &Mesh,
@@ -103,37 +116,99 @@ fn judge(
         unit: None,
         detail: None,
     };
-    let mut unknown = |why: String| {
-        tally.unknown(format!("{subject}: {why}"));
-        Some(why)
+    let risen = match counted(one, (a, b), (before, after)) {
+        Ok(risen) => risen,
+        Err(why) => {
+            tally.unknown(format!("{subject}: {why}"));
+            cell.detail = Some(why);
+            return cell;
+        }
     };
-    if let Err(why) = &one.outcome {
-        cell.detail = unknown(format!("the exchange was not delivered: {why}"));
-        return cell;
-    }
-    let (Some(old), Some(new)) = (counters(before, a, b), counters(after, a, b)) else {
-        cell.detail = unknown("the counters could not be read before and after".to_owned());
-        return cell;
-    };
-    if new.0 < old.0 || new.1 < old.1 {
-        cell.detail = unknown(format!(
-            "the counters fell from {old:?} B to {new:?} B (received, sent): the device was recreated"
+    (cell.value, cell.unit) = (Some(risen.least() as f64), Some(Unit::Bytes));
+    let mut wrong = Vec::new();
+    if risen.least() < risen.expected {
+        wrong.push(format!(
+            "the counters rose by {} B (received) and {} B (sent), {} B were exchanged each way",
+            risen.received, risen.transmitted, risen.expected
         ));
-        return cell;
     }
-    let (received, transmitted) = (new.0 - old.0, new.1 - old.1);
-    let risen = received.min(transmitted);
-    (cell.value, cell.unit) = (Some(risen as f64), Some(Unit::Bytes));
-    if risen >= u64::from(PAYLOAD) {
+    let mut unclear = Vec::new();
+    for (at, way) in [(a, (a, b)), (a, (b, a)), (b, (a, b)), (b, (b, a))] {
+        let direction = format!("{} to {}", way.0.label(), way.1.label());
+        match sent.seen(at, way, one.payload) {
+            Ok(seen) if seen.has(risen.marks) => {}
+            Ok(seen) if seen.counted < risen.marks => wrong.push(format!(
+                "{} saw {} of {} datagrams as ciphertext from {direction}",
+                at.label(),
+                seen.counted,
+                risen.marks
+            )),
+            Ok(seen) => unclear.push(format!(
+                "{}: {} messages of the datagrams' size from {direction}, but {} of a size beside it: other traffic \
+                 hides them",
+                at.label(),
+                seen.counted,
+                seen.beside
+            )),
+            Err(why) => unclear.push(why),
+        }
+    }
+    if wrong.is_empty() && unclear.is_empty() {
         cell.outcome = CellOutcome::Ok;
         return cell;
     }
-    let observed = format!("received {received} B more, sent {transmitted} B more");
-    cell.outcome = CellOutcome::Mismatch;
-    cell.detail = Some(observed.clone());
-    let expected = format!("both counters rise by the {PAYLOAD} B that their pods exchanged");
-    tally.finding(subject, mesh.claimed.expects(expected), observed);
+    for why in &unclear {
+        tally.unknown(format!("{subject}: {why}"));
+    }
+    cell.detail = Some(
+        wrong
+            .iter()
+            .chain(&unclear)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("; "),
+    );
+    if !wrong.is_empty() {
+        cell.outcome = CellOutcome::Mismatch;
+        let expected = "all datagrams that their pods exchanged as ciphertext, both ways, and counted on both nodes";
+        tally.finding(subject, mesh.claimed.expects(expected), wrong.join("; "));
+    }
     cell
+}
+
+/// By how much a node's counters of a peer rose, and by how much at least they had to.
+struct Risen {
+    received: u64,
+    transmitted: u64,
+    expected: u64,
+    /// How many datagrams went each way.
+    marks: u64,
+}
+
+impl Risen {
+    fn least(&self) -> u64 {
+        self.received.min(self.transmitted)
+    }
+}
+
+/// The rise of the counters; the error says why it cannot be told.
+fn counted(one: &Marks, (a, b): (&MeshNode, &MeshNode), read: (&[Device], &[Device])) -> Result<Risen, String> {
+    let delivered = one.delivered.as_ref();
+    let marks = *delivered.map_err(|why| format!("nothing was delivered: {why}"))?;
+    let (Some(old), Some(new)) = (counters(read.0, a, b), counters(read.1, a, b)) else {
+        return Err("the counters could not be read before and after".to_owned());
+    };
+    if new.0 < old.0 || new.1 < old.1 {
+        return Err(format!(
+            "the counters fell from {old:?} B to {new:?} B (received, sent): the device was recreated"
+        ));
+    }
+    Ok(Risen {
+        received: new.0 - old.0,
+        transmitted: new.1 - old.1,
+        expected: marks * u64::from(one.payload),
+        marks,
+    })
 }
 
 fn node_of<'a>(mesh: &'a Mesh, agent: &AgentFacts) -> Option<&'a MeshNode> {

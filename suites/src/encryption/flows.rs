@@ -12,7 +12,7 @@ use super::{
 use crate::kit::paths::sample::{self, Pair};
 use meshproof_contract::{
     Action, AgentFacts, ClusterName, Facts, Instance, Needle, NodeLabel, NodeName, Outcome, Probe, Target, Transport,
-    Verdict, port,
+    Verdict, facts::PodNetwork, port,
 };
 use std::{net::IpAddr, time::Duration};
 
@@ -166,6 +166,25 @@ fn marked(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
         .into()
 }
 
+/// A marker over each transport, there and back, between ends of which one or both are the nodes themselves. Only pods'
+/// addresses are looked for: those of nodes are in clear on everything that goes between them.
+pub fn with_hosts(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
+    let word = |agent: &AgentFacts| match agent.network {
+        PodNetwork::Pod => "pod",
+        _ => "host",
+    };
+    let named = |flow: Flow| Flow {
+        name: format!("{} ({} to {})", flow.name, word(a), word(b)),
+        others: flow
+            .others
+            .into_iter()
+            .filter(|_| b.network == PodNetwork::Pod)
+            .collect(),
+        ..flow
+    };
+    marked(a, b).into_iter().map(named).collect()
+}
+
 /// A GET with a marker.
 fn request(a: &AgentFacts, b: &AgentFacts) -> Flow {
     let marker = marker();
@@ -183,10 +202,10 @@ fn request(a: &AgentFacts, b: &AgentFacts) -> Flow {
     }
 }
 
-/// SYN, RST and ICMP.
+/// SYN, RST, ICMP, and an ICMP error with the packet that it is about.
 fn bare(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
     let to = |port| Target::new(b.address.to_string(), port);
-    let tries: [(&str, Action, Arrived); 3] = [
+    let tries: [(&str, Action, Arrived); 4] = [
         (
             "TCP to an open port",
             Action::TcpConnect {
@@ -195,6 +214,14 @@ fn bare(a: &AgentFacts, b: &AgentFacts) -> Vec<Flow> {
             answered,
         ),
         ("TCP to a closed port", Action::TcpConnect { to: to(CLOSED) }, refused),
+        (
+            "UDP to a closed port",
+            Action::UdpEcho {
+                to: to(CLOSED),
+                payload: 16,
+            },
+            refused,
+        ),
         (
             "ICMP",
             Action::IcmpEcho {

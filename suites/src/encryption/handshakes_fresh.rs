@@ -68,7 +68,7 @@ impl Check for HandshakesFresh {
             title: "Under traffic every pair of nodes has a recent WireGuard handshake",
             proves: "The tunnels work: under traffic WireGuard renews its keys every 120 s, and it no longer uses a \
                      session that is older than 180 s.",
-            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh; with more than 6 \
+            how: "A pod on every node exchanges 4 KiB with a pod on every other node of the mesh; with more than 16 \
                   nodes in a cluster, with a sample of them that covers every node. Then `last-handshake-time` of \
                   these peers in `cilium-dbg debuginfo --output json` must be less than 180 s ago by the harness's \
                   clock, within 3 s.",

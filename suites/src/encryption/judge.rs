@@ -7,11 +7,11 @@ mod plaintext;
 
 use super::{
     capture_point::CapturePoint,
-    claim::{Claimed, IPSEC_NOT_COUNTED, Mode},
+    claim::{Claimed, Mode},
     flow::Flow,
     window::Window,
 };
-use meshproof_contract::{CaptureReport, CheckContext, Evidence, Tally, evidence::Packet};
+use meshproof_contract::{CaptureReport, CheckContext, Evidence, Tally, capture::DeviceCapture, evidence::Packet};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many plaintext flows get a finding of their own.
@@ -97,13 +97,7 @@ impl<'a> Reading<'a> {
     }
 
     fn conclude_encrypted(&self, claimed: &Claimed, subject: &str, tally: &mut Tally) {
-        if claimed.mode == Mode::Ipsec {
-            if self.plaintext.is_empty() {
-                tally.unknown(IPSEC_NOT_COUNTED);
-            }
-        } else {
-            self.count_ciphertext(tally);
-        }
+        self.count_ciphertext(claimed.mode, tally);
         if !self.plaintext.is_empty() || !self.is_sound() {
             return;
         }
@@ -168,10 +162,10 @@ impl<'a> Reading<'a> {
 
     /// The devices captured on, as `infra-1/eth0, infra-2/eth0`; of many the first, and how many more.
     fn devices(&self) -> String {
-        let one = |(point, _): &(&CapturePoint, &CaptureReport)| {
+        let one = |(point, report): &(&CapturePoint, &CaptureReport)| {
             let place = point.node.label();
-            let on = |device: &String| format!("{place}/{device}");
-            point.devices.iter().map(on).collect::<Vec<_>>()
+            let on = |device: &DeviceCapture| format!("{place}/{}", device.device);
+            report.devices.iter().map(on).collect::<Vec<_>>()
         };
         let mut devices: Vec<String> = self.captured.iter().flat_map(one).collect();
         let more = devices.len().saturating_sub(DEVICES);

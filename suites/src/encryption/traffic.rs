@@ -46,9 +46,9 @@ impl Check for Traffic {
             how: self.kind.how(),
             control: "Every node also sends a marker in plaintext on purpose (between host networks; with node \
                       encryption to an address outside), and the captures on both nodes must see it; no packet may be \
-                      dropped, every flow must arrive, and at least the payload's volume of WireGuard ciphertext must \
-                      be seen between the two nodes. Anything missing is inconclusive, and so is IPsec, whose \
-                      ciphertext is not counted; where no encryption is claimed, the markers must be readable.",
+                      dropped, every flow must arrive, and at least the payload's volume of WireGuard's or IPsec's \
+                      ciphertext must be seen between the two nodes. Anything missing is inconclusive; where no \
+                      encryption is claimed, the markers must be readable.",
             when_red: "The evidence shows the packets. On the node that sent them, run `kubectl --context CONTEXT -n \
                        kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg encrypt status` and `cilium-dbg \
                        debuginfo --output json`: is the receiving node a peer there?",

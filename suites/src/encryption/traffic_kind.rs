@@ -59,8 +59,8 @@ impl TrafficKind {
             }
             TrafficKind::Dns => "Whoever listens between nodes cannot read which names pods resolve.",
             TrafficKind::Headers => {
-                "SYN, RST and ICMP, which carry no marker, are encrypted too: whoever listens between nodes cannot \
-                 read which pods communicate."
+                "SYN, RST, ICMP and ICMP errors, which carry no marker, are encrypted too: whoever listens between \
+                 nodes cannot read which pods communicate."
             }
             TrafficKind::ProxiedDns | TrafficKind::ProxiedHttp => {
                 "Traffic that a policy redirects to a proxy leaves the node from the proxy instead of the pod, and is \
@@ -73,9 +73,10 @@ impl TrafficKind {
         match self {
             TrafficKind::Pods | TrafficKind::PodsAcross => {
                 "A pod on every node exchanges random 128-bit markers with a pod on every other node over TCP (4 KiB) \
-                 and UDP (1,000 B), while an agent on every node captures on all devices that `cilium-dbg status` \
-                 names. No packet may contain a marker or show the pods' addresses unencrypted, in a tunnel or \
-                 outside; beyond 12 nodes a covering set of node pairs is used."
+                 and UDP (1,000 B), while an agent on every node captures on every link that leads out of the node, by \
+                 the node's own list. No packet may contain a marker or show one of the pods' addresses unencrypted, \
+                 in a tunnel or outside. Up to 16 nodes a cluster every node pair is used, beyond a sample in which \
+                 every node sends and receives."
             }
             TrafficKind::Service | TrafficKind::GlobalService => {
                 "As encryption::pod_traffic, but every node sends the markers to the Service's cluster IP, 12 times \
@@ -97,9 +98,11 @@ impl TrafficKind {
                  configuration promises the proxy."
             }
             TrafficKind::Headers => {
-                "As encryption::pod_traffic, but a pod on every node connects to an open and a closed port of, and \
-                 pings, a pod on every other node; the capture looks for packets that show these pods' addresses. \
-                 Pings that an agent may not send are left out and noted."
+                "As encryption::pod_traffic, but a pod on every node connects to an open and a closed TCP port of, \
+                 sends to a closed UDP port of, and pings, a pod on every other node; the capture looks for packets \
+                 that show one of these pods' addresses, also inside an ICMP error. Where the other address is a \
+                 node's, that counts only with node encryption or in a tunnel. Pings that an agent may not send are \
+                 left out and noted."
             }
         }
     }
@@ -110,13 +113,19 @@ impl TrafficKind {
                 "plaintext-node-pair",
                 "plaintext-udp",
                 "plaintext-one-way",
+                "plaintext-second-link",
                 "encryption-off",
             ],
             TrafficKind::PodsAcross => &["plaintext-mesh", "plaintext-udp"],
             TrafficKind::Service => &["plaintext-service", "plaintext-udp"],
             TrafficKind::GlobalService => &["plaintext-service", "plaintext-mesh"],
             TrafficKind::Dns => &["plaintext-dns"],
-            TrafficKind::Headers => &["plaintext-headers", "plaintext-icmp"],
+            TrafficKind::Headers => &[
+                "plaintext-headers",
+                "plaintext-icmp",
+                "plaintext-icmp-errors",
+                "plaintext-masqueraded",
+            ],
             TrafficKind::ProxiedDns | TrafficKind::ProxiedHttp => &["plaintext-proxied"],
         }
     }

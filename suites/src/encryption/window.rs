@@ -2,7 +2,7 @@
 //! among it. It records what was seen and judges nothing.
 
 use super::{
-    capture_point::{CapturePoint, ControlKind},
+    capture_point::{CapturePoint, ControlKind, INSIDE},
     flow::{Flow, marker},
 };
 use futures::future::join_all;
@@ -11,10 +11,17 @@ use meshproof_contract::{
     Action, AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CheckContext, EnvironmentError, Marker, Needle,
     Outcome, Probe, Target, Transport, port,
 };
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 /// After so many seconds a capture ends although nobody stopped it.
 const LIFETIME: u32 = 60;
+/// Between two rounds of flows: a leak that lasts so long is met.
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(20);
 /// The control's payload and deadline.
 const CONTROL_BYTES: u32 = 600;
 const CONTROL_DEADLINE: Duration = Duration::from_secs(2);
@@ -47,6 +54,19 @@ pub struct Window {
 
 /// Captures while the flows and the controls are sent.
 pub async fn observe(context: &CheckContext, points: &[CapturePoint], flows: &[Flow], pods: &[IpNet]) -> Window {
+    observe_during(context, points, flows, pods, LIFETIME, async {}).await.0
+}
+
+/// Captures while something is done, and sends flows and controls again and again until it is over; what became of them
+/// is what became of the last. Also how often they were sent.
+pub async fn observe_during<T>(
+    context: &CheckContext,
+    points: &[CapturePoint],
+    flows: &[Flow],
+    pods: &[IpNet],
+    lifetime: u32,
+    work: impl Future<Output = T>,
+) -> (Window, T, usize) {
     let mut needles: Vec<Needle> = Vec::new();
     let positions: Vec<Option<u32>> = flows
         .iter()
@@ -59,20 +79,38 @@ pub async fn observe(context: &CheckContext, points: &[CapturePoint], flows: &[F
     let started = join_all(points.iter().map(|point| {
         let spec = CaptureSpec {
             devices: point.devices.clone(),
+            others_but: Some(INSIDE.map(str::to_owned).into()),
             needles: needles.clone(),
             pods: pods.to_vec(),
             wireguard: Some(point.wireguard),
-            seconds: LIFETIME,
+            sizes: false,
+            seconds: lifetime,
         };
         context.environment.start_capture(&point.agent.id, spec)
     }))
     .await;
-    let controlled = controls.iter().map(|control| &points[control.from].agent.id);
-    let outcomes = send(context, flows, controlled.zip(control_probes)).await;
+    let controlled = || controls.iter().map(|control| &points[control.from].agent.id);
+    let round = async || send(context, flows, controlled().zip(control_probes.iter().cloned())).await;
+    let is_over = AtomicBool::new(false);
+    let working = async {
+        let done = work.await;
+        is_over.store(true, Ordering::Relaxed);
+        done
+    };
+    let sending = async {
+        let mut rounds = 1;
+        while !is_over.load(Ordering::Relaxed) {
+            round().await;
+            rounds += 1;
+            tokio::time::sleep(BETWEEN_ROUNDS).await;
+        }
+        (rounds, round().await)
+    };
+    let (done, (rounds, outcomes)) = futures::join!(working, sending);
     let stopping = points.iter().zip(started);
     let reports = join_all(stopping.map(|(point, started)| stop(context, point, started))).await;
 
-    Window {
+    let window = Window {
         captures: points.iter().cloned().zip(reports).collect(),
         flows: flows
             .iter()
@@ -82,7 +120,8 @@ pub async fn observe(context: &CheckContext, points: &[CapturePoint], flows: &[F
             .map(|((flow, outcome), needle)| (flow, outcome, needle))
             .collect(),
         controls,
-    }
+    };
+    (window, done, rounds)
 }
 
 /// The control of one capture point, with the probe that sends it.

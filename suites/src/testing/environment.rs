@@ -3,8 +3,8 @@
 use super::Fake;
 use async_trait::async_trait;
 use meshproof_contract::{
-    AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClusterName, Environment,
-    EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness,
+    AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClusterName, Consent,
+    Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, atomic::Ordering};
@@ -135,5 +135,14 @@ impl Environment for Fake {
     }
     async fn stop_capture(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
         self.captures.stop(agent, capture)
+    }
+    async fn disrupt(&self, _: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
+        match self.facts.consent {
+            Consent::Given => Ok(()),
+            Consent::Withheld => Err(EnvironmentError::Unsupported { operation: "disrupt" }),
+        }
+    }
+    async fn restore(&self, _: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
+        Ok(())
     }
 }

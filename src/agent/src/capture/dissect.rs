@@ -8,6 +8,12 @@ const VXLAN: [u16; 2] = [8472, 4789];
 const GENEVE: u16 = 6081;
 /// WireGuard's messages: <https://www.wireguard.com/protocol/>. Type, three zero bytes, then a fixed form.
 const WIREGUARD_OVERHEAD: usize = 32;
+/// IP protocol ESP, and its bytes besides the ciphertext: SPI and sequence number, nonce and tag of AES-GCM (RFC 4106).
+const ESP: u8 = 50;
+const ESP_OVERHEAD: usize = 32;
+/// Messages that quote the packet they are about (RFC 792, 4443), after a header of 8 bytes.
+const ICMP_ERRORS: [u8; 5] = [3, 4, 5, 11, 12];
+const ICMPV6_ERRORS: std::ops::RangeInclusive<u8> = 1..=4;
 
 /// Addresses and protocol of an IP header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +39,14 @@ pub(super) struct Dissection {
     pub(super) outer: Option<Flow>,
     /// Inside an unencrypted tunnel.
     pub(super) inner: Option<Flow>,
+    /// Of the packet that an ICMP error is about, and whether the error was inside a tunnel.
+    pub(super) quoted: Option<(Flow, bool)>,
+    /// The first message of a WireGuard datagram.
     pub(super) wireguard: Option<Wireguard>,
+    /// Bytes of each message that the device has merged into one datagram; none if it carries one only.
+    pub(super) merged: Option<usize>,
+    /// Of an ESP packet, also one in a tunnel: between whom, and its bytes of ciphertext.
+    pub(super) esp: Option<(Flow, u64)>,
 }
 
 /// Reads the headers of a packet that begins with its IP header; `wireguard` is that one's port, if it is of interest.
@@ -43,21 +56,71 @@ pub(super) fn dissect(packet: &[u8], wireguard: Option<u16>) -> Dissection {
     };
     let mut dissection = Dissection {
         outer: sliced.net.as_ref().and_then(flow),
+        quoted: quoted(&sliced).map(|flow| (flow, false)),
         ..Dissection::default()
     };
+    dissection.esp = esp(&sliced);
     if let Some(TransportSlice::Udp(udp)) = &sliced.transport {
         let to = udp.destination_port();
         let payload = udp.payload();
-        if VXLAN.contains(&to) {
+        let inner = if VXLAN.contains(&to) {
             // RFC 7348: 8 bytes of header, then an Ethernet frame.
-            dissection.inner = payload.get(8..).and_then(inner_of_frame);
+            payload
+                .get(8..)
+                .and_then(|frame| LaxSlicedPacket::from_ethernet(frame).ok())
         } else if to == GENEVE {
-            dissection.inner = geneve(payload);
+            geneve(payload)
+        } else {
+            None
+        };
+        if let Some(inner) = inner {
+            dissection.inner = inner.net.as_ref().and_then(flow);
+            dissection.quoted = quoted(&inner).map(|flow| (flow, true));
+            // Encrypted first, then put into the tunnel.
+            dissection.esp = esp(&inner);
         } else if wireguard.is_some_and(|port| to == port || udp.source_port() == port) {
-            dissection.wireguard = Some(wireguard_message(payload));
+            let first = merged(payload);
+            dissection.wireguard = Some(wireguard_message(&payload[..first.unwrap_or(payload.len())]));
+            dissection.merged = first;
         }
     }
     dissection
+}
+
+fn esp(sliced: &LaxSlicedPacket<'_>) -> Option<(Flow, u64)> {
+    let net = sliced.net.as_ref()?;
+    let flow = flow(net).filter(|flow| flow.protocol == ESP)?;
+    let length = net.ip_payload_ref()?.payload.len();
+    Some((flow, length.saturating_sub(ESP_OVERHEAD) as u64))
+}
+
+/// Addresses of the packet that an ICMP error quotes.
+fn quoted(sliced: &LaxSlicedPacket<'_>) -> Option<Flow> {
+    let message = match sliced.transport.as_ref()? {
+        TransportSlice::Icmpv4(icmp) if ICMP_ERRORS.contains(&icmp.type_u8()) => icmp.slice(),
+        TransportSlice::Icmpv6(icmp) if ICMPV6_ERRORS.contains(&icmp.type_u8()) => icmp.slice(),
+        _ => return None,
+    };
+    let about = LaxSlicedPacket::from_ip(message.get(8..)?).ok()?;
+    about.net.as_ref().and_then(flow)
+}
+
+/// The length of the first of several messages of transport data that a device has merged into one datagram, as it does
+/// with what a process sends at once (UDP GSO) or receives: all but the last are of that length, and all begin with the
+/// type and the receiver's index of the first.
+fn merged(payload: &[u8]) -> Option<usize> {
+    let begin: &[u8; 8] = payload.first_chunk()?;
+    if begin[..4] != [4, 0, 0, 0] {
+        return None;
+    }
+    let mut starts = (WIREGUARD_OVERHEAD..payload.len()).step_by(16);
+    starts.find(|at| payload[*at..].starts_with(begin))
+}
+
+/// The messages in a datagram of merged ones, by their bytes of ciphertext.
+pub(super) fn messages(length: usize, each: usize) -> impl Iterator<Item = u64> {
+    let sizes = (0..length).step_by(each.max(1)).map(move |at| each.min(length - at));
+    sizes.map(|size| size.saturating_sub(WIREGUARD_OVERHEAD) as u64)
 }
 
 fn flow(net: &LaxNetSlice<'_>) -> Option<Flow> {
@@ -76,18 +139,14 @@ fn flow(net: &LaxNetSlice<'_>) -> Option<Flow> {
     }
 }
 
-fn inner_of_frame(frame: &[u8]) -> Option<Flow> {
-    LaxSlicedPacket::from_ethernet(frame).ok()?.net.as_ref().and_then(flow)
-}
-
 /// RFC 8926: 8 bytes of header, options in words of 4 bytes, then what the protocol type says.
-fn geneve(payload: &[u8]) -> Option<Flow> {
+fn geneve(payload: &[u8]) -> Option<LaxSlicedPacket<'_>> {
     let header: &[u8; 8] = payload.first_chunk()?;
     let options = usize::from(header[0] & 0x3f) * 4;
     let inner = payload.get(8 + options..)?;
     match u16::from_be_bytes([header[2], header[3]]) {
-        0x6558 => inner_of_frame(inner),
-        _ => LaxSlicedPacket::from_ip(inner).ok()?.net.as_ref().and_then(flow),
+        0x6558 => LaxSlicedPacket::from_ethernet(inner).ok(),
+        _ => LaxSlicedPacket::from_ip(inner).ok(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! What was seen on one device, counted; bounded however much passes. No I/O.
 
 use super::{
-    dissect::{Flow, Wireguard, dissect},
+    dissect::{Dissection, Flow, Wireguard, dissect, messages},
     needles::NeedleSet,
 };
 use ipnet::IpNet;
-use meshproof_contract::capture::{ClearFlow, DeviceCapture, NeedleHit, Sighting, WireguardFlow, hex};
+use meshproof_contract::{
+    CaptureSpec,
+    capture::{ClearFlow, DeviceCapture, EspFlow, NeedleHit, Sighting, WireguardFlow, hex},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -14,6 +17,8 @@ use std::{
 };
 
 const MOST_FLOWS: usize = 1024;
+/// Multiples of 16 up to the MTU of a jumbo frame.
+const MOST_SIZES: usize = 640;
 const EVIDENCE: usize = 128;
 
 /// A packet as it was taken from the kernel, from the IP header on.
@@ -28,6 +33,7 @@ pub(super) struct DeviceTally {
     needles: Arc<NeedleSet>,
     pods: Vec<IpNet>,
     port: Option<u16>,
+    sizes: bool,
     device: String,
     packets: u64,
     bytes: u64,
@@ -35,16 +41,26 @@ pub(super) struct DeviceTally {
     broken: Option<String>,
     more_clear: u64,
     hits: BTreeMap<u32, NeedleHit>,
-    clear: HashMap<(Flow, bool), ClearFlow>,
+    clear: HashMap<Readable, ClearFlow>,
     wireguard: BTreeMap<(IpAddr, IpAddr), WireguardFlow>,
+    esp: BTreeMap<(IpAddr, IpAddr), EspFlow>,
+}
+
+/// Addresses that were readable.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Readable {
+    flow: Flow,
+    tunnel: bool,
+    quoted: bool,
 }
 
 impl DeviceTally {
-    pub(super) fn new(device: &str, needles: Arc<NeedleSet>, pods: Vec<IpNet>, wireguard: Option<u16>) -> Self {
+    pub(super) fn new(device: &str, needles: Arc<NeedleSet>, spec: &CaptureSpec) -> Self {
         Self {
             needles,
-            pods,
-            port: wireguard,
+            pods: spec.pods.clone(),
+            port: spec.wireguard,
+            sizes: spec.sizes,
             device: device.to_owned(),
             packets: 0,
             bytes: 0,
@@ -54,6 +70,7 @@ impl DeviceTally {
             hits: BTreeMap::new(),
             clear: HashMap::new(),
             wireguard: BTreeMap::new(),
+            esp: BTreeMap::new(),
         }
     }
 
@@ -86,29 +103,41 @@ impl DeviceTally {
                 })
                 .packets += 1;
         }
-        for (flow, tunnel) in [(seen.outer, false), (seen.inner, true)] {
-            let Some(flow) = flow.filter(|flow| self.is_pod(flow.source) && self.is_pod(flow.destination)) else {
+        for readable in readable(&seen) {
+            if !self.is_pod(readable.flow.source) && !self.is_pod(readable.flow.destination) {
                 continue;
-            };
+            }
             let room = self.clear.len() < MOST_FLOWS;
-            match self.clear.get_mut(&(flow, tunnel)) {
+            match self.clear.get_mut(&readable) {
                 Some(known) => known.packets += 1,
                 None if room => {
                     let new = ClearFlow {
-                        source: flow.source,
-                        destination: flow.destination,
-                        protocol: flow.protocol,
-                        tunnel,
+                        source: readable.flow.source,
+                        destination: readable.flow.destination,
+                        protocol: readable.flow.protocol,
+                        tunnel: readable.tunnel,
+                        quoted: readable.quoted,
                         packets: 1,
                         first: sighting(),
                     };
-                    self.clear.insert((flow, tunnel), new);
+                    self.clear.insert(readable, new);
                 }
                 None => self.more_clear += 1,
             }
         }
-        if let Some((message, flow)) = seen.wireguard.zip(seen.outer) {
-            self.wireguard(message, flow);
+        let Some(outer) = seen.outer else { return };
+        match (seen.wireguard, seen.merged) {
+            // The IP header and UDP's are no part of the messages.
+            (Some(_), Some(each)) => {
+                let header = if outer.source.is_ipv4() { 28 } else { 48 };
+                let length = packet.bytes.len().saturating_sub(header);
+                messages(length, each).for_each(|size| self.wireguard(Wireguard::Transport(size), outer));
+            }
+            (Some(message), None) => self.wireguard(message, outer),
+            (None, _) => {}
+        }
+        if let Some((flow, bytes)) = seen.esp {
+            self.esp(bytes, flow);
         }
     }
 
@@ -129,16 +158,36 @@ impl DeviceTally {
             keepalives: 0,
             handshakes: 0,
             other: 0,
+            sizes: BTreeMap::new(),
         });
         match message {
             Wireguard::Transport(0) => peer.keepalives += 1,
             Wireguard::Transport(bytes) => {
                 peer.transport += 1;
                 peer.transport_bytes += bytes;
+                let known = peer.sizes.contains_key(&bytes);
+                if self.sizes && (known || peer.sizes.len() < MOST_SIZES) {
+                    *peer.sizes.entry(bytes).or_default() += 1;
+                }
             }
             Wireguard::Handshake => peer.handshakes += 1,
             Wireguard::Other => peer.other += 1,
         }
+    }
+
+    fn esp(&mut self, bytes: u64, flow: Flow) {
+        let key = (flow.source, flow.destination);
+        if self.esp.len() >= MOST_FLOWS && !self.esp.contains_key(&key) {
+            return;
+        }
+        let peer = self.esp.entry(key).or_insert(EspFlow {
+            source: flow.source,
+            destination: flow.destination,
+            packets: 0,
+            bytes: 0,
+        });
+        peer.packets += 1;
+        peer.bytes += bytes;
     }
 
     /// So many more packets were dropped by the kernel.
@@ -153,7 +202,7 @@ impl DeviceTally {
 
     pub(super) fn report(&self) -> DeviceCapture {
         let mut clear: Vec<ClearFlow> = self.clear.values().cloned().collect();
-        clear.sort_by_key(|flow| (flow.source, flow.destination, flow.protocol, flow.tunnel));
+        clear.sort_by_key(|flow| (flow.source, flow.destination, flow.protocol, flow.tunnel, flow.quoted));
         DeviceCapture {
             device: self.device.clone(),
             packets: self.packets,
@@ -164,8 +213,21 @@ impl DeviceTally {
             clear,
             more_clear: self.more_clear,
             wireguard: self.wireguard.values().cloned().collect(),
+            esp: self.esp.values().cloned().collect(),
         }
     }
+}
+
+/// All addresses that a packet shows.
+fn readable(seen: &Dissection) -> impl Iterator<Item = Readable> {
+    let of = |flow: Option<Flow>, tunnel, quoted| flow.map(|flow| Readable { flow, tunnel, quoted });
+    let (quoted, tunnel) = seen.quoted.unzip();
+    let all = [
+        of(seen.outer, false, false),
+        of(seen.inner, true, false),
+        of(quoted, tunnel.unwrap_or_default(), true),
+    ];
+    all.into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -177,11 +239,16 @@ mod tests {
     fn markers_and_pod_addresses_in_clear_are_evidence_and_ciphertext_is_counted() {
         let marker = Marker([0xab; 16]);
         let needles = NeedleSet::new(&[Needle::raw(Marker([1; 16])), Needle::raw(marker)]);
-        let pods = vec![
-            "10.244.0.0/16".parse().expect("net"),
-            "10.246.0.0/16".parse().expect("net"),
-        ];
-        let mut tally = DeviceTally::new("eth0", Arc::new(needles), pods, Some(51871));
+        let spec = CaptureSpec {
+            pods: vec![
+                "10.244.0.0/16".parse().expect("a net"),
+                "10.246.0.0/16".parse().expect("a net"),
+            ],
+            wireguard: Some(51871),
+            sizes: true,
+            ..CaptureSpec::default()
+        };
+        let mut tally = DeviceTally::new("eth0", Arc::new(needles), &spec);
         let mut see = |bytes: &[u8]| {
             tally.packet(Packet {
                 bytes,
@@ -211,11 +278,82 @@ mod tests {
             [(1, 2)]
         );
         assert!(report.hits[0].first.head.contains("abababab"));
-        assert_eq!(report.clear.len(), 1, "node to pod is not pod to pod");
-        assert_eq!((report.clear[0].packets, report.clear[0].tunnel), (2, false));
+        let shown: Vec<_> = report.clear.iter().map(|flow| (flow.packets, flow.tunnel)).collect();
+        assert_eq!(shown, [(1, false), (2, false)], "kubelet to pod, and pod to pod");
         assert_eq!(
             (report.wireguard[0].transport, report.wireguard[0].transport_bytes),
             (1, 72)
         );
+        assert_eq!(report.wireguard[0].sizes, BTreeMap::from([(72, 1)]));
+    }
+
+    #[test]
+    fn merged_messages_are_counted_one_by_one() {
+        let spec = CaptureSpec {
+            wireguard: Some(51871),
+            sizes: true,
+            ..CaptureSpec::default()
+        };
+        let mut tally = DeviceTally::new("eth0", Arc::new(NeedleSet::new(&[])), &spec);
+        let message = |counter: u8, length: usize| {
+            let mut bytes = vec![counter.wrapping_mul(37); length];
+            bytes[..16].copy_from_slice(&[4, 0, 0, 0, 9, 8, 7, 6, counter, 0, 0, 0, 0, 0, 0, 0]);
+            bytes
+        };
+        let merged = [message(1, 96 + 32), message(2, 96 + 32), message(3, 48 + 32)].concat();
+        let bytes = udp([10, 25, 11, 11], [10, 25, 11, 14], 51871, &merged);
+        tally.packet(Packet {
+            bytes: &bytes,
+            outgoing: true,
+            at: 5,
+        });
+        let report = tally.report();
+        assert_eq!(report.wireguard[0].sizes, BTreeMap::from([(96, 2), (48, 1)]));
+        assert_eq!(report.wireguard[0].transport_bytes, 240);
+    }
+
+    #[test]
+    fn an_icmp_error_shows_the_packet_that_it_is_about() {
+        let spec = CaptureSpec {
+            pods: vec!["10.244.1.2/32".parse().expect("a net")],
+            ..CaptureSpec::default()
+        };
+        let mut tally = DeviceTally::new("eth0", Arc::new(NeedleSet::new(&[])), &spec);
+        let about = udp([10, 244, 1, 2], [10, 246, 1, 3], 8082, b"x");
+        let mut bytes = Vec::new();
+        etherparse::PacketBuilder::ipv4([10, 25, 11, 14], [10, 25, 11, 11], 64)
+            .icmpv4_raw(3, 3, [0; 4])
+            .write(&mut bytes, &about)
+            .expect("writes");
+        tally.packet(Packet {
+            bytes: &bytes,
+            outgoing: false,
+            at: 5,
+        });
+        let report = tally.report();
+        assert_eq!(report.clear.len(), 1);
+        let shown = &report.clear[0];
+        assert_eq!(
+            (shown.quoted, shown.source, shown.protocol),
+            (true, [10, 244, 1, 2].into(), 17)
+        );
+    }
+
+    #[test]
+    fn esp_is_counted_by_node() {
+        let mut tally = DeviceTally::new("eth0", Arc::new(NeedleSet::new(&[])), &CaptureSpec::default());
+        let mut bytes = Vec::new();
+        etherparse::PacketBuilder::ipv4([10, 25, 11, 11], [10, 25, 11, 14], 64)
+            .write(&mut bytes, etherparse::IpNumber(50), &[7; 132])
+            .expect("writes");
+        for _ in 0..2 {
+            tally.packet(Packet {
+                bytes: &bytes,
+                outgoing: true,
+                at: 5,
+            });
+        }
+        let report = tally.report();
+        assert_eq!((report.esp[0].packets, report.esp[0].bytes), (2, 200));
     }
 }

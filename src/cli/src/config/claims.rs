@@ -106,6 +106,7 @@ fn claims(path: &str, cluster: &ClusterName, entry: &ClaimsEntry) -> Vec<Claim> 
         cluster_mesh,
         encryption,
         strict_encryption,
+        node_encryption,
         policy,
         l7_policy,
         fqdn_policy,
@@ -116,6 +117,7 @@ fn claims(path: &str, cluster: &ClusterName, entry: &ClaimsEntry) -> Vec<Claim> 
     add(ClaimKind::ClusterMesh, stated(cluster_mesh));
     add(ClaimKind::Encryption, stated(encryption));
     add(ClaimKind::StrictEncryption, stated(strict_encryption));
+    add(ClaimKind::NodeEncryption, stated(node_encryption));
     add(ClaimKind::Policy, stated(policy));
     add(ClaimKind::L7Policy, stated(l7_policy));
     add(ClaimKind::FqdnPolicy, stated(fqdn_policy));

@@ -79,6 +79,9 @@ pub struct ClaimsEntry {
     /// Strict mode: traffic between pods that would leave unencrypted is dropped.
     #[schemars(with = "Option<YesNo>")]
     pub strict_encryption: Option<Spanned<YesNo>>,
+    /// Node encryption: what nodes send each other, and their pods, is encrypted, too, except on nodes that opt out.
+    #[schemars(with = "Option<YesNo>")]
+    pub node_encryption: Option<Spanned<YesNo>>,
     /// Network policies are enforced, in this mode of Cilium's `enable-policy`; `true` means `default`, `false`
     /// `never`.
     #[schemars(with = "Option<Mode>")]

@@ -13,6 +13,7 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
         (ClaimKind::ClusterMesh, found.cluster_mesh()),
         (ClaimKind::Encryption, found.encryption()),
         (ClaimKind::StrictEncryption, found.strict_encryption()),
+        (ClaimKind::NodeEncryption, found.node_encryption()),
         (ClaimKind::Policy, found.policy()),
         (ClaimKind::FqdnPolicy, found.fqdn_policy()),
         (ClaimKind::L7Policy, found.l7_policy()),
@@ -77,6 +78,12 @@ impl Found {
         let keys = ["enable-encryption-strict-mode", "enable-encryption-strict-mode-egress"];
         let key = keys.into_iter().find(|key| self.is_on(key))?;
         self.by_key("true", key)
+    }
+
+    fn node_encryption(&self) -> Shown {
+        // Without WireGuard the key says nothing (semantics C10; pkg/wireguard/agent).
+        let is_on = self.is_on("enable-wireguard") && self.is_on("encrypt-node");
+        is_on.then(|| self.by_key("true", "encrypt-node")).flatten()
     }
 
     fn policy(&self) -> Shown {

@@ -62,6 +62,7 @@ fn question(query: CiliumQuery) -> Question {
         CiliumQuery::Status => agent(&["status", "-o", "json"]),
         // No short form of --output here.
         CiliumQuery::Debuginfo => agent(&["debuginfo", "--output", "json"]),
+        CiliumQuery::EncryptStatus => agent(&["encrypt", "status", "-o", "json"]),
         CiliumQuery::Endpoints => agent(&["endpoint", "list", "-o", "json"]),
         CiliumQuery::Services => agent(&["service", "list", "-o", "json"]),
         CiliumQuery::BalancerMap => agent(&["bpf", "lb", "list", "-o", "json"]),

@@ -30,6 +30,8 @@ pub(crate) struct Port {
     pub mac: Mac,
     /// The fabric's end of the machine's link.
     pub socket: PacketSocket,
+    /// The fabric's end of the machine's second link; only nodes have one.
+    pub second: Option<PacketSocket>,
     /// What the machine's kernel must not see of what arrives; `None` if it has no switch.
     pub switch: Option<SwitchPorts>,
     pub wireguard_port: Option<u16>,

@@ -8,7 +8,7 @@ use crate::{
     packet::{Headers, IcmpError, Packet, PacketPool, icmp_error, tcp_reset},
     reactor::DelayQueue,
     service::Protocol,
-    socket::{Name, Outbox},
+    socket::{Name, Outbox, PacketSocket},
     switch::Switch,
 };
 use rand::{SeedableRng, rngs::SmallRng};
@@ -24,6 +24,8 @@ use std::{
 struct Link {
     to: Arc<Port>,
     outbox: Outbox,
+    /// To the receiver's second link.
+    second: Option<Outbox>,
     latency: Duration,
     impairments: Impairments,
 }
@@ -156,6 +158,22 @@ impl Uplink {
         }
     }
 
+    /// Takes a packet that left this machine's second link: whatever is wrong with the first, it arrives.
+    pub(crate) fn cross_second(&mut self, packet: Packet) {
+        let headers = Headers::read(packet.bytes());
+        let Some(to) = headers.ok().and_then(|headers| self.table.find(headers.destination())) else {
+            return;
+        };
+        let link = self
+            .links
+            .entry(to)
+            .or_insert_with(|| Link::between(&self.fabric, &self.table, &self.own, to));
+        if let Some(second) = &mut link.second {
+            // As on the first link: not for the receiver's stack.
+            second.push(packet, Name::Link(mac(0xff, link.to.address)));
+        }
+    }
+
     fn answer(&mut self, answer: Option<Packet>) {
         if let Some(answer) = answer {
             self.back.push(answer, Name::Link(self.own.mac));
@@ -195,7 +213,8 @@ impl Uplink {
         let outboxes = self
             .links
             .values_mut()
-            .map(|link| &mut link.outbox)
+            .flat_map(|link| [Some(&mut link.outbox), link.second.as_mut()])
+            .flatten()
             .chain([&mut self.back]);
         outboxes
             .filter(|outbox| !outbox.is_empty())
@@ -242,9 +261,11 @@ impl Link {
             }
         }
         let outbox = to.socket.outbox();
+        let second = to.second.as_ref().map(PacketSocket::outbox);
         Self {
             to,
             outbox,
+            second,
             latency: profile.latency,
             impairments: Impairments(impairments),
         }

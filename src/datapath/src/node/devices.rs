@@ -11,6 +11,9 @@ use crate::{
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
 
+/// The network of the nodes' second links, which nobody uses: many nodes have such a one, for storage or management.
+const SECOND: [u8; 2] = [172, 31];
+
 /// What the node's thread reads and writes.
 #[derive(Debug)]
 pub(super) struct Devices {
@@ -22,6 +25,8 @@ pub(super) struct Devices {
     pub wire: PacketSocket,
     /// MAC address of `eth0`.
     pub wire_mac: Mac,
+    /// The same of `eth1`.
+    pub second: PacketSocket,
     pub wireguard: Option<TunnelSocket>,
     pub vxlan: Option<TunnelSocket>,
 }
@@ -42,6 +47,9 @@ pub(super) fn make(config: &NodeConfig, mtu: u16, namespace: &Namespace) -> Resu
     netlink.bring_up("eth0")?;
     netlink.add_address("eth0", config.address, config.prefix_len)?;
     netlink.add_route("eth0", Ipv4Net::default(), None, None)?;
+    let [.., cluster, node] = config.address.octets();
+    netlink.bring_up("eth1")?;
+    netlink.add_address("eth1", Ipv4Addr::new(SECOND[0], SECOND[1], cluster, node), 16)?;
 
     let host_mac = mac(3, config.router);
     let (near, far) = (
@@ -101,6 +109,7 @@ pub(super) fn make(config: &NodeConfig, mtu: u16, namespace: &Namespace) -> Resu
         host_mac,
         wire: open("eth0", Reads::ForOthers)?,
         wire_mac: mac(1, config.address),
+        second: open("eth1", Reads::ForOthers)?,
         wireguard,
         vxlan: match config.routing {
             Routing::Vxlan { port } => Some(bind(port)?),

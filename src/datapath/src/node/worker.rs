@@ -41,7 +41,9 @@ const HOST: u64 = 1;
 const WIRE: u64 = 2;
 const WIREGUARD: u64 = 3;
 const VXLAN: u64 = 4;
-const FIRST_POD: u64 = 5;
+const SECOND: u64 = 5;
+const SECOND_FABRIC: u64 = 6;
+const FIRST_POD: u64 = 7;
 
 /// A pod's link, ready to be watched.
 pub(super) struct Attached {
@@ -59,6 +61,7 @@ struct Pod {
 struct Outboxes {
     host: Outbox,
     wire: Outbox,
+    second: Outbox,
     wireguard: Option<Outbox>,
     vxlan: Option<Outbox>,
 }
@@ -113,6 +116,10 @@ impl Worker {
         reactor.add(&port.socket, FABRIC)?;
         reactor.add(&devices.host, HOST)?;
         reactor.add(&devices.wire, WIRE)?;
+        reactor.add(&devices.second, SECOND)?;
+        if let Some(second) = &port.second {
+            reactor.add(second, SECOND_FABRIC)?;
+        }
         if let Some(socket) = &devices.wireguard {
             reactor.add(socket, WIREGUARD)?;
         }
@@ -122,6 +129,7 @@ impl Worker {
         let outboxes = Outboxes {
             host: devices.host.outbox(),
             wire: devices.wire.outbox(),
+            second: devices.second.outbox(),
             wireguard: devices.wireguard.as_ref().map(|socket| socket.outbox()),
             vxlan: devices.vxlan.as_ref().map(|socket| socket.outbox()),
         };
@@ -327,7 +335,12 @@ impl Worker {
 
     fn flush(&mut self) {
         let pool = &mut self.pool;
-        let fixed = [Some(&mut self.outboxes.host), Some(&mut self.outboxes.wire)];
+        let fixed = [
+            &mut self.outboxes.host,
+            &mut self.outboxes.wire,
+            &mut self.outboxes.second,
+        ]
+        .map(Some);
         let tunnels = [self.outboxes.wireguard.as_mut(), self.outboxes.vxlan.as_mut()];
         let pods = self.pods.values_mut().map(|pod| &mut pod.outbox);
         let waiting = fixed

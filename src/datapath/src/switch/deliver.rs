@@ -112,7 +112,7 @@ impl Switch {
         let to = transit.headers.destination();
         let way = match self.topology.way_to(to) {
             // Encrypted nodes are reached as their pods are.
-            Route::Node(peer) if self.topology.node_encryption => Route::Peer(peer),
+            Route::Node(peer) if self.encrypts_nodes(peer) => Route::Peer(peer),
             Route::Peer(peer) if transit.in_clear => Route::Node(peer),
             way => way,
         };
@@ -232,6 +232,11 @@ impl Switch {
         }
     }
 
+    /// Whether the node's own traffic to a peer is encrypted.
+    fn encrypts_nodes(&self, peer: PeerIndex) -> bool {
+        self.topology.node_encryption && !self.faults.nodes_in_clear.get(peer.0).is_some_and(|clear| *clear)
+    }
+
     fn protection(&self, peer: PeerIndex, transit: &Transit, before: Tuple, is_reply: bool) -> Protection {
         let translated = !is_reply && before.destination != transit.headers.tuple.destination;
         let stripped = self.faults.plaintext.get(peer.0).is_some_and(|traffic| {
@@ -242,9 +247,12 @@ impl Switch {
                 kind => concerns(kind, transit.packet.bytes(), &transit.headers),
             })
         });
+        if self.faults.second_link.get(peer.0).is_some_and(|taken| *taken) && transit.from != Source::Host {
+            return Protection::SecondLink;
+        }
         // Native routing encrypts what pods send each other; a tunnel, whatever it carries (semantics C1, C2).
         let own = transit.from == Source::Host && transit.identity.is_none();
-        let spared = own && self.topology.native && !self.topology.node_encryption;
+        let spared = own && self.topology.native && !self.encrypts_nodes(peer);
         if stripped || spared {
             Protection::Stripped
         } else {

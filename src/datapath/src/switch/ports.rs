@@ -47,6 +47,8 @@ pub enum Protection {
     Configured,
     /// In clear whatever is configured: by a fault, or since native routing spares what nodes themselves send.
     Stripped,
+    /// In clear by the node's second link, by a fault.
+    SecondLink,
 }
 
 /// A packet on its way out.

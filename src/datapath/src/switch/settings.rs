@@ -26,6 +26,10 @@ pub(super) struct SwitchFaults {
     /// Between two pods of this node.
     pub masquerade_local: bool,
     pub plaintext: Vec<Vec<Traffic>>,
+    /// By peer: whether pods' packets take the second link.
+    pub second_link: Vec<bool>,
+    /// By peer: whether the node's own traffic goes there unencrypted.
+    pub nodes_in_clear: Vec<bool>,
     pub strict_ignored: bool,
     /// After how long without a packet TCP connections are dropped.
     pub idle_dropped: Option<Duration>,
@@ -89,6 +93,8 @@ impl Switch {
             masquerade: vec![false; peers],
             masquerade_local: false,
             plaintext: vec![Vec::new(); peers],
+            second_link: vec![false; peers],
+            nodes_in_clear: vec![false; peers],
             strict_ignored: false,
             idle_dropped: None,
         };
@@ -116,6 +122,14 @@ impl Switch {
                     towards(to)
                         .into_iter()
                         .for_each(|peer| acting.plaintext[peer].push(traffic.clone()));
+                }
+                Fault::SecondLink { from, to } if from.contains(name) => {
+                    towards(to).into_iter().for_each(|peer| acting.second_link[peer] = true);
+                }
+                Fault::NodesInClear { from, to } if from.contains(name) => {
+                    towards(to)
+                        .into_iter()
+                        .for_each(|peer| acting.nodes_in_clear[peer] = true);
                 }
                 Fault::Endpoint {
                     address,

@@ -19,7 +19,9 @@ use meshproof_apiserver::{
     DeleteOptions, ListOptions, Object, Store,
     resource::names::{NODES, PODS},
 };
-use meshproof_datapath::{Direction, Effect, Fault as DatapathFault, Identity, Impairment, PodConfig};
+use meshproof_datapath::{
+    Direction, Effect, Fault as DatapathFault, FaultId, Identity, Impairment, Nodes, PodConfig, Traffic,
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -124,6 +126,9 @@ impl Agent {
         }
         if container.lab.faults.is_active(Fault::AgentRestartDrops) {
             drop_for_a_moment(container);
+        }
+        if container.lab.faults.is_active(Fault::AgentRestartPlaintext) {
+            leak_for_a_moment(container);
         }
         let nodes = known_nodes(&container.lab, container.cluster.name(), node.name());
         let probes = health::run(container.namespace.clone(), nodes, self.findings.clone());
@@ -291,6 +296,8 @@ pub(super) fn known_nodes(lab: &LabState, cluster: &str, own: &str) -> Vec<NodeV
 }
 /// How long the node's pods are cut off with the fault `agent-restart-drops`.
 const CUT: Duration = Duration::from_millis(600);
+/// For how long a started agent lets packets out unencrypted.
+const LEAK: Duration = Duration::from_millis(300);
 
 fn drop_for_a_moment(container: &SystemContainer) {
     let fault = |pod: &PodState| DatapathFault::Endpoint {
@@ -301,9 +308,23 @@ fn drop_for_a_moment(container: &SystemContainer) {
     let pods = container.node.pods();
     let pods = pods.iter().filter(|pod| matches!(pod.network, PodNetwork::Own { .. }));
     let ids: Vec<_> = pods.map(|pod| container.lab.fabric.inject(fault(pod))).collect();
+    heal_after(container, ids, CUT);
+}
+
+/// What a started agent must not do: have no peers for a moment.
+fn leak_for_a_moment(container: &SystemContainer) {
+    let id = container.lab.fabric.inject(DatapathFault::Plaintext {
+        from: Nodes::one(container.node.handle.name().clone()),
+        to: Nodes::Any,
+        traffic: Traffic::All,
+    });
+    heal_after(container, vec![id], LEAK);
+}
+
+fn heal_after(container: &SystemContainer, ids: Vec<FaultId>, moment: Duration) {
     let (lab, stop) = (Arc::clone(&container.lab), container.stop.clone());
     tokio::spawn(async move {
-        let _ = tokio::time::timeout(CUT, stop.cancelled()).await;
+        let _ = tokio::time::timeout(moment, stop.cancelled()).await;
         for id in ids {
             lab.fabric.heal(id);
         }

@@ -126,7 +126,7 @@ async fn cilium_dbg(
         ["debuginfo"] => match format {
             Format::Json => Answer::json(&json!({
                 "cilium-version": version(view.settings),
-                "encryption": encryption::debuginfo(&view.encryption, view.settings.node_encryption),
+                "encryption": encryption::debuginfo(&view.encryption),
                 "kernel-version": kernel_version(),
             })),
             Format::Text => Answer::text(format!("# Cilium debug information\n\n{}", status_text::text(&view))),

@@ -11,7 +11,7 @@ use super::{
     agent::{Agent, known_nodes},
     ghost,
     pods::CiliumPods,
-    view::{AgentView, ApiServerView, EncryptionView, FlowView, NodeSource, NodeView, PolicyView},
+    view::{AgentView, ApiServerView, EncryptionView, FlowView, NodeEncryption, NodeSource, NodeView, PolicyView},
 };
 use crate::{enforcement::PolicyState, fault::Fault, mesh::KeyKind, system::SystemContainer};
 use meshproof_apiserver::{ListOptions, Object, Resource, resource::names::NODES};
@@ -162,7 +162,17 @@ impl Gatherer<'_> {
                 public_key: handle.public_key().to_string(),
                 port,
                 peers: handle.peers().await,
+                nodes: self.node_encryption(),
             },
+        }
+    }
+
+    fn node_encryption(&self) -> NodeEncryption {
+        match self.container.lab.topology.settings().node_encryption {
+            false => NodeEncryption::Disabled,
+            true if self.acts(Fault::NodeEncryptionOff) => NodeEncryption::Disabled,
+            true if self.acts(Fault::NodeEncryptionOptedOut) => NodeEncryption::OptedOut,
+            true => NodeEncryption::Enabled,
         }
     }
 }

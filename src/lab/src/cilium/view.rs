@@ -126,6 +126,28 @@ impl NodeView {
     }
 }
 
+/// Whether a node's own traffic is encrypted, as Cilium calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeEncryption {
+    /// It is.
+    Enabled,
+    /// It is not.
+    Disabled,
+    /// The node's labels exempt it.
+    OptedOut,
+}
+
+impl NodeEncryption {
+    /// The word in the agent's status.
+    pub fn word(self) -> &'static str {
+        match self {
+            NodeEncryption::Enabled => "Enabled",
+            NodeEncryption::Disabled => "Disabled",
+            NodeEncryption::OptedOut => "OptedOut",
+        }
+    }
+}
+
 /// Encryption between nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EncryptionView {
@@ -139,6 +161,8 @@ pub enum EncryptionView {
         port: u16,
         /// The other nodes.
         peers: Vec<PeerStatus>,
+        /// Whether the node's own traffic is encrypted, too.
+        nodes: NodeEncryption,
     },
 }
 

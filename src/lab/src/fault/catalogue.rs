@@ -88,6 +88,8 @@ faults! {
         "one agent loses its own API server, keeps serving what it knew, and reports Failure";
     AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
+    AgentRestartPlaintext "agent-restart-plaintext" Agents Lab ["encryption"]
+        "for 300 ms after an agent has started, what the pods of its node send leaves unencrypted";
     AgentRolloutStopped "agent-rollout-stopped" Objects DrawnNode ["components"]
         "one node runs another version of Cilium's agent than its neighbours: a rollout was stopped there";
     AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
@@ -209,6 +211,8 @@ faults! {
         "one node's ipcache keeps the address of a pod that has gone, with its identity";
     IpcacheEntryWrong "ipcache-entry-wrong" Agents DrawnNode ["state"]
         "one node's ipcache has the identity of another pod for a pod of another node";
+    IpcacheKeyMissing "ipcache-key-missing" Encryption DrawnNode ["encryption"]
+        "one node has no key for one pod of another node: with native routing it sends it everything unencrypted";
     IpcachePodsMissing "ipcache-pods-missing" Agents LastCluster ["policy"]
         "in one cluster the nodes' ipcache lacks the pods of other nodes, which are taken for the world";
     KubeProxyLeft "kube-proxy-left" Objects DrawnCluster ["components"]
@@ -271,6 +275,10 @@ faults! {
     NodeDetectionLate "node-detection-late" Controllers Lab ["failover"] "a lost node is detected 30 s late";
     NodeDiskPressure "node-disk-pressure" Controllers DrawnNode ["components"]
         "one node is short of disk";
+    NodeEncryptionOff "node-encryption-off" Encryption FirstNode ["encryption"]
+        "where node encryption is on, one agent runs without it: what its node sends leaves unencrypted";
+    NodeEncryptionOptedOut "node-encryption-opted-out" Encryption FirstCluster ["encryption"]
+        "where node encryption is on, every node of one cluster has opted out of it by its labels";
     NodeKernelOld "node-kernel-old" Controllers DrawnNode ["components"]
         "one node has a kernel that is too old for Cilium";
     NodeKubeletOld "node-kubelet-old" Controllers DrawnNode ["components"]
@@ -307,14 +315,22 @@ faults! {
     PlaintextHeaders "plaintext-headers" Encryption Lab ["encryption"]
         "TCP segments without data, such as SYN and RST, leave the node unencrypted";
     PlaintextIcmp "plaintext-icmp" Encryption Lab ["encryption"] "ICMP between pods leaves the node unencrypted";
+    PlaintextIcmpErrors "plaintext-icmp-errors" Encryption FirstNode ["encryption"]
+        "ICMP errors of the pods of one node, which quote what they are about, leave it unencrypted";
+    PlaintextMasqueraded "plaintext-masqueraded" Encryption NodePair ["encryption"]
+        "segments without data from the pods of one node to another node leave unencrypted, with the node's address";
     PlaintextMesh "plaintext-mesh" Encryption MeshPair ["encryption"]
         "traffic between pods of two nodes of different clusters leaves the nodes unencrypted";
     PlaintextNodePair "plaintext-node-pair" Encryption NodePair ["encryption"]
         "traffic between pods of two nodes of one cluster leaves the nodes unencrypted";
+    PlaintextNodeTraffic "plaintext-node-traffic" Encryption NodePair ["encryption"]
+        "where node encryption is on, what one node itself sends to another leaves unencrypted";
     PlaintextOneWay "plaintext-one-way" Encryption NodePair ["encryption"]
         "traffic between two nodes leaves unencrypted in one direction";
     PlaintextProxied "plaintext-proxied" Encryption Lab ["encryption"]
         "traffic that proxies send for pods leaves the node unencrypted";
+    PlaintextSecondLink "plaintext-second-link" Encryption NodePair ["encryption"]
+        "traffic between pods of two nodes leaves unencrypted by another link than the one that Cilium names";
     PlaintextService "plaintext-service" Encryption Lab ["encryption"]
         "traffic to a service's backend leaves the node unencrypted";
     PlaintextUdp "plaintext-udp" Encryption Lab ["encryption"] "UDP between pods leaves the node unencrypted";

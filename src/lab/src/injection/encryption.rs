@@ -23,6 +23,42 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         },
         Fault::PlaintextUdp => |_, _| Ok(vec![everywhere(Traffic::Protocol(Protocol::Udp))]),
         Fault::PlaintextIcmp => |_, _| Ok(vec![everywhere(Traffic::Protocol(Protocol::Icmp))]),
+        Fault::PlaintextIcmpErrors => |lab, _| {
+            let from = targets::one(targets::first_node(lab)?);
+            Ok(vec![plaintext(from, Nodes::Any, Traffic::IcmpErrors)])
+        },
+        Fault::PlaintextMasqueraded => |lab, scope| {
+            let (from, to) = targets::sides(lab, scope)?;
+            let masquerade = DatapathFault::Masquerade {
+                from: from.clone(),
+                to: to.clone(),
+            };
+            Ok(vec![masquerade, plaintext(from, to, Traffic::BareSegments)])
+        },
+        Fault::PlaintextSecondLink => |lab, scope| {
+            let (from, to) = targets::sides(lab, scope)?;
+            Ok(vec![DatapathFault::SecondLink { from, to }])
+        },
+        Fault::PlaintextNodeTraffic => |lab, scope| {
+            let (from, to) = targets::sides(lab, scope)?;
+            Ok(vec![DatapathFault::NodesInClear { from, to }])
+        },
+        Fault::NodeEncryptionOff => |lab, _| {
+            let from = targets::one(targets::first_node(lab)?);
+            Ok(vec![DatapathFault::NodesInClear { from, to: Nodes::Any }])
+        },
+        // Unlike an agent without node encryption such a node also announces no key: plain both ways (semantics C4).
+        Fault::NodeEncryptionOptedOut => |lab, _| {
+            let exempt = targets::nodes(targets::first(lab)?);
+            let in_clear = |from, to| DatapathFault::NodesInClear { from, to };
+            Ok(vec![in_clear(exempt.clone(), Nodes::Any), in_clear(Nodes::Any, exempt)])
+        },
+        // In a tunnel nobody asks for the key of what is inside (semantics C2).
+        Fault::IpcacheKeyMissing => |lab, _| {
+            let keyless = targets::keyless(lab).filter(|_| lab.routes_natively());
+            let clear = |(from, address)| plaintext(from, Nodes::Any, Traffic::To(address));
+            Ok(keyless.map(clear).into_iter().collect())
+        },
         Fault::PlaintextHeaders => |_, _| Ok(vec![everywhere(Traffic::BareSegments)]),
         Fault::PlaintextService => |_, _| Ok(vec![everywhere(Traffic::Translated)]),
         Fault::PlaintextProxied => |_, _| Ok(vec![everywhere(Traffic::Proxied)]),

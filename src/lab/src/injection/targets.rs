@@ -4,7 +4,8 @@
 
 use crate::{
     fault::{Fault, Scope},
-    others,
+    ipcache, others,
+    profile::RoutingMode,
     state::{ClusterState, LabState, NodeState, PodNetwork, PodState},
 };
 use meshproof_apiserver::resource::names::ENDPOINT_SLICES;
@@ -50,6 +51,11 @@ impl<'a> Site<'a> {
     /// The time that the fault has at its size.
     pub(super) fn time(&self) -> Duration {
         self.lab.faults.time(self.fault)
+    }
+
+    /// Whether pods' packets travel as they are.
+    pub(super) fn routes_natively(&self) -> bool {
+        self.lab.topology.settings().routing == RoutingMode::Native
     }
 
     /// Every node of every cluster.
@@ -133,6 +139,12 @@ fn without_nodes(cluster: &ClusterState) -> Missing {
 /// This node alone.
 pub(super) fn one(node: &NodeState) -> Nodes {
     Nodes::one(node.handle.name().clone())
+}
+
+/// The node that lacks the key of a pod, with the pod's address; none while there is no such pod.
+pub(super) fn keyless(lab: &Site<'_>) -> Option<(Nodes, Ipv4Addr)> {
+    let mut all = lab.nodes();
+    all.find_map(|(cluster, node)| Some((one(node), ipcache::keyless(lab.lab, cluster, node)?)))
 }
 
 /// The pods of applications on a node, with a network of their own.

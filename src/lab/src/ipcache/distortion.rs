@@ -2,10 +2,11 @@
 
 use crate::{
     fault::Fault,
-    state::{ClusterState, LabState, NodeState, PodState},
+    state::{ClusterState, LabState, NodeState, Place, PodState},
 };
 use ipnet::Ipv4Net;
 use meshproof_datapath::Identity;
+use std::net::Ipv4Addr;
 
 /// What is wrong in the ipcache of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +81,16 @@ pub(crate) fn unknown_identity(lab: &LabState, cluster: &ClusterState, node: &No
     }
     let pods = remote_pods(lab, node);
     victim(lab, fault, &pods).map(PodState::identity)
+}
+
+/// The address of a pod of another node for which a node has no key.
+pub(crate) fn keyless(lab: &LabState, cluster: &ClusterState, node: &NodeState) -> Option<Ipv4Addr> {
+    let fault = Fault::IpcacheKeyMissing;
+    let is_there = |place: Place| place.cluster == cluster.name() && place.node == node.name();
+    if !lab.drawn.place(fault).is_some_and(is_there) {
+        return None;
+    }
+    victim(lab, fault, &remote_pods(lab, node)).map(|pod| pod.address)
 }
 
 /// The pods of other nodes with a network of their own.

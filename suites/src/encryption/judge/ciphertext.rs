@@ -1,13 +1,17 @@
 //! The ciphertext in a window: between the two nodes of every flow, both ways, at least as much as was sent.
 
-use super::{super::capture_point::CapturePoint, Flow, Reading};
+use super::{super::capture_point::CapturePoint, Flow, Mode, Reading};
 use crate::kit::cilium::nodes::MeshNode;
 use meshproof_contract::{CaptureReport, ClusterName, Outcome, Tally};
 use std::collections::BTreeMap;
 
 impl Reading<'_> {
     /// Whether each node that captured saw at least the payload's volume of ciphertext between the nodes of every flow.
-    pub(super) fn count_ciphertext(&self, tally: &mut Tally) {
+    pub(super) fn count_ciphertext(&self, mode: Mode, tally: &mut Tally) {
+        let kind = match mode {
+            Mode::Ipsec => "IPsec ciphertext (ESP)",
+            Mode::WireGuard | Mode::None => "WireGuard ciphertext (type 4)",
+        };
         let mut expected: BTreeMap<(usize, usize), u64> = BTreeMap::new();
         for (flow, a, b) in self.crossing() {
             *expected.entry((a, b)).or_default() += flow.bytes;
@@ -20,11 +24,11 @@ impl Reading<'_> {
             let mut enough = true;
             for (point, report) in [sender, receiver] {
                 let Ok(report) = report else { continue };
-                let seen = ciphertext(report, from, to);
+                let seen = ciphertext(report, mode, from, to);
                 if seen < bytes.max(1) {
                     enough = false;
                     tally.unknown(format!(
-                        "{}: saw {seen} B of WireGuard ciphertext from {} to {}, less than the {bytes} B of payload: \
+                        "{}: saw {seen} B of {kind} from {} to {}, less than the {bytes} B of payload: \
                          the traffic took a path that is not captured",
                         point.node.label(),
                         from.label(),
@@ -37,7 +41,7 @@ impl Reading<'_> {
         }
         if pairs > 0 {
             tally.witness(format!(
-                "WireGuard ciphertext (type 4) of at least the {total} B of payload was seen on both nodes of all \
+                "{kind} of at least the {total} B of payload was seen on both nodes of all \
                  {pairs} ordered node pairs"
             ));
         } else if self.blind.is_empty() {
@@ -77,9 +81,21 @@ impl Reading<'_> {
     }
 }
 
-/// Bytes of ciphertext that a capture saw from one node to another.
-fn ciphertext(report: &CaptureReport, from: &MeshNode, to: &MeshNode) -> u64 {
-    let flows = report.devices.iter().flat_map(|device| &device.wireguard);
-    let between = flows.filter(|flow| from.has(flow.source) && to.has(flow.destination));
-    between.map(|flow| flow.transport_bytes).sum()
+/// Bytes of ciphertext that a capture saw from one node to another. IPsec's tunnels may end at the nodes' router
+/// addresses.
+fn ciphertext(report: &CaptureReport, mode: Mode, from: &MeshNode, to: &MeshNode) -> u64 {
+    let devices = report.devices.iter();
+    match mode {
+        Mode::Ipsec => {
+            let is_of = |node: &MeshNode, address| node.has(address) || node.reserved.contains(&address);
+            let flows = devices.flat_map(|device| &device.esp);
+            let between = flows.filter(|flow| is_of(from, flow.source) && is_of(to, flow.destination));
+            between.map(|flow| flow.bytes).sum()
+        }
+        Mode::WireGuard | Mode::None => {
+            let flows = devices.flat_map(|device| &device.wireguard);
+            let between = flows.filter(|flow| from.has(flow.source) && to.has(flow.destination));
+            between.map(|flow| flow.transport_bytes).sum()
+        }
+    }
 }

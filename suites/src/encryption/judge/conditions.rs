@@ -20,10 +20,10 @@ pub fn blind(window: &Window) -> Vec<String> {
             let mut hits = report.devices.iter().flat_map(|device| &device.hits);
             if !hits.any(|hit| hit.needle == control.needle) {
                 blind.push(format!(
-                    "{}: the control {way} there in plaintext was not seen on {}: the capture is on the wrong \
-                     devices, or node encryption is on",
+                    "{}: the control {way} there in plaintext was not seen on {}: it took a path that is not \
+                     captured, or it was encrypted",
                     point.node.label(),
-                    point.devices.join(", ")
+                    devices(report)
                 ));
             }
         }
@@ -31,6 +31,12 @@ pub fn blind(window: &Window) -> Vec<String> {
     blind.sort();
     blind.dedup();
     blind
+}
+
+/// The names of the devices in a report.
+fn devices(report: &CaptureReport) -> String {
+    let names: Vec<&str> = report.devices.iter().map(|device| device.device.as_str()).collect();
+    names.join(", ")
 }
 
 /// Packets of a capture point that nobody looked at.

@@ -1,10 +1,14 @@
 //! The plaintext in a window: payloads by their markers, and headers by the addresses of the pods that sent them.
 
-use super::super::{capture_point::CapturePoint, window::Window};
+use super::super::{
+    capture_point::{CapturePoint, NodeEncryption},
+    window::Window,
+};
 use meshproof_contract::{
     CaptureReport, NodeLabel,
     capture::{ClearFlow, DeviceCapture, Sighting},
     evidence::{Direction, Packet},
+    facts::PodNetwork,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -14,7 +18,7 @@ const PLACES: usize = 3;
 /// All plaintext of the window's own flows.
 pub fn find(window: &Window, captured: &[(&CapturePoint, &CaptureReport)]) -> Vec<Packet> {
     let mut found = Vec::new();
-    let own = own_addresses(window);
+    let known = Known::of(window);
     for (point, report) in captured {
         for device in &report.devices {
             found.extend(payloads(window, point, device));
@@ -22,8 +26,7 @@ pub fn find(window: &Window, captured: &[(&CapturePoint, &CaptureReport)]) -> Ve
     }
     for (point, report) in captured {
         for device in &report.devices {
-            let clear = device.clear.iter();
-            let clear = clear.filter(|flow| own.contains(&flow.source) && own.contains(&flow.destination));
+            let clear = device.clear.iter().filter(|flow| known.must_be_hidden(flow));
             found.extend(clear.map(|flow| headers(point, device, flow)));
         }
     }
@@ -47,13 +50,15 @@ fn payloads(window: &Window, point: &CapturePoint, device: &DeviceCapture) -> Ve
     .collect()
 }
 
-/// Packets between two pods whose addresses were readable.
+/// Packets of a pod whose addresses were readable.
 fn headers(point: &CapturePoint, device: &DeviceCapture, flow: &ClearFlow) -> Packet {
-    let meaning = if flow.tunnel {
-        format!("pod addresses visible in an unencrypted {}", tunnel(&flow.first.head))
-    } else {
-        "pod addresses visible".to_owned()
-    };
+    let mut meaning = "pod addresses visible".to_owned();
+    if flow.quoted {
+        meaning.push_str(" in the packet that an ICMP error quotes");
+    }
+    if flow.tunnel {
+        meaning.push_str(&format!(" in an unencrypted {}", tunnel(&flow.first.head)));
+    }
     let name = format!("{} -> {}, {}", flow.source, flow.destination, protocol(flow.protocol));
     packet(meaning, name, (point, device), &flow.first, flow.packets)
 }
@@ -110,12 +115,68 @@ pub fn places(found: &[&Packet]) -> String {
     text
 }
 
-/// The pods that the flows are between.
-fn own_addresses(window: &Window) -> BTreeSet<IpAddr> {
-    let flows = window.flows.iter().map(|(flow, ..)| flow);
-    flows
-        .flat_map(|flow| flow.others.iter().copied().chain([flow.from.address]))
-        .collect()
+/// Which addresses are whose in a window.
+struct Known<'a> {
+    /// The pods that the flows are between, and those that nobody has.
+    own: BTreeSet<IpAddr>,
+    /// Addresses that nobody has: what goes there is one of the flows, whoever seems to send it.
+    withheld: BTreeSet<IpAddr>,
+    /// Own pods on nodes whose own traffic is encrypted.
+    with_node_encryption: BTreeSet<IpAddr>,
+    points: Vec<&'a CapturePoint>,
+}
+
+impl<'a> Known<'a> {
+    fn of(window: &'a Window) -> Self {
+        let flows = || window.flows.iter().map(|(flow, ..)| flow);
+        let senders = flows()
+            .map(|flow| &flow.from)
+            .filter(|from| from.network == PodNetwork::Pod);
+        let others = flows().flat_map(|flow| flow.others.iter().copied());
+        let own: BTreeSet<IpAddr> = senders.map(|from| from.address).chain(others).collect();
+        let withheld = flows().filter(|flow| flow.withheld).flat_map(|flow| &flow.others);
+        let points: Vec<&CapturePoint> = window.captures.iter().map(|(point, _)| point).collect();
+        let on_such = |pod: &IpAddr| {
+            let mut such = points.iter().filter(|p| p.node_encryption == NodeEncryption::Enabled);
+            such.any(|point| point.node.pod_cidrs.iter().any(|cidr| cidr.contains(pod)))
+        };
+        Self {
+            withheld: withheld.copied().collect(),
+            with_node_encryption: own.iter().copied().filter(on_such).collect(),
+            own,
+            points,
+        }
+    }
+
+    /// Whether these addresses may not be readable. Of packets with one own pod's address the other decides: another
+    /// pod's is traffic between pods; a node's is that node's own traffic, or a pod's behind its address, and encrypted
+    /// outside a tunnel only between nodes with node encryption (semantics C1); what is outside is not encrypted.
+    fn must_be_hidden(&self, flow: &ClearFlow) -> bool {
+        let ends = [flow.source, flow.destination];
+        if ends.iter().any(|end| self.withheld.contains(end)) {
+            return true;
+        }
+        match ends.map(|end| self.own.contains(&end)) {
+            [true, true] => true,
+            [false, false] => false,
+            [true, false] => self.is_between_pods(ends[0], ends[1], flow.tunnel),
+            [false, true] => self.is_between_pods(ends[1], ends[0], flow.tunnel),
+        }
+    }
+
+    fn is_between_pods(&self, own: IpAddr, other: IpAddr, tunnel: bool) -> bool {
+        if tunnel {
+            return true;
+        }
+        let of_node = |point: &&&CapturePoint| point.node.has(other) || point.node.reserved.contains(&other);
+        match self.points.iter().find(of_node) {
+            Some(point) => point.node_encryption == NodeEncryption::Enabled && self.with_node_encryption.contains(&own),
+            None => {
+                let mut cidrs = self.points.iter().flat_map(|point| &point.node.pod_cidrs);
+                cidrs.any(|cidr| cidr.contains(&other))
+            }
+        }
+    }
 }
 
 /// Which tunnel a packet is in, by the UDP port to which it goes: VXLAN's (8472 in the kernel, 4789 in RFC 7348) or

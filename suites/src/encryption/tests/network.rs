@@ -32,7 +32,11 @@ impl World {
         };
         let Some(to) = self.receiver(ask.from, &sent.to, wire.exchanges()) else {
             // Nobody has the address; on the wire it goes to node ``, if anywhere.
-            let shown = (self.shows)(ask.from.node.as_str(), "", ask.action);
+            let shown = match ask.from.network {
+                PodNetwork::Pod => (self.shows)(ask.from.node.as_str(), "", ask.action),
+                // What goes outside is not encrypted.
+                _ => Shown::Everything,
+            };
             wire.leak(ask.from, sent.to.parse().expect("an address"), sent.marker, shown);
             return Outcome::Timeout { timing };
         };
@@ -40,10 +44,15 @@ impl World {
         if self.lost && is_pod {
             return Outcome::Timeout { timing };
         }
-        let shown = if is_pod {
-            (self.shows)(ask.from.node.as_str(), to.node.as_str(), ask.action)
-        } else {
-            Shown::Everything
+        let (here, there) = (ask.from.node.as_str(), to.node.as_str());
+        let shown = match (ask.from.network, to.network) {
+            (PodNetwork::Pod, PodNetwork::Pod) => (self.shows)(here, there, ask.action),
+            (_, PodNetwork::Pod) => match (self.hosts)(here, there) {
+                // Who looks at pods' packets looks at those of nodes to pods, too.
+                Shown::Ciphertext => (self.shows)(here, there, ask.action),
+                shown => shown,
+            },
+            _ => (self.hosts)(here, there),
         };
         wire.exchange(ask.from, &to, sent.marker, sent.bytes, shown);
         match ask.action {
@@ -72,6 +81,10 @@ impl World {
             },
             Action::TcpConnect {
                 to: Target { port: CLOSED, .. },
+            }
+            | Action::UdpEcho {
+                to: Target { port: CLOSED, .. },
+                ..
             } => {
                 return Err(Box::new(Outcome::Refused {
                     timing: Timing::default(),

@@ -3,7 +3,7 @@
 use crate::testing::Captures;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureReport, CaptureSpec, Facts, Marker,
-    capture::{ClearFlow, DeviceCapture, NeedleHit, Sighting, WireguardFlow},
+    capture::{ClearFlow, DeviceCapture, EspFlow, NeedleHit, Sighting, WireguardFlow},
     facts::PodNetwork,
 };
 use std::{
@@ -36,6 +36,8 @@ pub struct Wire {
     addresses: BTreeMap<String, IpAddr>,
     agents: BTreeMap<AgentId, String>,
     report: Arc<dyn Fn(&mut DeviceCapture) + Send + Sync>,
+    /// Whether the nodes encrypt with IPsec, too.
+    esp: bool,
     sent: Mutex<Vec<Sent>>,
     /// Bytes that went encrypted, by node and node.
     encrypted: Mutex<BTreeMap<(String, String), u64>>,
@@ -50,6 +52,7 @@ impl Wire {
             addresses: nodes.map(|n| (n.name.to_string(), n.addresses[0])).collect(),
             agents: agents.map(|a| (a.id.clone(), a.node.to_string())).collect(),
             report,
+            esp: facts.claims.iter().any(|c| c.value == "ipsec"),
             sent: Mutex::default(),
             encrypted: Mutex::default(),
         }
@@ -115,11 +118,19 @@ impl Wire {
     /// What a capture on a node's device saw.
     fn seen(&self, node: &str, spec: &CaptureSpec) -> DeviceCapture {
         let mut device = DeviceCapture {
-            device: spec.devices[0].clone(),
+            device: "ens3".to_owned(),
             ..DeviceCapture::default()
         };
         for s in self.sent().iter().filter(|s| s.from.0 == node || s.to.0 == node) {
             device.packets += 1;
+            if s.shown == Shown::Ciphertext {
+                device.esp.push(EspFlow {
+                    source: s.from.1,
+                    destination: s.to.1,
+                    packets: 1,
+                    bytes: if self.esp { s.bytes } else { 0 },
+                });
+            }
             let first = Sighting {
                 at: 0,
                 source: Some(s.from.1),
@@ -144,6 +155,7 @@ impl Wire {
                     destination,
                     protocol: 6,
                     tunnel: true,
+                    quoted: false,
                     packets: 1,
                     first,
                 }),
@@ -155,6 +167,8 @@ impl Wire {
                     keepalives: 0,
                     handshakes: 0,
                     other: 0,
+                    // Padded as WireGuard does, with the headers of IP and UDP.
+                    sizes: BTreeMap::from([((s.bytes + 28).next_multiple_of(16), 1)]),
                 }),
                 _ => {}
             }
@@ -168,6 +182,7 @@ impl Captures for Wire {
     fn report(&self, agent: &AgentId, spec: &CaptureSpec) -> CaptureReport {
         CaptureReport {
             devices: vec![self.seen(&self.agents[agent], spec)],
+            left_out: vec!["lo".to_owned()],
             ended: false,
         }
     }

@@ -10,8 +10,9 @@ use crate::{
     testing::{Fake, MISSION, Shape},
 };
 use meshproof_contract::{
-    Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, Environment,
-    Evidence, Facts, Instance, ServiceFacts, capture::DeviceCapture, evidence::Packet, facts::PodNetwork,
+    Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, ClusterFacts,
+    Consent, Environment, Evidence, Facts, Instance, ServiceFacts, capture::DeviceCapture, evidence::Packet,
+    facts::PodNetwork,
 };
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
@@ -60,6 +61,7 @@ pub fn facts(shape: Shape) -> Facts {
 
 type Tamper = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
 type Shows = Arc<dyn Fn(&str, &str, &Action) -> Shown + Send + Sync>;
+type ShowsHosts = Arc<dyn Fn(&str, &str) -> Shown + Send + Sync>;
 type Report = Arc<dyn Fn(&mut DeviceCapture) + Send + Sync>;
 
 /// The world of the suite's own tests; healthy until something is broken.
@@ -68,7 +70,10 @@ pub struct World {
     pub facts: Facts,
     shape: Shape,
     pub(super) shows: Shows,
+    pub(super) hosts: ShowsHosts,
     interface: Tamper,
+    ipcache: Tamper,
+    encrypt_status: Tamper,
     status: Tamper,
     report: Report,
     pub(super) lost: bool,
@@ -88,7 +93,10 @@ impl World {
             facts: facts(shape),
             shape,
             shows: Arc::new(|_, _, _| Shown::Ciphertext),
+            hosts: Arc::new(|_, _| Shown::Everything),
             interface: Arc::new(|_, _| {}),
+            ipcache: Arc::new(|_, _| {}),
+            encrypt_status: Arc::new(|_, _| {}),
             status: Arc::new(|_, _| {}),
             report: Arc::new(|_| {}),
             lost: false,
@@ -97,8 +105,16 @@ impl World {
     }
     /// The world in which no check of the suite is skipped: with strict mode, proxies and Services.
     pub fn complete(shape: Shape) -> Self {
-        let mut world = Self::of(shape);
-        let kinds = [ClaimKind::StrictEncryption, ClaimKind::FqdnPolicy, ClaimKind::L7Policy];
+        let mut world = Self::of(shape).hosts(|_, _| Shown::Ciphertext).status(|_, status| {
+            status["encryption"]["wireguard"]["node-encryption"] = json!("Enabled");
+        });
+        let kinds = [
+            ClaimKind::StrictEncryption,
+            ClaimKind::NodeEncryption,
+            ClaimKind::FqdnPolicy,
+            ClaimKind::L7Policy,
+        ];
+        world.facts.consent = Consent::Given;
         for site in shape.sites() {
             let (cluster, range) = (site.name, format!("10.{}.0.0/16", 242 + 2 * site.id));
             let claims = kinds.map(|kind| Claim {
@@ -116,6 +132,7 @@ impl World {
                 ports: [("tcp".to_owned(), 8081), ("udp".to_owned(), 8082)].into(),
                 workload: "listener".to_owned(),
             }));
+            world.configure(cluster, "routing-mode", "native");
             world.configure(cluster, "enable-encryption-strict-mode", "true");
             world.configure(cluster, "encryption-strict-mode-cidr", &range);
         }
@@ -140,9 +157,24 @@ impl World {
         self.shows = Arc::new(shows);
         self
     }
+    /// What the wire shows of what goes between nodes where one of them is an end.
+    pub fn hosts(mut self, shows: impl Fn(&str, &str) -> Shown + Send + Sync + 'static) -> Self {
+        self.hosts = Arc::new(shows);
+        self
+    }
     /// Tampers with a node's WireGuard interface in `debuginfo`.
     pub fn interface(mut self, tamper: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Self {
         self.interface = Arc::new(tamper);
+        self
+    }
+    /// Tampers with a node's ipcache.
+    pub fn ipcache(mut self, tamper: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Self {
+        self.ipcache = Arc::new(tamper);
+        self
+    }
+    /// Tampers with a node's `cilium-dbg encrypt status`.
+    pub fn encrypt_status(mut self, tamper: impl Fn(&str, &mut Value) + Send + Sync + 'static) -> Self {
+        self.encrypt_status = Arc::new(tamper);
         self
     }
     /// Tampers with a node's status.
@@ -202,6 +234,13 @@ impl World {
                 CiliumQuery::Debuginfo => {
                     json!({"encryption": {"wireguard": {"interfaces": [replying.interface_of(node, &counted)]}}})
                 }
+                CiliumQuery::Ipcache => replying.ipcache_of(node),
+                CiliumQuery::EncryptStatus => {
+                    let mut shown =
+                        json!({"mode": "IPsec", "ipsec": {"decrypt-interfaces": ["ens3"], "keys-in-use": 1}});
+                    (replying.encrypt_status)(node, &mut shown);
+                    shown
+                }
                 _ => Value::Null,
             })
             .captures(wire);
@@ -222,6 +261,22 @@ impl World {
         fake
     }
 
+    /// What a node knows of all pods of the suite.
+    fn ipcache_of(&self, node: &str) -> Value {
+        let pods = self
+            .facts
+            .agents
+            .iter()
+            .filter(|agent| agent.network == PodNetwork::Pod);
+        let entry = |pod: &AgentFacts| {
+            let text = "identity=7001 encryptkey=255 tunnelendpoint=10.25.11.12 flags=hastunnel";
+            (format!("{}/32", pod.address), json!([text]))
+        };
+        let mut entries = Value::Object(pods.map(entry).collect());
+        (self.ipcache)(node, &mut entries);
+        entries
+    }
+
     fn report_status(&self, node: &str, status: &mut Value) {
         let wireguard = json!({"node-encryption": "Disabled", "interfaces": [{"listen-port": WIREGUARD_PORT}]});
         let address = self.node_address(node);
@@ -240,12 +295,19 @@ impl World {
         let nodes = self.facts.clusters.iter().flat_map(|c| &c.nodes);
         let others = nodes.filter(|n| n.name.as_str() != node);
         let counted = |from: &str, to: &str| 1000 + wire.ciphertext(from, to);
+        let native = |c: &ClusterFacts| {
+            let config = c.cilium.as_ref().map(|cilium| &cilium.config);
+            config.is_some_and(|config| config.get("routing-mode").is_some_and(|mode| mode == "native"))
+        };
+        let native = self.facts.clusters.iter().any(native);
         let peers: Vec<Value> = others
             .map(|other| {
                 let name = other.name.as_str();
+                let mut allowed = vec![format!("{}/32", other.addresses[0])];
+                allowed.extend(other.pod_cidrs.iter().filter(|_| native).cloned());
                 json!({
                     "public-key": key(name), "endpoint": format!("{}:{WIREGUARD_PORT}", other.addresses[0]),
-                    "allowed-ips": [format!("{}/32", other.addresses[0])],
+                    "allowed-ips": allowed,
                     "last-handshake-time": jiff::Timestamp::now().to_string(),
                     "transfer-rx": counted(name, node), "transfer-tx": counted(node, name),
                 })

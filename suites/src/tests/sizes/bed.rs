@@ -37,6 +37,8 @@ pub fn printed(query: CiliumQuery, shape: Shape) -> u64 {
         CiliumQuery::Status => 22_500 + 700 * remotes,
         // Endpoints, services, policies and the environment (estimate), and 520 B a WireGuard peer.
         CiliumQuery::Debuginfo => 90_000 + endpoints + 520 * (nodes - 1),
+        // WireGuard's without peers (recorded); IPsec's is shorter.
+        CiliumQuery::EncryptStatus => 243,
         CiliumQuery::Endpoints => endpoints,
         CiliumQuery::Services => 18_016,
         // 100 B an address and a slot, and 14 kB as recorded.

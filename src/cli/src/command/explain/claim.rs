@@ -119,6 +119,7 @@ mod tests {
             ClaimKind::ClusterMesh,
             ClaimKind::Encryption,
             ClaimKind::StrictEncryption,
+            ClaimKind::NodeEncryption,
             ClaimKind::Policy,
             ClaimKind::L7Policy,
             ClaimKind::FqdnPolicy,
@@ -135,7 +136,7 @@ mod tests {
     fn a_value_and_a_rule_are_explained() {
         let claims = Claims::new();
         let page = claims.pages("encryption.nodeEncryption").expect("a page");
-        for part in ["encrypt-node", "encryption.enabled is on", "claimed, not verified"] {
+        for part in ["encrypt-node", "encryption.enabled is on", "encryption::node_traffic"] {
             assert!(page.contains(part), "{page}");
         }
         assert!(claims.pages("dsr-with-wireguard").expect("a page").contains("SNAT"));

@@ -96,6 +96,7 @@ fn claims(out: &mut String, cluster: &ClusterFacts, all: &[Claim]) {
         (ClaimKind::ClusterMesh, "false"),
         (ClaimKind::Encryption, "none"),
         (ClaimKind::StrictEncryption, "false"),
+        (ClaimKind::NodeEncryption, "false"),
         (ClaimKind::Policy, "never"),
         (ClaimKind::L7Policy, "false"),
         (ClaimKind::FqdnPolicy, "false"),

@@ -94,6 +94,19 @@ fn strict_mode_is_claimed_by_either_name() {
 }
 
 #[test]
+fn node_encryption_is_claimed_with_wireguard_only() {
+    let nodes = (ClaimKind::NodeEncryption, "true".to_owned());
+    let found = |wireguard: &str| {
+        claims(
+            &[("enable-wireguard", wireguard), ("encrypt-node", "true")],
+            None,
+            false,
+        )
+    };
+    assert!(found("true").contains(&nodes) && !found("false").contains(&nodes));
+}
+
+#[test]
 fn wireguard_goes_before_the_absence_of_ipsec() {
     let found = claims(&[("enable-wireguard", "true")], None, false);
     assert_eq!(found[0], (ClaimKind::Encryption, "wireguard".to_owned()));

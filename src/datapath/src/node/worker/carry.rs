@@ -1,6 +1,6 @@
 //! Packets between sockets, switch and tunnels, both ways.
 
-use super::{FABRIC, HOST, VXLAN, WIRE, WIREGUARD, Worker};
+use super::{FABRIC, HOST, SECOND, SECOND_FABRIC, VXLAN, WIRE, WIREGUARD, Worker};
 use crate::{
     config::Routing,
     identity::Identity,
@@ -33,6 +33,19 @@ impl Worker {
             }
             HOST => self.switch_batch(now, Source::Host, |worker| &worker.devices.host)?,
             WIRE => self.switch_batch(now, Source::Wire, |worker| &worker.devices.wire)?,
+            SECOND => self.take_from_second_link(now)?,
+            SECOND_FABRIC => {
+                let Self {
+                    batch,
+                    pool,
+                    uplink,
+                    port,
+                    ..
+                } = self;
+                if let Some(second) = &port.second {
+                    batch.receive(second, pool, |_, packet, _| uplink.cross_second(packet))?;
+                }
+            }
             WIREGUARD => self.decrypt_batch(now)?,
             VXLAN => self.unwrap_batch(now)?,
             pod => {
@@ -97,6 +110,22 @@ impl Worker {
             self.take_from_tunnel(now, packet);
         }
         self.post_datagrams();
+        self.deliver(now);
+        Ok(())
+    }
+
+    /// What came in clear by `eth1`: in a tunnel, or as it is.
+    fn take_from_second_link(&mut self, now: Instant) -> io::Result<()> {
+        let socket = self.devices.second.clone();
+        let mut packets = Vec::new();
+        self.batch
+            .receive(&socket, &mut self.pool, |_, packet, _| packets.push(packet))?;
+        for packet in packets {
+            match self.routing {
+                Routing::Vxlan { .. } => self.take_from_tunnel(now, packet),
+                Routing::Native => self.switch.receive(now, Source::Wire, packet, &mut self.deliveries),
+            }
+        }
         self.deliver(now);
         Ok(())
     }
@@ -169,6 +198,9 @@ impl Worker {
     fn send_to_peer(&mut self, peer: PeerIndex, identity: Identity, protection: Protection, mut packet: Packet) {
         let Some(to) = self.peers.get(peer.0) else { return };
         let (destination, has_key) = (to.address, to.public_key.is_some());
+        if protection == Protection::SecondLink {
+            return self.send_by_second_link(destination, identity, packet);
+        }
         let Some(wireguard) = self.wireguard.as_mut().filter(|_| protection == Protection::Configured) else {
             return self.send_in_clear(destination, identity, packet);
         };
@@ -192,6 +224,18 @@ impl Worker {
         wireguard.encrypt(peer.0, &packet, &mut self.pool, &mut self.outcome);
         self.pool.put(packet);
         self.post_datagrams();
+    }
+
+    fn send_by_second_link(&mut self, destination: Ipv4Addr, identity: Identity, mut packet: Packet) {
+        if let Routing::Vxlan { port } = self.routing {
+            let outer = Outer {
+                source: self.address,
+                destination,
+                port,
+            };
+            encapsulate(&mut packet, identity.0, Some(outer));
+        }
+        self.outboxes.second.push(packet, Name::Link(self.devices.wire_mac));
     }
 
     fn send_in_clear(&mut self, to: Ipv4Addr, identity: Identity, mut packet: Packet) {

@@ -4,9 +4,10 @@ use super::{Gatherer, RESERVED};
 use crate::{
     cilium::{
         agent::HEALTH_IDENTITY,
-        view::{AddressView, NodeSource, NodeView},
+        view::{AddressView, NodeEncryption, NodeSource, NodeView},
     },
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
+    fault::Fault,
     ipcache::{self, Distortion},
     mesh::KeyKind,
     profile::EncryptionMode,
@@ -42,7 +43,7 @@ impl Gatherer<'_> {
     pub(super) fn addresses(&self, nodes: &[NodeView]) -> Vec<AddressView> {
         let settings = self.container.lab.topology.settings();
         let encrypted = settings.encryption == EncryptionMode::WireGuard;
-        let nodes_encrypted = encrypted && settings.node_encryption;
+        let nodes_encrypted = encrypted && self.node_encryption() == NodeEncryption::Enabled;
         let host_net = |address: Ipv4Addr| Ipv4Net::from(address);
         let entry = |cidr, identity, host, encrypted| AddressView {
             cidr,
@@ -126,7 +127,10 @@ impl Gatherer<'_> {
         }
         let distortion = Distortion::of(lab, cluster, node);
         found.retain(|entry| !distortion.lacks(entry.cidr));
+        let lacks_key = self.acts(Fault::IpcacheKeyMissing);
+        let keyless = ipcache::keyless(lab, cluster, node).filter(|_| lacks_key);
         for entry in &mut found {
+            entry.encrypted &= keyless.is_none_or(|address| entry.cidr != host_net(address));
             entry.identity = distortion.seen(entry.cidr, Identity(entry.identity)).0;
         }
         found.extend(distortion.extra().map(|(cidr, identity)| {

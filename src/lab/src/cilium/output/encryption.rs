@@ -5,14 +5,14 @@ use super::super::{time::millis_or_never, view::EncryptionView};
 use meshproof_datapath::PeerStatus;
 use serde_json::{Value, json};
 
-/// What `cilium-dbg status -o json` has under `encryption`; `nodes`: whether nodes' own traffic is encrypted, too.
-pub fn status(view: &EncryptionView, nodes: bool) -> Value {
-    let EncryptionView::WireGuard { port, .. } = view else {
+/// What `cilium-dbg status -o json` has under `encryption`.
+pub fn status(view: &EncryptionView) -> Value {
+    let EncryptionView::WireGuard { port, nodes, .. } = view else {
         return json!({"mode": "Disabled"});
     };
     let mut value = encrypt_status(view);
     value["wireguard"]["interfaces"][0]["listen-port"] = json!(port);
-    value["wireguard"]["node-encryption"] = json!(node_encryption(nodes));
+    value["wireguard"]["node-encryption"] = json!(nodes.word());
     value
 }
 
@@ -41,11 +41,12 @@ pub fn encrypt_status_text(view: &EncryptionView) -> String {
 }
 
 /// What `cilium-dbg debuginfo --output json` has under `encryption`.
-pub fn debuginfo(view: &EncryptionView, nodes: bool) -> Value {
+pub fn debuginfo(view: &EncryptionView) -> Value {
     let EncryptionView::WireGuard {
         public_key,
         port,
         peers,
+        nodes,
     } = view
     else {
         return json!({});
@@ -59,12 +60,7 @@ pub fn debuginfo(view: &EncryptionView, nodes: bool) -> Value {
     if !peers.is_empty() {
         interface["peer-count"] = json!(peers.len());
     }
-    json!({"wireguard": {"interfaces": [interface], "node-encryption": node_encryption(nodes)}})
-}
-
-/// How Cilium calls the state of `encryption.nodeEncryption`.
-pub fn node_encryption(nodes: bool) -> &'static str {
-    if nodes { "Enabled" } else { "Disabled" }
+    json!({"wireguard": {"interfaces": [interface], "node-encryption": nodes.word()}})
 }
 
 /// Counters of zero are left out, as everywhere in Cilium's JSON.

@@ -78,7 +78,7 @@ pub fn status(view: &AgentView) -> Value {
         },
         "controllers": controller::all(view),
         "datapath-mode": "veth",
-        "encryption": encryption::status(&view.encryption, view.settings.node_encryption),
+        "encryption": encryption::status(&view.encryption),
         "host-firewall": {"devices": ["eth0"], "mode": "Disabled"},
         "hubble": hubble(view),
         "hubble-metrics": {"state": "Ok"},

@@ -3,7 +3,6 @@
 use super::{
     super::view::{AgentView, ApiServerView, EncryptionView},
     controller,
-    encryption::node_encryption,
     health::summary,
     remote::{is_ready, not_ready_text},
     status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes, never_masqueraded},
@@ -113,10 +112,11 @@ fn datapath(view: &AgentView) -> String {
             public_key,
             port,
             peers,
+            nodes,
         } => {
             let peers = peers.len();
             let node = format!("cilium_wg0 (Pubkey: {public_key}, Port: {port}, Peers: {peers})");
-            let encrypted = node_encryption(view.settings.node_encryption);
+            let encrypted = nodes.word();
             let wireguard = format!("Wireguard       [NodeEncryption: {encrypted}, {node}]");
             lines.add("Encryption", wireguard);
         }

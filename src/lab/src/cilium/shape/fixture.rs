@@ -104,6 +104,7 @@ pub(super) fn encryption(now: SystemTime) -> EncryptionView {
         public_key: PublicKey([9; 32]).to_string(),
         port: 51871,
         peers: vec![peer(Some(now), 1000), peer(None, 0)],
+        nodes: NodeEncryption::Disabled,
     }
 }
 

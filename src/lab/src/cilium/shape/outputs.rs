@@ -34,7 +34,7 @@ pub(super) async fn produced() -> Vec<(&'static str, Vec<Value>)> {
     let flows: FlowView = fixture::flows();
     let debuginfo = json!({
         "cilium-version": version(view.settings),
-        "encryption": encryption::debuginfo(&view.encryption, false),
+        "encryption": encryption::debuginfo(&view.encryption),
         "kernel-version": command::kernel_version(),
     });
     let of_kvstoremesh = fixture::remotes(view.now);
