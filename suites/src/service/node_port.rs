@@ -52,11 +52,11 @@ impl Check for NodePort {
             },
             NodePort::Inside => CheckText {
                 title: "A NodePort is served over TCP and UDP to the cluster's own pods and hosts",
-                proves: "Pods and processes of every node reach a Service at the NodePort of every node of their own \
-                         cluster, their own node among them.",
-                how: "A Service of type NodePort with a random name is created for the pods `backend`. The client and \
-                      the host-network agent on every node send GETs and datagrams to the ports at every node's \
-                      address (with more than 16 nodes to a sample of them); all 12 of 12 must be answered by those \
+                proves: "Pods reach a Service at the NodePort of every node of their own cluster, their own node among \
+                         them, and processes of a node at those of the other nodes.",
+                how: "A Service of type NodePort with a random name is created for the pods `backend`. The client on \
+                      every node sends GETs and datagrams to the ports at every node's address, the host-network agent \
+                      to those of the other nodes (with more than 16 nodes to a sample of them); all 12 of 12 must be answered by those \
                       pods, twice in a row, within `thresholds.propagation` (default 10 s).",
                 control: "Each answer names the pod that gave it.",
                 when_red: WHEN_RED,

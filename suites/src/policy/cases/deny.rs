@@ -3,7 +3,11 @@
 use super::{both_ways, both_ways_and_ping, inbound};
 use crate::{
     kit::object::policy::cilium,
-    policy::case::{Case, PolicyCheck},
+    policy::{
+        case::{Case, PolicyCheck},
+        cell::{GET, Traffic},
+        fixture::Fixture,
+    },
 };
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::json;
@@ -96,10 +100,11 @@ pub const DENY_OVER_ALLOW: PolicyCheck = PolicyCheck {
     id: "policy::deny_over_allow",
     text: CheckText {
         title: "A deny rule overrides every allow rule, in the same policy or another",
-        proves: "Deny rules are enforced, take precedence over rules that allow the same traffic, and deny nothing \
-                 else.",
+        proves: "Deny rules are enforced, take precedence over rules that allow the same traffic, the local host's \
+                 own admission among them, and deny nothing else.",
         how: "One policy admits everybody and denies pods of one label. Then two policies are applied together: one \
-              admits everybody, the other denies one port. Every cell is probed before, under and after.",
+              admits everybody, the other denies one port, also to the agents on the nodes' own network. Every cell \
+              is probed before, under and after.",
         control: "Cells that only the allow rule matches stay open. Denied cells must be open before the policy and \
                   after its deletion.",
         when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg policy get` \
@@ -131,7 +136,12 @@ pub const DENY_OVER_ALLOW: PolicyCheck = PolicyCheck {
                     })),
                 ]
             },
-            cells: inbound,
+            // The local host is admitted without a rule, and a deny rule overrides that, too (semantics A5).
+            cells: |fixture, peers| {
+                let mut cells = inbound(fixture, peers);
+                cells.extend(Fixture::cells(&fixture.hosts, &fixture.subjects, &[GET, Traffic::Tcp]));
+                cells
+            },
         },
     ],
 };

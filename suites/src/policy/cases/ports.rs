@@ -32,8 +32,9 @@ pub const PORTS: PolicyCheck = PolicyCheck {
         title: "A rule with a port opens that port and no other, with and without labels",
         proves: "Port rules are enforced on ingress and egress. A rule with peers and ports opens these ports to \
                  these peers only.",
-        how: "One policy opens a TCP port to everybody, another allows egress to pods of a label on one port. Every \
-              cell is probed before, under and after each.",
+        how: "One policy opens a TCP port to everybody, another allows egress to pods of a label on one port, and two \
+              with three rules open the same ports to several peers, each some of them. Every cell is probed before, \
+              under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
     },
@@ -55,6 +56,23 @@ pub const PORTS: PolicyCheck = PolicyCheck {
                 }]}))]
             },
             cells: outbound,
+        },
+        Case {
+            name: "several rules for one port",
+            policies: |fixture| {
+                let rule = |peer: Value, ports: Value| json!({"fromEndpoints": [peer], "toPorts": [{"ports": ports}]});
+                let labelled = |role: &str| json!({"matchLabels": {"role": role}});
+                let policy = |rules: Value| cilium(json!({"endpointSelector": fixture.selector(), "ingress": rules}));
+                let tcp = json!({"port": "8081", "protocol": "TCP"});
+                vec![
+                    policy(json!([
+                        rule(labelled("peer"), json!([tcp, {"port": "8080", "protocol": "TCP"}])),
+                        rule(labelled("other-peer"), json!([{"port": "8082", "protocol": "UDP"}])),
+                    ])),
+                    policy(json!([rule(labelled("other-peer"), json!([tcp]))])),
+                ]
+            },
+            cells: inbound,
         },
     ],
 };

@@ -14,6 +14,7 @@ use futures::future::{join, join_all};
 use meshproof_contract::{
     AgentFacts, CheckContext, ClusterName, Evidence, NodeLabel, Outcome, Tally, Target,
     evidence::{Cell, CellOutcome, Row},
+    facts::PodNetwork,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -59,7 +60,11 @@ impl Asked<'_> {
         let nodes: Vec<_> = nodes.filter_map(|node| Some((node, node.addresses.first()?))).collect();
         let asking: Vec<End<'_>> = self.clients.iter().map(|c| (&c.id.cluster, &c.node)).collect();
         let asked: Vec<End<'_>> = nodes.iter().map(|(node, _)| (self.cluster, &node.name)).collect();
-        let (pairs, sample) = sample::positions(facts, &asking, &asked, |_, _| true);
+        let (pairs, sample) = sample::positions(facts, &asking, &asked, |client, node| {
+            // What a host sends to its own address stays on its loopback device, which only sockets' balancing sees.
+            let client = &self.clients[client];
+            client.network == PodNetwork::Pod || client.node != nodes[node].0.name
+        });
         if let Some(sample) = sample.filter(|_| exchange == Exchange::Http) {
             context.note(sample.to_string());
         }
