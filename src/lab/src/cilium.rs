@@ -24,4 +24,8 @@ mod troubleshoot;
 pub mod view;
 
 pub use addon::CiliumAddon;
-pub(crate) use install::expiring_certificate;
+pub(crate) use install::{
+    expiring_certificate,
+    release::{opened as opened_release, sealed as sealed_release},
+    values::of as helm_values,
+};

@@ -19,6 +19,7 @@ mod enforcement;
 mod event;
 mod external_hosts;
 mod fault;
+mod flux;
 mod follow;
 mod health;
 mod identity;

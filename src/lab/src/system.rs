@@ -61,6 +61,11 @@ pub trait Addon: Send + Sync + 'static {
     /// For logs.
     fn name(&self) -> &'static str;
 
+    /// The field manager of its objects: who installed it.
+    fn manager(&self) -> &'static str {
+        self.name()
+    }
+
     /// Complete objects that the cluster starts with, created in this order: definitions, ConfigMaps, Secrets,
     /// ServiceAccounts, Services, DaemonSets, Deployments. Called once a cluster, before any node is registered.
     fn manifests(&self, lab: &LabState, cluster: &ClusterState) -> Vec<Value> {

@@ -49,7 +49,7 @@ impl Check for Leases {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["operator-hangs"]
+        &["operator-crash-loop", "operator-hangs", "operator-scaled-to-zero"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

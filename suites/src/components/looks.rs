@@ -104,7 +104,8 @@ pub async fn conclude(context: &CheckContext, check: &dyn Look) -> Verdict {
     report(context, seen)
 }
 
-fn report(context: &CheckContext, seen: Seen) -> Verdict {
+/// Concludes from one look.
+pub fn report(context: &CheckContext, seen: Seen) -> Verdict {
     let facts = context.environment.facts();
     let cluster = context.instance.from();
     let mut tally = Tally::new();

@@ -2,13 +2,14 @@
 
 use super::{
     inventory::{Inventory, text},
-    looks::{Look, Seen, conclude},
+    looks::{AGAIN, Seen, report},
 };
 use crate::kit::recent::Age;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Scope, Verdict};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Restarts of components.
 pub struct Restarts;
@@ -28,9 +29,9 @@ impl Check for Restarts {
             title: "No container of a component restarts during the run, or again and again",
             proves: "What the other checks observe was served by components that ran all the time: no crash, no failed \
                      liveness probe and no lack of memory.",
-            how: "The container statuses of the components' pods are read: none may be in CrashLoopBackOff, none may \
-                  have ended since the run began (the creation of its first pod), and none may have restarted three \
-                  times or more with the last one within 10 minutes. What is wrong is read again after 10 s.",
+            how: "The container statuses of the components' pods are read twice, 10 s apart: none may restart in \
+                  between or be in CrashLoopBackOff, none may have ended since the run began (the creation of its \
+                  first pod), and none may have restarted three times or more with the last one within 10 minutes.",
             control: "At least one running container of a component must be found; otherwise the check is \
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system logs POD --previous --tail=50` shows the last words of \
@@ -46,45 +47,71 @@ impl Check for Restarts {
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
-        conclude(context, self).await
+        let mut seen = Seen::default();
+        let before = Inventory::read(context, Age::STATE, &mut seen).await;
+        let before = before.map(|inventory| restarts(&inventory)).unwrap_or_default();
+        tokio::time::sleep(AGAIN).await;
+        let mut seen = Seen::default();
+        if let Some(inventory) = Inventory::read(context, Age::now(), &mut seen).await {
+            judge(context, &inventory, &before, &mut seen);
+        }
+        // What has ended has ended, whatever the next look would show.
+        report(context, seen)
     }
 }
 
-#[async_trait]
-impl Look for Restarts {
-    async fn look(&self, context: &CheckContext, age: Age) -> Seen {
-        let mut seen = Seen::default();
-        let Some(inventory) = Inventory::read(context, age, &mut seen).await else {
-            return seen;
-        };
-        let began = began(context, &inventory);
-        let mut running = 0;
-        for (component, workload) in inventory.components() {
-            for pod in inventory.pods_of(workload) {
-                for status in statuses(pod) {
-                    let Some(what) = restarted(status, began) else {
-                        running += usize::from(status["state"]["running"].is_object());
-                        continue;
-                    };
-                    let (namespace, name) = (&workload.namespace, text(&pod["metadata"]["name"]));
-                    let container = text(&status["name"]);
-                    seen.deviates(
-                        format!(
-                            "{}, pod {namespace}/{name} on {}",
-                            component.name,
-                            text(&pod["spec"]["nodeName"])
-                        ),
-                        format!("container {container} runs without restarts"),
-                        what,
-                        format!("-n {namespace} logs {name} -c {container} --previous --tail=50"),
-                    );
-                }
+/// How often each container restarted, by its pod's uid and its name.
+type Restarted = BTreeMap<(String, String), u64>;
+
+fn restarts(inventory: &Inventory) -> Restarted {
+    let pods = inventory
+        .components()
+        .flat_map(|(_, workload)| inventory.pods_of(workload));
+    let of = |pod| statuses(pod).map(move |status| (key(pod, status), count(status)));
+    pods.flat_map(of).collect()
+}
+
+fn key(pod: &Value, status: &Value) -> (String, String) {
+    (
+        text(&pod["metadata"]["uid"]).to_owned(),
+        text(&status["name"]).to_owned(),
+    )
+}
+
+fn count(status: &Value) -> u64 {
+    status["restartCount"].as_u64().unwrap_or(0)
+}
+
+fn judge(context: &CheckContext, inventory: &Inventory, before: &Restarted, seen: &mut Seen) {
+    let began = began(context, inventory);
+    let mut running = 0;
+    for (component, workload) in inventory.components() {
+        for pod in inventory.pods_of(workload) {
+            for status in statuses(pod) {
+                let rose = before
+                    .get(&key(pod, status))
+                    .is_some_and(|before| count(status) > *before);
+                let Some(what) = restarted(status, began, rose) else {
+                    running += usize::from(status["state"]["running"].is_object());
+                    continue;
+                };
+                let (namespace, name) = (&workload.namespace, text(&pod["metadata"]["name"]));
+                let container = text(&status["name"]);
+                seen.deviates(
+                    format!(
+                        "{}, pod {namespace}/{name} on {}",
+                        component.name,
+                        text(&pod["spec"]["nodeName"])
+                    ),
+                    format!("container {container} runs without restarts"),
+                    what,
+                    format!("-n {namespace} logs {name} -c {container} --previous --tail=50"),
+                );
             }
         }
-        if running > 0 {
-            seen.witness(format!("{running} containers of components run without restarts"));
-        }
-        seen
+    }
+    if running > 0 {
+        seen.witness(format!("{running} containers of components run without restarts"));
     }
 }
 
@@ -114,8 +141,8 @@ fn time(value: &Value) -> Option<Timestamp> {
 }
 
 /// How a container restarted, if that matters.
-fn restarted(status: &Value, began: Option<Timestamp>) -> Option<String> {
-    let restarts = status["restartCount"].as_u64().unwrap_or(0);
+fn restarted(status: &Value, began: Option<Timestamp>, rose: bool) -> Option<String> {
+    let restarts = count(status);
     let last = &status["lastState"]["terminated"];
     let ended = last.is_object().then(|| {
         let code = last["exitCode"].as_i64().unwrap_or_default();
@@ -130,10 +157,10 @@ fn restarted(status: &Value, began: Option<Timestamp>) -> Option<String> {
     if waiting == "CrashLoopBackOff" {
         return Some(format!("{waiting} after {restarts} restarts; {ended}"));
     }
-    let finished = time(&last["finishedAt"])?;
-    if began.is_some_and(|began| finished >= began) {
+    let finished = time(&last["finishedAt"]);
+    if rose || began.zip(finished).is_some_and(|(began, finished)| finished >= began) {
         return Some(format!("restarted during the run ({restarts} in all); {ended}"));
     }
-    let since = Timestamp::now().as_second() - finished.as_second();
+    let since = Timestamp::now().as_second() - finished?.as_second();
     (restarts >= LOOP_RESTARTS && since <= LOOP_SECONDS).then(|| format!("{restarts} restarts; {ended}"))
 }

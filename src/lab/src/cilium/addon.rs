@@ -22,6 +22,10 @@ impl Addon for CiliumAddon {
         "cilium"
     }
 
+    fn manager(&self) -> &'static str {
+        "helm"
+    }
+
     fn manifests(&self, lab: &LabState, cluster: &ClusterState) -> Vec<Value> {
         install::objects(&lab.topology, &cluster.spec)
     }

@@ -1,6 +1,8 @@
 //! Cilium's agent on one node: writes the node's CiliumNode, CiliumEndpoints and CiliumIdentities and runs the health
 //! daemon. Without it on a node, nothing of that happens there.
 
+mod configuration;
+
 use super::{
     health::{self, Findings},
     object::{Endpoint, cilium_identity, cilium_node, label_list},
@@ -44,6 +46,8 @@ pub(super) struct Agent {
     pub(super) started: SystemTime,
     /// What its health daemon found.
     pub(super) findings: Findings,
+    /// What it was started with: later changes do not reach it.
+    pub(super) configuration: BTreeMap<String, String>,
     ids: Mutex<BTreeMap<String, u16>>,
 }
 
@@ -67,6 +71,7 @@ impl Agents {
         let agent = Arc::new(Agent {
             started: SystemTime::now(),
             findings: Findings::default(),
+            configuration: configuration::read(container),
             ids: Mutex::default(),
         });
         self.set(&node, Some(Arc::clone(&agent)));

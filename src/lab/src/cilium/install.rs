@@ -2,7 +2,9 @@
 
 mod certificate;
 mod mesh_apiserver;
+pub(crate) mod release;
 mod secret;
+pub(crate) mod values;
 mod workload;
 
 use super::config;
@@ -43,6 +45,7 @@ pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> 
         mesh_apiserver::mesh_apiserver(topology, cluster),
         workload::relay(version),
     ]);
+    objects.push(release::secret(topology, cluster, &objects));
     objects
 }
 

@@ -90,14 +90,17 @@ faults! {
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
     AgentRestartPlaintext "agent-restart-plaintext" Agents Lab ["encryption"]
         "for 300 ms after an agent has started, what the pods of its node send leaves unencrypted";
-    AgentRolloutStopped "agent-rollout-stopped" Objects DrawnNode ["components"]
         "one node runs another version of Cilium's agent than its neighbours: a rollout was stopped there";
     AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
         "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
+    AgentsNotRestarted "agents-not-restarted" Objects DrawnCluster ["gitops"]
+        "in one cluster a Helm upgrade changed cilium-config, and the agents were not restarted";
     ApiServiceUnavailable "api-service-unavailable" Objects DrawnCluster ["components"]
         "in one cluster an aggregated API is registered whose Service is gone";
     CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
         "the agents name a device that carries no traffic between nodes: a capture there sees nothing";
+    CiliumConfigEdited "cilium-config-edited" Objects DrawnCluster ["gitops"]
+        "in one cluster somebody edited a key of cilium-config that the Helm release has otherwise";
     CiliumEndpointMissing "cilium-endpoint-missing" Agents DrawnNode ["state"]
         "the CiliumEndpoint of one running pod of one node is gone: other nodes take the pod for the world";
     CiliumNodeGhost "cilium-node-ghost" Agents DrawnNode ["state"]
@@ -151,6 +154,12 @@ faults! {
         "a global service that failed over to the other cluster never fails back";
     FailOverNever "fail-over-never" Services Lab ["failover"]
         "a global service that had local backends never fails over to the other cluster";
+    FluxReleaseFailed "flux-release-failed" Objects DrawnCluster ["gitops"]
+        "in one cluster Flux's HelmRelease of Cilium has failed";
+    FluxRevisionBehind "flux-revision-behind" Objects DrawnCluster ["gitops"]
+        "in one cluster Flux has applied an older revision than it has fetched";
+    FluxSuspended "flux-suspended" Objects DrawnCluster ["gitops"]
+        "in one cluster Flux's Kustomization is suspended";
     GlobalAffinityIgnored "global-affinity-ignored" Services LastCluster ["service"]
         "one cluster ignores the affinity of global services";
     GlobalAffinityNoFallback "global-affinity-no-fallback" Services LastCluster ["service"]
@@ -272,6 +281,8 @@ faults! {
         "the path between two nodes of one cluster passes only 1,290 bytes, and ICMP reports it";
     NamespaceStuck "namespace-stuck" Objects DrawnCluster ["components"]
         "in one cluster a namespace cannot end: an API that its deletion asks is not available";
+    NodeConfigDiffers "node-config-differs" Objects DrawnNode ["gitops"]
+        "a CiliumNodeConfig gives one node's agent another setting than its neighbours have";
     NodeDetectionLate "node-detection-late" Controllers Lab ["failover"] "a lost node is detected 30 s late";
     NodeDiskPressure "node-disk-pressure" Controllers DrawnNode ["components"]
         "one node is short of disk";
@@ -305,7 +316,7 @@ faults! {
         "in one cluster Cilium's operator hangs: its pod runs, and it does not renew its Lease";
     OperatorScaledToZero "operator-scaled-to-zero" Objects DrawnCluster ["components"]
         "in one cluster Cilium's operator is scaled to zero";
-    OperatorVersionDiffers "operator-version-differs" Objects DrawnCluster ["components"]
+    OperatorVersionDiffers "operator-version-differs" Objects DrawnCluster ["components", "gitops"]
         "in one cluster Cilium's operator is of another release than the agents";
     OtherClusterBlackhole "other-cluster-blackhole" Network Mesh ["connectivity"]
         "all packets between the clusters are dropped";
@@ -388,6 +399,8 @@ faults! {
         "one node lets whatever it sends to a Service's backend pass, whatever its policies say";
     RelayRolloutStuck "relay-rollout-stuck" Objects DrawnCluster ["components"]
         "in one cluster a rollout of Hubble relay cannot end: its new pod fits no node";
+    ReleaseNewerThanObjects "release-newer-than-objects" Objects DrawnCluster ["gitops"]
+        "in one cluster the newest Helm release has a value that the objects do not have";
     SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
     ServiceBackendDeadOnNode "service-backend-dead-on-node" Services DrawnNode ["state"]
         "one node keeps a dead backend of one service, and loses the connections that it chooses it for";

@@ -1,6 +1,7 @@
 //! What people do to objects of the API, and how it is undone. The rest follows by itself: controllers, kubelets and
 //! programs act on what they find.
 
+mod chain;
 mod edit;
 
 use super::targets::Missing;
@@ -31,7 +32,10 @@ const POOLS: &str = "ciliumloadbalancerippools.cilium.io";
 pub(super) fn change(lab: &LabState, fault: Fault) -> Result<Vec<Undo>, Missing> {
     let place = lab.drawn.place(fault).ok_or("no place was drawn")?;
     let cluster = lab.cluster(&place.cluster).ok_or("the cluster is not there")?;
-    let edits = edits(cluster, fault, &place)?;
+    let edits = match chain::edits(cluster, fault, &place)? {
+        Some(edits) => edits,
+        None => edits(cluster, fault, &place)?,
+    };
     edits.into_iter().map(|edit| edit.carry_out(cluster)).collect()
 }
 

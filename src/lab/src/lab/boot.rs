@@ -81,7 +81,7 @@ pub(super) fn start_cluster(
     create_api_service(&cluster.store, cluster.spec.api_address(), cluster.spec.api_server())
         .map_err(|error| refused("Service kubernetes", error))?;
     for addon in addons {
-        let store = cluster.store.writing_as(addon.name());
+        let store = cluster.store.writing_as(addon.manager());
         for manifest in addon.manifests(lab, cluster) {
             let label = format!("{} {}", text(&manifest["kind"]), text(&manifest["metadata"]["name"]));
             create(&store, manifest).map_err(|error| refused(&label, error))?;

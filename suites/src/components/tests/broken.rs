@@ -109,10 +109,14 @@ async fn restarts_are_red_and_old_ones_are_not() {
     old.expect(&Restarts, infra(), "pass").await;
     red(
         &Restarts,
-        operator(status(3, now.clone(), running)),
+        operator(status(3, now.clone(), running.clone())),
         &["pod kube-system/cilium-operator-infra-1", "3 restarts"],
     )
     .await;
+    let later = operator(status(7, "2026-11-20T09:14:24Z".to_owned(), running.clone()));
+    let eighth = status(8, "2026-11-20T09:14:25Z".to_owned(), running.clone());
+    let later = later.patched_later("infra", "Pod", "cilium-operator-infra-1", &eighth);
+    red(&Restarts, later, &["restarted during the run (8 in all)"]).await;
     let waiting = json!({"waiting": {"reason": "CrashLoopBackOff"}});
     red(
         &Restarts,

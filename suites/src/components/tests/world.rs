@@ -58,8 +58,10 @@ pub fn component(kind: &str, name: &str, labels: &Value, image: &str, nodes: &[S
     let meta = |name: &str| json!({"namespace": "kube-system", "name": name, "labels": labels});
     let mut all = vec![json!({"kind": kind, "metadata": meta(name), "spec": spec, "status": status})];
     for node in nodes {
+        let mut pod = meta(&format!("{name}-{node}"));
+        pod["uid"] = json!(format!("{name}-{node}"));
         all.push(json!({
-            "kind": "Pod", "metadata": meta(&format!("{name}-{node}")),
+            "kind": "Pod", "metadata": pod,
             "spec": {"nodeName": node, "containers": containers},
             "status": {
                 "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],

@@ -91,7 +91,9 @@ fn manifest(objects: &[Value]) -> String {
 fn defaults() -> Value {
     let mut tree = Value::Object(Map::new());
     for row in DEFAULTS.lines().skip(1) {
-        let Some((path, default)) = row.split_once('\t') else { continue };
+        let Some((path, default)) = row.split_once('\t') else {
+            continue;
+        };
         let value = serde_json::from_str(default).unwrap_or_else(|_| json!(default));
         insert(&mut tree, path, value);
     }

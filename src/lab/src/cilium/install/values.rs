@@ -54,7 +54,10 @@ pub(crate) fn of(topology: &Topology, cluster: &ClusterSpec) -> Value {
     }
     set("envoy.enabled", json!(false));
     set("clustermesh.useAPIServer", json!(true));
-    set("clustermesh.policyDefaultLocalCluster", json!(settings.default_local_cluster));
+    set(
+        "clustermesh.policyDefaultLocalCluster",
+        json!(settings.default_local_cluster),
+    );
     set("clustermesh.enableEndpointSliceSynchronization", json!(true));
     set("clustermesh.apiserver.replicas", json!(cluster.nodes.len().min(2)));
     set("hubble.relay.enabled", json!(true));

@@ -3,7 +3,8 @@
 
 use crate::{fault::Fault, state::ClusterState};
 use meshproof_apiserver::{
-    ApiError, DeleteOptions, Object, Resource, Store, resource::names::CUSTOM_RESOURCE_DEFINITIONS,
+    ApiError, DeleteOptions, Object, Resource, Store,
+    resource::names::{CUSTOM_RESOURCE_DEFINITIONS, PODS},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub(in crate::injection) struct Target {
     resource: Resource,
     namespace: Option<&'static str>,
     name: String,
+    manager: &'static str,
 }
 
 impl Target {
@@ -25,6 +27,7 @@ impl Target {
             resource,
             namespace: Some(namespace),
             name: name.to_owned(),
+            manager: MANAGER,
         }
     }
     pub(super) fn cluster_wide(resource: Resource, name: &str) -> Self {
@@ -32,7 +35,15 @@ impl Target {
             resource,
             namespace: None,
             name: name.to_owned(),
+            manager: MANAGER,
         }
+    }
+    /// The same object, written by somebody else.
+    pub(super) fn by(self, manager: &'static str) -> Self {
+        Self { manager, ..self }
+    }
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
     fn find(&self, store: &Store) -> Result<Object, String> {
         let found = store.get(&self.resource, self.namespace, &self.name);
@@ -64,6 +75,8 @@ pub(super) enum Edit {
     Renew(Target),
     /// The same when the fault is healed.
     RenewAfterwards(Target),
+    /// The same of the agent's pod on a node, whichever that is by then.
+    RenewAgentAfterwards(String),
 }
 
 /// What undoes it.
@@ -79,6 +92,7 @@ enum Step {
     RestoreStatus(Target, Object),
     Create(Vec<(Resource, Object)>),
     Finish(Target),
+    RenewAgent(String),
 }
 
 impl Edit {
@@ -97,16 +111,19 @@ impl Edit {
         match self {
             Edit::Create(resource, object) => {
                 let created = create(store, &resource, object).map_err(failed)?;
-                let namespace = created.namespace().map(|_| "kube-system");
+                // What is created here in a namespace is created in Cilium's.
+                let namespace = created.namespace().map(|_| super::SYSTEM);
                 Ok(Step::Delete(Target {
                     resource,
                     namespace,
                     name: created.name().to_owned(),
+                    manager: MANAGER,
                 }))
             }
             Edit::Change(target, change) => {
                 let before = target.find(store)?;
                 store
+                    .writing_as(target.manager)
                     .modify(&target.resource, target.namespace, &target.name, change)
                     .map_err(failed)?;
                 Ok(Step::Restore(target, before))
@@ -114,6 +131,7 @@ impl Edit {
             Edit::ChangeStatus(target, change) => {
                 let before = target.find(store)?;
                 store
+                    .writing_as(target.manager)
                     .modify_status(&target.resource, target.namespace, &target.name, change)
                     .map_err(failed)?;
                 Ok(Step::RestoreStatus(target, before))
@@ -134,6 +152,7 @@ impl Edit {
                 Ok(Step::Nothing)
             }
             Edit::RenewAfterwards(target) => Ok(Step::Delete(target)),
+            Edit::RenewAgentAfterwards(node) => Ok(Step::RenewAgent(node)),
         }
     }
 }
@@ -193,6 +212,9 @@ impl Step {
                     };
                     let kept = |key: &str| matches!(key, "metadata" | "status");
                     now.retain(|key, _| kept(key) || then.contains_key(key));
+                    for key in ["labels", "annotations"] {
+                        now["metadata"][key] = then["metadata"][key].clone();
+                    }
                     for (key, value) in then.iter().filter(|(key, _)| !kept(key)) {
                         now.insert(key.clone(), value.clone());
                     }
@@ -215,6 +237,15 @@ impl Step {
                             .retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "labels" | "annotations"));
                     }
                     create(store, &resource, fresh)?;
+                }
+                Ok(())
+            }
+            Step::RenewAgent(node) => {
+                let pods = store.all(&PODS, None);
+                let is_agent =
+                    |pod: &&Object| pod.label("k8s-app") == Some("cilium") && pod["spec"]["nodeName"] == *node;
+                for pod in pods.iter().filter(is_agent) {
+                    store.delete(&PODS, pod.namespace(), pod.name(), &DeleteOptions::default())?;
                 }
                 Ok(())
             }
