@@ -90,6 +90,7 @@ faults! {
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
     AgentRestartPlaintext "agent-restart-plaintext" Agents Lab ["encryption"]
         "for 300 ms after an agent has started, what the pods of its node send leaves unencrypted";
+    AgentRolloutStopped "agent-rollout-stopped" Objects DrawnNode ["components", "gitops"]
         "one node runs another version of Cilium's agent than its neighbours: a rollout was stopped there";
     AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
         "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
