@@ -159,15 +159,27 @@ impl ClusterClient {
         Api::namespaced(self.kube(), namespace)
     }
 
+    /// The API of a namespaced kind, in one namespace or in all.
+    pub(crate) fn within_or_all<K>(&self, namespace: Option<&str>) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match namespace {
+            Some(namespace) => self.within(namespace),
+            None => Api::all(self.kube()),
+        }
+    }
+
     /// Lists a namespaced kind, in one namespace or in all.
     pub async fn list<K>(&self, namespace: Option<&str>, params: &ListParams) -> Result<Vec<K>, ApiError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let operation = Operation::on("list", resource_name::<K>());
-        let (api, operation) = match namespace {
-            Some(ns) => (Api::<K>::namespaced(self.kube(), ns), operation.within(ns)),
-            None => (Api::all(self.kube()), operation),
+        let api = self.within_or_all::<K>(namespace);
+        let operation = match namespace {
+            Some(namespace) => operation.within(namespace),
+            None => operation,
         };
         Ok(self.call_again(operation, || api.list(params)).await?.items)
     }

@@ -16,12 +16,18 @@ use crate::{
     client::ClusterClient,
     name::{NAMESPACES, of_run},
 };
-use futures::{StreamExt, stream::select_all};
+use futures::{
+    StreamExt,
+    stream::{BoxStream, select_all},
+};
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Pod};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::{
+    ResourceExt,
+    runtime::{WatchStreamExt, watcher},
+};
 use limit::Limit;
 use meshproof_contract::{RunId, facts::MissingAgent};
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// How long agents may be stuck (an image that cannot be pulled, no node that fits) while nothing else changes, before
@@ -49,21 +55,9 @@ pub(crate) async fn wait(
     within: Option<Duration>,
     progress: &ProgressSink,
 ) -> Result<Readiness, ApiError> {
-    let namespaces: BTreeSet<&str> = NAMESPACES.into_iter().filter(|ns| census.uses(ns)).collect();
-    let selection = watcher::Config::default().labels(&of_run(run));
-    let mut changes = select_all(namespaces.iter().map(|ns| {
-        let (pods, sets) = (client.within::<Pod>(ns), client.within::<DaemonSet>(ns));
-        let pods = watcher(pods, selection.clone()).default_backoff().map(Change::Pod);
-        let namespace = (*ns).to_owned();
-        // Only counts are read from DaemonSets, and only where nodes may not be listed.
-        let changes = if census.counts_sets() {
-            let sets = watcher(sets, selection.clone()).default_backoff().map(Change::Set);
-            futures::stream::select(pods, sets).boxed()
-        } else {
-            pods.boxed()
-        };
-        changes.map(move |change| (namespace.clone(), change)).boxed()
-    }));
+    let namespaces: Vec<&str> = NAMESPACES.into_iter().filter(|ns| census.uses(ns)).collect();
+    // One watch for all of them; one for each where no other may be made.
+    let mut changes = watch(client, run, &[None], census.counts_sets());
     let start = Instant::now();
     let mut limit = Limit::new(start, within);
     let mut quiet_since = start;
@@ -99,7 +93,11 @@ pub(crate) async fn wait(
         };
         tokio::select! {
             change = changes.next() => match change {
-                Some((namespace, change)) => take(&mut census, client, &namespace, change)?,
+                Some((None, Change::Pod(Err(error)) | Change::Set(Err(error)))) if is_forbidden(&error) => {
+                    let each: Vec<Option<&str>> = namespaces.iter().copied().map(Some).collect();
+                    changes = watch(client, run, &each, census.counts_sets());
+                }
+                Some((within, change)) => take(&mut census, client, (within, &namespaces), change)?,
                 None => break,
             },
             _ = ticks.tick() => {}
@@ -121,33 +119,85 @@ enum Change {
     Set(Result<watcher::Event<DaemonSet>, watcher::Error>),
 }
 
-fn take(census: &mut Census, client: &ClusterClient, namespace: &str, change: Change) -> Result<(), ApiError> {
-    match change {
-        Change::Pod(Ok(event)) => census.pod(namespace, event),
-        Change::Set(Ok(watcher::Event::Apply(set) | watcher::Event::InitApply(set))) => census.set(namespace, &set),
-        Change::Set(Ok(_)) => {}
-        Change::Pod(Err(error)) => fail_if_lasting(client, "pods", namespace, error)?,
-        Change::Set(Err(error)) => tracing::debug!(%error, "watch of DaemonSets failed"),
+/// What changes, each with the namespace that was watched; none for all.
+type Changes = BoxStream<'static, (Option<String>, Change)>;
+
+/// Watches the run's pods in these namespaces, or in all.
+fn watch(client: &ClusterClient, run: &RunId, namespaces: &[Option<&str>], counts_sets: bool) -> Changes {
+    let selection = watcher::Config::default().labels(&of_run(run));
+    let watches = namespaces.iter().map(|namespace| {
+        let namespace = namespace.map(str::to_owned);
+        let pods = watcher(client.within_or_all::<Pod>(namespace.as_deref()), selection.clone());
+        let pods = pods.default_backoff().map(Change::Pod);
+        // Only counts are read from DaemonSets, and only where nodes may not be listed.
+        let changes = if counts_sets {
+            let sets = watcher(
+                client.within_or_all::<DaemonSet>(namespace.as_deref()),
+                selection.clone(),
+            );
+            futures::stream::select(pods, sets.default_backoff().map(Change::Set)).boxed()
+        } else {
+            pods.boxed()
+        };
+        changes.map(move |change| (namespace.clone(), change))
+    });
+    select_all(watches).boxed()
+}
+
+fn take(
+    census: &mut Census,
+    client: &ClusterClient,
+    (within, namespaces): (Option<String>, &[&str]),
+    change: Change,
+) -> Result<(), ApiError> {
+    match (change, within) {
+        (Change::Pod(Ok(event)), Some(namespace)) => census.pod(&namespace, event),
+        (Change::Pod(Ok(event)), None) => match event {
+            watcher::Event::Apply(ref pod) | watcher::Event::InitApply(ref pod) | watcher::Event::Delete(ref pod) => {
+                census.pod(&pod.namespace().unwrap_or_default(), event);
+            }
+            watcher::Event::Init => namespaces.iter().for_each(|ns| census.pod(ns, watcher::Event::Init)),
+            watcher::Event::InitDone => namespaces
+                .iter()
+                .for_each(|ns| census.pod(ns, watcher::Event::InitDone)),
+        },
+        (Change::Set(Ok(watcher::Event::Apply(set) | watcher::Event::InitApply(set))), _) => {
+            census.set(&set.namespace().unwrap_or_default(), &set);
+        }
+        (Change::Set(Ok(_)), _) => {}
+        (Change::Pod(Err(error)), within) => fail_if_lasting(client, "pods", within.as_deref(), error)?,
+        (Change::Set(Err(error)), _) => tracing::debug!(%error, "watch of DaemonSets failed"),
     }
     Ok(())
+}
+
+/// Why a watch failed.
+fn cause_of(error: &watcher::Error) -> Cause {
+    match error {
+        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
+            Cause::of(e)
+        }
+        other => Cause::Other(chain(other)),
+    }
+}
+
+fn is_forbidden(error: &watcher::Error) -> bool {
+    matches!(cause_of(error), Cause::Forbidden(_))
 }
 
 /// A failure that retrying does not change ends the wait; others are retried until the deadline.
 fn fail_if_lasting(
     client: &ClusterClient,
     resource: &str,
-    namespace: &str,
+    within: Option<&str>,
     error: watcher::Error,
 ) -> Result<(), ApiError> {
-    let cause = match &error {
-        watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => {
-            Cause::of(e)
-        }
-        other => Cause::Other(chain(other)),
-    };
-    match cause {
-        Cause::Forbidden(_) | Cause::Unauthorized(_) => {
-            let operation = Operation::on("watch", resource).within(namespace);
+    match cause_of(&error) {
+        cause @ (Cause::Forbidden(_) | Cause::Unauthorized(_)) => {
+            let operation = Operation {
+                namespace: within.map(str::to_owned),
+                ..Operation::on("watch", resource)
+            };
             Err(client.failed(operation, cause))
         }
         other => {

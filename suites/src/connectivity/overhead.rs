@@ -18,6 +18,9 @@ pub struct CrossClusterOverhead;
 /// Round trips a pair: a median needs fewer than a 99th percentile.
 const SAMPLES: u32 = 300;
 const SPACING: Duration = Duration::from_millis(2);
+/// Spacings of one measurement after the other, in multiples of that: the second for what is over the limit, the others
+/// for what a busy machine hides.
+const PACES: [u32; 4] = [1, 2, 5, 10];
 const WORDING: Wording = Wording {
     what: "cross-cluster overhead",
     ok: "within the service level above the cluster's own median",
@@ -117,6 +120,13 @@ impl Comparison {
         comparison
     }
 
+    /// Whether a busy machine hides what some path takes, and nothing is known to be wrong.
+    fn is_hidden(&self) -> bool {
+        let unknown = |j: &Judged| matches!(j.cell, Cell::Unknown(_));
+        let wrong = |j: &Judged| matches!(j.cell, Cell::Mismatch(_));
+        self.across.iter().any(unknown) && !self.across.iter().any(wrong)
+    }
+
     fn is_ok(&self) -> bool {
         self.unknown.is_empty() && self.across.iter().all(|j| matches!(j.cell, Cell::Ok(_)))
     }
@@ -174,7 +184,8 @@ impl Check for CrossClusterOverhead {
                   if it has only one) and to the other cluster. Each goes over all pairs where there are at most 12, \
                   else over a set of pairs in which every node is source and target; no two pairs share an end at \
                   once. Each cross-cluster pair's median is compared with the median of all pairs within the cluster. \
-                  What is over the limit is measured once more at half the pace.",
+                  What is over the limit is measured once more at half the pace, and what a busy machine hides up to \
+                  three times, at a tenth of it in the end.",
             control: "The medians within the cluster, measured at the same time: without them, or with fewer than \
                       half of a pair's answers, the result is inconclusive. So is an excess that the agent's own lag \
                       or a shortage of CPU explains, unless even the fastest packet took too long.",
@@ -208,9 +219,16 @@ impl Check for CrossClusterOverhead {
         let environment = context.environment.as_ref();
         let limit = facts.thresholds.cross_cluster_overhead;
         let mut comparison = Comparison::measure(environment, &near, &far, SPACING, limit).await;
-        if !comparison.is_ok() {
-            context.note("measured again at half the pace");
-            comparison = Comparison::measure(environment, &near, &far, 2 * SPACING, limit).await;
+        for (pace, before) in PACES.into_iter().skip(1).zip(PACES) {
+            let is_repeated = before == PACES[0] || comparison.is_hidden();
+            if comparison.is_ok() || !is_repeated {
+                break;
+            }
+            context.note(format!(
+                "measured again with a datagram every {} ms",
+                (pace * SPACING).as_millis()
+            ));
+            comparison = Comparison::measure(environment, &near, &far, pace * SPACING, limit).await;
         }
         let mut tally = Tally::new();
         for why in comparison.unknown {

@@ -10,7 +10,7 @@ use k8s_openapi::{
 use meshproof_contract::RunId;
 
 /// Seconds after which a Lease that is not renewed counts as abandoned.
-pub(crate) const DURATION: i32 = 30;
+pub(crate) const DURATION: i32 = 40;
 
 /// Annotation with the holder's process, see [`process`].
 const PROCESS: &str = "meshproof.dev/process";
@@ -182,13 +182,13 @@ mod tests {
             LeaseState::Live {
                 holder: "alice@ci-7, run run-1".into(),
                 since: at(0),
-                expires_in: 11
+                expires_in: 21
             }
         );
         let expired = LeaseState::Expired {
             holder: "alice@ci-7, run run-1".into(),
         };
-        assert_eq!(LeaseState::of(&lease, at(50)), expired);
+        assert_eq!(LeaseState::of(&lease, at(60)), expired);
         assert_eq!(LeaseState::of(&lease, at(5000)), expired);
     }
 

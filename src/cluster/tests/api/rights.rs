@@ -3,7 +3,7 @@
 use crate::world::{Recorded, World, options};
 use meshproof_apiserver::{
     User,
-    resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES},
+    resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, NAMESPACES, ROLE_BINDINGS, ROLES},
 };
 use meshproof_cluster::{Live, Run, StartError, clean, discover, rights::RULES};
 use meshproof_contract::{CiliumQuery, Environment, Probe, Target, probe::Action};
@@ -106,6 +106,37 @@ async fn what_may_not_be_read_is_done_without() {
     for cluster in &world.clusters {
         assert!(!cluster.has_namespace("meshproof"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_watched_in_each_namespace_where_they_may_not_be_in_all() {
+    let world = World::start(&["infra"]);
+    let rules: Vec<Value> = least().as_array().expect("rules").clone();
+    let (pods, others): (Vec<Value>, Vec<Value>) = rules.into_iter().partition(|rule| rule["resources"][0] == "pods");
+    let cluster = world.cluster("infra");
+    for namespace in ["meshproof", "meshproof-node", "meshproof-peer"] {
+        let labels = json!({"app.kubernetes.io/managed-by": "meshproof"});
+        let object = json!({"metadata": {"name": namespace, "labels": labels}});
+        cluster.store.create(&NAMESPACES, object).expect("a namespace");
+        let named = json!({"name": "tester", "namespace": namespace});
+        let role = json!({"metadata": named, "rules": pods});
+        cluster.store.create(&ROLES, role).expect("a role");
+        let binding = json!({
+            "metadata": named,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tester"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "tester"}],
+        });
+        cluster.store.create(&ROLE_BINDINGS, binding).expect("a binding");
+    }
+    let kubeconfig = kubeconfig_with(&world, json!(others));
+    let contexts = world.connect_with(kubeconfig).await.expect("connects");
+    let progress = Recorded::default().progress();
+    let discovery = discover(&contexts, &progress).await.expect("discovers");
+    let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
+    let scenario = builtin("connectivity").expect("a scenario");
+    let environment = run.deploy(discovery, &[scenario], &options()).await.expect("deploys");
+    assert_eq!(environment.facts().agents.len(), 6);
+    run.tear_down().await.expect("tears down");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The labels that an agent has for an address outside the clusters: those of the names by which policies select it
-//! (`fqdn:NAME`). From `cilium-dbg bpf ipcache list` and `cilium-dbg identity list`, which together say what `cilium-dbg
-//! ip list` shows.
+//! (`fqdn:NAME`). From `cilium-dbg bpf ipcache list` and `cilium-dbg identity list`, which together say what
+//! `cilium-dbg ip list` shows.
 
 use serde_json::Value;
 use std::{
@@ -84,7 +84,7 @@ mod tests {
     fn selectors_are_those_of_every_rule() {
         let rule = |name: Value| json!({"toFQDNs": [name]});
         let policies = [
-            json!({"spec": {"egress": [rule(json!({"matchName": "One.outside.example."})), {"toCIDR": ["0.0.0.0/0"]}]}}),
+            json!({"spec": {"egress": [rule(json!({"matchName": "One.outside.example."})), {"toCIDR": []}]}}),
             json!({"specs": [{"egress": [rule(json!({"matchPattern": "o*.outside.example"}))]}, {"ingress": [{}]}]}),
         ];
         let expected = ["o*.outside.example", "one.outside.example"].map(str::to_owned);

@@ -80,10 +80,9 @@ pub async fn conclude(context: &CheckContext, paths: &Paths, wording: Wording, j
             subjects.map(move |(subject, cells)| (group, subject, cells))
         })
         .collect();
-    // Of pairs that fail beside others that do not, somebody else may know why.
-    let elsewhere = match judged.iter().all(|j| !matches!(j.cell, Cell::Ok(_))) {
-        true => Vec::new(),
-        false => {
+    let elsewhere = match hint {
+        Some(_) => Vec::new(),
+        None => {
             let firsts: Vec<&Judged> = found.iter().filter_map(|(.., cells)| cells.first().copied()).collect();
             elsewhere::ask(context, &firsts).await
         }

@@ -1,5 +1,5 @@
-//! When some pairs do not answer while others do: what else passes between such a pair now? So that a moment's loss, a
-//! size that does not pass and a dead path are told apart.
+//! When pairs do not answer, though not for want of a path at all: what else passes between them now? So that a
+//! moment's loss, a size that does not pass and a dead path are told apart.
 
 use super::{
     cell::{Cell, Judged},

@@ -39,8 +39,8 @@ pub async fn broken_part(context: &CheckContext, paths: &Paths, judged: &[Judged
     }
     Some(match (near, same_node(context, &paths.to).await) {
         (Local::Works(n), Local::Works(m)) => format!(
-            "all {n} same-node pairs in {} and all {m} in {} answer: the path between the clusters fails; Cilium's agents \
-             notice that only after a minute or two, so `mesh::agents_ready` and `mesh::kvstoremesh_ready` may be \
+            "all {n} same-node pairs in {} and all {m} in {} answer: the path between the clusters fails; Cilium \
+             notices that only after a minute or two, so `mesh::agents_ready` and `mesh::kvstoremesh_ready` may be \
              green meanwhile",
             paths.from, paths.to
         ),
