@@ -28,8 +28,8 @@ impl Check for Backends {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every Service's EndpointSlices have its ready pods, and no pod that has gone",
-            proves: "What all nodes take for the backends of a Service are its pods: no request goes to an address that \
-                     no pod has, and no ready pod is left out. A controller that stands still, or a slice that \
+            proves: "What all nodes take for the backends of a Service are its pods: no request goes to an address \
+                     that no pod has, and no ready pod is left out. A controller that stands still, or a slice that \
                      somebody changed, shows here; agents follow the slices, right or wrong.",
             how: "Services, EndpointSlices and pods of all namespaces are listed. Each ready pod that the selector of \
                   a Service selects must be in a slice of the Service. In slices of Kubernetes' own controller each \
