@@ -175,10 +175,7 @@ impl Behind<'_> {
 
 /// Whether a pod takes requests, as far as it says; not once it is on its way out or has ended.
 fn is_ready(pod: &Pod) -> Option<bool> {
-    match &pod.ready {
-        Some((ready, _)) => Some(*ready && pod.is_up),
-        None => None,
-    }
+    pod.ready.as_ref().map(|(ready, _)| *ready && pod.is_up)
 }
 
 fn named(pod: &Pod) -> String {
