@@ -2,13 +2,18 @@
 //! objects with what they want and takes the next step, as a client of the API with its conflicts. They know nothing of
 //! networks or processes.
 
-use crate::{fault::ActiveFaults, follow::follow, node_grace::NodeGrace};
+use crate::{
+    fault::{ActiveFaults, Fault},
+    follow::follow,
+    node_grace::NodeGrace,
+};
 use futures::{
     FutureExt,
     stream::{StreamExt, select_all},
 };
 use meshproof_apiserver::{ApiError, Resource, Store, WatchOptions};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 mod create_pod;
@@ -64,12 +69,14 @@ pub(crate) fn start(
     ];
     for controller in controllers {
         let (store, stop) = (store.writing_as(controller.name()), stop.clone());
-        tasks.spawn(async move { stop.run_until_cancelled(run(controller, store)).await });
+        let faults = faults.subscribe();
+        tasks.spawn(async move { stop.run_until_cancelled(run(controller, store, faults)).await });
     }
 }
 
-/// Follows what the controller watches and lets it look after every change; its first look sees what is there.
-async fn run(mut controller: Box<dyn Controller>, store: Store) {
+/// Follows what the controller watches and lets it look after every change, also of the faults in force; its first look
+/// sees what is there.
+async fn run(mut controller: Box<dyn Controller>, store: Store, mut faults: watch::Receiver<BTreeSet<Fault>>) {
     let watched = controller.watches().iter();
     let mut changes =
         select_all(watched.map(|resource| follow(&store, resource, |store| WatchOptions::after(store.version()))));
@@ -94,6 +101,7 @@ async fn run(mut controller: Box<dyn Controller>, store: Store) {
         tokio::select! {
             () = pause => {}
             _ = changes.next() => {}
+            Ok(()) = faults.changed() => {}
         }
         // What has arrived meanwhile is seen by the same look.
         while changes.next().now_or_never().is_some() {}

@@ -156,6 +156,17 @@ mod tests {
         Fake::healthy().expect(&KvstoreMeshReady, infra(), "pass").await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_stands_still_is_red() {
+        let frozen = Fake::healthy().cilium_hangs_on("infra-1");
+        let text = frozen.expect(&KvstoreMeshReady, infra(), "fail").await;
+        assert!(
+            text.contains("KVStoreMesh in clustermesh-apiserver-x on infra-1")
+                && text.contains("while Cilium agents answer"),
+            "{text}"
+        );
+    }
+
     #[tokio::test]
     async fn what_cilium_shows_after_a_cut_is_red() {
         let fake = Fake::healthy().kvstoremesh(|_, status| {

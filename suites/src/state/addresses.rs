@@ -39,15 +39,15 @@ impl Check for Addresses {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every node knows identity and node of every pod of all clusters, and of no pod that has gone",
-            proves: "Policies judge every pod of the mesh, on every node, as the pod that it is, and nodes as nodes. No \
-                     node takes a pod for the world or for another one, or sends what is for it to another node. No \
+            proves: "Policies judge every pod of the mesh, on every node, as the pod that it is, and nodes as nodes. \
+                     No node takes a pod for the world or for another one, or sends what is for it to another node. No \
                      address that was left over passes its identity on to the next pod that gets it.",
             how: "`cilium-dbg bpf ipcache list -o json` and `identity list -o json` of every agent (16 of a larger \
                   cluster, drawn by `--sample-seed`) against the pods and CiliumEndpoints of all clusters of the mesh: \
-                  each address with its identity and, where traffic leaves by a tunnel, its node; the addresses of \
-                  nodes, routers and health endpoints with those reserved for them; and no other address with a \
-                  pod's identity in the pod ranges of CiliumNodes. A difference must be there again `thresholds.propagation` (default 10 s) later, one \
-                  that is left over twice.",
+                  each address with its identity and key and, where traffic leaves by a tunnel, its node; the \
+                  addresses of nodes, routers and health endpoints with those reserved for them; and no other address \
+                  with a pod's identity in the pod ranges of CiliumNodes. A difference must be there again \
+                  `thresholds.propagation` (default 10 s) later, one that is left over twice.",
             control: "At least one address must have been compared. An agent that does not answer, or lists that \
                       cannot be read, make it inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf \
@@ -91,6 +91,8 @@ struct Known {
     home: (ClusterName, String),
     /// The addresses of that.
     hosts: BTreeSet<IpAddr>,
+    /// The key by which what is for it is encrypted.
+    key: Option<u64>,
 }
 
 /// An address that is a node's, as all agents should know it.
@@ -142,6 +144,7 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
     let viewer = Viewer {
         cluster,
         tunnels: setting("routing-mode") == Some("tunnel"),
+        encrypts: setting("enable-wireguard") == Some("true"),
     };
     let agents = match look.cluster(cluster) {
         Ok(agents) => agents,
@@ -262,6 +265,7 @@ fn gather(
                 uid: pod.uid.clone(),
                 home: (cluster.clone(), node.to_owned()),
                 hosts: homes.get(node).map(|home| home.addresses.clone()).unwrap_or_default(),
+                key: endpoint.key,
             };
             truth.pods.insert(*address, known);
         }
@@ -274,6 +278,8 @@ struct Viewer<'a> {
     cluster: &'a ClusterName,
     /// Whether what is for other nodes leaves by a tunnel.
     tunnels: bool,
+    /// Whether WireGuard encrypts what is for pods of other nodes.
+    encrypts: bool,
 }
 
 impl Viewer<'_> {
@@ -285,9 +291,10 @@ impl Viewer<'_> {
                 Some(entry) if entry.identity != known.identity => {
                     (known.expected(), format!("identity {}", entry.identity))
                 }
-                Some(entry) => match self.misled(node, known, entry) {
-                    Some(observed) => (format!("tunnel endpoint of node {}", known.home.1), observed),
-                    None => continue,
+                Some(entry) => match (self.misled(node, known, entry), self.unencrypted(known, entry)) {
+                    (Some(observed), _) => (format!("tunnel endpoint of node {}", known.home.1), observed),
+                    (None, Some(expected)) => (expected, format!("encryption key {}", entry.key)),
+                    (None, None) => continue,
                 },
             };
             let difference = Difference {
@@ -326,6 +333,12 @@ impl Viewer<'_> {
 
     fn is_home(&self, node: &NodeName, (cluster, name): &(ClusterName, String)) -> bool {
         cluster == self.cluster && name == node.as_str()
+    }
+
+    /// The key that should be there, in words, if another one is.
+    fn unencrypted(&self, known: &Known, entry: Entry) -> Option<String> {
+        let key = known.key.filter(|key| self.encrypts && *key != entry.key)?;
+        Some(format!("encryption key {key}, as its CiliumEndpoint has"))
     }
 
     /// To which other node than the pod's own its packets go, in words.

@@ -28,8 +28,8 @@ impl Check for Backends {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Every Service's EndpointSlices have its ready pods, and no pod that has gone",
-            proves: "What all nodes take for the backends of a Service are its pods: no request goes to an address that \
-                     no pod has, and no ready pod is left out. A controller that stands still, or a slice that \
+            proves: "What all nodes take for the backends of a Service are its pods: no request goes to an address \
+                     that no pod has, and no ready pod is left out. A controller that stands still, or a slice that \
                      somebody changed, shows here; agents follow the slices, right or wrong.",
             how: "Services, EndpointSlices and pods of all namespaces are listed. Each ready pod that the selector of \
                   a Service selects must be in a slice of the Service. In slices of Kubernetes' own controller each \
@@ -175,10 +175,7 @@ impl Behind<'_> {
 
 /// Whether a pod takes requests, as far as it says; not once it is on its way out or has ended.
 fn is_ready(pod: &Pod) -> Option<bool> {
-    match &pod.ready {
-        Some((ready, _)) => Some(*ready && pod.is_up),
-        None => None,
-    }
+    pod.ready.as_ref().map(|(ready, _)| *ready && pod.is_up)
 }
 
 fn named(pod: &Pod) -> String {

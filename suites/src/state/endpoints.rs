@@ -27,8 +27,9 @@ impl Check for Endpoints {
             proves: "No running pod, of whatever namespace, is unknown to the other nodes. They take a pod without \
                      CiliumEndpoint for the world, so that policies which name it do not apply to it.",
             how: "Pods and CiliumEndpoints of all namespaces are listed. Each pod that runs on a node of Cilium with a \
-                  network of its own must have a CiliumEndpoint of its name, with all of its addresses, its node \
-                  and an identity, and no other running pod its address. A difference is read again after `thresholds.propagation` (default 10 s).",
+                  network of its own must have a CiliumEndpoint of its name, with all of its addresses, its node and \
+                  an identity, and no other running pod its address. A difference is read again after \
+                  `thresholds.propagation` (default 10 s).",
             control: "At least one pod must have been compared. Lists that cannot be read make it inconclusive.",
             when_red: "`kubectl --context CONTEXT get ciliumendpoints -A`. Cilium does not write a CiliumEndpoint \
                        again that somebody deleted: restart the pod. For a pod that is older than Cilium, too. Else \

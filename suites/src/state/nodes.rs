@@ -37,7 +37,8 @@ impl Check for Nodes {
             how: "Nodes and CiliumNodes of all clusters of the mesh are listed, and each agent (16 of a larger \
                   cluster, drawn by `--sample-seed`) prints `cilium-dbg node list -o json`. Each CiliumNode must have \
                   a Node of its name that is Ready and has its addresses, each Node a CiliumNode and an agent, and \
-                  each agent all nodes with their addresses. A difference is read again after `thresholds.propagation` (default 10 s).",
+                  each agent all nodes with their addresses. A difference is read again after `thresholds.propagation` \
+                  (default 10 s).",
             control: "At least one CiliumNode must have been compared, and agents must list nodes. Lists that cannot \
                       be read make it inconclusive.",
             when_red: "`kubectl --context CONTEXT get nodes,ciliumnodes -o wide`. A CiliumNode without Node is removed \

@@ -51,6 +51,8 @@ pub struct Endpoint {
     pub identity: Option<u64>,
     /// The labels of that.
     pub labels: BTreeSet<String>,
+    /// The key by which what is for it is encrypted; none where nothing is.
+    pub key: Option<u64>,
 }
 
 /// A CiliumNode.
@@ -121,6 +123,7 @@ pub fn endpoint(object: &Value) -> Endpoint {
         node: address(&status["networking"]["node"]),
         identity: status["identity"]["id"].as_u64().filter(|id| *id > 0),
         labels: list(&status["identity"]["labels"]).map(text).collect(),
+        key: status["encryption"]["key"].as_u64().filter(|key| *key > 0),
     }
 }
 

@@ -71,8 +71,8 @@ impl Check for Settings {
         CheckText {
             title: "Every agent of a cluster runs with the settings of cilium-config, like its neighbours",
             proves: "No node enforces policies, encrypts, routes, balances or observes otherwise than the ConfigMap \
-                     says and the other nodes do: by a CiliumNodeConfig, by an agent that was not restarted after a change, or by a \
-                     change at run time.",
+                     says and the other nodes do: by a CiliumNodeConfig, by an agent that was not restarted after a \
+                     change, or by a change at run time.",
             how: "`cilium-dbg config --all -o json` and `status -o json` of every agent (16 of a larger cluster, drawn \
                   by `--sample-seed`) are compared with `cilium-config` and with what most agents have: policy, \
                   encryption, routing, load balancing, masquerading, Hubble, address families, name and id of the \

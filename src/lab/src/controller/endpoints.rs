@@ -11,16 +11,13 @@ use meshproof_apiserver::{
     resource::names::{ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES},
 };
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// How many endpoints a slice holds (`--max-endpoints-per-slice`).
 const PER_SLICE: usize = 100;
-
-/// How often it looks whether a fault acts on it.
-const FAULTS_SEEN: Duration = Duration::from_secs(1);
 
 pub(super) struct EndpointSlices {
     faults: ActiveFaults,
@@ -87,7 +84,7 @@ impl Controller for EndpointSlices {
             write_slices(store, &service, &behind, &zones, is_victim)?;
             write_endpoints(store, &service, &behind)?;
         }
-        Ok(Some(FAULTS_SEEN))
+        Ok(None)
     }
 }
 

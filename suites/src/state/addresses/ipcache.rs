@@ -19,6 +19,8 @@ pub struct Entry {
     pub identity: u64,
     /// The node to which packets go that leave by a tunnel; none on the own node, and for what has none.
     pub tunnel: Option<IpAddr>,
+    /// The key by which what is for it is encrypted; 0 for none.
+    pub key: u64,
 }
 
 impl Ipcache {
@@ -35,6 +37,7 @@ impl Ipcache {
             let entry = Entry {
                 identity: part("identity=")?.parse().ok()?,
                 tunnel: tunnel.filter(|tunnel| !tunnel.is_unspecified()),
+                key: part("encryptkey=").and_then(|key| key.parse().ok()).unwrap_or(0),
             };
             Some((prefix.parse().ok()?, entry))
         };
@@ -82,6 +85,7 @@ mod tests {
         let own = Entry {
             identity: 122_312,
             tunnel: None,
+            key: 255,
         };
         assert_eq!(entry("10.244.1.121"), Some(own));
         let remote = entry("10.246.2.248").expect("of another node");

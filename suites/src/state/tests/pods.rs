@@ -292,3 +292,19 @@ async fn two_pods_with_one_address_are_red_and_an_endpoint_on_another_node() {
         "{text}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_one_agent_does_not_encrypt_for_is_red() {
+    let plain = ipcache("infra-2", |output| {
+        let text = output[REMOTE][0]
+            .as_str()
+            .expect("a text")
+            .replace("encryptkey=255", "encryptkey=0");
+        output[REMOTE] = json!([text]);
+    });
+    let text = expect(plain, &Addresses, "fail").await;
+    assert!(
+        text.contains("expected encryption key 255, as its CiliumEndpoint has | observed encryption key 0"),
+        "{text}"
+    );
+}

@@ -44,7 +44,9 @@ fn objects(site: Site) -> Vec<Value> {
     let mut endpoints = Vec::new();
     for n in site.nodes() {
         let (node, address) = (site.node(n), site.pod_address(n, POD));
-        let metadata = json!({"namespace": "demo", "name": format!("echo-{n}"), "uid": format!("{node}-echo"), "labels": {"app": "echo"}});
+        let metadata = json!({
+            "namespace": "demo", "name": format!("echo-{n}"), "uid": format!("{node}-echo"), "labels": {"app": "echo"},
+        });
         all.push(json!({
             "kind": "Pod", "metadata": metadata, "spec": {"nodeName": node},
             "status": {
