@@ -7,7 +7,7 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 /// Bytes that nothing else on the network carries by chance: 128 random bits, written as 32 hexadecimal digits.
 ///
@@ -236,7 +236,16 @@ pub struct WireguardFlow {
     /// The messages in [`transport`](Self::transport) by their bytes of ciphertext, if asked for: WireGuard pads what it
     /// carries to a multiple of 16.
     #[serde(default)]
-    pub sizes: BTreeMap<u64, u64>,
+    pub sizes: Vec<MessageSize>,
+}
+
+/// How many messages carried so much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageSize {
+    /// Bytes of ciphertext.
+    pub bytes: u64,
+    /// How many.
+    pub messages: u64,
 }
 
 /// IPsec packets (ESP, protocol 50) from one node to another.

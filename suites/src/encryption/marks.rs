@@ -1,5 +1,5 @@
 //! Traffic that nobody else's can be taken for: datagrams whose size is drawn for each pair of nodes. WireGuard keeps the
-//! size of what it carries but for padding, so they show as ciphertext of one size between these two nodes, so many
+//! size of what it carries, but for padding, so they show as ciphertext of one size between these two nodes, so many
 //! more than of the sizes beside it.
 
 use super::{
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 /// Datagrams from a pod to another, each of which is sent back.
 const DATAGRAMS: usize = 32;
-/// WireGuard pads to a multiple of this.
+/// WireGuard pads to a multiple of this; boringtun does not.
 const STEP: u32 = 16;
 /// The payloads are of one of so many sizes. Those in the other direction of a pair are of others, so that two checks
 /// that run at once do not count each other's.
@@ -32,8 +32,8 @@ const LEAST: [u32; 2] = [480, 752];
 /// IP and UDP, and what a tunnel puts before them: nothing, IPv4 with VXLAN or Geneve, or the same over IPv6.
 const HEADERS: u32 = 28;
 const TUNNELS: [u32; 3] = [0, 50, 70];
-/// Sizes on either side that are compared, in steps of padding.
-const BESIDE: u64 = 3;
+/// Sizes on either side that are compared, in bytes: three steps of padding.
+const BESIDE: u64 = 48;
 /// After so many seconds a capture ends although nobody stopped it.
 const LIFETIME: u32 = 60;
 
@@ -173,26 +173,27 @@ impl Marked {
         let flows = report.devices.iter().flat_map(|device| &device.wireguard);
         let between = flows.filter(|flow| from.has(flow.source) && to.has(flow.destination));
         let mut sizes: BTreeMap<u64, u64> = BTreeMap::new();
-        for (size, messages) in between.flat_map(|flow| &flow.sizes) {
-            *sizes.entry(*size).or_default() += messages;
+        for size in between.flat_map(|flow| &flow.sizes) {
+            *sizes.entry(size.bytes).or_default() += size.messages;
         }
-        let best = TUNNELS.map(|tunnel| look(&sizes, payload + HEADERS + tunnel));
-        let best = best
+        let carried = TUNNELS.map(|tunnel| u64::from(payload + HEADERS + tunnel));
+        // Not every implementation pads.
+        let either = carried
             .into_iter()
-            .max_by_key(|seen| seen.counted.saturating_sub(seen.beside));
+            .flat_map(|bytes| [bytes, bytes.next_multiple_of(STEP.into())]);
+        let best = either.map(|size| look(&sizes, size));
+        let best = best.max_by_key(|seen| seen.counted.saturating_sub(seen.beside));
         Ok(best.unwrap_or(Seen { counted: 0, beside: 0 }))
     }
 }
 
-/// The messages of what carries so many bytes, and those of the sizes beside it.
-fn look(sizes: &BTreeMap<u64, u64>, carried: u32) -> Seen {
-    let step = u64::from(STEP);
-    let padded = u64::from(carried).next_multiple_of(step);
-    let of = |size: u64| sizes.get(&size).copied().unwrap_or_default();
-    let beside = (1..=BESIDE).flat_map(|n| [padded - n * step, padded + n * step]);
+/// The messages of a size, and the most of another size beside it.
+fn look(sizes: &BTreeMap<u64, u64>, size: u64) -> Seen {
+    let near = sizes.range(size.saturating_sub(BESIDE)..=size + BESIDE);
+    let beside = near.filter(|(other, _)| **other != size).map(|(_, messages)| *messages);
     Seen {
-        counted: of(padded),
-        beside: beside.map(of).max().unwrap_or_default(),
+        counted: sizes.get(&size).copied().unwrap_or_default(),
+        beside: beside.max().unwrap_or_default(),
     }
 }
 
@@ -203,13 +204,13 @@ mod tests {
     #[test]
     fn background_of_every_size_is_no_mark() {
         let busy: BTreeMap<u64, u64> = (1..90).map(|n| (16 * n, 400)).collect();
-        let seen = look(&busy, 500 + HEADERS);
+        let seen = look(&busy, 528);
         assert_eq!((seen.counted, seen.beside), (400, 400));
         assert!(!seen.has(DATAGRAMS as u64));
         let mut marked = busy.clone();
         *marked.entry(528).or_default() += DATAGRAMS as u64;
-        assert!(look(&marked, 500 + HEADERS).has(DATAGRAMS as u64));
+        assert!(look(&marked, 528).has(DATAGRAMS as u64));
         let half = BTreeMap::from([(528, DATAGRAMS as u64 / 2)]);
-        assert!(!look(&half, 500 + HEADERS).has(DATAGRAMS as u64));
+        assert!(!look(&half, 528).has(DATAGRAMS as u64));
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use ipnet::IpNet;
 use meshproof_contract::{
     CaptureSpec,
-    capture::{ClearFlow, DeviceCapture, EspFlow, NeedleHit, Sighting, WireguardFlow, hex},
+    capture::{ClearFlow, DeviceCapture, EspFlow, MessageSize, NeedleHit, Sighting, WireguardFlow, hex},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -158,16 +158,15 @@ impl DeviceTally {
             keepalives: 0,
             handshakes: 0,
             other: 0,
-            sizes: BTreeMap::new(),
+            sizes: Vec::new(),
         });
         match message {
             Wireguard::Transport(0) => peer.keepalives += 1,
             Wireguard::Transport(bytes) => {
                 peer.transport += 1;
                 peer.transport_bytes += bytes;
-                let known = peer.sizes.contains_key(&bytes);
-                if self.sizes && (known || peer.sizes.len() < MOST_SIZES) {
-                    *peer.sizes.entry(bytes).or_default() += 1;
+                if self.sizes {
+                    count(&mut peer.sizes, bytes);
                 }
             }
             Wireguard::Handshake => peer.handshakes += 1,
@@ -215,6 +214,15 @@ impl DeviceTally {
             wireguard: self.wireguard.values().cloned().collect(),
             esp: self.esp.values().cloned().collect(),
         }
+    }
+}
+
+/// Counts one more message of a size; the sizes are in order.
+fn count(sizes: &mut Vec<MessageSize>, bytes: u64) {
+    match sizes.binary_search_by_key(&bytes, |size| size.bytes) {
+        Ok(at) => sizes[at].messages += 1,
+        Err(at) if sizes.len() < MOST_SIZES => sizes.insert(at, MessageSize { bytes, messages: 1 }),
+        Err(_) => {}
     }
 }
 
@@ -284,7 +292,7 @@ mod tests {
             (report.wireguard[0].transport, report.wireguard[0].transport_bytes),
             (1, 72)
         );
-        assert_eq!(report.wireguard[0].sizes, BTreeMap::from([(72, 1)]));
+        assert_eq!(report.wireguard[0].sizes, [MessageSize { bytes: 72, messages: 1 }]);
     }
 
     #[test]
@@ -308,7 +316,12 @@ mod tests {
             at: 5,
         });
         let report = tally.report();
-        assert_eq!(report.wireguard[0].sizes, BTreeMap::from([(96, 2), (48, 1)]));
+        let sizes: Vec<_> = report.wireguard[0]
+            .sizes
+            .iter()
+            .map(|size| (size.bytes, size.messages))
+            .collect();
+        assert_eq!(sizes, [(48, 1), (96, 2)]);
         assert_eq!(report.wireguard[0].transport_bytes, 240);
     }
 

@@ -121,7 +121,8 @@ struct Known<'a> {
     own: BTreeSet<IpAddr>,
     /// Addresses that nobody has: what goes there is one of the flows, whoever seems to send it.
     withheld: BTreeSet<IpAddr>,
-    /// Own pods on nodes whose own traffic is encrypted.
+    /// Own pods on nodes whose own traffic is encrypted, for checks about headers or about nodes: what nodes send is
+    /// no business of the others.
     with_node_encryption: BTreeSet<IpAddr>,
     points: Vec<&'a CapturePoint>,
 }
@@ -136,9 +137,10 @@ impl<'a> Known<'a> {
         let own: BTreeSet<IpAddr> = senders.map(|from| from.address).chain(others).collect();
         let withheld = flows().filter(|flow| flow.withheld).flat_map(|flow| &flow.others);
         let points: Vec<&CapturePoint> = window.captures.iter().map(|(point, _)| point).collect();
+        let of_nodes = flows().any(|flow| flow.needle.is_none() || flow.from.network != PodNetwork::Pod);
         let on_such = |pod: &IpAddr| {
             let mut such = points.iter().filter(|p| p.node_encryption == NodeEncryption::Enabled);
-            such.any(|point| point.node.pod_cidrs.iter().any(|cidr| cidr.contains(pod)))
+            of_nodes && such.any(|point| point.node.pod_cidrs.iter().any(|cidr| cidr.contains(pod)))
         };
         Self {
             withheld: withheld.copied().collect(),

@@ -56,6 +56,10 @@ impl World {
         };
         wire.exchange(ask.from, &to, sent.marker, sent.bytes, shown);
         match ask.action {
+            Action::TcpConnect {
+                to: Target { port: CLOSED, .. },
+            }
+            | Action::UdpEcho { .. } => Outcome::Refused { timing },
             Action::Dns { name, .. } if name.starts_with("listener.") => code(DnsCode::NoError),
             Action::Dns { .. } => no_such_name(),
             Action::Http { method, .. } if method != "GET" => answered(&to, Some(403), 0),
@@ -79,17 +83,7 @@ impl World {
                 marker: Some(*marker),
                 bytes: u64::from(*payload),
             },
-            Action::TcpConnect {
-                to: Target { port: CLOSED, .. },
-            }
-            | Action::UdpEcho {
-                to: Target { port: CLOSED, .. },
-                ..
-            } => {
-                return Err(Box::new(Outcome::Refused {
-                    timing: Timing::default(),
-                }));
-            }
+            Action::UdpEcho { to, .. } => unmarked(to.host.clone(), 44),
             Action::TcpConnect { to } => unmarked(to.host.clone(), 40),
             Action::IcmpEcho { .. } if !self.pings => return Err(Box::new(local_error())),
             Action::IcmpEcho { to, .. } => unmarked(to.to_string(), 84),

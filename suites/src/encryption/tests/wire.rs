@@ -3,7 +3,7 @@
 use crate::testing::Captures;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureReport, CaptureSpec, Facts, Marker,
-    capture::{ClearFlow, DeviceCapture, EspFlow, NeedleHit, Sighting, WireguardFlow},
+    capture::{ClearFlow, DeviceCapture, EspFlow, MessageSize, NeedleHit, Sighting, WireguardFlow},
     facts::PodNetwork,
 };
 use std::{
@@ -168,7 +168,10 @@ impl Wire {
                     handshakes: 0,
                     other: 0,
                     // Padded as WireGuard does, with the headers of IP and UDP.
-                    sizes: BTreeMap::from([((s.bytes + 28).next_multiple_of(16), 1)]),
+                    sizes: vec![MessageSize {
+                        bytes: (s.bytes + 28).next_multiple_of(16),
+                        messages: 1,
+                    }],
                 }),
                 _ => {}
             }
