@@ -3,7 +3,8 @@
 use super::endpoints;
 use crate::kit::{
     dns::{
-        question::{Answer, Expected, Question, ask},
+        ask::ask,
+        question::{Answer, Expected, Question},
         zone::{self, Zone, address_record},
     },
     needs, probes, unique_name,

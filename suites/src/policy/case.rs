@@ -1,7 +1,6 @@
 //! Cases: policies with the cells over which they are tested, and checks made of them.
 
 use super::{
-    cases::kinds::IP_BLOCK,
     cell::{Cell, CellResult, Traffic},
     fixture::Fixture,
     participant::{Participant, SCENARIO},
@@ -43,6 +42,9 @@ impl Case {
         run_case(context, fixture, case, tally).await
     }
 }
+
+/// The check of what Kubernetes documents and some settings of Cilium refuse.
+pub const IP_BLOCK: &str = "policy::ip_block";
 
 /// A check made of cases.
 pub struct PolicyCheck {
@@ -96,7 +98,7 @@ impl Check for PolicyCheck {
         for fixture in &mut fixtures {
             fixture.note_untested_nodes(context);
             // That Cilium refuses what Kubernetes documents is what is to be found; all peers are of one cluster.
-            if self.id == IP_BLOCK.id {
+            if self.id == IP_BLOCK {
                 fixture.surroundings.semantics.unnamed_cluster = UnnamedCluster::Any;
             }
         }

@@ -95,7 +95,9 @@ async fn of_cluster(
     }
     let servers = api_servers(environment, cluster).await;
     let hosts = facts.agents.iter().filter(of_cluster);
-    let hosts = hosts.filter(|a| a.network == PodNetwork::Host);
+    // Scenarios share them.
+    let mut known = BTreeSet::new();
+    let hosts = hosts.filter(|a| a.network == PodNetwork::Host && known.insert(&a.id));
     found.extend(hosts.map(|agent| Participant {
         agent: agent.clone(),
         party: Party::Node {

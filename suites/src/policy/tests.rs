@@ -35,6 +35,7 @@ const CHECKS: &[&PolicyCheck] = &[
     &cases::empty::EMPTY,
     &cases::kinds::CLUSTER_WIDE,
     &cases::kinds::KUBERNETES,
+    &cases::kinds::IP_BLOCK,
     &cases::http::METHOD_AND_PATH,
     &cases::http::HEADERS,
     &cases::names::NAMES,

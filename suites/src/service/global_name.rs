@@ -3,7 +3,8 @@
 use super::{MESH_NEEDS, POLL, side::Side};
 use crate::kit::{
     dns::{
-        question::{Expected, Question, ask},
+        ask::ask,
+        question::{Expected, Question},
         zone::{Zone, address_record},
     },
     probes::{self, BETWEEN_LOOKS, SECOND_LOOKS},

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::kit::{
     dns::{
-        question::{Answer, Expected, Question, ask, judge},
+        ask::ask,
+        question::{Answer, Expected, Question, judge},
         zone::{Zone, address_record},
     },
     probes, wait,

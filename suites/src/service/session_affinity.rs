@@ -31,7 +31,7 @@ impl Check for SessionAffinity {
     }
     fn text(&self) -> CheckText {
         CheckText {
-            title: "With session affinity a client stays with its pod, in whatever cluster that is",
+            title: "With session affinity a client stays with its pod",
             proves: "Every node applies `sessionAffinity: ClientIP`: all connections and datagrams of a client to a \
                      port reach the pod that answered its first one, also where that is another cluster's pod behind \
                      a global Service.",
@@ -39,8 +39,8 @@ impl Check for SessionAffinity {
                   each port of the global Service `svc-sticky` (GET, TCP echo, datagram) and then 40 more, each over a \
                   new connection or socket. The pod that answered the first must answer all.",
             control: "At `svc-plain`, which has the same backends of this cluster without session affinity, at least \
-                      two pods answer the same client. In a mesh some client must stay with another cluster's pod. \
-                      Otherwise the check is inconclusive.",
+                      two pods answer the same client; otherwise the check is inconclusive. The report says how many \
+                      requests stayed with pods of other clusters, and notes if none did.",
             when_red: "`kubectl --context CONTEXT -n NAMESPACE get service svc-sticky -o yaml` (sessionAffinity), \
                        then `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg \
                        status --verbose` (Session Affinity).",
@@ -113,7 +113,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
             side.cluster
         ));
         if clusters.len() > 1 && elsewhere == 0 {
-            tally.unknown(
+            context.note(
                 "no pod of another cluster was any client's, so nothing is known of remote backends; see \
                  service::global_spread",
             );

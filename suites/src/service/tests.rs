@@ -113,7 +113,7 @@ async fn an_affinity_that_is_ignored_is_red() {
         "svc-sticky/tcp" => right("svc-sticky", client, number),
         _ => right(service, client, number),
     };
-    let text = answered_by(own).expect(&SessionAffinity, infra(), "inconclusive").await;
+    let text = answered_by(own).expect(&SessionAffinity, infra(), "pass").await;
     assert!(text.contains("no pod of another cluster"), "{text}");
 }
 

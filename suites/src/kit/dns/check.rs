@@ -1,9 +1,6 @@
 //! A check that asks cluster DNS from every node. What such a check says for itself is [`Questions`]; the rest is here.
 
-use super::{
-    question::{Question, ask},
-    zone::Zone,
-};
+use super::{ask::ask, question::Question, zone::Zone};
 use crate::kit::needs;
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Needs, Scope, Tally, Verdict};

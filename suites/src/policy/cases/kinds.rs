@@ -3,7 +3,7 @@
 use super::{both_ways, inbound};
 use crate::{
     kit::object::policy::{cluster_wide, kubernetes},
-    policy::case::{Case, PolicyCheck},
+    policy::case::{self, Case, PolicyCheck},
 };
 use meshproof_contract::{CheckText, ClaimKind, Scope};
 use serde_json::json;
@@ -44,7 +44,7 @@ pub const CLUSTER_WIDE: PolicyCheck = PolicyCheck {
 
 /// NetworkPolicy with an `ipBlock`.
 pub const IP_BLOCK: PolicyCheck = PolicyCheck {
-    id: "policy::ip_block",
+    id: case::IP_BLOCK,
     text: CheckText {
         title: "A NetworkPolicy with an ipBlock is in force, and the range opens nothing between pods",
         proves: "A NetworkPolicy that admits an address range besides pods denies everybody else. Cilium gives pods \

@@ -33,7 +33,7 @@ pub const PORTS: PolicyCheck = PolicyCheck {
         proves: "Port rules are enforced on ingress and egress. A rule with peers and ports opens these ports to \
                  these peers only.",
         how: "One policy opens a TCP port to everybody, another allows egress to pods of a label on one port, and two \
-              with three rules open the same ports to several peers, each some of them. Every cell is probed before, \
+              with four rules open the same ports to several peers, each some of them. Every cell is probed before, \
               under and after each.",
         control: CONTROL,
         when_red: WHEN_RED,
@@ -66,7 +66,8 @@ pub const PORTS: PolicyCheck = PolicyCheck {
                 let tcp = json!({"port": "8081", "protocol": "TCP"});
                 vec![
                     policy(json!([
-                        rule(labelled("peer"), json!([tcp, {"port": "8080", "protocol": "TCP"}])),
+                        {"toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]},
+                        rule(labelled("peer"), json!([tcp])),
                         rule(labelled("other-peer"), json!([{"port": "8082", "protocol": "UDP"}])),
                     ])),
                     policy(json!([rule(labelled("other-peer"), json!([tcp]))])),

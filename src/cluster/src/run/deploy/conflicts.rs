@@ -22,7 +22,8 @@ pub(super) fn check(scenarios: &[Scenario], clients: &[ClusterClient]) -> Result
     let mut owners: BTreeMap<String, &str> = BTreeMap::new();
     for scenario in scenarios {
         let services = scenario.services.iter().map(|s| format!("Service {}", s.name));
-        let hosts = scenario.workloads.iter().filter_map(|w| match w.network {
+        let own = scenario.workloads.iter().filter(|w| w.played_by(scenarios).is_none());
+        let hosts = own.filter_map(|w| match w.network {
             PodNetwork::Pod => None,
             PodNetwork::Host => Some("a workload in the host network".to_owned()),
             PodNetwork::HostCapture => Some("a workload that captures packets".to_owned()),
@@ -65,6 +66,19 @@ mod tests {
             "scenarios a and b cannot be deployed together: both have Service s"
         );
         assert!(check(&[a], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_node_has_one_agent_in_its_network_which_scenarios_may_share() {
+        let on_host = |name: &str, shares: &str| {
+            scenario(&format!(
+                "name: {name}\nworkloads: [{{name: node, placement: every-node, network: host{shares}}}]\n"
+            ))
+        };
+        let (a, b, c) = (on_host("a", ""), on_host("b", ""), on_host("c", ", shares: a/node"));
+        let error = check(&[a.clone(), b], &[]).expect_err("two agents").to_string();
+        assert!(error.contains("a workload in the host network"), "{error}");
+        assert!(check(&[a, c], &[]).is_ok());
     }
 
     #[test]
