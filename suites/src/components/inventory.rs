@@ -63,7 +63,7 @@ pub const DNS: Component = component(
 );
 
 /// All of them (labels of the charts and manifests by which they are installed).
-pub static COMPONENTS: &[Component] = &[
+pub const COMPONENTS: &[Component] = &[
     AGENT,
     OPERATOR,
     ENVOY,

@@ -88,9 +88,9 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 }
 
 fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
-    let (tag, digits) = match der.first()? {
-        &UTC_TIME => (UTC_TIME, 2),
-        &GENERALIZED_TIME => (GENERALIZED_TIME, 4),
+    let (tag, digits) = match *der.first()? {
+        UTC_TIME => (UTC_TIME, 2),
+        GENERALIZED_TIME => (GENERALIZED_TIME, 4),
         _ => return None,
     };
     let (content, rest) = element(der, tag)?;

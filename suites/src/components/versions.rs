@@ -126,7 +126,7 @@ fn release(inventory: &Inventory, seen: &mut Seen) {
             seen.deviates(
                 workload.title(),
                 format!("{most}, as the other parts of Cilium"),
-                format!("{tag}"),
+                *tag,
                 workload.describe(),
             );
         }
