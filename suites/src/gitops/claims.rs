@@ -67,6 +67,11 @@ impl Check for Claims {
         });
         let mut tally = Tally::new();
         context.note(where_it_starts(&facts, cluster, &reading));
+        for (_, answer) in reading.answers.values().flatten() {
+            if let Err(why) = answer {
+                tally.unknown(why);
+            }
+        }
         judge(cluster, &chains, &mut tally);
         judge_release(cluster, &reading, &mut tally);
         judge_age(cluster, &reading, &next, &mut tally);
