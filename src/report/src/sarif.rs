@@ -14,7 +14,7 @@ pub fn sarif(report: &RunReport) -> Option<String> {
     let rule = json!({
         "id": RULE,
         "shortDescription": {"text": "What a file states is not what runs."},
-        "help": {"text": "The first link that breaks between the file and the agents, and what closes it. See docs/suites/gitops.md."},
+        "help": {"text": "The result names the first link that breaks, and what closes it; see docs/suites/gitops.md."},
         "defaultConfiguration": {"level": "error"},
     });
     let sarif = json!({
@@ -52,7 +52,7 @@ fn result(claim: &ClaimReport) -> Option<Value> {
 
 /// A path as a reference of a URI.
 fn uri(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
     let escaped = path.bytes().map(|byte| {
         if plain(byte) {
             char::from(byte).to_string()

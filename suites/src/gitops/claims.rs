@@ -45,7 +45,13 @@ impl Check for Claims {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["agent-settings-differ"]
+        &[
+            "agent-settings-differ",
+            "agents-not-restarted",
+            "cilium-config-edited",
+            "node-config-differs",
+            "release-newer-than-objects",
+        ]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

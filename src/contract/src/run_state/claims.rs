@@ -2,7 +2,7 @@
 //! them.
 
 use super::RunState;
-use crate::{Chain, Evidence, Link, LinkKind, LinkState, Verdict};
+use crate::{Chain, CheckId, Evidence, Link, LinkKind, LinkState, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -25,6 +25,8 @@ pub struct Seen {
     pub failed: usize,
     pub inconclusive: usize,
     pub skipped: usize,
+    /// Checks of which this run has no trial.
+    pub not_run: usize,
 }
 
 impl fmt::Display for Seen {
@@ -36,6 +38,7 @@ impl fmt::Display for Seen {
             Seen { inconclusive: 1.., .. } => write!(f, "{} of {all} could not tell", self.inconclusive),
             Seen { passed: 1.., .. } => write!(f, "{all} passed"),
             Seen { skipped: 1.., .. } => f.write_str("skipped"),
+            Seen { not_run: 1.., .. } => f.write_str("not run"),
             _ => f.write_str("not verified"),
         }
     }
@@ -81,7 +84,11 @@ impl RunState {
     }
 
     fn seen(&self, chain: &Chain) -> Seen {
-        let mut seen = Seen::default();
+        let is_planned = |check: &CheckId| self.trials.iter().any(|trial| trial.planned.check == *check);
+        let mut seen = Seen {
+            not_run: chain.checks.iter().filter(|check| !is_planned(check)).count(),
+            ..Seen::default()
+        };
         for trial in &self.trials {
             let instance = trial.instance.as_ref();
             let concerns = instance.is_some_and(|one| *one.from() == chain.cluster || *one.to() == chain.cluster);
@@ -128,6 +135,7 @@ mod tests {
                 failed,
                 inconclusive,
                 skipped,
+                not_run: 0,
             }
             .to_string()
         };

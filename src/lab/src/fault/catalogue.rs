@@ -73,7 +73,7 @@ faults! {
         "one agent loses its own API server, keeps serving what it knew, and reports Failure";
     AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
-    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
+    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["gitops", "state"]
         "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
     CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
         "the agents name a device that carries no traffic between nodes: a capture there sees nothing";
