@@ -85,6 +85,9 @@ pub enum Command {
         /// Include the rules that runs with --disruptive need
         #[arg(long)]
         disruptive: bool,
+        /// Print the Role that lets runs read the Helm release of Cilium instead: Secrets of kube-system
+        #[arg(long, conflicts_with = "disruptive")]
+        helm_release: bool,
     },
     /// Write the probe image as an archive for ctr, kind, podman or docker
     Image(ImageArgs),
@@ -101,7 +104,9 @@ pub enum Command {
 const RBAC_EXAMPLES: &str = "\
 Examples:
   meshproof rbac | kubectl --context infra apply -f -
-  kubectl --context infra create clusterrolebinding meshproof --clusterrole meshproof --user USER";
+  kubectl --context infra create clusterrolebinding meshproof --clusterrole meshproof --user USER
+  meshproof rbac --helm-release | kubectl --context infra apply -f -
+  kubectl --context infra -n kube-system create rolebinding meshproof --role meshproof-helm-release --user USER";
 
 /// `meshproof init`
 #[derive(Debug, Args)]

@@ -61,7 +61,8 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
         Command::Report { run } => report::report(&run),
         Command::Bench(args) => bench::bench(&args),
         Command::Init(args) => init::init(&args),
-        Command::Rbac { disruptive } => rbac::rbac(if disruptive { Consent::Given } else { Consent::Withheld }),
+        Command::Rbac { helm_release: true, .. } => rbac::helm_release(),
+        Command::Rbac { disruptive, .. } => rbac::rbac(if disruptive { Consent::Given } else { Consent::Withheld }),
         Command::Image(args) => image::image(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshproof", &mut io::stdout());

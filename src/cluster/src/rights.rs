@@ -168,11 +168,44 @@ pub const RULES: [Rule; 19] = [
     ),
     rule(
         "cilium.io",
-        &["ciliumnodes", "ciliumendpoints"],
+        &["ciliumnodes", "ciliumendpoints", "ciliumnodeconfigs"],
         &["get", "list"],
-        "Cilium's view of nodes and pods",
+        "Cilium's view of nodes and pods, and settings of single nodes",
+    ),
+    rule(
+        "kustomize.toolkit.fluxcd.io",
+        &["kustomizations"],
+        &["list"],
+        "whether Flux has applied what is in Git; not needed without Flux",
+    ),
+    rule(
+        "helm.toolkit.fluxcd.io",
+        &["helmreleases"],
+        &["list"],
+        "whether Flux has installed what is in Git; not needed without Flux",
+    ),
+    rule(
+        "source.toolkit.fluxcd.io",
+        &["gitrepositories", "ocirepositories", "helmrepositories"],
+        &["list"],
+        "whether Flux has fetched its sources; not needed without Flux",
     ),
 ];
+
+/// Name of the Role that lets a run read the Helm release of Cilium.
+pub const HELM_ROLE: &str = "meshproof-helm-release";
+/// Where Helm keeps that release.
+const HELM_NAMESPACE: &str = "kube-system";
+
+/// What reading the Helm release needs, in [`HELM_NAMESPACE`] only. It is not among [`RULES`]: RBAC cannot name Secrets
+/// by their type, so it allows to read all of them there.
+pub const HELM_RULE: Rule = rule(
+    "",
+    &["secrets"],
+    &["get", "list"],
+    "the Helm release of Cilium, a Secret whose name changes with each revision: its values and what it rendered are \
+     compared with Git and with what runs; without this that link of the chain is not read",
+);
 
 /// What only `--disruptive` needs, besides [`RULES`], which include restarting agents and scaling Deployments.
 pub const DISRUPTIVE_RULES: [Rule; 1] = [rule(
@@ -201,6 +234,24 @@ pub fn manifest(consent: Consent) -> String {
         text.push_str(&format!("  # {}\n  - {}\n", rule.why, rule.to_value()));
     }
     text
+}
+
+/// The Role that lets a run read the Helm release.
+pub fn helm_release_role() -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": HELM_ROLE, "namespace": HELM_NAMESPACE}, "rules": [HELM_RULE.to_value()],
+    })
+}
+
+/// The same as a YAML document, with its reason.
+pub fn helm_release_manifest() -> String {
+    format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  name: {HELM_ROLE}\n  namespace: \
+         {HELM_NAMESPACE}\nrules:\n  # {}\n  - {}\n",
+        HELM_RULE.why,
+        HELM_RULE.to_value()
+    )
 }
 
 fn rules(consent: Consent) -> Vec<Rule> {

@@ -3,10 +3,12 @@
 //! Tolerant of a log that ends anywhere or lacks its beginning: a trial whose plan is missing is known by its name.
 
 mod causes;
+mod claims;
 mod counts;
 mod place;
 
 pub use causes::CauseReport;
+pub use claims::{ClaimReport, Seen, claims_line};
 pub use counts::Counts;
 pub use place::{CommonPlace, Place};
 

@@ -4,8 +4,8 @@ mod sheet;
 
 use crate::{palette::Palette, terminal::printable};
 use meshproof_contract::{
-    Exit, RunState, Standing, TrialName, Verdict, again, api_requests_line,
-    run_state::{CommonPlace, Counts, FinishedTrial, TrialState},
+    Exit, LinkKind, RunState, Standing, TrialName, Verdict, again, api_requests_line,
+    run_state::{CommonPlace, Counts, FinishedTrial, TrialState, claims_line},
     text::{counted, duration},
     waiver::SPENT,
 };
@@ -16,6 +16,8 @@ use std::path::Path;
 const FINDINGS: usize = 8;
 /// Red trials shown in full; of the rest the names are.
 const IN_FULL: usize = 12;
+/// Broken claims shown.
+const CLAIMS: usize = 12;
 /// Commands suggested for one trial.
 const COMMANDS: usize = 3;
 
@@ -33,6 +35,7 @@ pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, pal
     let mut out = Sheet::new(palette);
     if detail == Detail::Full {
         head(&mut out, run);
+        claims(&mut out, run);
         suites(&mut out, run);
     }
     let place = run.common_place();
@@ -97,6 +100,26 @@ fn head(out: &mut Sheet, run: &RunState) {
     }
     for warning in &run.warnings {
         out.line(format_args!("{} {}", palette.unsure("warning:"), printable(warning)));
+    }
+}
+
+/// How many claims hold, and the broken ones with their links.
+fn claims(out: &mut Sheet, run: &RunState) {
+    let claims = run.claims();
+    let Some(line) = claims_line(&claims) else { return };
+    let broken: Vec<_> = claims.iter().filter(|claim| claim.is_broken()).collect();
+    out.gap();
+    out.line(format_args!("{}", out.palette.strong(line)));
+    for claim in broken.iter().take(CLAIMS) {
+        let says = [LinkKind::Git, LinkKind::Helm, LinkKind::Live, LinkKind::Agents].map(|kind| claim.says(kind));
+        let text = format!(
+            "{} {}: Git {}, Helm {}, live {}, agents {}, seen {}",
+            claim.chain.cluster, claim.chain.claim, says[0], says[1], says[2], says[3], claim.seen
+        );
+        out.line(format_args!("  {}", printable(&text)));
+    }
+    if broken.len() > CLAIMS {
+        out.line(format_args!("  and {} more, see the reports", broken.len() - CLAIMS));
     }
 }
 

@@ -8,7 +8,7 @@ pub use event_log::EventLog;
 
 use crate::{
     attachment::attachments, html::html, junit::junit, markdown::markdown, metrics::metrics, model::RunReport,
-    schema::json,
+    sarif::sarif, schema::json,
 };
 use meshproof_contract::RunId;
 use std::{
@@ -143,6 +143,9 @@ impl RunFolder {
         write("summary.md", markdown(report))?;
         write("metrics.prom", metrics(report))?;
         write("report.html", html(report))?;
+        if let Some(text) = sarif(report) {
+            write("claims.sarif", text)?;
+        }
         let attachments = attachments(report);
         if !attachments.is_empty() {
             let path = self.file("attachments");

@@ -191,6 +191,14 @@ fn system_out(report: &RunReport, trial: &TrialReport) -> String {
     if let Verdict::Pass { witnesses } = &trial.verdict {
         lines.extend(witnesses.iter().map(|witness| format!("observed: {}", witness.what)));
     }
+    for claim in report.claims.iter().filter(|_| trial.check.suite() == "gitops") {
+        let Some((source, instance)) = claim.chain.source.as_ref().zip(trial.instance.as_ref()) else {
+            continue;
+        };
+        if claim.is_broken() && *instance.from() == claim.chain.cluster {
+            lines.push(format!("claim: {source}: {}", claim.chain));
+        }
+    }
     if let Some(waiver) = trial.accepted() {
         lines.push(format!("waived {waiver}"));
         lines.push(format!("{}: {}", trial.verdict.word(), trial.verdict.headline()));

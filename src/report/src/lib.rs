@@ -13,6 +13,7 @@ pub mod log;
 mod markdown;
 mod metrics;
 pub mod model;
+mod sarif;
 mod schema;
 mod svg;
 
@@ -23,6 +24,7 @@ pub use log::{LogError, read_log};
 pub use markdown::markdown;
 pub use metrics::metrics;
 pub use model::RunReport;
+pub use sarif::sarif;
 pub use schema::{event_schema, json, report_schema};
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use crate::model::{RunReport, TrialReport};
 use meshproof_contract::{
-    Exit, Verdict, api_requests_line,
+    Exit, LinkKind, Verdict, api_requests_line,
+    run_state::claims_line,
     text::{capitalized, counted, duration},
 };
 use std::fmt::Write;
@@ -13,6 +14,9 @@ const LIMIT: usize = 64_000;
 
 /// Commands shown for one trial.
 const COMMANDS: usize = 3;
+
+/// Broken claims shown.
+const CLAIMS: usize = 30;
 
 /// The report as Markdown, less than 65,535 bytes.
 pub fn markdown(report: &RunReport) -> String {
@@ -104,6 +108,7 @@ fn head(out: &mut String, report: &RunReport) {
     for warning in report.warnings.iter().take(20) {
         push(out, format_args!("> {}\n\n", escape(&clip(warning, 500))));
     }
+    claims(out, report);
     let waived = report.counts.waived > 0;
     let (word, rule) = if waived { (" waived |", "--:|") } else { ("", "") };
     push(
@@ -123,6 +128,36 @@ fn head(out: &mut String, report: &RunReport) {
             out,
             format_args!("| {} | {row} | {} |\n", escape(&suite.name), duration(suite.seconds)),
         );
+    }
+    out.push('\n');
+}
+
+/// The claims: broken ones with the link that breaks, of the others how many there are.
+fn claims(out: &mut String, report: &RunReport) {
+    let Some(line) = claims_line(&report.claims) else {
+        return;
+    };
+    push(out, format_args!("{}.\n\n", capitalized(&line)));
+    let broken: Vec<_> = report.claims.iter().filter(|claim| claim.is_broken()).collect();
+    if broken.is_empty() {
+        return;
+    }
+    out.push_str("| claim | Git | Helm | live | agents | seen |\n|---|---|---|---|---|---|\n");
+    for claim in broken.iter().take(CLAIMS) {
+        let at = claim.chain.broken.as_ref().map(|broken| broken.at);
+        let cell = |kind| {
+            let text = escape(&clip(claim.says(kind), 60));
+            if at == Some(kind) { format!("**{text}**") } else { text }
+        };
+        let cells = [LinkKind::Git, LinkKind::Helm, LinkKind::Live, LinkKind::Agents].map(cell);
+        let (cluster, name) = (escape(claim.chain.cluster.as_str()), escape(&claim.chain.claim));
+        push(
+            out,
+            format_args!("| {cluster} {name} | {} | {} |\n", cells.join(" | "), claim.seen),
+        );
+    }
+    if broken.len() > CLAIMS {
+        push(out, format_args!("\n… and {} more.\n", broken.len() - CLAIMS));
     }
     out.push('\n');
 }

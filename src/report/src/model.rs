@@ -7,7 +7,7 @@ use meshproof_contract::{
     ApiRequests, CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, Standing, TrialName, Verdict, Waiver,
     event::{Phase, Shortfall},
     evidence::{Command, KnownFault, Row},
-    run_state::{CauseReport, CommonPlace, Counts, InjectedFault},
+    run_state::{CauseReport, ClaimReport, CommonPlace, Counts, InjectedFault},
     waiver::{SPENT, SpentWaiver},
 };
 use schemars::JsonSchema;
@@ -42,6 +42,9 @@ pub struct RunReport {
     pub counts: Counts,
     /// Whether any claim was taken from the live configuration instead of the operators' files.
     pub claims_from_live_configuration: bool,
+    /// What is claimed, followed from the operators' files to what checks saw; broken claims first.
+    #[serde(default)]
+    pub claims: Vec<ClaimReport>,
     /// What had to run and did not; with any, the run proved less than the operators require.
     #[serde(default)]
     pub shortfalls: Vec<Shortfall>,

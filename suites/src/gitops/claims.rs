@@ -45,7 +45,13 @@ impl Check for Claims {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["agent-settings-differ"]
+        &[
+            "agent-settings-differ",
+            "agents-not-restarted",
+            "cilium-config-edited",
+            "node-config-differs",
+            "release-newer-than-objects",
+        ]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
@@ -67,6 +73,11 @@ impl Check for Claims {
         });
         let mut tally = Tally::new();
         context.note(where_it_starts(&facts, cluster, &reading));
+        for (_, answer) in reading.answers.values().flatten() {
+            if let Err(why) = answer {
+                tally.unknown(why);
+            }
+        }
         judge(cluster, &chains, &mut tally);
         judge_release(cluster, &reading, &mut tally);
         judge_age(cluster, &reading, &next, &mut tally);

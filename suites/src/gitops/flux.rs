@@ -55,7 +55,7 @@ impl Check for Flux {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["flux-suspended"]
+        &["flux-release-failed", "flux-revision-behind", "flux-suspended"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -53,9 +53,13 @@ pub struct Agents {
 /// Compares what every agent shows of these keys with the text in `cilium-config`.
 pub fn agents(reading: &Reading, config: &BTreeMap<String, String>, keys: &[String]) -> Agents {
     let mut agents = Agents::default();
+    // What is configured says more than what is left out.
+    let (set, unset): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| config.contains_key(*key));
+    let keys = [set, unset].concat();
     for (node, answers) in &reading.answers {
         for (key, place) in keys
             .iter()
+            .copied()
             .flat_map(|key| agent::of_key(key).map(move |place| (key, place)))
         {
             let Some(shown) = answer(answers, place.question).and_then(|answer| place.read(answer)) else {

@@ -29,7 +29,7 @@ impl Check for Versions {
             how: "`cilium-dbg status` of every agent says its version; images of pods, DaemonSets and Deployments are \
                   compared with it, and so are the release's chart and the pins of the files (bootstrap, HelmRelease, \
                   OCIRepository).",
-            control: "At least one agent must have told its version. An agent that does not answer makes it \
+            control: "At least one agent must have reported its version. An agent that does not answer makes it \
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system get pods -l app.kubernetes.io/part-of=cilium -o wide` \
                        shows pods and ages, `kubectl --context CONTEXT -n kube-system rollout status ds/cilium` \

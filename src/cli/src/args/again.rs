@@ -14,6 +14,8 @@ const CONDITIONS: &[&str] = &[
     "lab_profile",
     "lab_fault",
     "lab_fault_seed",
+    "gitops",
+    "values",
     "image",
     "pull_policy",
     "timeout",

@@ -51,7 +51,7 @@ pub enum ClaimsFormat {
     Github,
 }
 
-fn role_and_file(text: &str) -> Result<(String, PathBuf), String> {
+pub(super) fn role_and_file(text: &str) -> Result<(String, PathBuf), String> {
     let (role, file) = text
         .split_once('=')
         .ok_or("expected ROLE=FILE, such as infra=cilium-values.yaml")?;

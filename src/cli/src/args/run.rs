@@ -60,6 +60,15 @@ pub struct RunArgs {
     )]
     pub lab_fault_seed: u64,
 
+    /// Folder of the repository that says what should run: its Helm values and pins are compared with what is
+    /// installed and runs (suite gitops)
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Claims")]
+    pub gitops: Option<PathBuf>,
+    /// File of Cilium's Helm values of a cluster; repeat it for several, of which later ones win [default: found in
+    /// --gitops by helmfile, Flux, Argo CD, or path]
+    #[arg(long, value_name = "ROLE=FILE", value_parser = super::claims::role_and_file, help_heading = "Claims")]
+    pub values: Vec<(String, PathBuf)>,
+
     /// Run only this suite (repeatable)
     #[arg(long, value_name = "SUITE", help_heading = "Selection")]
     pub suite: Vec<String>,

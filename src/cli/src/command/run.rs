@@ -1,5 +1,7 @@
 //! `meshproof run`: from the command line to the exit code.
 
+mod gitops;
+
 use crate::{
     args::{Format, RunArgs},
     cli_error::CliError,
@@ -19,7 +21,7 @@ use crate::{
 };
 use anyhow::Context;
 use meshproof_contract::{
-    ClusterName, Consent, Event, Exit, FaultName, Generation, RunId,
+    ClusterName, Consent, Event, Exit, FaultName, Generation, GitFacts, RunId,
     event::{FaultChange, Phase, Shortfall},
     waiver::SpentWaiver,
 };
@@ -46,6 +48,8 @@ struct Intent {
     limits: Limits,
     fail_fast: bool,
     generation: Generation,
+    /// What the operators' repository says of Cilium.
+    git: Option<GitFacts>,
     /// For how long a clustermesh-apiserver is also kept down.
     mesh_outage: Option<Duration>,
     report_dir: PathBuf,
@@ -105,6 +109,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
             seed: args.seed.unwrap_or_else(run_plan::today),
             sample_seed: args.sample_seed.unwrap_or_else(run_plan::today),
         },
+        git: gitops::read(args, &config, &clusters)?,
         mesh_outage: args.mesh_outage,
         report_dir: args
             .report_dir
@@ -219,6 +224,10 @@ async fn check(
     cancel: &CancellationToken,
 ) -> Result<Outcome, CliError> {
     target.overrides.generation = intent.generation;
+    target.overrides.git.clone_from(&intent.git);
+    if let Some(git) = &intent.git {
+        gitops::warn_of_missing(git, &intent.clusters, events);
+    }
     let outage = intent.mesh_outage.map(mesh_outage::seconds);
     target.disruption.mesh_outage_seconds = outage.or(target.disruption.mesh_outage_seconds);
     let session = Session::open(&target, id.clone(), &intent.scenarios, events, cancel).await?;

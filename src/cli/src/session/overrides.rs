@@ -4,7 +4,7 @@
 use super::consumer::Events;
 use crate::config::{Config, Declared};
 use meshproof_cluster::Discovery;
-use meshproof_contract::{Generation, OutsideFacts, Thresholds};
+use meshproof_contract::{Generation, GitFacts, OutsideFacts, Thresholds};
 
 /// What the operators state about the clusters of a run, and under which conditions it runs.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Overrides {
     pub outside: Vec<OutsideFacts>,
     /// How random policies are made.
     pub generation: Generation,
+    /// What their repository says of Cilium.
+    pub git: Option<GitFacts>,
 }
 
 impl Overrides {
@@ -31,6 +33,7 @@ impl Overrides {
                 config.outside.clone()
             },
             generation: self.generation,
+            git: self.git,
         }
     }
 
@@ -42,6 +45,7 @@ impl Overrides {
         discovery.thresholds = self.thresholds.clone();
         discovery.outside = self.outside.clone();
         discovery.generation = self.generation;
+        discovery.git = self.git.clone();
     }
 
     fn put_claims_into(&self, discovery: &mut Discovery, events: &Events) {

@@ -92,7 +92,7 @@ faults! {
         "for 300 ms after an agent has started, what the pods of its node send leaves unencrypted";
     AgentRolloutStopped "agent-rollout-stopped" Objects DrawnNode ["components", "gitops"]
         "one node runs another version of Cilium's agent than its neighbours: a rollout was stopped there";
-    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
+    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["gitops", "state"]
         "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
     AgentsNotRestarted "agents-not-restarted" Objects DrawnCluster ["gitops"]
         "in one cluster a Helm upgrade changed cilium-config, and the agents were not restarted";

@@ -14,8 +14,8 @@ use crate::{
 };
 use askama::Template;
 use meshproof_contract::{
-    Exit, Standing, Verdict, api_requests_line,
-    run_state::Counts,
+    Exit, LinkKind, LinkState, Standing, Verdict, api_requests_line,
+    run_state::{ClaimReport, Counts, claims_line},
     text::{capitalized, counted, duration},
 };
 use red::{RedTrial, by_reason, red, unobserved};
@@ -41,6 +41,9 @@ pub(super) struct Page<'a> {
     unobserved: Vec<(String, Vec<&'a TrialReport>)>,
     waived: Vec<RedTrial<'a>>,
     spent: Vec<String>,
+    /// How many claims hold; empty without any.
+    claims_line: String,
+    claims: Vec<ClaimLine<'a>>,
     matrices: Vec<Figure>,
     plots: Vec<Figure>,
     statistics: Vec<[String; 6]>,
@@ -55,6 +58,16 @@ struct Share {
     class: &'static str,
     number: usize,
     word: &'static str,
+}
+
+/// A claim's row.
+struct ClaimLine<'a> {
+    claim: &'a ClaimReport,
+    place: String,
+    /// Git, Helm, live, agents, each with the class of its cell.
+    links: Vec<(&'a str, &'static str)>,
+    why: &'a str,
+    next: &'a str,
 }
 
 struct Figure {
@@ -112,6 +125,8 @@ impl<'a> Page<'a> {
                 .iter()
                 .map(|spent| capitalized(&spent.to_string()))
                 .collect(),
+            claims_line: claims_line(&report.claims).map_or(String::new(), |line| capitalized(&line)),
+            claims: report.claims.iter().map(claim).collect(),
             matrices: figures(report, &axis),
             plots: plots(report, &axis)
                 .into_iter()
@@ -151,6 +166,26 @@ impl<'a> Page<'a> {
                 .collect(),
             command: report.command.join(" "),
         }
+    }
+}
+
+fn claim(claim: &ClaimReport) -> ClaimLine<'_> {
+    let broken = claim.chain.broken.as_ref();
+    let kinds = [LinkKind::Git, LinkKind::Helm, LinkKind::Live, LinkKind::Agents];
+    let links = kinds.into_iter().map(|kind| {
+        let class = match claim.chain.link(kind).map(|link| link.state) {
+            Some(LinkState::Broken) => "bad",
+            Some(LinkState::Holds) => "",
+            Some(LinkState::NotRead) | None => "soft",
+        };
+        (claim.says(kind), class)
+    });
+    ClaimLine {
+        claim,
+        place: claim.chain.source.as_ref().map(ToString::to_string).unwrap_or_default(),
+        links: links.collect(),
+        why: broken.map_or("", |broken| &broken.why),
+        next: broken.map_or("", |broken| &broken.next),
     }
 }
 

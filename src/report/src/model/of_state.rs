@@ -52,6 +52,7 @@ impl RunReport {
                 .facts
                 .as_ref()
                 .is_some_and(|facts| !facts.live_claims().is_empty()),
+            claims: state.claims(),
             shortfalls: state.shortfalls.clone(),
             spent_waivers: state.spent_waivers.clone(),
             causes: state.causes(),

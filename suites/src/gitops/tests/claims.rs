@@ -89,7 +89,7 @@ async fn an_edited_key_breaks_at_the_objects_and_names_who() {
     let said = expect(edited, "fail").await;
     assert!(
         said.contains(
-            "rendered `bpf-lb-algorithm` maglev, and ConfigMap kube-system/cilium-config has random, last \
+            "rendered `bpf-lb-algorithm` as maglev, and in ConfigMap kube-system/cilium-config it is random, last \
                        changed by kubectl-edit at 2026-11-30T10:00:30Z"
         ),
         "{said}"
@@ -161,7 +161,10 @@ async fn without_the_release_the_files_are_followed_to_the_objects() {
         said.contains("meshproof rbac --helm-release") && said.contains("Helm not read"),
         "{said}"
     );
-    assert!(said.contains("the files make `encrypt-node` true"), "{said}");
+    assert!(
+        said.contains("the chart makes of the files `encrypt-node` as true"),
+        "{said}"
+    );
     expect(healthy(MISSION).list_refused("Secret"), "pass").await;
 }
 

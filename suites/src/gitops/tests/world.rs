@@ -101,6 +101,7 @@ pub fn secret(name: &str, revision: u64, status: &str, values: &Value) -> Value 
                 "cluster": {"name": "default", "id": 0},
                 "encryption": {"enabled": false, "type": "ipsec", "nodeEncryption": false},
                 "operator": {"replicas": 2},
+                "kubeProxyReplacement": "false",
                 "policyEnforcementMode": "default",
                 "hubble": {"relay": {"tls": {"server": {"key": ""}}}},
             },
