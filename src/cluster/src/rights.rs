@@ -38,7 +38,7 @@ const fn rule(
 }
 
 /// Every rule. Cluster-wide, since the namespaces come and go with the run.
-pub const RULES: [Rule; 19] = [
+pub const RULES: [Rule; 22] = [
     rule(
         "",
         &["namespaces"],

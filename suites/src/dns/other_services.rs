@@ -2,7 +2,8 @@
 
 use crate::kit::{
     dns::{
-        question::{Expected, Question, ask},
+        ask::ask,
+        question::{Expected, Question},
         zone::{Zone, address_record},
     },
     needs, probes,
