@@ -60,7 +60,7 @@ impl Check for RunningPods {
         needs::SHARED
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["others-pod-blackhole", "host-to-pod-dropped"]
+        &["others-pod-blackhole"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -228,7 +228,12 @@ fn gather(
             .health
             .iter()
             .map(|address| (*address, of_node("health endpoint", true)));
-        truth.nodes.extend(host.chain(router).chain(health));
+        // A CiliumNode without a Node is state::nodes' finding.
+        let lives = look
+            .nodes
+            .as_ref()
+            .is_ok_and(|nodes| nodes.iter().any(|one| one.name == node.name));
+        truth.nodes.extend(host.chain(router).chain(health).filter(|_| lives));
         truth.owned.extend(node.addresses.iter().chain(&node.reserved));
         truth
             .ranges
