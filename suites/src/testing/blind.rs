@@ -204,6 +204,11 @@ impl Environment for Blind {
         self.world.delete(cluster, object).await
     }
 
+    async fn discard(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        self.api(cluster, "delete", &object.kind)?;
+        self.world.discard(cluster, object).await
+    }
+
     async fn agents(
         &self,
         cluster: &ClusterName,

@@ -133,6 +133,11 @@ impl Environment for Metered {
         self.world.delete(cluster, object).await
     }
 
+    // It goes with the namespace, without a request.
+    async fn discard(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<(), EnvironmentError> {
+        self.world.discard(cluster, object).await
+    }
+
     async fn agents(
         &self,
         cluster: &ClusterName,
