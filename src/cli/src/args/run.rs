@@ -105,7 +105,7 @@ pub struct RunArgs {
     /// Number of random policies for policy::generated [default: 3]
     #[arg(long, value_name = "N", help_heading = "Running")]
     pub generate: Option<u32>,
-    /// Seed of the random policies: the same seed gives the same policies [default: the day of the run]
+    /// Seed of the random policies [default: the day of the run]
     #[arg(long, value_name = "S", help_heading = "Running")]
     pub seed: Option<u64>,
     /// Seed of the pairs of nodes that are observed where a cluster has over 16 nodes [default: the day of the run]
