@@ -38,14 +38,15 @@ impl Check for Certificates {
             title: "The certificates of Cilium, Hubble and the mesh are valid for longer than certificateAge",
             proves: "No certificate that Cilium's chart or cert-manager made ends soon: Hubble relay would lose the \
                      agents, and the mesh its clusters, at the next restart.",
-            how: "The certificates in the Secrets of Cilium's chart are read (their validity only), if the run may read \
-                  them; each must end later than `thresholds.certificateAge` (default 7 days) from now. What is served \
-                  to the mesh is verified by mesh::certificates in any case.",
+            how: "The certificates in the Secrets of Cilium's chart are read (their validity only), if the run may \
+                  read them; each must end later than `thresholds.certificateAge` (default 7 days) from now. What is \
+                  served to the mesh is verified by mesh::certificates in any case.",
             control: "At least one certificate must be read; otherwise the check is inconclusive, and skipped where \
                       the Secrets may not be read.",
             when_red: "`kubectl --context CONTEXT -n kube-system get secrets` shows their ages. `helm upgrade` or the \
-                       jobs hubble-generate-certs and clustermesh-apiserver-generate-certs renew them, or cert-manager; \
-                       then restart relay and agents: `kubectl --context CONTEXT -n kube-system rollout restart \
+                       jobs hubble-generate-certs and clustermesh-apiserver-generate-certs renew them, or \
+                       cert-manager; then restart relay and agents: `kubectl --context CONTEXT -n \
+                       kube-system rollout restart \
                        deploy/hubble-relay ds/cilium`.",
         }
     }

@@ -35,8 +35,9 @@ impl Check for Leases {
             title: "Cilium's operator and Kubernetes' controllers have a leader that renews its Lease",
             proves: "Of each there is one that works, not only pods that run: an operator that cannot renew its Lease \
                      does nothing, and its pods are ready all the same.",
-            how: "Lease cilium-operator-resource-lock (and those of kube-controller-manager and kube-scheduler, if they \
-                  are there) is read every 2 s until its time of renewal changes, at most its duration and 5 s more. \
+            how: "Lease cilium-operator-resource-lock (and those of kube-controller-manager and kube-scheduler, if \
+                  they are there) is read every 2 s until its time of renewal changes, at most its \
+                  duration and 5 s more. \
                   Its holder must be one of the operator's pods or their nodes.",
             control: "The renewal of at least one Lease must be observed; otherwise the check is inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/cilium-operator --tail=50` says why it \

@@ -34,8 +34,9 @@ impl Check for Restarts {
                   first pod), and none may have restarted three times or more with the last one within 10 minutes.",
             control: "At least one running container of a component must be found; otherwise the check is \
                       inconclusive.",
-            when_red: "`kubectl --context CONTEXT -n kube-system logs POD --previous --tail=50` shows the last words of \
-                       the container that ended; exit code 137 with OOMKilled means that its memory limit is too low.",
+            when_red: "`kubectl --context CONTEXT -n kube-system logs POD --previous --tail=50` shows the last words \
+                       of the container that ended; exit code 137 with OOMKilled means that its \
+                       memory limit is too low.",
         }
     }
 

@@ -24,8 +24,9 @@ impl Check for Workloads {
             proves: "No component is missing, scaled to zero, stuck in a rollout or without a pod on a node: agents, \
                      operator, Envoy, Hubble relay and UI, clustermesh-apiserver, SPIRE, cluster DNS, Flux, \
                      cert-manager, as far as the cluster has them or its configuration asks for them.",
-            how: "The API's Deployments, DaemonSets, StatefulSets, Services and pods are read. An operator and an agent \
-                  must exist where ConfigMap cilium-config does; any other component where a setting or a Service \
+            how: "The API's Deployments, DaemonSets, StatefulSets, Services and pods are read. An operator and an \
+                  agent must exist where ConfigMap cilium-config does; any other component where a \
+                  setting or a Service \
                   leads to it. Each must want at least one pod and have all of them ready, of its newest template; \
                   every node must have a ready pod of agents and of Envoy. What is wrong is read again after 10 s.",
             control: "At least one component must be found with ready pods; otherwise the check is inconclusive.",

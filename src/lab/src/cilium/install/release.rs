@@ -1,7 +1,7 @@
-//! The Secret in which Helm keeps the release that it installed (semantics E7): values as given, the chart's own, and the
-//! objects as rendered.
+//! The Secret in which Helm keeps the release that it installed (semantics E7): values as given, the chart's own, and
+//! the objects as rendered.
 
-use super::NAMESPACE;
+use super::{NAMESPACE, values};
 use crate::topology::{ClusterSpec, Topology};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::GzEncoder};
@@ -34,7 +34,7 @@ pub(super) fn secret(topology: &Topology, cluster: &ClusterSpec, objects: &[Valu
             "metadata": {"name": "cilium", "version": version, "appVersion": version, "apiVersion": "v2"},
             "values": defaults(),
         },
-        "config": super::values::of(topology, cluster),
+        "config": values::of(topology, cluster),
         "manifest": manifest(objects),
         "hooks": [],
     });
@@ -95,22 +95,7 @@ fn defaults() -> Value {
             continue;
         };
         let value = serde_json::from_str(default).unwrap_or_else(|_| json!(default));
-        insert(&mut tree, path, value);
+        values::insert(&mut tree, path, value);
     }
     tree
-}
-
-/// Sets what stands at a path of keys with dots between them.
-pub(super) fn insert(tree: &mut Value, path: &str, value: Value) {
-    let mut at = tree;
-    for key in path.split('.') {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
-        }
-        at = &mut at[key];
-    }
-    // An empty map does not take away what is in it.
-    if !(at.is_object() && value.as_object().is_some_and(Map::is_empty)) {
-        *at = value;
-    }
 }

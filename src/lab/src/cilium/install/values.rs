@@ -1,6 +1,5 @@
 //! The Helm values from which a cluster of the lab was installed, as its operators would have written them.
 
-use super::release::insert;
 use crate::{
     profile::{BalancingAlgorithm, EncryptionMode, RoutingMode},
     topology::{ClusterSpec, Topology},
@@ -66,4 +65,19 @@ pub(crate) fn of(topology: &Topology, cluster: &ClusterSpec) -> Value {
     set("operator.replicas", json!(1));
     set("prometheus.enabled", json!(true));
     values
+}
+
+/// Sets what stands at a path of keys with dots between them.
+pub(super) fn insert(tree: &mut Value, path: &str, value: Value) {
+    let mut at = tree;
+    for key in path.split('.') {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        at = &mut at[key];
+    }
+    // An empty map does not take away what is in it.
+    if !(at.is_object() && value.as_object().is_some_and(Map::is_empty)) {
+        *at = value;
+    }
 }
