@@ -114,7 +114,7 @@ pub struct CaptureSpec {
     /// position here.
     #[serde(default)]
     pub needles: Vec<Needle>,
-    /// Pod networks: a packet from or to one of them is listed, whatever it carries (SYN, RST and ICMP carry no marker),
+    /// Pod networks: a packet from or to one of them is listed, whatever it carries (SYN, RST, ICMP carry no marker),
     /// and so is one that an ICMP error quotes. VXLAN (8472, 4789) and Geneve (6081) are looked into, since they hide
     /// nothing.
     #[serde(default)]
@@ -233,8 +233,8 @@ pub struct WireguardFlow {
     pub handshakes: u64,
     /// Datagrams on the port that are no WireGuard message.
     pub other: u64,
-    /// The messages in [`transport`](Self::transport) by their bytes of ciphertext, if asked for: WireGuard pads what it
-    /// carries to a multiple of 16.
+    /// The messages in [`transport`](Self::transport) by their bytes of ciphertext, if asked for: WireGuard pads what
+    /// it carries to a multiple of 16.
     #[serde(default)]
     pub sizes: Vec<MessageSize>,
 }

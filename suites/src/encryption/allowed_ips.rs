@@ -88,7 +88,8 @@ impl Check for AllowedIps {
                      addresses of another node.",
             how: "`allowed-ips` of every peer in `cilium-dbg debuginfo --output json`: in tunnel mode the node's own \
                   address (before Cilium 1.18 also its pods'), with native routing at least this run's pods on that \
-                  node and, since 1.18, its pod CIDRs. Any address that is neither the node's nor in its pod CIDRs is a finding.",
+                  node and, since 1.18, its pod CIDRs. Any address that is neither the node's nor in its pod CIDRs is \
+                  a finding.",
             control: "Every node must have an agent that shows its peers; otherwise the check is inconclusive. A peer \
                       without allowed IPs is a finding; encryption::peers_complete reports missing peers.",
             when_red: "`kubectl --context CONTEXT -n kube-system exec AGENT_POD -c cilium-agent -- cilium-dbg bpf \

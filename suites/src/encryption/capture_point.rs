@@ -1,5 +1,5 @@
-//! Where to capture: on each node, every link that leads out of it by the node's own list, those that Cilium names among
-//! them, and the agent that may capture.
+//! Where to capture: on each node, every link that leads out of it by the node's own list, those that Cilium names
+//! among them, and the agent that may capture.
 
 use crate::kit::cilium::nodes::{Answer, MeshNode};
 use meshproof_contract::AgentFacts;

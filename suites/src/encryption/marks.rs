@@ -1,6 +1,6 @@
-//! Traffic that nobody else's can be taken for: datagrams whose size is drawn for each pair of nodes. WireGuard keeps the
-//! size of what it carries, but for padding, so they show as ciphertext of one size between these two nodes, so many
-//! more than of the sizes beside it.
+//! Traffic that nobody else's can be taken for: datagrams whose size is drawn for each pair of nodes. WireGuard keeps
+//! the size of what it carries, but for padding, so they show as ciphertext of one size between these two nodes, so
+//! many more than of the sizes beside it.
 
 use super::{
     LISTENER, TALKER,

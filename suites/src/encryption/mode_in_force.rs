@@ -103,7 +103,8 @@ impl Check for ModeInForce {
 /// Between two looks at the XFRM errors.
 const APART: Duration = Duration::from_secs(5);
 
-/// Whether every node has a key in use, and none counts new errors. Errors from before are noted: they do not tell when.
+/// Whether every node has a key in use, and none counts new errors. Errors from before are only noted: they do not
+/// tell when.
 async fn judge_keys(context: &CheckContext, claimed: &Claimed, tally: &mut Tally) {
     let first = ipsec(context, tally).await;
     tokio::time::sleep(APART).await;

@@ -96,8 +96,8 @@ fn request() -> [u8; HEADER + LINK] {
 fn read(mut answer: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's list of links cannot be read");
     while let Some(length) = number(answer, 0) {
-        let kind = u16::from_ne_bytes([answer[4], answer[5]]);
         let body = answer.get(HEADER..length as usize).ok_or_else(broken)?;
+        let kind = u16::from_ne_bytes([answer[4], answer[5]]);
         match i32::from(kind) {
             libc::NLMSG_DONE => return Ok(true),
             libc::NLMSG_ERROR => {
