@@ -121,6 +121,15 @@ pub fn follow(sources: &Sources<'_>) -> Chains {
         drifted: Vec::new(),
         found,
     };
+    if let Some(deployed) = &builder.deployed
+        && builder.rendered("ConfigMap", "cilium-config").is_none()
+    {
+        let why = format!(
+            "release {} has no ConfigMap cilium-config to compare with",
+            deployed.release.name
+        );
+        builder.found.unread.push(why);
+    }
     builder.drifted = builder.drift_of_config();
     builder.claims();
     builder.other_keys();

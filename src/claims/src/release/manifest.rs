@@ -15,12 +15,17 @@ impl Release {
     pub fn objects(&self, kinds: &[&str]) -> Result<Vec<Value>, Malformed> {
         let mut objects = Vec::new();
         for document in documents(&self.manifest) {
+            let line = document.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
+            // JSON is YAML as well, and has its kind anywhere.
+            let is_json = line.is_some_and(|line| line.starts_with('{'));
             let kind = document.lines().find_map(|line| line.strip_prefix("kind:"));
-            if !kind.is_some_and(|kind| kinds.contains(&kind.trim().trim_matches('"'))) {
+            let is_wanted = |kind: &str| kinds.contains(&kind.trim().trim_matches('"'));
+            if !is_json && !kind.is_some_and(is_wanted) {
                 continue;
             }
             let node = read(&document, FileId::default(), 1, &mut Vec::new())?;
-            objects.extend(node.map(|node| node.json()));
+            let object = node.map(|node| node.json());
+            objects.extend(object.filter(|object| object["kind"].as_str().is_some_and(is_wanted)));
         }
         Ok(objects)
     }
@@ -46,10 +51,11 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn objects_of_the_kinds_that_are_wanted_are_read_and_no_others() {
+    fn object_the_kinds_that_are_wanted_are_read_and_no_others() {
         let manifest = "---\n# Source: cilium/templates/a.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n\
                         data:\n  text: |\n    ---\n    more\n---\nkind: Secret\nmetadata: {name: {{\n---\nkind: \
-                        DaemonSet\nmetadata: {name: cilium}\n";
+                        DaemonSet\nmetadata: {name: cilium}\n---\n{\"kind\": \"Service\"}\n---\n{\"data\": {}, \"kind\": \
+                        \"ConfigMap\"}\n";
         let release = Release {
             name: "cilium".to_owned(),
             namespace: "kube-system".to_owned(),
@@ -65,7 +71,7 @@ mod tests {
             templates: String::new(),
         };
         let objects = release.objects(&["ConfigMap", "DaemonSet"]).expect("YAML");
-        assert_eq!(objects.len(), 2);
+        assert_eq!(objects.len(), 3);
         assert_eq!(objects[0]["data"]["text"], "---\nmore\n");
         assert_eq!(objects[1]["metadata"]["name"], "cilium");
         assert!(release.objects(&["Secret"]).is_err(), "it is not YAML");
