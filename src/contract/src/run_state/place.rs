@@ -172,13 +172,13 @@ impl RunState {
                 .iter()
                 .flat_map(|(_, cells)| cells.iter().filter(there))
                 .collect();
-            let bad = cells.iter().filter(|cell| is_bad(*cell)).count();
+            let bad = cells.iter().filter(|cell| is_bad(cell)).count();
             if (bad as f64) < FULL * cells.len() as f64 {
                 return None;
             }
             let failing: BTreeSet<&str> = cells
                 .iter()
-                .filter(|cell| is_bad(*cell))
+                .filter(|cell| is_bad(cell))
                 .map(|cell| cell.what)
                 .collect();
             let everywhere = all.iter().flat_map(|(_, cells)| cells.iter().filter(there));
