@@ -78,7 +78,8 @@ impl FaultInjector {
     /// Injects a fault; it acts when this returns. Injecting one that is in force changes its size at most.
     ///
     /// # Errors
-    /// When there is no such fault, or it has no size, or the lab lacks a node or cluster that it acts on. Pods may come later.
+    /// When there is no such fault, or it has no size, or the lab lacks a node or cluster that it acts on. Pods may
+    /// come later.
     pub fn inject(&self, name: &str) -> Result<(), FaultError> {
         let SizedFault { fault, size } = name.parse()?;
         self.lab.faults.resize(fault, size);

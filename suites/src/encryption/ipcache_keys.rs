@@ -34,7 +34,7 @@ impl Check for IpcacheKeys {
         CheckText {
             title: "With native routing, every node has an encryption key for every pod of the other nodes",
             proves: "No node sends to any pod of another node in plaintext for want of a key, also not to pods that \
-                     are no part of this run.",
+                     do not belong to this run.",
             how: "`cilium-dbg bpf ipcache list -o json` of every agent: each entry in the pod CIDRs of another node of \
                   the mesh must have an `encryptkey` other than 0, and so must each node's own address where both \
                   nodes report node encryption. An entry without one is a finding if it is still there in a second \

@@ -25,7 +25,7 @@ impl Check for ModeInForce {
                   (Wireguard, IPsec or Disabled). A live configuration without encryption is not a claim where \
                   another cluster of the mesh encrypts, since Cilium does not support mixed encryption in one mesh. \
                   With IPsec, `cilium-dbg encrypt status -o json` must also show a key in use on every node, and no \
-                  XFRM error that is new in a second look. That all nodes have the same key is not shown anywhere: \
+                  XFRM error that a retry shows as new. That all nodes have the same key is not shown anywhere: \
                   encryption::pod_traffic proves it by what arrives.",
             control: "Every node must have an agent that answers and reports its mode; otherwise the check is \
                       inconclusive.",

@@ -44,8 +44,8 @@ impl Check for EveryNode {
             how: "One policy selects a pod on every node. It admits one kind of peer on one port in each direction, \
                   queries for one name, and GET, the last two where a proxy is claimed and runs. Peers on other nodes \
                   take turns; a Service with a random name in front of them is asked at its cluster IP and, where \
-                  kube-proxy is replaced, at the pod's own node's NodePorts. Once every cell is as expected, each is looked at 30 times more, one every 15 ms: a \
-                  denied cell that is answered once is a finding.",
+                  kube-proxy is replaced, at the pod's own node's NodePorts. Once every cell is as expected, each is \
+                  looked at 30 times more, one every 15 ms: a denied cell that is answered once is a finding.",
             control: "Each cell must be open before the policy and after its deletion. What the rule admits stays \
                       open under it, from the same peers to the same pods.",
             when_red: "The finding names the pod and its node: `kubectl --context CONTEXT -n kube-system exec \

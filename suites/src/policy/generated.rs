@@ -39,8 +39,8 @@ impl Check for Generated {
             title: "Random policies are enforced as computed, cell by cell",
             proves: "Combinations of rules that no fixed case has (kinds, directions, allow and deny, peers, ports) \
                      mean on the clusters what the documentation says.",
-            how: "Small policies are made from a seed (`--generate N --seed S`; 3 policies, seeded by the day, by default). \
-                  Each is tested like a fixed case: before, while in force, and after its deletion. A policy that \
+            how: "Small policies are made from a seed (`--generate N --seed S`; 3 policies, seeded by the day, by \
+                  default). Each is tested like a fixed case: before, while in force, and after its deletion. A policy that \
                   deviates is simplified until only what deviates is left.",
             control: "Each cell must be open before the policy and after its deletion. A policy that denies nothing \
                       does not count.",

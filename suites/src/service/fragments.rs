@@ -191,7 +191,8 @@ impl Seen {
             } => tally.finding(
                 path,
                 "datagrams of 4,000 B come back, as those of 64 B and 4,000 B over TCP do",
-                "IP fragments are dropped: no datagram of 4,000 B comes back, while 64 B over UDP and 4,000 B over TCP do",
+                "IP fragments are dropped: no datagram of 4,000 B comes back, while 64 B over UDP and 4,000 B over TCP \
+                 do",
             ),
             Seen { small, tcp, .. } => tally.unknown(format!(
                 "{path}: no datagram of 4,000 B comes back, but the path has other losses ({}), so it need not be \

@@ -18,8 +18,8 @@ pub enum NodePort {
     Inside,
 }
 
-const WHEN_RED: &str = "Answers only from backends on the node that was asked: DSR with WireGuard loses the others; see \
-                        `bpf-lb-mode` in cilium-config, and set `loadBalancer.mode: snat`. One node: does \
+const WHEN_RED: &str = "Answers only from backends on the node that was asked: DSR with WireGuard loses the others; \
+                        see `bpf-lb-mode` in cilium-config, and set `loadBalancer.mode: snat`. One node: does \
                         KubeProxyReplacement in `kubectl --context CONTEXT -n kube-system exec AGENT_POD -c \
                         cilium-agent -- cilium-dbg status --verbose` list the device with the node's address?";
 
@@ -56,8 +56,8 @@ impl Check for NodePort {
                          them, and processes of a node at those of the other nodes.",
                 how: "A Service of type NodePort with a random name is created for the pods `backend`. The client on \
                       every node sends GETs and datagrams to the ports at every node's address, the host-network agent \
-                      to those of the other nodes (with more than 16 nodes to a sample of them); all 12 of 12 must be answered by those \
-                      pods, twice in a row, within `thresholds.propagation` (default 10 s).",
+                      to those of the other nodes (with more than 16 nodes to a sample of them); all 12 of 12 must be \
+                      answered by those pods, twice in a row, within `thresholds.propagation` (default 10 s).",
                 control: "Each answer names the pod that gave it.",
                 when_red: WHEN_RED,
             },

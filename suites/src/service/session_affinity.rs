@@ -21,7 +21,8 @@ const PORTS: [(&str, Exchange); 3] = [("http", Exchange::Http), ("tcp", Exchange
 /// Requests of each client by which at least two pods answer it where nothing keeps it with one: with two pods the
 /// chance that one never answers is 5e-10.
 const SAMPLE: u32 = 32;
-/// Requests of each client to each port after the first: with two pods the chance that all go to one by chance is 1e-12.
+/// Requests of each client to each port after the first: with two pods the probability that all go to one by chance is
+/// 1e-12.
 const MORE: u32 = 40;
 
 #[async_trait]
@@ -106,8 +107,8 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let elsewhere: u32 = elsewhere.map(|(_, times)| times).sum();
     if kept.requests > 0 {
         tally.witness(format!(
-            "{} requests of {} clients of {} were answered by the pod of the client's first one at that port, {elsewhere} \
-             of them by pods of other clusters, while several pods answered the same clients at svc-plain",
+            "{} requests of {} clients of {} were answered by the pod of the client's first one at that port, \
+             {elsewhere} of them by pods of other clusters, while several pods answered the same clients at svc-plain",
             kept.requests,
             clients.len(),
             side.cluster

@@ -54,8 +54,8 @@ mod tests {
     fn object_the_kinds_that_are_wanted_are_read_and_no_others() {
         let manifest = "---\n# Source: cilium/templates/a.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n\
                         data:\n  text: |\n    ---\n    more\n---\nkind: Secret\nmetadata: {name: {{\n---\nkind: \
-                        DaemonSet\nmetadata: {name: cilium}\n---\n{\"kind\": \"Service\"}\n---\n{\"data\": {}, \"kind\": \
-                        \"ConfigMap\"}\n";
+                        DaemonSet\nmetadata: {name: cilium}\n---\n{\"kind\": \"Service\"}\n---\n{\"data\": {}, \
+                        \"kind\": \"ConfigMap\"}\n";
         let release = Release {
             name: "cilium".to_owned(),
             namespace: "kube-system".to_owned(),

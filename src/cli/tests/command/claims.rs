@@ -78,7 +78,7 @@ fn meshproof_yaml_names_files_of_values_and_the_command_line_replaces_them() {
 fn a_helm_value_and_a_rule_are_explained() {
     let folder = folder();
     let ended = meshproof(folder.path(), &["explain", "encryption.nodeEncryption"]);
-    ended.ends(0, &["encrypt-node", "claimed, not verified"]);
+    ended.ends(0, &["encrypt-node", "encryption::node_traffic"]);
     meshproof(folder.path(), &["explain", "dsr-with-wireguard"]).ends(0, &["rule of claims check, error"]);
     meshproof(folder.path(), &["explain", "no-such-thing"]).ends(2, &["no check id, Helm value or rule"]);
 }

@@ -190,7 +190,18 @@ async fn the_printed_role_is_enough_and_not_more_than_is_asked_for() {
     }
     for rule in RULES {
         // Checks use these.
-        if rule.group == "cilium.io" || rule.group == "networking.k8s.io" || rule.resources.contains(&"events") {
+        let of_checks = [
+            "admissionregistration.k8s.io",
+            "apiextensions.k8s.io",
+            "apiregistration.k8s.io",
+            "cilium.io",
+            "helm.toolkit.fluxcd.io",
+            "kustomize.toolkit.fluxcd.io",
+            "networking.k8s.io",
+            "source.toolkit.fluxcd.io",
+        ];
+        let lists = ["events", "statefulsets"];
+        if of_checks.contains(&rule.group) || rule.resources.iter().any(|one| lists.contains(one)) {
             continue;
         }
         for resource in rule.resources {

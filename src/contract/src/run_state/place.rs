@@ -176,11 +176,7 @@ impl RunState {
             if (bad as f64) < FULL * cells.len() as f64 {
                 return None;
             }
-            let failing: BTreeSet<&str> = cells
-                .iter()
-                .filter(|cell| is_bad(cell))
-                .map(|cell| cell.what)
-                .collect();
+            let failing: BTreeSet<&str> = cells.iter().filter(|cell| is_bad(cell)).map(|cell| cell.what).collect();
             let everywhere = all.iter().flat_map(|(_, cells)| cells.iter().filter(there));
             let passing = everywhere.filter(|cell| cell.outcome == CellOutcome::Ok && !failing.contains(cell.what));
             let passing: BTreeSet<&str> = passing.map(|cell| cell.what).collect();

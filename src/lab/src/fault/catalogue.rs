@@ -2,7 +2,7 @@
 //! concerns and what is wrong while it is in force. To add a fault, add a line here, and its effect in the layer's
 //! module.
 
-use super::{Layer, Scope, figures};
+use super::{Layer, Scope};
 use std::fmt;
 
 macro_rules! faults {
@@ -34,7 +34,7 @@ pub struct FaultSpec {
     pub fault: Fault,
     /// Its name, in kebab case, as checks and `meshproof prove` use it.
     pub name: &'static str,
-    /// What is wrong while it is in force, in one line; [`FaultSpec::told`] adds how much.
+    /// What is wrong while it is in force, in one line; `told` adds how much.
     pub what: &'static str,
     /// The layer of the lab that is wrong.
     pub layer: Layer,
@@ -42,21 +42,6 @@ pub struct FaultSpec {
     pub suites: &'static [&'static str],
     /// Where it acts.
     pub scope: Scope,
-}
-
-impl FaultSpec {
-    /// Whether it has a size.
-    pub fn has_size(&self) -> bool {
-        figures(self.fault).is_some()
-    }
-
-    /// What is wrong while it is in force, and how much at this size, or at its usual one.
-    pub fn told(&self, size: Option<f64>) -> String {
-        match figures(self.fault) {
-            None => self.what.to_owned(),
-            Some(figures) => format!("{}: {}", self.what, figures.at(size.unwrap_or(figures.usual))),
-        }
-    }
 }
 
 impl Fault {

@@ -2,7 +2,7 @@
 //! `loss-cluster@0.5` loses half of what `thresholds.availability` allows, and `loss-cluster@3` three times the loss
 //! that a run finds for certain.
 
-use super::Fault;
+use super::{Fault, FaultSpec};
 use std::{fmt, str::FromStr, time::Duration};
 
 /// The sizes with which `meshproof prove` injects a fault: the first must go unnoticed, the others must not.
@@ -77,6 +77,21 @@ pub fn figures(fault: Fault) -> Option<Figures> {
         },
         _ => return None,
     })
+}
+
+impl FaultSpec {
+    /// Whether it has a size.
+    pub fn has_size(&self) -> bool {
+        figures(self.fault).is_some()
+    }
+
+    /// What is wrong while it is in force, and how much at this size, or at its usual one.
+    pub fn told(&self, size: Option<f64>) -> String {
+        match figures(self.fault) {
+            None => self.what.to_owned(),
+            Some(figures) => format!("{}: {}", self.what, figures.at(size.unwrap_or(figures.usual))),
+        }
+    }
 }
 
 impl Figures {

@@ -109,8 +109,8 @@ fn by_proxy(when: When, deviating: &[(&JudgedCell, &Outcome)]) -> String {
     }
     let nodes: Vec<&str> = nodes.into_iter().collect();
     format!(
-        "; before the policy the same pods got answers past the DNS proxy, so its way is broken on {}: `cilium-dbg status \
-         --verbose` (Proxy Status), and what drops packets to the proxy's port there",
+        "; before the policy the same pods got answers past the DNS proxy, so its way is broken on {}: `cilium-dbg \
+         status --verbose` (Proxy Status), and what drops packets to the proxy's port there",
         nodes.join(", ")
     )
 }
