@@ -40,8 +40,8 @@ impl Check for Generated {
             proves: "Combinations of rules that no fixed case has (kinds, directions, allow and deny, peers, ports) \
                      mean on the clusters what the documentation says.",
             how: "Small policies are made from a seed (`--generate N --seed S`; 3 policies, seeded by the day, by \
-                  default). Each is tested like a fixed case: before, while in force, and after its deletion. A policy that \
-                  deviates is simplified until only what deviates is left.",
+                  default). Each is tested like a fixed case: before, while in force, and after its deletion. A policy \
+                  that deviates is simplified until only what deviates is left.",
             control: "Each cell must be open before the policy and after its deletion. A policy that denies nothing \
                       does not count.",
             when_red: "The finding shows the smallest deviating policy and the seed: `meshproof run --suite policy \
