@@ -42,6 +42,10 @@ pub trait Check: Send + Sync {
     fn blinded_by(&self) -> &'static [&'static str] {
         &[]
     }
+    /// The lab's faults that can make it inconclusive, depending on where they act.
+    fn dimmed_by(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// Observes and concludes.
     async fn run(&self, context: &CheckContext) -> Verdict;
 }

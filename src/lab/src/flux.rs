@@ -1,5 +1,5 @@
-//! Flux as the operators have it: it applies what a repository says, and has done so. Its controllers run and do
-//! nothing, since nothing changes in the repository; their objects say what they did last.
+//! Flux as the operators have it: it applies what a repository says, and has done so. Nothing changes in the
+//! repository; where somebody changes the spec of one of its objects, its controllers say that they have seen it.
 
 use crate::{
     cilium::helm_values,
@@ -8,8 +8,10 @@ use crate::{
     system::{Addon, SystemContainer, SystemImage},
 };
 use async_trait::async_trait;
+use meshproof_apiserver::Resource;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
 
 /// Its namespace.
 pub(crate) const NAMESPACE: &str = "flux-system";
@@ -28,6 +30,33 @@ const KINDS: [(&str, &str, &str, &str); 5] = [
     ("source.toolkit.fluxcd.io", "v1", "HelmRepository", "helmrepositories"),
     ("source.toolkit.fluxcd.io", "v1", "OCIRepository", "ocirepositories"),
 ];
+
+/// How often its controllers look for changed specs.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What controllers do with a spec that changed: they apply it anew, unless it is suspended.
+fn observe(cluster: &ClusterState) {
+    for (group, _, _, plural) in KINDS {
+        let kind = Resource::of(group, plural);
+        for object in cluster.store.all(&kind, None) {
+            let generation = &object["metadata"]["generation"];
+            let seen = &object["status"]["observedGeneration"];
+            if object["spec"]["suspend"] == true || generation.is_null() || seen == generation {
+                continue;
+            }
+            let generation = generation.clone();
+            let applied = cluster
+                .store
+                .modify_status(&kind, object.namespace(), object.name(), |object| {
+                    object["status"]["observedGeneration"].clone_from(&generation);
+                    object["status"]["conditions"][0]["observedGeneration"].clone_from(&generation);
+                });
+            if let Err(error) = applied {
+                tracing::debug!(%error, "a controller of Flux met a conflict");
+            }
+        }
+    }
+}
 
 /// Flux in every cluster.
 pub(crate) struct FluxAddon;
@@ -50,6 +79,16 @@ impl Addon for FluxAddon {
 
     fn images(&self) -> Vec<Arc<dyn SystemImage>> {
         vec![Arc::new(Image)]
+    }
+
+    async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => lab.clusters.iter().for_each(|cluster| observe(cluster)),
+            }
+        }
     }
 }
 

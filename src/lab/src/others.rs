@@ -2,16 +2,13 @@
 //! there before anybody looks, and nobody of the lab needs them.
 
 use crate::{
-    fault::Fault,
     health::http_endpoint,
     state::{ClusterState, LabState},
     system::{Addon, SystemContainer, SystemImage},
 };
 use async_trait::async_trait;
-use meshproof_apiserver::{Patch, resource::names::SERVICES};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// Their namespace.
 pub(crate) const NAMESPACE: &str = "demo";
@@ -35,41 +32,6 @@ impl Addon for OthersAddon {
 
     fn images(&self) -> Vec<Arc<dyn SystemImage>> {
         vec![Arc::new(Echo)]
-    }
-
-    async fn run(&self, lab: Arc<LabState>, stop: CancellationToken) {
-        write_affinity(&lab, &stop).await;
-    }
-}
-
-/// Somebody writes the affinity of the global service out while that fault is in force, as the documentation allows.
-async fn write_affinity(lab: &LabState, stop: &CancellationToken) {
-    let mut faults = lab.faults.subscribe();
-    let mut written: Option<String> = None;
-    loop {
-        faults.mark_unchanged();
-        let fault = Fault::GlobalAffinityWrittenNone;
-        let place = lab.drawn.place(fault).filter(|_| lab.faults.is_active(fault));
-        let wanted = place.map(|place| place.cluster);
-        if wanted != written {
-            for (cluster, value) in [(&written, Value::Null), (&wanted, json!("none"))] {
-                if let Some(cluster) = cluster.as_ref().and_then(|name| lab.cluster(name)) {
-                    annotate(cluster, &value);
-                }
-            }
-            written = wanted;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = faults.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
-fn annotate(cluster: &ClusterState, affinity: &Value) {
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {"service.cilium.io/affinity": affinity}}}));
-    if let Err(error) = cluster.store.patch(&SERVICES, Some(NAMESPACE), "echo", patch) {
-        tracing::warn!(%error, "the service of others cannot be annotated");
     }
 }
 

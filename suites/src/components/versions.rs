@@ -41,7 +41,7 @@ impl Check for Versions {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["agent-rollout-stopped", "operator-version-differs"]
+        &["agent-rollout-stopped"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -128,12 +128,15 @@ impl PathProbe for PathMtu {
         )
     }
 
+    fn dimmed_by(&self, locality: Locality) -> &'static [&'static str] {
+        locality.by(&[], &["corrupted-payload"], &["corrupted-payload-mesh"])
+    }
+
     fn blinded_by(&self, locality: Locality) -> &'static [&'static str] {
         locality.by(
             &["endpoint-blackhole", "same-node-dropped"],
-            &["corrupted-payload", "node-pair-blackhole", "tunnel-down", "udp-dropped"],
+            &["node-pair-blackhole", "tunnel-down", "udp-dropped"],
             &[
-                "corrupted-payload-mesh",
                 "one-way-blackhole",
                 "other-cluster-blackhole",
                 "tunnel-down-mesh",

@@ -59,6 +59,16 @@ impl Check for CountersRise {
             "plaintext-udp",
         ]
     }
+    fn blinded_by(&self) -> &'static [&'static str] {
+        &["capture-wrong-device"]
+    }
+    fn dimmed_by(&self) -> &'static [&'static str] {
+        &[
+            "wireguard-allowed-ips-narrow",
+            "wireguard-key-mismatch",
+            "wireguard-peer-missing",
+        ]
+    }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let mut tally = Tally::new();

@@ -88,6 +88,13 @@ impl Check for HandshakesFresh {
     fn faults(&self) -> &'static [&'static str] {
         &["wireguard-handshake-stale"]
     }
+    fn dimmed_by(&self) -> &'static [&'static str] {
+        &[
+            "wireguard-allowed-ips-narrow",
+            "wireguard-key-mismatch",
+            "wireguard-peer-missing",
+        ]
+    }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let mut tally = Tally::new();

@@ -181,10 +181,14 @@ impl Marked {
         let either = carried
             .into_iter()
             .flat_map(|bytes| [bytes, bytes.next_multiple_of(STEP.into())]);
-        let best = either.map(|size| look(&sizes, size));
-        let best = best.max_by_key(|seen| seen.counted.saturating_sub(seen.beside));
-        Ok(best.unwrap_or(Seen { counted: 0, beside: 0 }))
+        Ok(best(either.map(|size| look(&sizes, size))))
     }
+}
+
+/// The one that stands out most; of those that stand out as little, the one that may be there: hidden is not absent.
+fn best(seen: impl Iterator<Item = Seen>) -> Seen {
+    let best = seen.max_by_key(|seen| (seen.counted.saturating_sub(seen.beside), seen.counted));
+    best.unwrap_or(Seen { counted: 0, beside: 0 })
 }
 
 /// The messages of a size, and the most of another size beside it.
@@ -210,6 +214,8 @@ mod tests {
         let mut marked = busy.clone();
         *marked.entry(528).or_default() += DATAGRAMS as u64;
         assert!(look(&marked, 528).has(DATAGRAMS as u64));
+        let hidden = [(32, 40), (0, 32), (0, 0)].map(|(counted, beside)| Seen { counted, beside });
+        assert_eq!(best(hidden.into_iter()).counted, 32, "hidden is not absent");
         let half = BTreeMap::from([(528, DATAGRAMS as u64 / 2)]);
         assert!(!look(&half, 528).has(DATAGRAMS as u64));
     }

@@ -68,6 +68,13 @@ impl Check for StrictMode {
     fn blinded_by(&self) -> &'static [&'static str] {
         &["capture-wrong-device"]
     }
+    fn dimmed_by(&self) -> &'static [&'static str] {
+        &[
+            "wireguard-allowed-ips-narrow",
+            "wireguard-key-mismatch",
+            "wireguard-peer-missing",
+        ]
+    }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();

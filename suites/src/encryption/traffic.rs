@@ -73,6 +73,14 @@ impl Check for Traffic {
             Some(_) => &[],
         }
     }
+    // Where they cut off all that would answer.
+    fn dimmed_by(&self) -> &'static [&'static str] {
+        &[
+            "wireguard-allowed-ips-narrow",
+            "wireguard-key-mismatch",
+            "wireguard-peer-missing",
+        ]
+    }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();

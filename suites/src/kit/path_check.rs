@@ -21,6 +21,10 @@ pub trait PathProbe: Send + Sync {
     fn blinded_by(&self, _locality: Locality) -> &'static [&'static str] {
         &[]
     }
+    /// The faults that can make it inconclusive on a locality.
+    fn dimmed_by(&self, _locality: Locality) -> &'static [&'static str] {
+        &[]
+    }
     /// What it needs.
     fn needs(&self) -> Needs {
         needs::SHARED
@@ -92,6 +96,9 @@ impl<P: PathProbe> Check for PathCheck<P> {
     }
     fn blinded_by(&self) -> &'static [&'static str] {
         self.probe.blinded_by(self.locality)
+    }
+    fn dimmed_by(&self) -> &'static [&'static str] {
+        self.probe.dimmed_by(self.locality)
     }
     async fn run(&self, context: &CheckContext) -> Verdict {
         let facts = context.environment.facts();

@@ -57,8 +57,12 @@ impl Check for SessionAffinity {
         &["session-affinity-ignored", "session-affinity-local-only"]
     }
     // Where a node has two backends, it is left with one.
-    fn blinded_by(&self) -> &'static [&'static str] {
-        &["service-backend-missing-on-node"]
+    fn dimmed_by(&self) -> &'static [&'static str] {
+        &[
+            "hairpin-dropped",
+            "host-service-dropped",
+            "service-backend-missing-on-node",
+        ]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

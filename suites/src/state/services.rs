@@ -90,7 +90,9 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
 /// Services that are global here and have a twin that is not: nobody merges them.
 fn one_sided(context: &CheckContext, mesh: &Mesh<'_>, seen: &mut Seen) {
     let own = context.instance.from();
-    for service in mesh.services().filter(|service| !mesh.is_ours(&service.name)) {
+    // Those of the run are global in one cluster while checks make them so, and stay until its namespaces go.
+    let strangers = mesh.services().filter(|one| !mesh.is_in_our_namespaces(&one.name));
+    for service in strangers {
         for other in mesh.unmerged(service) {
             let (namespace, name) = &service.name;
             let difference = Difference {

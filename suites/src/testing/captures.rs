@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex};
 
 /// A network on which agents can capture.
 pub trait Captures: Send + Sync {
-    /// What an agent's capture has seen by the time it is stopped.
-    fn report(&self, agent: &AgentId, spec: &CaptureSpec) -> CaptureReport;
+    /// How many packets there have been: what a capture that starts now does not see.
+    fn packets(&self) -> usize;
+    /// What an agent's capture has seen after so many packets, by the time it is stopped.
+    fn report(&self, agent: &AgentId, spec: &CaptureSpec, after: usize) -> CaptureReport;
 }
 
 /// The captures that run; none can without a network.
 #[derive(Clone, Default)]
 pub struct Running {
     network: Option<Arc<dyn Captures>>,
-    specs: Arc<Mutex<Vec<CaptureSpec>>>,
+    /// What they look for, and how many packets there had been.
+    specs: Arc<Mutex<Vec<(CaptureSpec, usize)>>>,
 }
 
 impl Running {
@@ -24,15 +27,16 @@ impl Running {
         }
     }
     pub fn start(&self, spec: CaptureSpec) -> Result<CaptureId, EnvironmentError> {
-        self.network("start a capture")?;
+        let network = self.network("start a capture")?;
         let mut specs = self.specs.lock().expect("no panic while starting");
-        specs.push(spec);
+        specs.push((spec, network.packets()));
         Ok(CaptureId(specs.len() as u64 - 1))
     }
     pub fn stop(&self, agent: &AgentId, capture: CaptureId) -> Result<CaptureReport, EnvironmentError> {
         let network = self.network("stop a capture")?;
         let specs = self.specs.lock().expect("no panic while stopping");
-        Ok(network.report(agent, &specs[capture.0 as usize]))
+        let (spec, after) = &specs[capture.0 as usize];
+        Ok(network.report(agent, spec, *after))
     }
     fn network(&self, operation: &'static str) -> Result<&Arc<dyn Captures>, EnvironmentError> {
         self.network.as_ref().ok_or(EnvironmentError::Unsupported { operation })

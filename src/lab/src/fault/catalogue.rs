@@ -75,9 +75,9 @@ faults! {
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
     AgentRestartPlaintext "agent-restart-plaintext" Agents Lab ["encryption"]
         "for 300 ms after an agent has started, what the pods of its node send leaves unencrypted";
-    AgentRolloutStopped "agent-rollout-stopped" Objects DrawnNode ["components", "gitops"]
+    AgentRolloutStopped "agent-rollout-stopped" Objects DrawnNode ["components"]
         "one node runs another version of Cilium's agent than its neighbours: a rollout was stopped there";
-    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["gitops", "state"]
+    AgentSettingsDiffer "agent-settings-differ" Agents DrawnNode ["state"]
         "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
     AgentsNotRestarted "agents-not-restarted" Objects DrawnCluster ["gitops"]
         "in one cluster a Helm upgrade changed cilium-config, and the agents were not restarted";
@@ -150,7 +150,7 @@ faults! {
         "one cluster ignores the affinity of global services";
     GlobalAffinityNoFallback "global-affinity-no-fallback" Services LastCluster ["service"]
         "in one cluster a global service with affinity has no backends when the preferred side has none";
-    GlobalAffinityWrittenNone "global-affinity-written-none" Services DrawnCluster ["state"]
+    GlobalAffinityWrittenNone "global-affinity-written-none" Objects DrawnCluster ["state"]
         "in one cluster the literal `none` is written out as affinity of somebody's global service";
     GlobalAnnotationIgnored "global-annotation-ignored" Mesh LastCluster ["service"]
         "one cluster merges services of the same name that are not annotated as global";
@@ -302,7 +302,7 @@ faults! {
         "in one cluster Cilium's operator hangs: its pod runs, and it does not renew its Lease";
     OperatorScaledToZero "operator-scaled-to-zero" Objects DrawnCluster ["components"]
         "in one cluster Cilium's operator is scaled to zero";
-    OperatorVersionDiffers "operator-version-differs" Objects DrawnCluster ["components", "gitops"]
+    OperatorVersionDiffers "operator-version-differs" Objects DrawnCluster ["gitops"]
         "in one cluster Cilium's operator is of another release than the agents";
     OtherClusterBlackhole "other-cluster-blackhole" Network Mesh ["connectivity"]
         "all packets between the clusters are dropped";

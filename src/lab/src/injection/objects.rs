@@ -8,7 +8,7 @@ use super::targets::Missing;
 use crate::{
     cilium::expiring_certificate,
     fault::Fault,
-    kube_proxy,
+    kube_proxy, others,
     state::{ClusterState, LabState, Place},
 };
 pub(super) use edit::Undo;
@@ -17,7 +17,7 @@ use meshproof_apiserver::{
     Resource,
     resource::names::{
         API_SERVICES, CUSTOM_RESOURCE_DEFINITIONS, DAEMON_SETS, DEPLOYMENTS, MUTATING_WEBHOOKS, NAMESPACES, PODS,
-        SECRETS, VALIDATING_WEBHOOKS,
+        SECRETS, SERVICES, VALIDATING_WEBHOOKS,
     },
 };
 use serde_json::{Value, json};
@@ -68,6 +68,13 @@ fn edits(cluster: &Arc<ClusterState>, fault: Fault, place: &Place) -> Result<Vec
                     Box::new(move |pod| pod["spec"]["ephemeralContainers"].clone_from(&container)),
                 ),
             ]
+        }
+        Fault::GlobalAffinityWrittenNone => {
+            let service = Target::in_namespace(SERVICES, others::NAMESPACE, "echo");
+            vec![Edit::Change(
+                service,
+                Box::new(|set| set["metadata"]["annotations"]["service.cilium.io/affinity"] = json!("none")),
+            )]
         }
         Fault::HubbleCertificateExpiring => {
             let certificate = expiring_certificate(cluster.name()).map_err(|error| error.to_string())?;

@@ -116,12 +116,13 @@ impl Wire {
     }
 
     /// What a capture on a node's device saw.
-    fn seen(&self, node: &str, spec: &CaptureSpec) -> DeviceCapture {
+    fn seen(&self, node: &str, spec: &CaptureSpec, after: usize) -> DeviceCapture {
         let mut device = DeviceCapture {
             device: "ens3".to_owned(),
             ..DeviceCapture::default()
         };
-        for s in self.sent().iter().filter(|s| s.from.0 == node || s.to.0 == node) {
+        let is_here = |s: &&Sent| s.from.0 == node || s.to.0 == node;
+        for s in self.sent().iter().skip(after).filter(is_here) {
             device.packets += 1;
             if s.shown == Shown::Ciphertext {
                 device.esp.push(EspFlow {
@@ -182,9 +183,13 @@ impl Wire {
 }
 
 impl Captures for Wire {
-    fn report(&self, agent: &AgentId, spec: &CaptureSpec) -> CaptureReport {
+    fn packets(&self) -> usize {
+        self.sent().len()
+    }
+
+    fn report(&self, agent: &AgentId, spec: &CaptureSpec, after: usize) -> CaptureReport {
         CaptureReport {
-            devices: vec![self.seen(&self.agents[agent], spec)],
+            devices: vec![self.seen(&self.agents[agent], spec, after)],
             left_out: vec!["lo".to_owned()],
             ended: false,
         }

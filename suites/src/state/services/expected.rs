@@ -53,6 +53,8 @@ pub struct Mesh<'a> {
     has_strangers: bool,
     /// Services of this run, which suite service tries.
     ours: BTreeSet<Name>,
+    /// Namespaces of this run, where Services come and go.
+    own_namespaces: BTreeSet<String>,
     /// Agents may prefer near backends (`enable-service-topology`).
     topology: bool,
     /// Agents serve more than cluster IPs (semantics B14).
@@ -87,7 +89,10 @@ impl<'a> Mesh<'a> {
         let known: BTreeSet<String> = facts.clusters.iter().map(|one| mesh_name(&facts, &one.name)).collect();
         let remotes = cilium.and_then(|cilium| cilium.remotes.as_ref());
         let ours = facts.services.iter().filter(|service| service.cluster == *own);
+        let of_services = facts.services.iter().map(|service| service.namespace.clone());
+        let of_agents = facts.agents.iter().map(|agent| agent.namespace.clone());
         Ok(Self {
+            own_namespaces: of_services.chain(of_agents).collect(),
             ours: ours
                 .map(|service| (service.namespace.clone(), service.name.clone()))
                 .collect(),
@@ -112,6 +117,11 @@ impl<'a> Mesh<'a> {
     /// Whether it is one of this run.
     pub fn is_ours(&self, name: &Name) -> bool {
         self.ours.contains(name)
+    }
+
+    /// Whether it is in a namespace of this run, or is a Service of it.
+    pub fn is_in_our_namespaces(&self, (namespace, _): &Name) -> bool {
+        self.own_namespaces.contains(namespace)
     }
 
     /// The clusters that have a Service of this name without the annotation that merges it with this one.

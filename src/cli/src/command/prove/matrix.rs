@@ -19,6 +19,8 @@ pub struct Matrix {
     /// Every check that has such, with the faults that take away what it observes with: they must make it
     /// inconclusive.
     pub blinded: BTreeMap<CheckId, BTreeSet<FaultName>>,
+    /// Every check that has such, with the faults that can make it inconclusive, depending on where they act.
+    pub dimmed: BTreeMap<CheckId, BTreeSet<FaultName>>,
     /// Checks that were not green in the healthy lab before any fault, with their reason.
     pub unhealthy: BTreeMap<CheckId, String>,
     /// Faults that concern nothing here: every check that would catch them is skipped in this configuration.
@@ -86,6 +88,7 @@ impl Matrix {
     pub fn merge(&mut self, other: Self) {
         self.checks.extend(other.checks);
         self.blinded.extend(other.blinded);
+        self.dimmed.extend(other.dimmed);
         self.unhealthy.extend(other.unhealthy);
         self.unconcerned.extend(other.unconcerned);
         self.rows.extend(other.rows);
@@ -147,7 +150,10 @@ impl Matrix {
             unsure: row.inconclusive.get(check).cloned(),
         }));
         let is_named = |check: &CheckId| self.checks.get(check).is_some_and(|faults| faults.contains(&row.of));
-        let is_blinded = |check: &CheckId| self.blinded.get(check).is_some_and(|faults| faults.contains(&row.of));
+        let is_blinded = |check: &CheckId| {
+            let mut declared = [&self.blinded, &self.dimmed].into_iter().filter_map(|of| of.get(check));
+            declared.any(|faults| faults.contains(&row.of))
+        };
         let unsure = row.inconclusive.iter();
         let unsure = unsure.filter(|(check, _)| !is_named(check) && !is_blinded(check));
         defects.extend(unsure.map(|(check, why)| Defect::Unsure {

@@ -26,6 +26,7 @@ fn matrix() -> Matrix {
     Matrix {
         checks,
         blinded: BTreeMap::new(),
+        dimmed: BTreeMap::new(),
         unhealthy: BTreeMap::new(),
         unconcerned: BTreeSet::new(),
         rows: vec![row],
