@@ -244,7 +244,9 @@ fn judge_age(cluster: &ClusterName, reading: &Reading, next: &Next, tally: &mut 
         .filter_map(|pod| Some(pod["spec"]["nodeName"].as_str()?.to_owned()))
         .collect();
     let starts: Vec<String> = pods.iter().filter_map(started).collect();
-    if is_as_installed_before(config, &reading.release, &starts) {
+    // By whoever installs, it is a change that somebody wants in force.
+    let by_hand = !matches!(change.manager.as_str(), "helm" | "helm-controller");
+    if by_hand && !tally.has_findings() && is_as_installed_before(config, &reading.release, &starts) {
         return;
     }
     if !older.is_empty() {
@@ -261,7 +263,7 @@ fn judge_age(cluster: &ClusterName, reading: &Reading, next: &Next, tally: &mut 
 }
 
 /// Whether the ConfigMap is again what the release rendered, and all agents started after that was installed: then
-/// what changed meanwhile was taken back, and they run with what it says.
+/// what changed meanwhile was taken back. What agents show has been compared before.
 fn is_as_installed_before(config: &Value, release: &HelmRelease, starts: &[String]) -> bool {
     let HelmRelease::Found(release) = release else {
         return false;
@@ -273,11 +275,13 @@ fn is_as_installed_before(config: &Value, release: &HelmRelease, starts: &[Strin
     let objects = release.objects(&["ConfigMap"]).unwrap_or_default();
     let rendered = objects.iter().find(|object| object["metadata"]["name"] == *name);
     rendered.is_some_and(|rendered| rendered["data"] == config["data"])
-        && starts.iter().all(|started| is_before(deployed, started))
+        && !starts.iter().any(|started| is_before(started, deployed))
 }
 
-/// Whether one time is before another; both are RFC 3339.
+/// Whether one time is before another, in the seconds of which Kubernetes makes its times; both are RFC 3339.
 fn is_before(one: &str, other: &str) -> bool {
     let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
-    time(one).zip(time(other)).is_some_and(|(one, other)| one < other)
+    time(one)
+        .zip(time(other))
+        .is_some_and(|(one, other)| one.as_second() < other.as_second())
 }

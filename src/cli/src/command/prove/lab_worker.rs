@@ -131,6 +131,7 @@ impl LabWorker {
             let names = |faults: &[&str]| faults.iter().map(|fault| FaultName::from(*fault)).collect();
             matrix.checks.insert(trial.check.id(), names(trial.check.faults()));
             matrix.blinded.insert(trial.check.id(), names(trial.check.blinded_by()));
+            matrix.dimmed.insert(trial.check.id(), names(trial.check.dimmed_by()));
         }
         let verdicts = self.pass_with_retries(checks, Expected::Noticed, |_| true).await?;
         matrix.unhealthy = verdicts.not_green();
