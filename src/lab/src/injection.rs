@@ -10,13 +10,18 @@ mod targets;
 
 use crate::{
     fault::{Fault, FaultState, Layer, PlaceSeed, Scope, SizedFault, UnknownFault},
-    state::{LabState, NodeState, Place},
+    state::{ClusterState, LabState, NodeState, Place},
     sync::lock,
+};
+use meshproof_apiserver::{
+    Object,
+    resource::names::{DAEMON_SETS, DEPLOYMENTS, PODS},
 };
 use meshproof_datapath::{Fault as DatapathFault, FaultId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use targets::{Missing, Site};
 
@@ -103,6 +108,21 @@ impl FaultInjector {
         }
         self.lab.faults.set(fault, FaultState::InForce);
         Ok(())
+    }
+
+    /// Waits until controllers and kubelets have acted on what was changed in the API: every spec is seen, pods that
+    /// were to go are gone, and agents run again. What a fault keeps from ever being so is not waited for.
+    pub async fn followed(&self) {
+        if !self.active().iter().any(|fault| fault.spec().layer == Layer::Objects) {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + FOLLOWED_WITHIN;
+        while !self.lab.clusters.iter().all(|cluster| is_followed(cluster)) {
+            if tokio::time::Instant::now() > deadline {
+                return;
+            }
+            tokio::time::sleep(FOLLOWED_INTERVAL).await;
+        }
     }
 
     /// Heals a fault; healing a fault that is not in force changes nothing.
@@ -222,6 +242,23 @@ impl FaultInjector {
         let node = targets::last_node(&Site::of(&self.lab, fault));
         node.map(Some).map_err(|why| FaultError::NoTarget { fault, why })
     }
+}
+
+/// How long controllers and kubelets may take to act on a change, where they can.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
+const FOLLOWED_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Whether a cluster's controllers have seen every spec of what runs in the system's namespace, no pod there is on its
+/// way out, and every node has its agent.
+fn is_followed(cluster: &ClusterState) -> bool {
+    const SYSTEM: Option<&str> = Some("kube-system");
+    let sets = cluster.store.all(&DAEMON_SETS, SYSTEM);
+    let is_whole = |set: &Object| set["status"]["numberReady"] == set["status"]["desiredNumberScheduled"];
+    let deployments = cluster.store.all(&DEPLOYMENTS, SYSTEM);
+    let is_seen = |object: &Object| object["status"]["observedGeneration"] == object["metadata"]["generation"];
+    sets.iter().all(is_whole)
+        && sets.iter().chain(&deployments).all(is_seen)
+        && !cluster.store.all(&PODS, SYSTEM).iter().any(Object::is_terminating)
 }
 
 /// What a fault does in the data path; none for faults that act elsewhere.

@@ -93,7 +93,13 @@ async fn answer(question: LabRequest, lab: &Lab, process: &ProcessInfo) -> LabRe
     };
     match question {
         LabRequest::Status => LabReply::Status(status(lab, process)),
-        LabRequest::Inject { name } => done(lab.faults().inject(&name)),
+        LabRequest::Inject { name } => {
+            let injected = lab.faults().inject(&name);
+            if injected.is_ok() {
+                lab.faults().followed().await;
+            }
+            done(injected)
+        }
         LabRequest::Heal { name } => done(lab.faults().heal(&name)),
         LabRequest::HealAll => {
             lab.faults().heal_all();

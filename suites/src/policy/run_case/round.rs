@@ -112,19 +112,25 @@ fn compare(judged: &JudgedCell, expected: Expected, outcome: &Outcome) -> CellRe
     if !is_open(expected) && !latencies.is_empty() {
         return CellResult::Mismatch(outcome.clone());
     }
-    let (mut deviating, mut first) = (0, None);
+    let (mut deviating, mut silent, mut first) = (0, 0, None);
     for (_, failure) in failures {
         match judged.cell.compare(expected, failure) {
             CellResult::Ok => {}
             CellResult::Mismatch(seen) => {
                 deviating += 1;
+                silent += usize::from(matches!(seen, Outcome::Timeout { .. } | Outcome::Stalled { .. }));
                 first.get_or_insert(seen);
             }
             unknown @ CellResult::Unknown(_) => return unknown,
         }
     }
     let looks = latencies.len() + failures.len();
-    let tolerated = if is_open(expected) { looks / TOLERATED } else { 0 };
+    let tolerated = match expected {
+        expected if is_open(expected) => looks / TOLERATED,
+        // A proxy that is busy answers late: silence lets nothing through, and most looks must be refusals.
+        Expected::Forbidden | Expected::DnsRefused | Expected::DnsNameError if silent == deviating => looks / 2,
+        _ => 0,
+    };
     match first {
         // Silence throughout may be looked at again with a longer limit.
         Some(silence) if deviating == looks => CellResult::Mismatch(silence),
