@@ -197,7 +197,7 @@ pub const HELM_ROLE: &str = "meshproof-helm-release";
 /// Where Helm keeps that release.
 const HELM_NAMESPACE: &str = "kube-system";
 
-/// What reading the Helm release needs, in [`HELM_NAMESPACE`] only. It is not among [`RULES`]: RBAC cannot name Secrets
+/// What reading the Helm release needs, in `kube-system` only. It is not among [`RULES`]: RBAC cannot name Secrets
 /// by their type, so it allows to read all of them there.
 pub const HELM_RULE: Rule = rule(
     "",
