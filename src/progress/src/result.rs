@@ -33,12 +33,12 @@ pub(crate) enum Detail {
 /// The result; ends with a newline.
 pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, palette: Palette) -> String {
     let mut out = Sheet::new(palette);
+    let place = run.common_place();
     if detail == Detail::Full {
-        head(&mut out, run);
+        head(&mut out, run, place.as_ref());
         claims(&mut out, run);
         suites(&mut out, run);
     }
-    let place = run.common_place();
     let (red, there) = apart(red(run), place.as_ref());
     for group in red.iter().take(IN_FULL) {
         match group.as_slice() {
@@ -83,7 +83,7 @@ pub(crate) fn result(run: &RunState, reports: Option<&Path>, detail: Detail, pal
     out.finish()
 }
 
-fn head(out: &mut Sheet, run: &RunState) {
+fn head(out: &mut Sheet, run: &RunState, place: Option<&CommonPlace>) {
     let palette = out.palette;
     if let Some(notice) = run.facts.as_ref().and_then(|facts| facts.live_claims_notice()) {
         out.line(format_args!("{}", palette.unsure(notice)));
@@ -92,7 +92,7 @@ fn head(out: &mut Sheet, run: &RunState) {
         let notice = format!("fault injected on purpose: {fault}");
         out.line(format_args!("{}", palette.unsure(notice)));
     }
-    if let Some(place) = run.common_place() {
+    if let Some(place) = place {
         out.line(format_args!("{}", palette.bad(printable(&place.text))));
     }
     for cause in run.causes() {

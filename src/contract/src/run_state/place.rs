@@ -93,8 +93,23 @@ impl Place {
         ]
     }
 
+    /// Whether it is one of those [`around`](Self::around) this path. Asked of every cell for every place.
     fn holds(&self, from: &NodeLabel, to: &NodeLabel) -> bool {
-        Self::around(from, to).contains(self)
+        let is_between = |a: &ClusterName, b: &ClusterName| from.cluster == *a && to.cluster == *b;
+        match self {
+            Self::WithinNode { node } => from == to && from == node,
+            Self::Way {
+                from: asks,
+                to: answers,
+            } => from == asks && to == answers,
+            Self::Pair { a, b } => (from == a && to == b) || (from == b && to == a),
+            Self::NodeAndCluster { node, cluster } => {
+                let leads = |end: &NodeLabel, other: &NodeLabel| end == node && other.cluster == *cluster;
+                from != to && (leads(from, to) || leads(to, from))
+            }
+            Self::Node { node } => from == node || to == node,
+            Self::Clusters { a, b } => from != to && (is_between(a, b) || is_between(b, a)),
+        }
     }
 }
 
@@ -142,57 +157,76 @@ struct Observed<'a> {
     outcome: CellOutcome,
 }
 
+impl Observed<'_> {
+    fn is_bad(&self) -> bool {
+        self.outcome != CellOutcome::Ok
+    }
+
+    fn is_at(&self, place: &Place) -> bool {
+        place.holds(&self.from, &self.to)
+    }
+}
+
+/// A trial, and what it saw.
+type Seen<'a> = (&'a TrialState, Vec<Observed<'a>>);
+
 impl RunState {
     /// The place to which most red checks with a matrix are confined, the smallest of several; none where they have
     /// none in common.
     pub fn common_place(&self) -> Option<CommonPlace> {
-        let all: Vec<(&TrialState, Vec<Observed<'_>>)> =
-            self.trials.iter().map(|trial| (trial, observed(trial))).collect();
-        let is_bad = |cell: &&Observed<'_>| cell.outcome != CellOutcome::Ok;
-        let red: Vec<&(&TrialState, Vec<Observed<'_>>)> = all
-            .iter()
-            .filter(|(trial, cells)| is_red(trial) && cells.iter().any(|cell| is_bad(&cell)))
-            .collect();
+        let all: Vec<Seen<'_>> = self.trials.iter().map(|trial| (trial, observed(trial))).collect();
+        let is_red_somewhere = |(trial, cells): &&Seen<'_>| is_red(trial) && cells.iter().any(Observed::is_bad);
+        let red: Vec<&Seen<'_>> = all.iter().filter(is_red_somewhere).collect();
         let mut candidates = BTreeSet::new();
         for cell in red.iter().flat_map(|(_, cells)| cells) {
             if matches!(cell.outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch) {
                 candidates.extend(Place::around(&cell.from, &cell.to));
             }
         }
-        let places = candidates.into_iter().filter_map(|place| {
-            let there = |cell: &&Observed<'_>| place.holds(&cell.from, &cell.to);
-            let confined = red
-                .iter()
-                .filter(|(_, cells)| cells.iter().filter(is_bad).all(|cell| there(&cell)));
-            let confined: Vec<_> = confined.collect();
-            if confined.len() < CHECKS || confined.len() * 2 < red.len() {
-                return None;
-            }
-            let cells: Vec<_> = confined
-                .iter()
-                .flat_map(|(_, cells)| cells.iter().filter(there))
-                .collect();
-            let bad = cells.iter().filter(|cell| is_bad(cell)).count();
-            if (bad as f64) < FULL * cells.len() as f64 {
-                return None;
-            }
-            let failing: BTreeSet<&str> = cells.iter().filter(|cell| is_bad(cell)).map(|cell| cell.what).collect();
-            let everywhere = all.iter().flat_map(|(_, cells)| cells.iter().filter(there));
-            let passing = everywhere.filter(|cell| cell.outcome == CellOutcome::Ok && !failing.contains(cell.what));
-            let passing: BTreeSet<&str> = passing.map(|cell| cell.what).collect();
-            let red = confined
-                .iter()
-                .map(|(trial, _)| trial.planned.trial.clone())
-                .collect::<Vec<_>>();
-            Some(CommonPlace {
-                text: sentence(&place, red.len(), &passing),
-                place: place.clone(),
-                red,
-            })
-        });
+        let found = candidates
+            .into_iter()
+            .filter_map(|place| Some((confined(&place, &red)?, place)));
         // Sorted from small to large, and of equals the first is taken.
-        places.reduce(|best, place| if place.red.len() > best.red.len() { place } else { best })
+        let (confined, place) = found.reduce(|best, next| if next.0.len() > best.0.len() { next } else { best })?;
+        Some(CommonPlace {
+            text: sentence(&place, confined.len(), &passing(&place, &confined, &all)),
+            place,
+            red: confined.iter().map(|(trial, _)| trial.planned.trial.clone()).collect(),
+        })
     }
+}
+
+/// The red trials that are red at a place and nowhere else, if they are enough and it is not mostly fine there.
+fn confined<'a, 'b>(place: &Place, red: &[&'a Seen<'b>]) -> Option<Vec<&'a Seen<'b>>> {
+    let is_confined = |(_, cells): &&&Seen<'_>| {
+        let mut bad = cells.iter().filter(|cell| cell.is_bad());
+        bad.all(|cell| cell.is_at(place))
+    };
+    let confined: Vec<_> = red.iter().filter(is_confined).copied().collect();
+    if confined.len() < CHECKS || confined.len() * 2 < red.len() {
+        return None;
+    }
+    let there = || {
+        confined
+            .iter()
+            .flat_map(|(_, cells)| cells)
+            .filter(|cell| cell.is_at(place))
+    };
+    let bad = there().filter(|cell| cell.is_bad()).count();
+    (bad as f64 >= FULL * there().count() as f64).then_some(confined)
+}
+
+/// What passes at a place, of what does not fail there in the trials that are confined to it.
+fn passing<'a>(place: &Place, confined: &[&Seen<'_>], all: &'a [Seen<'a>]) -> BTreeSet<&'a str> {
+    let failing = confined.iter().flat_map(|(_, cells)| cells);
+    let failing: BTreeSet<&str> = failing
+        .filter(|cell| cell.is_bad() && cell.is_at(place))
+        .map(|cell| cell.what)
+        .collect();
+    let fine = all.iter().flat_map(|(_, cells)| cells);
+    fine.filter(|cell| !cell.is_bad() && cell.is_at(place) && !failing.contains(cell.what))
+        .map(|cell| cell.what)
+        .collect()
 }
 
 fn sentence(place: &Place, red: usize, passing: &BTreeSet<&str>) -> String {
@@ -303,6 +337,17 @@ mod tests {
 
     fn text(state: &RunState) -> Option<String> {
         state.common_place().map(|place| place.text)
+    }
+
+    #[test]
+    fn a_place_holds_exactly_the_paths_that_it_is_around() {
+        let nodes = ["infra-1", "infra-2", "apps-1", "apps-2"].map(label);
+        let paths = || nodes.iter().flat_map(|from| nodes.iter().map(move |to| (from, to)));
+        let places: BTreeSet<Place> = paths().flat_map(|(from, to)| Place::around(from, to)).collect();
+        for (place, (from, to)) in places.iter().flat_map(|place| paths().map(move |path| (place, path))) {
+            let is_around = Place::around(from, to).contains(place);
+            assert_eq!(place.holds(from, to), is_around, "{place}: {from} -> {to}");
+        }
     }
 
     #[test]
