@@ -24,7 +24,7 @@ use crate::{
 use anyhow::{Context, anyhow};
 use clap::ValueEnum as _;
 use futures::future::join_all;
-use injection::{ALL_SIZES, Injection, Sizes, injections};
+use injection::{Injection, Sizes, injections, is_all_sizes};
 use lab_worker::{FaultQueue, LabWorker};
 use matrix::{Coverage, Defect, Expected, Matrix, Row};
 use meshproof_contract::{Exit, FaultName};
@@ -270,10 +270,7 @@ fn again(defect: &Defect, shape: LabShape) -> Option<String> {
     let nodes = shape.nodes.to_string();
     let (profile, seed) = (shape.profile.to_string(), shape.fault_seed.to_string());
     let check = defect.check()?;
-    if defect
-        .fault()
-        .is_some_and(|fault| fault.as_str().starts_with(ALL_SIZES))
-    {
+    if defect.fault().is_some_and(is_all_sizes) {
         // Which of them it is, only each by itself tells.
         return Some(format!("meshproof prove --each-size --seed {}", shape.fault_seed));
     }

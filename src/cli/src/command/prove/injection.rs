@@ -6,8 +6,8 @@ use crate::session::fault::{FaultSpec, SIZES};
 use meshproof_contract::{CheckId, FaultName};
 use std::collections::BTreeSet;
 
-/// How the row begins that injects every fault that has a size.
-pub const ALL_SIZES: &str = "all-sizes@";
+/// The row that injects every fault that has a size.
+const ALL_SIZES: &str = "all-sizes";
 
 /// What one row of the matrix injects.
 #[derive(Clone, Debug)]
@@ -74,21 +74,14 @@ impl Injection {
     pub fn name(&self) -> FaultName {
         let name = match self.faults.as_slice() {
             [fault] => fault.name,
-            _ => ALL_SIZES.trim_end_matches('@'),
+            _ => ALL_SIZES,
         };
-        match self.size {
-            Some(size) => format!("{name}@{size}").as_str().into(),
-            None => name.into(),
-        }
+        sized(name, self.size).as_str().into()
     }
 
     /// The faults by the names that the lab injects and heals.
     pub fn orders(&self) -> impl Iterator<Item = String> {
-        let size = self.size;
-        self.faults.iter().map(move |fault| match size {
-            Some(size) => format!("{}@{size}", fault.name),
-            None => fault.name.to_owned(),
-        })
+        self.faults.iter().map(|fault| sized(fault.name, self.size))
     }
 
     /// What is wrong meanwhile, in one line.
@@ -109,6 +102,20 @@ impl Injection {
     pub fn checks(&self) -> BTreeSet<CheckId> {
         self.faults.iter().flat_map(checks_concerned).collect()
     }
+}
+
+/// A name with its size, as the lab reads it.
+fn sized(name: &str, size: Option<f64>) -> String {
+    match size {
+        Some(size) => format!("{name}@{size}"),
+        None => name.to_owned(),
+    }
+}
+
+/// Whether the row of this name injects every fault that has a size.
+pub fn is_all_sizes(row: &FaultName) -> bool {
+    let name = row.as_str().split_once('@').map(|(name, _)| name);
+    name == Some(ALL_SIZES)
 }
 
 #[cfg(all(test, feature = "lab", target_os = "linux"))]

@@ -150,12 +150,8 @@ impl Matrix {
             unsure: row.inconclusive.get(check).cloned(),
         }));
         let is_named = |check: &CheckId| self.checks.get(check).is_some_and(|faults| faults.contains(&row.of));
-        let is_blinded = |check: &CheckId| {
-            let mut declared = [&self.blinded, &self.dimmed].into_iter().filter_map(|of| of.get(check));
-            declared.any(|faults| faults.contains(&row.of))
-        };
         let unsure = row.inconclusive.iter();
-        let unsure = unsure.filter(|(check, _)| !is_named(check) && !is_blinded(check));
+        let unsure = unsure.filter(|(check, _)| !is_named(check) && !self.can_blind(&row.of, check));
         defects.extend(unsure.map(|(check, why)| Defect::Unsure {
             fault: row.fault.clone(),
             check: check.clone(),
@@ -186,6 +182,13 @@ impl Matrix {
         } else {
             None
         }
+    }
+
+    /// Whether the fault takes away what the check observes with, or can.
+    pub fn can_blind(&self, fault: &FaultName, check: &CheckId) -> bool {
+        let declared = [&self.blinded, &self.dimmed];
+        let mut of_check = declared.into_iter().filter_map(|faults| faults.get(check));
+        of_check.any(|faults| faults.contains(fault))
     }
 
     /// Whether some check must notice the fault, which is named without a size.
