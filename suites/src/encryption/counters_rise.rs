@@ -63,11 +63,7 @@ impl Check for CountersRise {
         &["capture-wrong-device"]
     }
     fn dimmed_by(&self) -> &'static [&'static str] {
-        &[
-            "wireguard-allowed-ips-narrow",
-            "wireguard-key-mismatch",
-            "wireguard-peer-missing",
-        ]
+        super::PAIR_CUT_OFF
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

@@ -73,13 +73,8 @@ impl Check for Traffic {
             Some(_) => &[],
         }
     }
-    // Where they cut off all that would answer.
     fn dimmed_by(&self) -> &'static [&'static str] {
-        &[
-            "wireguard-allowed-ips-narrow",
-            "wireguard-key-mismatch",
-            "wireguard-peer-missing",
-        ]
+        super::PAIR_CUT_OFF
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
