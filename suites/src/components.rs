@@ -4,7 +4,6 @@ mod certificates;
 mod containers;
 mod definitions;
 mod extensions;
-mod image;
 mod inventory;
 mod kube_proxy;
 mod leases;

@@ -1,7 +1,7 @@
 //! The rights that a run needs, as RBAC objects: what `meshproof rbac` prints. A test compares them with the calls
 //! made.
 
-use meshproof_contract::Consent;
+use meshproof_contract::{Consent, cilium::CERTIFICATE_SECRETS};
 use serde_json::{Value, json};
 
 /// Name of the ClusterRole.
@@ -114,14 +114,7 @@ pub const RULES: [Rule; 22] = [
         )
     },
     Rule {
-        names: &[
-            "cilium-ca",
-            "clustermesh-apiserver-local-cert",
-            "clustermesh-apiserver-remote-cert",
-            "clustermesh-apiserver-server-cert",
-            "hubble-relay-client-certs",
-            "hubble-server-certs",
-        ],
+        names: &CERTIFICATE_SECRETS,
         ..rule(
             "",
             &["secrets"],

@@ -15,6 +15,16 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: 
 /// The time that Cilium prints for "never".
 pub const NEVER: &str = "0001-01-01T00:00:00.000Z";
 
+/// Secrets of Cilium's chart with certificates. Those that a configuration does not have are not there.
+pub const CERTIFICATE_SECRETS: [&str; 6] = [
+    "cilium-ca",
+    "clustermesh-apiserver-local-cert",
+    "clustermesh-apiserver-remote-cert",
+    "clustermesh-apiserver-server-cert",
+    "hubble-relay-client-certs",
+    "hubble-server-certs",
+];
+
 /// `cilium-dbg status -o json`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]

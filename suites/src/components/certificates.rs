@@ -8,22 +8,16 @@ use super::{
 use crate::kit::recent::Age;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, EnvironmentError, ObjectRef, Scope, Unit, Verdict};
+use meshproof_contract::{
+    Check, CheckContext, CheckId, CheckText, EnvironmentError, ObjectRef, Scope, Unit, Verdict,
+    cilium::CERTIFICATE_SECRETS,
+};
 use serde_json::Value;
 
 /// Certificates in Secrets.
 pub struct Certificates;
 
-/// Secrets of Cilium's chart with certificates. Those that a configuration does not have are not there.
-const SECRETS: [&str; 6] = [
-    "cilium-ca",
-    "clustermesh-apiserver-local-cert",
-    "clustermesh-apiserver-remote-cert",
-    "clustermesh-apiserver-server-cert",
-    "hubble-relay-client-certs",
-    "hubble-server-certs",
-];
-/// Their keys that hold certificates; the others hold private keys, and are not looked at.
+/// Keys of those Secrets that hold certificates; the others hold private keys, and are not looked at.
 const KEYS: [&str; 2] = ["ca.crt", "tls.crt"];
 const SECONDS_A_DAY: i64 = 86_400;
 
@@ -66,7 +60,7 @@ impl Check for Certificates {
             ));
         }
         let namespace = namespace(context).await;
-        let reading = SECRETS.map(|name| read(context, &namespace, name));
+        let reading = CERTIFICATE_SECRETS.map(|name| read(context, &namespace, name));
         let read = futures::future::join_all(reading).await;
         if read
             .iter()
@@ -102,7 +96,7 @@ async fn read(context: &CheckContext, namespace: &str, name: &str) -> Result<Opt
 fn judge_all(context: &CheckContext, namespace: &str, read: Vec<Result<Option<Value>, EnvironmentError>>) -> Seen {
     let mut seen = Seen::default();
     let mut ends = Vec::new();
-    for (name, read) in SECRETS.into_iter().zip(read) {
+    for (name, read) in CERTIFICATE_SECRETS.into_iter().zip(read) {
         match read {
             Ok(Some(secret)) => {
                 for key in KEYS {

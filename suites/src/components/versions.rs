@@ -1,11 +1,10 @@
 //! Every pod of a component runs the same image, and Cilium's parts are of one release.
 
 use super::{
-    image::Image,
     inventory::{Inventory, Workload, text},
     looks::{Look, Seen, conclude},
 };
-use crate::kit::recent::Age;
+use crate::kit::{image::Image, recent::Age};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Scope, Verdict};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! One version of Cilium runs in a cluster: the one that is pinned, installed, and meant to run everywhere.
 
 use super::reading::{HelmRelease, Reading};
-use crate::kit::next_steps;
+use crate::kit::{image::Image, next_steps};
 use async_trait::async_trait;
 use meshproof_claims::{agent::Question, version::Range};
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, ClusterName, Facts, Scope, Tally, Verdict};
@@ -102,8 +102,8 @@ fn of_status(status: &Value) -> Option<String> {
 
 /// The name of a component and its version by its image: `quay.io/cilium/operator-generic:v1.18.3@sha256:…`.
 fn of_image(image: &str) -> Option<(&'static str, String)> {
-    let (name, tag) = image.split('@').next()?.rsplit_once(':')?;
-    let name = name.rsplit('/').next()?;
+    let Image { name, tag } = Image::of(image);
+    let tag = tag?;
     let named = |known: &&&str| name == **known || name.strip_prefix(**known).is_some_and(|rest| rest.starts_with('-'));
     let known = IMAGES.iter().find(named)?;
     // `cilium-envoy` and others are not the agent.
