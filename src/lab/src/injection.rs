@@ -80,7 +80,7 @@ impl FaultInjector {
         self.lab.faults.all()
     }
 
-    /// Injects a fault; it acts when this returns. Injecting one that is in force changes its size at most.
+    /// Injects a fault; it acts once [`FaultInjector::followed`] returns. Injecting one that is in force changes its size at most.
     ///
     /// # Errors
     /// When there is no such fault, or it has no size, or the lab lacks a node or cluster that it acts on. Pods may
@@ -110,13 +110,20 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Waits until controllers and kubelets have acted on what was changed in the API: every spec is seen, pods that
-    /// were to go are gone, and agents run again. What a fault keeps from ever being so is not waited for.
+    /// Waits until what follows the faults in force has acted on them, and controllers and kubelets on what was changed
+    /// in the API: every spec is seen, pods that were to go are gone, and agents run again. What a fault keeps from ever
+    /// being so is not waited for.
     pub async fn followed(&self) {
+        let deadline = tokio::time::Instant::now() + FOLLOWED_WITHIN;
+        if tokio::time::timeout_at(deadline, self.lab.faults.acted_on())
+            .await
+            .is_err()
+        {
+            tracing::warn!("somebody has not acted on the faults in force within {FOLLOWED_WITHIN:?}");
+        }
         if !self.active().iter().any(|fault| fault.spec().layer == Layer::Objects) {
             return;
         }
-        let deadline = tokio::time::Instant::now() + FOLLOWED_WITHIN;
         while !self.lab.clusters.iter().all(|cluster| is_followed(cluster)) {
             if tokio::time::Instant::now() > deadline {
                 return;

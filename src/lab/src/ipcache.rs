@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// Follows sandboxes and faults, and keeps the nodes informed.
 pub(crate) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
     let mut pods = lab.pods_changed();
-    let mut faults = lab.faults.subscribe();
+    let mut faults = lab.faults.follow();
     loop {
         pods.borrow_and_update();
         faults.mark_unchanged();

@@ -151,7 +151,7 @@ impl Agent {
     async fn follow_pods(&self, container: &SystemContainer) {
         let store = container.cluster.store.writing_as("cilium-agent");
         let mut pods = container.lab.pods_changed();
-        let mut faults = container.lab.faults.subscribe();
+        let mut faults = container.lab.faults.follow();
         loop {
             pods.mark_unchanged();
             faults.mark_unchanged();

@@ -18,7 +18,7 @@ const OCTET: u32 = 250;
 
 /// Keeps the ghost there while the fault is in force, and takes it away afterwards.
 pub(super) async fn follow(lab: Arc<LabState>, stop: CancellationToken) {
-    let mut faults = lab.faults.subscribe();
+    let mut faults = lab.faults.follow();
     let mut present: Option<(Arc<ClusterState>, String)> = None;
     loop {
         faults.mark_unchanged();

@@ -100,7 +100,13 @@ async fn answer(question: LabRequest, lab: &Lab, process: &ProcessInfo) -> LabRe
             }
             done(injected)
         }
-        LabRequest::Heal { name } => done(lab.faults().heal(&name)),
+        LabRequest::Heal { name } => {
+            let healed = lab.faults().heal(&name);
+            if healed.is_ok() {
+                lab.faults().followed().await;
+            }
+            done(healed)
+        }
         LabRequest::HealAll => {
             lab.faults().heal_all();
             LabReply::Done

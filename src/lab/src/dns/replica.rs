@@ -116,7 +116,7 @@ impl Replica {
             pod: pod.name,
         };
         let (following, site, token) = (Arc::clone(&current), view.clone(), stop.clone());
-        let mut faults = site.lab.faults.subscribe();
+        let mut faults = site.lab.faults.follow();
         tokio::spawn(async move {
             loop {
                 tokio::select! {

@@ -71,7 +71,7 @@ pub(super) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
             removed: BTreeMap::new(),
         });
     }
-    let mut faults = lab.faults.subscribe();
+    let mut faults = lab.faults.follow();
     let mut changes: Vec<_> = informers.iter().map(Informer::changes).collect();
     loop {
         let active = mutation::active(&lab.faults);

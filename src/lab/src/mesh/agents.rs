@@ -24,7 +24,7 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
     let informer = Informer::start(&cluster.store, &[SERVICES], &stop);
     let mut services_changed = informer.changes();
     let mut pods_changed = pods.changed();
-    let mut faults_changed = lab.faults.subscribe();
+    let mut faults_changed = lab.faults.follow();
     let mut known: Vec<Snapshot> = Vec::new();
     let mut absence = Absence::default();
     let remote = RemoteBackends::of(&cluster);

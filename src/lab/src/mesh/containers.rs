@@ -72,7 +72,7 @@ impl MeshPods {
         ];
         let informer = Informer::start(&container.cluster.store, &resources, &container.stop);
         let mut changes = informer.changes();
-        let mut faults = container.lab.faults.subscribe();
+        let mut faults = container.lab.faults.follow();
         informer.synced().await;
         let mut ready = Ready::Not;
         loop {

@@ -26,7 +26,7 @@ pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: Ca
     let informer = Informer::start(&cluster.store, &[SERVICES, ENDPOINT_SLICES], &stop);
     let mut changes = informer.changes();
     let mut remote = RemoteBackends::of(&cluster).subscribe();
-    let mut faults = lab.faults.subscribe();
+    let mut faults = lab.faults.follow();
     let mut stale = StaleBackends::default();
     let mut programmed: BTreeMap<String, Vec<Service>> = BTreeMap::new();
     informer.synced().await;
