@@ -183,6 +183,13 @@ impl Inventory {
             services,
         })
     }
+    /// The same with its pods read again.
+    pub async fn with_pods_of_now(self, context: &CheckContext, seen: &mut Seen) -> Option<Self> {
+        let cluster = context.instance.from();
+        let pods = recent::list_any(context, cluster, ("v1", "Pod"), Age::now()).await;
+        let pods = seen.read("pods", cluster, pods)?;
+        Some(Self { pods, ..self })
+    }
     /// The workloads that are components.
     pub fn components(&self) -> impl Iterator<Item = (&'static Component, &Workload)> {
         self.workloads.iter().filter_map(|one| Some((one.component?, one)))

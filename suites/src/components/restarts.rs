@@ -49,11 +49,12 @@ impl Check for Restarts {
 
     async fn run(&self, context: &CheckContext) -> Verdict {
         let mut seen = Seen::default();
-        let before = Inventory::read(context, Age::STATE, &mut seen).await;
-        let before = before.map(|inventory| restarts(&inventory)).unwrap_or_default();
+        let Some(inventory) = Inventory::read(context, Age::STATE, &mut seen).await else {
+            return report(context, seen);
+        };
+        let before = restarts(&inventory);
         tokio::time::sleep(AGAIN).await;
-        let mut seen = Seen::default();
-        if let Some(inventory) = Inventory::read(context, Age::now(), &mut seen).await {
+        if let Some(inventory) = inventory.with_pods_of_now(context, &mut seen).await {
             judge(context, &inventory, &before, &mut seen);
         }
         // What has ended has ended, whatever the next look would show.

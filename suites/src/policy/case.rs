@@ -96,7 +96,7 @@ impl Check for PolicyCheck {
             Err(verdict) => return verdict,
         };
         for fixture in &mut fixtures {
-            fixture.note_untested_nodes(context);
+            fixture.note_tested_nodes(context);
             // That Cilium refuses what Kubernetes documents is what is to be found; all peers are of one cluster.
             if self.id == IP_BLOCK {
                 fixture.surroundings.semantics.unnamed_cluster = UnnamedCluster::Any;

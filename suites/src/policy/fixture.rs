@@ -175,19 +175,22 @@ impl Fixture {
         cells.collect()
     }
 
-    /// Notes the ready nodes without a subject pod: spreading over nodes is a preference of the scheduler, and policies
-    /// are not tested on nodes without one.
-    pub fn note_untested_nodes(&self, context: &CheckContext) {
+    /// Notes on which nodes policies are tested, if that is not every ready one: a group has one pod, but the one with a
+    /// pod on every node.
+    pub fn note_tested_nodes(&self, context: &CheckContext) {
         let facts = context.environment.facts();
         let nodes = facts.cluster(&self.cluster).map_or(&[][..], |cluster| &cluster.nodes);
         let has_subject = |node: &NodeName| self.subjects.iter().any(|subject| &subject.agent.node == node);
-        let without = nodes.iter().filter(|node| node.ready && !has_subject(&node.name));
-        let without: Vec<&str> = without.map(|node| node.name.as_str()).collect();
-        if !without.is_empty() {
+        if nodes.iter().any(|node| node.ready && !has_subject(&node.name)) {
+            let on: BTreeSet<&str> = self
+                .subjects
+                .iter()
+                .map(|subject| subject.agent.node.as_str())
+                .collect();
             context.note(format!(
-                "no pod of subject group {} runs on {}: policies were not tested there",
+                "subject group {} is on {}; policy::every_node tests every node",
                 self.group.name(),
-                without.join(", ")
+                Vec::from_iter(on).join(" and ")
             ));
         }
     }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified};
 pub const LABEL: &str = "subject";
 
 /// The groups that any check may borrow; the one with a pod on every node last.
-pub const GROUPS: [&str; 6] = ["a", "b", "c", "d", "e", EVERY_NODE];
+pub const GROUPS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", EVERY_NODE];
 
 /// The group with a pod on every node.
 pub const EVERY_NODE: &str = "all";

@@ -81,9 +81,18 @@ impl Look {
                 if let Some(not_before) = not_before {
                     sleep_until(not_before).await;
                 }
-                // At first what other suites have read of the agents' status is good enough.
-                let age = if number == 0 { Age::OfThisRun } else { Age::now() };
-                Ok::<_, Infallible>(Arc::new(Self::read(context, age).await))
+                // At first what other suites have read is good enough.
+                let ages = match number {
+                    0 => Ages {
+                        objects: Age::STATE,
+                        status: Age::OfThisRun,
+                    },
+                    _ => Ages {
+                        objects: Age::now(),
+                        status: Age::now(),
+                    },
+                };
+                Ok::<_, Infallible>(Arc::new(Self::read(context, ages).await))
             };
             let Ok(look) = looks.get(number, read).await;
             look
@@ -91,11 +100,11 @@ impl Look {
         taking.boxed()
     }
 
-    async fn read(context: &CheckContext, status: Age) -> Self {
+    async fn read(context: &CheckContext, ages: Ages) -> Self {
         let facts = context.environment.facts();
         let with_cilium = facts.clusters.iter().filter(|cluster| cluster.cilium.is_some());
         let reading =
-            with_cilium.map(|cluster| async { (cluster.name.clone(), of(context, &cluster.name, status).await) });
+            with_cilium.map(|cluster| async { (cluster.name.clone(), of(context, &cluster.name, ages).await) });
         let clusters = futures::future::join_all(reading).await.into_iter().collect();
         Self {
             clusters,
@@ -140,14 +149,40 @@ impl ClusterLook {
     }
 }
 
-async fn of(context: &CheckContext, cluster: &ClusterName, status: Age) -> ClusterLook {
+/// How old what is read may be.
+#[derive(Clone, Copy)]
+struct Ages {
+    objects: Age,
+    status: Age,
+}
+
+async fn of(context: &CheckContext, cluster: &ClusterName, ages: Ages) -> ClusterLook {
+    let age = ages.objects;
     let (pods, endpoints, services, slices, cilium_nodes, nodes) = futures::join!(
-        list(context, cluster, "v1", "Pod", object::pod),
-        list(context, cluster, "cilium.io/v2", "CiliumEndpoint", object::endpoint),
-        list(context, cluster, "v1", "Service", Service::of),
-        list(context, cluster, "discovery.k8s.io/v1", "EndpointSlice", Slice::of),
-        list(context, cluster, "cilium.io/v2", "CiliumNode", object::cilium_node),
-        list(context, cluster, "v1", "Node", object::node),
+        list(context, cluster, ("v1", "Pod"), age, object::pod),
+        list(
+            context,
+            cluster,
+            ("cilium.io/v2", "CiliumEndpoint"),
+            age,
+            object::endpoint
+        ),
+        list(context, cluster, ("v1", "Service"), age, Service::of),
+        list(
+            context,
+            cluster,
+            ("discovery.k8s.io/v1", "EndpointSlice"),
+            age,
+            Slice::of
+        ),
+        list(
+            context,
+            cluster,
+            ("cilium.io/v2", "CiliumNode"),
+            age,
+            object::cilium_node
+        ),
+        list(context, cluster, ("v1", "Node"), age, object::node),
     );
     let mut asked = sample::nodes(&context.environment.facts(), cluster, NODES);
     // Where no agent has ever run, nobody can answer: that node is state::nodes' finding.
@@ -158,7 +193,7 @@ async fn of(context: &CheckContext, cluster: &ClusterName, status: Age) -> Clust
         let asked = &asked;
         async move { (query, ask(context, cluster, query, asked).await) }
     });
-    let status = recent::cilium(context, cluster, CiliumQuery::Status, status);
+    let status = recent::cilium(context, cluster, CiliumQuery::Status, ages.status);
     let (answers, status) = futures::join!(futures::future::join_all(asking), status);
     let status = status.map_err(|error| unasked(cluster, &error));
     let answers = answers.into_iter().chain([(CiliumQuery::Status, status)]).collect();
@@ -177,13 +212,12 @@ async fn of(context: &CheckContext, cluster: &ClusterName, status: Age) -> Clust
 async fn list<T>(
     context: &CheckContext,
     cluster: &ClusterName,
-    version: &'static str,
-    kind: &'static str,
+    kind: (&'static str, &'static str),
+    age: Age,
     reduce: fn(&Value) -> T,
 ) -> Read<Vec<T>> {
-    // What it reads now others may have.
-    let objects = recent::list(context, cluster, (version, kind), Age::now()).await;
-    let objects = objects.map_err(|error| format!("the {kind} objects of {cluster} cannot be read: {error}"))?;
+    let objects = recent::list(context, cluster, kind, age).await;
+    let objects = objects.map_err(|error| format!("the {} objects of {cluster} cannot be read: {error}", kind.1))?;
     Ok(objects.iter().map(reduce).collect())
 }
 

@@ -35,7 +35,7 @@ const SHAPES: [Shape; 6] = [
 const QUICK: usize = 2;
 const PAGE: &str = "docs/sizes.md";
 /// Defaults of `meshproof run`.
-const JOBS: usize = 8;
+const JOBS: usize = 12;
 const LIMITS: Limits = Limits {
     shared: Duration::from_secs(180),
     exclusive: Duration::from_secs(420),

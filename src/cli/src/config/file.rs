@@ -58,7 +58,7 @@ pub struct ConfigFile {
     /// How long all probe agents may take to become ready. By default, the run waits as long as another agent starts
     /// or becomes ready within 90 s, but at most 10 min.
     pub ready_timeout: Option<Span>,
-    /// Maximum number of concurrent trials (default 6). Same as `--jobs`.
+    /// Maximum number of concurrent trials (default 12). Same as `--jobs`.
     #[schemars(with = "Option<u16>", range(min = 1))]
     pub jobs: Option<Spanned<u16>>,
     /// Folder for the reports. Same as `--report-dir`.

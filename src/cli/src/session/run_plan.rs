@@ -20,7 +20,7 @@ pub const LIMITS: Limits = Limits {
     exclusive: Duration::from_secs(420),
 };
 /// Default number of concurrent trials: enough to hide waiting, few enough not to disturb each other's latencies.
-pub const JOBS: u16 = 8;
+pub const JOBS: u16 = 12;
 
 /// Every suite.
 pub fn suites() -> Vec<Suite> {

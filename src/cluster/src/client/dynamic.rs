@@ -7,16 +7,22 @@ use crate::{
     api::{Cause, DISCOVER, Operation},
     name::FIELD_MANAGER,
 };
-use k8s_openapi::api::{
-    apps::v1::{DaemonSet, Deployment},
-    core::v1::{Pod, Service, ServiceAccount},
-    discovery::v1::EndpointSlice,
-    networking::v1::NetworkPolicy,
+use k8s_openapi::{
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+        apps::v1::{DaemonSet, Deployment, StatefulSet},
+        coordination::v1::Lease,
+        core::v1::{Namespace, Node, Pod, Service, ServiceAccount},
+        discovery::v1::EndpointSlice,
+        networking::v1::NetworkPolicy,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    kube_aggregator::pkg::apis::apiregistration::v1::APIService,
 };
 use kube::{
     Api, Resource,
     api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
-    core::{GroupVersion, NamespaceResourceScope},
+    core::{ClusterResourceScope, GroupVersion, NamespaceResourceScope},
     discovery::{ApiResource, Scope, pinned_group},
     error::DiscoveryError,
 };
@@ -101,24 +107,36 @@ impl ClusterClient {
     }
 }
 
-/// The kinds that are used most, all of them in namespaces and in every supported version of Kubernetes.
+/// The kinds that are used most, all of them in every supported version of Kubernetes.
 pub(super) fn built_in() -> Kinds {
-    fn one<K>() -> (GroupVersionKind, (ApiResource, Scope))
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
+    type Known = (GroupVersionKind, (ApiResource, Scope));
+    fn known<K: Resource<DynamicType = ()>>(scope: Scope) -> Known {
         let resource = ApiResource::erase::<K>(&());
         let kind = kind_of(&resource.api_version, &resource.kind);
-        (kind, (resource, Scope::Namespaced))
+        (kind, (resource, scope))
+    }
+    fn namespaced<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>() -> Known {
+        known::<K>(Scope::Namespaced)
+    }
+    fn cluster_wide<K: Resource<DynamicType = (), Scope = ClusterResourceScope>>() -> Known {
+        known::<K>(Scope::Cluster)
     }
     Kinds::from([
-        one::<DaemonSet>(),
-        one::<Deployment>(),
-        one::<EndpointSlice>(),
-        one::<NetworkPolicy>(),
-        one::<Pod>(),
-        one::<Service>(),
-        one::<ServiceAccount>(),
+        namespaced::<DaemonSet>(),
+        namespaced::<Deployment>(),
+        namespaced::<EndpointSlice>(),
+        namespaced::<Lease>(),
+        namespaced::<NetworkPolicy>(),
+        namespaced::<Pod>(),
+        namespaced::<Service>(),
+        namespaced::<ServiceAccount>(),
+        namespaced::<StatefulSet>(),
+        cluster_wide::<APIService>(),
+        cluster_wide::<CustomResourceDefinition>(),
+        cluster_wide::<MutatingWebhookConfiguration>(),
+        cluster_wide::<Namespace>(),
+        cluster_wide::<Node>(),
+        cluster_wide::<ValidatingWebhookConfiguration>(),
     ])
 }
 

@@ -23,14 +23,14 @@ impl Deadlines {
         quick: Duration::from_millis(300),
     };
 
-    /// Twenty times the slowest answers, at least 400 ms, and below the 1 s after which TCP sends its SYN again.
+    /// Eight times the slowest answers, at least 400 ms, and below the 1 s after which TCP sends its SYN again.
     pub fn from_latencies(latencies: &[u64]) -> Self {
         let Some(distribution) = Distribution::of(latencies.iter().copied()) else {
             return Self::DEFAULT;
         };
         let slow = Duration::from_micros(distribution.p99);
         Self {
-            dropped: (20 * slow).clamp(Duration::from_millis(400), Self::DEFAULT.dropped),
+            dropped: (8 * slow).clamp(Duration::from_millis(400), Self::DEFAULT.dropped),
             answered: Self::DEFAULT.answered,
             quick: (10 * slow).clamp(Duration::from_millis(40), Self::DEFAULT.quick),
         }
@@ -45,7 +45,7 @@ mod tests {
     fn the_deadline_of_a_denial_follows_the_paths_within_bounds() {
         let dropped = |latencies: &[u64]| Deadlines::from_latencies(latencies).dropped;
         assert_eq!(dropped(&[500; 100]), Duration::from_millis(400));
-        assert_eq!(dropped(&[30_000; 100]), Duration::from_millis(600));
+        assert_eq!(dropped(&[75_000; 100]), Duration::from_millis(600));
         assert_eq!(dropped(&[200_000; 100]), Deadlines::DEFAULT.dropped);
         assert_eq!(Deadlines::from_latencies(&[]).quick, Deadlines::DEFAULT.quick);
     }

@@ -50,11 +50,11 @@ async fn a_mesh_that_enforces_nothing_is_red_in_every_check() {
 #[tokio::test(start_paused = true)]
 async fn one_node_that_does_not_enforce_is_red() {
     let world = World::new().tampering(|_, expected, flow| match &flow.to {
-        Party::Endpoint(Endpoint { node, .. }) if node == "infra-2" => Expected::Allowed,
+        Party::Endpoint(Endpoint { node, .. }) if node == "infra-1" => Expected::Allowed,
         _ => expected,
     });
     let text = world.expect(&deny::DEFAULT_DENY_INGRESS, infra(), "fail").await;
-    assert!(text.contains("on infra-2, GET /: answered"), "{text}");
+    assert!(text.contains("on infra-1, GET /: answered"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +141,7 @@ async fn each_node_of_the_other_cluster_takes_part() {
     let text = world.expect(&deny::DEFAULT_DENY_ACROSS, infra_to_apps(), "fail").await;
     assert!(text.contains("on infra-3"), "{text}");
     assert!(
-        text.contains("runs on apps-3: policies were not tested there"),
+        text.contains("is on apps-1; policy::every_node tests every node"),
         "{text}"
     );
 }
@@ -172,7 +172,7 @@ async fn a_foreign_policy_is_named_where_something_deviates() {
 #[tokio::test(start_paused = true)]
 async fn deviating_cells_are_rows_with_commands_for_the_deciding_node() {
     let world = World::new().tampering(|_, expected, flow| match &flow.to {
-        Party::Endpoint(Endpoint { node, .. }) if node == "infra-2" => Expected::Allowed,
+        Party::Endpoint(Endpoint { node, .. }) if node == "infra-1" => Expected::Allowed,
         _ => expected,
     });
     let evidence = world.evidence(&deny::DEFAULT_DENY_INGRESS, infra()).await;
@@ -184,12 +184,12 @@ async fn deviating_cells_are_rows_with_commands_for_the_deciding_node() {
     assert_eq!(
         rows.len(),
         3,
-        "one for each node from which peers reach infra-2: {rows:?}"
+        "one for each node from which peers reach infra-1: {rows:?}"
     );
     for row in rows {
         assert_eq!(row.what, "default deny ingress");
         let (deviating, others) = row.cells.split_first().expect("cells");
-        assert_eq!(deviating.to.node.as_str(), "infra-2", "{row:?}");
+        assert_eq!(deviating.to.node.as_str(), "infra-1", "{row:?}");
         assert_eq!(deviating.outcome, CellOutcome::Mismatch, "{row:?}");
         let detail = deviating.detail.as_deref().unwrap_or_default();
         assert!(
@@ -204,5 +204,5 @@ async fn deviating_cells_are_rows_with_commands_for_the_deciding_node() {
     });
     let commands: Vec<&str> = commands.collect();
     assert_eq!(commands.len(), 2, "{commands:?}");
-    assert!(commands.iter().all(|c| c.contains("cilium-infra-2")), "{commands:?}");
+    assert!(commands.iter().all(|c| c.contains("cilium-infra-1")), "{commands:?}");
 }

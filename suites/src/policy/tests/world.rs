@@ -151,18 +151,17 @@ impl World {
         let other = json!({"role": "other-peer", "tier": "back"});
         self.add(cluster, 1, "other-peer", "meshproof", "meshproof-other-peer", other);
         self.add(cluster, 2, "namespace-peer", "meshproof-peer", "default", peer);
-        for group in GROUPS.into_iter().filter(|group| *group != EVERY_NODE) {
-            for node in 1..=2 {
-                let workload = format!("subject-{group}");
-                self.add(
-                    cluster,
-                    node,
-                    &workload,
-                    "meshproof",
-                    "default",
-                    json!({"subject": group}),
-                );
-            }
+        let groups = GROUPS.into_iter().filter(|group| *group != EVERY_NODE);
+        for (group, node) in groups.zip([1, 2].into_iter().cycle()) {
+            let workload = format!("subject-{group}");
+            self.add(
+                cluster,
+                node,
+                &workload,
+                "meshproof",
+                "default",
+                json!({"subject": group}),
+            );
         }
     }
 
