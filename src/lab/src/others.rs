@@ -38,13 +38,15 @@ impl Addon for OthersAddon {
 fn objects(replicas: usize) -> Vec<Value> {
     let labels = json!({"app": "echo"});
     let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE, "labels": labels});
-    let service = |name: &str, annotations: Value| {
+    let service = |name: &str, annotations: Value, ports: &[(&str, u16)]| {
         let mut metadata = meta(name);
         metadata["annotations"] = annotations;
-        let port = json!({"name": "http", "port": 80, "targetPort": PORT, "protocol": "TCP"});
+        let port =
+            |(name, port): &(&str, u16)| json!({"name": name, "port": port, "targetPort": PORT, "protocol": "TCP"});
+        let ports: Vec<Value> = ports.iter().map(port).collect();
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": metadata,
-            "spec": {"selector": labels, "ports": [port]},
+            "spec": {"selector": labels, "ports": ports},
         })
     };
     let container = json!({
@@ -62,8 +64,12 @@ fn objects(replicas: usize) -> Vec<Value> {
     }]}});
     vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
-        service("echo", json!({"service.cilium.io/global": "true"})),
-        service("echo-local", json!({})),
+        service(
+            "echo",
+            json!({"service.cilium.io/global": "true"}),
+            &[("http", 80), ("http-alt", 8088)],
+        ),
+        service("echo-local", json!({}), &[("http", 80)]),
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("echo"),
             "spec": {

@@ -88,7 +88,7 @@ impl Check for Ports {
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.0 {
-            Case::Tcp => &["service-port-broken"],
+            Case::Tcp => &["global-ports-mixed-up", "service-port-broken"],
             Case::Udp => &["service-udp-broken"],
         }
     }

@@ -57,6 +57,7 @@ impl Check for Services {
         &[
             "global-affinity-written-none",
             "global-merged-one-way",
+            "global-ports-mixed-up",
             "service-backend-dead-on-node",
             "service-backend-missing-on-node",
         ]

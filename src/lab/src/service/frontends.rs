@@ -62,8 +62,12 @@ pub fn frontends(
                 .iter()
                 .flat_map(|slice| local_backends(slice, name, protocol, keeps_unready))
                 .collect();
-            let mut remote = remote_backends(remote, name, protocol);
-            if has(Fault::GlobalNeedsLocalBackends) && local.is_empty() {
+            let others =
+                |port: &Value, protocol| remote_backends(remote, port["name"].as_str().unwrap_or_default(), protocol);
+            let mut remote = others(port, protocol);
+            let is_lost =
+                has(Fault::GlobalPortsMixedUp) && keeps_remote(service, protocol, &remote, others) != Some(port);
+            if has(Fault::GlobalNeedsLocalBackends) && local.is_empty() || is_lost {
                 remote.clear();
             }
             let preference = if has(Fault::GlobalAffinityIgnored) {
@@ -152,6 +156,21 @@ fn is_last_of_several(service: &Value, port: &Value) -> bool {
         .filter(|port| protocol(&port["protocol"]) == Some(Protocol::Tcp))
         .collect();
     tcp.len() > 1 && tcp.last() == Some(&port)
+}
+
+/// Of the ports that lead to these backends of other clusters the one that keeps them: any of them, and always the same
+/// (semantics B8).
+fn keeps_remote<'a>(
+    service: &'a Object,
+    protocol: Protocol,
+    remote: &[Backend],
+    others: impl Fn(&Value, Protocol) -> Vec<Backend>,
+) -> Option<&'a Value> {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let same = |port: &&Value| self::protocol(&port["protocol"]) == Some(protocol) && others(port, protocol) == remote;
+    let same: Vec<&Value> = ports.filter(same).collect();
+    let drawn: usize = service.uid().bytes().map(usize::from).sum();
+    same.get(drawn.checked_rem(same.len())?).copied()
 }
 
 /// The backends of a slice; with `keep_unready` those that are not ready any more, too.
