@@ -2,18 +2,20 @@
 
 use super::{
     inventory::{Inventory, text},
-    looks::{AGAIN, Seen, report},
+    looks::{Seen, report},
 };
 use crate::kit::recent::Age;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Scope, Verdict};
+use meshproof_contract::{Admission, Check, CheckContext, CheckId, CheckText, Needs, Scope, Verdict};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Restarts of components.
 pub struct Restarts;
 
+/// For so long at least nothing may restart.
+const WINDOW: Duration = Duration::from_secs(10);
 /// So many restarts, the last one this long ago or less, are a loop: the kubelet's own pause is at most five minutes.
 const LOOP_RESTARTS: u64 = 3;
 const LOOP_SECONDS: i64 = 600;
@@ -29,9 +31,10 @@ impl Check for Restarts {
             title: "No container of a component restarts during the run, or again and again",
             proves: "What the other checks observe was served by components that ran all the time: no crash, no failed \
                      liveness probe and no lack of memory.",
-            how: "The container statuses of the components' pods are read twice, 10 s apart: none may restart in \
-                  between or be in CrashLoopBackOff, none may have ended since the run began (the creation of its \
-                  first pod), and none may have restarted three times or more with the last one within 10 minutes.",
+            how: "The container statuses of the components' pods are read after the checks that run beside others, and \
+                  10 s after the creation of the run's first pod at least: none may have restarted or ended since \
+                  then or be in CrashLoopBackOff, and none may have restarted three times or more with the last one \
+                  within 10 minutes.",
             control: "At least one running container of a component must be found; otherwise the check is \
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system logs POD --previous --tail=50` shows the last words \
@@ -47,19 +50,33 @@ impl Check for Restarts {
         &["operator-crash-loop"]
     }
 
+    /// After the checks that run beside others: what they met is in the window, and nobody waits for it.
+    fn needs(&self) -> Needs {
+        Needs {
+            admission: Admission::ExclusiveInCluster,
+            ..Needs::default()
+        }
+    }
+
     async fn run(&self, context: &CheckContext) -> Verdict {
         let mut seen = Seen::default();
-        let Some(inventory) = Inventory::read(context, Age::STATE, &mut seen).await else {
+        let Some(inventory) = Inventory::read(context, Age::OfThisRun, &mut seen).await else {
             return report(context, seen);
         };
         let before = restarts(&inventory);
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(left_of_window(began(context, &inventory))).await;
         if let Some(inventory) = inventory.with_pods_of_now(context, &mut seen).await {
             judge(context, &inventory, &before, &mut seen);
         }
         // What has ended has ended, whatever the next look would show.
         report(context, seen)
     }
+}
+
+/// How much is left of the time for which nothing may restart, of a run that began then.
+fn left_of_window(began: Option<Timestamp>) -> Duration {
+    let since = began.map_or(0, |began| Timestamp::now().as_second() - began.as_second());
+    WINDOW.saturating_sub(Duration::from_secs(since.try_into().unwrap_or(0)))
 }
 
 /// How often each container restarted, by its pod's uid and its name.
