@@ -163,7 +163,7 @@ faults! {
     GlobalNeedsLocalBackends "global-needs-local-backends" Services LastCluster ["service"]
         "one cluster merges global services only where it has local backends";
     GlobalPortsMixedUp "global-ports-mixed-up" Services LastCluster ["service", "state"]
-        "of two ports of a global service with one target port, one cluster keeps the other's backends behind one only";
+        "one cluster keeps the other's backends behind one only of two ports with one target port";
     GlobalRemoteBackendsMissing "global-remote-backends-missing" Mesh LastCluster ["mesh", "service"]
         "one cluster takes no backends of global services from the other cluster";
     GlobalSharedIgnored "global-shared-ignored" Mesh LastCluster ["service"]
