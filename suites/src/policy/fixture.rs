@@ -175,8 +175,8 @@ impl Fixture {
         cells.collect()
     }
 
-    /// Notes on which nodes policies are tested, if that is not every ready one: a group has one pod, but the one with a
-    /// pod on every node.
+    /// Notes on which nodes policies are tested, if that is not every ready one: groups have one pod each, but for the
+    /// one with a pod on every node.
     pub fn note_tested_nodes(&self, context: &CheckContext) {
         let facts = context.environment.facts();
         let nodes = facts.cluster(&self.cluster).map_or(&[][..], |cluster| &cluster.nodes);
