@@ -53,6 +53,8 @@ pub(crate) struct RuleSet {
     pub always: bool,
     /// What a denied client gets.
     pub refusal: Refusal,
+    /// Whether an address that some selector of names labelled gets no label of a later one; a fault.
+    pub labels_once: bool,
 }
 
 /// What a denied client gets.

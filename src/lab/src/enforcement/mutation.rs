@@ -28,6 +28,7 @@ pub(super) fn mutated(mut set: RuleSet, faults: &[Fault]) -> RuleSet {
             Fault::PolicyLeaksOnNode => set.leak = LEAK,
             Fault::AgentSettingsDiffer => (set.rules, set.always) = (Vec::new(), false),
             Fault::PolicyRefusedInsteadOfDropped => set.refusal = Refusal::Answer,
+            Fault::PolicyFqdnLabelledOnce => set.labels_once = true,
             Fault::PolicyCcnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Clusterwide),
             Fault::PolicyIpBlockRefused => set.rules.retain(|rule| !admits_block(rule)),
             Fault::PolicyKnpIgnored => set.rules.retain(|rule| rule.kind != PolicyKind::Kubernetes),

@@ -3,9 +3,11 @@
 
 use super::{
     decide::{AllocatedLabels, NamedPorts, NodeRules, RuleSet},
+    layer7::NamePattern,
     mutation::mutated,
     node_policy::NodePolicy,
     policy_state::PolicyState,
+    rule::{Peer, Peers},
 };
 use crate::{
     fault::Fault,
@@ -75,6 +77,7 @@ pub(super) async fn follow(
             .filter(|(address, _)| node.spec.pod_cidr.contains(*address))
             .map(|(a, p)| (*a, p.clone()))
             .collect();
+        policy.names.select(selectors(&set));
         let set = mutated(set, &acting);
         let set = (!set.rules.is_empty() || set.always).then_some(set);
         if set != in_force {
@@ -97,6 +100,22 @@ pub(super) async fn follow(
         node.handle.counters().await;
         policy.put_in_force(next.revision);
     }
+}
+
+/// What the rules select by name.
+fn selectors(set: &RuleSet) -> impl Iterator<Item = NamePattern> {
+    let clauses = set
+        .rules
+        .iter()
+        .flat_map(|rule| rule.egress.allow.iter().chain(&rule.egress.deny));
+    let peers = clauses.flat_map(|clause| match &clause.peers {
+        Peers::Of(peers) => peers.as_slice(),
+        _ => &[],
+    });
+    peers.filter_map(|peer| match peer {
+        Peer::Name(pattern) => Some(pattern.clone()),
+        _ => None,
+    })
 }
 
 /// The labels of the identities of every cluster's pods, as one node knows them.

@@ -360,6 +360,8 @@ faults! {
     PolicyExpressionsIgnored "policy-expressions-ignored" Policy Lab ["policy"]
         "requirements on peers always match, except those for one value";
     PolicyFqdnIgnored "policy-fqdn-ignored" Policy Lab ["policy"] "FQDN rules allow every address, including pods";
+    PolicyFqdnLabelledOnce "policy-fqdn-labelled-once" Policy Lab ["policy"]
+        "an address that one FQDN rule opened is not opened by a later rule with another pattern of its name";
     PolicyFqdnMatchesNothing "policy-fqdn-matches-nothing" Policy Lab ["policy"]
         "FQDN rules match nothing: the names they allow stay blocked";
     PolicyIcmpIgnored "policy-icmp-ignored" Policy Lab ["policy"] "ICMP rules match nothing";

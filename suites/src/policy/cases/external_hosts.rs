@@ -53,7 +53,11 @@ pub const FQDN: PolicyCheck = PolicyCheck {
     },
     scope: Scope::Cluster,
     claim: ClaimKind::FqdnPolicy,
-    faults: &["policy-fqdn-matches-nothing", "policy-fqdn-ignored"],
+    faults: &[
+        "policy-fqdn-matches-nothing",
+        "policy-fqdn-ignored",
+        "policy-fqdn-labelled-once",
+    ],
     cases: &[
         Case {
             name: "an exact name",

@@ -89,7 +89,12 @@ impl Peering<'_> {
                     && net.contains(&flow.remote)
                     && !except.iter().any(|except| except.contains(&flow.remote))
             }
-            Peer::Name(pattern) => outside && self.rules.names.resolves(pattern, flow.remote),
+            Peer::Name(pattern) => {
+                let (set, names) = (&self.rules.set, &self.rules.names);
+                outside
+                    && names.resolves(pattern, flow.remote)
+                    && (!set.labels_once || names.labels_once(pattern, flow.remote))
+            }
             Peer::Addresses(addresses) => outside && addresses.contains(&flow.remote),
             Peer::Service(_) => false,
         }
