@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     pub cluster: String,
     /// Whether peers without a cluster are the cluster's own (`policy-default-local-cluster`, the default since 1.19).
     pub local_by_default: bool,
+    /// Whether NetworkPolicies that admit an ipBlock are refused, as before 1.19 with `policy-default-local-cluster`.
+    pub refuses_blocks: bool,
     /// Whether there is a proxy (`enable-l7-proxy`).
     pub proxy: bool,
 }

@@ -64,6 +64,7 @@ pub(super) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
         }
         clusters.push(Follower {
             cluster: Arc::clone(cluster),
+            refuses_blocks: lab.topology.settings().version.starts_with("1.18."),
             wanted,
             revisions: BTreeMap::new(),
             revision: 1,
@@ -91,6 +92,8 @@ pub(super) async fn run(lab: Arc<LabState>, stop: CancellationToken) {
 /// One cluster's policies.
 struct Follower {
     cluster: Arc<ClusterState>,
+    /// Whether agents of this version refuse blocks where selectors mean the own cluster (semantics A37).
+    refuses_blocks: bool,
     wanted: watch::Sender<Arc<Wanted>>,
     /// Generations of policies that have been read, by uid.
     revisions: BTreeMap<String, i64>,
@@ -114,9 +117,11 @@ impl Follower {
                 .unwrap_or_default()
                 .to_owned()
         };
+        let local_by_default = setting("policy-default-local-cluster") == "true";
         let reading = Reading {
             cluster: self.cluster.name().to_owned(),
-            local_by_default: setting("policy-default-local-cluster") == "true",
+            local_by_default,
+            refuses_blocks: local_by_default && self.refuses_blocks,
             proxy: setting("enable-l7-proxy") == "true",
         };
         let mut rules = Vec::new();

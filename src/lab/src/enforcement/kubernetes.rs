@@ -50,7 +50,7 @@ pub(crate) fn read(object: &Value, reading: &Reading) -> Result<Rule, String> {
         if side.default_deny {
             for rule in spec[field].as_array().into_iter().flatten() {
                 let mut entering = rule["from"].as_array().into_iter().flatten();
-                if reading.local_by_default && entering.any(|peer| !peer["ipBlock"].is_null()) {
+                if reading.refuses_blocks && entering.any(|peer| !peer["ipBlock"].is_null()) {
                     // A selector of the own cluster is added to each peer that enters, also to a block.
                     return Err("Combining FromEndpoints and FromCIDRSet is not supported yet".into());
                 }

@@ -134,6 +134,7 @@ impl<'a> Case<'a> {
         let reading = Reading {
             cluster: CLUSTER.to_owned(),
             local_by_default: self.is("default-local-cluster"),
+            refuses_blocks: self.is("default-local-cluster"),
             proxy: true,
         };
         let mut rules = Vec::new();

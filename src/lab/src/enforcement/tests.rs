@@ -19,6 +19,7 @@ fn decided(spec: Value, faults: &[Fault], flow: Flow) -> Decision {
     let reading = Reading {
         cluster: "infra".to_owned(),
         local_by_default: false,
+        refuses_blocks: false,
         proxy: true,
     };
     let mut object = json!({"metadata": {"name": "a", "uid": "1"}, "spec": spec});
@@ -150,6 +151,7 @@ fn what_makes_no_sense_is_refused_in_ciliums_words() {
     let reading = Reading {
         cluster: "infra".to_owned(),
         local_by_default: false,
+        refuses_blocks: false,
         proxy: false,
     };
     let http =
