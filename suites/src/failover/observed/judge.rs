@@ -68,11 +68,12 @@ impl Observed {
     /// connection were all answered: one lost packet does that, with or without an event.
     fn stood_still(&self, track: &Track, event: &Event) -> bool {
         let from = track.at(event.called);
-        let longest = track.figures(event.called).longest;
+        // What has queued up meanwhile may fall into two outages.
+        let figures = track.figures(event.called);
         let mut fresh = self.tracks.iter().filter(|other| other.stream.is_fresh());
         track.stream.shares_connection()
-            && track.series.outages(from).len() == 1
-            && longest.is_some_and(|outage| outage.at_least < REPEATED_WITHIN)
+            && figures.lost > 0
+            && figures.first_to_last < REPEATED_WITHIN
             && track.series.lost_only_by_waiting(from)
             && fresh.all(|other| other.figures(event.called).lost == 0)
     }
