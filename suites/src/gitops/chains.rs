@@ -1,6 +1,7 @@
 //! Every claim of a cluster as a chain: those of the files, those of the release, and whatever else differs.
 
 mod objects;
+mod unshown;
 
 use super::{
     follow::{self, Agents, link, not_read},
@@ -132,6 +133,7 @@ pub fn follow(sources: &Sources<'_>) -> Chains {
     }
     builder.drifted = builder.drift_of_config();
     builder.claims();
+    builder.unshown();
     builder.other_keys();
     builder.workloads();
     builder.unknown_values();

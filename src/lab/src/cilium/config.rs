@@ -156,8 +156,8 @@ const CHART: [(&str, &str); 140] = [
     ("write-cni-conf-when-ready", "/host/etc/cni/net.d/05-cilium.conflist"),
 ];
 
-/// The data of `cilium-config`.
-pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
+/// The data of `cilium-config` of a cluster.
+pub fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
     let mut data: Map<String, Value> = CHART
         .iter()
         .map(|(key, value)| ((*key).to_owned(), json!(value)))
@@ -202,11 +202,33 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
     if cluster.mutual_authentication {
         set("mesh-auth-mutual-enabled", "true".into());
         set("mesh-auth-mutual-listener-port", "4250".into());
+        set("mesh-auth-mutual-connect-timeout", "5s".into());
+        set("mesh-auth-spiffe-trust-domain", "spiffe.cilium".into());
+        set("mesh-auth-spire-admin-socket", "/run/spire/sockets/admin.sock".into());
+        set(
+            "mesh-auth-spire-agent-socket",
+            "/run/spire/sockets/agent/agent.sock".into(),
+        );
+        set(
+            "mesh-auth-spire-server-address",
+            "spire-server.cilium-spire.svc:8081".into(),
+        );
+        set("mesh-auth-spire-server-connection-timeout", "30s".into());
     }
     if let Some(range) = topology.strict_range(cluster) {
         set("enable-encryption-strict-mode", "true".into());
         set("encryption-strict-mode-cidr", range.to_string());
         set("encryption-strict-mode-allow-remote-node-identities", "true".into());
+    }
+    let rendered = cluster
+        .installation
+        .iter()
+        .flat_map(|installation| &installation.config);
+    for (key, text) in rendered {
+        match text {
+            Some(text) => data.insert(key.clone(), json!(text)),
+            None => data.remove(key),
+        };
     }
     Value::Object(data)
 }
