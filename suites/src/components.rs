@@ -30,8 +30,8 @@ pub const SUITE: Suite = Suite {
     name: "components",
     about: "Every component that the cluster has or should have (Cilium's agents and operator, Envoy, Hubble relay and \
             UI, clustermesh-apiserver, SPIRE, cluster DNS, Flux, cert-manager) runs whole and in one version, on nodes \
-            that are fit for it, and nothing is left over that works against it. It reads the API, and asks one agent in each cluster what Hubble relay says. What is wrong \
-            counts when it is read again 10 s later.",
+            that are fit for it, and nothing is left over that works against it. It reads the API, and asks one agent \
+            in each cluster what Hubble relay says. What is wrong counts when it is read again 10 s later.",
     checks: &[
         &workloads::Workloads,
         &hubble_relay::HubbleRelay,

@@ -176,7 +176,9 @@ impl Builder<'_> {
             .flat_map(|git| git.of(self.sources.cluster));
         for (key, predicted) in stated.flat_map(|stated| &stated.config) {
             let live = self.config.get(key);
-            if live != predicted.as_ref() && !found.iter().any(|known| known.what == *key) {
+            // Whether an empty text is rendered depends on how Helm is used: by its command it is, by Cilium's not.
+            let text = |one: Option<&String>| one.cloned().unwrap_or_default();
+            if text(live) != text(predicted.as_ref()) && !found.iter().any(|known| known.what == *key) {
                 let field = format!("f:{key}");
                 found.push(Difference {
                     what: key.clone(),

@@ -33,7 +33,8 @@ impl Check for Certificates {
         CheckText {
             title: "Agents and KVStoreMesh can open new connections to the mesh, with certificates that last",
             proves: "The existing connections could be established again after a restart: the name resolves, both \
-                     sides accept TLS, and etcd answers. No certificate in use expires within `thresholds.certificateAge`.",
+                     sides accept TLS, and etcd answers. No certificate in use expires within \
+                     `thresholds.certificateAge`.",
             how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg \
                   troubleshoot` in every KVStoreMesh open a new connection to every remote and print the \
                   certificates. No step may fail three times, 3 s apart, and every `Not after` must be farther \

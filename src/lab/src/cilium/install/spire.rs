@@ -1,5 +1,5 @@
-//! SPIRE as the chart installs it for mutual authentication: a server, and an agent on every node. What they attest, the
-//! lab's data path decides; nothing here issues an identity.
+//! SPIRE as the chart installs it for mutual authentication: a server, and an agent on every node. What they attest,
+//! the lab's data path decides; nothing here issues an identity.
 
 use super::meta_in;
 use serde_json::{Value, json};
@@ -11,7 +11,10 @@ const VERSION: &str = "1.12.4";
 
 /// Its objects in their namespace.
 pub(super) fn objects(namespace: &str) -> Vec<Value> {
-    let account = |name: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta_in(namespace, name, json!({}))});
+    let account = |name: &str| {
+        let metadata = meta_in(namespace, name, json!({}));
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    };
     let pod = |name: &str, extra: Value| {
         let mut pod = json!({
             "nodeSelector": {"kubernetes.io/os": "linux"},

@@ -28,7 +28,7 @@ const FIRST: &str = "sh.helm.release.v1.cilium.v1";
 pub(super) fn edits(cluster: &ClusterState, fault: Fault, place: &Place) -> Result<Option<Vec<Edit>>, Missing> {
     Ok(Some(match fault {
         Fault::AgentsNotRestarted => {
-            let mut all = upgrade(cluster, with_other_key)?;
+            let mut all = upgrade_by_flux(cluster)?;
             all.push(configured(config().by("helm")));
             all
         }
@@ -50,7 +50,7 @@ pub(super) fn edits(cluster: &ClusterState, fault: Fault, place: &Place) -> Resu
             )]
         }
         Fault::CiliumConfigEdited => vec![configured(config())],
-        Fault::ReleaseNewerThanObjects => upgrade(cluster, with_other_key)?,
+        Fault::ReleaseNewerThanObjects => upgrade_by_flux(cluster)?,
         Fault::NodeConfigDiffers => {
             let name = format!("tuning-{}", place.node);
             let object = json!({
@@ -115,6 +115,21 @@ fn configured(config: Target) -> Edit {
 
 fn name_of_agent(cluster: &ClusterState, place: &Place) -> Result<String, Missing> {
     Ok(pod(cluster, "cilium", Some(&place.node))?.name().to_owned())
+}
+
+/// What helm-controller does when Git has another value.
+fn upgrade_by_flux(cluster: &ClusterState) -> Result<Vec<Edit>, Missing> {
+    let release = || Target::in_namespace(HELM_RELEASES, SYSTEM, "cilium");
+    let mut all = upgrade(cluster, with_other_key)?;
+    all.push(Edit::Change(
+        release().by("kustomize-controller"),
+        Box::new(|object| object["spec"]["values"]["daemon"] = json!({"enableSourceIPVerification": false})),
+    ));
+    all.push(Edit::ChangeStatus(
+        release().by("helm-controller"),
+        Box::new(|object| object["status"]["history"][0]["version"] = json!(2)),
+    ));
+    Ok(all)
 }
 
 /// A release with another value, and what the chart makes of it.
