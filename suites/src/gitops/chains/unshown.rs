@@ -48,8 +48,9 @@ impl Builder<'_> {
             let nothing = Hidden::new("");
             if *has.as_ref().unwrap_or(&nothing) != stated.value {
                 let what = if has.is_some() { "another value" } else { "none" };
-                let why = format!("Git states a value, and {release} has {what}: what Git says is not installed");
-                differ.push((keys.join("."), Some(stated.source.clone()), why));
+                let path = keys.join(".");
+                let why = format!("Git states `{path}`, and {release} has {what}: what Git says is not installed");
+                differ.push((path, Some(stated.source.clone()), why));
             }
         }
         let told: BTreeSet<String> = all().map(|one| one.keys.join(".")).collect();
@@ -57,7 +58,7 @@ impl Builder<'_> {
             let path = leaf.path();
             let is_claim = self.table.row(&path).is_some();
             if !is_claim && !told.contains(&path) && deployed.is_changed(&leaf) {
-                let why = format!("no file states it, and {release} has a value: it was given by hand");
+                let why = format!("no file states `{path}`, and {release} has a value: it was given by hand");
                 differ.push((path, None, why));
             }
         }
