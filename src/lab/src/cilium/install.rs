@@ -30,6 +30,9 @@ pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> 
     let version = topology.settings().version;
     let values = Values::of(topology, cluster);
     let mut objects = crd::definitions();
+    if values.is_on("gatewayAPI.enabled") {
+        objects.extend(crd::gateway_api());
+    }
     objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cilium-secrets"}}));
     let mut accounts = vec!["cilium", "cilium-operator", "clustermesh-apiserver"];
     let optional = [
