@@ -35,7 +35,7 @@ impl Check for HubbleRelay {
             how: "`hubble status --server ADDRESS` in one Cilium agent asks relay at the address of its Service how \
                   many nodes it is connected to, and which are unavailable. A node of another cluster that is \
                   unavailable is reported and not judged, since clusters need not share Hubble's authority. Skipped \
-                  where there is no relay, or where it speaks TLS itself. What is wrong is read again after 10 s.",
+                  without a relay, or where it speaks TLS itself. What is wrong is read again after 10 s.",
             control: "Relay must answer and be connected to at least one node; otherwise the check is inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/hubble-relay` says why a node is \
                        unavailable: a timeout is a blocked port 4244, `x509` a certificate of another authority. \
