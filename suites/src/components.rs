@@ -4,6 +4,7 @@ mod certificates;
 mod containers;
 mod definitions;
 mod extensions;
+mod hubble_relay;
 mod inventory;
 mod kube_proxy;
 mod leases;
@@ -13,7 +14,6 @@ mod nodes;
 mod other_meshes;
 mod restarts;
 mod validity;
-mod version;
 mod versions;
 mod workloads;
 
@@ -30,10 +30,11 @@ pub const SUITE: Suite = Suite {
     name: "components",
     about: "Every component that the cluster has or should have (Cilium's agents and operator, Envoy, Hubble relay and \
             UI, clustermesh-apiserver, SPIRE, cluster DNS, Flux, cert-manager) runs whole and in one version, on nodes \
-            that are fit for it, and nothing is left over that works against it. It only reads the API. What is wrong \
-            counts when it is read again 10 s later.",
+            that are fit for it, and nothing is left over that works against it. It reads the API, and asks one agent \
+            in each cluster what Hubble relay says. What is wrong counts when it is read again 10 s later.",
     checks: &[
         &workloads::Workloads,
+        &hubble_relay::HubbleRelay,
         &restarts::Restarts,
         &versions::Versions,
         &leases::Leases,

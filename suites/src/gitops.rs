@@ -5,6 +5,7 @@ mod chains;
 mod claims;
 mod flux;
 mod follow;
+mod helm_release;
 mod reading;
 mod versions;
 

@@ -20,4 +20,5 @@ pub mod probes;
 pub mod recent;
 pub mod spacing;
 pub mod unique_name;
+pub mod version;
 pub mod wait;

@@ -217,7 +217,7 @@ fn shape(json: &Json) -> Shape {
 }
 
 /// JSON as a node without a place.
-pub(crate) fn node(json: &Json) -> Node {
+pub fn node(json: &Json) -> Node {
     let value = match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),

@@ -10,6 +10,7 @@ pub mod check;
 pub mod condition;
 pub mod drift;
 pub mod finding;
+pub mod installation;
 pub mod layout;
 pub mod page;
 pub mod place;
@@ -27,4 +28,5 @@ pub mod yaml;
 
 pub use check::{Report, Request, check};
 pub use finding::{Finding, Severity};
+pub use installation::{Installation, installations};
 pub use stated::stated;

@@ -87,6 +87,18 @@ impl Sources {
         Ok(sources)
     }
 
+    /// The files of a repository, or none yet.
+    ///
+    /// # Errors
+    /// The folder of a repository cannot be listed.
+    pub fn of(root: &Path, is_repository: bool) -> Result<Self, SourcesError> {
+        if is_repository {
+            Self::read(root)
+        } else {
+            Ok(Self::below(root))
+        }
+    }
+
     /// No files yet; those that are added are shown from this folder on.
     pub fn below(root: &Path) -> Self {
         Self {

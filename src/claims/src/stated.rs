@@ -1,8 +1,8 @@
 //! What a repository says of the clusters of a run, in the words of the contract: values that the table knows, and
-//! pins. Nothing else of the files leaves here, since values may be secret.
+//! pins. Of other values only what is needed to compare them, hidden, since they may be secret.
 
 use crate::{
-    chart::{Chart, Known},
+    chart::{self, Chart, Known},
     check::{Request, named, shown_path},
     finding::Findings,
     layout::Layout,
@@ -10,27 +10,24 @@ use crate::{
     prediction::{Predicted, Prediction},
     sources::{Sources, SourcesError},
     table::{Table, shown},
-    values::leaves,
+    values::{Leaf, Values, leaves},
+    yaml::Node,
 };
 use meshproof_contract::{
     ClaimSource, ClusterName, GitFacts,
-    chain::{Pin, Stated},
+    chain::{Hidden, Pin, Stated, Unshown},
 };
+use serde_json::Value as Json;
 
 /// Reads a repository, or only the files that the user names (`root` is none then).
 ///
 /// # Errors
 /// The folder, or a file that the user names, cannot be read.
 pub fn stated(request: &Request, is_repository: bool) -> Result<GitFacts, SourcesError> {
-    let (chart, prediction) = (Chart::new(), Prediction::new());
-    let table = Table::new(&chart, &prediction);
-    let mut sources = if is_repository {
-        Sources::read(&request.root)?
-    } else {
-        Sources::below(&request.root)
-    };
+    let reader = Reader::new();
+    let mut sources = Sources::of(&request.root, is_repository)?;
     let named = named(&mut sources, &request.values)?;
-    let layout = Layout::of(&mut sources, &chart, &named, &mut Findings::default());
+    let layout = Layout::of(&mut sources, &reader.chart, &named, &mut Findings::default());
     let at = |place: Place| ClaimSource::File {
         path: shown_path(&request.root, sources.path(place.file)),
         line: place.line,
@@ -38,31 +35,11 @@ pub fn stated(request: &Request, is_repository: bool) -> Result<GitFacts, Source
     let mut facts = GitFacts::default();
     for cluster in &layout.clusters {
         let name = ClusterName::new(&cluster.role);
-        let (Some(set), Some(values)) = (cluster.set(), cluster.values(&chart)) else {
-            continue;
-        };
+        let Some(set) = cluster.set() else { continue };
         if set.is_complete {
             facts.complete.push(name.clone());
         }
-        for leaf in leaves(&set.values) {
-            let path = leaf.path();
-            let known = chart.know(&leaf.keys) != Known::Unknown;
-            let Some(row) = table.row(&path).filter(|_| known && !leaf.node.is_opaque()) else {
-                continue;
-            };
-            let predicted = |key: &&'static str| match prediction.predict(key, &values) {
-                Predicted::Is(text) => Some(((*key).to_owned(), Some(text))),
-                Predicted::Absent => Some(((*key).to_owned(), None)),
-                Predicted::Unknown => None,
-            };
-            facts.stated.push(Stated {
-                cluster: name.clone(),
-                claim: path,
-                value: shown(leaf.node),
-                source: at(leaf.place),
-                config: row.config_keys.iter().filter_map(predicted).collect(),
-            });
-        }
+        reader.read(&name, &set.values, &|leaf| at(leaf.place), &mut facts);
     }
     for pin in &layout.pins {
         facts.pins.push(Pin {
@@ -79,4 +56,108 @@ pub fn stated(request: &Request, is_repository: bool) -> Result<GitFacts, Source
         files.collect::<Vec<_>>().join(", ")
     };
     Ok(facts)
+}
+
+/// What an object in the cluster states, such as the `spec.values` of a HelmRelease: what Flux has applied of Git.
+pub fn stated_by_object(cluster: &ClusterName, object: &str, values: &Json, is_complete: bool) -> GitFacts {
+    let source = ClaimSource::Live {
+        object: object.to_owned(),
+    };
+    let mut facts = GitFacts {
+        from: object.to_owned(),
+        complete: is_complete.then(|| cluster.clone()).into_iter().collect(),
+        ..GitFacts::default()
+    };
+    Reader::new().read(cluster, &chart::node(values), &|_| source.clone(), &mut facts);
+    facts
+}
+
+/// A value as it is compared where it may not be shown. `null`, and what has no content, are as good as nothing.
+pub fn hidden(node: &Node) -> Option<Hidden> {
+    let json = comparable(node.json());
+    let is_empty = match &json {
+        Json::Null => true,
+        Json::Array(items) => items.is_empty(),
+        Json::Object(map) => map.is_empty(),
+        Json::String(text) => text.is_empty(),
+        _ => false,
+    };
+    (!is_empty).then(|| Hidden::new(json.to_string()))
+}
+
+/// Numbers as Go writes them: whole ones without a point.
+fn comparable(json: Json) -> Json {
+    match json {
+        Json::Number(number) => {
+            let whole = number
+                .as_f64()
+                .filter(|value| value.fract() == 0.0 && value.abs() < 1e15);
+            whole.map_or(Json::Number(number), |value| Json::from(value as i64))
+        }
+        Json::Array(items) => items.into_iter().map(comparable).collect(),
+        Json::Object(map) => Json::Object(map.into_iter().map(|(key, value)| (key, comparable(value))).collect()),
+        other => other,
+    }
+}
+
+/// Whether something in it is known only elsewhere.
+fn has_opaque(node: &Node) -> bool {
+    let inner = node.entries().iter().map(|entry| &entry.node);
+    node.is_opaque() || inner.chain(node.items()).any(has_opaque)
+}
+
+/// Whether the table's text of a value leaves nothing of it out.
+fn is_whole(node: &Node) -> bool {
+    node.scalar().is_some() || node.is_null() || node.items().iter().all(|item| item.scalar().is_some())
+}
+
+struct Reader {
+    chart: Chart,
+    prediction: Prediction,
+    table: Table,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let (chart, prediction) = (Chart::new(), Prediction::new());
+        let table = Table::new(&chart, &prediction);
+        Self {
+            chart,
+            prediction,
+            table,
+        }
+    }
+
+    fn read(&self, cluster: &ClusterName, given: &Node, at: &dyn Fn(&Leaf<'_>) -> ClaimSource, facts: &mut GitFacts) {
+        let values = Values {
+            chart: &self.chart,
+            given,
+        };
+        for leaf in leaves(given).iter().filter(|leaf| !has_opaque(leaf.node)) {
+            let path = leaf.path();
+            let known = self.chart.know(&leaf.keys) != Known::Unknown;
+            let row = self.table.row(&path).filter(|_| known);
+            if row.is_none() || !is_whole(leaf.node) {
+                facts.unshown.push(Unshown {
+                    cluster: cluster.clone(),
+                    keys: leaf.keys.iter().map(|key| (*key).to_owned()).collect(),
+                    value: hidden(leaf.node).unwrap_or_else(|| Hidden::new("")),
+                    source: at(leaf),
+                });
+            }
+            let Some(row) = row else { continue };
+            let predicted = |key: &&'static str| match self.prediction.predict(key, &values) {
+                Predicted::Is(text) => Some(((*key).to_owned(), Some(text))),
+                Predicted::Absent => Some(((*key).to_owned(), None)),
+                Predicted::Unknown => None,
+            };
+            facts.stated.push(Stated {
+                cluster: cluster.clone(),
+                claim: path,
+                value: shown(leaf.node),
+                source: at(leaf),
+                config: row.config_keys.iter().filter_map(predicted).collect(),
+            });
+        }
+    }
 }

@@ -17,6 +17,39 @@ pub struct GitFacts {
     pub complete: Vec<ClusterName>,
     /// Versions of Cilium that are pinned somewhere.
     pub pins: Vec<Pin>,
+    /// Values that may not be shown. They are compared while the run lasts, and no log or report has them.
+    #[serde(skip)]
+    pub unshown: Vec<Unshown>,
+}
+
+/// A value that a file states and that may be secret: the claim table does not know it, or it is no plain text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unshown {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The keys of the value's path; keys may have dots.
+    pub keys: Vec<String>,
+    /// The value.
+    pub value: Hidden,
+    /// The file and line.
+    pub source: ClaimSource,
+}
+
+/// A text that can be compared and is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(not shown)")
+    }
 }
 
 /// One Helm value that a file states of one cluster.
@@ -180,6 +213,23 @@ impl fmt::Display for Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hidden_is_compared_and_in_no_log() {
+        let (one, other) = (Hidden::new("hunter2"), Hidden::new("hunter3"));
+        assert!(one == Hidden::new("hunter2") && one != other);
+        let facts = GitFacts {
+            unshown: vec![Unshown {
+                cluster: "infra".into(),
+                keys: vec!["password".to_owned()],
+                value: one,
+                source: ClaimSource::Live { object: "x".to_owned() },
+            }],
+            ..GitFacts::default()
+        };
+        let texts = [format!("{facts:?}"), serde_json::to_string(&facts).expect("JSON")];
+        assert!(texts.iter().all(|text| !text.contains("hunter")), "{texts:?}");
+    }
 
     #[test]
     fn a_chain_is_a_line_and_survives_json() {

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
+    net::SocketAddrV4,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -261,6 +262,11 @@ pub enum CiliumQuery {
     Troubleshoot,
     /// `clustermesh-apiserver kvstoremesh-dbg troubleshoot` of every `clustermesh-apiserver` pod: text.
     TroubleshootKvstoreMesh,
+    /// `hubble status --server ADDRESS` of the agents, of which one is enough: what Hubble relay says, as text.
+    RelayStatus {
+        /// Where relay is reached, without TLS.
+        server: SocketAddrV4,
+    },
 }
 
 /// One pod's answer.

@@ -222,6 +222,35 @@ impl Definition {
     }
 }
 
+/// What operators install before they turn on `gatewayAPI.enabled`: Cilium's chart does not bring it.
+pub fn gateway_api() -> Vec<Value> {
+    let kinds = [
+        ("GatewayClass", "gatewayclasses", "Cluster"),
+        ("Gateway", "gateways", "Namespaced"),
+        ("HTTPRoute", "httproutes", "Namespaced"),
+    ];
+    let definition = |(kind, plural, scope): (&str, &str, &str)| {
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": format!("{plural}.gateway.networking.k8s.io"),
+                "annotations": {"gateway.networking.k8s.io/bundle-version": "v1.3.0"},
+            },
+            "spec": {
+                "group": "gateway.networking.k8s.io", "scope": scope,
+                "names": {
+                    "kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": kind.to_lowercase(),
+                },
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                }],
+            },
+        })
+    };
+    kinds.map(definition).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 
 use crate::{
     cilium::helm_values,
+    fault::Fault,
     object::now,
     state::{ClusterState, LabState},
     system::{Addon, SystemContainer, SystemImage},
@@ -35,8 +36,11 @@ const KINDS: [(&str, &str, &str, &str); 5] = [
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What controllers do with a spec that changed: they apply it anew, unless it is suspended.
-fn observe(cluster: &ClusterState) {
-    for (group, _, _, plural) in KINDS {
+fn observe(lab: &LabState, cluster: &ClusterState) {
+    for (group, _, kind, plural) in KINDS {
+        if kind == "HelmRelease" && lab.acts_in(Fault::ValuesNewerThanRelease, cluster.name()) {
+            continue;
+        }
         let kind = Resource::of(group, plural);
         for object in cluster.store.all(&kind, None) {
             let generation = &object["metadata"]["generation"];
@@ -86,7 +90,7 @@ impl Addon for FluxAddon {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => lab.clusters.iter().for_each(|cluster| observe(cluster)),
+                _ = tick.tick() => lab.clusters.iter().for_each(|cluster| observe(&lab, cluster)),
             }
         }
     }

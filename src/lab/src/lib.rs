@@ -25,6 +25,7 @@ mod health;
 mod identity;
 mod informer;
 mod injection;
+mod installation;
 mod ipcache;
 mod kube_proxy;
 mod kubelet;
@@ -43,11 +44,13 @@ mod sync;
 mod system;
 mod topology;
 
+pub use cilium::{cilium_config, helm_values};
 pub use control::{ClusterStatus, Control, ControlError, LabStatus, NodeStatus, PodStatus};
 pub use external_hosts::EXTERNAL_HOSTS;
 pub use fault::{
     CATALOGUE as FAULTS, Fault, FaultSpec, Layer, PlaceSeed, SIZES as FAULT_SIZES, Scope, SizedFault, UnknownFault,
 };
+pub use installation::{Installation, Unsupported};
 pub use lab::LabConfig;
 pub use lab_process::{AGENT_SUBCOMMAND, LAB_SUBCOMMAND, lab_main};
 pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};

@@ -1,7 +1,10 @@
 //! The shape of the lab as data: clusters, nodes, addresses, links. The constants on top are the default topology;
 //! nothing here acts.
 
-use crate::profile::{EncryptionMode, Profile, RoutingMode, Settings, StrictMode};
+use crate::{
+    installation::Installation,
+    profile::{EncryptionMode, Profile, RoutingMode, Settings, StrictMode},
+};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Encryption, Routing};
 use serde::{Deserialize, Serialize};
@@ -61,6 +64,9 @@ pub struct ClusterSpec {
     pub service_cidr: Ipv4Net,
     /// Whether its identities can authenticate each other.
     pub mutual_authentication: bool,
+    /// What operators gave to Helm for it; none where the profile says all.
+    #[serde(default)]
+    pub installation: Option<Installation>,
     /// Its nodes.
     pub nodes: Vec<NodeSpec>,
 }
@@ -138,9 +144,11 @@ impl Topology {
         }
     }
 
-    /// How Cilium is configured.
-    pub fn settings(&self) -> &'static Settings {
-        self.profile.settings()
+    /// How Cilium is configured: as the profile says, but for what operators gave to Helm.
+    pub fn settings(&self) -> Settings {
+        let profile = self.profile.settings();
+        let installed = self.clusters.iter().find_map(|cluster| cluster.installation.as_ref());
+        installed.map_or(*profile, |installation| installation.over(profile))
     }
 
     /// The same clusters, configured so.
@@ -152,6 +160,9 @@ impl Topology {
     /// The range in which a cluster's encryption is strict; none where it is not. Cilium takes one prefix only, which
     /// has to cover the other clusters' pods if they are to be meant (semantics C8).
     pub fn strict_range(&self, cluster: &ClusterSpec) -> Option<Ipv4Net> {
+        if let Some(installation) = &cluster.installation {
+            return installation.strict_range();
+        }
         match self.settings().strict {
             StrictMode::Off => None,
             StrictMode::LastCluster => {
@@ -160,6 +171,12 @@ impl Topology {
             }
             StrictMode::AllClusters => Some(self.native_range()),
         }
+    }
+
+    /// What native routing does not masquerade, as a cluster states it.
+    pub fn stated_native_range(&self, cluster: &ClusterSpec) -> Ipv4Net {
+        let stated = cluster.installation.as_ref().and_then(Installation::native_range);
+        stated.unwrap_or_else(|| self.native_range())
     }
 
     /// The smallest prefix that holds the pods of all clusters: what native routing must not masquerade.
@@ -196,6 +213,7 @@ impl ClusterSpec {
             pod_cidr: net(pods, 16),
             service_cidr: net(services, 16),
             mutual_authentication: name == MUTUAL_AUTHENTICATION,
+            installation: None,
             nodes: nodes.collect(),
         }
     }

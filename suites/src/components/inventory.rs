@@ -233,9 +233,19 @@ fn configured(component: &Component, cilium: Option<&CiliumFacts>) -> Option<&'s
         one if *one == ENVOY && cilium.flag("external-envoy-proxy") == Some(true) => {
             Some("cilium-config: external-envoy-proxy is true")
         }
+        one if ["SPIRE server", "SPIRE agent"].contains(&one.name) && installs_spire(cilium) => {
+            Some("cilium-config: mesh-auth-spire-server-address is that of the chart's own server")
+        }
         one if *one == MESH_SERVER && cilium.kvstoremesh => Some("agents read the other clusters from KVStoreMesh"),
         _ => None,
     }
+}
+
+/// Whether agents look for SPIRE where the chart installs it, not at an address that operators gave.
+fn installs_spire(cilium: &CiliumFacts) -> bool {
+    let address = cilium.config.get("mesh-auth-spire-server-address");
+    let is_charts = address.is_some_and(|at| at.starts_with("spire-server.") && at.ends_with(".svc:8081"));
+    cilium.flag("mesh-auth-mutual-enabled") == Some(true) && is_charts
 }
 
 fn workload(kind: &'static str, object: &Value, dns: Option<&(String, Value)>) -> Workload {

@@ -3,9 +3,11 @@
 use super::{
     inventory::{cilium, condition, text},
     looks::{Look, Seen, conclude},
+};
+use crate::kit::{
+    recent::{self, Age},
     version::{Minor, is_rhel8, least_kernel},
 };
-use crate::kit::recent::{self, Age};
 use async_trait::async_trait;
 use meshproof_contract::{Check, CheckContext, CheckId, CheckText, Scope, Verdict};
 use serde_json::Value;

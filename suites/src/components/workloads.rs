@@ -46,6 +46,7 @@ impl Check for Workloads {
             "hubble-relay-scaled-to-zero",
             "operator-scaled-to-zero",
             "relay-rollout-stuck",
+            "spire-server-scaled-to-zero",
         ]
     }
 

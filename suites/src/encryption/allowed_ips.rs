@@ -4,7 +4,7 @@ use super::{
     STATUS_NEEDS,
     peers::{Device, Mesh},
 };
-use crate::kit::{cilium::nodes::MeshNode, recent::Age};
+use crate::kit::{cilium::nodes::MeshNode, recent::Age, version::Minor};
 use async_trait::async_trait;
 use ipnet::IpNet;
 use meshproof_contract::{
@@ -15,6 +15,9 @@ use std::net::IpAddr;
 
 /// Allowed IPs as the agents report them.
 pub struct AllowedIps;
+
+/// Since this version the rules are others.
+const TUNNELS_NODES_ONLY: Minor = Minor::new(1, 18);
 
 /// What a peer must allow, and what it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ impl Rule {
                     .config
                     .get("ipam")
                     .is_some_and(|ipam| ["kubernetes", "cluster-pool"].contains(&ipam.as_str()));
-                let recent = minor(&cilium.version).is_some_and(|minor| minor >= 18);
+                let recent = Minor::read(&cilium.version).is_some_and(|version| version >= TUNNELS_NODES_ONLY);
                 Ok(if has_cidrs && recent {
                     Rule::PodsAndCidrs
                 } else {
@@ -46,8 +49,8 @@ impl Rule {
                 })
             }
             // The agent's default is tunnel.
-            Some("tunnel") | None if !cilium.config.is_empty() => Ok(match minor(&cilium.version) {
-                Some(minor) if minor < 18 => Rule::NodeAndMaybePods,
+            Some("tunnel") | None if !cilium.config.is_empty() => Ok(match Minor::read(&cilium.version) {
+                Some(version) if version < TUNNELS_NODES_ONLY => Rule::NodeAndMaybePods,
                 _ => Rule::NodeOnly,
             }),
             Some(other) => Err(format!("unknown routing-mode {other:?} in cilium-config")),
@@ -67,13 +70,6 @@ impl Rule {
 /// Whether the cluster routes pods' packets as they are, in no tunnel of Cilium's.
 pub fn is_native(cilium: &CiliumFacts) -> Result<bool, String> {
     Rule::of(cilium).map(|rule| matches!(rule, Rule::Pods | Rule::PodsAndCidrs))
-}
-
-/// The minor version of `1.18.3`.
-fn minor(version: &str) -> Option<u32> {
-    let mut parts = version.trim_start_matches('v').split('.');
-    (parts.next()? == "1").then_some(())?;
-    parts.next()?.parse().ok()
 }
 
 #[async_trait]

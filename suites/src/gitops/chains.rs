@@ -1,6 +1,7 @@
 //! Every claim of a cluster as a chain: those of the files, those of the release, and whatever else differs.
 
 mod objects;
+mod unshown;
 
 use super::{
     follow::{self, Agents, link, not_read},
@@ -132,6 +133,7 @@ pub fn follow(sources: &Sources<'_>) -> Chains {
     }
     builder.drifted = builder.drift_of_config();
     builder.claims();
+    builder.unshown();
     builder.other_keys();
     builder.workloads();
     builder.unknown_values();
@@ -174,7 +176,9 @@ impl Builder<'_> {
             .flat_map(|git| git.of(self.sources.cluster));
         for (key, predicted) in stated.flat_map(|stated| &stated.config) {
             let live = self.config.get(key);
-            if live != predicted.as_ref() && !found.iter().any(|known| known.what == *key) {
+            // Whether an empty text is rendered depends on how Helm is used: by its command it is, by Cilium's not.
+            let text = |one: Option<&String>| one.cloned().unwrap_or_default();
+            if text(live) != text(predicted.as_ref()) && !found.iter().any(|known| known.what == *key) {
                 let field = format!("f:{key}");
                 found.push(Difference {
                     what: key.clone(),

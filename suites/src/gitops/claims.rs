@@ -2,13 +2,15 @@
 
 use super::{
     chains::{Chains, Next, Sources, follow},
+    helm_release,
     reading::{HelmRelease, Reading},
 };
 use crate::kit::next_steps;
 use async_trait::async_trait;
 use meshproof_claims::drift;
 use meshproof_contract::{
-    Chain, Check, CheckContext, CheckId, CheckText, ClusterName, Evidence, Facts, LinkKind, Scope, Tally, Verdict,
+    Chain, Check, CheckContext, CheckId, CheckText, ClusterName, Evidence, Facts, GitFacts, LinkKind, Scope, Tally,
+    Verdict,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -30,7 +32,8 @@ impl Check for Claims {
             how: "Helm values of the files (`--gitops`, `--values`) are compared with those of the Helm release in \
                   force; `cilium-config`, images, replicas, arguments and environment of the release's manifest with \
                   the objects; every key of `cilium-config` that an agent shows with `cilium-dbg config --all` and \
-                  `cilium-dbg status` of each node. Without files the chain starts at the release, without the right \
+                  `cilium-dbg status` of each node. Values that the claim table does not know are compared and never \
+                  shown. Without files the chain starts at Flux's HelmRelease, else at the release, without the right \
                   to read that at the objects; the evidence says so.",
             control: "At least one value of an agent must have been compared. An agent that does not answer, or a \
                       ConfigMap that cannot be read, makes it inconclusive.",
@@ -50,6 +53,8 @@ impl Check for Claims {
             "cilium-config-edited",
             "node-config-differs",
             "release-newer-than-objects",
+            "release-upgraded-by-hand",
+            "values-newer-than-release",
         ]
     }
 
@@ -63,15 +68,22 @@ impl Check for Claims {
         };
         let reading = Reading::of(context, cluster).await;
         let next = next(&facts, cluster, &reading);
+        // Files say it first; without any, what Flux has applied of them does.
+        let files = facts.git.as_ref().filter(|git| git.of(cluster).next().is_some());
+        let applied = match files {
+            Some(_) => None,
+            None => helm_release::stated(cluster, reading.as_ref()),
+        };
+        let git = files.or(applied.as_ref());
         let chains = follow(&Sources {
             cluster,
-            git: facts.git.as_ref(),
+            git,
             reading: &reading,
             version: &cilium.version,
             next: &next,
         });
         let mut tally = Tally::new();
-        context.note(where_it_starts(&facts, cluster, &reading));
+        context.note(where_it_starts(git, cluster, &reading));
         for (_, answer) in reading.answers.values().flatten() {
             if let Err(why) = answer {
                 tally.unknown(why);
@@ -96,8 +108,7 @@ impl Check for Claims {
 }
 
 /// From where on this cluster's chains are known.
-fn where_it_starts(facts: &Facts, cluster: &ClusterName, reading: &Reading) -> String {
-    let git = facts.git.as_ref().filter(|git| git.of(cluster).next().is_some());
+fn where_it_starts(git: Option<&GitFacts>, cluster: &ClusterName, reading: &Reading) -> String {
     let helm = match &reading.release {
         HelmRelease::Found(release) => format!(
             "Helm release {}/{}, revision {}, chart {}",

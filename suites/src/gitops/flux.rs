@@ -1,5 +1,6 @@
 //! Flux has done what Git says: nothing is suspended, failed, or behind its source.
 
+use super::{helm_release, reading::Reading};
 use crate::kit::{
     next_steps,
     recent::{self, Age},
@@ -39,10 +40,11 @@ impl Check for Flux {
             title: "Flux has fetched every source and applied its newest revision",
             proves: "What is in Git reaches the cluster: no HelmRelease, Kustomization or source is suspended or \
                      failed, each was reconciled at its newest generation, and each Kustomization has applied the \
-                     revision that its source has fetched.",
+                     revision that its source has fetched. The Helm release of Cilium in force is the one that its \
+                     HelmRelease made last.",
             how: "Lists Kustomizations, HelmReleases, GitRepositories, OCIRepositories and HelmRepositories of all \
-                  namespaces once and reads their conditions and revisions. One that reconciles right now is not \
-                  judged. Without Flux the check is skipped.",
+                  namespaces once and reads their conditions and revisions, of HelmReleases also the last release in \
+                  their history. One that reconciles right now is not judged. Without Flux the check is skipped.",
             control: "At least one HelmRelease or Kustomization must be Ready at its newest generation. A list that \
                       cannot be read makes it inconclusive.",
             when_red: "`flux --context CONTEXT get all --all-namespaces` shows every object with its message. A \
@@ -55,7 +57,13 @@ impl Check for Flux {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["flux-release-failed", "flux-revision-behind", "flux-suspended"]
+        &[
+            "flux-release-failed",
+            "flux-revision-behind",
+            "flux-suspended",
+            "release-upgraded-by-hand",
+            "values-newer-than-release",
+        ]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
@@ -75,9 +83,15 @@ impl Check for Flux {
         for (kind, object) in sources.iter().chain(&appliers) {
             let one = Object { cluster, kind, object };
             one.judge(&mut tally);
-            if *kind == "Kustomization" {
-                one.judge_revision(&sources, &mut tally);
+            match *kind {
+                "Kustomization" => one.judge_revision(&sources, &mut tally),
+                "HelmRelease" => one.judge_history(&mut tally),
+                _ => {}
             }
+        }
+        if facts.cluster(cluster).is_some_and(|found| found.cilium.is_some()) {
+            let reading = Reading::of(context, cluster).await;
+            helm_release::judge(cluster, &reading, &mut tally);
         }
         if tally.has_findings() {
             context.suggest(command(&facts, cluster));
@@ -173,7 +187,10 @@ impl Object<'_> {
         match self.condition("Ready") {
             None => tally.finding(&name, "its controller has reconciled it", "it has no condition Ready"),
             Some(ready) if ready["status"] == "True" => {
-                if generation.as_i64() > observed.as_i64() {
+                let of_condition = ready["observedGeneration"].as_i64();
+                let observed = observed.as_i64().into_iter().chain(of_condition).min();
+                if generation.as_i64() > observed {
+                    let observed = observed.unwrap_or_default();
                     let observed = format!("generation {generation} is there, its controller has seen {observed}");
                     tally.finding(&name, "it is Ready at its newest generation", observed);
                 } else if APPLIERS.iter().any(|(_, kind)| *kind == self.kind) {
@@ -189,6 +206,37 @@ impl Object<'_> {
                     clip(text("message"))
                 );
                 tally.finding(&name, "it is Ready", observed);
+            }
+        }
+    }
+
+    /// The last release of a HelmRelease that is Ready was deployed, and is of the chart and the values that were
+    /// attempted last (Flux, HelmRelease v2, `status.history`).
+    fn judge_history(&self, tally: &mut Tally) {
+        let status = &self.object["status"];
+        let last = &status["history"][0];
+        if !self.has("Ready", "True") || self.is_reconciling() || last.is_null() {
+            return;
+        }
+        let text = |field: &str| last[field].as_str().unwrap_or_default();
+        if text("status") != "deployed" {
+            let observed = format!("revision {} is {}", last["version"], text("status"));
+            tally.finding(self.name(), "its last release is deployed", observed);
+        }
+        for (what, attempted, deployed) in [
+            ("chart version", "lastAttemptedRevision", "chartVersion"),
+            ("values with digest", "lastAttemptedConfigDigest", "configDigest"),
+        ] {
+            let attempted = status[attempted].as_str().filter(|text| !text.is_empty());
+            let deployed = last[deployed].as_str().filter(|text| !text.is_empty());
+            if let (Some(attempted), Some(deployed)) = (attempted, deployed)
+                && !is_same_version(attempted, deployed)
+            {
+                tally.finding(
+                    self.name(),
+                    format!("{what} {attempted}, which it attempted last, is deployed"),
+                    format!("{what} {deployed} is deployed"),
+                );
             }
         }
     }
@@ -219,6 +267,18 @@ impl Object<'_> {
             );
         }
     }
+}
+
+/// Whether two revisions are one: an OCI artifact's has its digest behind a `+` or `@`.
+fn is_same_version(one: &str, other: &str) -> bool {
+    let version = |text: &str| {
+        let end = text.find('@').unwrap_or(text.len());
+        text[..end]
+            .split_once('+')
+            .map_or(&text[..end], |(version, _)| version)
+            .to_owned()
+    };
+    one == other || (!one.starts_with("sha256:") && version(one) == version(other))
 }
 
 /// The beginning of a controller's message, which may quote an object at length.

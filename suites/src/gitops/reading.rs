@@ -65,6 +65,8 @@ pub struct Reading {
     pub newer: Option<Newer>,
     /// The HelmRelease that the objects come from.
     pub flux: Option<FluxOrigin>,
+    /// HelmReleases and OCIRepositories of all namespaces, as far as they can be read.
+    pub flux_objects: Vec<Value>,
     /// ConfigMap `cilium-config`.
     pub config: Read<Value>,
     /// DaemonSets and Deployments of all namespaces.
@@ -98,9 +100,12 @@ impl Reading {
 
 async fn read(context: &CheckContext, cluster: &ClusterName) -> Reading {
     let list = |kind| recent::list(context, cluster, kind, Age::OfThisRun);
-    let (daemon_sets, deployments, node_configs, pods, answers) = futures::join!(
+    let (daemon_sets, deployments, helm_releases, charts, node_configs, pods, answers) = futures::join!(
         list(("apps/v1", "DaemonSet")),
         list(("apps/v1", "Deployment")),
+        // The list of `gitops::flux`; without Flux nothing says more than the release.
+        list(("helm.toolkit.fluxcd.io/v2", "HelmRelease")),
+        list(("source.toolkit.fluxcd.io/v1", "OCIRepository")),
         list(("cilium.io/v2", "CiliumNodeConfig")),
         Pods::read(context, cluster, Age::STATE),
         answers(context, cluster),
@@ -139,11 +144,21 @@ async fn read(context: &CheckContext, cluster: &ClusterName) -> Reading {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         });
+    let of_flux = [("HelmRelease", helm_releases), ("OCIRepository", charts)];
+    let flux_objects = of_flux.into_iter().flat_map(|(kind, listed)| {
+        let objects = listed.map(|objects| objects.to_vec()).unwrap_or_default();
+        objects.into_iter().map(move |mut object| {
+            // Items of a list do not say their kind.
+            object["kind"] = kind.into();
+            object
+        })
+    });
     let pods = pods.map_err(|error| format!("the pods of {cluster} cannot be read: {error}"));
     Reading {
         release,
         newer,
         flux,
+        flux_objects: flux_objects.collect(),
         config,
         workloads,
         // Without the kind no node can have a setting of its own.

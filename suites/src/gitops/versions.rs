@@ -1,6 +1,9 @@
 //! One version of Cilium runs in a cluster: the one that is pinned, installed, and meant to run everywhere.
 
-use super::reading::{HelmRelease, Reading};
+use super::{
+    helm_release,
+    reading::{HelmRelease, Reading},
+};
 use crate::kit::{image::Image, next_steps};
 use async_trait::async_trait;
 use meshproof_claims::{agent::Question, version::Range};
@@ -10,9 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Versions.
 pub struct Versions;
-
-/// Images of Cilium that bear its version, by the last part of their name; Envoy and the UI have versions of their own.
-const IMAGES: [&str; 4] = ["cilium", "operator", "clustermesh-apiserver", "hubble-relay"];
 
 #[async_trait]
 impl Check for Versions {
@@ -27,8 +27,8 @@ impl Check for Versions {
                      clustermesh-apiserver and Hubble Relay have one version, that of the Helm release, within every \
                      range that the repository pins.",
             how: "`cilium-dbg status` of every agent says its version; images of pods, DaemonSets and Deployments are \
-                  compared with it, and so are the release's chart and the pins of the files (bootstrap, HelmRelease, \
-                  OCIRepository).",
+                  compared with it, and so are the release's chart and the pins: those of the files, and those of \
+                  Flux's HelmRelease and OCIRepository in the cluster.",
             control: "At least one agent must have reported its version. An agent that does not answer makes it \
                       inconclusive.",
             when_red: "`kubectl --context CONTEXT -n kube-system get pods -l app.kubernetes.io/part-of=cilium -o wide` \
@@ -41,7 +41,7 @@ impl Check for Versions {
         Scope::Cluster
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["operator-version-differs"]
+        &["chart-pin-differs", "operator-version-differs"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
@@ -100,15 +100,11 @@ fn of_status(status: &Value) -> Option<String> {
     word.starts_with(|c: char| c.is_ascii_digit()).then(|| word.to_owned())
 }
 
-/// The name of a component and its version by its image: `quay.io/cilium/operator-generic:v1.18.3@sha256:…`.
-fn of_image(image: &str) -> Option<(&'static str, String)> {
-    let Image { name, tag } = Image::of(image);
-    let tag = tag?;
-    let named = |known: &&&str| name == **known || name.strip_prefix(**known).is_some_and(|rest| rest.starts_with('-'));
-    let known = IMAGES.iter().find(named)?;
-    // `cilium-envoy` and others are not the agent.
-    (*known != "cilium" || name == "cilium" || name == "cilium-ci")
-        .then(|| (*known, tag.trim_start_matches('v').to_owned()))
+/// The version of an image that Cilium's release gives its own.
+fn of_image(image: &str) -> Option<(&str, String)> {
+    let image = Image::of(image);
+    let tag = image.tag.filter(|_| image.is_of_release())?;
+    Some((image.name, tag.trim_start_matches('v').to_owned()))
 }
 
 /// What DaemonSets, Deployments and agents' pods are made of.
@@ -171,7 +167,9 @@ fn judge(cluster: &ClusterName, reading: &Reading, facts: &Facts, running: &Runn
             );
         }
     }
-    let pins: Vec<_> = facts.git.iter().flat_map(|git| git.pins_of(cluster)).collect();
+    let applied = helm_release::pins(reading);
+    let pins = facts.git.iter().flat_map(|git| git.pins_of(cluster));
+    let pins: Vec<_> = pins.chain(&applied).collect();
     for pin in &pins {
         let (Some(range), Some(exact)) = (Range::parse(&pin.version), Range::parse(most)) else {
             continue;
@@ -196,26 +194,5 @@ fn judge(cluster: &ClusterName, reading: &Reading, facts: &Facts, running: &Runn
         ));
     } else if !tally.has_unknown() {
         tally.unknown(format!("{cluster}: no agent told its version"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_is_read_from_an_image_of_ciliums_own() {
-        let of = |image: &str| of_image(image).map(|(name, version)| format!("{name} {version}"));
-        assert_eq!(
-            of("quay.io/cilium/cilium:v1.18.3@sha256:ab").as_deref(),
-            Some("cilium 1.18.3")
-        );
-        assert_eq!(
-            of("r:5000/operator-generic:v1.18.3").as_deref(),
-            Some("operator 1.18.3")
-        );
-        assert_eq!(of("quay.io/cilium/cilium-envoy:v1.34.10-176"), None);
-        assert_eq!(of("quay.io/cilium/hubble-ui:v0.13.3"), None);
-        assert_eq!(of("quay.io/cilium/cilium@sha256:ab"), None);
     }
 }

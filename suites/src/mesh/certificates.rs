@@ -18,9 +18,6 @@ use std::{collections::BTreeSet, time::Duration};
 /// Certificates and new connections.
 pub struct Certificates;
 
-/// A certificate must be valid for longer than this: a week to notice and to renew it. cert-manager renews at a third
-/// of its life, Cilium's own jobs every four months.
-const LEAST_DAYS: i64 = 7;
 /// A failed connection is tried again: an etcd that is starting refuses for some seconds.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 3;
@@ -36,11 +33,12 @@ impl Check for Certificates {
         CheckText {
             title: "Agents and KVStoreMesh can open new connections to the mesh, with certificates that last",
             proves: "The existing connections could be established again after a restart: the name resolves, both \
-                     sides accept TLS, and etcd answers. No certificate in use expires within 7 days.",
+                     sides accept TLS, and etcd answers. No certificate in use expires within \
+                     `thresholds.certificateAge`.",
             how: "`cilium-dbg troubleshoot clustermesh` in every agent and `clustermesh-apiserver kvstoremesh-dbg \
                   troubleshoot` in every KVStoreMesh open a new connection to every remote and print the \
-                  certificates. No step may fail three times, 3 s apart, and every `Not after` must be more than 7 \
-                  days away.",
+                  certificates. No step may fail three times, 3 s apart, and every `Not after` must be farther \
+                  away than `thresholds.certificateAge` (7 days by default).",
             control: "For every expected remote the output must show an established TLS connection and certificates; \
                       otherwise the check is inconclusive.",
             when_red: "The line with ❌ says which step failed; see `kubectl --context CONTEXT -n kube-system get \
@@ -112,10 +110,13 @@ async fn connect(
         if answers.is_empty() {
             judged.unknown(format!("{cluster}: no pod reported its connections into the mesh"));
         }
-        let now = Timestamp::now();
+        let limit = Limit {
+            now: Timestamp::now(),
+            least: context.environment.facts().thresholds.certificate_age,
+        };
         let days: Vec<i64> = answers
             .iter()
-            .filter_map(|answer| judge(cluster, answer, expected, now, &mut judged))
+            .filter_map(|answer| judge(cluster, answer, expected, limit, &mut judged))
             .collect();
         if attempt < ATTEMPTS && judged.has_findings() {
             tokio::time::sleep(RETRY_AFTER).await;
@@ -152,7 +153,7 @@ fn judge(
     cluster: &ClusterName,
     answer: &CiliumAnswer,
     expected: &BTreeSet<String>,
-    now: Timestamp,
+    limit: Limit,
     tally: &mut Tally,
 ) -> Option<i64> {
     let place = format!("{cluster}, {} on {}", answer.pod, answer.node);
@@ -164,41 +165,56 @@ fn judge(
         }
     };
     let found = sections(text);
-    let mut least = None;
+    let mut shortest = None;
     for remote in expected {
         let Some(section) = found.iter().find(|section| section.cluster == *remote) else {
             tally.unknown(format!("{place}: it does not report its connection to {remote}"));
             continue;
         };
         let subject = format!("{place}: connection to {remote}");
-        if let Some(days) = judge_section(section, &subject, now, tally) {
-            least = Some(least.map_or(days, |known: i64| known.min(days)));
+        if let Some(days) = judge_section(section, &subject, limit, tally) {
+            shortest = Some(shortest.map_or(days, |known: i64| known.min(days)));
         }
     }
-    least
+    shortest
 }
 
-fn judge_section(section: &Section, subject: &str, now: Timestamp, tally: &mut Tally) -> Option<i64> {
+/// For how long certificates must be valid, from when.
+#[derive(Clone, Copy)]
+struct Limit {
+    now: Timestamp,
+    least: Duration,
+}
+
+fn judge_section(section: &Section, subject: &str, limit: Limit, tally: &mut Tally) -> Option<i64> {
     for failure in &section.failures {
         tally.finding(subject, "every step of a new connection succeeds", failure);
     }
-    let days = |end: &Timestamp| (end.as_second() - now.as_second()).div_euclid(SECONDS_A_DAY);
+    let left = |end: &Timestamp| end.as_second() - limit.now.as_second();
+    let days = |end: &Timestamp| left(end).div_euclid(SECONDS_A_DAY);
+    let (least_days, least_seconds) = (
+        limit.least.as_secs() / SECONDS_A_DAY as u64,
+        limit.least.as_secs() as i64,
+    );
     for certificate in &section.certificates {
-        let left = days(&certificate.not_after);
-        if certificate.not_before > now {
+        if certificate.not_before > limit.now {
             tally.finding(
                 subject,
                 format!("the certificate of {} is valid now", certificate.subject),
                 format!("it is valid from {}", certificate.not_before),
             );
-        } else if left < LEAST_DAYS {
+        } else if left(&certificate.not_after) < least_seconds {
             tally.finding(
                 subject,
                 format!(
-                    "the certificate of {} is valid for at least {LEAST_DAYS} days",
+                    "the certificate of {} is valid for at least {least_days} days",
                     certificate.subject
                 ),
-                format!("it expires on {}, in {left} days", certificate.not_after),
+                format!(
+                    "it expires on {}, in {} days",
+                    certificate.not_after,
+                    days(&certificate.not_after)
+                ),
             );
         }
     }

@@ -45,6 +45,13 @@ pub enum LabCommand {
         /// Configuration of Cilium
         #[arg(long, value_enum, value_name = "PROFILE", default_value_t)]
         profile: LabProfile,
+        /// Folder of a repository whose values of Cilium both clusters are installed with
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        gitops: Option<PathBuf>,
+        /// File of Cilium's Helm values that a cluster is installed with; repeat it for several, of which later ones
+        /// win. What the lab cannot do is refused, what it only stores is listed
+        #[arg(long, value_name = "ROLE=FILE", value_parser = super::claims::role_and_file)]
+        values: Vec<(String, PathBuf)>,
         /// Start with this fault injected (repeatable); `meshproof prove --list` lists the faults
         #[arg(long = "fault", value_name = "FAULT")]
         faults: Vec<String>,

@@ -61,7 +61,7 @@ pub struct RunArgs {
     pub lab_fault_seed: u64,
 
     /// Folder of the repository that says what should run: its Helm values and pins are compared with what is
-    /// installed and runs (suite gitops)
+    /// installed and runs (suite gitops). A lab is installed with them
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Claims")]
     pub gitops: Option<PathBuf>,
     /// File of Cilium's Helm values of a cluster; repeat it for several, of which later ones win [default: found in

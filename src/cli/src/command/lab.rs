@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use anyhow::anyhow;
+use meshproof_claims::{Request, installations};
 use meshproof_contract::Exit;
 use meshproof_lab::{Control, ControlError, LabOptions, LabStatus, Lifetime, Registration, Topology, launch};
 use std::fmt::Write as _;
@@ -22,8 +23,20 @@ pub fn lab(command: &LabCommand) -> Result<Exit, CliError> {
                 detach,
                 nodes,
                 profile,
+                gitops,
+                values,
                 faults,
             } => {
+                let request = Request {
+                    root: gitops.clone().unwrap_or_else(|| ".".into()),
+                    values: values.clone(),
+                };
+                let installations = if gitops.is_some() || !values.is_empty() {
+                    installations(&request, gitops.is_some()).map_err(CliError::usage)?
+                } else {
+                    Vec::new()
+                };
+                let topology = Topology::with_nodes(*nodes).configured(lab::profile(*profile));
                 let lifetime = if *detach {
                     Lifetime::Detached
                 } else {
@@ -31,7 +44,7 @@ pub fn lab(command: &LabCommand) -> Result<Exit, CliError> {
                 };
                 return up(
                     lifetime,
-                    Topology::with_nodes(*nodes).configured(lab::profile(*profile)),
+                    lab::installed(topology, installations, |line| eprintln!("{line}"))?,
                     faults,
                 )
                 .await;

@@ -21,7 +21,7 @@ use crate::{
 };
 use anyhow::Context;
 use meshproof_contract::{
-    ClusterName, Consent, Event, Exit, FaultName, Generation, GitFacts, RunId,
+    ClusterName, Consent, Event, Exit, FaultName, Generation, RunId,
     event::{FaultChange, Phase, Shortfall},
     waiver::SpentWaiver,
 };
@@ -48,8 +48,8 @@ struct Intent {
     limits: Limits,
     fail_fast: bool,
     generation: Generation,
-    /// What the operators' repository says of Cilium.
-    git: Option<GitFacts>,
+    /// What the operators' files say of Cilium.
+    git: gitops::Files,
     /// For how long a clustermesh-apiserver is also kept down.
     mesh_outage: Option<Duration>,
     report_dir: PathBuf,
@@ -203,7 +203,9 @@ async fn run_on_target(
         profile: args.lab_profile,
         fault_seed: args.lab_fault_seed,
     };
-    let lab = Lab::start(shape, &args.lab_fault).await?;
+    let installations = intent.git.installations.clone();
+    let tell = |line| events.warning(line);
+    let lab = Lab::start_installed(shape, installations, tell, &args.lab_fault).await?;
     for fault in &args.lab_fault {
         events.send(Event::Fault {
             fault: FaultName::from(fault.as_str()),
@@ -224,8 +226,8 @@ async fn check(
     cancel: &CancellationToken,
 ) -> Result<Outcome, CliError> {
     target.overrides.generation = intent.generation;
-    target.overrides.git.clone_from(&intent.git);
-    if let Some(git) = &intent.git {
+    target.overrides.git.clone_from(&intent.git.facts);
+    if let Some(git) = &intent.git.facts {
         gitops::warn_of_missing(git, &intent.clusters, events);
     }
     let outage = intent.mesh_outage.map(mesh_outage::seconds);

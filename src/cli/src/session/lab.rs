@@ -11,10 +11,15 @@ use meshproof_cluster::{DisruptionOptions, Image, NodePower, PullPolicy, Role};
 use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Thresholds};
 use meshproof_engine::nearest;
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, LAB_SUBCOMMAND, LabOptions, LaunchError, NodeGrace,
-    PlaceSeed, Profile, RunningLab, SizedFault, Topology, UnknownFault, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, Installation, LAB_SUBCOMMAND, LabOptions,
+    LaunchError, NodeGrace, PlaceSeed, Profile, RunningLab, SizedFault, Topology, UnknownFault, launch,
 };
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 /// The process may have been started to be the lab's own, or an agent in one of its pods; then that is all it does.
 /// Must be called before anything starts a thread.
@@ -42,17 +47,58 @@ pub fn profile(wanted: LabProfile) -> Profile {
     }
 }
 
+/// The clusters of a lab, installed with the values of a repository. What of them has no effect there is told.
+pub fn installed(
+    topology: Topology,
+    installations: Vec<meshproof_claims::Installation>,
+    mut tell: impl FnMut(String),
+) -> Result<Topology, CliError> {
+    let mut all = BTreeMap::new();
+    let mut stored = BTreeSet::new();
+    for given in installations {
+        if !given.is_complete {
+            let name = &given.cluster;
+            tell(format!("values of {name} that cannot be read here are not in its lab"));
+        }
+        let installation = Installation {
+            values: given.values,
+            config: given.config,
+        };
+        stored.extend(installation.only_stored());
+        all.insert(given.cluster, installation);
+    }
+    if !stored.is_empty() {
+        let paths: Vec<String> = stored.into_iter().collect();
+        tell(format!(
+            "the lab stores these values and does nothing by them: {}",
+            paths.join(", ")
+        ));
+    }
+    topology.installed(all).map_err(CliError::usage)
+}
+
 /// A lab that ends with this process at the latest.
 pub struct Lab(RunningLab);
 
 impl Lab {
     /// Boots a lab of this shape with these faults injected.
     pub async fn start(shape: LabShape, faults: &[String]) -> Result<Self, CliError> {
+        Self::start_installed(shape, Vec::new(), |_| {}, faults).await
+    }
+
+    /// The same, its clusters installed with these values; `tell` is told what the lab makes of them.
+    pub async fn start_installed(
+        shape: LabShape,
+        installations: Vec<meshproof_claims::Installation>,
+        tell: impl FnMut(String),
+        faults: &[String],
+    ) -> Result<Self, CliError> {
         for fault in faults {
             known(fault)?;
         }
         let mut options = LabOptions::default();
-        options.lab.topology = Topology::with_nodes(shape.nodes).configured(profile(shape.profile));
+        let topology = Topology::with_nodes(shape.nodes).configured(profile(shape.profile));
+        options.lab.topology = installed(topology, installations, tell)?;
         options.lab.node_grace = NodeGrace(NODE_GRACE);
         options.lab.places = PlaceSeed(shape.fault_seed);
         let lab = Self(launch(options).await.map_err(CliError::environment)?);
@@ -198,6 +244,83 @@ mod tests {
         let known: Vec<_> = PROFILES.iter().map(|row| (row.name.to_owned(), row.profile)).collect();
         assert_eq!(asked, known);
         assert_eq!(profile(LabProfile::default()), Profile::default());
+    }
+
+    #[test]
+    fn cilium_config_of_every_profile_is_what_the_chart_makes_of_its_values() {
+        use meshproof_claims::{
+            chart::{Chart, node},
+            prediction::{Predicted, Prediction},
+            values::Values,
+        };
+        let (chart, prediction) = (Chart::new(), Prediction::new());
+        let mut wrong = Vec::new();
+        for row in &PROFILES {
+            let topology = Topology::default().configured(row.profile);
+            for cluster in &topology.clusters {
+                let given = node(&meshproof_lab::helm_values(&topology, cluster));
+                let values = Values {
+                    chart: &chart,
+                    given: &given,
+                };
+                let config = meshproof_lab::cilium_config(&topology, cluster);
+                for key in prediction.keys() {
+                    let found = config[key].as_str();
+                    let expected = match prediction.predict(key, &values) {
+                        Predicted::Is(text) => Some(text),
+                        Predicted::Absent => None,
+                        Predicted::Unknown => continue,
+                    };
+                    // An empty text is rendered by Helm's command, and not by Cilium's, by which the lab is installed.
+                    if found.unwrap_or_default() != expected.as_deref().unwrap_or_default() {
+                        wrong.push(format!(
+                            "{} {} {key}: {found:?}, not {expected:?}",
+                            row.name, cluster.name
+                        ));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{} keys:\n{}", wrong.len(), wrong.join("\n"));
+    }
+
+    /// The operators' example, as the lab is installed with it.
+    fn example(house: &str) -> Vec<meshproof_claims::Installation> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../claims/testdata/gitops-example");
+        let request = meshproof_claims::Request {
+            root: root.join(house),
+            values: Vec::new(),
+        };
+        meshproof_claims::installations(&request, true).expect("a readable folder")
+    }
+
+    #[test]
+    fn a_lab_is_installed_with_the_values_of_a_repository_as_far_as_it_can() {
+        let mut told = Vec::new();
+        let topology = installed(Topology::default(), example("clean"), |line| told.push(line)).expect("it can");
+        let settings = topology.settings();
+        assert!(settings.node_encryption && settings.endpoint_routes && settings.envoy);
+        for cluster in &topology.clusters {
+            assert_eq!(
+                topology.strict_range(cluster).map(|range| range.to_string()).as_deref(),
+                Some("10.244.0.0/14")
+            );
+            let config = meshproof_lab::cilium_config(&topology, cluster);
+            assert_eq!(config["enable-l2-announcements"], "true");
+            assert_eq!(config["bpf-lb-algorithm"], "maglev");
+        }
+        let [told] = told.as_slice() else { panic!("{told:?}") };
+        assert!(
+            told.contains("gatewayAPI.enabled") && told.contains("l2announcements.enabled"),
+            "{told}"
+        );
+        assert!(!told.contains("routingMode"), "{told}");
+        let error = installed(Topology::default(), example("as-written"), |_| ()).expect_err("it cannot");
+        let error = error.to_string();
+        assert!(
+            error.contains("infra: `ipv4-native-routing-cidr` is `10.244.0.0/16`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -28,6 +28,15 @@ impl Lab {
     pub async fn start(_shape: LabShape, _faults: &[String]) -> Result<Self, CliError> {
         Err(CliError::environment(LabUnsupported))
     }
+    /// Fails.
+    pub async fn start_installed(
+        _shape: LabShape,
+        _installations: Vec<meshproof_claims::Installation>,
+        _tell: impl FnMut(String),
+        _faults: &[String],
+    ) -> Result<Self, CliError> {
+        Err(CliError::environment(LabUnsupported))
+    }
     /// Never called: there is no lab.
     pub fn target(&self) -> Target {
         match self.0 {}

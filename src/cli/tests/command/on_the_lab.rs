@@ -193,3 +193,24 @@ fn a_node_that_is_lost_is_one_sentence() {
         .filter(|line| line.contains("could not observe because of it"));
     assert!(causes.count() <= 1, "{text}");
 }
+
+#[test]
+fn a_lab_with_the_values_of_a_repository_is_green_with_that_repository() {
+    let folder = folder();
+    let house = concat!(env!("CARGO_MANIFEST_DIR"), "/../claims/testdata/gitops-example/clean");
+    let run = ["run", "--lab", "--lab-nodes", "2", "--gitops", house];
+    let suites = ["--suite", "gitops", "--suite", "components"];
+    let ended = meshproof(folder.path(), &[&run[..], &suites[..]].concat());
+    if ended.has_no_lab() {
+        return;
+    }
+    ended.ends(0, &["the lab stores these values", "gatewayAPI.enabled"]);
+    let report = fs::read_to_string(folder.path().join("reports/latest/report.json")).expect("report.json");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    let claims = report["claims"].as_array().expect("a list of claims");
+    let has = |claim: &str| claims.iter().any(|one| one.to_string().contains(claim));
+    assert!(
+        has("encryption.nodeEncryption") && has("cilium-values.yaml"),
+        "{claims:#?}"
+    );
+}

@@ -13,6 +13,7 @@ use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{CiliumAnswer, CiliumQuery, EnvironmentError, NodeName};
 use serde_json::Value;
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
@@ -30,7 +31,7 @@ struct Question {
     label: &'static str,
     container: &'static str,
     /// Tried in this order; later ones where the container lacks the earlier.
-    commands: Vec<Vec<&'static str>>,
+    commands: Vec<Vec<Cow<'static, str>>>,
     format: Format,
 }
 
@@ -43,19 +44,22 @@ enum Format {
 }
 
 fn question(query: CiliumQuery) -> Question {
+    let words = |arguments: &[&'static str]| arguments.iter().map(|word| Cow::Borrowed(*word)).collect::<Vec<_>>();
     let agent = |arguments: &[&'static str]| Question {
         label: AGENT_LABEL,
         container: "cilium-agent",
         // Images before 1.15 have it as `cilium`.
         commands: ["cilium-dbg", "cilium"]
-            .map(|command| [&[command], arguments].concat())
+            .map(|command| words(&[&[command], arguments].concat()))
             .into(),
         format: Format::Json,
     };
     let kvstoremesh = |arguments: &[&'static str], format| Question {
         label: MESH_LABEL,
         container: "kvstoremesh",
-        commands: vec![[&["clustermesh-apiserver", "kvstoremesh-dbg"], arguments].concat()],
+        commands: vec![words(
+            &[&["clustermesh-apiserver", "kvstoremesh-dbg"], arguments].concat(),
+        )],
         format,
     };
     match query {
@@ -72,7 +76,7 @@ fn question(query: CiliumQuery) -> Question {
         CiliumQuery::Policy => agent(&["policy", "get", "-o", "json"]),
         CiliumQuery::Nodes => agent(&["node", "list", "-o", "json"]),
         CiliumQuery::Health => Question {
-            commands: vec![vec!["cilium-health", "status", "--probe", "-o", "json"]],
+            commands: vec![words(&["cilium-health", "status", "--probe", "-o", "json"])],
             ..agent(&[])
         },
         CiliumQuery::KvstoreMesh => kvstoremesh(&["status", "-o", "json"], Format::Json),
@@ -81,6 +85,15 @@ fn question(query: CiliumQuery) -> Question {
             ..agent(&["troubleshoot", "clustermesh"])
         },
         CiliumQuery::TroubleshootKvstoreMesh => kvstoremesh(&["troubleshoot"], Format::Text),
+        CiliumQuery::RelayStatus { server } => {
+            let mut command = words(&["hubble", "status", "--server"]);
+            command.push(server.to_string().into());
+            Question {
+                commands: vec![command],
+                format: Format::Text,
+                ..agent(&[])
+            }
+        }
     }
 }
 
@@ -227,7 +240,8 @@ async fn one(
             reason,
         };
         let begun = Instant::now();
-        match exec::run(client, &container, command, limit).await {
+        let arguments: Vec<&str> = command.iter().map(AsRef::as_ref).collect();
+        match exec::run(client, &container, &arguments, limit).await {
             Ok(output) => {
                 client.silent().forget(&name, question.container);
                 return question.format.read(&output).map_err(failed);
@@ -298,6 +312,9 @@ mod tests {
         let health = question(CiliumQuery::Health);
         assert_eq!((health.commands.len(), health.container), (1, "cilium-agent"));
         assert_eq!(question(CiliumQuery::KvstoreMesh).container, "kvstoremesh");
+        let server = "10.96.0.77:80".parse().expect("an address");
+        let relay = question(CiliumQuery::RelayStatus { server });
+        assert_eq!(relay.commands[0], ["hubble", "status", "--server", "10.96.0.77:80"]);
     }
 
     #[test]

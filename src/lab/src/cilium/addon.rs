@@ -42,6 +42,7 @@ impl Addon for CiliumAddon {
             image(ImageKind::Operator),
             image(ImageKind::MeshApiserver),
             image(ImageKind::Relay),
+            Arc::new(Idle),
         ]
     }
 
@@ -53,6 +54,21 @@ impl Addon for CiliumAddon {
             futures::future::join_all(follow),
             ghost::follow(Arc::clone(&lab), stop.clone())
         );
+    }
+}
+
+/// Programs of which nothing in the lab depends but that they run: Envoy, Hubble UI, SPIRE.
+struct Idle;
+
+#[async_trait]
+impl SystemImage for Idle {
+    fn matches(&self, image: &str) -> bool {
+        install::IDLE.iter().any(|beginning| image.starts_with(beginning))
+    }
+
+    async fn run(&self, container: SystemContainer) -> i32 {
+        container.stop.cancelled().await;
+        0
     }
 }
 

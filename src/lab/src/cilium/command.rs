@@ -82,7 +82,7 @@ async fn cilium_dbg(
     match words.as_slice() {
         ["version"] => {
             line.only(&[])?;
-            let version = version(container.lab.topology.settings());
+            let version = version(&container.lab.topology.settings());
             return Ok(Answer::text(format!("Client: {version}\nDaemon: {version}\n")));
         }
         ["troubleshoot", "clustermesh", ..] => {
@@ -125,7 +125,7 @@ async fn cilium_dbg(
         }
         ["debuginfo"] => match format {
             Format::Json => Answer::json(&json!({
-                "cilium-version": version(view.settings),
+                "cilium-version": version(&view.settings),
                 "encryption": encryption::debuginfo(&view.encryption),
                 "kernel-version": kernel_version(),
             })),

@@ -10,7 +10,7 @@ use meshproof_datapath::Dispatch;
 use serde_json::{Map, Value, json};
 
 /// What does not depend on the topology.
-const CHART: [(&str, &str); 140] = [
+const CHART: [(&str, &str); 141] = [
     ("agent-not-ready-taint-key", "node.cilium.io/agent-not-ready"),
     ("auto-direct-node-routes", "false"),
     ("bpf-distributed-lru", "false"),
@@ -106,7 +106,6 @@ const CHART: [(&str, &str); 140] = [
     ("iptables-random-fully", "false"),
     ("k8s-require-ipv4-pod-cidr", "false"),
     ("k8s-require-ipv6-pod-cidr", "false"),
-    ("kube-proxy-replacement-healthz-bind-address", ""),
     ("max-connected-clusters", "255"),
     ("mesh-auth-enabled", "true"),
     ("mesh-auth-gc-interval", "5m0s"),
@@ -148,6 +147,8 @@ const CHART: [(&str, &str); 140] = [
     ("tofqdns-max-deferred-connection-deletes", "10000"),
     ("tofqdns-preallocate-identities", "true"),
     ("tofqdns-proxy-response-max-delay", "100ms"),
+    ("tunnel-protocol", "vxlan"),
+    ("tunnel-source-port-range", "0-0"),
     ("unmanaged-pod-watcher-interval", "15"),
     ("vtep-cidr", ""),
     ("vtep-endpoint", ""),
@@ -156,8 +157,8 @@ const CHART: [(&str, &str); 140] = [
     ("write-cni-conf-when-ready", "/host/etc/cni/net.d/05-cilium.conflist"),
 ];
 
-/// The data of `cilium-config`.
-pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
+/// The data of `cilium-config` of a cluster.
+pub fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
     let mut data: Map<String, Value> = CHART
         .iter()
         .map(|(key, value)| ((*key).to_owned(), json!(value)))
@@ -169,8 +170,6 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
     match settings.routing {
         RoutingMode::Tunnel => {
             set("routing-mode", "tunnel".into());
-            set("tunnel-protocol", "vxlan".into());
-            set("tunnel-source-port-range", "0-0".into());
         }
         RoutingMode::Native => {
             set("routing-mode", "native".into());
@@ -188,6 +187,11 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
         set("bpf-lb-mode", "dsr".into());
     }
     set("kube-proxy-replacement", settings.kube_proxy_replacement.to_string());
+    if settings.kube_proxy_replacement {
+        set("kube-proxy-replacement-healthz-bind-address", String::new());
+    } else {
+        set("enable-node-port", "false".into());
+    }
     set(
         "policy-default-local-cluster",
         settings.default_local_cluster.to_string(),
@@ -202,11 +206,33 @@ pub(super) fn data(topology: &Topology, cluster: &ClusterSpec) -> Value {
     if cluster.mutual_authentication {
         set("mesh-auth-mutual-enabled", "true".into());
         set("mesh-auth-mutual-listener-port", "4250".into());
+        set("mesh-auth-mutual-connect-timeout", "5s".into());
+        set("mesh-auth-spiffe-trust-domain", "spiffe.cilium".into());
+        set("mesh-auth-spire-admin-socket", "/run/spire/sockets/admin.sock".into());
+        set(
+            "mesh-auth-spire-agent-socket",
+            "/run/spire/sockets/agent/agent.sock".into(),
+        );
+        set(
+            "mesh-auth-spire-server-address",
+            "spire-server.cilium-spire.svc:8081".into(),
+        );
+        set("mesh-auth-spire-server-connection-timeout", "30s".into());
     }
     if let Some(range) = topology.strict_range(cluster) {
         set("enable-encryption-strict-mode", "true".into());
         set("encryption-strict-mode-cidr", range.to_string());
         set("encryption-strict-mode-allow-remote-node-identities", "true".into());
+    }
+    let rendered = cluster
+        .installation
+        .iter()
+        .flat_map(|installation| &installation.config);
+    for (key, text) in rendered {
+        match text {
+            Some(text) => data.insert(key.clone(), json!(text)),
+            None => data.remove(key),
+        };
     }
     Value::Object(data)
 }

@@ -70,7 +70,7 @@ impl Gatherer<'_> {
             now: SystemTime::now(),
             started: self.agent.started,
             settings: lab.topology.settings(),
-            native_range: lab.topology.native_range(),
+            native_range: lab.topology.stated_native_range(&cluster.spec),
             encryption: self.encryption().await,
             mutual_authentication: cluster.spec.mutual_authentication,
             endpoints: self.endpoints(&own),

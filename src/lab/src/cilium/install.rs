@@ -4,6 +4,7 @@ mod certificate;
 mod mesh_apiserver;
 pub(crate) mod release;
 mod secret;
+mod spire;
 pub(crate) mod values;
 mod workload;
 
@@ -13,9 +14,12 @@ use crate::{
     topology::{ClusterSpec, Topology},
 };
 use serde_json::{Value, json};
+use values::Values;
 
 /// The namespace of everything.
 pub const NAMESPACE: &str = "kube-system";
+/// The beginnings of references to images whose programs only run.
+pub(super) const IDLE: [&str; 3] = [workload::ENVOY, workload::UI, spire::IMAGES];
 /// Cilium's images, by the last part of their name.
 pub(super) fn image(name: &str, version: &str) -> String {
     format!("quay.io/cilium/{name}:v{version}")
@@ -24,27 +28,55 @@ pub(super) fn image(name: &str, version: &str) -> String {
 /// Every object of the chart for one cluster.
 pub(super) fn objects(topology: &Topology, cluster: &ClusterSpec) -> Vec<Value> {
     let version = topology.settings().version;
+    let values = Values::of(topology, cluster);
     let mut objects = crd::definitions();
+    if values.is_on("gatewayAPI.enabled") {
+        objects.extend(crd::gateway_api());
+    }
     objects.push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cilium-secrets"}}));
-    for name in ["cilium", "cilium-operator", "clustermesh-apiserver", "hubble-relay"] {
+    let mut accounts = vec!["cilium", "cilium-operator", "clustermesh-apiserver"];
+    let optional = [
+        ("cilium-envoy", values.is_not_off("envoy.enabled")),
+        ("hubble-relay", values.is_on("hubble.relay.enabled")),
+        ("hubble-ui", values.is_on("hubble.ui.enabled")),
+    ];
+    accounts.extend(optional.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| name));
+    for name in accounts {
         objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(name, json!({}))}));
     }
     objects.push(config_map("cilium-config", config::data(topology, cluster)));
-    objects.push(config_map(
-        "hubble-relay-config",
-        json!({"config.yaml": relay_config(cluster)}),
-    ));
+    if values.is_on("hubble.relay.enabled") {
+        objects.push(config_map(
+            "hubble-relay-config",
+            json!({"config.yaml": relay_config(cluster)}),
+        ));
+    }
     match secret::secrets(topology, cluster) {
         Ok(secrets) => objects.extend(secrets),
         Err(error) => tracing::error!(%error, cluster = cluster.name, "Cilium's secrets cannot be made"),
     }
-    objects.extend(workload::services(cluster));
+    objects.extend(workload::services(cluster, &values));
     objects.extend([
-        workload::agent(cluster, version),
-        workload::operator(version),
-        mesh_apiserver::mesh_apiserver(topology, cluster),
-        workload::relay(version),
+        workload::agent(cluster, version, &values),
+        workload::operator(version, values.count("operator.replicas")),
+        mesh_apiserver::mesh_apiserver(topology, cluster, values.count("clustermesh.apiserver.replicas")),
     ]);
+    if values.is_not_off("envoy.enabled") {
+        objects.push(workload::envoy());
+    }
+    if values.is_on("hubble.relay.enabled") {
+        objects.push(workload::relay(version, values.count("hubble.relay.replicas")));
+    }
+    if values.is_on("hubble.ui.enabled") {
+        objects.push(workload::ui(values.count("hubble.ui.replicas")));
+    }
+    if values.is_on("authentication.mutual.spire.enabled")
+        && values.is_on("authentication.mutual.spire.install.enabled")
+    {
+        objects.extend(spire::objects(
+            values.text("authentication.mutual.spire.install.namespace"),
+        ));
+    }
     objects.push(release::secret(topology, cluster, &objects));
     objects
 }
@@ -57,13 +89,17 @@ pub(crate) fn expiring_certificate(cluster: &str) -> Result<String, certificate:
 
 /// Metadata as Helm leaves it.
 fn meta(name: &str, labels: Value) -> Value {
+    meta_in(NAMESPACE, name, labels)
+}
+
+fn meta_in(namespace: &str, name: &str, labels: Value) -> Value {
     let mut all = json!({"app.kubernetes.io/managed-by": "Helm"});
     if let (Some(all), Some(labels)) = (all.as_object_mut(), labels.as_object()) {
         all.extend(labels.clone());
     }
     json!({
         "name": name,
-        "namespace": NAMESPACE,
+        "namespace": namespace,
         "labels": all,
         "annotations": {"meta.helm.sh/release-name": "cilium", "meta.helm.sh/release-namespace": NAMESPACE},
     })
@@ -110,17 +146,16 @@ mod tests {
     #[test]
     fn every_selector_selects_its_own_pods() {
         let topology = Topology::default();
-        let objects = objects(&topology, &topology.clusters[0]);
+        let objects = objects(&topology, &topology.clusters[1]);
         let is_workload = |object: &&Value| object["spec"]["template"].is_object();
         let workloads: Vec<_> = objects.iter().filter(is_workload).collect();
-        assert_eq!(workloads.len(), 4);
+        assert_eq!(workloads.len(), 6);
         for workload in workloads {
             let spec = &workload["spec"];
             let labels = &spec["template"]["metadata"]["labels"];
             for (key, value) in spec["selector"]["matchLabels"].as_object().unwrap() {
                 assert_eq!(&labels[key], value, "{}", workload["metadata"]["name"]);
             }
-            assert_eq!(workload["metadata"]["namespace"], "kube-system");
         }
     }
 }

@@ -36,7 +36,7 @@ async fn run(pods: &CiliumPods, container: &SystemContainer, arguments: &[String
     let words: Vec<_> = line.words().collect();
     match words.as_slice() {
         ["version"] => {
-            let version = version(container.lab.topology.settings());
+            let version = version(&container.lab.topology.settings());
             Ok(Answer::text(format!("{version}\n")))
         }
         ["kvstoremesh-dbg", "status"] => {

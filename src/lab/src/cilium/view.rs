@@ -34,7 +34,7 @@ pub struct AgentView {
     /// All nodes that it knows, its own and those of other clusters too.
     pub nodes: Vec<NodeView>,
     /// How Cilium is configured.
-    pub settings: &'static Settings,
+    pub settings: Settings,
     /// What native routing never masquerades.
     pub native_range: Ipv4Net,
     /// Encryption between nodes.
@@ -67,6 +67,13 @@ pub struct AgentView {
     pub flow_capacity: usize,
     /// The policies in force.
     pub policy: PolicyView,
+}
+
+impl AgentView {
+    /// Whether a key of its configuration is `true`.
+    pub fn is_on(&self, key: &str) -> bool {
+        self.configuration.get(key).is_some_and(|text| text == "true")
+    }
 }
 
 /// Whether an agent reaches the API server of its cluster.

@@ -85,6 +85,8 @@ faults! {
         "in one cluster an aggregated API is registered whose Service is gone";
     CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
         "the agents name a device that carries no traffic between nodes: a capture there sees nothing";
+    ChartPinDiffers "chart-pin-differs" Objects DrawnCluster ["gitops"]
+        "in one cluster the source of Cilium's chart is pinned to a version that does not run";
     CiliumConfigEdited "cilium-config-edited" Objects DrawnCluster ["gitops"]
         "in one cluster somebody edited a key of cilium-config that the Helm release has otherwise";
     CiliumEndpointMissing "cilium-endpoint-missing" Agents DrawnNode ["state"]
@@ -193,6 +195,8 @@ faults! {
         "connections to port 8080 of pods on other nodes are reset once established";
     HubbleCertificateExpiring "hubble-certificate-expiring" Objects DrawnCluster ["components"]
         "in one cluster the certificate of Hubble's servers ends in two days";
+    HubbleRelayPeerLost "hubble-relay-peer-lost" Agents DrawnNode ["components"]
+        "Hubble relay has lost its connection to one node";
     HubbleRelayScaledToZero "hubble-relay-scaled-to-zero" Objects DrawnCluster ["components"]
         "in one cluster Hubble relay is scaled to zero";
     IcmpDropped "icmp-dropped" Network Lab ["connectivity"] "ICMP between pods of different nodes is dropped";
@@ -391,6 +395,8 @@ faults! {
         "in one cluster a rollout of Hubble relay cannot end: its new pod fits no node";
     ReleaseNewerThanObjects "release-newer-than-objects" Objects DrawnCluster ["gitops"]
         "in one cluster the newest Helm release has a value that the objects do not have";
+    ReleaseUpgradedByHand "release-upgraded-by-hand" Objects DrawnCluster ["gitops"]
+        "in one cluster somebody upgraded the Helm release with a value that Git does not have";
     SameNodeDropped "same-node-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach each other";
     ServiceBackendDeadOnNode "service-backend-dead-on-node" Services DrawnNode ["state"]
         "one node keeps a dead backend of one service, and loses the connections that it chooses it for";
@@ -406,6 +412,8 @@ faults! {
         "in one cluster session affinity is ignored";
     SessionAffinityLocalOnly "session-affinity-local-only" Balancing DrawnCluster ["service"]
         "in one cluster session affinity does not keep clients with pods of other clusters";
+    SpireServerScaledToZero "spire-server-scaled-to-zero" Objects DrawnCluster ["components"]
+        "in the cluster with mutual authentication the SPIRE server is scaled to zero";
     StaleBackendKept "stale-backend-kept" Services Lab ["failover"] "every node keeps removed backends forever";
     StrictModeIgnored "strict-mode-ignored" Encryption Lab ["encryption"]
         "strict mode is configured, but traffic without a key leaves the node unencrypted";
@@ -422,6 +430,8 @@ faults! {
         "in one cluster backends that are no longer ready still receive new connections";
     UnreadyKeepsTraffic "unready-keeps-traffic" Services Lab ["failover"]
         "backends that become unready still receive new connections";
+    ValuesNewerThanRelease "values-newer-than-release" Objects DrawnCluster ["gitops"]
+        "in one cluster Git has a value that was never installed: helm-controller hangs";
     WebhookLeft "webhook-left" Objects DrawnCluster ["components"]
         "in one cluster a webhook of cert-manager is left whose Service is gone";
     WireguardAllowedIpsNarrow "wireguard-allowed-ips-narrow" Encryption NodePair ["encryption"]

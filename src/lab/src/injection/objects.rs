@@ -17,7 +17,7 @@ use meshproof_apiserver::{
     Resource,
     resource::names::{
         API_SERVICES, CUSTOM_RESOURCE_DEFINITIONS, DAEMON_SETS, DEPLOYMENTS, MUTATING_WEBHOOKS, NAMESPACES, PODS,
-        SECRETS, SERVICES, VALIDATING_WEBHOOKS,
+        SECRETS, SERVICES, STATEFUL_SETS, VALIDATING_WEBHOOKS,
     },
 };
 use serde_json::{Value, json};
@@ -25,13 +25,20 @@ use std::sync::Arc;
 
 /// Where Cilium is installed.
 const SYSTEM: &str = "kube-system";
+/// Where the chart installs SPIRE.
+const SPIRE: &str = "cilium-spire";
 /// A resource of Cilium that nothing of the lab needs.
 const POOLS: &str = "ciliumloadbalancerippools.cilium.io";
 
 /// Makes the changes of a fault where it was drawn; what undoes them.
 pub(super) fn change(lab: &LabState, fault: Fault) -> Result<Vec<Undo>, Missing> {
     let place = lab.drawn.place(fault).ok_or("no place was drawn")?;
-    let cluster = lab.cluster(&place.cluster).ok_or("the cluster is not there")?;
+    let cluster = match fault {
+        // Only some clusters have it.
+        Fault::SpireServerScaledToZero => lab.clusters.iter().find(|cluster| cluster.spec.mutual_authentication),
+        _ => lab.cluster(&place.cluster),
+    };
+    let cluster = cluster.ok_or("the cluster is not there")?;
     let edits = match chain::edits(cluster, fault, &place)? {
         Some(edits) => edits,
         None => edits(cluster, fault, &place)?,
@@ -106,6 +113,13 @@ fn edits(cluster: &Arc<ClusterState>, fault: Fault, place: &Place) -> Result<Vec
             vec![in_template("hubble-relay", |pod| {
                 pod["nodeSelector"]["disktype"] = json!("nvme")
             })]
+        }
+        Fault::SpireServerScaledToZero => {
+            let server = Target::in_namespace(STATEFUL_SETS, SPIRE, "spire-server");
+            vec![Edit::Change(
+                server,
+                Box::new(|object| object["spec"]["replicas"] = json!(0)),
+            )]
         }
         Fault::WebhookLeft => vec![Edit::Create(VALIDATING_WEBHOOKS, cert_manager_webhook())],
         _ => return Err(format!("{fault} changes no object")),

@@ -4,12 +4,12 @@ use super::world::{ENDED, component, healthy, lease};
 use crate::{
     components::{
         certificates::Certificates, containers::OwnContainers, definitions::Definitions, extensions::Extensions,
-        kube_proxy::KubeProxy, leases::Leases, namespaces::Namespaces, nodes::Nodes, other_meshes::OtherMeshes,
-        restarts::Restarts, versions::Versions, workloads::Workloads,
+        hubble_relay::HubbleRelay, kube_proxy::KubeProxy, leases::Leases, namespaces::Namespaces, nodes::Nodes,
+        other_meshes::OtherMeshes, restarts::Restarts, versions::Versions, workloads::Workloads,
     },
     testing::{Fake, MISSION, infra},
 };
-use meshproof_contract::Check;
+use meshproof_contract::{Check, CiliumQuery};
 use serde_json::{Value, json};
 
 fn world() -> Fake {
@@ -343,4 +343,58 @@ async fn a_certificate_that_has_ended_is_red_and_no_permission_is_skipped() {
     changed("Secret", "hubble-server-certs", &broken)
         .expect(&Certificates, infra(), "inconclusive")
         .await;
+}
+
+/// infra, whose relay says so.
+fn relay(said: &'static str) -> Fake {
+    world().policies(move |_, query| match query {
+        CiliumQuery::RelayStatus { .. } => json!(said),
+        _ => Value::Null,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_relay_does_not_reach_is_named() {
+    let said = world().expect(&HubbleRelay, infra(), "pass").await;
+    assert!(said.contains("flows of 6 of 6 nodes"), "{said}");
+    let lost = relay("Connected Nodes: 5/6\nUnavailable Nodes: 1\n  - infra/infra-2\n");
+    let words = ["node infra/infra-2", "connected to 5 of 6 nodes"];
+    red(&HubbleRelay, lost, &words).await;
+    let of_others = relay("Connected Nodes: 5/6\nUnavailable Nodes: 1\n  - apps/apps-1\n");
+    let said = of_others.expect(&HubbleRelay, infra(), "pass").await;
+    assert!(
+        said.contains("no flows of nodes of other clusters: apps/apps-1"),
+        "{said}"
+    );
+    red(
+        &HubbleRelay,
+        relay("Connected Nodes: 2\n"),
+        &["all 3 nodes of the cluster"],
+    )
+    .await;
+    relay("Healthcheck: Ok\n")
+        .expect(&HubbleRelay, infra(), "inconclusive")
+        .await;
+    let none = world().without_object("infra", "Service", "hubble-relay");
+    none.expect(&HubbleRelay, infra(), "skipped").await;
+    let tls = changed("Service", "hubble-relay", &json!({"spec": {"ports": [{"port": 443}]}}));
+    tls.expect(&HubbleRelay, infra(), "skipped").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn spire_must_run_where_agents_look_for_the_charts_own() {
+    let spire = |address: &'static str| {
+        world().facts(move |facts| {
+            let found = facts.clusters.iter_mut().find(|one| one.name.as_str() == "infra");
+            let cilium = found.and_then(|one| one.cilium.as_mut()).expect("Cilium");
+            cilium
+                .config
+                .insert("mesh-auth-mutual-enabled".to_owned(), "true".to_owned());
+            let key = "mesh-auth-spire-server-address".to_owned();
+            cilium.config.insert(key, address.to_owned());
+        })
+    };
+    let said = ["SPIRE server of infra", "SPIRE agent of infra", "there is none"];
+    red(&Workloads, spire("spire-server.cilium-spire.svc:8081"), &said).await;
+    spire("spire.example:8081").expect(&Workloads, infra(), "pass").await;
 }

@@ -1,7 +1,7 @@
 //! Clusters of any shape with the components of Cilium and cluster DNS.
 
 use crate::testing::{Fake, Shape, Site};
-use meshproof_contract::{Environment, claim};
+use meshproof_contract::{CiliumQuery, Environment, claim};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -35,7 +35,11 @@ pub fn healthy(shape: Shape) -> Fake {
         }
         world = world.renewing(site.name, "cilium-operator-resource-lock");
     }
-    world
+    let all: usize = shape.sites().iter().map(|site| site.nodes().count()).sum();
+    world.policies(move |_, query| match query {
+        CiliumQuery::RelayStatus { .. } => json!(format!("Connected Nodes: {all}/{all}\n")),
+        _ => Value::Null,
+    })
 }
 
 /// The workload of a component, and one pod on each of these nodes.
@@ -115,7 +119,9 @@ fn objects(site: Site) -> Vec<Value> {
             "spec": {"clusterIP": "10.96.0.77", "selector": selector}})
     };
     all.push(service("kube-dns", json!({"app": "dns"})));
-    all.push(service("hubble-relay", app("hubble-relay")));
+    let mut relay = service("hubble-relay", app("hubble-relay"));
+    relay["spec"]["ports"] = json!([{"port": 80, "targetPort": "grpc"}]);
+    all.push(relay);
     all.extend(nodes.iter().map(|node| {
         let info = json!({"kernelVersion": "6.18.44-fc", "kubeletVersion": "v1.36.2"});
         let conditions = json!([{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "False"}]);

@@ -1,6 +1,6 @@
 //! Each link of the chain, broken.
 
-use super::world::{git, healthy, live, objects, secret, told, values};
+use super::world::{git, healthy, helm_release, live, objects, secret, told, values};
 use crate::{
     gitops::claims::Claims,
     testing::{Fake, MISSION, infra},
@@ -212,4 +212,53 @@ async fn what_cannot_be_read_is_not_known() {
     let silent = told(MISSION, |_, _, output| *output = json!({}));
     expect(silent, "inconclusive").await;
     expect(healthy(MISSION).cilium_error_on("infra-2"), "inconclusive").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_the_table_does_not_know_are_compared_and_never_shown() {
+    let mut other = values("infra");
+    other["hubble"]["relay"]["tls"]["server"]["key"] = json!("hunter2-other");
+    let said = expect(release(&other), "fail").await;
+    assert!(
+        said.contains("infra hubble.relay.tls.server.key (clusters/infra/cilium-values.yaml:11)")
+            && said.contains("revision 7 has another value: what Git says is not installed"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+    let mut by_hand = values("infra");
+    by_hand["podAnnotations"] = json!({"example.com/token": "hunter2-hand"});
+    let said = expect(release(&by_hand), "fail").await;
+    assert!(
+        said.contains("infra podAnnotations.example.com/token") && said.contains("it was given by hand"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+/// infra without files, with a HelmRelease of these values and `valuesFrom`.
+fn applied(values: Value, from: Value) -> Fake {
+    let mut object = helm_release("infra");
+    object["spec"]["values"] = values;
+    object["spec"]["valuesFrom"] = from;
+    healthy(MISSION).facts(|facts| facts.git = None).object("infra", object)
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_files_the_chain_starts_at_fluxs_helm_release() {
+    let said = expect(applied(values("infra"), Value::Null), "pass").await;
+    assert!(
+        said.contains("the chain starts at HelmRelease kube-system/cilium"),
+        "{said}"
+    );
+    let mut newer = values("infra");
+    newer["encryption"]["nodeEncryption"] = json!(false);
+    let said = expect(applied(newer.clone(), Value::Null), "fail").await;
+    assert!(
+        said.contains("infra encryption.nodeEncryption") && said.contains("Git says `false`"),
+        "{said}"
+    );
+    let some = json!({"cluster": {"name": "infra"}});
+    let said = expect(applied(some, json!([{"kind": "ConfigMap", "name": "more"}])), "pass").await;
+    assert!(said.contains("the chain starts at HelmRelease"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
 }

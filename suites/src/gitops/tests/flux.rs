@@ -1,6 +1,6 @@
 //! Flux, in each state that keeps Git from the cluster.
 
-use super::world::healthy;
+use super::world::{healthy, helm_release};
 use crate::{
     gitops::flux::Flux,
     testing::{Fake, MISSION, infra},
@@ -58,4 +58,49 @@ async fn what_is_being_reconciled_is_not_judged_and_without_flux_there_is_nothin
     expect(with(json!({"/status/conditions": busy})), "inconclusive").await;
     expect(Fake::healthy(), "skipped").await;
     expect(healthy(MISSION).list_refused("Kustomization"), "inconclusive").await;
+}
+
+/// infra with its HelmRelease changed.
+fn released(change: Value) -> Fake {
+    let mut object = helm_release("infra");
+    for (pointer, value) in change.as_object().into_iter().flatten() {
+        *object.pointer_mut(pointer).expect("a field") = value.clone();
+    }
+    healthy(MISSION).object("infra", object)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_release_of_a_helm_release_is_judged() {
+    let said = expect(released(json!({})), "pass").await;
+    assert!(said.contains("HelmRelease kube-system/cilium is Ready"), "{said}");
+    let last = |field: &str| format!("/status/history/0/{field}");
+    for (pointer, value, expected) in [
+        (last("status"), json!("failed"), "revision 7 is failed"),
+        (
+            last("version"),
+            json!(6),
+            "revision 7 is in force: somebody else than Flux installed it",
+        ),
+        (
+            last("chartVersion"),
+            json!("1.18.2"),
+            "chart version 1.18.2 is deployed",
+        ),
+        (
+            last("configDigest"),
+            json!("sha256:bb"),
+            "values with digest sha256:bb is deployed",
+        ),
+        (
+            "/status/conditions/0/observedGeneration".to_owned(),
+            json!(2),
+            "generation 3 is there, its controller has seen 2",
+        ),
+    ] {
+        let said = expect(released(json!({pointer: value})), "fail").await;
+        assert!(
+            said.contains("infra HelmRelease kube-system/cilium") && said.contains(expected),
+            "{said}"
+        );
+    }
 }

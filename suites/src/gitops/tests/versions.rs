@@ -1,6 +1,6 @@
 //! Versions that are mixed, or are not the pinned one.
 
-use super::world::{git, healthy, live, objects, told};
+use super::world::{charts, git, healthy, helm_release, live, objects, told};
 use crate::{
     gitops::versions::Versions,
     testing::{Fake, MISSION, infra},
@@ -46,6 +46,21 @@ async fn an_agent_a_component_and_a_pin_that_differ_are_red() {
     let said = expect(pinned, "fail").await;
     assert!(
         said.contains("the bootstrap (clusters/infra/cilium-values.yaml:1)"),
+        "{said}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pin_of_fluxs_source_counts_as_well() {
+    let pinned = |semver| {
+        let world = healthy(MISSION).object("infra", helm_release("infra"));
+        world.object("infra", charts(semver))
+    };
+    let said = expect(pinned(">=1.18.0 <1.19.0"), "pass").await;
+    assert!(said.contains("within 2 pins"), "{said}");
+    let said = expect(pinned("1.17.x"), "fail").await;
+    assert!(
+        said.contains("OCIRepository flux-system/charts (live, spec.ref.semver)") && said.contains("`1.17.x`"),
         "{said}"
     );
 }

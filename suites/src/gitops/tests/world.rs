@@ -4,7 +4,7 @@ use crate::testing::{Fake, Shape, Site};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use meshproof_contract::{
     CiliumQuery, ClaimSource, Environment, GitFacts,
-    chain::{Pin, Stated},
+    chain::{Hidden, Pin, Stated, Unshown},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
@@ -175,6 +175,36 @@ fn flux() -> Vec<Value> {
     ]
 }
 
+/// Flux's HelmRelease of Cilium, Ready, with the values that are installed.
+pub fn helm_release(name: &str) -> Value {
+    json!({
+        "apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
+        "metadata": {"name": "cilium", "namespace": "kube-system", "generation": 3},
+        "spec": {
+            "values": values(name),
+            "chartRef": {"kind": "OCIRepository", "name": "charts", "namespace": "flux-system"},
+        },
+        "status": {
+            "observedGeneration": 3, "lastAttemptedRevision": "1.18.3+0a1b2c", "lastAttemptedConfigDigest": "sha256:aa",
+            "conditions": [{"type": "Ready", "status": "True", "observedGeneration": 3}],
+            "history": [{
+                "name": "cilium", "namespace": "kube-system", "version": 7, "status": "deployed",
+                "chartVersion": "1.18.3", "configDigest": "sha256:aa",
+            }],
+        },
+    })
+}
+
+/// The chart's source of that HelmRelease.
+pub fn charts(semver: &str) -> Value {
+    json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "OCIRepository",
+        "metadata": {"name": "charts", "namespace": "flux-system", "generation": 1},
+        "spec": {"ref": {"semver": semver}},
+        "status": {"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]},
+    })
+}
+
 /// What the files say.
 pub fn git(sites: &[&str]) -> GitFacts {
     let file = |line| ClaimSource::File {
@@ -223,6 +253,15 @@ pub fn git(sites: &[&str]) -> GitFacts {
     GitFacts {
         from: "gitops".to_owned(),
         stated: sites.iter().flat_map(of).collect(),
+        unshown: sites
+            .iter()
+            .map(|site| Unshown {
+                cluster: (*site).into(),
+                keys: ["hubble", "relay", "tls", "server", "key"].map(str::to_owned).into(),
+                value: Hidden::new("\"hunter2-key\""),
+                source: file(11),
+            })
+            .collect(),
         complete: sites.iter().map(|site| (*site).into()).collect(),
         pins: vec![Pin {
             clusters: Vec::new(),

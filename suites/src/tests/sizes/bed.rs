@@ -51,6 +51,7 @@ pub fn printed(query: CiliumQuery, shape: Shape) -> u64 {
         CiliumQuery::Health => 1_070 * nodes,
         CiliumQuery::KvstoreMesh => 696 * remotes,
         CiliumQuery::Troubleshoot | CiliumQuery::TroubleshootKvstoreMesh => 1_272 * remotes,
+        CiliumQuery::RelayStatus { .. } => 120,
     }
 }
 

@@ -2,11 +2,20 @@
 
 use crate::{args::RunArgs, cli_error::CliError, config::Config, session::consumer::Events};
 use anyhow::anyhow;
-use meshproof_claims::{Request, stated};
+use meshproof_claims::{Installation, Request, installations, stated};
 use meshproof_contract::{ClusterName, GitFacts};
 
-/// What `--gitops`, `--values` and `values` of meshproof.yaml say; none where nothing is given.
-pub fn read(args: &RunArgs, config: &Config, clusters: &[ClusterName]) -> Result<Option<GitFacts>, CliError> {
+/// What the operators' files say.
+#[derive(Default)]
+pub struct Files {
+    /// What they state of the clusters; none where nothing is given.
+    pub facts: Option<GitFacts>,
+    /// What a lab is installed with.
+    pub installations: Vec<Installation>,
+}
+
+/// What `--gitops`, `--values` and `values` of meshproof.yaml say.
+pub fn read(args: &RunArgs, config: &Config, clusters: &[ClusterName]) -> Result<Files, CliError> {
     let mut values = args.values.clone();
     for (role, _) in &values {
         if !clusters.iter().any(|cluster| cluster.as_str() == role) {
@@ -22,14 +31,26 @@ pub fn read(args: &RunArgs, config: &Config, clusters: &[ClusterName]) -> Result
         }
     }
     if args.gitops.is_none() && values.is_empty() {
-        return Ok(None);
+        return Ok(Files::default());
     }
     let request = Request {
         root: args.gitops.clone().unwrap_or_else(|| ".".into()),
         values,
     };
-    let facts = stated(&request, args.gitops.is_some()).map_err(CliError::usage)?;
-    Ok(Some(facts))
+    let is_repository = args.gitops.is_some();
+    let facts = stated(&request, is_repository).map_err(CliError::usage)?;
+    let installations = if args.lab {
+        let mut all = installations(&request, is_repository).map_err(CliError::usage)?;
+        // A repository may describe more clusters than a run has.
+        all.retain(|one| clusters.iter().any(|cluster| cluster.as_str() == one.cluster));
+        all
+    } else {
+        Vec::new()
+    };
+    Ok(Files {
+        facts: Some(facts),
+        installations,
+    })
 }
 
 /// Names clusters of the run of which the repository states nothing.

@@ -4,6 +4,11 @@ use super::{
     super::{gather::Gatherer, output::flow, time::duration, view::FlowView},
     Answer, CommandLine, UsageError,
 };
+use crate::{cilium::install::NAMESPACE, fault::Fault, object::is_ready};
+use meshproof_apiserver::{
+    Object,
+    resource::names::{PODS, SERVICES},
+};
 use meshproof_datapath::{FlowEvent, FlowVerdict, Observation, Protocol};
 
 /// What `hubble observe` shows without `--last`.
@@ -20,6 +25,11 @@ pub(super) async fn answer(gatherer: &Gatherer<'_>, arguments: &[String]) -> Res
         ["observe"] => {
             line.only(&FLAGS)?;
             observe(&gatherer.flows().await, &line)
+        }
+        ["status"] if line.values("server").last().is_some() => {
+            line.only(&["output", "server", "timeout"])?;
+            let server = line.values("server").last().unwrap_or_default();
+            Ok(relay_status(gatherer, server).await)
         }
         ["status"] => {
             line.only(&["output"])?;
@@ -39,6 +49,51 @@ pub(super) async fn answer(gatherer: &Gatherer<'_>, arguments: &[String]) -> Res
         }
         _ => Err(UsageError::unknown_command(&words)),
     }
+}
+
+/// What relay says at the address of its Service: to which nodes of all clusters it is connected.
+async fn relay_status(gatherer: &Gatherer<'_>, server: &str) -> Answer {
+    let (lab, cluster) = (&gatherer.container.lab, &gatherer.container.cluster);
+    let is_relay = |pod: &Object| pod.label("k8s-app") == Some("hubble-relay") && is_ready(pod);
+    let service = cluster.store.find(&SERVICES, Some(NAMESPACE), "hubble-relay");
+    let is_asked = service.is_some_and(|service| {
+        let address = service["spec"]["clusterIP"].as_str().unwrap_or_default();
+        server
+            .split_once(':')
+            .is_some_and(|(host, port)| host == address && port == "80")
+    });
+    if !is_asked || !cluster.store.all(&PODS, Some(NAMESPACE)).iter().any(is_relay) {
+        return Answer::failed(&format!(
+            "failed to connect to '{server}': connection error: desc = \"transport: error while dialing: dial tcp \
+             {server}: connect: connection refused\"\n"
+        ));
+    }
+    let (mut connected, mut unavailable) = (0, Vec::new());
+    for (of, node) in lab.nodes() {
+        let is_own = of.name() == cluster.name();
+        let is_lost = is_own && lab.acts_on(Fault::HubbleRelayPeerLost, of, node.name());
+        if gatherer.pods.agents.of(node.name()).is_some() && !is_lost {
+            connected += 1;
+        } else {
+            unavailable.push(format!("  - {}/{}\n", of.name(), node.name()));
+        }
+    }
+    let view = gatherer.view().await;
+    let (seen, max) = (view.counters.flows_seen, view.flow_capacity as u64);
+    let all = connected + unavailable.len();
+    let mut text = format!(
+        "Healthcheck (via {server}): Ok\nCurrent/Max Flows: {}/{max}\nFlows/s: N/A\nConnected Nodes: \
+         {connected}/{all}\n",
+        seen.min(max)
+    );
+    if !unavailable.is_empty() {
+        text.push_str(&format!(
+            "Unavailable Nodes: {}\n{}",
+            unavailable.len(),
+            unavailable.concat()
+        ));
+    }
+    Answer::text(text)
 }
 
 fn observe(view: &FlowView, line: &CommandLine) -> Result<Answer, UsageError> {

@@ -3,9 +3,9 @@
 use super::answer::Answer;
 
 /// Flags that take a value. All others are switches.
-const WITH_VALUE: [&str; 14] = [
+const WITH_VALUE: [&str; 16] = [
     "output", "last", "first", "since", "until", "verdict", "type", "protocol", "pod", "from-pod", "to-pod", "ip",
-    "from-ip", "to-ip",
+    "from-ip", "to-ip", "server", "timeout",
 ];
 /// Short names.
 const SHORT: [(&str, &str); 3] = [("o", "output"), ("t", "type"), ("v", "verbose")];

@@ -7,7 +7,7 @@ use super::{
 use crate::topology::{ClusterSpec, Topology};
 use serde_json::{Value, json};
 
-pub(super) fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Value {
+pub(super) fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec, replicas: usize) -> Value {
     let labels = labels("clustermesh-apiserver", "clustermesh-apiserver");
     let pod = json!({
         "nodeSelector": {"kubernetes.io/os": "linux"},
@@ -25,13 +25,7 @@ pub(super) fn mesh_apiserver(topology: &Topology, cluster: &ClusterSpec) -> Valu
         "containers": containers(cluster, topology.settings().version),
     });
     let selector = json!({"k8s-app": "clustermesh-apiserver"});
-    let mut object = deployment(
-        "clustermesh-apiserver",
-        labels,
-        selector,
-        cluster.nodes.len().min(2),
-        pod,
-    );
+    let mut object = deployment("clustermesh-apiserver", labels, selector, replicas, pod);
     object["spec"]["strategy"]["rollingUpdate"] = json!({"maxSurge": 1, "maxUnavailable": 0});
     object["spec"]["template"]["metadata"]["annotations"] =
         json!({"kubectl.kubernetes.io/default-container": "apiserver"});

@@ -6,13 +6,11 @@ use crate::topology::{ClusterSpec, Topology};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use flate2::{Compression, write::GzEncoder};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::io::Write;
 
 /// The release's name.
 const NAME: &str = "cilium";
-/// The chart's own values, a row each: path and default.
-const DEFAULTS: &str = include_str!("../../../../claims/data/values-1.18.3.tsv");
 
 /// The name of the Secret of a revision.
 pub(crate) fn secret_name(revision: u64) -> String {
@@ -32,7 +30,7 @@ pub(super) fn secret(topology: &Topology, cluster: &ClusterSpec, objects: &[Valu
         },
         "chart": {
             "metadata": {"name": "cilium", "version": version, "appVersion": version, "apiVersion": "v2"},
-            "values": defaults(),
+            "values": values::defaults(),
         },
         "config": values::of(topology, cluster),
         "manifest": manifest(objects),
@@ -85,17 +83,4 @@ fn manifest(objects: &[Value]) -> String {
         format!("---\n# Source: cilium/templates/{path}.yaml\n{object}\n")
     });
     documents.collect()
-}
-
-/// The defaults as one tree.
-fn defaults() -> Value {
-    let mut tree = Value::Object(Map::new());
-    for row in DEFAULTS.lines().skip(1) {
-        let Some((path, default)) = row.split_once('\t') else {
-            continue;
-        };
-        let value = serde_json::from_str(default).unwrap_or_else(|_| json!(default));
-        values::insert(&mut tree, path, value);
-    }
-    tree
 }

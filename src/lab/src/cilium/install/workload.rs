@@ -1,9 +1,13 @@
 //! DaemonSet, Deployments and Services, with the fields that the lab gives a meaning to and those by which tools find
 //! them. Volumes, lifecycle hooks and init containers of the chart are left out: nothing in the lab would act on them.
 
-use super::{image, meta};
+use super::{image, meta, values::Values};
 use crate::topology::ClusterSpec;
 use serde_json::{Value, json};
+
+/// The beginning of the references of Envoy's image, and of those of Hubble UI.
+pub(crate) const ENVOY: &str = "quay.io/cilium/cilium-envoy:";
+pub(crate) const UI: &str = "quay.io/cilium/hubble-ui";
 
 /// NodePort of a cluster's clustermesh-apiserver. They differ between clusters, as the chart's values warn: with
 /// kube-proxy replacement a node port is served for the other cluster's nodes, too (cilium/cilium#24692).
@@ -15,13 +19,13 @@ pub(super) fn labels(name: &str, app: &str) -> Value {
     json!({"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "cilium", "k8s-app": app})
 }
 
-pub(super) fn services(cluster: &ClusterSpec) -> Vec<Value> {
+pub(super) fn services(cluster: &ClusterSpec, values: &Values) -> Vec<Value> {
     let service = |name: &str, labels: Value, spec: Value| {
         json!({
             "apiVersion": "v1", "kind": "Service", "metadata": meta(name, labels), "spec": spec,
         })
     };
-    vec![
+    let mut services = vec![
         service(
             "clustermesh-apiserver",
             labels("clustermesh-apiserver", "clustermesh-apiserver"),
@@ -41,16 +45,21 @@ pub(super) fn services(cluster: &ClusterSpec) -> Vec<Value> {
                 "ports": [{"name": "peer-service", "port": 443, "targetPort": 4244, "protocol": "TCP"}],
             }),
         ),
-        service(
-            "hubble-relay",
-            labels("hubble-relay", "hubble-relay"),
-            json!({
+    ];
+    for (name, target, path) in [
+        ("hubble-relay", json!("grpc"), "hubble.relay.enabled"),
+        ("hubble-ui", json!(8081), "hubble.ui.enabled"),
+    ] {
+        if values.is_on(path) {
+            let spec = json!({
                 "type": "ClusterIP",
-                "selector": {"k8s-app": "hubble-relay"},
-                "ports": [{"port": 80, "targetPort": "grpc", "protocol": "TCP"}],
-            }),
-        ),
-    ]
+                "selector": {"k8s-app": name},
+                "ports": [{"port": 80, "targetPort": target, "protocol": "TCP"}],
+            });
+            services.push(service(name, labels(name, name), spec));
+        }
+    }
+    services
 }
 
 fn field(name: &str, path: &str) -> Value {
@@ -65,9 +74,15 @@ fn host_port(name: &str, number: u16) -> Value {
     json!({"name": name, "containerPort": number, "hostPort": number, "protocol": "TCP"})
 }
 
-pub(super) fn agent(cluster: &ClusterSpec, version: &str) -> Value {
+pub(super) fn agent(cluster: &ClusterSpec, version: &str, values: &Values) -> Value {
     let pod_labels = labels("cilium-agent", "cilium");
     let api = cluster.api_address();
+    let mut ports = vec![host_port("peer-service", 4244), host_port("prometheus", 9962)];
+    // With a DaemonSet of its own Envoy serves its metrics itself.
+    if !values.is_not_off("envoy.enabled") {
+        ports.push(host_port("envoy-metrics", 9964));
+    }
+    ports.push(host_port("hubble-metrics", 9965));
     let container = json!({
         "name": "cilium-agent",
         "image": image("cilium", version),
@@ -81,12 +96,7 @@ pub(super) fn agent(cluster: &ClusterSpec, version: &str) -> Value {
             {"name": "KUBERNETES_SERVICE_HOST", "value": api.to_string()},
             {"name": "KUBERNETES_SERVICE_PORT", "value": "443"},
         ],
-        "ports": [
-            host_port("peer-service", 4244),
-            host_port("prometheus", 9962),
-            host_port("envoy-metrics", 9964),
-            host_port("hubble-metrics", 9965),
-        ],
+        "ports": ports,
         "resources": {},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     });
@@ -135,7 +145,7 @@ pub(super) fn deployment(name: &str, labels: Value, selector: Value, replicas: u
     })
 }
 
-pub(super) fn operator(version: &str) -> Value {
+pub(super) fn operator(version: &str, replicas: usize) -> Value {
     let labels = json!({
         "app.kubernetes.io/name": "cilium-operator",
         "app.kubernetes.io/part-of": "cilium",
@@ -163,13 +173,12 @@ pub(super) fn operator(version: &str) -> Value {
         "cilium-operator",
         labels,
         json!({"io.cilium/app": "operator", "name": "cilium-operator"}),
-        1,
+        replicas,
         pod,
     )
 }
 
-/// Two replicas, as the operators claim, where there are nodes for them.
-pub(super) fn relay(version: &str) -> Value {
+pub(super) fn relay(version: &str, replicas: usize) -> Value {
     let labels = labels("hubble-relay", "hubble-relay");
     let pod = json!({
         "automountServiceAccountToken": false,
@@ -186,7 +195,66 @@ pub(super) fn relay(version: &str) -> Value {
             "terminationMessagePolicy": "FallbackToLogsOnError",
         }],
     });
-    let mut object = deployment("hubble-relay", labels, json!({"k8s-app": "hubble-relay"}), 1, pod);
+    let mut object = deployment(
+        "hubble-relay",
+        labels,
+        json!({"k8s-app": "hubble-relay"}),
+        replicas,
+        pod,
+    );
     object["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] = json!(1);
     object
+}
+
+/// Hubble UI, of which the version is its own.
+pub(super) fn ui(replicas: usize) -> Value {
+    let container = |name: &str, suffix: &str, ports: Value| {
+        json!({
+            "name": name, "image": format!("{UI}{suffix}:v0.13.3"),
+            "imagePullPolicy": "IfNotPresent", "ports": ports,
+        })
+    };
+    let pod = json!({
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "serviceAccountName": "hubble-ui",
+        "terminationGracePeriodSeconds": 1,
+        "containers": [
+            container("frontend", "", json!([port("http", 8081)])),
+            container("backend", "-backend", json!([port("grpc", 8090)])),
+        ],
+    });
+    let selector = json!({"k8s-app": "hubble-ui"});
+    deployment("hubble-ui", labels("hubble-ui", "hubble-ui"), selector, replicas, pod)
+}
+
+/// Envoy on every node. What it does to packets, the lab's proxy does wherever policies ask for it.
+pub(super) fn envoy() -> Value {
+    let labels = labels("cilium-envoy", "cilium-envoy");
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": meta("cilium-envoy", labels.clone()),
+        "spec": {
+            "selector": {"matchLabels": {"k8s-app": "cilium-envoy"}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "hostNetwork": true,
+                    "nodeSelector": {"kubernetes.io/os": "linux"},
+                    "priorityClassName": "system-node-critical",
+                    "serviceAccountName": "cilium-envoy",
+                    "terminationGracePeriodSeconds": 1,
+                    "tolerations": [{"operator": "Exists"}],
+                    "containers": [{
+                        "name": "cilium-envoy",
+                        "image": format!("{ENVOY}v1.34.10-1761014632-c360e8557eb41011dfb5210f8fb53fed6c0b3222"),
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["/usr/bin/cilium-envoy-starter"],
+                        "ports": [host_port("envoy-metrics", 9964)],
+                    }],
+                },
+            },
+        },
+    })
 }

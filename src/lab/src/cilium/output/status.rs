@@ -62,7 +62,7 @@ pub fn status(view: &AgentView) -> Value {
     json!({
         "attach-mode": "tcx",
         "auth-certificate-provider": {"state": if view.mutual_authentication { "Ok" } else { "Disabled" }},
-        "bandwidth-manager": {"devices": null},
+        "bandwidth-manager": bandwidth_manager(view),
         "bpf-maps": {
             "dynamic-size-ratio": 0.0025,
             "maps": MAPS.iter().map(|(name, size)| json!({"name": name, "size": size})).collect::<Vec<_>>(),
@@ -102,12 +102,30 @@ pub fn status(view: &AgentView) -> Value {
         "nodeMonitor": {"cpus": cpus(), "npages": 64, "pagesize": 4096},
         // No L7 policy is in force, so no proxy has redirects.
         "proxy": {
-            "envoy-deployment-mode": "embedded", "ip": view.node.router.to_string(), "port-range": "10000-20000",
+            "envoy-deployment-mode": envoy(view), "ip": view.node.router.to_string(), "port-range": "10000-20000",
             "redirects": [],
         },
         "routing": routing(view.settings.routing),
         "srv6": {"srv6EncapMode": "reduced"},
     })
+}
+
+/// How bandwidth limits of pods are enforced (`pkg/datapath/linux/bandwidth`).
+fn bandwidth_manager(view: &AgentView) -> Value {
+    if !view.is_on("enable-bandwidth-manager") {
+        return json!({"devices": null});
+    }
+    let control = if view.is_on("enable-bbr") { "bbr" } else { "cubic" };
+    json!({"congestionControl": control, "devices": [view.device], "enabled": true})
+}
+
+/// Where Envoy runs.
+pub(super) fn envoy(view: &AgentView) -> &'static str {
+    if view.is_on("external-envoy-proxy") {
+        "external"
+    } else {
+        "embedded"
+    }
 }
 
 /// The agent as a whole, which fails with its API server (`getStatus` in Cilium's `daemon/cmd/status.go`).

@@ -5,7 +5,7 @@ use super::{
     controller,
     health::summary,
     remote::{is_ready, not_ready_text},
-    status::{APIS, LOST, cpus, current_flows, ipam_text, kubernetes, never_masqueraded},
+    status::{APIS, LOST, cpus, current_flows, envoy, ipam_text, kubernetes, never_masqueraded},
 };
 use crate::profile::RoutingMode;
 use std::fmt::{Display, Write};
@@ -88,7 +88,11 @@ fn datapath(view: &AgentView) -> String {
     let mut lines = Lines::default();
     lines.add("IPv4 BIG TCP", "Disabled");
     lines.add("IPv6 BIG TCP", "Disabled");
-    lines.add("BandwidthManager", "Disabled");
+    match view.is_on("enable-bandwidth-manager") {
+        true if view.is_on("enable-bbr") => lines.add("BandwidthManager", "EDT with BPF [BBR] [eth0]"),
+        true => lines.add("BandwidthManager", "EDT with BPF [CUBIC] [eth0]"),
+        false => lines.add("BandwidthManager", "Disabled"),
+    }
     let network = match view.settings.routing {
         RoutingMode::Tunnel => "Tunnel [vxlan]",
         RoutingMode::Native => "Native",
@@ -102,7 +106,10 @@ fn datapath(view: &AgentView) -> String {
     let controllers = controller::all(view).len();
     lines.add("Controller Status", format_args!("{controllers}/{controllers} healthy"));
     let router = view.node.router;
-    let proxy = format!("OK, ip {router}, 0 redirects active on ports 10000-20000, Envoy: embedded");
+    let proxy = format!(
+        "OK, ip {router}, 0 redirects active on ports 10000-20000, Envoy: {}",
+        envoy(view)
+    );
     lines.add("Proxy Status", proxy);
     lines.add("Global Identity Range", "min 65536, max 131071");
     lines.add("Hubble", hubble(view));

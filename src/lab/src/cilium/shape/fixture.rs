@@ -140,7 +140,7 @@ pub(super) fn agent() -> AgentView {
     AgentView {
         now,
         started,
-        settings: Profile::Tunnel.settings(),
+        settings: *Profile::Tunnel.settings(),
         native_range: "10.244.0.0/14".parse().unwrap(),
         encryption: encryption(now),
         configuration: BTreeMap::new(),

@@ -33,7 +33,7 @@ pub(super) async fn produced() -> Vec<(&'static str, Vec<Value>)> {
     plain.encryption = EncryptionView::Disabled;
     let flows: FlowView = fixture::flows();
     let debuginfo = json!({
-        "cilium-version": version(view.settings),
+        "cilium-version": version(&view.settings),
         "encryption": encryption::debuginfo(&view.encryption),
         "kernel-version": command::kernel_version(),
     });

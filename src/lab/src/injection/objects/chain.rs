@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 const NODE_CONFIGS: Resource = Resource::of("cilium.io", "ciliumnodeconfigs");
 const KUSTOMIZATIONS: Resource = Resource::of("kustomize.toolkit.fluxcd.io", "kustomizations");
+const OCI_REPOSITORIES: Resource = Resource::of("source.toolkit.fluxcd.io", "ocirepositories");
 const HELM_RELEASES: Resource = Resource::of("helm.toolkit.fluxcd.io", "helmreleases");
 /// A setting that nothing in the lab depends on: its value, and its key in `cilium-config`.
 const KEY: &str = "enable-source-ip-verification";
@@ -27,12 +28,29 @@ const FIRST: &str = "sh.helm.release.v1.cilium.v1";
 pub(super) fn edits(cluster: &ClusterState, fault: Fault, place: &Place) -> Result<Option<Vec<Edit>>, Missing> {
     Ok(Some(match fault {
         Fault::AgentsNotRestarted => {
-            let mut all = upgrade(cluster)?;
+            let mut all = upgrade_by_flux(cluster)?;
             all.push(configured(config().by("helm")));
             all
         }
+        Fault::ChartPinDiffers => {
+            let charts = Target::in_namespace(OCI_REPOSITORIES, crate::flux::NAMESPACE, "cilium-charts");
+            vec![Edit::Change(
+                charts.by("kustomize-controller"),
+                Box::new(|object| object["spec"]["ref"]["semver"] = json!(">=1.16.0 <1.17.0")),
+            )]
+        }
+        Fault::ReleaseUpgradedByHand => upgrade(cluster, |release| {
+            release["config"]["operator"]["rollOutPods"] = json!(true);
+        })?,
+        Fault::ValuesNewerThanRelease => {
+            let release = Target::in_namespace(HELM_RELEASES, SYSTEM, "cilium");
+            vec![Edit::Change(
+                release.by("kustomize-controller"),
+                Box::new(|object| object["spec"]["values"]["debug"]["enabled"] = json!(true)),
+            )]
+        }
         Fault::CiliumConfigEdited => vec![configured(config())],
-        Fault::ReleaseNewerThanObjects => upgrade(cluster)?,
+        Fault::ReleaseNewerThanObjects => upgrade_by_flux(cluster)?,
         Fault::NodeConfigDiffers => {
             let name = format!("tuning-{}", place.node);
             let object = json!({
@@ -99,8 +117,31 @@ fn name_of_agent(cluster: &ClusterState, place: &Place) -> Result<String, Missin
     Ok(pod(cluster, "cilium", Some(&place.node))?.name().to_owned())
 }
 
-/// The Secret of a second revision, with another value, and the first one superseded.
-fn upgrade(cluster: &ClusterState) -> Result<Vec<Edit>, Missing> {
+/// What helm-controller does when Git has another value.
+fn upgrade_by_flux(cluster: &ClusterState) -> Result<Vec<Edit>, Missing> {
+    let release = || Target::in_namespace(HELM_RELEASES, SYSTEM, "cilium");
+    let mut all = upgrade(cluster, with_other_key)?;
+    all.push(Edit::Change(
+        release().by("kustomize-controller"),
+        Box::new(|object| object["spec"]["values"]["daemon"] = json!({"enableSourceIPVerification": false})),
+    ));
+    all.push(Edit::ChangeStatus(
+        release().by("helm-controller"),
+        Box::new(|object| object["status"]["history"][0]["version"] = json!(2)),
+    ));
+    Ok(all)
+}
+
+/// A release with another value, and what the chart makes of it.
+fn with_other_key(release: &mut Value) {
+    release["config"]["daemon"] = json!({"enableSourceIPVerification": false});
+    let old = format!("\"{KEY}\":\"true\"");
+    let manifest = release["manifest"].as_str().unwrap_or_default();
+    release["manifest"] = json!(manifest.replace(&old, &format!("\"{KEY}\":\"false\"")));
+}
+
+/// The Secret of a second revision, changed, and the first one superseded.
+fn upgrade(cluster: &ClusterState, change: fn(&mut Value)) -> Result<Vec<Edit>, Missing> {
     let first = cluster
         .store
         .get(&SECRETS, Some(SYSTEM), FIRST)
@@ -110,10 +151,7 @@ fn upgrade(cluster: &ClusterState) -> Result<Vec<Edit>, Missing> {
     superseded["info"]["status"] = json!("superseded");
     release["version"] = json!(2);
     release["info"]["description"] = json!("Upgrade complete");
-    release["config"]["daemon"] = json!({"enableSourceIPVerification": false});
-    let old = format!("\"{KEY}\":\"true\"");
-    let manifest = release["manifest"].as_str().unwrap_or_default();
-    release["manifest"] = json!(manifest.replace(&old, &format!("\"{KEY}\":\"false\"")));
+    change(&mut release);
     let target = Target::in_namespace(SECRETS, SYSTEM, FIRST).by("helm");
     let supersede = move |secret: &mut Value| {
         let sealed = sealed_release(&superseded);
