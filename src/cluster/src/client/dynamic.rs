@@ -9,7 +9,7 @@ use crate::{
 };
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment},
-    core::v1::{Pod, Service, ServiceAccount},
+    core::v1::{Pod, Secret, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
     networking::v1::NetworkPolicy,
 };
@@ -117,6 +117,7 @@ pub(super) fn built_in() -> Kinds {
         one::<EndpointSlice>(),
         one::<NetworkPolicy>(),
         one::<Pod>(),
+        one::<Secret>(),
         one::<Service>(),
         one::<ServiceAccount>(),
     ])
