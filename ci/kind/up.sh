@@ -78,7 +78,7 @@ fi
 peers=
 for cluster in "${clusters[@]}"; do
     path='{range .items[*]}{.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}'
-    addresses=$(on "$cluster" get nodes -o "jsonpath=$path" | grep -F . | paste -sd, -) ||
+    addresses=$(on "$cluster" get nodes -o "jsonpath=$path" | tr ' ' '\n' | grep -F . | paste -sd, -) ||
         fail "nodes of $cluster have no addresses"
     peers+="      - {name: $cluster, port: 32379, ips: [$addresses]}"$'\n'
 done
@@ -95,8 +95,8 @@ for cluster in "${clusters[@]}"; do
     # annotation of `kubectl apply` holds.
     on "$cluster" apply --server-side --force-conflicts -f "$crds" > /dev/null
     helm upgrade --install cilium "${chart[@]}" --kube-context "kind-$cluster" --namespace kube-system \
-        --reset-values \
-        --values "$here/values/common.yaml" --values "$here/values/$routing.yaml" --values "$here/values/$cluster.yaml" \
+        --reset-values --values "$here/values/common.yaml" --values "$here/values/$routing.yaml" \
+        --values "$here/values/$cluster.yaml" \
         --values "$state/authority.yaml" --values "$state/peers.yaml" > /dev/null
 done
 for cluster in "${clusters[@]}"; do
@@ -111,7 +111,8 @@ deadline=$((SECONDS + 180))
 for cluster in "${clusters[@]}"; do
     step "wait until $cluster sees its peer"
     agent=(-n kube-system exec daemonset/cilium -c cilium-agent -- cilium-dbg)
-    until on "$cluster" "${agent[@]}" status 2> /dev/null | grep 'ClusterMesh: *1/1 remote clusters ready' > /dev/null; do
+    until on "$cluster" "${agent[@]}" status 2> /dev/null | grep 'ClusterMesh: *1/1 remote clusters ready' > /dev/null
+    do
         [ "$SECONDS" -lt "$deadline" ] ||
             fail "$cluster does not see its peer: kubectl --context kind-$cluster ${agent[*]} troubleshoot clustermesh"
         sleep 2

@@ -1,6 +1,7 @@
 //! `meshproof run`: from the command line to the exit code.
 
 mod gitops;
+mod image_version;
 mod publish;
 
 use crate::{
@@ -237,6 +238,9 @@ async fn check(
     cancel: &CancellationToken,
 ) -> Result<Outcome, CliError> {
     target.overrides.generation = intent.generation;
+    if let Some(warning) = image_version::warning(&target.image.reference) {
+        events.warning(warning);
+    }
     target.overrides.git.clone_from(&intent.git);
     if let Some(git) = &intent.git {
         gitops::warn_of_missing(git, &intent.clusters, events);

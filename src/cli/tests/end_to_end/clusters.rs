@@ -59,7 +59,9 @@ impl Clusters {
     pub fn server(&self, context: &str) -> Result<(String, Vec<u8>)> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).map_err(text)?;
         let named = kubeconfig.clusters.into_iter().find(|cluster| cluster.name == context);
-        let named = named.and_then(|cluster| cluster.cluster).ok_or("a context without a cluster")?;
+        let named = named
+            .and_then(|cluster| cluster.cluster)
+            .ok_or("a context without a cluster")?;
         let authority = named.certificate_authority_data.unwrap_or_default();
         let authority = BASE64_STANDARD.decode(authority).map_err(text)?;
         Ok((named.server.unwrap_or_default(), authority))

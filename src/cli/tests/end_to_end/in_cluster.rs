@@ -52,7 +52,11 @@ fn in_a_pod() -> Result<()> {
         .args(std::env::args_os().skip(2))
         .status()
         .map_err(text)?;
-    if status.success() { Ok(()) } else { Err(status.to_string()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(status.to_string())
+    }
 }
 
 fn as_a_job(clusters: &Clusters) -> Result<()> {
@@ -76,7 +80,12 @@ fn as_a_job(clusters: &Clusters) -> Result<()> {
     let output = Command::new(std::env::current_exe().map_err(text)?)
         .arg(IN_A_POD)
         .args(["run", "--infra-context", "in-cluster", "--apps-context", "apps"])
-        .args(["--image", meshproof_lab::AGENT_IMAGE, "--image-pull-secret", "registry.json"])
+        .args([
+            "--image",
+            meshproof_lab::AGENT_IMAGE,
+            "--image-pull-secret",
+            "registry.json",
+        ])
         .args(["--report-configmap", "default/meshproof-report"])
         .args(["http_same_node", "mesh::agents_ready"])
         .current_dir(folder.path())

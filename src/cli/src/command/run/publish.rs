@@ -211,7 +211,12 @@ mod tests {
         let grouped = format!("{url}/metrics/job/meshproof/mesh/lab");
         let error = push(&grouped, &folder).await.expect_err("refused");
         assert!(error.to_string().ends_with("400 Bad Request: why"), "{error}");
-        assert!(served.await.expect("served").starts_with("PUT /metrics/job/meshproof/mesh/lab "));
+        assert!(
+            served
+                .await
+                .expect("served")
+                .starts_with("PUT /metrics/job/meshproof/mesh/lab ")
+        );
     }
 
     #[test]
