@@ -56,7 +56,7 @@ compatibility() {
 }
 
 preflight() {
-    local bad=0 context node kernel path crds name versions value
+    local bad=0 context nodes node kernel path crds name versions value
     if [ -n "${GITOPS:-}" ]; then
         echo "=== what the repository claims"
         "$meshproof" claims check --gitops "$GITOPS" || bad=1
@@ -74,15 +74,19 @@ preflight() {
     [ -n "$(contexts "$@")" ] || fail "no cluster given: name them with --infra-context and --apps-context" 2
     while read -r context; do
         echo "=== $context"
+        nodes=0
         while read -r node kernel; do
+            nodes=$((nodes + 1))
             if older "${kernel%%[!0-9.]*}" "${MINIMUM_KERNEL:-5.10}"; then
                 echo "node $node has kernel $kernel, older than ${MINIMUM_KERNEL:-5.10}" && bad=1
             fi
         done < <(kubectl --context "$context" get nodes --no-headers \
             -o custom-columns=NAME:.metadata.name,KERNEL:.status.nodeInfo.kernelVersion)
+        [ "$nodes" -gt 0 ] || { echo "no node can be read" && bad=1; }
         # A version that is stored and no longer served would lock the objects up; the new chart would not be installed.
         path='{range .items[?(@.spec.group=="cilium.io")]}{.metadata.name} {.status.storedVersions[*]}{"\n"}{end}'
-        crds=$(kubectl --context "$context" get customresourcedefinitions -o "jsonpath=$path")
+        crds=$(kubectl --context "$context" get customresourcedefinitions -o "jsonpath=$path") ||
+            { echo "custom resources cannot be read" && bad=1; }
         while read -r name versions; do
             case $versions in
                 *\ *) echo "$name is stored as $versions: rewrite its objects, then drop the old one from its status" ;;
@@ -101,7 +105,7 @@ run() {
     # Before the upgrade the repository is ahead of what runs.
     if [ "$name" = verify ] && [ -n "${GITOPS:-}" ]; then git=(--gitops "$GITOPS"); fi
     mkdir -p "$folder/$name"
-    "$meshproof" run --report-dir "$folder/$name" "${git[@]}" "$@" || status=$?
+    "$meshproof" run --report-dir "$folder/$name" ${git[@]+"${git[@]}"} "$@" || status=$?
     case $status in
         0) ;;
         1 | 3 | 4) echo "=== the $name run ended with exit code $status; the gate compares it" ;;

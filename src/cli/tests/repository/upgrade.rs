@@ -16,6 +16,7 @@ done
 exit "$(cat "$here/code" 2> /dev/null || echo 0)""#;
     let kubectl = r#"
 case "$*" in
+    *"--context a get nodes"*) [ -e "$(dirname "$0")/../away" ] || echo 'node-2 6.12.0' ;;
     *"get nodes"*) echo "node-1 $(cat "$(dirname "$0")/../kernel" 2> /dev/null || echo 6.8.0-45-generic)" ;;
     *customresourcedefinitions*) echo 'ciliumbgppeeringpolicies.cilium.io v2alpha1 v2'; echo 'ciliumnodes.cilium.io v2' ;;
 esac"#;
@@ -85,6 +86,9 @@ fn the_pre_flight_reads_kernels_versions_and_the_compatibility() {
     fs::remove_file(&values).expect("is there");
     assert!(run().ending(1).out.contains("upgradeCompatibility is not set"));
     fs::write(&values, "upgradeCompatibility: \"1.17\"\n").expect("writes");
+    fs::write(tools.path("away"), "").expect("writes");
+    assert!(run().ending(1).out.contains("no node can be read"));
+    fs::remove_file(tools.path("away")).expect("is there");
     fs::write(tools.path("kernel"), "5.4.0-1").expect("writes");
     assert!(run().ending(1).out.contains("node node-1 has kernel 5.4.0-1, older than 5.10"));
 }
