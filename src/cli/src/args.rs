@@ -172,7 +172,8 @@ pub struct ImageArgs {
     /// Static binary of this command, built without the lab: makes the image of the Job (ci/job) instead
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "agent")]
     pub runner: Vec<PathBuf>,
-    /// Image name stored in the archive [default: that of --push, or meshproof.dev/agent or /meshproof with the version]
+    /// Image name stored in the archive [default: that of --push, or else meshproof.dev/agent, or /meshproof for
+    /// --runner, with the version]
     #[arg(long, value_name = "REF", conflicts_with = "push")]
     pub reference: Option<String>,
 }

@@ -3,7 +3,8 @@
 //!
 //! Made from static binaries without any container tool, and the same to the byte from the same binaries and
 //! reference. An archive is an OCI image layout (image-spec 1.1, `image-layout.md`); that of one architecture is also
-//! what `docker save` writes: `manifest.json` names the same blobs. This crate knows nothing about what the binaries do.
+//! what `docker save` writes: `manifest.json` names the same blobs. This crate knows nothing about what the binaries
+//! do.
 
 mod archive;
 mod binary;

@@ -77,6 +77,10 @@ fn as_a_job(clusters: &Clusters) -> Result<()> {
         br#"{"auths": {"registry.example": {"auth": "cHVzaGVyOnNlY3JldA=="}}}"#,
     )?;
 
+    // The lab's own is in memory, and for the user outside of the namespace only.
+    let kubeconfig = folder.path().join("kubeconfig");
+    fs::copy(clusters.kubeconfig(), &kubeconfig).map_err(text)?;
+
     let output = Command::new(std::env::current_exe().map_err(text)?)
         .arg(IN_A_POD)
         .args(["run", "--infra-context", "in-cluster", "--apps-context", "apps"])
@@ -92,7 +96,7 @@ fn as_a_job(clusters: &Clusters) -> Result<()> {
         .env(ACCOUNT, folder.path())
         .env("KUBERNETES_SERVICE_HOST", host)
         .env("KUBERNETES_SERVICE_PORT", port)
-        .env("KUBECONFIG", clusters.kubeconfig())
+        .env("KUBECONFIG", kubeconfig)
         .stdin(Stdio::null())
         .output()
         .map_err(text)?;

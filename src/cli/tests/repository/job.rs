@@ -1,4 +1,5 @@
-//! ci/job: the rights are those that are printed, the Job is the same everywhere, and what rules and dashboards read exists.
+//! ci/job: the rights are those that are printed, the Job is the same everywhere, and what rules and dashboards read
+//! exists.
 
 use crate::root;
 use meshproof_cluster::rights;
@@ -33,7 +34,11 @@ fn the_rights_are_what_meshproof_rbac_prints() {
         if std::env::var_os("MESHPROOF_UPDATE").is_some() {
             fs::write(root().join("ci/job").join(file), printed).expect("writes");
         }
-        assert_eq!(&read(file), printed, "{file}: MESHPROOF_UPDATE=1 cargo test --workspace the_rights_are writes it");
+        assert_eq!(
+            &read(file),
+            printed,
+            "{file}: MESHPROOF_UPDATE=1 cargo test --workspace the_rights_are writes it"
+        );
     }
 }
 
@@ -56,10 +61,15 @@ fn the_command_takes_the_arguments_of_the_job() {
     )
     .expect("copies");
     let output = Command::new(env!("CARGO_BIN_EXE_meshproof"))
-        .args(arguments.iter().filter_map(Value::as_str).map(|argument| match argument {
-            "--config=/etc/meshproof/meshproof.yaml" => "--config=meshproof.yaml",
-            other => other,
-        }))
+        .args(
+            arguments
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|argument| match argument {
+                    "--config=/etc/meshproof/meshproof.yaml" => "--config=meshproof.yaml",
+                    other => other,
+                }),
+        )
         .arg("--list")
         .current_dir(folder.path())
         .output()
@@ -80,7 +90,10 @@ fn rules_and_dashboard_read_metrics_that_runs_write() {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let named: BTreeSet<&str> = words.filter(|word| word.starts_with("meshproof_")).collect();
         let unknown: Vec<_> = named.difference(&written).collect();
-        assert!(named.len() > 2 && unknown.is_empty(), "{file} reads {unknown:?}, which no run writes");
+        assert!(
+            named.len() > 2 && unknown.is_empty(),
+            "{file} reads {unknown:?}, which no run writes"
+        );
     }
     let _: Value = serde_json::from_str(&read("monitoring/dashboard.json")).expect("JSON");
     assert_eq!(documents("monitoring/rules.yaml").len(), 1);
@@ -88,7 +101,10 @@ fn rules_and_dashboard_read_metrics_that_runs_write() {
 
 #[test]
 fn kustomize_builds_each_folder() {
-    let kubectl = Command::new("kubectl").args(["kustomize", "--help"]).stdout(Stdio::null()).status();
+    let kubectl = Command::new("kubectl")
+        .args(["kustomize", "--help"])
+        .stdout(Stdio::null())
+        .status();
     if !kubectl.is_ok_and(|status| status.success()) {
         eprintln!("skipped: kubectl with kustomize is not installed");
         return;
@@ -109,7 +125,10 @@ fn kustomize_builds_each_folder() {
         let objects: Vec<Value> =
             serde_saphyr::from_multiple(&String::from_utf8_lossy(&output.stdout)).expect("documents");
         for kind in kinds {
-            assert!(objects.iter().any(|object| object["kind"] == kind), "{folder} has no {kind}");
+            assert!(
+                objects.iter().any(|object| object["kind"] == kind),
+                "{folder} has no {kind}"
+            );
         }
         let hook = objects.iter().find(|object| object["kind"] == "Job");
         let hook = hook.map(|job| &job["metadata"]["annotations"]["argocd.argoproj.io/hook"]);

@@ -61,7 +61,10 @@ fn both_clusters_are_made_joined_and_given_the_image() {
 
     let created = ran.calls_of("kind create cluster");
     assert_eq!(created.len(), 2, "{created:?}");
-    assert!(created.iter().all(|call| call.contains(&pins["NODE_IMAGE"])), "{created:?}");
+    assert!(
+        created.iter().all(|call| call.contains(&pins["NODE_IMAGE"])),
+        "{created:?}"
+    );
     let installed = ran.calls_of("helm upgrade --install cilium");
     assert_eq!(installed.len(), 2, "{installed:?}");
     for (call, cluster) in installed.iter().zip(["infra", "apps"]) {
@@ -76,7 +79,12 @@ fn both_clusters_are_made_joined_and_given_the_image() {
     assert!(of("experimental-install.yaml") < of("helm upgrade"), "{:#?}", ran.calls);
     assert!(ran.calls.iter().any(|call| call.contains(&pins["GATEWAY_API_1_19"])));
     assert_eq!(ran.calls_of("kind load image-archive").len(), 2);
-    assert!(ran.out.contains("meshproof run --infra-context kind-infra --apps-context kind-apps"), "{}", ran.out);
+    assert!(
+        ran.out
+            .contains("meshproof run --infra-context kind-infra --apps-context kind-apps"),
+        "{}",
+        ran.out
+    );
 
     let peers = fs::read_to_string(tools.path("state/peers.yaml")).expect("peers");
     let peers: Value = serde_saphyr::from_str(&peers).expect("YAML");
@@ -102,16 +110,27 @@ fn a_second_call_changes_what_is_there_and_keeps_the_authority() {
 fn a_missing_tool_is_named_before_anything_is_made() {
     for tool in ["docker", "kind", "kubectl", "helm", "openssl"] {
         let ran = up(&tools().without(tool), &[]).ending(2);
-        assert!(ran.err.starts_with(&format!("up.sh: {tool} is missing: ")), "{}", ran.err);
+        assert!(
+            ran.err.starts_with(&format!("up.sh: {tool} is missing: ")),
+            "{}",
+            ran.err
+        );
         assert_eq!(ran.calls_of("kind create"), Vec::<&str>::new());
     }
-    let ran = tools().run("ci/kind/up.sh", &[], &[("CGROUPS", "1".as_ref())]).ending(1);
+    let ran = tools()
+        .run("ci/kind/up.sh", &[], &[("CGROUPS", "1".as_ref())])
+        .ending(1);
     assert!(ran.err.contains("cgroup version 1"), "{}", ran.err);
 }
 
 #[test]
 fn wrong_arguments_end_with_code_2() {
-    for arguments in [&["--cilium", "1.12.0"][..], &["--routing", "bgp"], &["--image", "absent.tar"], &["--what", "x"]] {
+    for arguments in [
+        &["--cilium", "1.12.0"][..],
+        &["--routing", "bgp"],
+        &["--image", "absent.tar"],
+        &["--what", "x"],
+    ] {
         let ran = up(&tools(), arguments).ending(2);
         assert_eq!(ran.calls_of("kind create"), Vec::<&str>::new());
     }
@@ -122,7 +141,11 @@ fn down_removes_both_and_what_is_gone_is_no_error() {
     let tools = tools();
     up(&tools, &[]).ending(0);
     let state = tools.path("state");
-    let down = || tools.run("ci/kind/down.sh", &[], &[("MESHPROOF_KIND_STATE", &state)]).ending(0);
+    let down = || {
+        tools
+            .run("ci/kind/down.sh", &[], &[("MESHPROOF_KIND_STATE", &state)])
+            .ending(0)
+    };
     assert!(!down().calls_of("kind delete cluster").is_empty());
     assert!(!state.exists());
     assert_eq!(down().calls_of("kind delete cluster"), Vec::<&str>::new());
@@ -132,10 +155,14 @@ fn down_removes_both_and_what_is_gone_is_no_error() {
 fn the_values_hold_what_they_should_claim() {
     for routing in ["tunnel", "native"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshproof"));
-        command.args(["claims", "check", "--gitops", "ci/kind"]).current_dir(root());
+        command
+            .args(["claims", "check", "--gitops", "ci/kind"])
+            .current_dir(root());
         for role in ["infra", "apps"] {
             for file in ["common", routing, role] {
-                command.arg("--values").arg(format!("{role}=ci/kind/values/{file}.yaml"));
+                command
+                    .arg("--values")
+                    .arg(format!("{role}=ci/kind/values/{file}.yaml"));
             }
         }
         let output = command.output().expect("runs");
@@ -147,11 +174,19 @@ fn the_values_hold_what_they_should_claim() {
         serde_saphyr::from_str(&text).expect(file)
     };
     let common = read("values/common.yaml");
-    assert_eq!(common["encryption"], serde_json::json!({"enabled": true, "type": "wireguard"}));
-    for (claim, path) in [("kubeProxyReplacement", "/kubeProxyReplacement"), ("Hubble", "/hubble/enabled")]
-        .into_iter()
-        .chain([("Cluster Mesh", "/clustermesh/useAPIServer"), ("Gateway API", "/gatewayAPI/enabled")])
-    {
+    assert_eq!(
+        common["encryption"],
+        serde_json::json!({"enabled": true, "type": "wireguard"})
+    );
+    for (claim, path) in [
+        ("kubeProxyReplacement", "/kubeProxyReplacement"),
+        ("Hubble", "/hubble/enabled"),
+    ]
+    .into_iter()
+    .chain([
+        ("Cluster Mesh", "/clustermesh/useAPIServer"),
+        ("Gateway API", "/gatewayAPI/enabled"),
+    ]) {
         assert_eq!(common.pointer(path), Some(&Value::Bool(true)), "{claim}");
     }
     for (role, id, pods) in [("infra", 1, "10.244.0.0/16"), ("apps", 2, "10.246.0.0/16")] {

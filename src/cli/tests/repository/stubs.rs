@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 /// What scripts may take for granted. Everything else is a stub, or missing.
 const EVERYWHERE: [&str; 21] = [
-    "base64", "basename", "bash", "cat", "chmod", "cut", "dirname", "grep", "head", "mkdir", "mktemp", "mv", "paste", "rm",
-    "rmdir", "sed", "sh", "sleep", "sort", "tr", "touch",
+    "base64", "basename", "bash", "cat", "chmod", "cut", "dirname", "grep", "head", "mkdir", "mktemp", "mv", "paste",
+    "rm", "rmdir", "sed", "sh", "sleep", "sort", "tr", "touch",
 ];
 
 /// A folder with stubs and, by links, what every system has: nothing else is in the PATH.

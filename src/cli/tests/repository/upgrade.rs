@@ -18,7 +18,9 @@ exit "$(cat "$here/code" 2> /dev/null || echo 0)""#;
 case "$*" in
     *"--context a get nodes"*) [ -e "$(dirname "$0")/../away" ] || echo 'node-2 6.12.0' ;;
     *"get nodes"*) echo "node-1 $(cat "$(dirname "$0")/../kernel" 2> /dev/null || echo 6.8.0-45-generic)" ;;
-    *customresourcedefinitions*) echo 'ciliumbgppeeringpolicies.cilium.io v2alpha1 v2'; echo 'ciliumnodes.cilium.io v2' ;;
+    *customresourcedefinitions*)
+        echo 'ciliumbgppeeringpolicies.cilium.io v2alpha1 v2'
+        echo 'ciliumnodes.cilium.io v2' ;;
 esac"#;
     Stubs::new(&[("meshproof", meshproof), ("kubectl", kubectl)])
 }
@@ -39,7 +41,11 @@ fn the_steps_lead_to_a_decision_about_their_own_runs() {
     assert!(!baseline.calls[0].contains("--gitops"), "{:?}", baseline.calls);
     fs::write(tools.path("code"), "1").expect("writes");
     let verify = run("verify").ending(0);
-    assert!(verify.calls[0].contains("--gitops git --infra-context i"), "{:?}", verify.calls);
+    assert!(
+        verify.calls[0].contains("--gitops git --infra-context i"),
+        "{:?}",
+        verify.calls
+    );
     assert!(verify.out.contains("exit code 1"), "{}", verify.out);
     for code in [0, 1, 3] {
         fs::write(tools.path("code"), code.to_string()).expect("writes");
@@ -74,7 +80,12 @@ fn the_pre_flight_reads_kernels_versions_and_the_compatibility() {
     fs::write(&values, "upgradeCompatibility: \"1.17\"\n").expect("writes");
     let good = run().ending(0);
     assert!(good.out.contains("upgradeCompatibility is 1.17"), "{}", good.out);
-    assert!(good.out.contains("ciliumbgppeeringpolicies.cilium.io is stored as v2alpha1 v2"), "{}", good.out);
+    assert!(
+        good.out
+            .contains("ciliumbgppeeringpolicies.cilium.io is stored as v2alpha1 v2"),
+        "{}",
+        good.out
+    );
     assert!(!good.out.contains("ciliumnodes"), "{}", good.out);
     let contexts: Vec<bool> = ["i", "a"]
         .map(|context| !good.calls_of(&format!("kubectl --context {context} ")).is_empty())
@@ -82,7 +93,12 @@ fn the_pre_flight_reads_kernels_versions_and_the_compatibility() {
     assert_eq!(contexts, [true, true]);
 
     fs::write(&values, "upgradeCompatibility: '1.16'\n").expect("writes");
-    assert!(run().ending(1).out.contains("upgradeCompatibility is 1.16: set it to \"1.17\""));
+    assert!(
+        run()
+            .ending(1)
+            .out
+            .contains("upgradeCompatibility is 1.16: set it to \"1.17\"")
+    );
     fs::remove_file(&values).expect("is there");
     assert!(run().ending(1).out.contains("upgradeCompatibility is not set"));
     fs::write(&values, "upgradeCompatibility: \"1.17\"\n").expect("writes");
@@ -90,5 +106,10 @@ fn the_pre_flight_reads_kernels_versions_and_the_compatibility() {
     assert!(run().ending(1).out.contains("no node can be read"));
     fs::remove_file(tools.path("away")).expect("is there");
     fs::write(tools.path("kernel"), "5.4.0-1").expect("writes");
-    assert!(run().ending(1).out.contains("node node-1 has kernel 5.4.0-1, older than 5.10"));
+    assert!(
+        run()
+            .ending(1)
+            .out
+            .contains("node node-1 has kernel 5.4.0-1, older than 5.10")
+    );
 }

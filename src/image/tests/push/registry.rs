@@ -29,10 +29,10 @@ const TOKEN: &str = "token-of-pusher";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     Open,
-    /// User `pusher` with this password, each time.
-    Password(&'static str),
-    /// Whoever has a token, which user `pusher` gets for this password.
-    Token(&'static str),
+    /// User `pusher` with its password, each time.
+    Password,
+    /// Whoever has a token, which user `pusher` gets for its password.
+    Token,
 }
 
 #[derive(Default)]
@@ -113,8 +113,8 @@ async fn answer(
     }
     let (admitted, challenge) = match access {
         Access::Open => (true, String::new()),
-        Access::Password(_) => (authorization == Some(BASIC), "Basic realm=\"test\"".to_owned()),
-        Access::Token(_) => (
+        Access::Password => (authorization == Some(BASIC), "Basic realm=\"test\"".to_owned()),
+        Access::Token => (
             authorization == Some(&format!("Bearer {TOKEN}")),
             format!("Bearer realm=\"http://{address}/token\",service=\"test\""),
         ),

@@ -105,9 +105,10 @@ fn compress(content: &[u8]) -> io::Result<Vec<u8>> {
 /// own is taken as it is.
 async fn push(gateway: &str, folder: &RunFolder) -> anyhow::Result<()> {
     let metrics = fs::read(folder.file("metrics.prom")).context("failed to read metrics.prom")?;
-    let url = match gateway.contains("/metrics/job/") {
-        true => gateway.to_owned(),
-        false => format!("{}/metrics/job/meshproof", gateway.trim_end_matches('/')),
+    let url = if gateway.contains("/metrics/job/") {
+        gateway.to_owned()
+    } else {
+        format!("{}/metrics/job/meshproof", gateway.trim_end_matches('/'))
     };
     let client = reqwest::Client::builder().timeout(PUSH).build()?;
     let answer = client.put(url).body(metrics).send().await?;
