@@ -112,7 +112,8 @@ Examples:
 const IMAGE_EXAMPLES: &str = "\
 Examples:
   ci/image.sh probe.tar                                       build the agent and write its image
-  meshproof image --agent x86/meshproof-agent --agent arm/meshproof-agent --push registry.example/meshproof/agent:1
+  meshproof image --agent x86/meshproof-agent --agent arm/meshproof-agent \\
+                  --push registry.example/agent:1             push an index of both
   meshproof image --runner dist/meshproof-runner-linux-amd64 --output job.tar
 
 Several binaries make an index, of which each node takes what fits it; `docker load` reads one since Docker 25.";
