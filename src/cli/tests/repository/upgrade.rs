@@ -27,7 +27,7 @@ esac"#;
 
 const CONTEXTS: [&str; 4] = ["--infra-context", "i", "--apps-context=a", "--image=x"];
 
-fn step<'a>(name: &'a str) -> Vec<&'a str> {
+fn step(name: &str) -> Vec<&str> {
     [&[name][..], &CONTEXTS].concat()
 }
 
