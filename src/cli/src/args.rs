@@ -89,7 +89,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "disruptive")]
         helm_release: bool,
     },
-    /// Write the probe image as an archive for ctr, kind, podman or docker
+    /// Write the probe image as an archive for ctr, kind, podman or docker, or push it to a registry
+    #[command(after_long_help = IMAGE_EXAMPLES)]
     Image(ImageArgs),
     /// Compare the probe rate of agents' batches with that of one exec per probe
     #[command(hide = true)]
@@ -107,6 +108,15 @@ Examples:
   kubectl --context infra create clusterrolebinding meshproof --clusterrole meshproof --user USER
   meshproof rbac --helm-release | kubectl --context infra apply -f -
   kubectl --context infra -n kube-system create rolebinding meshproof --role meshproof-helm-release --user USER";
+
+const IMAGE_EXAMPLES: &str = "\
+Examples:
+  ci/image.sh probe.tar                                       build the agent and write its image
+  meshproof image --agent x86/meshproof-agent --agent arm/meshproof-agent \\
+                  --push registry.example/agent:1             push an index of both
+  meshproof image --runner dist/meshproof-runner-linux-amd64 --output job.tar
+
+Several binaries make an index, of which each node takes what fits it; `docker load` reads one since Docker 25.";
 
 /// `meshproof init`
 #[derive(Debug, Args)]
@@ -149,14 +159,24 @@ pub struct BenchArgs {
 #[derive(Debug, Args)]
 pub struct ImageArgs {
     /// Archive to write
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub output: PathBuf,
-    /// Static agent binary to pack [default: meshproof-agent beside this command; ci/image.sh builds both]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "push")]
+    pub output: Option<PathBuf>,
+    /// Push the image to a registry under this name, with the credentials of the Docker configuration
+    #[arg(long, value_name = "REF")]
+    pub push: Option<String>,
+    /// Speak HTTP to the registry
+    #[arg(long, requires = "push")]
+    pub plain_http: bool,
+    /// Static agent binary to pack; give one for each architecture [default: meshproof-agent beside this command]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
-    pub agent: Option<PathBuf>,
-    /// Image name stored in the archive
-    #[arg(long, value_name = "REF", default_value = crate::DEFAULT_IMAGE)]
-    pub reference: String,
+    pub agent: Vec<PathBuf>,
+    /// Static binary of this command, built without the lab: makes the image of the Job (ci/job) instead
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "agent")]
+    pub runner: Vec<PathBuf>,
+    /// Image name stored in the archive [default: that of --push, or else meshproof.dev/agent, or /meshproof for
+    /// --runner, with the version]
+    #[arg(long, value_name = "REF", conflicts_with = "push")]
+    pub reference: Option<String>,
 }
 
 #[cfg(test)]

@@ -51,6 +51,8 @@ pub struct Config {
     pub image: Option<String>,
     /// When nodes pull it.
     pub pull_policy: Option<PullPolicy>,
+    /// Docker configuration with credentials for it.
+    pub image_pull_secret: Option<PathBuf>,
     /// Time limit of one trial.
     pub timeout: Option<Duration>,
     /// How long agents may take to become ready.

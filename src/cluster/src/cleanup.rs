@@ -6,7 +6,7 @@ use crate::{
     api::Cause,
     client::ClusterClient,
     name::{MANAGED_BY, MANAGED_BY_VALUE, NAMESPACES, RUN, label_value, ours},
-    stuck_pods,
+    registry, stuck_pods,
 };
 use futures::{StreamExt, future::try_join_all};
 use k8s_openapi::api::core::v1::Pod;
@@ -86,6 +86,7 @@ pub(crate) async fn delete_in(
         for kind in NAMESPACED {
             removed.extend(delete(client, kind, Some(namespace), runs).await?);
         }
+        registry::remove(client, namespace).await?;
     }
     Ok(removed)
 }

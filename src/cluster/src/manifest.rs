@@ -8,6 +8,7 @@ use crate::{
         MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, PEER_NAMESPACE, RUN, SCENARIO, WORKLOAD, label_value, run_labels,
         workload_namespace,
     },
+    registry::RegistryCredentials,
     schedulable::SchedulableNodes,
 };
 use meshproof_contract::{ClusterName, NodeName, PullPolicy, RunId, facts::PodNetwork, port};
@@ -21,6 +22,8 @@ pub struct Image {
     pub reference: String,
     /// When nodes pull it.
     pub pull: PullPolicy,
+    /// With which credentials; none: those that nodes have by themselves.
+    pub credentials: Option<RegistryCredentials>,
 }
 
 /// Makes the manifests of one deployment on one cluster.

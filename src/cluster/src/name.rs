@@ -31,6 +31,8 @@ pub const ALLOWANCE: &str = "meshproof.dev/allowance";
 pub const ALLOW_POLICY: &str = "meshproof-allow";
 /// Name of the policy that opens probes for all but what policies under test send through proxies.
 pub const ALLOW_UNPROXIED_POLICY: &str = "meshproof-allow-unproxied";
+/// Name of the Secret with credentials for the probe image.
+pub const PULL_SECRET: &str = "meshproof-registry";
 /// Name of the agent's container.
 pub const CONTAINER: &str = "agent";
 /// The agent's executable in the probe image.

@@ -1,6 +1,7 @@
 //! The rights that a run needs, as RBAC objects: what `meshproof rbac` prints. A test compares them with the calls
 //! made.
 
+use crate::name::PULL_SECRET;
 use meshproof_contract::{Consent, cilium::CERTIFICATE_SECRETS};
 use serde_json::{Value, json};
 
@@ -38,7 +39,7 @@ const fn rule(
 }
 
 /// Every rule. Cluster-wide, since the namespaces come and go with the run.
-pub const RULES: [Rule; 22] = [
+pub const RULES: [Rule; 23] = [
     rule(
         "",
         &["namespaces"],
@@ -104,6 +105,15 @@ pub const RULES: [Rule; 22] = [
         &["list"],
         "why a probe agent does not become ready; without this only the pod's status is known",
     ),
+    Rule {
+        names: &[PULL_SECRET],
+        ..rule(
+            "",
+            &["secrets"],
+            &["create", "patch", "delete"],
+            "the Secret of --image-pull-secret in the run's namespaces; not needed without it",
+        )
+    },
     Rule {
         names: &["cilium-clustermesh"],
         ..rule(

@@ -1,5 +1,6 @@
 //! Writes the archive without the rest of meshproof: what `ci/image.sh` runs.
 
+use meshproof_image::{Image, ImageError, Program};
 use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
@@ -12,11 +13,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match meshproof_image::write(Path::new(agent), Path::new(output), &reference) {
+    match write(agent, Path::new(output), &reference) {
         Ok(image) => {
+            let image = image.summary();
             println!(
                 "{output}: {} for {}, {} bytes compressed, {}",
-                image.reference, image.architecture, image.compressed_size, image.digest
+                image.reference, image.architectures[0], image.compressed_size, image.digest
             );
             ExitCode::SUCCESS
         }
@@ -25,4 +27,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn write(agent: &str, output: &Path, reference: &str) -> Result<Image, ImageError> {
+    let image = Image::build(Program::Agent, &[agent.into()], reference)?;
+    image.write(output)?;
+    Ok(image)
 }

@@ -44,7 +44,7 @@ pub enum NotAnAgent {
     Damaged,
     /// It asks for a loader.
     #[error(
-        "dynamically linked (loader {loader}), but the image holds only the agent: build it with RUSTFLAGS='-C \
+        "dynamically linked (loader {loader}), but the image holds only this binary: build it with RUSTFLAGS='-C \
          target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
     )]
     Loader {
@@ -53,7 +53,7 @@ pub enum NotAnAgent {
     },
     /// It asks for libraries.
     #[error(
-        "needs a shared library (DT_NEEDED), but the image holds only the agent: build it with RUSTFLAGS='-C \
+        "needs a shared library (DT_NEEDED), but the image holds only this binary: build it with RUSTFLAGS='-C \
          target-feature=+crt-static' and an explicit --target, as ci/image.sh does"
     )]
     Library,

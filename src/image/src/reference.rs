@@ -24,6 +24,10 @@ impl ImageReference {
     pub fn canonical(&self) -> String {
         format!("{}:{}", self.name, self.tag)
     }
+    /// The registry that holds it, with its port.
+    pub fn registry(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
     /// The tag alone.
     pub fn tag(&self) -> &str {
         &self.tag

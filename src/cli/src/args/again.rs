@@ -18,6 +18,7 @@ const CONDITIONS: &[&str] = &[
     "values",
     "image",
     "pull_policy",
+    "image_pull_secret",
     "timeout",
     "disruptive",
     "mesh_outage",
@@ -103,6 +104,8 @@ mod tests {
         "jobs",
         "fail_fast",
         "report_dir",
+        "report_configmap",
+        "push_metrics",
         "format",
     ];
 

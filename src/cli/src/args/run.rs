@@ -88,6 +88,9 @@ pub struct RunArgs {
     /// When nodes pull the probe image
     #[arg(long, value_name = "POLICY", value_parser = pull_policies(), help_heading = "Probes")]
     pub pull_policy: Option<PullPolicy>,
+    /// Docker configuration file with credentials for the probe image; a run makes a Secret of it for its pods
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "lab", help_heading = "Probes")]
+    pub image_pull_secret: Option<PathBuf>,
 
     /// Maximum number of concurrent trials [default: 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), help_heading = "Running")]
@@ -118,6 +121,13 @@ pub struct RunArgs {
     /// Folder for the reports [default: reports]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Output")]
     pub report_dir: Option<PathBuf>,
+    /// Also keep the reports in this ConfigMap of the first cluster, compressed and as many as fit into 1 MiB
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = namespace_and_name, conflicts_with = "lab",
+          help_heading = "Output")]
+    pub report_configmap: Option<(String, String)>,
+    /// Also push the metrics to this Prometheus Pushgateway, such as http://pushgateway.monitoring:9091
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url, help_heading = "Output")]
+    pub push_metrics: Option<String>,
     /// What to print on stdout
     #[arg(long, value_enum, default_value_t = Format::Human, help_heading = "Output")]
     pub format: Format,
@@ -152,6 +162,14 @@ impl TargetArgs {
         contexts.extend(self.context.iter().cloned());
         contexts
     }
+}
+
+fn namespace_and_name(text: &str) -> Result<(String, String), String> {
+    let (namespace, name) = text
+        .split_once('/')
+        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
+        .ok_or("expected NAMESPACE/NAME, such as meshproof-runner/meshproof-report")?;
+    Ok((namespace.to_owned(), name.to_owned()))
 }
 
 fn mesh_outage(text: &str) -> Result<Duration, String> {

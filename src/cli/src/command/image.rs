@@ -1,32 +1,62 @@
-//! `meshproof image`: the probe image as an archive.
+//! `meshproof image`: an image as an archive, or in a registry.
 
-use crate::{args::ImageArgs, cli_error::CliError};
+use crate::{args::ImageArgs, cli_error::CliError, runtime::runtime};
 use anyhow::anyhow;
 use meshproof_contract::Exit;
+use meshproof_image::{Credentials, Image, ImageReference, ImageSummary, Program, Transport};
 use std::path::PathBuf;
 
 /// The agent's executable, as it is built.
 const AGENT: &str = "meshproof-agent";
 
-/// Packs the agent.
+/// Packs the agent or the command, and pushes the image where that is asked for.
 pub fn image(args: &ImageArgs) -> Result<Exit, CliError> {
-    let agent = match &args.agent {
-        Some(agent) => agent.clone(),
-        None => beside()?,
+    let (program, binaries) = match (args.runner.is_empty(), args.agent.is_empty()) {
+        (false, _) => (Program::Command, args.runner.clone()),
+        (true, false) => (Program::Agent, args.agent.clone()),
+        (true, true) => (Program::Agent, vec![beside()?]),
     };
-    let summary = meshproof_image::write(&agent, &args.output, &args.reference).map_err(|error| match args.agent {
-        Some(_) => CliError::usage(error),
-        None => CliError::usage(anyhow!("{error}; ci/image.sh builds a static agent and packs it")),
+    let named = args.push.as_ref().or(args.reference.as_ref());
+    let reference = named.cloned().unwrap_or_else(|| program.default_reference());
+    let image = Image::build(program, &binaries, &reference).map_err(|error| {
+        if args.runner.is_empty() && args.agent.is_empty() {
+            CliError::usage(anyhow!("{error}; ci/image.sh builds a static agent and packs it"))
+        } else {
+            CliError::usage(error)
+        }
     })?;
-    println!(
-        "{}  {}  {}  {:.2} MiB  {}",
-        summary.reference,
-        summary.digest,
-        summary.architecture,
-        summary.compressed_size as f64 / f64::from(1 << 20),
-        args.output.display()
-    );
+    if let Some(output) = &args.output {
+        image.write(output).map_err(CliError::usage)?;
+        println!("{}  {}", line(&image.summary()), output.display());
+    }
+    if let Some(reference) = &args.push {
+        push(&image, reference, args)?;
+    }
     Ok(Exit::Passed)
+}
+
+fn push(image: &Image, reference: &str, args: &ImageArgs) -> Result<(), CliError> {
+    let reference: ImageReference = reference.parse().map_err(CliError::usage)?;
+    let transport = if args.plain_http {
+        Transport::Http
+    } else {
+        Transport::Https
+    };
+    let credentials = Credentials::find(reference.registry(), None).map_err(CliError::usage)?;
+    let pushed = runtime()?.block_on(image.push(&credentials, transport));
+    println!("{}  pushed", line(&pushed.map_err(CliError::environment)?));
+    Ok(())
+}
+
+fn line(image: &ImageSummary) -> String {
+    let architectures: Vec<String> = image.architectures.iter().map(ToString::to_string).collect();
+    format!(
+        "{}  {}  {}  {:.2} MiB",
+        image.reference,
+        image.digest,
+        architectures.join(","),
+        image.compressed_size as f64 / f64::from(1 << 20),
+    )
 }
 
 /// The agent beside this command, where an installation has it.

@@ -1,6 +1,8 @@
 //! `meshproof run`: from the command line to the exit code.
 
 mod gitops;
+mod image_version;
+mod publish;
 
 use crate::{
     args::{Format, RunArgs},
@@ -20,6 +22,7 @@ use crate::{
     },
 };
 use anyhow::Context;
+use meshproof_cluster::RegistryCredentials;
 use meshproof_contract::{
     ClusterName, Consent, Event, Exit, FaultName, Generation, RunId,
     event::{FaultChange, Phase, Shortfall},
@@ -30,8 +33,9 @@ use meshproof_progress::{Progress, Surface};
 use meshproof_report::RunFolder;
 use meshproof_scenario::Scenario;
 use std::{
+    fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -123,10 +127,19 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
 
 fn target(args: &RunArgs, config: &Config) -> Result<Target, CliError> {
     let mut target = Target::of(&args.target, config, args.image.as_deref(), args.pull_policy)?;
+    let secret = args.image_pull_secret.as_ref().or(config.image_pull_secret.as_ref());
+    target.image.credentials = secret.map(|file| credentials(file)).transpose()?;
     if args.disruptive || config.disruptive {
         target.disruption.consent = Consent::Given;
     }
     Ok(target)
+}
+
+fn credentials(file: &Path) -> Result<RegistryCredentials, CliError> {
+    let named = || format!("credentials for the probe image, {}", file.display());
+    let text = fs::read_to_string(file).with_context(named).map_err(CliError::usage)?;
+    let parsed = RegistryCredentials::parse(&text).with_context(named);
+    parsed.map_err(CliError::usage)
 }
 
 async fn run_and_report(args: &RunArgs, intent: Intent, again: Vec<String>) -> Result<Exit, CliError> {
@@ -165,6 +178,7 @@ async fn run_and_report(args: &RunArgs, intent: Intent, again: Vec<String>) -> R
     events.send(Event::RunFinished { exit_code: exit.code() });
     drop(events);
     consumer.end().await.finish(Some(&folder));
+    publish::publish(args, intent.target.as_ref(), &folder).await;
     Ok(exit)
 }
 
@@ -226,6 +240,9 @@ async fn check(
     cancel: &CancellationToken,
 ) -> Result<Outcome, CliError> {
     target.overrides.generation = intent.generation;
+    if let Some(warning) = image_version::warning(&target.image.reference) {
+        events.warning(warning);
+    }
     target.overrides.git.clone_from(&intent.git.facts);
     if let Some(git) = &intent.git.facts {
         gitops::warn_of_missing(git, &intent.clusters, events);

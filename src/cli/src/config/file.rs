@@ -53,6 +53,8 @@ pub struct ConfigFile {
     pub image: Option<String>,
     /// When nodes pull the probe image. Same as `--pull-policy`.
     pub pull_policy: Option<PullPolicy>,
+    /// Docker configuration file with credentials for the probe image. Same as `--image-pull-secret`.
+    pub image_pull_secret: Option<PathBuf>,
     /// Time limit of one trial (default 180s; 420s for trials that run alone). Same as `--timeout`.
     pub timeout: Option<Span>,
     /// How long all probe agents may take to become ready. By default, the run waits as long as another agent starts

@@ -47,6 +47,7 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
         contexts: file.contexts,
         image: file.image,
         pull_policy: file.pull_policy,
+        image_pull_secret: file.image_pull_secret,
         timeout: file.timeout.map(|span| span.0),
         stream_spacing_ms: file.stream_spacing_ms.map(|spacing| spacing.value),
         mesh_outage: outage,

@@ -120,6 +120,7 @@ impl Lab {
             image: Image {
                 reference: AGENT_IMAGE.to_owned(),
                 pull: PullPolicy::IfNotPresent,
+                credentials: None,
             },
             ready_within: None,
             overrides: overrides(),

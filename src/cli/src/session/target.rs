@@ -52,7 +52,11 @@ impl Target {
         let target = Self {
             roles,
             kubeconfig: None,
-            image: Image { reference, pull },
+            image: Image {
+                reference,
+                pull,
+                credentials: None,
+            },
             ready_within: None,
             overrides: Overrides::default(),
             disruption: DisruptionOptions {

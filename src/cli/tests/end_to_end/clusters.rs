@@ -1,6 +1,7 @@
 //! Two clusters that the command under test knows by a kubeconfig only.
 
 use crate::{Result, command::Meshproof, text};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
     core::v1::{Namespace, ServiceAccount},
@@ -13,7 +14,10 @@ use kube::{
 };
 use meshproof_lab::{LabOptions, RunningLab, launch};
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -44,6 +48,23 @@ impl Clusters {
     /// The command on these clusters, in a folder of its own.
     pub fn meshproof(&self) -> Result<Meshproof> {
         Meshproof::new(self.lab.kubeconfig_path())
+    }
+
+    /// The kubeconfig of both.
+    pub fn kubeconfig(&self) -> &Path {
+        self.lab.kubeconfig_path()
+    }
+
+    /// URL of the API server of a context's cluster, and the certificate of its authority (PEM).
+    pub fn server(&self, context: &str) -> Result<(String, Vec<u8>)> {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).map_err(text)?;
+        let named = kubeconfig.clusters.into_iter().find(|cluster| cluster.name == context);
+        let named = named
+            .and_then(|cluster| cluster.cluster)
+            .ok_or("a context without a cluster")?;
+        let authority = named.certificate_authority_data.unwrap_or_default();
+        let authority = BASE64_STANDARD.decode(authority).map_err(text)?;
+        Ok((named.server.unwrap_or_default(), authority))
     }
 
     /// The kubeconfig with every token replaced.

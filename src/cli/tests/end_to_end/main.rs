@@ -6,6 +6,7 @@ mod clusters;
 mod command;
 mod endings;
 mod houses;
+mod in_cluster;
 mod lab_run;
 mod reports;
 mod user;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         return code;
     }
     if let Some(mode) = std::env::args().nth(1)
-        && let Some(test) = user::mode(&mode)
+        && let Some(test) = user::mode(&mode).or_else(|| in_cluster::mode(&mode))
     {
         return match test() {
             Ok(()) => ExitCode::SUCCESS,
@@ -54,7 +55,8 @@ fn main() -> ExitCode {
         .iter()
         .chain(endings::ALL)
         .chain(reports::ALL)
-        .chain(houses::ALL);
+        .chain(houses::ALL)
+        .chain(in_cluster::ALL);
     let mut trials: Vec<_> = on_clusters
         .map(|(name, test)| {
             let lab = lab.clone();

@@ -3,9 +3,14 @@
 
 mod architecture;
 mod dependencies;
+mod job;
+mod kind;
 mod layers;
 mod module_circles;
 mod sources;
+mod stubs;
+mod upgrade;
+mod workflows;
 
 use std::path::PathBuf;
 

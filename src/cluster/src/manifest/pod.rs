@@ -1,7 +1,7 @@
 //! The pod of an agent: what it may do, and where it may run.
 
 use super::{CAPTURE_CAPABILITY, ManifestBuilder, port_offset, selector};
-use crate::name::{AGENT_COMMAND, CONTAINER};
+use crate::name::{AGENT_COMMAND, CONTAINER, PULL_SECRET};
 use meshproof_contract::{facts::PodNetwork, port};
 use meshproof_scenario::{Placement, Scenario, Workload};
 use serde_json::{Value, json};
@@ -20,6 +20,9 @@ impl ManifestBuilder<'_> {
             "tolerations": [{"operator": "Exists"}],
             "containers": [self.container(workload.network)],
         });
+        if self.image.credentials.is_some() {
+            pod["imagePullSecrets"] = json!([{"name": PULL_SECRET}]);
+        }
         if let Some(account) = &workload.service_account {
             pod["serviceAccountName"] = json!(account);
         }

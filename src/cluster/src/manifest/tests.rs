@@ -25,6 +25,7 @@ fn make(f: impl Fn(ManifestBuilder<'_>, &Scenario) -> Value) -> Value {
     let image = Image {
         reference: "registry.example/agent:1".into(),
         pull: PullPolicy::default(),
+        credentials: None,
     };
     let scenario = parse("own.yaml", OWN).expect("resolves");
     let manifests = ManifestBuilder {

@@ -214,6 +214,9 @@ impl Run {
             Ok::<_, crate::ApiError>(service_facts(client.name(), scenario, service, &applied))
         }));
         // Pods are not admitted without their account, and are best allowed before they run.
+        if let Some(credentials) = &options.image.credentials {
+            credentials.apply(client, &self.id).await?;
+        }
         let accounts = try_join_all(accounts.into_iter().map(|account| client.apply(account)));
         let allow = house::allow(client, manifests.allow_policies(scenarios), &self.progress);
         let (accounts, allowed) = tokio::join!(accounts, allow);

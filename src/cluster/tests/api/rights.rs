@@ -3,9 +3,9 @@
 use crate::world::{Recorded, World, options};
 use meshproof_apiserver::{
     User,
-    resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, NAMESPACES, ROLE_BINDINGS, ROLES},
+    resource::names::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, NAMESPACES, PODS, ROLE_BINDINGS, ROLES, SECRETS},
 };
-use meshproof_cluster::{Live, Run, StartError, clean, discover, rights::RULES};
+use meshproof_cluster::{Live, RegistryCredentials, Run, StartError, clean, discover, rights::RULES};
 use meshproof_contract::{CiliumQuery, Environment, Probe, Target, probe::Action};
 use meshproof_scenario::builtin;
 use serde_json::{Value, json};
@@ -154,7 +154,16 @@ async fn the_printed_role_is_enough_and_not_more_than_is_asked_for() {
     let discovery = discover(&contexts, &progress).await.expect("discovers");
     let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
     let scenario = builtin("connectivity").expect("a scenario");
-    let environment = run.deploy(discovery, &[scenario], &options()).await.expect("deploys");
+    let mut options = options();
+    let configuration = r#"{"auths": {"registry.example": {"auth": "c2VjcmV0"}}}"#;
+    options.image.credentials = Some(RegistryCredentials::parse(configuration).expect("credentials"));
+    let environment = run.deploy(discovery, &[scenario], &options).await.expect("deploys");
+    for cluster in &world.clusters {
+        for pod in cluster.store.all(&PODS, Some("meshproof")) {
+            let secret = pod["spec"]["imagePullSecrets"][0]["name"].as_str().expect("a Secret");
+            assert!(cluster.store.find(&SECRETS, Some("meshproof"), secret).is_some());
+        }
+    }
     let facts = environment.facts();
     assert_eq!(facts.agents.len(), 12);
     assert!(facts.clusters[0].cilium.as_ref().is_some_and(|c| c.remotes.is_some()));

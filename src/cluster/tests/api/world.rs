@@ -195,6 +195,7 @@ pub fn options() -> DeployOptions {
         image: Image {
             reference: "registry.example/agent:1".into(),
             pull: PullPolicy::IfNotPresent,
+            credentials: None,
         },
         ready_within: Some(Duration::from_secs(10)),
         disruption: DisruptionOptions::default(),
