@@ -2,11 +2,13 @@
 
 mod again;
 mod claims;
+mod gate;
 mod lab;
 mod run;
 
 pub use again::{again, again_with};
 pub use claims::{ClaimsCheckArgs, ClaimsCommand, ClaimsFormat};
+pub use gate::{GateArgs, GateFormat};
 pub use lab::{LAB_NODES, LabCommand, LabProfile, ProveArgs};
 pub use meshproof_contract::thresholds::parse_duration as duration;
 pub use run::{Format, RunArgs, TargetArgs};
@@ -79,6 +81,9 @@ pub enum Command {
         #[arg(value_hint = ValueHint::AnyPath)]
         run: PathBuf,
     },
+    /// Compare a run with earlier ones: GO, NO-GO or CANNOT TELL, with reasons (contacts no cluster)
+    #[command(after_long_help = gate::EXAMPLES)]
+    Gate(GateArgs),
     /// Print the ClusterRole that runs need, with the reason for each rule (contacts no cluster)
     #[command(after_long_help = RBAC_EXAMPLES)]
     Rbac {

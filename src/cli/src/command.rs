@@ -4,6 +4,7 @@ mod bench;
 mod claims;
 mod clean;
 mod explain;
+mod gate;
 mod image;
 mod init;
 #[cfg(all(feature = "lab", target_os = "linux"))]
@@ -58,6 +59,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
             explain::explain(meshproof_suites::ALL, check.as_deref(), &waivers, &mut io::stdout())
         }
         Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
+        Command::Gate(args) => gate::gate(&args, &mut io::stdout()),
         Command::Report { run } => report::report(&run),
         Command::Bench(args) => bench::bench(&args),
         Command::Init(args) => init::init(&args),

@@ -234,7 +234,7 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// What would end a table cell or start markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -246,7 +246,7 @@ fn escape(text: &str) -> String {
     out
 }
 
-fn clip(text: &str, length: usize) -> String {
+pub(crate) fn clip(text: &str, length: usize) -> String {
     match text.char_indices().nth(length) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -20,6 +20,7 @@ const COMMANDS: &[&[&str]] = &[
     &["init"],
     &["clean"],
     &["report"],
+    &["gate"],
     &["rbac"],
     &["image"],
     &["bench"],
