@@ -2,12 +2,14 @@
 
 mod again;
 mod claims;
+mod doctor;
 mod gate;
 mod lab;
 mod run;
 
 pub use again::{again, again_with};
 pub use claims::{ClaimsCheckArgs, ClaimsCommand, ClaimsFormat};
+pub use doctor::DoctorArgs;
 pub use gate::{GateArgs, GateFormat};
 pub use lab::{LAB_NODES, LabCommand, LabProfile, ProveArgs};
 pub use meshproof_contract::thresholds::parse_duration as duration;
@@ -66,6 +68,9 @@ pub enum Command {
     },
     /// Write a commented meshproof.yaml from the clusters' current state (read-only)
     Init(InitArgs),
+    /// Show whether a run can start and what each suite will be able to do (read-only, at most 5 s)
+    #[command(after_long_help = doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Remove what an interrupted or killed run left behind
     Clean {
         /// Where.
@@ -99,6 +104,12 @@ pub enum Command {
     /// Compare the probe rate of agents' batches with that of one exec per probe
     #[command(hide = true)]
     Bench(BenchArgs),
+    /// Write a man page of each command
+    Man {
+        /// Folder to write them to
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Print a shell completion script
     Completions {
         /// The shell

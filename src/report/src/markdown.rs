@@ -83,6 +83,9 @@ fn head(out: &mut String, report: &RunReport) {
     for fault in &report.faults {
         push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
     }
+    for sentence in report.diagnosis_sentences() {
+        push(out, format_args!("> **{}**\n\n", capitalized(&clip(&sentence, 1_000))));
+    }
     if let Some(place) = &report.common_place {
         push(out, format_args!("> **{}**\n\n", escape(&capitalized(&place.text))));
     }

@@ -92,7 +92,7 @@ pub fn markdown(report: &GateReport) -> String {
         }
         rest(&mut out, all.len() - shown);
         if *meaning == Meaning::Regression && !all.is_empty() {
-            out.push_str("\nMedians, or shares that were lost. The rule is in `docs/upgrade-gate.md`.\n");
+            out.push_str("\nMedians, or shares that were lost. The rule is in `docs/gate.md`.\n");
         }
     }
     out

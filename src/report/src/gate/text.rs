@@ -92,7 +92,7 @@ pub fn text(report: &GateReport) -> String {
     }
     let meaning = match report.decision {
         Decision::Go => "nothing became worse",
-        Decision::NoGo => "something became worse: go back, or accept it by a waiver in meshproof.yaml",
+        Decision::NoGo => "something became worse: go back, or find out why first",
         Decision::CannotTell => "too little was observed to say so",
     };
     let code = report.decision.exit().code();

@@ -17,6 +17,8 @@ fn matrix() -> Matrix {
         caught: [(check("a::udp"), "no answer".to_owned())].into(),
         inconclusive: BTreeMap::new(),
         unhealed: BTreeMap::new(),
+        red_in: BTreeMap::new(),
+        place: None,
     };
     let checks = [
         (check("a::udp"), ["udp-dropped".into()].into()),
