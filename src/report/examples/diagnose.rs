@@ -55,7 +55,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         two += usize::from(left.is_empty() && found.len() == 2);
         pairs += 1;
     }
-    println!("first: {first} of {}; among {NAMED}: {among}; two as two: {two} of {pairs}\n", runs.len());
+    println!(
+        "first: {first} of {}; among {NAMED}: {among}; two as two: {two} of {pairs}\n",
+        runs.len()
+    );
     println!("| fault | named instead |\n| --- | --- |");
     for (of, names) in confused {
         let names: Vec<&str> = names.into_iter().filter(|name| *name != of).collect();
@@ -69,14 +72,18 @@ fn seen(rows: &[&Signature]) -> SeenByChecks {
     let mut seen = SeenByChecks::default();
     for row in rows {
         for (check, instances) in &row.red {
-            seen.red.entry(check.clone()).or_default().extend(instances.iter().cloned());
+            seen.red
+                .entry(check.clone())
+                .or_default()
+                .extend(instances.iter().cloned());
         }
         seen.unsure.extend(row.unsure.iter().cloned());
         seen.green.extend(row.green.iter().cloned());
     }
     let red: BTreeSet<CheckId> = seen.red.keys().cloned().collect();
     seen.unsure.retain(|check| !red.contains(check));
-    seen.green.retain(|check| !red.contains(check) && !seen.unsure.contains(check));
+    seen.green
+        .retain(|check| !red.contains(check) && !seen.unsure.contains(check));
     if let [row] = rows {
         seen.place.clone_from(&row.place);
     }

@@ -69,6 +69,10 @@ async fn examine(target: &Target, consent: Consent) -> Sheet {
             sheet.add("clusters", State::Bad, error.to_string());
         }
         claims_and_suites(&mut sheet, target, discovery);
+        if consent == Consent::Withheld {
+            let text = "checks that disrupt the clusters are skipped without --disruptive, suite failover among them";
+            sheet.add("disruption", State::Note, text.to_owned());
+        }
     }
     sheet
 }
@@ -221,7 +225,7 @@ fn told_image(sheet: &mut Sheet, name: &str, target: &Target, image: Result<(usi
         _ => sheet.add(
             name,
             State::Note,
-            format!("{text}; the others must be able to pull it, or have it unreported"),
+            format!("{text}; nodes without it must be able to pull it"),
         ),
     }
 }

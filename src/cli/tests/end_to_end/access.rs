@@ -15,7 +15,6 @@ type Test = fn(&Clusters) -> Result<()>;
 pub const ALL: &[(&str, Test)] = &[
     ("an_expired_token_is_an_error_with_the_next_step", an_expired_token),
     ("doctor_says_whether_a_run_can_start", doctor),
-    ("no_proxy_is_honoured", no_proxy),
     ("a_forbidden_verb_is_an_error_with_its_object", a_forbidden_verb),
     ("the_printed_rights_are_enough", the_printed_rights_are_enough),
     ("the_second_of_two_runs_says_who_holds_the_lease", two_runs_at_once),
@@ -56,25 +55,24 @@ fn doctor(clusters: &Clusters) -> Result<()> {
     if took > Duration::from_secs(10) {
         return Err(format!("doctor took {took:?}"));
     }
-    let words = [&DOCTOR[..], &["--image", "example.invalid/nothing:1", "--pull-policy", "Never"]].concat();
+    let words = [
+        &DOCTOR[..],
+        &["--image", "example.invalid/nothing:1", "--pull-policy", "Never"],
+    ]
+    .concat();
     let ended = clusters.meshproof()?.ran(&words)?.with(2)?;
     ended.printing("is on 0 of 3 nodes, and the pull policy is Never")?;
     let tokens = tokens(clusters, "nobody-for-doctor", None)?;
     let kubeconfig = clusters.kubeconfig_with(|user| tokens[user].clone())?;
-    let ended = clusters.meshproof()?.with_kubeconfig(kubeconfig).ran(&DOCTOR)?.with(2)?;
+    let ended = clusters
+        .meshproof()?
+        .with_kubeconfig(kubeconfig)
+        .ran(&DOCTOR)?
+        .with(2)?;
     ended
         .printing("the user may not get namespaces")?
         .printing("meshproof rbac | kubectl --context infra apply -f -")?;
     clusters.hold_nothing()
-}
-
-fn no_proxy(clusters: &Clusters) -> Result<()> {
-    let words = [&DOCTOR[..], &["--image", meshproof_lab::AGENT_IMAGE]].concat();
-    let nobody = ("HTTPS_PROXY", "http://127.0.0.1:9");
-    let meshproof = clusters.meshproof()?;
-    meshproof.ran_in(&[nobody], &words)?.with(2)?.printing("127.0.0.1:9")?;
-    meshproof.ran_in(&[nobody, ("NO_PROXY", "127.0.0.0/8")], &words)?.with(0)?;
-    Ok(())
 }
 
 fn the_printed_rights_are_enough(clusters: &Clusters) -> Result<()> {

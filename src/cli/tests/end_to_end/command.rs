@@ -61,17 +61,6 @@ impl Meshproof {
         .end()
     }
 
-    /// The same with more in its environment.
-    pub fn ran_in(&self, environment: &[(&str, &str)], words: &[&str]) -> Result<Ended> {
-        let mut command = self.command(words);
-        command.envs(environment.iter().copied());
-        Started {
-            child: command.spawn().map_err(text)?,
-            words: words.join(" "),
-        }
-        .end()
-    }
-
     /// `run` on both clusters where the folder of reports has room for so many KiB only.
     pub fn run_on_a_small_disk(&self, kibibytes: u32, words: &[&str]) -> Result<Ended> {
         let script = format!("mkdir reports && mount -t tmpfs -o size={kibibytes}k none reports && exec \"$@\"");

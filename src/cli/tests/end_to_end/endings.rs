@@ -23,7 +23,10 @@ pub const ALL: &[(&str, Test)] = &[
     }),
     ("the_second_signal_ends_a_run_at_once", two_signals),
     ("a_full_disk_costs_the_reports_and_not_the_result", full_disk),
-    ("an_api_server_that_goes_away_ends_a_run_as_inconclusive", api_server_gone),
+    (
+        "an_api_server_that_goes_away_ends_a_run_as_inconclusive",
+        api_server_gone,
+    ),
     ("a_killed_run_is_cleaned_by_hand", a_killed_run_is_cleaned),
     ("a_killed_run_is_cleaned_by_the_next", a_killed_run_is_followed),
     (
@@ -82,7 +85,9 @@ fn two_signals(clusters: &Clusters) -> Result<()> {
     let ended = running.end()?;
     // It may have been done with cleaning by then.
     let is_at_once = ended.err.contains("interrupted again");
-    ended.with(130)?.printing("cleaning up (interrupt again to quit at once)")?;
+    ended
+        .with(130)?
+        .printing("cleaning up (interrupt again to quit at once)")?;
     let log = meshproof.latest("events.ndjson")?;
     meshproof.ran(&["report", &log.to_string_lossy()])?.with(0)?;
     if is_at_once && meshproof.report()?["verdict"] == "passed" {

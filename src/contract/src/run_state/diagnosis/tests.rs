@@ -66,12 +66,20 @@ fn what_fits_nothing_is_not_named() {
 
 #[test]
 fn faults_that_fit_alike_are_both_named_with_what_would_tell_them_apart() {
-    let (seen, known) = (seen(&["b::one"], &[]), signatures());
+    let shared = ["a::one", "a::two", "a::three", "a::four"];
+    let known = Signatures {
+        rows: vec![
+            row("this", &[&shared[..], &["b::one"]].concat(), &["c::one"]),
+            row("that", &[&shared[..], &["c::one"]].concat(), &["b::one"]),
+        ],
+    };
+    let seen = seen(&shared, &[]);
     let found = diagnose(&seen, &known);
     let close: Vec<&str> = found[0].close.iter().map(|(row, _)| row.of.as_str()).collect();
-    assert_eq!((found[0].best.0.of.as_str(), close), ("dns-slow", vec!["dns"]));
+    assert_eq!((found[0].best.0.of.as_str(), close), ("that", vec!["this"]));
     let instead: Vec<_> = found[0].close.iter().collect();
-    assert_eq!(apart(found[0].best.0, &instead, &seen), ["b::two".into()]);
+    let expected: [CheckId; 2] = ["b::one".into(), "c::one".into()];
+    assert_eq!(apart(found[0].best.0, &instead, &seen), expected);
 }
 
 #[test]
