@@ -1,7 +1,7 @@
 //! How well faults are told from their signatures: `cargo run -p meshproof-report --example diagnose [prove.json]…`
 //!
-//! Every row of these files is a run, and so are pairs of rows; without files, the signatures that are built in. Files of
-//! other seeds, so of other places and sizes, show what a real run would meet. Prints what docs/diagnosis.md says.
+//! Every row of these files is a run, and so are pairs of rows; without files, the signatures that are built in. Files
+//! of other seeds, so of other places and sizes, show what a real run would meet. Prints what docs/diagnosis.md says.
 
 use meshproof_contract::{
     CheckId, Signature, Signatures,

@@ -1,7 +1,7 @@
 //! The gate: a run compared with earlier ones. May it go on, or back?
 //!
-//! Pure: reports in, a decision with its reasons out. Verdicts are compared by trial, figures by samples. What was wrong
-//! before and still is does not stop anything, since nobody made it worse; it is told.
+//! Pure: reports in, a decision with its reasons out. Verdicts are compared by trial, figures by samples. What was
+//! wrong before and still is does not stop anything, since nobody made it worse; it is told.
 
 mod claims;
 mod figures;

@@ -1,7 +1,8 @@
 //! A run as a report: folded from the event log, rendered as JSON, JUnit, HTML, Markdown and metrics, and kept in a
 //! folder of its own.
 //!
-//! Folding and rendering are pure; only [`folder`], [`log`] and [`stored`] touch files. Knows events, not where they come from.
+//! Folding and rendering are pure; only [`folder`], [`log`] and [`stored`] touch files. Knows events, not where they
+//! come from.
 //! What a check saw is typed in the contract: nothing here looks into a text (a test says so).
 
 mod attachment;

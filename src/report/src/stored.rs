@@ -75,8 +75,8 @@ pub fn read_run(path: &Path) -> Result<RunReport, StoredError> {
     }
 }
 
-/// The runs at a path, oldest first: one, or those of a folder of runs. Links in such a folder, as `latest` is, are passed
-/// over.
+/// The runs at a path, oldest first: one, or those of a folder of runs. Links in such a folder, as `latest` is, are
+/// passed over.
 ///
 /// # Errors
 /// Nothing can be read there, or one of the runs is malformed.

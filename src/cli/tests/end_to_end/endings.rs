@@ -98,7 +98,9 @@ fn two_signals(clusters: &Clusters) -> Result<()> {
 }
 
 fn full_disk(clusters: &Clusters) -> Result<()> {
-    let meshproof = clusters.meshproof()?;
+    // In a user namespace of its own it cannot read the lab's, which is an open file of another process.
+    let kubeconfig = clusters.kubeconfig_through("apps", |server| Ok(server.to_owned()))?;
+    let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
     let ended = meshproof.run_on_a_small_disk(16, &QUICK)?.with(0)?;
     ended
         .printing("the event log ends here")?

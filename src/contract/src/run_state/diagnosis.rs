@@ -1,6 +1,6 @@
 //! The known faults whose signatures the red checks fit: what most probably is wrong.
 //!
-//! A check that a signature does not mention is no evidence for or against it. A check that few faults turn red says more
+//! A check that a signature does not mention says little about it. A check that few faults turn red says more
 //! than one that many do. Several faults are found one after another, each by what those before do not explain.
 
 use super::{CommonPlace, RunState, TrialState};
@@ -195,8 +195,8 @@ fn score(seen: &Seen, left: &BTreeSet<CheckId>, row: &Signature, weights: &Weigh
     }
 }
 
-/// How alike two sets of clusters or directions are in number: a fault that acts on one is another than one that acts on
-/// both, wherever that was. One where nothing is known.
+/// How alike two sets of clusters or directions are in number: a fault that acts on one is another than one that acts
+/// on both, wherever that was. One where nothing is known.
 fn overlap(expected: &BTreeSet<String>, seen: &BTreeSet<String>) -> f64 {
     let (a, b) = (expected.len() as f64, seen.len() as f64);
     match expected.is_empty() || seen.is_empty() {

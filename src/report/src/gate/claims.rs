@@ -60,8 +60,8 @@ fn of_checks(before: &RunReport, now: &RunReport) -> Vec<LostClaim> {
     .collect()
 }
 
-/// What the operators' files say: followed and unbroken then, broken now. A run without the files has no claims of theirs,
-/// which shows as coverage lost.
+/// What the operators' files say: followed and unbroken then, broken now. A run without the files has no claims of
+/// theirs, which shows as coverage lost.
 fn of_files(before: &RunReport, now: &RunReport) -> Vec<LostClaim> {
     let key = |claim: &ClaimReport| (claim.chain.cluster.clone(), claim.chain.claim.clone());
     let held = before.claims.iter().filter(|claim| !claim.is_broken());

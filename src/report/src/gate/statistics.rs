@@ -1,5 +1,6 @@
-//! Whether two sets of samples differ: the Mann-Whitney U test with its effect size, and Holm's correction for several
-//! tests. Samples carry weights, so that a thousand requests of which three were lost are two samples and not a thousand.
+//! Whether two sets of samples differ: the Mann-Whitney U test with its effect size, and Holm's correction for
+//! several tests. Samples carry weights, so that a thousand requests of which three were lost are two samples and not
+//! a thousand.
 
 use std::f64::consts::SQRT_2;
 
@@ -14,7 +15,8 @@ pub(super) struct Sample {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Comparison {
     /// Cliff's delta, which is also the rank-biserial correlation: the share of pairs in which the later value is the
-    /// larger, less the share in which it is the smaller; from -1 to 1. Of values 0 and 1 it is the difference of shares.
+    /// larger, less the share in which it is the smaller; from -1 to 1. Of values 0 and 1 it is the difference of
+    /// shares.
     pub effect: f64,
     /// Two-sided probability of such an effect without a difference.
     pub p: f64,

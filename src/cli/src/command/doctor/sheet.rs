@@ -52,8 +52,8 @@ impl Sheet {
         self.lines.iter().any(|line| line.state == State::Bad)
     }
 
-    /// The lines, and whether a run can start; ends with a newline. A next step that several lines have is shown with the
-    /// last of them.
+    /// The lines, and whether a run can start; ends with a newline. A next step that several lines have is shown with
+    /// the last of them.
     pub(super) fn text(&self) -> String {
         let width = self
             .lines
