@@ -2,11 +2,15 @@
 
 mod again;
 mod claims;
+mod doctor;
+mod gate;
 mod lab;
 mod run;
 
 pub use again::{again, again_with};
 pub use claims::{ClaimsCheckArgs, ClaimsCommand, ClaimsFormat};
+pub use doctor::DoctorArgs;
+pub use gate::{GateArgs, GateFormat};
 pub use lab::{LAB_NODES, LabCommand, LabProfile, ProveArgs};
 pub use meshproof_contract::thresholds::parse_duration as duration;
 pub use run::{Format, RunArgs, TargetArgs};
@@ -64,6 +68,9 @@ pub enum Command {
     },
     /// Write a commented meshproof.yaml from the clusters' current state (read-only)
     Init(InitArgs),
+    /// Show whether a run can start and what each suite will be able to do (read-only, at most 5 s)
+    #[command(after_long_help = doctor::EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Remove what an interrupted or killed run left behind
     Clean {
         /// Where.
@@ -79,6 +86,9 @@ pub enum Command {
         #[arg(value_hint = ValueHint::AnyPath)]
         run: PathBuf,
     },
+    /// Compare a run with earlier ones: GO, NO-GO or CANNOT TELL, with reasons (contacts no cluster)
+    #[command(after_long_help = gate::EXAMPLES)]
+    Gate(GateArgs),
     /// Print the ClusterRole that runs need, with the reason for each rule (contacts no cluster)
     #[command(after_long_help = RBAC_EXAMPLES)]
     Rbac {
@@ -95,6 +105,12 @@ pub enum Command {
     /// Compare the probe rate of agents' batches with that of one exec per probe
     #[command(hide = true)]
     Bench(BenchArgs),
+    /// Write a man page of each command
+    Man {
+        /// Folder to write them to
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Print a shell completion script
     Completions {
         /// The shell

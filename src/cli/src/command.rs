@@ -3,11 +3,14 @@
 mod bench;
 mod claims;
 mod clean;
+mod doctor;
 mod explain;
+mod gate;
 mod image;
 mod init;
 #[cfg(all(feature = "lab", target_os = "linux"))]
 mod lab;
+mod man;
 mod prove;
 mod rbac;
 mod report;
@@ -58,12 +61,15 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
             explain::explain(meshproof_suites::ALL, check.as_deref(), &waivers, &mut io::stdout())
         }
         Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
+        Command::Doctor(args) => doctor::doctor(&args, &mut io::stdout()),
+        Command::Gate(args) => gate::gate(&args, &mut io::stdout()),
         Command::Report { run } => report::report(&run),
         Command::Bench(args) => bench::bench(&args),
         Command::Init(args) => init::init(&args),
         Command::Rbac { helm_release: true, .. } => rbac::helm_release(),
         Command::Rbac { disruptive, .. } => rbac::rbac(if disruptive { Consent::Given } else { Consent::Withheld }),
         Command::Image(args) => image::image(&args),
+        Command::Man { folder } => man::man(&folder),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "meshproof", &mut io::stdout());
             Ok(Exit::Passed)

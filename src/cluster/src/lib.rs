@@ -5,6 +5,7 @@
 //! brings up the agents and gives the [`ClusterEnvironment`] that checks use, and [`Run::tear_down`] removes everything
 //! again.
 
+pub mod access;
 mod agent;
 pub mod api;
 pub mod clean;

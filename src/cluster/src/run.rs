@@ -219,7 +219,12 @@ impl Run {
     async fn release(&self, lease: Lease) -> Result<(), StartError> {
         let client = lease.client().clone();
         if lease.lost().is_cancelled() {
-            // The run that took it removes what we left.
+            // A run that took it removes what we left. Whether there is one, an API server that is away cannot say.
+            self.progress.warning(format!(
+                "{}: what this run created is still there, since its Lease is lost; the next run or `meshproof clean` \
+                 removes it",
+                client.name()
+            ));
             return Ok(());
         }
         self.progress

@@ -5,11 +5,13 @@
 mod causes;
 mod claims;
 mod counts;
+mod diagnosis;
 mod place;
 
 pub use causes::CauseReport;
 pub use claims::{ClaimReport, Seen, claims_line};
 pub use counts::Counts;
+pub use diagnosis::{Diagnosis, Found, Seen as SeenByChecks, Suspect, Suspicion, diagnose};
 pub use place::{CommonPlace, Place};
 
 use crate::{

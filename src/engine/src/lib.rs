@@ -20,6 +20,7 @@ mod fake;
 
 pub use harness::{TestArguments, ignore_all};
 pub use plan::{Plan, Trial};
+pub use precondition::unclaimed;
 pub use run::{Printer, RunOptions, run, simulate};
 pub use selection::{Filter, SelectError, nearest, select};
 pub use summary::Summary;

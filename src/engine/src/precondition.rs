@@ -11,14 +11,8 @@ pub(crate) fn unmet(needs: Needs, instance: &Instance, facts: &Facts) -> Option<
     if instance.to() != instance.from() {
         ends.push(instance.to());
     }
-    if let Some(kind) = needs.claim
-        && !ends.iter().any(|cluster| facts.claim(cluster, kind).is_some())
-    {
-        let denied = ends.iter().find_map(|cluster| facts.statement(cluster, kind));
-        let denial = denied.map_or(String::new(), |claim| {
-            format!(" ({} says {})", claim.source, claim.value)
-        });
-        return Some(Verdict::skipped(format!("not claimed: {kind}{denial}")));
+    if let Some(why) = unclaimed(needs, instance, facts) {
+        return Some(Verdict::skipped(why));
     }
     let scenario = needs.scenario?;
     let absent = ends.into_iter().find(|cluster| !has_agents(facts, scenario, cluster))?;
@@ -26,6 +20,20 @@ pub(crate) fn unmet(needs: Needs, instance: &Instance, facts: &Facts) -> Option<
         Some(states) => format!("scenario {scenario} is not deployed in {absent}: {states}"),
         None => format!("scenario {scenario} is not deployed in {absent}: none of its agents is ready there"),
     }))
+}
+
+/// Why a trial is skipped for want of a claim; none when it is not. Needs no agents, so that it is known before a run.
+pub fn unclaimed(needs: Needs, instance: &Instance, facts: &Facts) -> Option<String> {
+    let ends = [instance.from(), instance.to()];
+    let kind = needs.claim?;
+    if ends.iter().any(|cluster| facts.claim(cluster, kind).is_some()) {
+        return None;
+    }
+    let denied = ends.iter().find_map(|cluster| facts.statement(cluster, kind));
+    let denial = denied.map_or(String::new(), |claim| {
+        format!(" ({} says {})", claim.source, claim.value)
+    });
+    Some(format!("not claimed: {kind}{denial}"))
 }
 
 fn has_agents(facts: &Facts, scenario: &str, cluster: &ClusterName) -> bool {

@@ -5,7 +5,7 @@ mod sheet;
 use crate::{palette::Palette, terminal::printable};
 use meshproof_contract::{
     Exit, LinkKind, RunState, Standing, TrialName, Verdict, again, api_requests_line,
-    run_state::{CommonPlace, Counts, FinishedTrial, TrialState, claims_line},
+    run_state::{CommonPlace, Counts, Diagnosis, FinishedTrial, TrialState, claims_line},
     text::{counted, duration},
     waiver::SPENT,
 };
@@ -91,6 +91,9 @@ fn head(out: &mut Sheet, run: &RunState, place: Option<&CommonPlace>) {
     for fault in run.active_faults() {
         let notice = format!("fault injected on purpose: {fault}");
         out.line(format_args!("{}", palette.unsure(notice)));
+    }
+    for sentence in run.diagnosis().iter().flat_map(Diagnosis::sentences) {
+        out.line(format_args!("{}", palette.bad(printable(&sentence))));
     }
     if let Some(place) = place {
         out.line(format_args!("{}", palette.bad(printable(&place.text))));

@@ -61,6 +61,9 @@ fn properties(report: &RunReport) -> Vec<Property> {
     if let Some(notice) = report.live_claims_notice() {
         properties.push(Property::new("meshproof.claims", notice));
     }
+    for sentence in report.diagnosis_sentences() {
+        properties.push(Property::new("meshproof.diagnosis", sentence));
+    }
     if let Some(place) = &report.common_place {
         properties.push(Property::new("meshproof.place", place.text.as_str()));
     }
@@ -138,12 +141,17 @@ fn red(kind: NonSuccessKind, ty: &str, report: &RunReport, trial: &TrialReport) 
     status
         .set_message(message.as_str())
         .set_type(format!("meshproof.{ty}"))
-        .set_description(body(&message, trial));
+        .set_description(body(&message, report, trial));
     status
 }
 
-fn body(message: &str, trial: &TrialReport) -> String {
+fn body(message: &str, report: &RunReport, trial: &TrialReport) -> String {
     let mut lines = vec![message.to_owned(), String::new()];
+    // Few readers show properties, so the first failure tells what all of them point to.
+    if report.failed().first().is_some_and(|first| first.trial == trial.trial) {
+        let sentences = report.diagnosis_sentences();
+        lines.extend(sentences.into_iter().flat_map(|sentence| [sentence, String::new()]));
+    }
     if let Verdict::Inconclusive { why } = &trial.verdict
         && message != format!("{}: {why}", trial.title)
     {

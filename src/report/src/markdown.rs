@@ -83,6 +83,9 @@ fn head(out: &mut String, report: &RunReport) {
     for fault in &report.faults {
         push(out, format_args!("> Fault injected on purpose: `{}`\n\n", fault.fault));
     }
+    for sentence in report.diagnosis_sentences() {
+        push(out, format_args!("> **{}**\n\n", capitalized(&clip(&sentence, 1_000))));
+    }
     if let Some(place) = &report.common_place {
         push(out, format_args!("> **{}**\n\n", escape(&capitalized(&place.text))));
     }
@@ -234,7 +237,7 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// What would end a table cell or start markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -246,7 +249,7 @@ fn escape(text: &str) -> String {
     out
 }
 
-fn clip(text: &str, length: usize) -> String {
+pub(crate) fn clip(text: &str, length: usize) -> String {
     match text.char_indices().nth(length) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -7,7 +7,7 @@ use meshproof_contract::{
     ApiRequests, CheckId, Evidence, Exit, Facts, Instance, Measurement, RunId, Standing, TrialName, Verdict, Waiver,
     event::{Phase, Shortfall},
     evidence::{Command, KnownFault, Row},
-    run_state::{CauseReport, ClaimReport, CommonPlace, Counts, InjectedFault},
+    run_state::{CauseReport, ClaimReport, CommonPlace, Counts, Diagnosis, InjectedFault},
     waiver::{SPENT, SpentWaiver},
 };
 use schemars::JsonSchema;
@@ -57,6 +57,9 @@ pub struct RunReport {
     /// The place to which most red checks are confined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_place: Option<CommonPlace>,
+    /// The known faults that the failed checks fit; none where none failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// What no check says, but people should know.
     pub warnings: Vec<String>,
     /// Faults that were injected on purpose, in order.
@@ -221,6 +224,10 @@ impl RunReport {
             }
         }
         groups
+    }
+    /// What the failed checks point to, as sentences without a full stop.
+    pub fn diagnosis_sentences(&self) -> Vec<String> {
+        self.diagnosis.as_ref().map_or(Vec::new(), Diagnosis::sentences)
     }
     /// Whose claims were not the operators' own, as a sentence without a full stop; none when all were.
     pub fn live_claims_notice(&self) -> Option<String> {

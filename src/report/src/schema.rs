@@ -1,6 +1,6 @@
 //! `report.json` and the schemas of it and of the event log.
 
-use crate::model::RunReport;
+use crate::{gate::GateReport, model::RunReport};
 use meshproof_contract::EventRecord;
 use schemars::Schema;
 
@@ -19,6 +19,11 @@ pub fn report_schema() -> Schema {
 /// JSON Schema of one line of `events.ndjson`; committed as `reports/event.schema.json`.
 pub fn event_schema() -> Schema {
     titled(schemars::schema_for!(EventRecord), "meshproof event")
+}
+
+/// JSON Schema of what `meshproof gate --format json` prints; committed as `reports/gate.schema.json`.
+pub fn gate_schema() -> Schema {
+    titled(schemars::schema_for!(GateReport), "meshproof gate")
 }
 
 fn titled(mut schema: Schema, title: &str) -> Schema {
@@ -54,6 +59,7 @@ mod tests {
     fn the_committed_schemas_are_current() {
         assert_committed("report.schema.json", &report_schema());
         assert_committed("event.schema.json", &event_schema());
+        assert_committed("gate.schema.json", &gate_schema());
     }
 
     #[test]

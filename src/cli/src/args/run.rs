@@ -206,7 +206,7 @@ pub enum Format {
 }
 
 /// Kubernetes' words, with what they mean.
-fn pull_policies() -> impl TypedValueParser<Value = PullPolicy> {
+pub(super) fn pull_policies() -> impl TypedValueParser<Value = PullPolicy> {
     let values = PullPolicy::ALL.map(|policy| PossibleValue::new(policy.as_str()).help(policy.about()));
     PossibleValuesParser::new(values).try_map(|text| text.parse::<PullPolicy>())
 }

@@ -27,7 +27,7 @@ use futures::future::join_all;
 use injection::{Injection, Sizes, injections, is_all_sizes};
 use lab_worker::{FaultQueue, LabWorker};
 use matrix::{Coverage, Defect, Expected, Matrix, Row};
-use meshproof_contract::{Exit, FaultName};
+use meshproof_contract::{Exit, FaultName, Signatures};
 use meshproof_engine::{Filter, Plan};
 use meshproof_report::RunFolder;
 use selection::{exactly, plan, shares, slow_first};
@@ -138,7 +138,7 @@ async fn prove_in(
         true => format!("prove-{}", shape.profile),
         false => "prove".to_owned(),
     };
-    write(folder, &name, &matrix)?;
+    write(folder, &name, shape.profile, &matrix)?;
     Ok(conclude(
         &matrix,
         coverage,
@@ -225,11 +225,16 @@ fn rows_or_failure(worked: Vec<Result<Vec<Row>, CliError>>) -> Result<Vec<Row>, 
     Ok(rows)
 }
 
-fn write(folder: &RunFolder, name: &str, matrix: &Matrix) -> Result<(), CliError> {
-    let json = serde_json::to_vec_pretty(matrix)
-        .context("failed to write the matrix as JSON")
+/// The matrix as a page, and its signatures.
+fn write(folder: &RunFolder, name: &str, profile: LabProfile, matrix: &Matrix) -> Result<(), CliError> {
+    let signatures = Signatures {
+        rows: matrix.signatures(&profile.to_string()),
+    };
+    let json = signatures
+        .to_json()
+        .context("failed to write the signatures as JSON")
         .map_err(CliError::environment)?;
-    for (kind, content) in [("md", matrix.markdown().into_bytes()), ("json", json)] {
+    for (kind, content) in [("md", matrix.markdown().into_bytes()), ("json", json.into_bytes())] {
         let file = folder.file(&format!("{name}.{kind}"));
         fs::write(&file, content)
             .with_context(|| format!("failed to write {}", file.display()))

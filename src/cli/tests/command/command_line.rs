@@ -124,6 +124,39 @@ fn completions_are_there() {
     meshproof(folder.path(), &["completions", "bash"]).ends(0, &["meshproof"]);
 }
 
+#[test]
+fn every_command_has_a_man_page() {
+    let folder = folder();
+    meshproof(folder.path(), &["man", "pages"]).ends(0, &["pages/meshproof.1"]);
+    for page in [
+        "meshproof.1",
+        "meshproof-run.1",
+        "meshproof-gate.1",
+        "meshproof-lab-up.1",
+    ] {
+        let text = fs::read_to_string(folder.path().join("pages").join(page)).expect(page);
+        assert!(text.contains(".SH NAME"), "{page}: {text}");
+    }
+    meshproof(folder.path(), &["man", "/dev/null/pages"]).fails(2, "failed to write man pages to /dev/null/pages");
+}
+
+#[test]
+fn doctor_tells_what_is_wrong_before_a_run_does() {
+    let folder = folder();
+    let words = ["doctor", "--infra-context", "a", "--apps-context", "b"];
+    meshproof(folder.path(), &["doctor"]).fails(2, "--infra-context");
+    meshproof(folder.path(), &words).fails(2, "found no kubeconfig");
+    // A server that takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    kubeconfig(
+        folder.path(),
+        &format!("https://{}", silent.local_addr().expect("an address")),
+    );
+    let begun = std::time::Instant::now();
+    let ended = meshproof(folder.path(), &words).ends(2, &["infra  FAILED", "apps   FAILED", "a run cannot start yet"]);
+    assert!(begun.elapsed().as_secs() < 10, "{}", ended.text());
+}
+
 /// Names of trials are the interface of baselines: a change of one shows in review.
 #[test]
 fn the_names_of_all_trials_are_those_of_docs_trials_txt() {

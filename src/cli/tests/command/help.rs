@@ -18,11 +18,14 @@ const COMMANDS: &[&[&str]] = &[
     &["claims", "check"],
     &["explain"],
     &["init"],
+    &["doctor"],
     &["clean"],
     &["report"],
+    &["gate"],
     &["rbac"],
     &["image"],
     &["bench"],
+    &["man"],
     &["completions"],
 ];
 

@@ -4,6 +4,7 @@
 mod claims;
 mod command_line;
 mod configuration;
+mod gate;
 mod help;
 mod meshproof;
 mod on_the_lab;

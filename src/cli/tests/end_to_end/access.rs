@@ -5,12 +5,16 @@ use crate::{
     clusters::{CONTEXTS, Clusters},
     command::QUICK,
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 type Test = fn(&Clusters) -> Result<()>;
 
 pub const ALL: &[(&str, Test)] = &[
     ("an_expired_token_is_an_error_with_the_next_step", an_expired_token),
+    ("doctor_says_whether_a_run_can_start", doctor),
     ("a_forbidden_verb_is_an_error_with_its_object", a_forbidden_verb),
     ("the_printed_rights_are_enough", the_printed_rights_are_enough),
     ("the_second_of_two_runs_says_who_holds_the_lease", two_runs_at_once),
@@ -33,6 +37,41 @@ fn a_forbidden_verb(clusters: &Clusters) -> Result<()> {
     let kubeconfig = clusters.kubeconfig_with(|user| tokens[user].clone())?;
     let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
     meshproof.run(&QUICK)?.with(3)?.printing("not allowed to")?;
+    clusters.hold_nothing()
+}
+
+const DOCTOR: [&str; 5] = ["doctor", "--infra-context", "infra", "--apps-context", "apps"];
+
+fn doctor(clusters: &Clusters) -> Result<()> {
+    let words = [&DOCTOR[..], &["--image", meshproof_lab::AGENT_IMAGE]].concat();
+    let begun = Instant::now();
+    let ended = clusters.meshproof()?.ran(&words)?.with(0)?;
+    let took = begun.elapsed();
+    ended
+        .printing("is on 3 of 3 nodes")?
+        .printing("the user may do all that `meshproof rbac` lists")?
+        .printing("connectivity")?
+        .printing("a run can start")?;
+    if took > Duration::from_secs(10) {
+        return Err(format!("doctor took {took:?}"));
+    }
+    let words = [
+        &DOCTOR[..],
+        &["--image", "example.invalid/nothing:1", "--pull-policy", "Never"],
+    ]
+    .concat();
+    let ended = clusters.meshproof()?.ran(&words)?.with(2)?;
+    ended.printing("is on 0 of 3 nodes, and the pull policy is Never")?;
+    let tokens = tokens(clusters, "nobody-for-doctor", None)?;
+    let kubeconfig = clusters.kubeconfig_with(|user| tokens[user].clone())?;
+    let ended = clusters
+        .meshproof()?
+        .with_kubeconfig(kubeconfig)
+        .ran(&DOCTOR)?
+        .with(2)?;
+    ended
+        .printing("the user may not get namespaces")?
+        .printing("meshproof rbac | kubectl --context infra apply -f -")?;
     clusters.hold_nothing()
 }
 

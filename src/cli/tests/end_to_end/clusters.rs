@@ -79,6 +79,21 @@ impl Clusters {
         Ok(path)
     }
 
+    /// The kubeconfig in which a context's server is another one.
+    pub fn kubeconfig_through(&self, context: &str, way: impl Fn(&str) -> Result<String>) -> Result<PathBuf> {
+        let mut kubeconfig = Kubeconfig::read_from(self.lab.kubeconfig_path()).map_err(text)?;
+        let of_context = kubeconfig.contexts.iter().find(|named| named.name == context);
+        let cluster = of_context.and_then(|named| Some(named.context.as_ref()?.cluster.clone()));
+        let cluster = cluster.ok_or("the lab's kubeconfig lacks a context")?;
+        let named = kubeconfig.clusters.iter_mut().find(|named| named.name == cluster);
+        let server = named.and_then(|named| named.cluster.as_mut()?.server.as_mut());
+        let server = server.ok_or("the lab's kubeconfig lacks a server")?;
+        *server = way(server)?;
+        let path = self.folder.path().join("kubeconfig-through");
+        fs::write(&path, serde_saphyr::to_string(&kubeconfig).map_err(text)?).map_err(text)?;
+        Ok(path)
+    }
+
     /// A token of a service account with this role, or with none.
     pub fn token(&self, context: &str, account: &str, role: Option<serde_json::Value>) -> Result<String> {
         self.runtime.block_on(async {

@@ -61,6 +61,34 @@ impl Meshproof {
         .end()
     }
 
+    /// `run` on both clusters where the folder of reports has room for so many KiB only.
+    pub fn run_on_a_small_disk(&self, kibibytes: u32, words: &[&str]) -> Result<Ended> {
+        let script = format!("mkdir reports && mount -t tmpfs -o size={kibibytes}k none reports && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+            .arg(env!("CARGO_BIN_EXE_meshproof"))
+            .args(Self::on_both_clusters(words))
+            .current_dir(self.folder.path())
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Started {
+            child: command.spawn().map_err(text)?,
+            words: words.join(" "),
+        }
+        .end()
+    }
+
+    fn on_both_clusters<'a>(words: &[&'a str]) -> Vec<&'a str> {
+        let mut all = vec!["run", "--infra-context", "infra", "--apps-context", "apps"];
+        all.extend(["--image", meshproof_lab::AGENT_IMAGE]);
+        all.extend(words);
+        all
+    }
+
     /// `run` on both clusters with the lab's image, and more words.
     pub fn run(&self, words: &[&str]) -> Result<Ended> {
         self.start(words)?.end()
@@ -68,9 +96,7 @@ impl Meshproof {
 
     /// [`Meshproof::run`] that goes on while the test does something else.
     pub fn start(&self, words: &[&str]) -> Result<Started> {
-        let mut all = vec!["run", "--infra-context", "infra", "--apps-context", "apps"];
-        all.extend(["--image", meshproof_lab::AGENT_IMAGE]);
-        all.extend(words);
+        let all = Self::on_both_clusters(words);
         Ok(Started {
             child: self.command(&all).spawn().map_err(text)?,
             words: all.join(" "),

@@ -1,6 +1,6 @@
 //! How runs end: in order, by Ctrl-C in every phase, and by kill -9. Whatever happens, nothing is left on the clusters.
 
-use crate::{Result, clusters::Clusters, command::QUICK};
+use crate::{Result, clusters::Clusters, command::QUICK, detour::Detour};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -21,6 +21,12 @@ pub const ALL: &[(&str, Test)] = &[
     ("ctrl_c_while_cleaning_up_leaves_nothing", |clusters| {
         interrupted(clusters, "cleaning", Signal::SIGINT)
     }),
+    ("the_second_signal_ends_a_run_at_once", two_signals),
+    ("a_full_disk_costs_the_reports_and_not_the_result", full_disk),
+    (
+        "an_api_server_that_goes_away_ends_a_run_as_inconclusive",
+        api_server_gone,
+    ),
     ("a_killed_run_is_cleaned_by_hand", a_killed_run_is_cleaned),
     ("a_killed_run_is_cleaned_by_the_next", a_killed_run_is_followed),
     (
@@ -61,9 +67,67 @@ fn interrupted(clusters: &Clusters, phase: &str, signal: Signal) -> Result<()> {
             ended.code, ended.out, ended.err
         ));
     }
-    if !meshproof.latest("report.json")?.is_file() {
-        return Err("an interrupted run has no report".to_owned());
+    let report = meshproof.report()?;
+    if ended.code == Some(130) && report["verdict"] != "interrupted" {
+        return Err(format!("the report of an interrupted run says {}", report["verdict"]));
     }
+    clusters.hold_nothing()
+}
+
+fn two_signals(clusters: &Clusters) -> Result<()> {
+    let meshproof = clusters.meshproof()?;
+    let running = meshproof.start(&["connectivity::"])?;
+    meshproof.wait_for_event("\"checking\"")?;
+    running.signal(Signal::SIGINT)?;
+    // The first one has been taken once cleaning begins: two at once may arrive as one.
+    meshproof.wait_for_event("\"cleaning_up\"")?;
+    running.signal(Signal::SIGTERM)?;
+    let ended = running.end()?;
+    // It may have been done with cleaning by then.
+    let is_at_once = ended.err.contains("interrupted again");
+    ended
+        .with(130)?
+        .printing("cleaning up (interrupt again to quit at once)")?;
+    let log = meshproof.latest("events.ndjson")?;
+    meshproof.ran(&["report", &log.to_string_lossy()])?.with(0)?;
+    if is_at_once && meshproof.report()?["verdict"] == "passed" {
+        return Err("a run that was quit has passed".to_owned());
+    }
+    meshproof.clean(&["--force"])?.with(0)?;
+    clusters.hold_nothing()
+}
+
+fn full_disk(clusters: &Clusters) -> Result<()> {
+    // In a user namespace of its own it cannot read the lab's, which is an open file of another process.
+    let kubeconfig = clusters.kubeconfig_through("apps", |server| Ok(server.to_owned()))?;
+    let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
+    let ended = meshproof.run_on_a_small_disk(16, &QUICK)?.with(0)?;
+    ended
+        .printing("the event log ends here")?
+        .printing("failed to write")?
+        .printing("free some space")?
+        .printing("PASSED")?;
+    clusters.hold_nothing()
+}
+
+fn api_server_gone(clusters: &Clusters) -> Result<()> {
+    let detour = Detour::start()?;
+    let kubeconfig = clusters.kubeconfig_through("apps", |server| detour.to(server))?;
+    let meshproof = clusters.meshproof()?.with_kubeconfig(kubeconfig);
+    let running = meshproof.start(&["connectivity::"])?;
+    meshproof.wait_for_event("\"checking\"")?;
+    detour.close();
+    let ended = running.end()?;
+    if !matches!(ended.code, Some(1 | 3)) {
+        return Err(format!("ended with {:?}\n{}{}", ended.code, ended.out, ended.err));
+    }
+    ended.printing("apps")?.printing("meshproof clean")?;
+    let report = meshproof.report()?;
+    if report["verdict"] == "passed" || report["counts"]["passed"] == report["counts"]["total"] {
+        return Err(format!("the report says {}", report["verdict"]));
+    }
+    // By another way the cluster is still there.
+    clusters.meshproof()?.clean(&["--force"])?.with(0)?;
     clusters.hold_nothing()
 }
 

@@ -4,6 +4,7 @@
 mod access;
 mod clusters;
 mod command;
+mod detour;
 mod endings;
 mod houses;
 mod in_cluster;

@@ -60,6 +60,18 @@ pub enum Place {
 }
 
 impl Place {
+    /// Its kind as in `report.json`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::WithinNode { .. } => "within_node",
+            Self::Way { .. } => "way",
+            Self::Pair { .. } => "pair",
+            Self::NodeAndCluster { .. } => "node_and_cluster",
+            Self::Node { .. } => "node",
+            Self::Clusters { .. } => "clusters",
+        }
+    }
+
     /// The places that hold this path.
     fn around(from: &NodeLabel, to: &NodeLabel) -> Vec<Self> {
         if from == to {

@@ -26,6 +26,8 @@ pub(super) struct Page<'a> {
     pub(super) report: &'a RunReport,
     /// Whose claims were not the operators' own.
     notice: Option<String>,
+    /// What the failed checks point to.
+    diagnosis: Vec<String>,
     /// `good`, `bad` or `unsure`.
     class: &'static str,
     mark: &'static str,
@@ -107,6 +109,11 @@ impl<'a> Page<'a> {
         Self {
             report,
             notice: report.live_claims_notice().map(|notice| capitalized(&notice)),
+            diagnosis: report
+                .diagnosis_sentences()
+                .iter()
+                .map(|sentence| capitalized(sentence))
+                .collect(),
             class,
             mark,
             title: capitalized(&report.verdict),

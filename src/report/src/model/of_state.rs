@@ -57,6 +57,7 @@ impl RunReport {
             spent_waivers: state.spent_waivers.clone(),
             causes: state.causes(),
             common_place: state.common_place(),
+            diagnosis: state.diagnosis(),
             warnings: state.warnings.clone(),
             faults: state.faults.clone(),
             phases: phases(state),

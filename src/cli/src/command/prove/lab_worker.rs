@@ -200,6 +200,8 @@ impl LabWorker {
             caught,
             inconclusive,
             unhealed,
+            red_in: verdicts.failed_in(),
+            place: verdicts.place,
         })
     }
 
@@ -306,6 +308,8 @@ mod tests {
             caught: reasons(caught),
             inconclusive: reasons(inconclusive),
             unhealed: BTreeMap::new(),
+            red_in: BTreeMap::new(),
+            place: None,
         };
         let matrix = Matrix {
             blinded: [("a::blind".into(), ["udp-dropped".into()].into())].into(),

@@ -7,12 +7,11 @@ mod tests;
 
 pub use defect::Defect;
 
-use meshproof_contract::{CheckId, FaultName};
-use serde::Serialize;
+use meshproof_contract::{CheckId, FaultName, Signature};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What `meshproof prove` saw.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Matrix {
     /// Every check that ran, with the faults that must turn it red by its own account.
     pub checks: BTreeMap<CheckId, BTreeSet<FaultName>>,
@@ -30,8 +29,7 @@ pub struct Matrix {
 }
 
 /// Whether checks must notice what is injected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// It is a fault.
     Noticed,
@@ -40,7 +38,7 @@ pub enum Expected {
 }
 
 /// One fault's effect.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// The fault, with its size if it has one.
     pub fault: FaultName,
@@ -60,6 +58,10 @@ pub struct Row {
     pub inconclusive: BTreeMap<CheckId, String>,
     /// Checks that were not green after healing, with their reason.
     pub unhealed: BTreeMap<CheckId, String>,
+    /// Checks that turned red, with the clusters or directions in which they did.
+    pub red_in: BTreeMap<CheckId, BTreeSet<String>>,
+    /// The kind of place that the red checks have in common.
+    pub place: Option<String>,
 }
 
 impl Row {
@@ -92,6 +94,23 @@ impl Matrix {
         self.unhealthy.extend(other.unhealthy);
         self.unconcerned.extend(other.unconcerned);
         self.rows.extend(other.rows);
+    }
+
+    /// The signatures of its faults, for diagnosing runs.
+    pub fn signatures(&self, profile: &str) -> Vec<Signature> {
+        let noticed = self.rows.iter().filter(|row| row.expected == Expected::Noticed);
+        noticed
+            .map(|row| Signature {
+                fault: row.fault.to_string(),
+                of: row.of.to_string(),
+                profile: profile.to_owned(),
+                what: row.summary.clone(),
+                red: row.red_in.clone(),
+                unsure: row.inconclusive.keys().cloned().collect(),
+                green: row.ran.iter().filter(|check| row.was_green(check)).cloned().collect(),
+                place: row.place.clone(),
+            })
+            .collect()
     }
 
     /// The defects, most serious first; none is the proof.

@@ -96,6 +96,23 @@ mod tests {
     }
 
     #[test]
+    fn the_signatures_of_faults_are_of_checks_that_exist() {
+        let suites = suites();
+        let checks: BTreeSet<CheckId> = suites
+            .iter()
+            .flat_map(|suite| suite.checks)
+            .map(|check| check.id())
+            .collect();
+        let rows = &meshproof_contract::Signatures::known().rows;
+        let red: BTreeSet<&CheckId> = rows.iter().flat_map(|row| row.red.keys()).collect();
+        let gone: Vec<_> = red.into_iter().filter(|check| !checks.contains(*check)).collect();
+        assert!(
+            gone.is_empty(),
+            "docs/prove.json names checks that are gone: {gone:?}; run `meshproof prove`"
+        );
+    }
+
+    #[test]
     fn every_fault_of_a_suite_is_named_by_a_check() {
         let suites = suites();
         let checks = suites.iter().flat_map(|suite| suite.checks);

@@ -1,7 +1,8 @@
 //! The verdicts of one pass of checks over the lab, and who collects them.
 
 use crate::session::consumer::{Events, warn_on_stderr};
-use meshproof_contract::{CheckId, Event, TrialName, Verdict};
+use jiff::Timestamp;
+use meshproof_contract::{CheckId, Event, EventRecord, RunState, TrialName, Verdict};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,6 +14,8 @@ use tokio::{sync::watch, time::timeout};
 pub struct VerdictCollector {
     events: Events,
     verdicts: Arc<Mutex<BTreeMap<TrialName, Verdict>>>,
+    /// The pass as a run, for the place that its red checks have in common.
+    state: Arc<Mutex<RunState>>,
     count: watch::Sender<usize>,
 }
 
@@ -22,10 +25,15 @@ impl VerdictCollector {
         let (events, mut incoming) = Events::channel();
         let verdicts: Arc<Mutex<BTreeMap<TrialName, Verdict>>> = Arc::default();
         let count = watch::Sender::new(0);
-        let (kept, counter) = (verdicts.clone(), count.clone());
+        let state: Arc<Mutex<RunState>> = Arc::default();
+        let (kept, counter, folded) = (verdicts.clone(), count.clone(), state.clone());
         tokio::spawn(async move {
             while let Some(event) = incoming.recv().await {
                 warn_on_stderr(&event);
+                lock(&folded).handle(&EventRecord {
+                    at: Timestamp::now(),
+                    event: event.clone(),
+                });
                 if let Event::TrialFinished {
                     trial, verdict, micros, ..
                 } = event
@@ -40,6 +48,7 @@ impl VerdictCollector {
         Self {
             events,
             verdicts,
+            state,
             count,
         }
     }
@@ -52,6 +61,7 @@ impl VerdictCollector {
     /// Forgets the pass before.
     pub fn clear(&self) {
         lock(&self.verdicts).clear();
+        *lock(&self.state) = RunState::default();
         self.count.send_replace(0);
     }
 
@@ -61,7 +71,11 @@ impl VerdictCollector {
         let mut count = self.count.subscribe();
         // A verdict that never comes is a trial missing from the pass, which shows as a check that did not run.
         let _ = timeout(Duration::from_secs(5), count.wait_for(|seen| *seen >= trials)).await;
-        Verdicts(lock(&self.verdicts).clone())
+        let place = lock(&self.state).common_place();
+        Verdicts {
+            by_trial: lock(&self.verdicts).clone(),
+            place: place.map(|place| place.place.kind().to_owned()),
+        }
     }
 }
 
@@ -70,17 +84,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The verdicts of one pass.
-pub struct Verdicts(BTreeMap<TrialName, Verdict>);
+pub struct Verdicts {
+    by_trial: BTreeMap<TrialName, Verdict>,
+    /// The kind of place that the red checks of the first pass have in common.
+    pub place: Option<String>,
+}
 
 impl Verdicts {
     /// Checks that ran.
     pub fn ran(&self) -> BTreeSet<CheckId> {
-        self.0.keys().map(TrialName::check).collect()
+        self.by_trial.keys().map(TrialName::check).collect()
     }
 
     /// Checks of which a trial failed, with its first finding.
     pub fn failed(&self) -> BTreeMap<CheckId, String> {
         self.matching(|verdict| matches!(verdict, Verdict::Fail { .. }))
+    }
+
+    /// Checks of which a trial failed, with the clusters or directions in which one did.
+    pub fn failed_in(&self) -> BTreeMap<CheckId, BTreeSet<String>> {
+        let mut found: BTreeMap<CheckId, BTreeSet<String>> = BTreeMap::new();
+        for (trial, verdict) in &self.by_trial {
+            if let (Verdict::Fail { .. }, Some(instance)) = (verdict, trial.instance()) {
+                found.entry(trial.check()).or_default().insert(instance.to_string());
+            }
+        }
+        found
     }
 
     /// Checks of which no trial failed and one was inconclusive, with its reason.
@@ -93,7 +122,7 @@ impl Verdicts {
 
     /// The verdicts of a later pass replace those of this one.
     pub fn merge(&mut self, later: Self) {
-        self.0.extend(later.0);
+        self.by_trial.extend(later.by_trial);
     }
 
     /// Checks of which a trial failed or was inconclusive, with its reason.
@@ -104,7 +133,7 @@ impl Verdicts {
     /// Checks that were skipped in every instance, with the reason.
     pub fn only_skipped(&self) -> BTreeMap<CheckId, String> {
         let applied: BTreeSet<CheckId> = self
-            .0
+            .by_trial
             .iter()
             .filter(|(_, verdict)| !matches!(verdict, Verdict::Skipped { .. }))
             .map(|(trial, _)| trial.check())
@@ -116,7 +145,7 @@ impl Verdicts {
 
     fn matching(&self, wanted: impl Fn(&Verdict) -> bool) -> BTreeMap<CheckId, String> {
         let mut found = BTreeMap::new();
-        for (trial, verdict) in self.0.iter().filter(|(_, verdict)| wanted(verdict)) {
+        for (trial, verdict) in self.by_trial.iter().filter(|(_, verdict)| wanted(verdict)) {
             found
                 .entry(trial.check())
                 .or_insert_with(|| format!("{trial}: {}", reason(verdict)));

@@ -17,6 +17,8 @@ fn matrix() -> Matrix {
         caught: [(check("a::udp"), "no answer".to_owned())].into(),
         inconclusive: BTreeMap::new(),
         unhealed: BTreeMap::new(),
+        red_in: BTreeMap::new(),
+        place: None,
     };
     let checks = [
         (check("a::udp"), ["udp-dropped".into()].into()),
@@ -175,4 +177,22 @@ fn a_check_that_cannot_tell_or_does_not_apply_must_say_so_of_the_fault() {
     matrix.rows[0].skipped.insert(check("a::udp"), "not claimed".to_owned());
     let skipped = matrix.defects(Coverage::SomeFaults);
     assert!(matches!(skipped.as_slice(), [Defect::Skipped { .. }]), "{skipped:?}");
+}
+
+#[test]
+fn a_signature_has_what_was_red_green_and_where() {
+    let mut matrix = matrix();
+    matrix.rows[0].red_in = [(check("a::udp"), ["infra->apps".to_owned()].into())].into();
+    matrix.rows[0].place = Some("pair".to_owned());
+    let signatures = matrix.signatures("native");
+    let [signature] = signatures.as_slice() else {
+        panic!("one row: {signatures:?}")
+    };
+    assert_eq!(
+        (signature.of.as_str(), signature.profile.as_str()),
+        ("udp-dropped", "native")
+    );
+    assert_eq!(signature.red, matrix.rows[0].red_in);
+    assert_eq!(signature.green, [check("a::tcp")].into());
+    assert_eq!(signature.place.as_deref(), Some("pair"));
 }
