@@ -15,7 +15,8 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{
-    Claim, ClusterFacts, ClusterName, ForeignNode, Generation, GitFacts, NodeFacts, NodeName, OutsideFacts, Thresholds,
+    Claim, ClusterFacts, ClusterName, Flow, ForeignNode, Generation, GitFacts, NodeFacts, NodeName, OutsideFacts,
+    Thresholds,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -32,6 +33,8 @@ pub struct Discovery {
     pub thresholds: Thresholds,
     /// Hosts outside the clusters that the operators name.
     pub outside: Vec<OutsideFacts>,
+    /// Flows that the operators have written down.
+    pub flows: Vec<Flow>,
     /// How random policies are made.
     pub generation: Generation,
     /// Nodes that are not Cilium's, and left out of the clusters' nodes.

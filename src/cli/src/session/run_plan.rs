@@ -1,13 +1,14 @@
 //! What commands run on a session: which suites and scenarios, on which clusters, within which limits.
 
-use super::{Session, consumer::Events};
-use crate::cli_error::CliError;
+use super::{Session, consumer::Events, lab};
+use crate::{cli_error::CliError, config::Flows};
 use anyhow::Context;
-use meshproof_contract::{ClusterName, Event, RunId, Suite, event::LOG_VERSION};
+use meshproof_contract::{ClusterName, Event, Flow, Instance, RunId, Suite, event::LOG_VERSION};
 use meshproof_engine::{Limits, Plan, Printer, RunOptions, Summary};
 use meshproof_scenario::Scenario;
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -32,12 +33,23 @@ pub fn lab_clusters() -> Vec<ClusterName> {
     ["infra", "apps"].map(ClusterName::from).into()
 }
 
-/// The scenarios that a plan uses.
-pub fn scenarios(plan: &Plan) -> Result<Vec<Scenario>, CliError> {
-    plan.scenarios()
-        .into_iter()
-        .map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage))
-        .collect()
+/// The flows that the operators of the lab's clusters have written down.
+pub fn lab_flows() -> Result<Vec<Flow>, CliError> {
+    let flows = Flows::parse(lab::FLOWS, Path::new("lab-flows.yaml"));
+    let flows = flows.and_then(|flows| flows.resolve(&lab_clusters(), std::iter::empty()));
+    flows.map_err(CliError::usage)
+}
+
+/// The scenarios that a plan uses, with the clients of its flows.
+pub fn scenarios(plan: &Plan, flows: &[Flow]) -> Result<Vec<Scenario>, CliError> {
+    let named = plan.scenarios().into_iter();
+    let named = named.map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage));
+    let planned = |flow: &Flow| {
+        plan.trials()
+            .iter()
+            .any(|trial| trial.instance == Instance::of_flow(flow))
+    };
+    named.chain(meshproof_scenario::flows(flows, planned).map(Ok)).collect()
 }
 
 /// A new run's id: sorts by time, and two runs of the same second differ.

@@ -14,7 +14,7 @@ use crate::{
     environment::{ClusterEnvironment, disruption::DisruptionOptions},
     house,
     manifest::{Image, ManifestBuilder, workload_name},
-    name::workload_namespace,
+    name::{operators_namespace, workload_namespace},
     node_watch::{self, TakenNodes},
     readiness::{self, Census, Expected, Number, ReadyPod, endpoints},
     schedulable::SchedulableNodes,
@@ -97,6 +97,7 @@ impl Run {
             git: discovery.git,
             thresholds: discovery.thresholds,
             outside: discovery.outside,
+            flows: discovery.flows,
             generation: discovery.generation,
             foreign_nodes: discovery.foreign_nodes.clone(),
             consent: options.disruption.consent,
@@ -176,6 +177,14 @@ impl Run {
             schedulable,
             foreign: &foreign,
         };
+        let visited: BTreeSet<&str> = scenarios
+            .iter()
+            .flat_map(|scenario| scenario.workloads_in(client.name()))
+            .filter_map(operators_namespace)
+            .collect();
+        for namespace in visited {
+            self.visit(client, namespace).await?;
+        }
         let (mut objects, mut services, mut expected) = (Vec::new(), Vec::new(), Vec::new());
         let mut accounts = Vec::new();
         for scenario in scenarios {
@@ -191,7 +200,7 @@ impl Run {
                     workload: workload.name.clone(),
                     labels: (by.name.clone(), with.name.clone()),
                     network: workload.network,
-                    namespace: workload_namespace(workload),
+                    namespace: workload_namespace(workload).to_owned(),
                     number: number(workload.placement, cluster),
                     owner: workload_name(&by.name, &with.name),
                 });
