@@ -5,7 +5,10 @@ pub(crate) mod cilium;
 mod claims;
 pub(crate) mod dns;
 mod foreign_nodes;
+mod global_services;
 mod proxy;
+
+pub use global_services::{GlobalService, global_services};
 
 use crate::{
     ApiError, Contexts, ProgressSink, api::Cause, client::ClusterClient, environment::query::CiliumPods,

@@ -274,11 +274,13 @@ impl fmt::Display for Refusal {
 /// The scenario of the clients of flows.
 pub const SCENARIO: &str = "meshproof-flows";
 /// Its workload whose pods nothing restricts: what they reach is there.
-pub const CONTROL: &str = "control";
-/// Its workload on the nodes' network.
+pub const CONTROL: &str = "flow-control";
+/// The scenario whose agents on the nodes' network stand for nodes.
+pub const NODE_SCENARIO: &str = "connectivity";
+/// Their workload.
 pub const NODE: &str = "node";
 
-/// The workload of [`SCENARIO`] that is the client of a flow; `flows` are all that are written down.
+/// The workload that is the client of a flow: of [`SCENARIO`], or [`NODE`]. `flows` are all that are written down.
 pub fn client(flows: &[Flow], flow: &Flow) -> String {
     if flow.from.host {
         return NODE.to_owned();

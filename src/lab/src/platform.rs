@@ -23,7 +23,7 @@ pub(crate) const DEPLOYMENT: &str = "platform";
 /// The policy that admits the shop to the servers.
 pub(crate) const POLICY: &str = "clients";
 /// The namespace of the clients.
-const CLIENTS: &str = "shop";
+pub(crate) const CLIENTS: &str = "shop";
 const IMAGE: &str = "registry.example/platform:2.3.0";
 
 /// The addon.

@@ -1,19 +1,17 @@
 //! The clients of flows as a scenario: pods with the identities that the operators name.
 
-use crate::{Allowance, Clusters, Namespace, Placement, Role, Scenario, Shared, StandIn, Workload};
+use crate::{Allowance, Clusters, Namespace, Placement, Role, Scenario, StandIn, Workload};
 use meshproof_contract::{
     ClusterName, Flow,
     facts::PodNetwork,
-    flow::{CONTROL, NODE, SCENARIO, client},
+    flow::{CONTROL, SCENARIO, client},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The scenario with the clients of the flows that `wanted` picks out of all; none when it picks none.
+/// The scenario with the clients of the flows that `wanted` picks out of all; none when they need no pods of their own.
+/// Nodes as clients are the agents on the nodes' network of other scenarios.
 pub fn flows(all: &[Flow], wanted: impl Fn(&Flow) -> bool) -> Option<Scenario> {
     let wanted: Vec<&Flow> = all.iter().filter(|flow| wanted(flow)).collect();
-    if wanted.is_empty() {
-        return None;
-    }
     let clusters = |flows: &mut dyn Iterator<Item = &&Flow>| {
         let names: BTreeSet<ClusterName> = flows.map(|flow| flow.from.cluster.clone()).collect();
         (!names.is_empty()).then(|| Clusters::Only(names.into_iter().collect()))
@@ -21,17 +19,6 @@ pub fn flows(all: &[Flow], wanted: impl Fn(&Flow) -> bool) -> Option<Scenario> {
     let mut workloads = Vec::new();
     if let Some(denied) = clusters(&mut wanted.iter().filter(|flow| !flow.expect.allowed)) {
         workloads.push(workload(CONTROL.to_owned(), denied));
-    }
-    if let Some(on_nodes) = clusters(&mut wanted.iter().filter(|flow| flow.from.host)) {
-        workloads.push(Workload {
-            placement: Placement::EveryNode,
-            network: PodNetwork::Host,
-            shares: Some(Shared {
-                scenario: "connectivity".to_owned(),
-                workload: "node".to_owned(),
-            }),
-            ..workload(NODE.to_owned(), on_nodes)
-        });
     }
     let pods: BTreeMap<String, &&Flow> = wanted
         .iter()
@@ -47,7 +34,7 @@ pub fn flows(all: &[Flow], wanted: impl Fn(&Flow) -> bool) -> Option<Scenario> {
         }),
         ..workload(name, Clusters::Only(vec![flow.from.cluster.clone()]))
     }));
-    Some(Scenario {
+    (!workloads.is_empty()).then(|| Scenario {
         name: SCENARIO.to_owned(),
         about: "The clients of the operators' flows".to_owned(),
         workloads,
@@ -106,9 +93,9 @@ mod tests {
             let names = scenario.workloads.iter().map(|workload| workload.name.clone());
             names.collect::<Vec<_>>()
         };
-        assert_eq!(names("abc"), ["control", "client-1", "client-2"]);
+        assert_eq!(names("abc"), ["flow-control", "client-1", "client-2"]);
         assert_eq!(names("b"), ["client-2"]);
-        assert_eq!(names("c"), ["control", "client-2"]);
+        assert_eq!(names("c"), ["flow-control", "client-2"]);
         assert!(flows(&all, |_| false).is_none());
     }
 }

@@ -46,7 +46,7 @@ pub fn controls<'a>(facts: &'a Facts, flow: &Flow) -> Vec<&'a AgentFacts> {
     }
     others.extend(of_workload(facts, flow, CONTROL).next());
     others.extend(on_nodes(facts, flow).next());
-    others.dedup_by_key(|agent| &agent.id);
+    others.dedup_by(|a, b| a.id == b.id);
     others
 }
 

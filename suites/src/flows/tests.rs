@@ -105,7 +105,7 @@ impl World {
         let flow: Flow = serde_json::from_value(flow).expect("a flow");
         flow.verify(&["infra".into(), "apps".into()]).expect("it makes sense");
         facts.flows.push(flow);
-        for (workload, last) in [("client-1", 71), ("control", 72)] {
+        for (workload, last) in [("client-1", 71), ("flow-control", 72)] {
             facts.agents.push(AgentFacts {
                 id: AgentId {
                     cluster: "apps".into(),
@@ -349,7 +349,7 @@ async fn a_refused_flow_passes_only_with_its_control() {
         world
     };
     let said = refused().expect(&Denied, "pass").await;
-    assert!(said.contains("answers meshproof-flows-control"), "{said}");
+    assert!(said.contains("answers meshproof-flows-flow-control"), "{said}");
     let mut world = refused();
     world.others = dropped;
     world.expect(&Denied, "inconclusive").await;

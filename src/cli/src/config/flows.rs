@@ -174,6 +174,23 @@ flows:
     }
 
     #[test]
+    fn the_examples_of_the_documentation_are_valid() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/flows.md");
+        let page = fs::read_to_string(page).expect("docs/flows.md");
+        let examples: Vec<&str> = page
+            .split("```yaml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
+        assert_eq!(examples.len(), 10);
+        for example in examples {
+            let example = example.replace("{ file: relay-ca.pem }", "{ pem: '' }");
+            let read = resolved(&example, &["infra", "apps"], &[]).unwrap_or_else(|error| panic!("{error}\n{example}"));
+            assert_eq!(read.len(), 1, "{example}");
+        }
+    }
+
+    #[test]
     fn a_flow_of_a_cluster_that_is_not_in_the_run_is_left_out() {
         assert_eq!(resolved(TWO, &["apps"], &["infra"]).expect("valid").len(), 1);
         let error = resolved(TWO, &["apps"], &[]).expect_err("infra is unknown");

@@ -3,7 +3,7 @@
 use super::{Session, consumer::Events, lab};
 use crate::{cli_error::CliError, config::Flows};
 use anyhow::Context;
-use meshproof_contract::{ClusterName, Event, Flow, Instance, RunId, Suite, event::LOG_VERSION};
+use meshproof_contract::{ClusterName, Event, Flow, Instance, RunId, Suite, event::LOG_VERSION, flow::NODE_SCENARIO};
 use meshproof_engine::{Limits, Plan, Printer, RunOptions, Summary};
 use meshproof_scenario::Scenario;
 use std::{
@@ -42,14 +42,14 @@ pub fn lab_flows() -> Result<Vec<Flow>, CliError> {
 
 /// The scenarios that a plan uses, with the clients of its flows.
 pub fn scenarios(plan: &Plan, flows: &[Flow]) -> Result<Vec<Scenario>, CliError> {
-    let named = plan.scenarios().into_iter();
-    let named = named.map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage));
-    let planned = |flow: &Flow| {
-        plan.trials()
-            .iter()
-            .any(|trial| trial.instance == Instance::of_flow(flow))
-    };
-    named.chain(meshproof_scenario::flows(flows, planned).map(Ok)).collect()
+    let mut names = plan.scenarios();
+    let is_planned = |flow: &Flow| plan.trials().iter().any(|trial| trial.instance == Instance::of_flow(flow));
+    let from_nodes = flows.iter().any(|flow| flow.from.host && is_planned(flow));
+    if from_nodes && !names.contains(&NODE_SCENARIO) {
+        names.push(NODE_SCENARIO);
+    }
+    let named = names.into_iter().map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage));
+    named.chain(meshproof_scenario::flows(flows, is_planned).map(Ok)).collect()
 }
 
 /// A new run's id: sorts by time, and two runs of the same second differ.
