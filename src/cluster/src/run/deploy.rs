@@ -186,16 +186,17 @@ impl Run {
             self.visit(client, namespace).await?;
         }
         let (mut objects, mut services, mut expected) = (Vec::new(), Vec::new(), Vec::new());
-        let mut accounts = Vec::new();
+        let (mut accounts, mut visitors) = (Vec::new(), Vec::new());
         for scenario in scenarios {
             for workload in scenario.workloads_in(client.name()) {
                 let player = workload.played_by(scenarios);
-                if player.is_none() {
+                let visits = operators_namespace(workload).is_some();
+                if player.is_none() && !visits {
                     accounts.extend(manifests.service_account(scenario, workload));
                     objects.push(manifests.workload(scenario, workload));
                 }
                 let (by, with) = player.unwrap_or((scenario, workload));
-                expected.push(Expected {
+                let expects = Expected {
                     scenario: scenario.name.clone(),
                     workload: workload.name.clone(),
                     labels: (by.name.clone(), with.name.clone()),
@@ -203,7 +204,11 @@ impl Run {
                     namespace: workload_namespace(workload).to_owned(),
                     number: number(workload.placement, cluster),
                     owner: workload_name(&by.name, &with.name),
-                });
+                };
+                match visits {
+                    true => visitors.push((manifests.workload(scenario, workload), expects)),
+                    false => expected.push(expects),
+                }
             }
             for service in scenario.services_in(client.name()) {
                 // Validated with the scenario.
@@ -228,6 +233,19 @@ impl Run {
         let (accounts, allowed) = tokio::join!(accounts, allow);
         accounts?;
         let (services, _) = tokio::try_join!(applied, try_join_all(objects.into_iter().map(|o| client.apply(o))))?;
+        // A namespace that is not there, or that refuses them, keeps the others from nothing.
+        let mut refused = Vec::new();
+        for (object, expects) in visitors {
+            match client.apply(object).await {
+                Ok(_) => expected.push(expects),
+                Err(error) => refused.push(MissingAgent {
+                    cluster: client.name().clone(),
+                    node: None,
+                    workload: expects.workload,
+                    state: error.to_string(),
+                }),
+            }
+        }
         let not_ready = cluster.into_iter().flat_map(|c| &c.nodes).filter(|n| !n.ready);
         let census = Census::new(client.name().clone(), expected)
             .with_nodes_not_ready(not_ready.map(|n| n.name.clone()).collect());
@@ -240,7 +258,7 @@ impl Run {
         Ok(Deployed {
             house,
             ready: readiness.ready,
-            missing: readiness.missing,
+            missing: [readiness.missing, refused].concat(),
             services,
         })
     }

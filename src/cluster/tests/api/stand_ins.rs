@@ -1,10 +1,13 @@
 //! Clients of flows in namespaces of the operators: never ready, used all the same, and gone afterwards.
 
 use crate::world::{Recorded, World, options};
-use meshproof_apiserver::resource::names::{DEPLOYMENTS, LEASES, NAMESPACES, PODS};
+use meshproof_apiserver::{
+    DeleteOptions,
+    resource::names::{DEPLOYMENTS, LEASES, NAMESPACES, PODS},
+};
 use meshproof_cluster::{Live, Run, clean, discover};
 use meshproof_contract::{Environment, Flow};
-use meshproof_scenario::{Scenario, flows};
+use meshproof_scenario::{Scenario, builtin, flows};
 use serde_json::json;
 
 /// The clients of a flow from a pod of `shop`, which is there, with a Deployment of the operators.
@@ -65,4 +68,23 @@ async fn the_client_of_a_killed_run_is_cleaned_up() {
     let removed = cleaned[0].removed.join(", ");
     assert!(removed.contains("Deployment shop/meshproof-flows-client-1"), "{removed}");
     assert!(store.all(&DEPLOYMENTS, Some("shop")).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_refused_is_missing_and_nothing_else() {
+    let world = World::start(&["infra"]);
+    let scenario = scenario(&world);
+    let store = &world.cluster("infra").store;
+    store.delete(&NAMESPACES, None, "shop", &DeleteOptions::now()).expect("the namespace was there");
+    let contexts = world.connect().await.expect("connects");
+    let progress = Recorded::default().progress();
+    let discovery = discover(&contexts, &progress).await.expect("discovers");
+    let run = Run::start(&contexts, "run-1".into(), &progress).await.expect("starts");
+    let connectivity = builtin("connectivity").expect("a scenario");
+    let scenarios = [connectivity, scenario];
+    let environment = run.deploy(discovery, &scenarios, &options()).await.expect("deploys");
+    let facts = environment.facts();
+    assert_eq!(facts.agents.len(), 6);
+    assert_eq!(facts.missing_agents[0].workload, "client-1");
+    run.tear_down().await.expect("tears down");
 }
