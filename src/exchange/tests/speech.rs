@@ -100,7 +100,7 @@ async fn postgres_asks_for_a_password_or_says_what_is_wrong() {
             "asks for SASL (SCRAM-SHA-256)",
         ),
         (b"R\0\0\0\x08\0\0\0\0", "asks for no password"),
-        (b"E\0\0\0\x18SFATAL\0C28000\0Mno\0\0", "answers FATAL 28000: no"),
+        (b"E\0\0\0\x17SFATAL\0C28000\0Mno\0\0", "answers FATAL 28000: no"),
     ] {
         let spoken = postgres(says).await;
         let answer = Answer::Postgres {
