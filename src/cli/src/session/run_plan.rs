@@ -43,13 +43,21 @@ pub fn lab_flows() -> Result<Vec<Flow>, CliError> {
 /// The scenarios that a plan uses, with the clients of its flows.
 pub fn scenarios(plan: &Plan, flows: &[Flow]) -> Result<Vec<Scenario>, CliError> {
     let mut names = plan.scenarios();
-    let is_planned = |flow: &Flow| plan.trials().iter().any(|trial| trial.instance == Instance::of_flow(flow));
+    let is_planned = |flow: &Flow| {
+        plan.trials()
+            .iter()
+            .any(|trial| trial.instance == Instance::of_flow(flow))
+    };
     let from_nodes = flows.iter().any(|flow| flow.from.host && is_planned(flow));
     if from_nodes && !names.contains(&NODE_SCENARIO) {
         names.push(NODE_SCENARIO);
     }
-    let named = names.into_iter().map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage));
-    named.chain(meshproof_scenario::flows(flows, is_planned).map(Ok)).collect()
+    let named = names
+        .into_iter()
+        .map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage));
+    named
+        .chain(meshproof_scenario::flows(flows, is_planned).map(Ok))
+        .collect()
 }
 
 /// A new run's id: sorts by time, and two runs of the same second differ.

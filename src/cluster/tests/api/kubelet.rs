@@ -201,7 +201,11 @@ impl Admission for Addresses {
 /// A pod that is ready at once.
 pub fn run_pod(store: &Store, pod: Value, address: &str) {
     // Nobody opens a gate.
-    let ready = if pod["spec"]["readinessGates"].is_null() { "True" } else { "False" };
+    let ready = if pod["spec"]["readinessGates"].is_null() {
+        "True"
+    } else {
+        "False"
+    };
     let status = json!({
         "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
         "conditions": [{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": "True"}],

@@ -13,7 +13,9 @@ use serde_json::json;
 /// The clients of a flow from a pod of `shop`, which is there, with a Deployment of the operators.
 fn scenario(world: &World) -> Scenario {
     let store = &world.cluster("infra").store;
-    store.create(&NAMESPACES, json!({"metadata": {"name": "shop"}})).expect("a namespace");
+    store
+        .create(&NAMESPACES, json!({"metadata": {"name": "shop"}}))
+        .expect("a namespace");
     let flow = json!({
         "name": "shop reaches its database",
         "from": {"cluster": "infra", "namespace": "shop", "labels": {"app": "web"}, "serviceAccount": "web"},
@@ -41,12 +43,21 @@ async fn a_client_runs_in_the_operators_namespace_and_ends_with_the_run() {
     let [pod] = &store.all(&PODS, Some("shop"))[..] else {
         panic!("expected one pod");
     };
-    assert_eq!(pod["spec"]["readinessGates"][0]["conditionType"], "meshproof.dev/never-ready");
+    assert_eq!(
+        pod["spec"]["readinessGates"][0]["conditionType"],
+        "meshproof.dev/never-ready"
+    );
     assert_eq!(pod["spec"]["serviceAccountName"], "web");
-    assert_eq!((pod.label("app"), pod.label("meshproof.dev/run")), (Some("web"), Some("run-1")));
+    assert_eq!(
+        (pod.label("app"), pod.label("meshproof.dev/run")),
+        (Some("web"), Some("run-1"))
+    );
     run.tear_down().await.expect("tears down");
     assert!(store.all(&DEPLOYMENTS, Some("shop")).is_empty() && store.all(&PODS, Some("shop")).is_empty());
-    assert!(store.get(&NAMESPACES, None, "shop").is_ok(), "the namespace is not ours");
+    assert!(
+        store.get(&NAMESPACES, None, "shop").is_ok(),
+        "the namespace is not ours"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +77,10 @@ async fn the_client_of_a_killed_run_is_cleaned_up() {
     aged.expect("an old Lease");
     let cleaned = clean(&contexts, Live::Spare, None, &progress).await.expect("cleans");
     let removed = cleaned[0].removed.join(", ");
-    assert!(removed.contains("Deployment shop/meshproof-flows-client-1"), "{removed}");
+    assert!(
+        removed.contains("Deployment shop/meshproof-flows-client-1"),
+        "{removed}"
+    );
     assert!(store.all(&DEPLOYMENTS, Some("shop")).is_empty());
 }
 
@@ -75,7 +89,9 @@ async fn a_client_that_is_refused_is_missing_and_nothing_else() {
     let world = World::start(&["infra"]);
     let scenario = scenario(&world);
     let store = &world.cluster("infra").store;
-    store.delete(&NAMESPACES, None, "shop", &DeleteOptions::now()).expect("the namespace was there");
+    store
+        .delete(&NAMESPACES, None, "shop", &DeleteOptions::now())
+        .expect("the namespace was there");
     let contexts = world.connect().await.expect("connects");
     let progress = Recorded::default().progress();
     let discovery = discover(&contexts, &progress).await.expect("discovers");

@@ -16,8 +16,13 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 pub(super) type Missing = String;
 
 /// Namespaces whose pods were there before those that faults act on.
-const PRESENT: [&str; 5] =
-    ["kube-system", flux::NAMESPACE, others::NAMESPACE, platform::CLIENTS, platform::NAMESPACE];
+const PRESENT: [&str; 5] = [
+    "kube-system",
+    flux::NAMESPACE,
+    others::NAMESPACE,
+    platform::CLIENTS,
+    platform::NAMESPACE,
+];
 
 /// The nodes on the two sides of a scope between nodes; of a scope of one node that node on both.
 pub(super) fn sides(lab: &Site<'_>, scope: Scope) -> Result<(Nodes, Nodes), Missing> {
