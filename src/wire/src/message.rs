@@ -51,8 +51,8 @@ pub enum Command {
     Ping,
     /// Answer with [`Answer::Clock`]. A few of these, the quickest taken, tie the agent's clock to the harness's.
     Clock,
-    /// Connect from the pod, and answer with the outcome as [`Answer::Outcomes`]. If the connection was made, this stream
-    /// is its bytes from then on, both ways and until either side ends: no frame follows.
+    /// Connect from the pod, and answer with the outcome as [`Answer::Outcomes`]. If the connection was made, this
+    /// stream is its bytes from then on, both ways and until either side ends: no frame follows.
     Relay {
         /// Where to.
         to: Target,
