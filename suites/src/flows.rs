@@ -13,6 +13,9 @@ pub mod denied;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub use tests::world;
+
 use meshproof_contract::{Admission, Needs, Suite};
 
 /// The suite.

@@ -99,26 +99,52 @@ fn says(exchange: &Exchange) -> Heard {
     heard
 }
 
+/// A world with a flow that is allowed and one that is not, both as expected.
+pub fn world() -> Arc<dyn Environment> {
+    let to = json!({"service": "postgres-rw.platform", "port": 5432});
+    let from = json!({"cluster": "infra", "namespace": "shop", "labels": {"app": "web"}});
+    let mut world = World::of(json!({"name": "allowed", "from": from, "to": to}));
+    world.add(json!({
+        "name": "denied", "from": {"cluster": "infra"}, "to": to, "expect": {"allowed": false, "refusal": "dropped"},
+    }));
+    Arc::new(world)
+}
+
 impl World {
     fn of(flow: Value) -> Self {
-        let mut facts = Fake::healthy().facts;
+        let mut world = Self::without_flows();
+        world.add(flow);
+        world
+    }
+
+    /// Adds a flow, with agents for its client and for a control.
+    fn add(&mut self, flow: Value) {
         let flow: Flow = serde_json::from_value(flow).expect("a flow");
         flow.verify(&["infra".into(), "apps".into()]).expect("it makes sense");
-        facts.flows.push(flow);
-        for (workload, last) in [("client-1", 71), ("flow-control", 72)] {
-            facts.agents.push(AgentFacts {
+        let cluster = flow.from.cluster.clone();
+        self.facts.flows.push(flow);
+        let number = self.facts.flows.len() as u8;
+        for (workload, last) in [
+            (format!("client-{number}"), 70 + number),
+            ("flow-control".to_owned(), 80 + number),
+        ] {
+            self.facts.agents.push(AgentFacts {
                 id: AgentId {
-                    cluster: "apps".into(),
+                    cluster: cluster.clone(),
                     pod: format!("meshproof-flows-{workload}"),
                 },
                 scenario: "meshproof-flows".to_owned(),
-                workload: workload.to_owned(),
+                workload,
                 namespace: "shop".to_owned(),
-                node: "apps-1".into(),
+                node: format!("{cluster}-1").as_str().into(),
                 address: IpAddr::from([10, 246, 1, last]),
                 network: PodNetwork::Pod,
             });
         }
+    }
+
+    fn without_flows() -> Self {
+        let facts = Fake::healthy().facts;
         Self {
             facts,
             client: connected,
@@ -154,10 +180,11 @@ impl Environment for World {
     }
 
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
-        let meets = if agent.pod.ends_with("client-1") {
-            self.client
-        } else {
-            self.others
+        // A second flow is one that is denied.
+        let meets = match &agent.pod {
+            pod if pod.ends_with("client-1") => self.client,
+            pod if pod.ends_with("client-2") => dropped,
+            _ => self.others,
         };
         let one = |probe: &Probe| match &probe.action {
             Action::TcpConnect { .. } | Action::Http { .. } if probe.count == 1 => meets(),
