@@ -12,8 +12,11 @@ use std::sync::Arc;
 
 const POLICIES: Resource = Resource::of("cilium.io", "ciliumnetworkpolicies");
 
-/// The changes with the cluster in which they are made; none of other faults.
-pub(super) fn edits(lab: &LabState, fault: Fault) -> Result<Option<(&Arc<ClusterState>, Vec<Edit>)>, String> {
+/// Changes, and the cluster in which they are made.
+type Placed<'a> = (&'a Arc<ClusterState>, Vec<Edit>);
+
+/// The changes of a fault; none of faults that are not about the platform.
+pub(super) fn edits(lab: &LabState, fault: Fault) -> Result<Option<Placed<'_>>, String> {
     let (first, last) = (lab.clusters.first(), lab.clusters.last());
     let (cluster, edit) = match fault {
         Fault::FlowAnsweredByOtherCluster => (last, scaled(1)),
