@@ -113,6 +113,8 @@ fn runs(scope: Scope) -> &'static str {
     match scope {
         Scope::Cluster => "in each cluster",
         Scope::Direction => "in each direction between clusters",
+        Scope::Flow { allowed: true } => "for each flow that is allowed",
+        Scope::Flow { allowed: false } => "for each flow that is not allowed",
     }
 }
 

@@ -10,6 +10,7 @@ pub mod dns;
 pub mod docs;
 pub mod encryption;
 pub mod failover;
+pub mod flows;
 pub mod gitops;
 pub mod kit;
 pub mod mesh;
@@ -34,6 +35,7 @@ pub const ALL: &[&Suite] = &[
     &service::SUITE,
     &encryption::SUITE,
     &policy::SUITE,
+    &flows::SUITE,
     &gitops::SUITE,
     &failover::SUITE,
 ];

@@ -38,5 +38,9 @@ pub fn instance_of(check: &dyn Check) -> Instance {
     match check.scope() {
         Scope::Cluster => infra(),
         Scope::Direction => infra_to_apps(),
+        Scope::Flow { allowed } => Instance::Flow {
+            from: "infra".into(),
+            name: if allowed { "allowed" } else { "denied" }.to_owned(),
+        },
     }
 }

@@ -10,14 +10,14 @@ mod udp;
 pub(crate) use http::HttpSession;
 
 use crate::{
-    attempt::{Attempt, ByName},
+    attempt::{Attempt, ByName, Peer},
     failure::Failure,
     payload::Pattern,
     resolver::Resolver,
 };
 use meshproof_contract::{Action, Outcome, Target, Transport, probe::MAX_PAYLOAD};
 use std::net::{IpAddr, SocketAddr};
-use tokio::time::timeout_at;
+use tokio::{net::TcpStream, time::timeout_at};
 
 /// Carries out an action once; the outcome is known by the attempt's deadline.
 ///
@@ -36,6 +36,21 @@ pub(crate) async fn perform(
     };
     session.close();
     outcome
+}
+
+/// Connects, and keeps the connection; the outcome is known by the attempt's deadline.
+pub(crate) async fn connect(to: &Target, mut attempt: Attempt, resolver: &Resolver) -> (Outcome, Option<TcpStream>) {
+    let deadline = attempt.deadline();
+    let opening = async {
+        let to = resolve(&mut attempt, resolver, to).await?;
+        tcp::open(&mut attempt, to).await
+    };
+    let opened = timeout_at(deadline, opening).await;
+    match opened {
+        Ok(Ok(stream)) => (attempt.answered(Peer::default(), None, 0), Some(stream)),
+        Ok(Err(failure)) => (attempt.failed(failure), None),
+        Err(_) => (attempt.expired(), None),
+    }
 }
 
 /// The parts are boxed, so that thousands of probes under way need the memory of what they do and not of the largest

@@ -5,9 +5,10 @@ use crate::{
     client::{self, HttpSession},
     resolver::Resolver,
 };
-use meshproof_contract::{Action, Outcome, Probe, probe::Connection};
+use meshproof_contract::{Action, Outcome, Probe, Target, probe::Connection};
 use std::{sync::Arc, time::Duration};
 use tokio::{
+    net::TcpStream,
     sync::{Semaphore, SemaphorePermit},
     time::Instant,
 };
@@ -53,6 +54,14 @@ impl Prober {
         let permit = self.permits.acquire().await;
         let attempt = Attempt::new(due, probe.deadline + late);
         self.exchange(probe, attempt, permit.ok(), session).await
+    }
+
+    /// A connection that is kept, once its outcome is known.
+    pub(crate) async fn connect(&self, to: &Target, deadline: Duration) -> (Outcome, Option<TcpStream>) {
+        let permit = self.permits.acquire().await;
+        let connected = client::connect(to, Attempt::new(Instant::now(), deadline), &self.resolver).await;
+        drop(permit);
+        connected
     }
 
     async fn exchange(

@@ -98,6 +98,14 @@ pub enum Command {
         /// Print the Role that lets runs read the Helm release of Cilium instead: Secrets of kube-system
         #[arg(long, conflicts_with = "disruptive")]
         helm_release: bool,
+        /// Print instead the Roles for the namespaces that flows of meshproof.yaml, and of FILE if given, name for
+        /// their clients
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, num_args = 0..=1,
+              conflicts_with_all = ["disruptive", "helm_release"])]
+        flows: Option<Option<PathBuf>>,
+        /// Configuration file for --flows [default: ./meshproof.yaml if it exists]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "flows")]
+        config: Option<PathBuf>,
     },
     /// Write the probe image as an archive for ctr, kind, podman or docker, or push it to a registry
     #[command(after_long_help = IMAGE_EXAMPLES)]

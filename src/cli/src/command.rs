@@ -66,6 +66,11 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
         Command::Report { run } => report::report(&run),
         Command::Bench(args) => bench::bench(&args),
         Command::Init(args) => init::init(&args),
+        Command::Rbac {
+            flows: Some(file),
+            config,
+            ..
+        } => rbac::flows(&file.into_iter().collect::<Vec<_>>(), config.as_deref()),
         Command::Rbac { helm_release: true, .. } => rbac::helm_release(),
         Command::Rbac { disruptive, .. } => rbac::rbac(if disruptive { Consent::Given } else { Consent::Withheld }),
         Command::Image(args) => image::image(&args),

@@ -3,6 +3,7 @@
 mod claims;
 mod error;
 mod file;
+mod flows;
 #[cfg(test)]
 mod page;
 mod required;
@@ -14,6 +15,7 @@ mod waivers;
 pub use claims::Declared;
 pub use error::ConfigError;
 pub use file::NodePowerEntry;
+pub use flows::Flows;
 pub use required::{Ran, Required};
 pub use waivers::Waivers;
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub thresholds: ThresholdOverrides,
     /// Hosts outside the clusters.
     pub outside: Vec<OutsideFacts>,
+    /// Flows that the operators have written down.
+    pub flows: Flows,
     /// What must run at least.
     pub required: Required,
     /// Failures that are known and accepted.

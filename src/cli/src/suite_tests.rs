@@ -20,7 +20,19 @@ pub fn main() -> ExitCode {
     }
     let arguments = TestArguments::from_env();
     // A filter meant for another target selects nothing here, which must not fail `cargo test`.
-    let Ok(plan) = select(&run_plan::suites(), &run_plan::lab_clusters(), &arguments.filter()) else {
+    let flows = match run_plan::lab_flows() {
+        Ok(flows) => flows,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Ok(plan) = select(
+        &run_plan::suites(),
+        &run_plan::lab_clusters(),
+        &flows,
+        &arguments.filter(),
+    ) else {
         return ExitCode::SUCCESS;
     };
     if let Some(listing) = arguments.listing(&plan) {
@@ -54,8 +66,10 @@ async fn run(plan: &Plan, arguments: &TestArguments) -> Result<Exit, CliError> {
 async fn run_on(lab: &Target, plan: &Plan, arguments: &TestArguments) -> Result<Exit, CliError> {
     let events = Events::warnings_on_stderr();
     let cancel = CancellationToken::new();
-    let scenarios = run_plan::scenarios(plan)?;
-    let session = Session::open(lab, run_plan::new_run_id(), &scenarios, &events, &cancel).await?;
+    let mut lab = lab.clone();
+    lab.overrides.flows = run_plan::lab_flows()?;
+    let scenarios = run_plan::scenarios(plan, &lab.overrides.flows)?;
+    let session = Session::open(&lab, run_plan::new_run_id(), &scenarios, &events, &cancel).await?;
     let defaults = run_plan::options(&session, cancel);
     let options = RunOptions {
         jobs: arguments.jobs().unwrap_or(defaults.jobs),

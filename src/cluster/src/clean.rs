@@ -87,6 +87,7 @@ async fn clean_one(
 ) -> Result<Cleaned, CleanError> {
     let restored = undo_abandoned(client, power, progress).await?;
     let mut removed = cleanup::delete_cluster_wide(client, RunSelector::All).await?;
+    removed.extend(cleanup::delete_stand_ins(client, None, RunSelector::All).await?);
     removed.extend(cleanup::delete_in_namespaces(client, RunSelector::All).await?);
     let mut going = Vec::new();
     for name in namespaces(client).await? {

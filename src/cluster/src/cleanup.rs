@@ -3,13 +3,13 @@
 
 use crate::{
     ApiError, ProgressSink,
-    api::Cause,
+    api::{Cause, Operation},
     client::ClusterClient,
     name::{MANAGED_BY, MANAGED_BY_VALUE, NAMESPACES, RUN, label_value, ours},
     registry, stuck_pods,
 };
 use futures::{StreamExt, future::try_join_all};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     ResourceExt,
     api::{DeleteParams, GroupVersionKind, ListParams},
@@ -101,6 +101,54 @@ pub(crate) async fn delete_cluster_wide(
         removed.extend(delete(client, kind, None, runs).await?);
     }
     Ok(removed)
+}
+
+/// Deletes the Deployments of pods that stand in for the operators' own, in one of their namespaces or in all, and
+/// returns their names.
+pub(crate) async fn delete_stand_ins(
+    client: &ClusterClient,
+    namespace: Option<&str>,
+    runs: RunSelector<'_>,
+) -> Result<Vec<String>, ApiError> {
+    let listed = client.within_or_all::<Deployment>(namespace);
+    let selection = ListParams::default().labels(&runs.selector());
+    let operation = Operation {
+        namespace: namespace.map(str::to_owned),
+        ..Operation::on("list", "deployments")
+    };
+    let found = match client.call_again(operation, || listed.list(&selection)).await {
+        Ok(found) => found,
+        Err(error) if error.is_forbidden() => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut removed = Vec::new();
+    for deployment in found {
+        let (name, within) = (deployment.name_any(), deployment.namespace().unwrap_or_default());
+        if NAMESPACES.contains(&within.as_str()) {
+            continue;
+        }
+        let operation = Operation::on("delete", "deployments").within(&within).named(&name);
+        let api = client.within::<Deployment>(&within);
+        match client
+            .call(operation, api.delete(&name, &DeleteParams::background()))
+            .await
+        {
+            Ok(_) => removed.push(format!("Deployment {within}/{name}")),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+/// Waits until no pod of any run is left in a namespace of the operators.
+pub(crate) async fn wait_stand_ins_gone(
+    client: &ClusterClient,
+    namespace: &str,
+    progress: &ProgressSink,
+) -> Result<(), EnvironmentError> {
+    let end = Instant::now() + PODS_GONE_WITHIN;
+    pods_gone(client, namespace, RunSelector::All, end, progress).await
 }
 
 /// Objects in one of our namespaces that are not ours; kinds that may not be listed are skipped.

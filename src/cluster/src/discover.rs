@@ -5,7 +5,10 @@ pub(crate) mod cilium;
 mod claims;
 pub(crate) mod dns;
 mod foreign_nodes;
+mod global_services;
 mod proxy;
+
+pub use global_services::{GlobalService, global_services};
 
 use crate::{
     ApiError, Contexts, ProgressSink, api::Cause, client::ClusterClient, environment::query::CiliumPods,
@@ -15,7 +18,8 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{
-    Claim, ClusterFacts, ClusterName, ForeignNode, Generation, GitFacts, NodeFacts, NodeName, OutsideFacts, Thresholds,
+    Claim, ClusterFacts, ClusterName, Flow, ForeignNode, Generation, GitFacts, NodeFacts, NodeName, OutsideFacts,
+    Thresholds,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -32,6 +36,8 @@ pub struct Discovery {
     pub thresholds: Thresholds,
     /// Hosts outside the clusters that the operators name.
     pub outside: Vec<OutsideFacts>,
+    /// Flows that the operators have written down.
+    pub flows: Vec<Flow>,
     /// How random policies are made.
     pub generation: Generation,
     /// Nodes that are not Cilium's, and left out of the clusters' nodes.

@@ -20,8 +20,8 @@ use disruption::{DisruptionOptions, Disruptions, Site};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness, RunId, StreamId,
-    StreamReport, StreamSpec,
+    Disruption, Environment, EnvironmentError, Exchange, Facts, Heard, NodeName, ObjectRef, Outcome, Probe, Readiness,
+    RunId, StreamId, StreamReport, StreamSpec,
 };
 use meshproof_wire::Command;
 use mirror::{Mirrors, Written};
@@ -152,6 +152,10 @@ impl Environment for ClusterEnvironment {
 
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
         self.agents.link(agent)?.batch(batch).await
+    }
+
+    async fn exchange(&self, agent: &AgentId, exchange: Exchange) -> Result<Heard, EnvironmentError> {
+        self.agents.link(agent)?.exchange(exchange).await
     }
 
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {

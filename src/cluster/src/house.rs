@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 /// A probe pod as policies see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProbePod {
-    pub(crate) namespace: &'static str,
+    pub(crate) namespace: String,
     pub(crate) labels: Labels,
     pub(crate) allowance: Allowance,
 }
@@ -131,7 +131,7 @@ fn always(client: &ClusterClient, cluster: Option<&ClusterFacts>, allowed: &Allo
 /// The policies that are not ours, of the whole cluster and in the pods' namespaces. What may not be listed is not
 /// known: its deviations then stay findings.
 async fn foreign(client: &ClusterClient, pods: &[ProbePod]) -> Vec<Value> {
-    let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.namespace).collect();
+    let namespaces: BTreeSet<&str> = pods.iter().map(|pod| pod.namespace.as_str()).collect();
     let within = namespaces
         .iter()
         .flat_map(|namespace| NAMESPACED.map(|kind| (kind, Some(*namespace))));

@@ -38,7 +38,7 @@ pub use api::ApiError;
 pub use clean::{CleanError, Cleaned, Live, clean};
 pub use client::ClusterClient;
 pub use context::{ContextError, Contexts, IN_CLUSTER, Role};
-pub use discover::{Discovery, discover};
+pub use discover::{Discovery, GlobalService, discover, global_services};
 pub use environment::{
     ClusterEnvironment,
     disruption::{DisruptionOptions, NodePower},

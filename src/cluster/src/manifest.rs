@@ -5,8 +5,8 @@ mod pod;
 
 use crate::{
     name::{
-        MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, PEER_NAMESPACE, RUN, SCENARIO, WORKLOAD, label_value, run_labels,
-        workload_namespace,
+        MANAGED_BY, MANAGED_BY_VALUE, NAMESPACE, PEER_NAMESPACE, RUN, SCENARIO, WORKLOAD, label_value,
+        operators_namespace, run_labels, workload_namespace,
     },
     registry::RegistryCredentials,
     schedulable::SchedulableNodes,
@@ -104,6 +104,9 @@ impl ManifestBuilder<'_> {
     /// The service account of a workload, if it has one of its own; it has no rights.
     pub fn service_account(&self, scenario: &Scenario, workload: &Workload) -> Option<Value> {
         let name = workload.service_account.as_ref()?;
+        if operators_namespace(workload).is_some() {
+            return None;
+        }
         let labels = self.labels(&scenario.name, None);
         Some(json!({
             "apiVersion": "v1", "kind": "ServiceAccount",

@@ -33,6 +33,8 @@ pub const ALLOW_POLICY: &str = "meshproof-allow";
 pub const ALLOW_UNPROXIED_POLICY: &str = "meshproof-allow-unproxied";
 /// Name of the Secret with credentials for the probe image.
 pub const PULL_SECRET: &str = "meshproof-registry";
+/// A readiness gate that nobody opens: pods with it are never ready.
+pub const NEVER_READY: &str = "meshproof.dev/never-ready";
 /// Name of the agent's container.
 pub const CONTAINER: &str = "agent";
 /// The agent's executable in the probe image.
@@ -57,11 +59,19 @@ pub fn namespace_of(network: PodNetwork) -> &'static str {
 }
 
 /// The namespace in which a workload's pods live.
-pub fn workload_namespace(workload: &Workload) -> &'static str {
+pub fn workload_namespace(workload: &Workload) -> &str {
+    if let Some(namespace) = operators_namespace(workload) {
+        return namespace;
+    }
     match (workload.network, workload.namespace) {
         (PodNetwork::Pod, Namespace::Peer) => PEER_NAMESPACE,
         (network, _) => namespace_of(network),
     }
+}
+
+/// The operators' namespace in which a workload's pods live, if they do.
+pub fn operators_namespace(workload: &Workload) -> Option<&str> {
+    workload.stand_in.as_ref()?.namespace.as_deref()
 }
 
 /// The namespaces of a run.

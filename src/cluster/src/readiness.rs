@@ -14,7 +14,7 @@ use crate::{
     ProgressSink,
     api::{ApiError, Cause, Operation, chain},
     client::ClusterClient,
-    name::{NAMESPACES, of_run},
+    name::of_run,
 };
 use futures::{
     StreamExt,
@@ -55,7 +55,8 @@ pub(crate) async fn wait(
     within: Option<Duration>,
     progress: &ProgressSink,
 ) -> Result<Readiness, ApiError> {
-    let namespaces: Vec<&str> = NAMESPACES.into_iter().filter(|ns| census.uses(ns)).collect();
+    let namespaces = census.namespaces();
+    let namespaces: Vec<&str> = namespaces.iter().map(String::as_str).collect();
     // One watch for all of them; one for each where no other may be made.
     let mut changes = watch(client, run, &[None], census.counts_sets());
     let start = Instant::now();

@@ -1,17 +1,33 @@
 //! Condition Ready of pods and nodes.
 
+use crate::name::NEVER_READY;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
 
 const READY: &str = "Ready";
+const CONTAINERS_READY: &str = "ContainersReady";
 
 /// Whether a pod is ready and not being deleted.
 pub(crate) fn is_pod_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions
+    has_condition(pod, READY)
+}
+
+/// Whether a probe pod's agent is ready: of a pod that is never ready itself, its container is.
+pub(crate) fn is_agent_ready(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_ref());
+    let never = gates
         .into_iter()
         .flatten()
-        .any(|c| c.type_ == READY && c.status == "True");
-    ready && pod.metadata.deletion_timestamp.is_none()
+        .any(|gate| gate.condition_type == NEVER_READY);
+    has_condition(pod, if never { CONTAINERS_READY } else { READY })
+}
+
+fn has_condition(pod: &Pod, kind: &str) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let holds = conditions
+        .into_iter()
+        .flatten()
+        .any(|c| c.type_ == kind && c.status == "True");
+    holds && pod.metadata.deletion_timestamp.is_none()
 }
 
 /// Whether a node's kubelet reports the node as fit for pods.

@@ -210,6 +210,43 @@ pub const HELM_RULE: Rule = rule(
      compared with Git and with what runs; without this that link of the chain is not read",
 );
 
+/// Name of the Role that lets a run have clients of flows in a namespace of the operators.
+pub const FLOWS_ROLE: &str = "meshproof-flows";
+
+/// What a client of flows needs in its namespace.
+pub const FLOWS_RULES: [Rule; 3] = [
+    rule(
+        "apps",
+        &["deployments"],
+        &["get", "list", "create", "patch", "delete"],
+        "the client of flows: a Deployment with one pod that is never ready",
+    ),
+    rule(
+        "",
+        &["pods"],
+        &["get", "list", "watch"],
+        "whether the client runs, and whether it is gone",
+    ),
+    rule(
+        "",
+        &["pods/portforward", "pods/exec"],
+        &["get", "create"],
+        "the control stream to the client's agent (exec where port-forward fails)",
+    ),
+];
+
+/// The Role of a namespace with clients of flows, as a YAML document, each rule below its reason.
+pub fn flows_manifest(namespace: &str) -> String {
+    let mut text = format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  name: {FLOWS_ROLE}\n  namespace: \
+         {namespace}\nrules:\n"
+    );
+    for rule in FLOWS_RULES {
+        text.push_str(&format!("  # {}\n  - {}\n", rule.why, rule.to_value()));
+    }
+    text
+}
+
 /// What only `--disruptive` needs, besides [`RULES`], which include restarting agents and scaling Deployments.
 pub const DISRUPTIVE_RULES: [Rule; 1] = [rule(
     "",

@@ -33,6 +33,8 @@ pub struct Run {
     progress: ProgressSink,
     /// The namespaces that this run created, with their UIDs.
     created: Mutex<BTreeMap<(ClusterName, &'static str), String>>,
+    /// Namespaces of the operators in which it runs pods.
+    visited: Mutex<BTreeSet<(ClusterName, String)>>,
 }
 
 impl Run {
@@ -59,6 +61,7 @@ impl Run {
             lost: CancellationToken::new(),
             progress: progress.clone(),
             created: Mutex::default(),
+            visited: Mutex::default(),
         };
         let taken = match run.take_all(cancel).await {
             _ if cancel.is_cancelled() => Err(StartError::Interrupted),
@@ -131,6 +134,30 @@ impl Run {
             created.insert((client.name().clone(), name), uid.clone());
         }
         Ok(ensured)
+    }
+
+    /// Remembers a namespace of the operators as one to tidy up, and removes what earlier runs left there.
+    async fn visit(&self, client: &ClusterClient, namespace: &str) -> Result<(), crate::ApiError> {
+        let place = (client.name().clone(), namespace.to_owned());
+        self.visited
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(place);
+        cleanup::delete_stand_ins(client, Some(namespace), RunSelector::OthersThan(&self.id)).await?;
+        Ok(())
+    }
+
+    /// Removes the pods in namespaces of the operators, and waits until they are gone.
+    async fn leave(&self, client: &ClusterClient) -> Result<(), StartError> {
+        let visited = self.visited.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let here = visited.into_iter().filter(|(cluster, _)| cluster == client.name());
+        let leaving = here.map(|(_, namespace)| async move {
+            cleanup::delete_stand_ins(client, Some(&namespace), RunSelector::All).await?;
+            cleanup::wait_stand_ins_gone(client, &namespace, &self.progress).await?;
+            Ok::<_, StartError>(())
+        });
+        try_join_all(leaving).await?;
+        Ok(())
     }
 
     async fn take(&self, client: &ClusterClient, cancel: &CancellationToken) -> Result<(Lease, Ensured), StartError> {
@@ -230,6 +257,7 @@ impl Run {
         self.progress
             .waiting(format!("{}: deletion of the run's objects", client.name()));
         cleanup::delete_cluster_wide(&client, RunSelector::All).await?;
+        self.leave(&client).await?;
         lease.stop_renewal();
         let mut kept = Vec::new();
         let created = self.created.lock().unwrap_or_else(PoisonError::into_inner).clone();

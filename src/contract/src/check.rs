@@ -1,8 +1,8 @@
 //! Checks and suites: what is verified, why, and what it needs.
 
 use crate::{
-    Admission, CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Measurement, RunShared, Subject,
-    TrialName, Unit, Verdict,
+    Admission, CheckId, ClaimKind, ClusterName, Distribution, Environment, Evidence, Flow, Measurement, RunShared,
+    Subject, TrialName, Unit, Verdict,
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -72,6 +72,11 @@ pub enum Scope {
     Cluster,
     /// Once for each ordered pair of different clusters.
     Direction,
+    /// Once for each flow of the operators that should be allowed, or should not.
+    Flow {
+        /// Which.
+        allowed: bool,
+    },
 }
 
 /// One instance of a check.
@@ -87,11 +92,25 @@ pub enum Instance {
         /// Where it goes.
         to: ClusterName,
     },
+    /// A flow of the operators.
+    Flow {
+        /// The client's cluster.
+        from: ClusterName,
+        /// The flow's name.
+        name: String,
+    },
 }
 
 impl Instance {
-    /// The instances of a scope over these clusters, in order.
-    pub fn of(scope: Scope, clusters: &[ClusterName]) -> Vec<Instance> {
+    /// The instance on a flow.
+    pub fn of_flow(flow: &Flow) -> Self {
+        Instance::Flow {
+            from: flow.from.cluster.clone(),
+            name: flow.name.clone(),
+        }
+    }
+    /// The instances of a scope over these clusters and flows, in order.
+    pub fn of(scope: Scope, clusters: &[ClusterName], flows: &[Flow]) -> Vec<Instance> {
         match scope {
             Scope::Cluster => clusters.iter().cloned().map(Instance::Cluster).collect(),
             Scope::Direction => clusters
@@ -103,20 +122,25 @@ impl Instance {
                     to: to.clone(),
                 })
                 .collect(),
+            Scope::Flow { allowed } => {
+                let flows = flows.iter().filter(|flow| flow.expect.allowed == allowed);
+                flows.map(Instance::of_flow).collect()
+            }
         }
     }
     /// The cluster that it starts from.
     pub fn from(&self) -> &ClusterName {
         match self {
             Instance::Cluster(cluster) => cluster,
-            Instance::Direction { from, .. } => from,
+            Instance::Direction { from, .. } | Instance::Flow { from, .. } => from,
         }
     }
-    /// The cluster that it goes to; the same for an instance on one cluster.
+    /// The cluster that it goes to; the same for an instance on one cluster, and for a flow.
     pub fn to(&self) -> &ClusterName {
         match self {
             Instance::Cluster(cluster) => cluster,
             Instance::Direction { to, .. } => to,
+            Instance::Flow { from, .. } => from,
         }
     }
     /// The stable name of that trial.
@@ -130,6 +154,12 @@ impl TrialName {
     pub fn instance(&self) -> Option<Instance> {
         let (_, rest) = self.as_str().split_once('[')?;
         let inner = rest.trim_end_matches(']');
+        if let Some((from, name)) = inner.split_once('/') {
+            return Some(Instance::Flow {
+                from: from.into(),
+                name: name.to_owned(),
+            });
+        }
         Some(match inner.split_once("->") {
             Some((from, to)) => Instance::Direction {
                 from: from.into(),
@@ -145,6 +175,7 @@ impl fmt::Display for Instance {
         match self {
             Instance::Cluster(cluster) => cluster.fmt(f),
             Instance::Direction { from, to } => write!(f, "{from}->{to}"),
+            Instance::Flow { from, name } => write!(f, "{from}/{name}"),
         }
     }
 }
@@ -257,6 +288,10 @@ mod tests {
             Instance::Direction {
                 from: "infra".into(),
                 to: "apps".into(),
+            },
+            Instance::Flow {
+                from: "apps".into(),
+                name: "gitlab: web -> database".into(),
             },
         ] {
             let trial = instance.trial(&check);

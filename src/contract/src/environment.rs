@@ -5,8 +5,8 @@ mod error;
 pub use error::EnvironmentError;
 
 use crate::{
-    AgentFacts, AgentId, CaptureReport, CaptureSpec, ClusterName, Disruption, Facts, NodeName, Outcome, Probe,
-    StreamReport, StreamSpec,
+    AgentFacts, AgentId, CaptureReport, CaptureSpec, ClusterName, Disruption, Exchange, Facts, Heard, NodeName,
+    Outcome, Probe, StreamReport, StreamSpec,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,12 @@ pub trait Environment: Send + Sync {
     /// Runs a batch on one agent, all of it at once; the outcomes are in the order of the probes.
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
         unsupported("probe")
+    }
+
+    /// Connects from an agent's pod and speaks a protocol of applications there. What the other side does is in
+    /// [`Heard`], whatever it is.
+    async fn exchange(&self, agent: &AgentId, exchange: Exchange) -> Result<Heard, EnvironmentError> {
+        unsupported("speak a protocol")
     }
 
     /// Asks Cilium in a cluster, every pod that can answer; an answer per pod, errors included.

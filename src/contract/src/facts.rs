@@ -1,6 +1,8 @@
 //! What the harness found out about the clusters before the checks start: read from their APIs, never assumed.
 
-use crate::{AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, GitFacts, HouseRule, NodeName, Thresholds};
+use crate::{
+    AgentId, Claim, ClaimKind, ClaimSource, ClusterName, Consent, Flow, GitFacts, HouseRule, NodeName, Thresholds,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -37,6 +39,9 @@ pub struct Facts {
     /// Hosts outside the clusters that the operators name, as targets of policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<OutsideFacts>,
+    /// Flows that the operators have written down; each is a trial.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<Flow>,
     /// Nodes on which no probe runs, since Cilium has no part in them; they are not among the clusters' nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_nodes: Vec<ForeignNode>,

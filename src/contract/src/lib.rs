@@ -18,8 +18,10 @@ pub mod disruption;
 pub mod environment;
 pub mod event;
 pub mod evidence;
+pub mod exchange;
 pub mod exit;
 pub mod facts;
+pub mod flow;
 pub mod house;
 pub mod measure;
 pub mod name;
@@ -50,11 +52,13 @@ pub use environment::{
 };
 pub use event::{Event, EventRecord};
 pub use evidence::{Evidence, NodeLabel};
+pub use exchange::{Exchange, Heard, Speech, TlsClient};
 pub use exit::Exit;
 pub use facts::{
     AgentFacts, ClusterFacts, DnsFacts, DnsReplica, Facts, ForeignNode, Generation, NodeFacts, OutsideFacts,
     ServiceFacts,
 };
+pub use flow::Flow;
 pub use house::{Barred, HouseRule};
 pub use measure::{Distribution, Measurement, Subject, Unit};
 pub use name::{AgentId, CheckId, ClusterName, FaultName, NodeName, RunId, TrialName};

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn nextest_lists_and_runs_single_trials() {
         let suites = [suite("a", vec![FakeCheck::passing("a::b"), FakeCheck::passing("a::c")])];
-        let all = select(&suites, &["infra".into()], &Filter::default()).expect("a plan");
+        let all = select(&suites, &["infra".into()], &[], &Filter::default()).expect("a plan");
         let list = TestArguments::from_words(["t", "--list", "--format", "terse"]);
         assert_eq!(
             list.listing(&all).as_deref(),
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(ignored.listing(&all).as_deref(), Some(""));
         let one = TestArguments::from_words(["t", "a::c[infra]", "--exact", "--nocapture"]);
         assert_eq!(one.listing(&all), None);
-        let plan = select(&suites, &["infra".into()], &one.filter()).expect("a plan");
+        let plan = select(&suites, &["infra".into()], &[], &one.filter()).expect("a plan");
         assert_eq!(plan.list(), "a::c[infra]: test\n");
     }
 }

@@ -86,7 +86,8 @@ impl Plan {
         });
         trials
     }
-    /// Selected checks that cannot run at all on these clusters, since they need two and one was given.
+    /// Selected checks that cannot run at all on these clusters, since they need two and one was given, or flows, and
+    /// none are written down.
     pub fn without_instance(&self) -> &[CheckId] {
         &self.without_instance
     }

@@ -1,7 +1,7 @@
 //! From suites, clusters and a filter to a plan; a filter that selects nothing is an error of its own.
 
 use crate::plan::{Plan, Trial};
-use meshproof_contract::{Check, ClusterName, Exit, Instance, Suite};
+use meshproof_contract::{Check, ClusterName, Exit, Flow, Instance, Scope, Suite};
 use strsim::osa_distance;
 
 /// Which trials to run. The default selects all.
@@ -56,6 +56,9 @@ pub enum SelectError {
         /// Check ids near to the patterns.
         close: Vec<String>,
     },
+    /// Everything selected is about flows of the operators, and they have written none.
+    #[error("no flow is written down: add `flows` to meshproof.yaml, or give a file with --flows")]
+    NoFlows,
     /// Everything selected needs two clusters.
     #[error(
         "the selected checks need two clusters, and only {given} was given; add a second one (--apps-context or \
@@ -72,7 +75,9 @@ impl SelectError {
     pub fn exit(&self) -> Exit {
         match self {
             SelectError::UnknownSuite { .. } => Exit::Usage,
-            SelectError::NothingMatches { .. } | SelectError::NeedsTwoClusters { .. } => Exit::TooLittle,
+            SelectError::NothingMatches { .. } | SelectError::NoFlows | SelectError::NeedsTwoClusters { .. } => {
+                Exit::TooLittle
+            }
         }
     }
 }
@@ -84,16 +89,21 @@ fn did_you_mean(close: &[String]) -> String {
     }
 }
 
-/// Makes the plan: one trial for each selected check and each instance of its scope over `clusters`.
+/// Makes the plan: one trial for each selected check and each instance of its scope over `clusters` and `flows`.
 ///
 /// # Errors
 /// A suite name that does not exist, or a filter that selects nothing.
-pub fn select(suites: &[Suite], clusters: &[ClusterName], filter: &Filter) -> Result<Plan, SelectError> {
+pub fn select(
+    suites: &[Suite],
+    clusters: &[ClusterName],
+    flows: &[Flow],
+    filter: &Filter,
+) -> Result<Plan, SelectError> {
     let checks = checks_of(suites, filter)?;
     let mut trials = Vec::new();
     let mut without_instance = Vec::new();
     for check in &checks {
-        let instances = Instance::of(check.scope(), clusters);
+        let instances = Instance::of(check.scope(), clusters, flows);
         if instances.is_empty() && filter.admits_check(*check) {
             without_instance.push(check.id());
         }
@@ -102,6 +112,15 @@ pub fn select(suites: &[Suite], clusters: &[ClusterName], filter: &Filter) -> Re
     }
     if !trials.is_empty() {
         return Ok(Plan::new(trials, without_instance));
+    }
+    let is_of_flows = |check: &&dyn Check| matches!(check.scope(), Scope::Flow { .. });
+    let named = checks
+        .iter()
+        .copied()
+        .filter(|check| without_instance.contains(&check.id()));
+    let (of_flows, others): (Vec<_>, Vec<_>) = named.partition(is_of_flows);
+    if others.is_empty() && !of_flows.is_empty() {
+        return Err(SelectError::NoFlows);
     }
     if !without_instance.is_empty() {
         let given: Vec<_> = clusters.iter().map(ClusterName::to_string).collect();

@@ -12,6 +12,7 @@ pub(crate) fn all() -> Vec<Arc<dyn Addon>> {
         Arc::new(crate::dns::DnsAddon),
         Arc::new(crate::enforcement::PolicyAddon),
         Arc::new(crate::others::OthersAddon),
+        Arc::new(crate::platform::PlatformAddon::new()),
         Arc::new(crate::flux::FluxAddon),
         Arc::new(crate::api_services::ApiServicesAddon),
     ]

@@ -282,7 +282,8 @@ fn effect(fault: Fault) -> Option<Effect> {
         | Layer::Mesh
         | Layer::Agents
         | Layer::Controllers
-        | Layer::Objects => None,
+        | Layer::Objects
+        | Layer::Servers => None,
     }
 }
 

@@ -6,14 +6,16 @@
 mod builtin;
 pub mod error;
 pub mod file;
+mod flows;
 mod resolve;
 mod scenario;
 
 pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
+pub use flows::flows;
 pub use scenario::{
     Allowance, Clusters, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType,
-    SessionAffinity, Shared, Workload,
+    SessionAffinity, Shared, StandIn, Workload,
 };
 
 use std::path::Path;

@@ -83,6 +83,7 @@ fn workload(scenario: &str, entry: &WorkloadEntry) -> Found<Workload> {
         role: entry.role,
         shares: entry.shares.as_ref().map(shared).transpose()?,
         clusters: clusters(&entry.clusters, entry.name.referenced)?,
+        stand_in: None,
     })
 }
 

@@ -41,6 +41,15 @@ pub struct Workload {
     pub shares: Option<Shared>,
     /// Where it is deployed.
     pub clusters: Clusters,
+    /// For pods that stand in for those of the operators.
+    pub stand_in: Option<StandIn>,
+}
+
+/// Pods with the identity of the operators' own. They are never ready, so that no Service leads to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandIn {
+    /// The operators' namespace in which they run, with the service accounts that are there; none: the run's own.
+    pub namespace: Option<String>,
 }
 
 /// What the run's own allow policies open for a workload's pods.
@@ -202,6 +211,7 @@ impl Workload {
             labels,
             allowance,
             clusters,
+            stand_in,
             ..
         } = self;
         *placement == other.placement
@@ -211,6 +221,7 @@ impl Workload {
             && *labels == other.labels
             && *allowance == other.allowance
             && *clusters == other.clusters
+            && *stand_in == other.stand_in
     }
 
     /// The workload among these scenarios whose pods play this one.

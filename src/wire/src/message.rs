@@ -1,6 +1,6 @@
 //! The messages.
 
-use meshproof_contract::{CaptureReport, CaptureSpec, Identity, Outcome, Probe, StreamReport, StreamSpec};
+use meshproof_contract::{CaptureReport, CaptureSpec, Identity, Outcome, Probe, StreamReport, StreamSpec, Target};
 use serde::{Deserialize, Serialize};
 
 /// The protocol's number: raised by every change that an older side would misunderstand.
@@ -51,6 +51,14 @@ pub enum Command {
     Ping,
     /// Answer with [`Answer::Clock`]. A few of these, the quickest taken, tie the agent's clock to the harness's.
     Clock,
+    /// Connect from the pod, and answer with the outcome as [`Answer::Outcomes`]. If the connection was made, this
+    /// stream is its bytes from then on, both ways and until either side ends: no frame follows.
+    Relay {
+        /// Where to.
+        to: Target,
+        /// Limit of the connection attempt, in microseconds.
+        deadline: u64,
+    },
     /// Start an open-loop stream; answered with [`Answer::Done`] once it runs. Streams belong to the agent, not to this
     /// connection.
     StartStream {

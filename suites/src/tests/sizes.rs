@@ -164,7 +164,7 @@ fn suites(shape: Shape, meter: &Arc<Meter>) -> Vec<Suite> {
 async fn run(shape: Shape) -> Run {
     let clusters: Vec<ClusterName> = shape.sites().into_iter().map(|site| site.name.into()).collect();
     let meter = Arc::new(Meter::new(shape));
-    let plan = select(&suites(shape, &meter), &clusters, &Filter::default()).expect("a plan");
+    let plan = select(&suites(shape, &meter), &clusters, &[], &Filter::default()).expect("a plan");
     let facts = facts(shape);
     let pods = facts.agents.len();
     let options = RunOptions {
@@ -244,5 +244,5 @@ async fn hold_current(simulated: usize) {
 /// Directions of a run: each check between clusters has one trial for each.
 fn directions(shape: Shape) -> usize {
     let clusters: Vec<ClusterName> = shape.sites().into_iter().map(|site| site.name.into()).collect();
-    Instance::of(Scope::Direction, &clusters).len()
+    Instance::of(Scope::Direction, &clusters, &[]).len()
 }

@@ -31,6 +31,7 @@ fn world(suite: &str) -> Arc<dyn Environment> {
         "components" => crate::components::world(MISSION),
         "encryption" => crate::encryption::world(MISSION),
         "failover" => crate::failover::world(),
+        "flows" => crate::flows::world(),
         "gitops" => crate::gitops::world(MISSION),
         "policy" => crate::policy::world(MISSION),
         "service" => crate::service::world(MISSION),

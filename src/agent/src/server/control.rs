@@ -2,25 +2,32 @@
 
 use super::{Acceptor, Shared};
 use crate::{batch, capture::Captures, clock, memory, prober::Prober, stream::Streams};
+use meshproof_contract::Target;
 use meshproof_wire::{
     Answer, Command, FrameError, Hello, PROTOCOL, Request, Response, decode, encode, read_body, write_frame,
 };
 use serde::Deserialize;
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncWriteExt, copy_bidirectional},
     net::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{Mutex, Semaphore},
     task::JoinSet,
+    time::timeout,
 };
 
 /// Streams of harnesses at a time.
 const STREAMS: usize = 32;
 /// Requests under way on one stream; further frames are not read until one is done.
 const REQUESTS: usize = 64;
+/// A relay ends after this time, whatever the harness and the far side do.
+const RELAY: Duration = Duration::from_secs(60);
 
 /// What control connections command; all of them the same.
 pub(crate) struct Duties {
@@ -62,6 +69,16 @@ async fn converse(stream: TcpStream, duties: Arc<Duties>) {
             Ok(None) => break None,
             Err(error) => break Some(error),
         };
+        if let Ok(Request {
+            id,
+            command: Command::Relay { to, deadline },
+        }) = request
+        {
+            while requests.join_next().await.is_some() {}
+            let mut writer = writer.lock().await;
+            relay(&duties.prober, (&mut reader, &mut *writer), id, (&to, deadline)).await;
+            return;
+        }
         let (duties, writer) = (Arc::clone(&duties), Arc::clone(&writer));
         requests.spawn(async move {
             let (id, answer) = match request {
@@ -87,6 +104,28 @@ async fn converse(stream: TcpStream, duties: Arc<Duties>) {
     // The harness has sent all that it wants to; it may still be reading (an exec whose stdin ended).
     while requests.join_next().await.is_some() {}
     let _ = writer.lock().await.shutdown().await;
+}
+
+/// Connects for the harness, and carries its bytes until either side ends.
+async fn relay(
+    prober: &Prober,
+    (reader, writer): (&mut OwnedReadHalf, &mut OwnedWriteHalf),
+    id: u64,
+    (to, deadline): (&Target, u64),
+) {
+    let (outcome, stream) = prober.connect(to, Duration::from_micros(deadline)).await;
+    let answer = Answer::Outcomes {
+        outcomes: vec![outcome],
+    };
+    if write_frame(writer, &Response { id, answer }).await.is_err() {
+        return;
+    }
+    let Some(mut stream) = stream else {
+        return;
+    };
+    let mut harness = tokio::io::join(reader, writer);
+    // What ends or breaks it, either side sees for itself.
+    let _ = timeout(RELAY, copy_bidirectional(&mut harness, &mut stream)).await;
 }
 
 fn hello(duties: &Duties) -> Hello {
@@ -151,6 +190,8 @@ async fn carry_out(command: Command, duties: &Duties) -> Answer {
         Command::StopStream { stream: number } => streams.stop(number).await.map(stream),
         Command::StartCapture { capture, spec } => captures.start(capture, spec).map(|()| Answer::Done),
         Command::CollectCapture { capture: number } => captures.collect(number).map(capture),
+        // It takes over the whole stream, and so does not come here.
+        Command::Relay { .. } => Err("a relay needs a stream of its own".to_owned()),
         Command::StopCapture { capture: number } => captures.stop(number).map(capture),
     };
     result.unwrap_or_else(|reason| Answer::Error { reason })

@@ -10,6 +10,7 @@ mod http;
 mod limits;
 mod mtu;
 mod process;
+mod relay;
 mod series;
 mod stream;
 mod tcp;

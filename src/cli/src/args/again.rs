@@ -16,6 +16,7 @@ const CONDITIONS: &[&str] = &[
     "lab_fault_seed",
     "gitops",
     "values",
+    "flows",
     "image",
     "pull_policy",
     "image_pull_secret",

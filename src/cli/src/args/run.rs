@@ -69,6 +69,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "ROLE=FILE", value_parser = super::claims::role_and_file, help_heading = "Claims")]
     pub values: Vec<(String, PathBuf)>,
 
+    /// File of flows that must be possible, or must not (repeatable; suite flows): docs/flows.md has examples
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Claims")]
+    pub flows: Vec<PathBuf>,
+
     /// Run only this suite (repeatable)
     #[arg(long, value_name = "SUITE", help_heading = "Selection")]
     pub suite: Vec<String>,

@@ -67,8 +67,8 @@ async fn measure(target: &Target, rounds: usize) -> Result<Exit, CliError> {
         suites: vec![SCENARIO.to_owned()],
         ..Filter::default()
     };
-    let plan = select(&run_plan::suites(), &target.clusters(), &filter).map_err(CliError::usage)?;
-    let (id, scenarios) = (run_plan::new_run_id(), run_plan::scenarios(&plan)?);
+    let plan = select(&run_plan::suites(), &target.clusters(), &[], &filter).map_err(CliError::usage)?;
+    let (id, scenarios) = (run_plan::new_run_id(), run_plan::scenarios(&plan, &[])?);
     let session = Session::open(target, id, &scenarios, &events, &cancel).await?;
     let both = async {
         let (environment, facts) = (session.clusters(), session.clusters().facts());

@@ -11,7 +11,7 @@ use crate::{
     session::{connect_and_discover, consumer::warn_on_stderr, lab::Lab, lab_shape::LabShape, target::Target},
 };
 use anyhow::{Context, anyhow};
-use meshproof_cluster::{Discovery, ProgressSink};
+use meshproof_cluster::{Discovery, GlobalService, ProgressSink, global_services};
 use meshproof_contract::Exit;
 use std::{
     fs,
@@ -33,8 +33,8 @@ pub fn init(args: &InitArgs) -> Result<Exit, CliError> {
             path.display()
         )));
     }
-    let found = runtime()?.block_on(find(args))?;
-    let text = file::text(&found);
+    let (found, services) = runtime()?.block_on(find(args))?;
+    let text = file::text(&found, &services);
     Config::parse(&text, path)
         .context("internal error: the generated configuration is invalid")
         .map_err(CliError::environment)?;
@@ -50,7 +50,7 @@ pub fn init(args: &InitArgs) -> Result<Exit, CliError> {
     Ok(Exit::Passed)
 }
 
-async fn find(args: &InitArgs) -> Result<Discovery, CliError> {
+async fn find(args: &InitArgs) -> Result<(Discovery, Vec<GlobalService>), CliError> {
     if args.lab {
         let lab = Lab::start(LabShape::default(), &[]).await?;
         let found = discover(&lab.target()).await;
@@ -66,9 +66,9 @@ async fn find(args: &InitArgs) -> Result<Discovery, CliError> {
 }
 
 /// What the clusters show, with the service levels that a run on this target would expect.
-async fn discover(target: &Target) -> Result<Discovery, CliError> {
+async fn discover(target: &Target) -> Result<(Discovery, Vec<GlobalService>), CliError> {
     let progress = ProgressSink::new(|event| warn_on_stderr(&event));
-    let (_, mut discovery) = connect_and_discover(target, &progress).await?;
+    let (contexts, mut discovery) = connect_and_discover(target, &progress).await?;
     discovery.thresholds = target.overrides.thresholds.clone();
-    Ok(discovery)
+    Ok((discovery, global_services(&contexts).await))
 }

@@ -7,7 +7,7 @@ mod publish;
 use crate::{
     args::{Format, RunArgs},
     cli_error::CliError,
-    config::Config,
+    config::{Config, Flows},
     logging, mesh_outage,
     runtime::runtime,
     session::{
@@ -24,7 +24,7 @@ use crate::{
 use anyhow::Context;
 use meshproof_cluster::RegistryCredentials;
 use meshproof_contract::{
-    ClusterName, Consent, Event, Exit, FaultName, Generation, RunId,
+    ClusterName, Consent, Event, Exit, FaultName, Flow, Generation, RunId,
     event::{FaultChange, Phase, Shortfall},
     waiver::SpentWaiver,
 };
@@ -46,6 +46,7 @@ struct Intent {
     target: Option<Target>,
     config: Config,
     clusters: Vec<ClusterName>,
+    flows: Vec<Flow>,
     plan: Plan,
     scenarios: Vec<Scenario>,
     jobs: usize,
@@ -83,8 +84,9 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
     let clusters = target.as_ref().map_or_else(run_plan::lab_clusters, Target::clusters);
     let others = config.contexts.keys().map(String::as_str);
     config.claims.verify(&clusters, others).map_err(CliError::usage)?;
+    let flows = flows(args, &config, &clusters)?;
     let others = config.contexts.keys().map(String::as_str);
-    let verified = config.waivers.verify(&suites, &clusters, others);
+    let verified = config.waivers.verify(&suites, (&clusters, &flows), others);
     verified.map_err(CliError::usage)?;
     let filter = Filter {
         patterns: args.filters.clone(),
@@ -92,7 +94,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         exact: args.exact,
         suites: args.suite.clone(),
     };
-    let plan = select(&suites, &clusters, &filter).map_err(|error| CliError {
+    let plan = select(&suites, &clusters, &flows, &filter).map_err(|error| CliError {
         exit: error.exit(),
         error: error.into(),
     })?;
@@ -100,7 +102,8 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
     let default = Generation::default();
     Ok(Intent {
         target,
-        scenarios: run_plan::scenarios(&plan)?,
+        scenarios: run_plan::scenarios(&plan, &flows)?,
+        flows,
         plan,
         jobs: args.jobs.or(config.jobs).unwrap_or(JOBS).into(),
         limits: args.timeout.or(config.timeout).map_or(LIMITS, |limit| Limits {
@@ -123,6 +126,17 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         config,
         clusters,
     })
+}
+
+/// The flows of `meshproof.yaml` and of `--flows`; without any, the lab has its own.
+fn flows(args: &RunArgs, config: &Config, clusters: &[ClusterName]) -> Result<Vec<Flow>, CliError> {
+    let given = Flows::read(&args.flows).map_err(CliError::usage)?;
+    let written = config.flows.clone().and(given);
+    if args.lab && written.is_empty() {
+        return run_plan::lab_flows();
+    }
+    let others = config.contexts.keys().map(String::as_str);
+    written.resolve(clusters, others).map_err(CliError::usage)
 }
 
 fn target(args: &RunArgs, config: &Config) -> Result<Target, CliError> {
@@ -244,6 +258,7 @@ async fn check(
         events.warning(warning);
     }
     target.overrides.git.clone_from(&intent.git.facts);
+    target.overrides.flows.clone_from(&intent.flows);
     if let Some(git) = &intent.git.facts {
         gitops::warn_of_missing(git, &intent.clusters, events);
     }
@@ -269,8 +284,8 @@ async fn check(
     let suites = run_plan::suites();
     Ok(Outcome {
         summary: summary?,
-        shortfalls: required.missing(&suites, &intent.clusters, &intent.plan, &ran),
-        spent_waivers: waivers.spent(&suites, &intent.clusters, &ran),
+        shortfalls: required.missing(&suites, (&intent.clusters, &intent.flows), &intent.plan, &ran),
+        spent_waivers: waivers.spent(&suites, (&intent.clusters, &intent.flows), &ran),
     })
 }
 

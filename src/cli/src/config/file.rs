@@ -3,7 +3,7 @@
 
 use super::value::{Encryption, Mode, YesNo};
 use meshproof_contract::{
-    PullPolicy,
+    Flow, PullPolicy,
     thresholds::{Span, ThresholdOverrides},
 };
 use schemars::JsonSchema;
@@ -30,6 +30,10 @@ pub struct ConfigFile {
     /// Hosts outside the clusters that pods can reach, for policies about external traffic; without any, these checks
     /// are skipped. Two or more hosts with different addresses prove the most.
     pub outside: Vec<OutsideEntry>,
+    /// Flows that must be possible, or must not: who reaches what, and how well (docs/flows.md). Each is a trial of
+    /// suite `flows`. More flows come with `--flows`.
+    #[schemars(with = "Vec<Flow>")]
+    pub flows: Vec<Spanned<Flow>>,
     /// What must run at least; otherwise the exit code is 4, even if everything else passed. A skipped check has not
     /// run.
     pub required: RequiredEntry,

@@ -4,7 +4,9 @@ use super::{
     error::{ConfigError, suggestion},
     file::RequiredEntry,
 };
-use meshproof_contract::{CheckId, ClusterName, Event, Instance, Suite, TrialName, Verdict, event::Shortfall};
+use meshproof_contract::{
+    CheckId, ClusterName, Event, Flow, Instance, Scope, Suite, TrialName, Verdict, event::Shortfall,
+};
 use meshproof_engine::Plan;
 use serde_saphyr::{Location, Spanned};
 use std::collections::BTreeMap;
@@ -56,7 +58,13 @@ impl Required {
     }
 
     /// What is missing after a run, in the order of the file; nothing when the minimum was reached.
-    pub fn missing(&self, suites: &[Suite], clusters: &[ClusterName], plan: &Plan, ran: &Ran) -> Vec<Shortfall> {
+    pub fn missing(
+        &self,
+        suites: &[Suite],
+        (clusters, flows): (&[ClusterName], &[Flow]),
+        plan: &Plan,
+        ran: &Ran,
+    ) -> Vec<Shortfall> {
         let suites_missing = self.suites.iter().flat_map(|(name, at)| {
             let required = format!("suite {name} ({})", self.place(at));
             let missing = clusters
@@ -72,10 +80,13 @@ impl Required {
                 .find(|(id, _)| id.as_str() == name)
                 .map(|(_, scope)| scope);
             let required = format!("check {name} ({})", self.place(at));
-            let instances = scope.map(|scope| Instance::of(scope, clusters)).unwrap_or_default();
-            let none = instances
-                .is_empty()
-                .then(|| "it needs two clusters, but only one was given".to_owned());
+            let instances = scope
+                .map(|scope| Instance::of(scope, clusters, flows))
+                .unwrap_or_default();
+            let none = instances.is_empty().then(|| match scope {
+                Some(Scope::Flow { .. }) => "no such flow is written down".to_owned(),
+                _ => "it needs two clusters, but only one was given".to_owned(),
+            });
             let missing = instances.into_iter().filter_map(|instance| {
                 let trial = instance.trial(&CheckId::from(name.as_str()));
                 ran.why_not(&trial, plan).map(|why| format!("{trial}: {why}"))
@@ -98,7 +109,7 @@ impl Required {
     }
 }
 
-fn checks(suites: &[Suite]) -> impl Iterator<Item = (CheckId, meshproof_contract::Scope)> {
+fn checks(suites: &[Suite]) -> impl Iterator<Item = (CheckId, Scope)> {
     let all = suites.iter().flat_map(|suite| suite.checks.iter());
     all.map(|check| (check.id(), check.scope()))
 }

@@ -1,7 +1,7 @@
 //! From the file as written to what the program uses; what only its meaning shows to be wrong is found here.
 
 use super::{
-    Config, ConfigError, Declared, Required, Waivers,
+    Config, ConfigError, Declared, Flows, Required, Waivers,
     file::{ConfigFile, NodePowerEntry, OutsideEntry},
 };
 use crate::mesh_outage;
@@ -40,6 +40,7 @@ pub(super) fn resolve(path: &str, file: ConfigFile) -> Result<Config, ConfigErro
         claims: Declared::of(path, file.claims)?,
         thresholds: file.thresholds,
         outside: file.outside.into_iter().map(outside).collect(),
+        flows: Flows::of(path, file.flows),
         required: Required::of(path, file.required),
         waivers: Waivers::of(path, file.waivers)?,
         disruptive: file.disruptive.unwrap_or(false),

@@ -8,7 +8,7 @@ use super::{
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use meshproof_contract::{
-    CheckId, ClusterName, Force, Instance, Scope, Suite, Verdict, Waiver,
+    CheckId, ClusterName, Flow, Force, Instance, Scope, Suite, Verdict, Waiver,
     waiver::{Spent, SpentWaiver, matches},
 };
 use serde_saphyr::Location;
@@ -50,7 +50,7 @@ impl Waivers {
     pub fn verify<'a>(
         &self,
         suites: &[Suite],
-        clusters: &[ClusterName],
+        (clusters, flows): (&[ClusterName], &[Flow]),
         others: impl Iterator<Item = &'a str>,
     ) -> Result<(), ConfigError> {
         let mut known = clusters.to_vec();
@@ -69,7 +69,7 @@ impl Waivers {
                 return Err(ConfigError::at(&self.path, *check, reason));
             }
             let mut names: Vec<String> = covered()
-                .flat_map(|(_, scope)| Instance::of(scope, &known))
+                .flat_map(|(_, scope)| Instance::of(scope, &known, flows))
                 .map(|instance| instance.to_string())
                 .collect();
             names.sort();
@@ -87,10 +87,10 @@ impl Waivers {
 
     /// Those that must go after a run: the ones of which everything they cover passed, and the expired ones that would
     /// still be needed. Where a part of what one covers did not run or could not tell, nothing is said of it.
-    pub fn spent(&self, suites: &[Suite], clusters: &[ClusterName], ran: &Ran) -> Vec<SpentWaiver> {
+    pub fn spent(&self, suites: &[Suite], (clusters, flows): (&[ClusterName], &[Flow]), ran: &Ran) -> Vec<SpentWaiver> {
         let spent = |waiver: Waiver| {
             let all = checks(suites).flat_map(|(id, scope)| {
-                let instances = Instance::of(scope, clusters).into_iter();
+                let instances = Instance::of(scope, clusters, flows).into_iter();
                 instances.map(move |instance| (id.clone(), instance))
             });
             let covered = all.filter(|(id, instance)| waiver.covers(id, instance));
@@ -205,7 +205,7 @@ mod tests {
     fn verify(text: &str) -> Result<(), String> {
         let waivers = parse(text)?;
         waivers
-            .verify(&known_suites(), &clusters(), ["edge"].into_iter())
+            .verify(&known_suites(), (&clusters(), &[]), ["edge"].into_iter())
             .map_err(|error| error.to_string())
     }
 
@@ -304,12 +304,16 @@ mod tests {
         ];
         for (until, verdicts, expected) in cases {
             let waivers = parse(&entry(SEVERAL, None, until)).expect("valid");
-            let spent = waivers.spent(&known_suites(), &clusters(), &ran(verdicts));
+            let spent = waivers.spent(&known_suites(), (&clusters(), &[]), &ran(verdicts));
             let why: Vec<_> = spent.iter().map(|spent| spent.why).collect();
             assert_eq!(why, Vec::from_iter(expected), "{until} {verdicts:?}");
         }
         let one = parse(&entry(SEVERAL, Some("infra"), "2999-01-31")).expect("valid");
-        let spent = one.spent(&known_suites(), &clusters(), &ran(&[(infra, "pass"), (apps, "fail")]));
+        let spent = one.spent(
+            &known_suites(),
+            (&clusters(), &[]),
+            &ran(&[(infra, "pass"), (apps, "fail")]),
+        );
         assert_eq!(spent.len(), 1, "the other instance is not its business");
     }
 }

@@ -32,6 +32,9 @@ pub fn hidden_role() -> Option<ExitCode> {
     }
 }
 
+/// The flows that the operators of the lab's clusters have written down, as a file.
+pub use meshproof_lab::FLOWS;
+
 /// How long a silent node counts as ready in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
 const NODE_GRACE: Duration = Duration::from_secs(4);
 

@@ -7,6 +7,9 @@ use crate::{
 };
 use std::{convert::Infallible, process::ExitCode};
 
+/// Without a lab, nobody writes flows for it.
+pub const FLOWS: &str = "flows: []\n";
+
 /// Why there is no lab.
 #[derive(Debug, thiserror::Error)]
 #[error(

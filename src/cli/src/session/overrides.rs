@@ -4,7 +4,7 @@
 use super::consumer::Events;
 use crate::config::{Config, Declared};
 use meshproof_cluster::Discovery;
-use meshproof_contract::{Generation, GitFacts, OutsideFacts, Thresholds};
+use meshproof_contract::{Flow, Generation, GitFacts, OutsideFacts, Thresholds};
 
 /// What the operators state about the clusters of a run, and under which conditions it runs.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,8 @@ pub struct Overrides {
     pub generation: Generation,
     /// What their repository says of Cilium.
     pub git: Option<GitFacts>,
+    /// The flows that they have written down.
+    pub flows: Vec<Flow>,
 }
 
 impl Overrides {
@@ -34,6 +36,7 @@ impl Overrides {
             },
             generation: self.generation,
             git: self.git,
+            flows: self.flows,
         }
     }
 
@@ -46,6 +49,7 @@ impl Overrides {
         discovery.outside = self.outside.clone();
         discovery.generation = self.generation;
         discovery.git = self.git.clone();
+        discovery.flows.clone_from(&self.flows);
     }
 
     fn put_claims_into(&self, discovery: &mut Discovery, events: &Events) {

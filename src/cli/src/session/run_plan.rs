@@ -1,13 +1,14 @@
 //! What commands run on a session: which suites and scenarios, on which clusters, within which limits.
 
-use super::{Session, consumer::Events};
-use crate::cli_error::CliError;
+use super::{Session, consumer::Events, lab};
+use crate::{cli_error::CliError, config::Flows};
 use anyhow::Context;
-use meshproof_contract::{ClusterName, Event, RunId, Suite, event::LOG_VERSION};
+use meshproof_contract::{ClusterName, Event, Flow, Instance, RunId, Suite, event::LOG_VERSION, flow::NODE_SCENARIO};
 use meshproof_engine::{Limits, Plan, Printer, RunOptions, Summary};
 use meshproof_scenario::Scenario;
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -32,11 +33,30 @@ pub fn lab_clusters() -> Vec<ClusterName> {
     ["infra", "apps"].map(ClusterName::from).into()
 }
 
-/// The scenarios that a plan uses.
-pub fn scenarios(plan: &Plan) -> Result<Vec<Scenario>, CliError> {
-    plan.scenarios()
+/// The flows that the operators of the lab's clusters have written down.
+pub fn lab_flows() -> Result<Vec<Flow>, CliError> {
+    let flows = Flows::parse(lab::FLOWS, Path::new("lab-flows.yaml"));
+    let flows = flows.and_then(|flows| flows.resolve(&lab_clusters(), std::iter::empty()));
+    flows.map_err(CliError::usage)
+}
+
+/// The scenarios that a plan uses, with the clients of its flows.
+pub fn scenarios(plan: &Plan, flows: &[Flow]) -> Result<Vec<Scenario>, CliError> {
+    let mut names = plan.scenarios();
+    let is_planned = |flow: &Flow| {
+        plan.trials()
+            .iter()
+            .any(|trial| trial.instance == Instance::of_flow(flow))
+    };
+    let from_nodes = flows.iter().any(|flow| flow.from.host && is_planned(flow));
+    if from_nodes && !names.contains(&NODE_SCENARIO) {
+        names.push(NODE_SCENARIO);
+    }
+    let named = names
         .into_iter()
-        .map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage))
+        .map(|name| meshproof_scenario::builtin(name).map_err(CliError::usage));
+    named
+        .chain(meshproof_scenario::flows(flows, is_planned).map(Ok))
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! One agent: connected when needed, and again when the stream breaks while its pod is still the same; otherwise it is
 //! gone.
 
+mod exchange;
 mod open;
 
 use super::{

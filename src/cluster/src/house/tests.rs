@@ -9,7 +9,7 @@ fn pod(allowance: Allowance) -> ProbePod {
         (MANAGED_BY, MANAGED_BY_VALUE),
     ];
     ProbePod {
-        namespace: "meshproof",
+        namespace: "meshproof".to_owned(),
         labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         allowance,
     }

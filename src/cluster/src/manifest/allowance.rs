@@ -2,7 +2,7 @@
 //! denies by default. They deny nothing and restrict nobody, and select probe pods only.
 
 use super::ManifestBuilder;
-use crate::name::{ALLOW_POLICY, ALLOW_UNPROXIED_POLICY, ALLOWANCE, workload_namespace};
+use crate::name::{ALLOW_POLICY, ALLOW_UNPROXIED_POLICY, ALLOWANCE, operators_namespace, workload_namespace};
 use meshproof_contract::{facts::PodNetwork, port};
 use meshproof_scenario::{Allowance, Scenario};
 use serde_json::{Map, Value, json};
@@ -28,6 +28,8 @@ impl ManifestBuilder<'_> {
             let workloads = scenario.workloads_in(self.cluster);
             workloads.filter(|workload| workload.network == PodNetwork::Pod)
         });
+        // In their own namespaces the operators alone decide.
+        let pods = pods.filter(|workload| operators_namespace(workload).is_none());
         let wanted = pods.filter(|workload| workload.allowance != Allowance::Nothing);
         let wanted: BTreeSet<_> = wanted
             .map(|workload| {

@@ -1,7 +1,7 @@
 //! The pod of an agent: what it may do, and where it may run.
 
 use super::{CAPTURE_CAPABILITY, ManifestBuilder, port_offset, selector};
-use crate::name::{AGENT_COMMAND, CONTAINER, PULL_SECRET};
+use crate::name::{AGENT_COMMAND, CONTAINER, NEVER_READY, PULL_SECRET};
 use meshproof_contract::{facts::PodNetwork, port};
 use meshproof_scenario::{Placement, Scenario, Workload};
 use serde_json::{Value, json};
@@ -25,6 +25,9 @@ impl ManifestBuilder<'_> {
         }
         if let Some(account) = &workload.service_account {
             pod["serviceAccountName"] = json!(account);
+        }
+        if workload.stand_in.is_some() {
+            pod["readinessGates"] = json!([{"conditionType": NEVER_READY}]);
         }
         if workload.network != PodNetwork::Pod {
             pod["hostNetwork"] = json!(true);

@@ -25,7 +25,7 @@ pub(crate) struct Expected {
     /// Scenario and workload in its pods' labels: other ones where pods of another scenario play it.
     pub labels: (String, String),
     /// Where its pods live.
-    pub namespace: &'static str,
+    pub namespace: String,
     pub number: Number,
     /// Name of the DaemonSet or Deployment.
     pub owner: String,
@@ -100,9 +100,10 @@ impl Census {
         Self { not_ready, ..self }
     }
 
-    /// Whether agents are expected in that namespace.
-    pub(crate) fn uses(&self, namespace: &str) -> bool {
-        self.expected.iter().any(|e| e.namespace == namespace)
+    /// The namespaces in which agents are expected, each once.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.expected.iter().map(|e| &e.namespace).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// Whether the number of some agents is that in their DaemonSet's status.
@@ -146,7 +147,7 @@ impl Census {
     /// Whether enough has been seen to count at all.
     pub(crate) fn is_complete(&self) -> bool {
         self.expected.iter().all(|e| {
-            let namespace = e.namespace;
+            let namespace = e.namespace.as_str();
             let counted = match e.number {
                 Number::EveryNode => self.desired.contains_key(&(namespace.to_owned(), e.owner.clone())),
                 _ => true,
@@ -211,7 +212,7 @@ impl Census {
     }
 
     fn pods_of<'a>(&'a self, expected: &'a Expected) -> impl Iterator<Item = &'a Pod> {
-        let namespace = expected.namespace;
+        let namespace = expected.namespace.as_str();
         self.pods
             .iter()
             .filter(move |((ns, _), _)| ns == namespace)

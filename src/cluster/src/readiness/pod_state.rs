@@ -1,6 +1,6 @@
 //! How far a pod is, from its status. Pure.
 
-use crate::{api::one_line, ready::is_pod_ready};
+use crate::{api::one_line, ready::is_agent_ready};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use meshproof_contract::NodeName;
 
@@ -23,7 +23,7 @@ impl PodState {
             return PodState::Starting("no status yet".to_owned());
         };
         let condition = |kind: &str| status.conditions.iter().flatten().find(|c| c.type_ == kind);
-        if is_pod_ready(pod) {
+        if is_agent_ready(pod) {
             return PodState::Ready;
         }
         let phase = status.phase.as_deref().unwrap_or("Pending");

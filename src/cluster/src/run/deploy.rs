@@ -14,7 +14,7 @@ use crate::{
     environment::{ClusterEnvironment, disruption::DisruptionOptions},
     house,
     manifest::{Image, ManifestBuilder, workload_name},
-    name::workload_namespace,
+    name::{operators_namespace, workload_namespace},
     node_watch::{self, TakenNodes},
     readiness::{self, Census, Expected, Number, ReadyPod, endpoints},
     schedulable::SchedulableNodes,
@@ -97,6 +97,7 @@ impl Run {
             git: discovery.git,
             thresholds: discovery.thresholds,
             outside: discovery.outside,
+            flows: discovery.flows,
             generation: discovery.generation,
             foreign_nodes: discovery.foreign_nodes.clone(),
             consent: options.disruption.consent,
@@ -176,25 +177,38 @@ impl Run {
             schedulable,
             foreign: &foreign,
         };
+        let visited: BTreeSet<&str> = scenarios
+            .iter()
+            .flat_map(|scenario| scenario.workloads_in(client.name()))
+            .filter_map(operators_namespace)
+            .collect();
+        for namespace in visited {
+            self.visit(client, namespace).await?;
+        }
         let (mut objects, mut services, mut expected) = (Vec::new(), Vec::new(), Vec::new());
-        let mut accounts = Vec::new();
+        let (mut accounts, mut visitors) = (Vec::new(), Vec::new());
         for scenario in scenarios {
             for workload in scenario.workloads_in(client.name()) {
                 let player = workload.played_by(scenarios);
-                if player.is_none() {
+                let visits = operators_namespace(workload).is_some();
+                if player.is_none() && !visits {
                     accounts.extend(manifests.service_account(scenario, workload));
                     objects.push(manifests.workload(scenario, workload));
                 }
                 let (by, with) = player.unwrap_or((scenario, workload));
-                expected.push(Expected {
+                let expects = Expected {
                     scenario: scenario.name.clone(),
                     workload: workload.name.clone(),
                     labels: (by.name.clone(), with.name.clone()),
                     network: workload.network,
-                    namespace: workload_namespace(workload),
+                    namespace: workload_namespace(workload).to_owned(),
                     number: number(workload.placement, cluster),
                     owner: workload_name(&by.name, &with.name),
-                });
+                };
+                match visits {
+                    true => visitors.push((manifests.workload(scenario, workload), expects)),
+                    false => expected.push(expects),
+                }
             }
             for service in scenario.services_in(client.name()) {
                 // Validated with the scenario.
@@ -222,6 +236,19 @@ impl Run {
         let (accounts, allowed) = tokio::join!(accounts, allow);
         accounts?;
         let (services, _) = tokio::try_join!(applied, try_join_all(objects.into_iter().map(|o| client.apply(o))))?;
+        // A namespace that is not there, or that refuses them, keeps the others from nothing.
+        let mut refused = Vec::new();
+        for (object, expects) in visitors {
+            match client.apply(object).await {
+                Ok(_) => expected.push(expects),
+                Err(error) => refused.push(MissingAgent {
+                    cluster: client.name().clone(),
+                    node: None,
+                    workload: expects.workload,
+                    state: error.to_string(),
+                }),
+            }
+        }
         let not_ready = cluster.into_iter().flat_map(|c| &c.nodes).filter(|n| !n.ready);
         let census = Census::new(client.name().clone(), expected)
             .with_nodes_not_ready(not_ready.map(|n| n.name.clone()).collect());
@@ -234,7 +261,7 @@ impl Run {
         Ok(Deployed {
             house,
             ready: readiness.ready,
-            missing: readiness.missing,
+            missing: [readiness.missing, refused].concat(),
             services,
         })
     }

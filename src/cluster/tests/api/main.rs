@@ -7,4 +7,5 @@ mod faults;
 mod kubelet;
 mod lifecycle;
 mod rights;
+mod stand_ins;
 mod world;

@@ -26,6 +26,7 @@ fn run_sharing(shared: Arc<RunShared>, checks: Vec<FakeCheck>, printer: Printer,
     let plan = select(
         &[suite("a", checks)],
         &["infra".into(), "apps".into()],
+        &[],
         &Filter::default(),
     )
     .unwrap();

@@ -14,7 +14,7 @@ fn suites() -> Vec<Suite> {
     vec![suite("connectivity", vec![both, mtu]), suite("dns", vec![dns])]
 }
 fn names(filter: Filter, given: &[&str]) -> Result<Vec<String>, SelectError> {
-    let plan = select(&suites(), &clusters(given), &filter)?;
+    let plan = select(&suites(), &clusters(given), &[], &filter)?;
     Ok(plan.trials().iter().map(|trial| trial.name.to_string()).collect())
 }
 
@@ -114,7 +114,7 @@ fn one_cluster_leaves_no_direction() {
     };
     let error = names(filter, &["infra"]).expect_err("no direction");
     assert!(error.to_string().contains("only infra was given"), "{error}");
-    let plan = select(&suites(), &clusters(&["infra"]), &Filter::default()).expect("the others run");
+    let plan = select(&suites(), &clusters(&["infra"]), &[], &Filter::default()).expect("the others run");
     assert_eq!(plan.without_instance(), ["connectivity::http".into()]);
 }
 
@@ -124,7 +124,7 @@ fn the_list_is_libtests() {
         suites: vec!["dns".into()],
         ..Filter::default()
     };
-    let plan = select(&suites(), &clusters(&["infra", "apps"]), &filter).expect("a plan");
+    let plan = select(&suites(), &clusters(&["infra", "apps"]), &[], &filter).expect("a plan");
     assert_eq!(
         plan.list(),
         "dns::short_name[infra]: test\ndns::short_name[apps]: test\n"

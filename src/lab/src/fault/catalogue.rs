@@ -142,6 +142,19 @@ faults! {
         "a global service that failed over to the other cluster never fails back";
     FailOverNever "fail-over-never" Services Lab ["failover"]
         "a global service that had local backends never fails over to the other cluster";
+    FlowAnsweredByOtherCluster "flow-answered-by-other-cluster" Objects Lab ["flows"]
+        "the last cluster has a database of its own behind the global Service whose database is elsewhere";
+    FlowCertificateExpired "flow-certificate-expired" Servers Lab ["flows"]
+        "the certificate of a server of others has expired";
+    FlowClientDenied "flow-client-denied" Objects Lab ["flows"]
+        "a policy of others denies one client what it needs";
+    FlowPolicyMissing "flow-policy-missing" Objects Lab ["flows"]
+        "the policy that admits some clients only to servers of others was deleted";
+    FlowServerSlow "flow-server-slow" Servers Lab ["flows"] "a server of others answers HTTP requests late";
+    FlowServiceWithoutBackends "flow-service-without-backends" Objects Lab ["flows"]
+        "a Deployment of others behind global Services was scaled to zero";
+    FlowWrongStatus "flow-wrong-status" Servers Lab ["flows"]
+        "a server of others answers HTTP requests with status 503";
     FluxReleaseFailed "flux-release-failed" Objects DrawnCluster ["gitops"]
         "in one cluster Flux's HelmRelease of Cilium has failed";
     FluxRevisionBehind "flux-revision-behind" Objects DrawnCluster ["gitops"]

@@ -23,6 +23,8 @@ pub enum Layer {
     Controllers,
     /// What somebody changed in the API, and what follows from it.
     Objects,
+    /// What servers of others answer.
+    Servers,
     /// A whole node.
     Node,
 }

@@ -3,6 +3,7 @@
 
 mod chain;
 mod edit;
+mod platform;
 
 use super::targets::Missing;
 use crate::{
@@ -32,6 +33,9 @@ const POOLS: &str = "ciliumloadbalancerippools.cilium.io";
 
 /// Makes the changes of a fault where it was drawn; what undoes them.
 pub(super) fn change(lab: &LabState, fault: Fault) -> Result<Vec<Undo>, Missing> {
+    if let Some((cluster, edits)) = platform::edits(lab, fault)? {
+        return edits.into_iter().map(|edit| edit.carry_out(cluster)).collect();
+    }
     let place = lab.drawn.place(fault).ok_or("no place was drawn")?;
     let cluster = match fault {
         // Only some clusters have it.

@@ -4,7 +4,7 @@
 
 use crate::{
     fault::{Fault, Scope},
-    flux, ipcache, others,
+    flux, ipcache, others, platform,
     profile::RoutingMode,
     state::{ClusterState, LabState, NodeState, PodNetwork, PodState},
 };
@@ -16,7 +16,13 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 pub(super) type Missing = String;
 
 /// Namespaces whose pods were there before those that faults act on.
-const PRESENT: [&str; 3] = ["kube-system", flux::NAMESPACE, others::NAMESPACE];
+const PRESENT: [&str; 5] = [
+    "kube-system",
+    flux::NAMESPACE,
+    others::NAMESPACE,
+    platform::CLIENTS,
+    platform::NAMESPACE,
+];
 
 /// The nodes on the two sides of a scope between nodes; of a scope of one node that node on both.
 pub(super) fn sides(lab: &Site<'_>, scope: Scope) -> Result<(Nodes, Nodes), Missing> {

@@ -164,10 +164,30 @@ impl StatusReport {
                 format!("containers with unready status: [{}]", names.join(" ")),
             ),
         };
-        set_condition(pod, "Ready", status, reason, &message);
         set_condition(pod, "ContainersReady", status, reason, &message);
+        let (status, reason, message) = match closed_gate(pod) {
+            Some(gate) if status == "True" => (
+                "False",
+                "ReadinessGatesNotReady",
+                format!("corresponding condition of pod readiness gate \"{gate}\" does not exist."),
+            ),
+            _ => (status, reason, message),
+        };
+        set_condition(pod, "Ready", status, reason, &message);
         set_condition(pod, "PodScheduled", "True", "", "");
     }
+}
+
+/// The first readiness gate whose condition does not hold.
+fn closed_gate(pod: &Value) -> Option<String> {
+    let conditions = pod["status"]["conditions"].as_array();
+    let holds = |gate: &Value| {
+        let mut found = conditions.into_iter().flatten();
+        found.any(|condition| condition["type"] == *gate && condition["status"] == "True")
+    };
+    let gates = pod["spec"]["readinessGates"].as_array().into_iter().flatten();
+    let mut closed = gates.map(|gate| &gate["conditionType"]).filter(|gate| !holds(gate));
+    Some(closed.next()?.as_str().unwrap_or_default().to_owned())
 }
 
 fn initialized(pod: &Value, states: &BTreeMap<String, ContainerState>) -> bool {

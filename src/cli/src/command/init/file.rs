@@ -1,8 +1,11 @@
 //! The text of the file that `meshproof init` writes: pure.
 
-use meshproof_cluster::Discovery;
+use meshproof_cluster::{Discovery, GlobalService};
 use meshproof_contract::{Claim, ClaimKind, ClusterFacts};
-use std::fmt::{Arguments, Write as _};
+use std::{
+    collections::BTreeSet,
+    fmt::{Arguments, Write as _},
+};
 
 const HEAD: &str = "\
 # What meshproof verifies, written by `meshproof init` from what the clusters showed. Review it and correct what is
@@ -21,6 +24,11 @@ claims:
 const THRESHOLDS: &str = "
 # Promised service levels; these are the defaults for these clusters.
 thresholds:
+";
+
+const FLOWS: &str = "
+# Who reaches what, and how well; docs/flows.md has examples. Each flow is a trial of suite flows.
+# flows:
 ";
 
 const REST: &str = "
@@ -54,7 +62,7 @@ disruptive: false
 ";
 
 /// The file.
-pub fn text(found: &Discovery) -> String {
+pub fn text(found: &Discovery, services: &[GlobalService]) -> String {
     let mut out = HEAD.to_owned();
     for cluster in &found.clusters {
         line(
@@ -74,8 +82,40 @@ pub fn text(found: &Discovery) -> String {
             format_args!("  {stated:<30} # {}", row.about.trim_end_matches('.')),
         );
     }
+    flows(&mut out, found, services);
     out.push_str(REST);
     out
+}
+
+/// A proposal for each global Service that another cluster may use.
+fn flows(out: &mut String, found: &Discovery, services: &[GlobalService]) {
+    out.push_str(FLOWS);
+    let mut known = BTreeSet::new();
+    for service in services {
+        let GlobalService {
+            cluster,
+            namespace,
+            name,
+            port,
+        } = service;
+        let client = found
+            .clusters
+            .iter()
+            .map(|other| &other.name)
+            .find(|other| *other != cluster);
+        let Some(client) = client.filter(|_| known.insert((namespace, name, port))) else {
+            continue;
+        };
+        line(out, format_args!("# - name: pods of {client} reach {name} port {port}"));
+        line(
+            out,
+            format_args!("#   from: {{cluster: {client}}}                # or a namespace, labels, serviceAccount"),
+        );
+        line(
+            out,
+            format_args!("#   to: {{service: {name}.{namespace}, port: {port}}}"),
+        );
+    }
 }
 
 fn claims(out: &mut String, cluster: &ClusterFacts, all: &[Claim]) {
@@ -198,7 +238,7 @@ mod tests {
             ("apps", ClaimKind::Encryption, "none"),
             ("apps", ClaimKind::Policy, "always"),
         ]);
-        let text = text(&found);
+        let text = text(&found, &[]);
         let config =
             Config::parse(&text, Path::new("meshproof.yaml")).unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(config.contexts["infra"], "admin@infra: it's");
@@ -227,7 +267,7 @@ mod tests {
         let mut found = found(&[]);
         for recovery in [60, 12] {
             found.thresholds.recovery = Duration::from_secs(recovery);
-            let config = Config::parse(&text(&found), Path::new("meshproof.yaml")).expect("valid");
+            let config = Config::parse(&text(&found, &[]), Path::new("meshproof.yaml")).expect("valid");
             let other = Thresholds {
                 recovery: Duration::from_secs(1),
                 dns_latency: Duration::from_secs(1),
@@ -239,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_is_written_satisfies_the_schema() {
-        let text = text(&found(&[("infra", ClaimKind::Encryption, "ipsec")]));
+        let text = text(&found(&[("infra", ClaimKind::Encryption, "ipsec")]), &[]);
         let value: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
         let validator = jsonschema::validator_for(&schema::schema()).expect("a valid schema");
         let errors: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();

@@ -91,10 +91,12 @@ pub struct LabWorker {
 impl LabWorker {
     /// Boots a lab and deploys what the plan needs.
     pub async fn start(plan: &Plan, shape: LabShape, cancel: &CancellationToken) -> Result<Self, CliError> {
-        let scenarios = run_plan::scenarios(plan)?;
+        let flows = run_plan::lab_flows()?;
+        let scenarios = run_plan::scenarios(plan, &flows)?;
         let collector = VerdictCollector::start();
         let lab = Lab::start(shape, &[]).await?;
         let mut target = lab.target();
+        target.overrides.flows = flows;
         target.disruption.stream_spacing_ms = Some(STREAM_SPACING_MS);
         target.disruption.mesh_outage_seconds = Some(MESH_OUTAGE_SECONDS);
         let (id, events) = (run_plan::new_run_id(), collector.events());

@@ -5,7 +5,7 @@ use crate::{
     cli_error::CliError,
     session::{
         fault::FaultSpec,
-        run_plan::{lab_clusters, suites},
+        run_plan::{lab_clusters, lab_flows, suites},
     },
 };
 use meshproof_contract::{Admission, Check, CheckId};
@@ -41,7 +41,7 @@ pub fn exactly(checks: impl IntoIterator<Item = CheckId>) -> Filter {
 
 /// The plan on the lab's clusters.
 pub fn plan(filter: &Filter) -> Result<Plan, CliError> {
-    select(&suites(), &lab_clusters(), filter).map_err(CliError::usage)
+    select(&suites(), &lab_clusters(), &lab_flows()?, filter).map_err(CliError::usage)
 }
 
 /// The checks that meet a fault: those of its suites, of which the slow ones, which run alone or change something and

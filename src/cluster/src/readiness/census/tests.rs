@@ -29,7 +29,7 @@ fn census(number: Number) -> Census {
         scenario: "s".into(),
         workload: "w".into(),
         network: PodNetwork::Pod,
-        namespace: "meshproof",
+        namespace: "meshproof".to_owned(),
         number,
         owner: "s-w".into(),
     };

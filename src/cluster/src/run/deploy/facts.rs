@@ -91,6 +91,8 @@ pub(super) fn probe_pods(
         workloads.map(move |workload| (scenario, workload))
     });
     let pods = workloads.filter(|(_, workload)| workload.network == PodNetwork::Pod);
+    // What holds in the operators' namespaces is for the flows to show.
+    let pods = pods.filter(|(_, workload)| workload.stand_in.is_none());
     pods.map(|(scenario, workload)| {
         let namespace = workload_namespace(workload);
         let labels = manifests.pod_labels(scenario, workload).into_iter();
@@ -112,7 +114,7 @@ pub(super) fn probe_pods(
             mesh.unwrap_or("default").to_owned(),
         );
         ProbePod {
-            namespace,
+            namespace: namespace.to_owned(),
             labels,
             allowance: workload.allowance,
         }

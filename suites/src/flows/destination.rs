@@ -1,0 +1,166 @@
+//! Where a flow goes: its target, and the name that its client uses.
+
+use meshproof_contract::{
+    CheckContext, Exchange, Facts, Flow, ObjectRef, Speech, Target, TlsClient,
+    flow::{FlowCa, FlowProtocol, FlowTls},
+};
+use serde_json::Value;
+use std::{net::IpAddr, time::Duration};
+
+/// The destination of a flow, as far as it could be found.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// What clients connect to.
+    pub target: Target,
+    /// The same by address, where it is known: for a client that may not ask DNS.
+    pub address: Option<IpAddr>,
+    /// The name for TLS and HTTP.
+    pub name: String,
+}
+
+/// Why there is no destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is not there: what was expected, and what was found.
+    Missing(String, String),
+    /// It could not be read.
+    Unknown(String),
+}
+
+/// The domain of clusters that say nothing else.
+const DOMAIN: &str = "cluster.local";
+
+/// Finds the destination.
+pub async fn find(context: &CheckContext, facts: &Facts, flow: &Flow) -> Result<Destination, Absent> {
+    let port = flow.to.port;
+    if let Some((name, namespace)) = flow.service() {
+        return of_service(context, facts, flow, (name, namespace)).await;
+    }
+    let host = match (flow.to.address, &flow.to.host) {
+        (Some(address), _) => address.to_string(),
+        (None, host) => host.clone().unwrap_or_default(),
+    };
+    Ok(Destination {
+        target: Target::new(host.clone(), port),
+        address: flow.to.address,
+        name: host,
+    })
+}
+
+async fn of_service(
+    context: &CheckContext,
+    facts: &Facts,
+    flow: &Flow,
+    (name, namespace): (&str, &str),
+) -> Result<Destination, Absent> {
+    let (own, port) = (&flow.from.cluster, flow.to.port);
+    let cluster = flow.to.cluster.as_ref().unwrap_or(own);
+    let object = object("Service", namespace, name);
+    let service = context.environment.get(cluster, &object).await;
+    let service = service.map_err(|error| Absent::Unknown(error.to_string()))?;
+    let what = format!("Service {namespace}/{name} in {cluster}");
+    let service = service.ok_or_else(|| Absent::Missing(what.clone(), "it does not exist".to_owned()))?;
+    let spec = &service["spec"];
+    let has_port = spec["ports"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|p| p["port"] == port);
+    if !has_port {
+        return Err(Absent::Missing(
+            format!("{what} with port {port}"),
+            "it has no such port".to_owned(),
+        ));
+    }
+    let dns_name = format!("{name}.{namespace}.svc");
+    if cluster != own {
+        let ingress = &service["status"]["loadBalancer"]["ingress"][0];
+        let address = address(&ingress["ip"]).ok_or_else(|| {
+            Absent::Missing(
+                format!("{what} with the address of a load balancer"),
+                "it has none".to_owned(),
+            )
+        })?;
+        return Ok(Destination {
+            target: Target::new(address.to_string(), port),
+            address: Some(address),
+            name: dns_name,
+        });
+    }
+    let domain = facts.cluster(own).and_then(|cluster| cluster.dns.as_ref());
+    let domain = domain.map_or(DOMAIN, |dns| &dns.domain);
+    Ok(Destination {
+        target: Target::new(format!("{dns_name}.{domain}"), port),
+        address: address(&spec["clusterIP"]),
+        name: dns_name,
+    })
+}
+
+fn address(value: &Value) -> Option<IpAddr> {
+    value.as_str()?.parse().ok()
+}
+
+fn object(kind: &str, namespace: &str, name: &str) -> ObjectRef {
+    ObjectRef {
+        api_version: "v1".to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some(namespace.to_owned()),
+        name: name.to_owned(),
+    }
+}
+
+/// What the client says there; none for protocols that a probe speaks by itself.
+pub async fn exchange(
+    context: &CheckContext,
+    flow: &Flow,
+    destination: &Destination,
+    deadline: Duration,
+) -> Result<Option<Exchange>, String> {
+    let speech = match flow.to.protocol {
+        FlowProtocol::Tcp | FlowProtocol::Dns => return Ok(None),
+        FlowProtocol::Tls => Speech::Tls(tls(context, flow, destination).await?),
+        FlowProtocol::Postgres => Speech::Postgres(tls(context, flow, destination).await?),
+        FlowProtocol::Redis => Speech::Redis,
+        FlowProtocol::Http | FlowProtocol::Https => {
+            let request = flow.to.request.clone().unwrap_or_default();
+            let tls = match flow.to.protocol {
+                FlowProtocol::Https => Some(tls(context, flow, destination).await?),
+                _ => None,
+            };
+            Speech::Http {
+                tls,
+                method: request.method,
+                path: request.path,
+                host: request.host.unwrap_or_else(|| destination.name.clone()),
+                headers: request.headers,
+            }
+        }
+    };
+    Ok(Some(Exchange {
+        to: destination.target.clone(),
+        speech,
+        deadline,
+    }))
+}
+
+async fn tls(context: &CheckContext, flow: &Flow, destination: &Destination) -> Result<TlsClient, String> {
+    let FlowTls { server_name, ca } = flow.to.tls.clone().unwrap_or_default();
+    let roots = match ca {
+        None => None,
+        Some(FlowCa::Pem(pem)) => Some(pem),
+        Some(FlowCa::File(path)) => return Err(format!("{} was not read", path.display())),
+        Some(FlowCa::ConfigMap { namespace, name, key }) => {
+            let found = context
+                .environment
+                .get(&flow.from.cluster, &object("ConfigMap", &namespace, &name))
+                .await;
+            let found = found.map_err(|error| error.to_string())?.unwrap_or_default();
+            let text = found["data"][&key].as_str().map(str::to_owned);
+            Some(text.ok_or_else(|| format!("ConfigMap {namespace}/{name} has no key '{key}'"))?)
+        }
+    };
+    Ok(TlsClient {
+        server_name: server_name.unwrap_or_else(|| destination.name.clone()),
+        roots,
+    })
+}
