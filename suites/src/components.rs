@@ -1,6 +1,8 @@
 //! Are the parts of the platform there, whole, and of one version? What the API shows of them; nothing is probed.
 
+mod api_server;
 mod certificates;
+mod clocks;
 mod containers;
 mod definitions;
 mod extensions;
@@ -38,6 +40,8 @@ pub const SUITE: Suite = Suite {
         &versions::Versions,
         &leases::Leases,
         &nodes::Nodes,
+        &clocks::Clocks,
+        &api_server::ApiServer,
         &kube_proxy::KubeProxy,
         &definitions::Definitions,
         &extensions::Extensions,

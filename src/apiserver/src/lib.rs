@@ -31,7 +31,7 @@ pub use kubeconfig::{KubeContext, kubeconfig};
 pub use object::Object;
 pub use resource::{Resource, ResourceDef, Scope, Subresource};
 pub use selector::{FieldSelector, LabelSelector};
-pub use server::{Server, ServerOptions, StartError};
+pub use server::{Pace, Server, ServerOptions, StartError};
 pub use store::{
     Admission, AdmissionRequest, DeleteOptions, Deleted, GarbageCollector, List, ListOptions, Patch, Propagation,
     Store, StoreBuilder, Watch, WatchEvent, WatchOptions, WatchStart, WriteOptions,

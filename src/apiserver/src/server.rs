@@ -34,6 +34,38 @@ pub struct ServerOptions {
     pub alternative_names: Vec<String>,
     /// The version of Kubernetes that it claims, such as `v1.33.6`.
     pub git_version: String,
+    /// How long it thinks before it answers a request.
+    pub pace: Pace,
+}
+
+/// How long a server thinks before it answers, asked for each request.
+#[derive(Clone)]
+pub struct Pace(Arc<dyn Fn() -> Duration + Send + Sync>);
+
+impl Pace {
+    /// As this says at the time of a request.
+    pub fn new(delay: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self(Arc::new(delay))
+    }
+
+    pub(crate) async fn keep(&self) {
+        let delay = (self.0)();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new(|| Duration::ZERO)
+    }
+}
+
+impl std::fmt::Debug for Pace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pace").field(&(self.0)()).finish()
+    }
 }
 
 impl Default for ServerOptions {
@@ -42,6 +74,7 @@ impl Default for ServerOptions {
             authority: "kubernetes".to_owned(),
             alternative_names: Vec::new(),
             git_version: "v1.33.6".to_owned(),
+            pace: Pace::default(),
         }
     }
 }
@@ -94,6 +127,7 @@ impl Server {
             tokens: tokens.clone(),
             audit: audit.clone(),
             git_version: options.git_version,
+            pace: options.pace,
             stop: stop.clone(),
         };
         tasks.spawn(accept(

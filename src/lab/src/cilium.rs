@@ -24,6 +24,8 @@ mod troubleshoot;
 pub mod view;
 
 pub use addon::CiliumAddon;
+pub(crate) use agent::HUBBLE_PORT;
+pub(crate) use health::PORT as HEALTH_PORT;
 pub(crate) use install::{
     expiring_certificate,
     release::{opened as opened_release, sealed as sealed_release},

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
     fault::Fault,
-    health::http_endpoint,
+    health::{http_endpoint, silent_endpoint},
     ipcache,
     state::{LabState, PodNetwork, PodState},
     sync::lock,
@@ -33,6 +33,8 @@ use std::{
 
 /// The identity of health endpoints (`reserved:health`).
 pub(super) const HEALTH_IDENTITY: Identity = Identity(4);
+/// Where Hubble serves what relay reads (`hubble-listen-address`).
+pub(crate) const HUBBLE_PORT: u16 = 4244;
 /// Endpoint ids are 1 to 4095.
 const IDS: u32 = 4095;
 
@@ -128,6 +130,11 @@ impl Agent {
                     "level=warning msg=\"cilium-health cannot listen\" error=\"{error}\""
                 ));
             }
+        }
+        if let Err(error) = silent_endpoint(&container.namespace, HUBBLE_PORT, container.stop.clone()) {
+            container
+                .log
+                .line(format!("level=warning msg=\"Hubble cannot listen\" error=\"{error}\""));
         }
         if container.lab.faults.is_active(Fault::AgentRestartDrops) {
             drop_for_a_moment(container);

@@ -16,8 +16,8 @@ use edit::{Edit, Target};
 use meshproof_apiserver::{
     Resource,
     resource::names::{
-        API_SERVICES, CUSTOM_RESOURCE_DEFINITIONS, DAEMON_SETS, DEPLOYMENTS, MUTATING_WEBHOOKS, NAMESPACES, PODS,
-        SECRETS, SERVICES, VALIDATING_WEBHOOKS,
+        API_SERVICES, CUSTOM_RESOURCE_DEFINITIONS, DAEMON_SETS, DEPLOYMENTS, LEASES, MUTATING_WEBHOOKS, NAMESPACES,
+        PODS, SECRETS, SERVICES, VALIDATING_WEBHOOKS,
     },
 };
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 /// Where Cilium is installed.
 const SYSTEM: &str = "kube-system";
+/// Where kubelets keep their Leases.
+const NODE_LEASES: &str = "kube-node-lease";
 /// A resource of Cilium that nothing of the lab needs.
 const POOLS: &str = "ciliumloadbalancerippools.cilium.io";
 
@@ -89,6 +91,7 @@ fn edits(cluster: &Arc<ClusterState>, fault: Fault, place: &Place) -> Result<Vec
         Fault::KubeProxyLeft => vec![Edit::Create(DAEMON_SETS, kube_proxy::daemon_set())],
         Fault::LinkerdLeft => linkerd(),
         Fault::NamespaceStuck => stuck_namespace(),
+        Fault::NodeLeaseLeft => vec![Edit::Create(LEASES, lease_of_nobody(cluster.name()))],
         Fault::OperatorCrashLoop => vec![in_template("cilium-operator", |pod| {
             if let Some(args) = pod["containers"][0]["args"].as_array_mut() {
                 args.push(json!("--enable-new-things=true"));
@@ -154,6 +157,16 @@ fn pod(cluster: &ClusterState, app: &str, node: Option<&str>) -> Result<Target, 
     let found = of_app.find(|pod| node.is_none_or(|node| pod["spec"]["nodeName"] == node));
     let found = found.ok_or_else(|| format!("there is no pod of {app}"))?;
     Ok(Target::in_namespace(PODS, SYSTEM, found.name()))
+}
+
+/// As a kubelet goes on renewing it whose Node was deleted.
+fn lease_of_nobody(cluster: &str) -> Value {
+    let name = format!("{cluster}-gone");
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": name, "namespace": NODE_LEASES},
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": crate::object::now()},
+    })
 }
 
 /// As metrics-server registers itself, after it was removed.

@@ -34,6 +34,9 @@ pub fn healthy(shape: Shape) -> Fake {
             world = world.object(site.name, object);
         }
         world = world.renewing(site.name, "cilium-operator-resource-lock");
+        for n in site.nodes() {
+            world = world.beating(site.name, &site.node(n), 0);
+        }
     }
     world
 }
