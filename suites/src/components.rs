@@ -13,6 +13,7 @@ mod looks;
 mod namespaces;
 mod nodes;
 mod other_meshes;
+mod removed_nodes;
 mod restarts;
 mod validity;
 mod version;
@@ -40,6 +41,7 @@ pub const SUITE: Suite = Suite {
         &versions::Versions,
         &leases::Leases,
         &nodes::Nodes,
+        &removed_nodes::RemovedNodes,
         &clocks::Clocks,
         &api_server::ApiServer,
         &kube_proxy::KubeProxy,

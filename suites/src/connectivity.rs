@@ -6,6 +6,7 @@ pub mod overhead;
 pub mod path_mtu;
 pub mod payload;
 pub mod ping;
+pub mod ports;
 pub mod reach;
 pub mod round_trips;
 pub mod running_pods;
@@ -18,6 +19,7 @@ use meshproof_contract::Suite;
 use path_mtu::PathMtu;
 use payload::Payload;
 use ping::Ping;
+use ports::Ports;
 use reach::Reach;
 use round_trips::RoundTrips;
 use running_pods::RunningPods;
@@ -44,6 +46,8 @@ pub const SUITE: Suite = Suite {
         &PathCheck::same_node(Ping),
         &PathCheck::other_node(Ping),
         &PathCheck::other_cluster(Ping),
+        &PathCheck::other_node(Ports),
+        &PathCheck::other_cluster(Ports),
         &PathCheck::same_node(SourceAddress),
         &PathCheck::other_node(SourceAddress),
         &PathCheck::other_cluster(SourceAddress),

@@ -174,6 +174,9 @@ impl Agent {
     /// Brings the CiliumEndpoints of the node's pods, and their identities, to what the data path has.
     fn write_endpoints(&self, container: &SystemContainer, store: &Store) {
         let (cluster, node) = (&container.cluster, &container.node);
+        if container.lab.acts_on(Fault::AgentForbidden, cluster, node.name()) {
+            return;
+        }
         let mut wanted = BTreeSet::new();
         let unannounced = ipcache::unannounced(&container.lab, node);
         for state in node

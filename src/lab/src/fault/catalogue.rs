@@ -71,6 +71,10 @@ impl fmt::Display for Fault {
 faults! {
     AgentApiServerLost "agent-api-server-lost" Mesh LastNode ["mesh"]
         "one agent loses its own API server, keeps serving what it knew, and reports Failure";
+    AgentForbidden "agent-forbidden" Agents DrawnNode ["state"]
+        "one agent may not write CiliumEndpoints any more, and reports itself as healthy";
+    AgentOptionChanged "agent-option-changed" Agents DrawnNode ["state"]
+        "on one agent somebody has switched off the notification of drops";
     AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
     AgentRestartPlaintext "agent-restart-plaintext" Agents Lab ["encryption"]
@@ -279,6 +283,8 @@ faults! {
         "in one cluster a namespace cannot end: an API that its deletion asks is not available";
     NodeConfigDiffers "node-config-differs" Objects DrawnNode ["gitops"]
         "a CiliumNodeConfig gives one node's agent another setting than its neighbours have";
+    NodeDeleted "node-deleted" Objects DrawnCluster ["components"]
+        "in one cluster a Node that there was before has been deleted, and its machine runs on";
     NodeDetectionLate "node-detection-late" Controllers Lab ["failover"] "a lost node is detected 30 s late";
     NodeDiskPressure "node-disk-pressure" Controllers DrawnNode ["components"]
         "one node is short of disk";
@@ -397,6 +403,10 @@ faults! {
         "denied traffic is refused instead of dropped";
     PolicySkippedForServices "policy-skipped-for-services" Balancing DrawnNode ["policy"]
         "one node lets whatever it sends to a Service's backend pass, whatever its policies say";
+    PortClosed "port-closed" Network NodePair ["connectivity"]
+        "pods of two nodes of one cluster do not reach each other's TCP port 5432";
+    PortClosedMesh "port-closed-mesh" Network MeshPair ["connectivity"]
+        "pods of two nodes of different clusters do not reach each other's TCP port 6379";
     RateLimited "rate-limited" Network NodePair ["connectivity"]
         "two nodes of one cluster carry no more than 10 Mbit/s between them";
     RateLimitedNode "rate-limited-node" Network DrawnNode ["connectivity"]

@@ -52,6 +52,8 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
             let traffic = Traffic::Port(Protocol::Tcp, HUBBLE_PORT);
             Ok(of_nodes(lab, Nodes::Any, node, &traffic))
         },
+        Fault::PortClosed => |lab, scope| closed(lab, scope, 5432),
+        Fault::PortClosedMesh => |lab, scope| closed(lab, scope, 6379),
         Fault::NodeIcmpDropped => |lab, scope| between_nodes(lab, scope, &Traffic::Protocol(Protocol::Icmp)),
         Fault::UdpDropped => |_, _| Ok(vec![dropped_everywhere(Protocol::Udp)]),
         Fault::TcpDropped => |_, _| Ok(vec![dropped_everywhere(Protocol::Tcp)]),
@@ -151,6 +153,18 @@ fn of_nodes(lab: &Site<'_>, from: Nodes, to: Nodes, traffic: &Traffic) -> Vec<Da
         .encrypts_nodes()
         .then_some(DatapathFault::Path { from, to, impairment });
     [wire].into_iter().chain(path).collect()
+}
+
+/// A TCP port that pods of the two sides do not reach.
+fn closed(lab: &Site<'_>, scope: Scope, port: u16) -> Injection {
+    both_ways(lab, scope, |from, to| DatapathFault::Path {
+        from,
+        to,
+        impairment: Impairment {
+            traffic: Traffic::Port(Protocol::Tcp, port),
+            effect: Does::Drop,
+        },
+    })
 }
 
 /// Only packets that have a payload to alter: a corrupted handshake would be another fault.
