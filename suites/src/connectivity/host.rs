@@ -81,7 +81,7 @@ impl PathProbe for Host {
                 "connectivity::host_to_other_cluster_pod",
             ),
             Host::ToHosts => locality.by(
-                "connectivity::host_to_own_host",
+                "connectivity::host_to_other_host",
                 "connectivity::host_to_other_host",
                 "connectivity::host_to_other_cluster_host",
             ),

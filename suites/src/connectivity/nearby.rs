@@ -10,9 +10,9 @@ use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Facts, Outcome, 
 /// So many nodes of each other cluster are asked from each end: one of them may be slow itself.
 const ASKED: usize = 2;
 
-/// The fastest answers, in microseconds, one path after the other so that none loads another.
+/// Times in microseconds, of one path after the other so that none loads another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fastest {
+pub struct Nearby {
     /// On the path itself.
     pub own: u64,
     /// From the end of it that is farther from the nodes of other clusters; none without another cluster.
@@ -21,21 +21,38 @@ pub struct Fastest {
     pub hosts: Option<u64>,
 }
 
-/// Measures a path between pods, and what it is compared with; none if the path gave no answer now.
-pub async fn fastest(context: &CheckContext, path: &Path, probe: impl Fn(&Path) -> Probe) -> Option<Fastest> {
+/// The time of a path that counts, in microseconds, of what a series on it showed.
+pub type Time = fn(&Outcome) -> Option<u64>;
+
+/// Measures a path between pods, and what it is compared with; none if the path gave no answer now. Of several paths
+/// to compare with the best counts.
+pub async fn compare(
+    context: &CheckContext,
+    path: &Path,
+    probe: impl Fn(&Path) -> Probe,
+    time: Time,
+) -> Option<Nearby> {
     let facts = context.environment.facts();
-    let own = answer(context, std::slice::from_ref(path), &probe).await?;
-    let from = answer(context, &abroad(&facts, path, &path.from), &probe).await;
-    let to = answer(context, &abroad(&facts, path, &path.to), &probe).await;
+    let (own, elsewhere) = own_and_elsewhere(context, path, &probe, time).await?;
     let hosts = match between_hosts(&facts, path) {
-        Some(hosts) => answer(context, &[hosts], &probe).await,
+        Some(hosts) => answer(context, &[hosts], &probe, time).await,
         None => None,
     };
-    Some(Fastest {
-        own,
-        elsewhere: from.zip(to).map(|(from, to)| from.max(to)),
-        hosts,
-    })
+    Some(Nearby { own, elsewhere, hosts })
+}
+
+/// The same without the nodes themselves: the time of the path, and that from its farther end to other clusters.
+pub async fn own_and_elsewhere(
+    context: &CheckContext,
+    path: &Path,
+    probe: impl Fn(&Path) -> Probe,
+    time: Time,
+) -> Option<(u64, Option<u64>)> {
+    let facts = context.environment.facts();
+    let own = answer(context, std::slice::from_ref(path), &probe, time).await?;
+    let from = answer(context, &abroad(&facts, path, &path.from), &probe, time).await;
+    let to = answer(context, &abroad(&facts, path, &path.to), &probe, time).await;
+    Some((own, from.zip(to).map(|(from, to)| from.max(to))))
 }
 
 /// From the client pod on the node of one end to servers of other clusters.
@@ -73,18 +90,18 @@ fn on_node(facts: &Facts, cluster: &ClusterName, workload: &str, end: &AgentFact
     agents.find(|agent| agent.node == end.node)
 }
 
-/// The fastest answer on any of these paths.
-async fn answer(context: &CheckContext, paths: &[Path], probe: impl Fn(&Path) -> Probe) -> Option<u64> {
-    let mut fastest = None;
+/// The best time on any of these paths.
+async fn answer(context: &CheckContext, paths: &[Path], probe: impl Fn(&Path) -> Probe, time: Time) -> Option<u64> {
+    let mut best = None;
     for path in paths {
         let seen = matrix::observe(context.environment.as_ref(), std::slice::from_ref(path), |path| {
             vec![probe(path)]
         });
         let seen = seen.await;
-        let answers = seen.iter().flatten().flatten().filter_map(quickest);
-        fastest = fastest.into_iter().chain(answers).min();
+        let answers = seen.iter().flatten().flatten().filter_map(time);
+        best = best.into_iter().chain(answers).min();
     }
-    fastest
+    best
 }
 
 /// The fastest answer of a series, in microseconds.

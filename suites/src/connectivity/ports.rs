@@ -30,19 +30,25 @@ const WORDING: Wording = Wording {
     figure: None,
 };
 
-/// The ports to try: the usual ones, and those that Services of the cluster lead to.
-async fn ports(context: &CheckContext, paths: &Paths) -> Vec<u16> {
+/// The ports to try: the usual ones, and those that Services of the cluster lead to; and why these are not known.
+async fn ports(context: &CheckContext, paths: &Paths) -> (Vec<u16>, Option<String>) {
     let slices = recent::list(
         context,
         &paths.to,
         ("discovery.k8s.io/v1", "EndpointSlice"),
         Age::OfThisRun,
     );
-    let slices = slices.await.unwrap_or_default();
+    let (slices, unread) = match slices.await {
+        Ok(slices) => (slices, None),
+        Err(error) => (
+            Vec::new().into(),
+            Some(format!("the EndpointSlices of {} cannot be read: {error}", paths.to)),
+        ),
+    };
     let all: BTreeSet<u16> = slices.iter().flat_map(served).collect();
     let usual = BTreeSet::from(USUAL);
     let more: Vec<u16> = all.difference(&usual).copied().take(OF_SERVICES).collect();
-    usual.into_iter().chain(more).collect()
+    (usual.into_iter().chain(more).collect(), unread)
 }
 
 fn served(slice: &Value) -> impl Iterator<Item = u16> {
@@ -154,7 +160,8 @@ impl PathProbe for Ports {
                   refusal by the pod's kernel shows that the way is open. A pair with a silent port is tried twice \
                   more, with 3.5 s, and then once beside a pod on the server's own node; what is silent there, too, is \
                   left out, since no way between nodes keeps it back.",
-            control: "The ports that answer, and the pod on the server's own node.",
+            control: "The ports that answer, and the pod on the server's own node. Without the EndpointSlices, which name \
+                      the ports of Services, it is inconclusive.",
             when_red: "`hubble observe --last 200 --from-ip A --to-ip B` on both nodes (drops by Cilium), then `nft \
                        list ruleset` or `iptables-save` there, and the firewall between the nodes: `kubectl --context \
                        CONTEXT get networkpolicies,ciliumnetworkpolicies -A` shows rules of others.",
@@ -166,7 +173,7 @@ impl PathProbe for Ports {
     }
 
     async fn run(&self, context: &CheckContext, paths: &Paths) -> Verdict {
-        let ports = ports(context, paths).await;
+        let (ports, unread) = ports(context, paths).await;
         let probes = |path: &Path, _: Attempt| ports.iter().map(|port| connect(path, *port)).collect();
         let mut judged =
             matrix::probe_with_retry(context, &paths.list, probes, |_, _, outcomes| judge(&ports, outcomes)).await;
@@ -176,6 +183,9 @@ impl PathProbe for Ports {
             }
         }
         let mut tally = Tally::new();
+        if let Some(why) = unread {
+            tally.unknown(why);
+        }
         matrix::conclude(context, paths, WORDING, &judged, &mut tally).await;
         tally.verdict()
     }

@@ -125,9 +125,9 @@ async fn unlike_neighbours(context: &CheckContext, measured: &[Measured], outlyi
     for (one, outlying) in measured.iter().zip(outlying) {
         if outlying.is_none()
             && one.records[0].fastest().is_some_and(series::is_slow)
-            && let Some(fastest) = nearby::fastest(context, &one.path, probe).await
+            && let Some(nearby) = nearby::compare(context, &one.path, probe, nearby::quickest).await
         {
-            *outlying = series::unlike_neighbours(fastest);
+            *outlying = series::unlike_neighbours(nearby);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! No pair of nodes carries much less than the others.
 
-use super::nearby::{self, quickest};
+use super::nearby;
 use crate::kit::{
     matrix::{self, Cell, Deviation, Judged, Locality, Path, Paths, Quantity, Seen, Wording},
     needs,
@@ -18,8 +18,8 @@ pub struct Throughput;
 
 /// Bytes there and back over one connection: enough that a limit shows beyond what queues hold.
 const PAYLOAD: u32 = 1 << 20;
-/// Transfers on each pair, one after the other; the fastest counts.
-const TRANSFERS: u32 = 4;
+/// Transfers on each pair, one after the other; the median counts, since a shaper lets the first one pass.
+const TRANSFERS: u32 = 3;
 /// Longest time for one of them: 2 Mbit/s.
 const LIMIT: Duration = Duration::from_secs(8);
 /// What takes no longer is not slow, whatever the others do: about 110 Mbit/s.
@@ -47,13 +47,21 @@ fn transfers(path: &Path) -> Probe {
     )
 }
 
-/// The fastest transfer of a path in microseconds, or what kept it from being timed.
+/// The median of the transfers of a path, in microseconds.
+fn median(outcome: &Outcome) -> Option<u64> {
+    let Outcome::Series { latencies, .. } = outcome else {
+        return None;
+    };
+    Distribution::of(latencies.iter().map(|micros| u64::from(*micros))).map(|times| times.p50)
+}
+
+/// The time of a path in microseconds, or what kept it from being timed.
 fn timed(seen: &Seen) -> Result<u64, Cell> {
     let outcomes = seen.as_deref().map_err(|error| Cell::Unknown(error.to_string()))?;
     let Some(outcome) = outcomes.first() else {
         return Err(Cell::Unknown("no transfer was tried".to_owned()));
     };
-    quickest(outcome).ok_or_else(|| {
+    median(outcome).ok_or_else(|| {
         let failed = match outcome {
             Outcome::Series { failures, .. } => failures.first().map_or(outcome, |(_, first)| first),
             other => other,
@@ -102,9 +110,9 @@ impl Reference<'_> {
                 Some((times[0], times[1], pair.to_string()))
             }
             Reference::Elsewhere => {
-                let fastest = nearby::fastest(context, path, transfers).await?;
+                let (own, elsewhere) = nearby::own_and_elsewhere(context, path, transfers, median).await?;
                 let named = "from its slower end to another cluster".to_owned();
-                Some((fastest.own, fastest.elsewhere?, named))
+                Some((own, elsewhere?, named))
             }
         }
     }
@@ -179,7 +187,7 @@ impl PathProbe for Throughput {
             proves: "No limit of rate on one node's link or between two nodes (a device that fell back to a lower \
                      speed, a shaper, a lost offload) makes what crosses it slow.",
             how: "On every pair where there are at most 12, else on a covering set, 1 MiB goes there and back over TCP \
-                  four times, one after the other; no two pairs share an end at once. The fastest time counts. A pair \
+                  three times, one after the other; no two pairs share an end at once. The median counts. A pair \
                   over 150 ms that needs more than three times what a quarter of the pairs need is measured twice \
                   more by itself, each time followed by the fastest pair, and must be that slow each time. The two \
                   nodes of a small cluster are compared with the way to another cluster from both of them. No figure \

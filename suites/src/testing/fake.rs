@@ -271,7 +271,8 @@ impl Fake {
         self.course.beat(cluster, node, ahead);
         let meta = json!({"namespace": "kube-node-lease", "name": node});
         let spec = json!({"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": "2026-11-21T09:14:24Z"});
-        self.object(cluster, json!({"kind": "Lease", "metadata": meta, "spec": spec}))
+        self.without_object(cluster, "Lease", node)
+            .object(cluster, json!({"kind": "Lease", "metadata": meta, "spec": spec}))
     }
     /// Its kubelet does so no more.
     pub fn kubelet_stopped(mut self, node: &str) -> Self {

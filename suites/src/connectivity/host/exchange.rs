@@ -95,8 +95,11 @@ impl Exchange {
         match (self, outcome) {
             (Exchange::Get | Exchange::Datagram, _) => matrix::answered_by(path, outcome, ANSWER),
             (_, Outcome::Answered { timing, .. }) => Cell::Ok(Some(Quantity::micros(timing.total))),
-            (Exchange::Ping, other) => matrix::no_answer(other, ECHO),
-            (Exchange::Port(port), other) => matrix::no_answer(other, &port.expected()),
+            (Exchange::Ping, other) => named(matrix::no_answer(other, ECHO), "ICMP echo"),
+            (Exchange::Port(port), other) => {
+                let what = format!("TCP port {}", port.number);
+                named(matrix::no_answer(other, &port.expected()), &what)
+            }
         }
     }
 
@@ -104,6 +107,17 @@ impl Exchange {
     /// ping, and some nodes' own kernels do not.
     pub(super) fn is_forbidden(&self, outcomes: &[Outcome]) -> bool {
         *self == Exchange::Ping && outcomes.iter().all(Outcome::is_local_error)
+    }
+}
+
+/// The cell with what was exchanged in its figures.
+fn named(cell: Cell, what: &str) -> Cell {
+    match cell {
+        Cell::NoAnswer(mut deviation) => {
+            deviation.detail = deviation.detail.map(|detail| format!("{what}: {detail}"));
+            Cell::NoAnswer(deviation)
+        }
+        other => other,
     }
 }
 

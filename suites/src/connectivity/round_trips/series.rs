@@ -1,7 +1,7 @@
 //! The series of one kind of round trip on one path, added up and judged.
 
 use crate::{
-    connectivity::nearby::Fastest,
+    connectivity::nearby::Nearby,
     kit::{
         availability::{FIRST, FURTHER, Loss, LossCount, LossTest},
         cpu_pressure,
@@ -338,8 +338,8 @@ pub fn is_slow(fastest: u64) -> bool {
 }
 
 /// How a path between two nodes differs from what is near to it; none if it does not, or nothing is known to be near.
-pub fn unlike_neighbours(fastest: Fastest) -> Option<Deviation> {
-    let Fastest { own, elsewhere, hosts } = fastest;
+pub fn unlike_neighbours(nearby: Nearby) -> Option<Deviation> {
+    let Nearby { own, elsewhere, hosts } = nearby;
     if !is_slow(own) {
         return None;
     }
@@ -374,8 +374,8 @@ mod tests {
     #[test]
     fn a_slow_pair_differs_from_what_is_near_to_it() {
         let is_unlike = |own, elsewhere, hosts| {
-            let fastest = Fastest { own, elsewhere, hosts };
-            unlike_neighbours(fastest).is_some()
+            let nearby = Nearby { own, elsewhere, hosts };
+            unlike_neighbours(nearby).is_some()
         };
         assert!(
             is_unlike(50_000, Some(2_000), Some(50_000)),
