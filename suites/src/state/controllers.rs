@@ -123,22 +123,7 @@ fn kind(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::testing::{Fake, infra};
-    use serde_json::json;
-
-    /// Controllers of one agent that have failed so often in a row, with the words of the last failure.
-    fn failing(name: &'static str, failures: u64) -> Fake {
-        Fake::healthy().status(move |_, node, status| {
-            let healthy = json!({"name": "k8s-heartbeat", "status": {"success-count": 7}});
-            let failing = json!({"name": name, "status": {
-                "consecutive-failure-count": failures, "last-failure-msg": "ciliumendpoints is forbidden"}});
-            status["controllers"] = json!([healthy]);
-            if node == "infra-2" {
-                status["controllers"] = json!([healthy, failing]);
-            }
-        })
-    }
+    use super::kind;
 
     #[test]
     fn controllers_of_endpoints_count_together() {
@@ -152,30 +137,5 @@ mod tests {
         ] {
             assert_eq!(kind(name), expected);
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_fails_again_and_again_is_red_with_node_and_reason() {
-        failing("sync-to-k8s-ciliumendpoint (161)", 0)
-            .expect(&Controllers, infra(), "pass")
-            .await;
-        failing("sync-to-k8s-ciliumendpoint (161)", 1)
-            .expect(&Controllers, infra(), "pass")
-            .await;
-        let text = failing("sync-to-k8s-ciliumendpoint (161)", 9)
-            .expect(&Controllers, infra(), "fail")
-            .await;
-        for words in [
-            "controller sync-to-k8s-ciliumendpoint, agent on infra-2",
-            "is forbidden",
-        ] {
-            assert!(text.contains(words), "{words}: {text}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn agents_that_say_nothing_are_inconclusive() {
-        let silent = Fake::healthy().status(|_, _, status| status["controllers"] = json!(null));
-        silent.expect(&Controllers, infra(), "inconclusive").await;
     }
 }
