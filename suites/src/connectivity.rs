@@ -30,8 +30,8 @@ use throughput::Throughput;
 pub const SUITE: Suite = Suite {
     name: "connectivity",
     about: "Pods reach pods on the same node, on other nodes and in the other cluster over HTTP, TCP, UDP and ICMP: \
-            with their own source address, every payload size and the full path MTU, without loss, in time, and without a pair that carries
-            much less than the others. Nodes \
+            with their own source address, every payload size and the full path MTU, without loss, in time, and \
+            without a pair that carries much less than the others. Nodes \
             reach pods, and pods nodes, and nodes each other. Every running pod of others answers its own node.",
     checks: &[
         &PathCheck::same_node(Reach::Http),

@@ -13,6 +13,7 @@ mod error;
 pub mod fuzz;
 mod kubeconfig;
 mod object;
+mod pace;
 mod patch;
 pub mod resource;
 mod rest;
@@ -29,9 +30,10 @@ pub use auth::{MASTERS, Tokens, User};
 pub use error::{ApiError, Cause, CauseKind, ErrorDetails, Reason};
 pub use kubeconfig::{KubeContext, kubeconfig};
 pub use object::Object;
+pub use pace::Pace;
 pub use resource::{Resource, ResourceDef, Scope, Subresource};
 pub use selector::{FieldSelector, LabelSelector};
-pub use server::{Pace, Server, ServerOptions, StartError};
+pub use server::{Server, ServerOptions, StartError};
 pub use store::{
     Admission, AdmissionRequest, DeleteOptions, Deleted, GarbageCollector, List, ListOptions, Patch, Propagation,
     Store, StoreBuilder, Watch, WatchEvent, WatchOptions, WatchStart, WriteOptions,

@@ -5,6 +5,7 @@ mod tls;
 use crate::{
     audit::Audit,
     auth::{Tokens, bootstrap},
+    pace::Pace,
     rest::{self, Api},
     store::Store,
     streams::Streams,
@@ -36,36 +37,6 @@ pub struct ServerOptions {
     pub git_version: String,
     /// How long it thinks before it answers a request.
     pub pace: Pace,
-}
-
-/// How long a server thinks before it answers, asked for each request.
-#[derive(Clone)]
-pub struct Pace(Arc<dyn Fn() -> Duration + Send + Sync>);
-
-impl Pace {
-    /// As this says at the time of a request.
-    pub fn new(delay: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self(Arc::new(delay))
-    }
-
-    pub(crate) async fn keep(&self) {
-        let delay = (self.0)();
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-    }
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self::new(|| Duration::ZERO)
-    }
-}
-
-impl std::fmt::Debug for Pace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Pace").field(&(self.0)()).finish()
-    }
 }
 
 impl Default for ServerOptions {

@@ -80,7 +80,8 @@ impl FaultInjector {
         self.lab.faults.all()
     }
 
-    /// Injects a fault; it acts once [`FaultInjector::followed`] returns. Injecting one that is in force changes its size at most.
+    /// Injects a fault; it acts once [`FaultInjector::followed`] returns. Injecting one that is in force changes its
+    /// size at most.
     ///
     /// # Errors
     /// When there is no such fault, or it has no size, or the lab lacks a node or cluster that it acts on. Pods may
@@ -110,9 +111,9 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Waits until what follows the faults in force has acted on them, and controllers and kubelets on what was changed
-    /// in the API: every spec is seen, pods that were to go are gone, and agents run again. What a fault keeps from ever
-    /// being so is not waited for.
+    /// Waits until what follows the faults in force has acted on them, and controllers and kubelets on what was
+    /// changed in the API: every spec is seen, pods that were to go are gone, and agents run again. What a fault keeps
+    /// from ever being so is not waited for.
     pub async fn followed(&self) {
         let deadline = tokio::time::Instant::now() + FOLLOWED_WITHIN;
         if tokio::time::timeout_at(deadline, self.lab.faults.acted_on())

@@ -1,5 +1,5 @@
-//! Pods reach nodes, nodes reach pods, and nodes reach each other: what kubelets, host-network pods, node-local services
-//! and Cilium's own components depend on.
+//! Pods reach nodes, nodes reach pods, and nodes reach each other: what kubelets, host-network pods, node-local
+//! services and Cilium's own components depend on.
 
 mod addresses;
 mod exchange;

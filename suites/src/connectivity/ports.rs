@@ -160,8 +160,8 @@ impl PathProbe for Ports {
                   refusal by the pod's kernel shows that the way is open. A pair with a silent port is tried twice \
                   more, with 3.5 s, and then once beside a pod on the server's own node; what is silent there, too, is \
                   left out, since no way between nodes keeps it back.",
-            control: "The ports that answer, and the pod on the server's own node. Without the EndpointSlices, which name \
-                      the ports of Services, it is inconclusive.",
+            control: "The ports that answer, and the pod on the server's own node. Without the EndpointSlices, which \
+                      name the ports of Services, it is inconclusive.",
             when_red: "`hubble observe --last 200 --from-ip A --to-ip B` on both nodes (drops by Cilium), then `nft \
                        list ruleset` or `iptables-save` there, and the firewall between the nodes: `kubectl --context \
                        CONTEXT get networkpolicies,ciliumnetworkpolicies -A` shows rules of others.",

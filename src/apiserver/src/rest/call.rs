@@ -4,7 +4,7 @@ use super::{query::Query, render::Accept};
 use crate::{
     audit::Audit,
     auth::{Tokens, User},
-    server::Pace,
+    pace::Pace,
     store::Store,
     streams::Streams,
 };
