@@ -1,6 +1,8 @@
 //! Are the parts of the platform there, whole, and of one version? What the API shows of them; nothing is probed.
 
+mod api_server;
 mod certificates;
+mod clocks;
 mod containers;
 mod definitions;
 mod extensions;
@@ -12,6 +14,7 @@ mod looks;
 mod namespaces;
 mod nodes;
 mod other_meshes;
+mod removed_nodes;
 mod restarts;
 mod validity;
 mod versions;
@@ -39,6 +42,9 @@ pub const SUITE: Suite = Suite {
         &versions::Versions,
         &leases::Leases,
         &nodes::Nodes,
+        &removed_nodes::RemovedNodes,
+        &clocks::Clocks,
+        &api_server::ApiServer,
         &kube_proxy::KubeProxy,
         &definitions::Definitions,
         &extensions::Extensions,

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod backends;
+mod controllers;
 mod deviation;
 mod endpoints;
 mod look;
@@ -33,6 +34,7 @@ pub const SUITE: Suite = Suite {
         &addresses::Addresses,
         &nodes::Nodes,
         &settings::Settings,
+        &controllers::Controllers,
     ],
 };
 

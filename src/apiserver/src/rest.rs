@@ -48,6 +48,7 @@ pub(crate) fn router(api: Api) -> Router {
 async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
     let started = std::time::Instant::now();
     let (method, uri) = (request.method().clone(), request.uri().clone());
+    api.pace.keep().await;
     let response = respond(&api, request)
         .await
         .unwrap_or_else(|error| render::error(&error));

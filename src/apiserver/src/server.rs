@@ -5,6 +5,7 @@ mod tls;
 use crate::{
     audit::Audit,
     auth::{Tokens, bootstrap},
+    pace::Pace,
     rest::{self, Api},
     store::Store,
     streams::Streams,
@@ -34,6 +35,8 @@ pub struct ServerOptions {
     pub alternative_names: Vec<String>,
     /// The version of Kubernetes that it claims, such as `v1.33.6`.
     pub git_version: String,
+    /// How long it thinks before it answers a request.
+    pub pace: Pace,
 }
 
 impl Default for ServerOptions {
@@ -42,6 +45,7 @@ impl Default for ServerOptions {
             authority: "kubernetes".to_owned(),
             alternative_names: Vec::new(),
             git_version: "v1.33.6".to_owned(),
+            pace: Pace::default(),
         }
     }
 }
@@ -94,6 +98,7 @@ impl Server {
             tokens: tokens.clone(),
             audit: audit.clone(),
             git_version: options.git_version,
+            pace: options.pace,
             stop: stop.clone(),
         };
         tasks.spawn(accept(

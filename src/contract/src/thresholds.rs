@@ -123,6 +123,8 @@ thresholds! {
         "Highest difference between the median round-trip times to another cluster and within the cluster.";
     dns_latency: Duration as Span = Duration::from_millis(100),
         "Highest 99th percentile of the response time of cluster DNS.";
+    api_latency: Duration as Span = Duration::from_secs(1),
+        "Highest median response time of the API server for a simple read.";
     certificate_age: Duration as Span = Duration::from_secs(7 * 86_400),
         "Shortest time for which certificates of Cilium, Hubble and the mesh must still be valid.";
 }

@@ -265,6 +265,9 @@ pub enum Effect {
         /// By how much.
         by: Duration,
     },
+    /// No more than so many bits a second cross, each link of a pair by itself; what waits too long is lost. Only on
+    /// the wire between nodes.
+    Rate(u64),
     /// TCP segments other than SYN are answered with a reset and do not pass.
     Reset,
 }

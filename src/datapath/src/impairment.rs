@@ -27,6 +27,8 @@ pub(crate) struct Passage {
     pub delay: Duration,
     pub twice: bool,
     pub corrupt: Option<Checksum>,
+    /// Bits a second.
+    pub rate: Option<u64>,
 }
 
 /// The impairments in force at one place, in the order of injection.
@@ -57,6 +59,7 @@ impl Impairments {
                 Effect::Delay(by) => passage.delay += by,
                 Effect::Jitter(up_to) => passage.delay += up_to.mul_f64(rng.random()),
                 Effect::Corrupt { share, checksum } if hits(rng, share) => passage.corrupt = Some(checksum),
+                Effect::Rate(bits) => passage.rate = Some(passage.rate.map_or(bits, |rate| rate.min(bits))),
                 Effect::Duplicate(share) => passage.twice |= hits(rng, share),
                 Effect::Reorder { share, by } if hits(rng, share) => passage.delay += by,
                 Effect::Loss(_)

@@ -26,6 +26,8 @@ pub mod view;
 pub use addon::CiliumAddon;
 pub use config::data as cilium_config;
 pub use install::values::of as helm_values;
+pub(crate) use agent::HUBBLE_PORT;
+pub(crate) use health::PORT as HEALTH_PORT;
 pub(crate) use install::{
     expiring_certificate,
     release::{opened as opened_release, sealed as sealed_release},

@@ -29,13 +29,7 @@ pub(crate) fn ready_endpoint(container: &SystemContainer, port: u16) -> io::Resu
 /// # Errors
 /// When the port is taken.
 pub(crate) fn http_endpoint(namespace: &Namespace, port: u16, stop: CancellationToken) -> io::Result<()> {
-    let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-    let bound = namespace.within(|| {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok::<_, io::Error>(listener)
-    });
-    let listener = TcpListener::from_std(bound.map_err(io::Error::other)??)?;
+    let listener = listen(namespace, port)?;
     tokio::spawn(async move {
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             if let Ok((stream, _)) = accepted {
@@ -45,6 +39,36 @@ pub(crate) fn http_endpoint(namespace: &Namespace, port: u16, stop: Cancellation
         }
     });
     Ok(())
+}
+
+/// Accepts every connection to this port and says nothing, as a server of TLS to whom nobody speaks, until stopped.
+///
+/// # Errors
+/// When the port is taken.
+pub(crate) fn silent_endpoint(namespace: &Namespace, port: u16, stop: CancellationToken) -> io::Result<()> {
+    let listener = listen(namespace, port)?;
+    tokio::spawn(async move {
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            if let Ok((mut stream, _)) = accepted {
+                let stop = stop.clone();
+                tokio::spawn(async move {
+                    stop.run_until_cancelled(tokio::io::copy(&mut stream, &mut tokio::io::sink()))
+                        .await
+                });
+            }
+        }
+    });
+    Ok(())
+}
+
+fn listen(namespace: &Namespace, port: u16) -> io::Result<TcpListener> {
+    let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+    let bound = namespace.within(|| {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, io::Error>(listener)
+    });
+    TcpListener::from_std(bound.map_err(io::Error::other)??)
 }
 
 async fn answer(mut stream: TcpStream) -> io::Result<()> {

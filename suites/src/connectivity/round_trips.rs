@@ -2,12 +2,14 @@
 
 mod series;
 
+use super::nearby;
 use crate::kit::{
     availability::LossTest,
-    matrix::{self, Cell, Judged, Locality, Path, Paths, Wording},
+    matrix::{self, Cell, Deviation, Judged, Locality, Path, Paths, Wording},
     needs,
     path_check::PathProbe,
     paths::WorkloadPair,
+    probes,
 };
 use async_trait::async_trait;
 use futures::future::join;
@@ -30,6 +32,10 @@ const WORDING: Wording = Wording {
     ok: "within the service levels",
     figure: None,
 };
+
+/// Datagrams on each path with which a slow pair is compared.
+const AGAIN: u32 = 40;
+const AGAIN_SPACING: Duration = Duration::from_millis(5);
 
 /// The 99th percentile that the service levels allow.
 fn limit(locality: Locality, promised: &Thresholds) -> Duration {
@@ -112,6 +118,20 @@ async fn rounds(context: &CheckContext, paths: &Paths) -> Vec<Measured> {
     all
 }
 
+/// Compares slow pairs that are no outliers among their own with what is near to them: where all pairs are slow there
+/// is no median, and two nodes have only one pair.
+async fn unlike_neighbours(context: &CheckContext, measured: &[Measured], outlying: &mut [Option<Deviation>]) {
+    let probe = |path: &Path| probes::udp_series(path, AGAIN, AGAIN_SPACING);
+    for (one, outlying) in measured.iter().zip(outlying) {
+        if outlying.is_none()
+            && one.records[0].fastest().is_some_and(series::is_slow)
+            && let Some(nearby) = nearby::compare(context, &one.path, probe, nearby::quickest).await
+        {
+            *outlying = series::unlike_neighbours(nearby);
+        }
+    }
+}
+
 /// What was measured for the trial of the other direction, by clusters: both load the same clusters, but no pod asks or
 /// is asked in both.
 #[derive(Default)]
@@ -176,7 +196,9 @@ impl PathProbe for RoundTrips {
                   datagrams is red with a probability of 90 %, one that loses 1 % with 99 %. Losses that follow each \
                   other in the first series count as one; in later ones each counts. With three pairs or more, a pair \
                   whose fastest round trip takes more than 20 ms and more than ten times the median of the pairs is \
-                  a finding too: something delays every packet there. Latencies, loss and the agent's own lag are \
+                  a finding too: something delays every packet there. So is a pair of one node over 20 ms, and a \
+                  pair of nodes over 20 ms that is more than ten times as slow as the nodes themselves, or more than \
+                  twice as slow as both of them are to another cluster. Latencies, loss and the agent's own lag are \
                   recorded for each pair.",
             control: "Every answer carries the server's identity. If the agent fell behind its own schedule by more \
                       than 50 ms, loss in bursts is inconclusive; single losses are the path's. If that lag, or tasks \
@@ -211,8 +233,10 @@ impl PathProbe for RoundTrips {
             loss: LossTest::new(thresholds.availability, 2 * measured.len()),
             limit: limit(paths.locality, &thresholds),
         };
-        let apart =
-            |measured: &[Measured]| outliers(&measured.iter().map(|one| one.records[0].fastest()).collect::<Vec<_>>());
+        let apart = |measured: &[Measured]| {
+            let fastest: Vec<_> = measured.iter().map(|one| one.records[0].fastest()).collect();
+            outliers(&fastest, paths.locality)
+        };
         let further = |one: &Measured| {
             let open = |record: &Record| {
                 record
@@ -235,7 +259,10 @@ impl PathProbe for RoundTrips {
             measure(context, &mut measured, &doubtful).await;
             doubtful = measured.iter().map(further).collect();
         }
-        let outlying = apart(&measured);
+        let mut outlying = apart(&measured);
+        if paths.locality == Locality::OtherNode {
+            unlike_neighbours(context, &measured, &mut outlying).await;
+        }
         let judged: Vec<Judged> = measured
             .into_iter()
             .zip(outlying)
@@ -264,7 +291,7 @@ mod tests {
     use super::*;
     use crate::{
         kit::path_check::PathCheck,
-        testing::{Ask, Fake, identity_of, instance_of, timeout},
+        testing::{Ask, Fake, Shape, identity_of, instance_of, timeout},
     };
     use meshproof_contract::Action;
 
@@ -355,8 +382,27 @@ mod tests {
             );
             slow_at(18_000).expect(&check, instance_of(&check), "pass").await;
             let all_far = Fake::healthy().latency(60_000).mesh_latency(60_000);
-            all_far.expect(&check, instance_of(&check), "pass").await;
+            let expected = check.locality().by("fail", "pass", "pass");
+            all_far.expect(&check, instance_of(&check), expected).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_nodes_that_are_farther_from_each_other_than_from_another_cluster_are_red() {
+        let check = PathCheck::other_node(RoundTrips);
+        let shape = Shape { clusters: 2, nodes: 2 };
+        let fake = Fake::of(shape).rule(|p| {
+            let is_there =
+                p.to.is_some_and(|to| to.id.cluster == p.from.id.cluster && to.node != p.from.node);
+            is_there.then(|| p.answered_after(30_000))
+        });
+        let text = fake.expect(&check, instance_of(&check), "fail").await;
+        assert!(
+            text.contains("between the nodes themselves") || text.contains("to nodes of the other cluster 2.4 ms"),
+            "{text}"
+        );
+        let far = Fake::of(shape).latency(30_000);
+        far.expect(&check, instance_of(&check), "pass").await;
     }
 
     #[tokio::test(start_paused = true)]

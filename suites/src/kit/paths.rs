@@ -34,6 +34,11 @@ impl WorkloadPair {
         client: "client",
         server: "node",
     };
+    /// Host-network agent to host-network agent.
+    pub const HOST_TO_HOST: WorkloadPair = WorkloadPair {
+        client: "node",
+        server: "node",
+    };
     /// Host-network agent to pod.
     pub const HOST_TO_POD: WorkloadPair = WorkloadPair {
         client: "node",

@@ -10,7 +10,7 @@ use meshproof_contract::{
     Check, CheckContext, CheckId, CheckText, CiliumQuery, Needs, NodeName, Scope, Tally, Verdict,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Settings of every agent against `cilium-config` and the other agents.
 pub struct Settings;
@@ -21,7 +21,7 @@ const STATUS: &str = "cilium-dbg status --verbose";
 /// What must be the same on all nodes for a mesh to work as one: the agent's name of a setting (a field of its source,
 /// semantics E1), and the key of `cilium-config`. Settings that agents change by themselves, and those that nodes may
 /// have of their own (devices, sizes of maps), are not among them.
-const SETTINGS: [(&str, &str); 20] = [
+const SETTINGS: [(&str, &str); 23] = [
     ("ClusterID", "cluster-id"),
     ("ClusterName", "cluster-name"),
     (
@@ -45,8 +45,14 @@ const SETTINGS: [(&str, &str); 20] = [
     ("RoutingMode", "routing-mode"),
     // What is in force now, where the others are from the agent's start (semantics A46).
     ("policy-enforcement", "enable-policy"),
+    ("options.DropNotification", "bpf-events-drop-enabled"),
     ("options.PolicyAuditMode", "policy-audit-mode"),
+    ("options.PolicyVerdictNotification", "bpf-events-policy-verdict-enabled"),
+    ("options.TraceNotification", "bpf-events-trace-enabled"),
 ];
+
+/// Where an agent prints what can be changed while it runs.
+const OPTIONS: &str = "options";
 
 /// The same of what agents report of themselves (`cilium-dbg status -o json`): where it stands, and the key.
 const REPORTED: [(&str, &str); 6] = [
@@ -76,7 +82,7 @@ impl Check for Settings {
             how: "`cilium-dbg config --all -o json` and `status -o json` of every agent (16 of a larger cluster, drawn \
                   by `--sample-seed`) are compared with `cilium-config` and with what most agents have: policy, \
                   encryption, routing, load balancing, masquerading, Hubble, address families, name and id of the \
-                  cluster. A difference is read again after \
+                  cluster, and all options that can be changed at run time. A difference is read again after \
                   `thresholds.propagation` (default 10 s).",
             control: "At least one setting must have been compared. An agent that does not answer makes it \
                       inconclusive.",
@@ -93,7 +99,7 @@ impl Check for Settings {
         Needs::default()
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["agent-settings-differ"]
+        &["agent-option-changed", "agent-settings-differ"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {
@@ -128,6 +134,17 @@ fn compare(context: &CheckContext, config: &BTreeMap<String, String>, look: &Loo
             &mut seen,
         );
     }
+    let names: BTreeSet<&str> = settings.iter().flat_map(|(_, output)| options(output)).collect();
+    for name in names {
+        let option = format!("{OPTIONS}.{name}");
+        if SETTINGS.iter().any(|(known, _)| *known == option) {
+            continue;
+        }
+        let have = settings
+            .iter()
+            .filter_map(|(node, output)| Some((*node, value(output, &option)?)));
+        alike(COMMAND, &option, None, have.collect(), &mut seen);
+    }
     if seen.compared == 0 {
         tally.unknown("no agent prints a setting that is known here");
     }
@@ -148,6 +165,12 @@ fn compare(context: &CheckContext, config: &BTreeMap<String, String>, look: &Loo
     seen
 }
 
+/// What can be changed at run time (`cilium-dbg config NAME=VALUE`), and is new endpoints' from then on.
+fn options(output: &Value) -> impl Iterator<Item = &str> {
+    let options = output[OPTIONS].as_object().into_iter().flatten();
+    options.map(|(name, _)| name.as_str())
+}
+
 /// Compares what agents have of one setting with the key of `cilium-config` if it is there, else with each other.
 fn alike(
     command: &'static str,
@@ -164,6 +187,8 @@ fn alike(
                 format!("`{configured}`, as `{key}` of cilium-config")
             }
             (None, Some(most)) if most != value => format!("`{most}`, as most agents have"),
+            // Of two nobody can say which is right.
+            (None, None) => "the same on every agent of the cluster".to_owned(),
             _ => continue,
         };
         let difference = Difference {

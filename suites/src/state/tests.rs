@@ -1,6 +1,7 @@
 //! The suite against two recorded clusters of Cilium 1.18.3, and each way in which an agent or the API can be wrong.
 
 mod backends;
+mod controllers;
 mod nodes;
 mod pods;
 mod recorded;

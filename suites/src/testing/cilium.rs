@@ -77,7 +77,8 @@ impl Fake {
             CiliumQuery::Status => nodes
                 .map(|node| {
                     let mesh = json!({"clusters": remotes(), "num-global-services": 1});
-                    let status = json!({"cilium": {"state": "Ok"}, "cluster-mesh": mesh});
+                    let controllers = json!([{"name": "k8s-heartbeat", "status": {"success-count": 7}}]);
+                    let status = json!({"cilium": {"state": "Ok"}, "cluster-mesh": mesh, "controllers": controllers});
                     answer(&node.name, format!("cilium-{}", node.name), status, &self.status)
                 })
                 .collect(),

@@ -49,6 +49,10 @@ impl Environment for Fake {
     }
 
     async fn get(&self, cluster: &ClusterName, object: &ObjectRef) -> Result<Option<Value>, EnvironmentError> {
+        tokio::time::sleep(self.api_latency).await;
+        if self.refused_objects.contains(object.kind.as_str()) {
+            return Err(forbidden(cluster, "get", &object.kind));
+        }
         Ok(self.objects.get(cluster, &object.kind, &object.name))
     }
 
@@ -60,12 +64,7 @@ impl Environment for Fake {
         _namespace: Option<&str>,
     ) -> Result<Vec<Value>, EnvironmentError> {
         if self.refused_kinds.contains(kind) {
-            return Err(EnvironmentError::Forbidden {
-                cluster: cluster.clone(),
-                verb: "list".to_owned(),
-                object: kind.to_owned(),
-                reason: "RBAC".to_owned(),
-            });
+            return Err(forbidden(cluster, "list", kind));
         }
         self.course.proceed(&self.objects);
         Ok(self.objects.list(cluster, kind))
@@ -144,5 +143,14 @@ impl Environment for Fake {
     }
     async fn restore(&self, _: &ClusterName, _: &Disruption) -> Result<(), EnvironmentError> {
         Ok(())
+    }
+}
+
+fn forbidden(cluster: &ClusterName, verb: &str, kind: &str) -> EnvironmentError {
+    EnvironmentError::Forbidden {
+        cluster: cluster.clone(),
+        verb: verb.to_owned(),
+        object: kind.to_owned(),
+        reason: "RBAC".to_owned(),
     }
 }

@@ -57,6 +57,8 @@ pub struct Fake {
     pub(super) policies: Option<Policies>,
     pub(super) cilium: Cilium,
     pub(super) refused_kinds: BTreeSet<&'static str>,
+    pub(super) refused_objects: BTreeSet<&'static str>,
+    pub(super) api_latency: Duration,
     pub(super) apply_refused: bool,
     pub(super) objects: Objects,
     pub(super) course: Course,
@@ -104,6 +106,8 @@ impl Fake {
             policies: None,
             cilium: Cilium::Answers,
             refused_kinds: BTreeSet::new(),
+            refused_objects: BTreeSet::new(),
+            api_latency: Duration::ZERO,
             apply_refused: false,
             objects,
             course: Course::default(),
@@ -223,6 +227,16 @@ impl Fake {
         self.refused_kinds.insert(kind);
         self
     }
+    /// A single object of that kind may not be read.
+    pub fn get_refused(mut self, kind: &'static str) -> Self {
+        self.refused_objects.insert(kind);
+        self
+    }
+    /// The API servers take so long to read one object.
+    pub fn api_latency(mut self, latency: Duration) -> Self {
+        self.api_latency = latency;
+        self
+    }
     pub fn apply_refused(mut self) -> Self {
         self.apply_refused = true;
         self
@@ -250,6 +264,19 @@ impl Fake {
     /// Somebody renews that Lease all the time.
     pub fn renewing(mut self, cluster: &str, lease: &'static str) -> Self {
         self.course.renew(cluster, lease);
+        self
+    }
+    /// A kubelet renews the Lease of that node by a clock that is so many seconds ahead.
+    pub fn beating(mut self, cluster: &str, node: &str, ahead: i64) -> Self {
+        self.course.beat(cluster, node, ahead);
+        let meta = json!({"namespace": "kube-node-lease", "name": node});
+        let spec = json!({"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": "2026-11-21T09:14:24Z"});
+        self.without_object(cluster, "Lease", node)
+            .object(cluster, json!({"kind": "Lease", "metadata": meta, "spec": spec}))
+    }
+    /// Its kubelet does so no more.
+    pub fn kubelet_stopped(mut self, node: &str) -> Self {
+        self.course.stop_beating(node);
         self
     }
     /// Nobody renews any Lease.

@@ -2,11 +2,14 @@
 
 use super::{Fake, fake::AT_ONCE};
 use meshproof_contract::{
-    Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, ServiceFacts, Timing,
+    Action, AgentFacts, ClusterName, DnsAnswer, DnsCode, Facts, Identity, Outcome, Probe, ServiceFacts, Target, Timing,
     facts::PodNetwork, port,
 };
 use serde_json::Value;
 use std::{net::IpAddr, time::Duration};
+
+/// The ports of cilium-health and Hubble on every node.
+const PORTS_OF_CILIUM: [u16; 2] = [4240, 4244];
 
 /// One try of a probe, as rules see it.
 pub struct Ask<'a> {
@@ -285,9 +288,17 @@ impl Fake {
                 reported: None,
             },
             Action::IcmpEcho { to, .. } if self.facts.agents.iter().any(|a| &a.address == to) => ask.answered(),
+            Action::TcpConnect { to } if self.is_port_of_cilium(to) => ask.answered(),
             _ if to.is_some() => ask.answered(),
             _ => self.service(&ask, host_of(action)),
         }
+    }
+
+    /// Whether Cilium serves there on every node.
+    fn is_port_of_cilium(&self, to: &Target) -> bool {
+        let mut agents = self.facts.agents.iter();
+        let is_node = |agent: &AgentFacts| agent.network == PodNetwork::Host && agent.address.to_string() == to.host;
+        PORTS_OF_CILIUM.contains(&to.port) && agents.any(is_node)
     }
 
     /// A global service: backends here by its selector, and those of the other cluster once the mesh has learnt of

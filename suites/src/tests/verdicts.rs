@@ -15,10 +15,11 @@ use std::sync::Arc;
 /// Checks that read objects of the API only to say more, or to excuse a failure, so that they may be green without it.
 const NEED_NO_API: [&str; 3] = ["connectivity::host_to_", "dns::replica_answers", "service::"];
 /// Checks that judge what Cilium reports, so that they may be green although agents cannot cause more of it.
-const NEED_NO_AGENTS: [&str; 7] = [
+const NEED_NO_AGENTS: [&str; 8] = [
     "encryption::handshakes_fresh",
     "policy::agents_agree",
     "state::addresses",
+    "state::controllers",
     "state::endpoints",
     "state::nodes",
     "state::services",

@@ -4,6 +4,7 @@ use super::{query::Query, render::Accept};
 use crate::{
     audit::Audit,
     auth::{Tokens, User},
+    pace::Pace,
     store::Store,
     streams::Streams,
 };
@@ -18,6 +19,7 @@ pub(crate) struct Api {
     pub tokens: Tokens,
     pub audit: Audit,
     pub git_version: String,
+    pub pace: Pace,
     pub stop: CancellationToken,
 }
 

@@ -28,6 +28,30 @@ struct Link {
     second: Option<Outbox>,
     latency: Duration,
     impairments: Impairments,
+    queue: Queue,
+}
+
+/// What waits before a link that carries only so many bits a second: one packet goes after the other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queue {
+    /// When all of it has gone.
+    empty: Option<Instant>,
+}
+
+impl Queue {
+    /// What has to wait longer is lost, as with netem's limit.
+    const LONGEST: Duration = Duration::from_millis(100);
+
+    /// How long a packet takes until it has left; none if there is no room for it.
+    fn enter(&mut self, now: Instant, bytes: usize, rate: u64) -> Option<Duration> {
+        let free = self.empty.map_or(now, |empty| empty.max(now));
+        if free - now > Self::LONGEST {
+            return None;
+        }
+        let gone = free + Duration::from_secs_f64(bytes as f64 * 8.0 / rate.max(1) as f64);
+        self.empty = Some(gone);
+        Some(gone - now)
+    }
 }
 
 /// Something that the sender ought to know of a packet that did not cross.
@@ -124,7 +148,12 @@ impl Uplink {
         };
         match fate {
             Fate::Pass(passage) => {
-                let delay = link.latency + passage.delay;
+                let waits = match passage.rate {
+                    Some(rate) => link.queue.enter(now, headers.total_len, rate),
+                    None => Some(Duration::ZERO),
+                };
+                let Some(waits) = waits else { return };
+                let delay = link.latency + passage.delay + waits;
                 if let Some(checksum) = passage.corrupt {
                     corrupt(packet.bytes_mut(), &headers, checksum);
                 }
@@ -268,6 +297,25 @@ impl Link {
             second,
             latency: profile.latency,
             impairments: Impairments(impairments),
+            queue: Queue::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limited_link_carries_its_rate_and_loses_what_waits_too_long() {
+        let (now, mut queue) = (Instant::now(), Queue::default());
+        // 1250 bytes are 1 ms at 10 Mbit/s.
+        let mut enter = |at| queue.enter(now + Duration::from_millis(at), 1250, 10_000_000);
+        assert_eq!(enter(0), Some(Duration::from_millis(1)));
+        assert_eq!(enter(0), Some(Duration::from_millis(2)));
+        assert_eq!(enter(5), Some(Duration::from_millis(1)), "it is empty by then");
+        let carried = (0..500).filter_map(|_| enter(6)).count();
+        assert_eq!(carried, 101);
+        assert!(enter(200).is_some());
     }
 }

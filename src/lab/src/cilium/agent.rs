@@ -11,7 +11,7 @@ use super::{
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES, CILIUM_NODES},
     fault::Fault,
-    health::http_endpoint,
+    health::{http_endpoint, silent_endpoint},
     ipcache,
     state::{LabState, PodNetwork, PodState},
     sync::lock,
@@ -33,6 +33,8 @@ use std::{
 
 /// The identity of health endpoints (`reserved:health`).
 pub(super) const HEALTH_IDENTITY: Identity = Identity(4);
+/// Where Hubble serves what relay reads (`hubble-listen-address`).
+pub(crate) const HUBBLE_PORT: u16 = 4244;
 /// Endpoint ids are 1 to 4095.
 const IDS: u32 = 4095;
 
@@ -129,6 +131,11 @@ impl Agent {
                 ));
             }
         }
+        if let Err(error) = silent_endpoint(&container.namespace, HUBBLE_PORT, container.stop.clone()) {
+            container
+                .log
+                .line(format!("level=warning msg=\"Hubble cannot listen\" error=\"{error}\""));
+        }
         if container.lab.faults.is_active(Fault::AgentRestartDrops) {
             drop_for_a_moment(container);
         }
@@ -167,6 +174,9 @@ impl Agent {
     /// Brings the CiliumEndpoints of the node's pods, and their identities, to what the data path has.
     fn write_endpoints(&self, container: &SystemContainer, store: &Store) {
         let (cluster, node) = (&container.cluster, &container.node);
+        if container.lab.acts_on(Fault::AgentForbidden, cluster, node.name()) {
+            return;
+        }
         let mut wanted = BTreeSet::new();
         let unannounced = ipcache::unannounced(&container.lab, node);
         for state in node

@@ -83,6 +83,7 @@ impl Gatherer<'_> {
             replaces_kube_proxy: lab.topology.settings().kube_proxy_replacement
                 && !self.acts(Fault::KubeProxyReplacementOff),
             api_server: self.api_server(),
+            is_forbidden: self.acts(Fault::AgentForbidden),
             health: self.agent.findings.report(),
             counters: node.handle.counters().await,
             flow_capacity: node.handle.config().flow_capacity,

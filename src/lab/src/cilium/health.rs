@@ -17,7 +17,7 @@ use tokio::{
 };
 
 /// Where nodes and health endpoints answer (`cluster-health-port`).
-pub(super) const PORT: u16 = 4240;
+pub(crate) const PORT: u16 = 4240;
 /// How long a probe may take (`pkg/health/server/prober.go`).
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The base of the probe interval (`pkg/health/defaults`: 60 s, stretched with the cluster's size).

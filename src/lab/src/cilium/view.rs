@@ -59,6 +59,8 @@ pub struct AgentView {
     pub global_services: usize,
     /// Whether it reaches the API server of its cluster.
     pub api_server: ApiServerView,
+    /// Whether it may write what it has to.
+    pub is_forbidden: bool,
     /// What it last found out about the other nodes.
     pub health: HealthReport,
     /// What the data path counted.

@@ -71,6 +71,10 @@ impl fmt::Display for Fault {
 faults! {
     AgentApiServerLost "agent-api-server-lost" Mesh LastNode ["mesh"]
         "one agent loses its own API server, keeps serving what it knew, and reports Failure";
+    AgentForbidden "agent-forbidden" Agents DrawnNode ["state"]
+        "one agent may not write CiliumEndpoints any more, and reports itself as healthy";
+    AgentOptionChanged "agent-option-changed" Agents DrawnNode ["state"]
+        "on one agent somebody has switched off the notification of drops";
     AgentRestartDrops "agent-restart-drops" Agents Lab ["failover"]
         "the packets of a node's pods are dropped while Cilium's agent starts on the node";
     AgentRestartPlaintext "agent-restart-plaintext" Agents Lab ["encryption"]
@@ -81,6 +85,8 @@ faults! {
         "one agent runs with `enable-policy: never`, unlike its neighbours: its node enforces no policy";
     AgentsNotRestarted "agents-not-restarted" Objects DrawnCluster ["gitops"]
         "in one cluster a Helm upgrade changed cilium-config, and the agents were not restarted";
+    ApiServerSlow "api-server-slow" Controllers DrawnCluster ["components"]
+        "in one cluster the API server takes longer for every answer";
     ApiServiceUnavailable "api-service-unavailable" Objects DrawnCluster ["components"]
         "in one cluster an aggregated API is registered whose Service is gone";
     CaptureWrongDevice "capture-wrong-device" Agents Lab ["encryption"]
@@ -93,6 +99,8 @@ faults! {
         "the CiliumEndpoint of one running pod of one node is gone: other nodes take the pod for the world";
     CiliumNodeGhost "cilium-node-ghost" Agents DrawnNode ["state"]
         "a CiliumNode without a Node has the address of a living node";
+    ClockWrong "clock-wrong" Controllers DrawnNode ["components"]
+        "the clock of one node is ahead";
     ClusterLossDropsBackends "cluster-loss-drops-backends" Services Lab ["failover"]
         "services have no backends while every node of another cluster is down";
     ConnectionsResetOnChange "connections-reset-on-change" Services Lab ["failover"]
@@ -197,6 +205,10 @@ faults! {
         "in one cluster a headless service's name also resolves to a deleted pod";
     HeadlessSyncMissing "headless-sync-missing" Mesh LastCluster ["service"]
         "one cluster's DNS lacks the other cluster's pods of global headless services";
+    HealthPortBlocked "health-port-blocked" Network NodePair ["connectivity"]
+        "two nodes of one cluster do not reach each other's TCP port 4240, which cilium-health serves";
+    HealthPortBlockedMesh "health-port-blocked-mesh" Network MeshPair ["connectivity"]
+        "two nodes of different clusters do not reach each other's TCP port 4240, which cilium-health serves";
     HostServiceDropped "host-service-dropped" Balancing FirstNode ["service"]
         "requests of one node's own processes to Services are lost";
     HostToPodDropped "host-to-pod-dropped" Network FirstNode ["connectivity"] "one node cannot reach its own pods";
@@ -208,6 +220,8 @@ faults! {
         "connections to port 8080 of pods on other nodes are reset once established";
     HubbleCertificateExpiring "hubble-certificate-expiring" Objects DrawnCluster ["components"]
         "in one cluster the certificate of Hubble's servers ends in two days";
+    HubblePortBlocked "hubble-port-blocked" Network DrawnNode ["connectivity"]
+        "no other node reaches TCP port 4244 of one node, which Hubble serves";
     HubbleRelayPeerLost "hubble-relay-peer-lost" Agents DrawnNode ["components"]
         "Hubble relay has lost its connection to one node";
     HubbleRelayScaledToZero "hubble-relay-scaled-to-zero" Objects DrawnCluster ["components"]
@@ -288,6 +302,8 @@ faults! {
         "in one cluster a namespace cannot end: an API that its deletion asks is not available";
     NodeConfigDiffers "node-config-differs" Objects DrawnNode ["gitops"]
         "a CiliumNodeConfig gives one node's agent another setting than its neighbours have";
+    NodeDeleted "node-deleted" Objects DrawnCluster ["components"]
+        "in one cluster a Node that there was before has been deleted, and its machine runs on";
     NodeDetectionLate "node-detection-late" Controllers Lab ["failover"] "a lost node is detected 30 s late";
     NodeDiskPressure "node-disk-pressure" Controllers DrawnNode ["components"]
         "one node is short of disk";
@@ -295,10 +311,14 @@ faults! {
         "where node encryption is on, one agent runs without it: what its node sends leaves unencrypted";
     NodeEncryptionOptedOut "node-encryption-opted-out" Encryption FirstCluster ["encryption"]
         "where node encryption is on, every node of one cluster has opted out of it by its labels";
+    NodeIcmpDropped "node-icmp-dropped" Network NodePair ["connectivity"]
+        "ICMP between two nodes of one cluster is dropped";
     NodeKernelOld "node-kernel-old" Controllers DrawnNode ["components"]
         "one node has a kernel that is too old for Cilium";
     NodeKubeletOld "node-kubelet-old" Controllers DrawnNode ["components"]
         "one node has a kubelet that is four minor versions older than the API server";
+    NodeLeaseLeft "node-lease-left" Objects DrawnCluster ["components"]
+        "in one cluster a node's Lease is left whose Node was deleted";
     NodeLost "node-lost" Node LastNode []
         "the last node of the last cluster loses its network: its pods and kubelet are cut off";
     NodePairBlackhole "node-pair-blackhole" Network NodePair ["connectivity"]
@@ -404,6 +424,14 @@ faults! {
         "denied traffic is refused instead of dropped";
     PolicySkippedForServices "policy-skipped-for-services" Balancing DrawnNode ["policy"]
         "one node lets whatever it sends to a Service's backend pass, whatever its policies say";
+    PortClosed "port-closed" Network NodePair ["connectivity"]
+        "pods of two nodes of one cluster do not reach each other's TCP port 5432";
+    PortClosedMesh "port-closed-mesh" Network MeshPair ["connectivity"]
+        "pods of two nodes of different clusters do not reach each other's TCP port 6379";
+    RateLimited "rate-limited" Network NodePair ["connectivity"]
+        "two nodes of one cluster carry no more than 10 Mbit/s between them";
+    RateLimitedNode "rate-limited-node" Network DrawnNode ["connectivity"]
+        "one node sends no more than 10 Mbit/s to each other node";
     RelayRolloutStuck "relay-rollout-stuck" Objects DrawnCluster ["components"]
         "in one cluster a rollout of Hubble relay cannot end: its new pod fits no node";
     ReleaseNewerThanObjects "release-newer-than-objects" Objects DrawnCluster ["gitops"]

@@ -56,10 +56,14 @@ pub fn figures(fault: Fault) -> Option<Figures> {
     Some(match fault {
         Fault::LossCluster | Fault::LossMesh | Fault::LossSameNode => LOSS,
         Fault::DnsLossy | Fault::ServiceStaleBackendOnNode => LOSS,
+        // `thresholds.apiLatency`.
+        Fault::ApiServerSlow => times(1_000, 1_000, 2.0),
+        // What a node's clock may be ahead, and by how much more the time of a renewal is known.
+        Fault::ClockWrong => times(5_000, 8_000, 4.0),
         // `thresholds.dnsLatency`.
         Fault::DnsSlow => times(100, 100, 8.0),
-        // One way, so half of a round trip: an outlier among pairs has 20 ms at least, `thresholds.localLatency` 100.
-        Fault::LatencyCluster => times(10, 50, 4.0),
+        // One way, so half of a round trip: an outlier among its neighbours has 20 ms at least.
+        Fault::LatencyCluster => times(10, 15, 4.0),
         // One way: `thresholds.crossClusterOverhead` is 50 ms.
         Fault::LatencyMesh => times(25, 25, 8.0),
         // What the operators of the lab promise of their portal.
@@ -202,7 +206,7 @@ mod tests {
         assert_eq!(amount("loss-cluster@0.5"), "0.05 %");
         assert_eq!(amount("loss-cluster@1.5"), "1.5 %");
         assert_eq!(amount("loss-cluster"), "2 %");
-        assert_eq!(amount("latency-cluster"), "200 ms");
+        assert_eq!(amount("latency-cluster"), "60 ms");
         assert_eq!(amount("dns-slow@0.5"), "50 ms");
         assert_eq!(amount("mesh-propagation-slow"), "12 s");
         assert_eq!(amount("mesh-certificate-expiring@0.5"), "14.0 days");

@@ -2,6 +2,7 @@
 
 use super::{Effect, targets, targets::Site};
 use crate::{
+    cilium::{HEALTH_PORT, HUBBLE_PORT},
     fault::{Fault, Scope},
     others,
     state::ClusterState,
@@ -18,6 +19,8 @@ type Injection = Result<Vec<DatapathFault>, Missing>;
 const IDLE: Duration = Duration::from_secs(12);
 /// Below the pods' route MTU, above the least that IPv6 allows.
 const SMALL_MTU: u16 = 1290;
+/// Bits a second of a link that fell back to its lowest speed.
+const SLOW_LINK: u64 = 10_000_000;
 const BLACKHOLE: Does = Does::Mtu {
     bytes: SMALL_MTU,
     signal: MtuSignal::Silent,
@@ -41,6 +44,17 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         Fault::TunnelDown | Fault::TunnelDownMesh => {
             |lab, scope| both_ways(lab, scope, |from, to| DatapathFault::TunnelDown { from, to })
         }
+        Fault::HealthPortBlocked | Fault::HealthPortBlockedMesh => {
+            |lab, scope| between_nodes(lab, scope, &Traffic::Port(Protocol::Tcp, HEALTH_PORT))
+        }
+        Fault::HubblePortBlocked => |lab, _| {
+            let node = targets::one(targets::drawn_node(lab)?);
+            let traffic = Traffic::Port(Protocol::Tcp, HUBBLE_PORT);
+            Ok(of_nodes(lab, Nodes::Any, node, &traffic))
+        },
+        Fault::PortClosed => |lab, scope| closed(lab, scope, 5432),
+        Fault::PortClosedMesh => |lab, scope| closed(lab, scope, 6379),
+        Fault::NodeIcmpDropped => |lab, scope| between_nodes(lab, scope, &Traffic::Protocol(Protocol::Icmp)),
         Fault::UdpDropped => |_, _| Ok(vec![dropped_everywhere(Protocol::Udp)]),
         Fault::TcpDropped => |_, _| Ok(vec![dropped_everywhere(Protocol::Tcp)]),
         Fault::IcmpDropped => |_, _| Ok(vec![dropped_everywhere(Protocol::Icmp)]),
@@ -78,6 +92,11 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         Fault::LossCluster | Fault::LossMesh => |lab, scope| paths(lab, scope, Does::Loss(lab.share())),
         Fault::LossSameNode => |lab, _| same_node(lab, Does::Loss(lab.share())),
         Fault::LatencyCluster | Fault::LatencyMesh => |lab, scope| paths(lab, scope, Does::Delay(lab.time())),
+        Fault::RateLimited => |lab, scope| both_ways(lab, scope, |from, to| underlay(from, to, Does::Rate(SLOW_LINK))),
+        Fault::RateLimitedNode => |lab, _| {
+            let node = targets::one(targets::drawn_node(lab)?);
+            Ok(vec![underlay(node, Nodes::Any, Does::Rate(SLOW_LINK))])
+        },
         Fault::CorruptedPayload | Fault::CorruptedPayloadMesh => |lab, scope| both_ways(lab, scope, corrupting),
         Fault::CorruptedPayloadSameNode => |lab, _| same_node(lab, CORRUPT),
         _ => return None,
@@ -109,6 +128,43 @@ fn underlay(from: Nodes, to: Nodes, effect: Does) -> DatapathFault {
         to,
         impairment: Impairment::all(effect),
     }
+}
+
+/// What the nodes of the two sides send each other.
+fn between_nodes(lab: &Site<'_>, scope: Scope, traffic: &Traffic) -> Injection {
+    let (a, b) = targets::sides(lab, scope)?;
+    let there = of_nodes(lab, a.clone(), b.clone(), traffic);
+    Ok(there.into_iter().chain(of_nodes(lab, b, a, traffic)).collect())
+}
+
+/// What nodes themselves send other nodes: on the wire, and inside of the tunnel that it takes where nodes' own traffic
+/// is encrypted.
+fn of_nodes(lab: &Site<'_>, from: Nodes, to: Nodes, traffic: &Traffic) -> Vec<DatapathFault> {
+    let impairment = Impairment {
+        traffic: traffic.clone(),
+        effect: Does::Drop,
+    };
+    let wire = DatapathFault::Underlay {
+        from: from.clone(),
+        to: to.clone(),
+        impairment: impairment.clone(),
+    };
+    let path = lab
+        .encrypts_nodes()
+        .then_some(DatapathFault::Path { from, to, impairment });
+    [wire].into_iter().chain(path).collect()
+}
+
+/// A TCP port that pods of the two sides do not reach.
+fn closed(lab: &Site<'_>, scope: Scope, port: u16) -> Injection {
+    both_ways(lab, scope, |from, to| DatapathFault::Path {
+        from,
+        to,
+        impairment: Impairment {
+            traffic: Traffic::Port(Protocol::Tcp, port),
+            effect: Does::Drop,
+        },
+    })
 }
 
 /// Only packets that have a payload to alter: a corrupted handshake would be another fault.

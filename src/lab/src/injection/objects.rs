@@ -17,8 +17,8 @@ use edit::{Edit, Target};
 use meshproof_apiserver::{
     Resource,
     resource::names::{
-        API_SERVICES, CUSTOM_RESOURCE_DEFINITIONS, DAEMON_SETS, DEPLOYMENTS, MUTATING_WEBHOOKS, NAMESPACES, PODS,
-        SECRETS, SERVICES, STATEFUL_SETS, VALIDATING_WEBHOOKS,
+        API_SERVICES, CUSTOM_RESOURCE_DEFINITIONS, DAEMON_SETS, DEPLOYMENTS, EVENTS, LEASES, MUTATING_WEBHOOKS,
+        NAMESPACES, PODS, SECRETS, SERVICES, STATEFUL_SETS, VALIDATING_WEBHOOKS,
     },
 };
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ use std::sync::Arc;
 const SYSTEM: &str = "kube-system";
 /// Where the chart installs SPIRE.
 const SPIRE: &str = "cilium-spire";
+/// Where kubelets keep their Leases.
+const NODE_LEASES: &str = "kube-node-lease";
 /// A resource of Cilium that nothing of the lab needs.
 const POOLS: &str = "ciliumloadbalancerippools.cilium.io";
 
@@ -100,6 +102,8 @@ fn edits(cluster: &Arc<ClusterState>, fault: Fault, place: &Place) -> Result<Vec
         Fault::KubeProxyLeft => vec![Edit::Create(DAEMON_SETS, kube_proxy::daemon_set())],
         Fault::LinkerdLeft => linkerd(),
         Fault::NamespaceStuck => stuck_namespace(),
+        Fault::NodeDeleted => vec![Edit::Create(EVENTS, removal(cluster.name()))],
+        Fault::NodeLeaseLeft => vec![Edit::Create(LEASES, lease_of_nobody(cluster.name()))],
         Fault::OperatorCrashLoop => vec![in_template("cilium-operator", |pod| {
             if let Some(args) = pod["containers"][0]["args"].as_array_mut() {
                 args.push(json!("--enable-new-things=true"));
@@ -172,6 +176,28 @@ fn pod(cluster: &ClusterState, app: &str, node: Option<&str>) -> Result<Target, 
     let found = of_app.find(|pod| node.is_none_or(|node| pod["spec"]["nodeName"] == node));
     let found = found.ok_or_else(|| format!("there is no pod of {app}"))?;
     Ok(Target::in_namespace(PODS, SYSTEM, found.name()))
+}
+
+/// What the node controller says of a Node that somebody has deleted; of the node nothing else is left.
+fn removal(cluster: &str) -> Value {
+    let (name, now) = (format!("{cluster}-gone"), crate::object::now());
+    json!({
+        "apiVersion": "v1", "kind": "Event", "type": "Normal", "reason": "RemovingNode",
+        "metadata": {"name": format!("{name}.18a0c3d5"), "namespace": "default"},
+        "involvedObject": {"kind": "Node", "name": name, "uid": name},
+        "message": format!("Node {name} event: Removing Node {name} from Controller"),
+        "source": {"component": "node-controller"}, "count": 1, "firstTimestamp": now, "lastTimestamp": now,
+    })
+}
+
+/// As a kubelet goes on renewing it whose Node was deleted.
+fn lease_of_nobody(cluster: &str) -> Value {
+    let name = format!("{cluster}-gone");
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": name, "namespace": NODE_LEASES},
+        "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": crate::object::now()},
+    })
 }
 
 /// As metrics-server registers itself, after it was removed.

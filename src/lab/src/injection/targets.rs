@@ -64,6 +64,11 @@ impl<'a> Site<'a> {
         self.lab.topology.settings().routing == RoutingMode::Native
     }
 
+    /// Whether nodes encrypt what they themselves send each other.
+    pub(super) fn encrypts_nodes(&self) -> bool {
+        self.lab.topology.settings().node_encryption
+    }
+
     /// Every node of every cluster.
     pub(super) fn nodes(&self) -> impl Iterator<Item = (&'a Arc<ClusterState>, &'a Arc<NodeState>)> {
         self.lab.nodes()

@@ -178,7 +178,7 @@ fn post(kubelet: &Kubelet) -> Result<(), ApiError> {
 
 fn renew(kubelet: &Kubelet) -> Result<(), ApiError> {
     let name = kubelet.node.name();
-    let time = json!(format!("{:.6}", Timestamp::now()));
+    let time = json!(format!("{:.6}", Timestamp::now() + wrong_by(kubelet)));
     let namespace = Some("kube-node-lease");
     if kubelet.store.find(&LEASES, namespace, name).is_some() {
         return kubelet
@@ -194,6 +194,15 @@ fn renew(kubelet: &Kubelet) -> Result<(), ApiError> {
         "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": time},
     });
     kubelet.store.create(&LEASES, lease).map(|_| ())
+}
+
+/// By how much the node's clock is ahead.
+fn wrong_by(kubelet: &Kubelet) -> Duration {
+    let (lab, fault) = (&kubelet.lab, Fault::ClockWrong);
+    match lab.acts_on(fault, &kubelet.cluster, kubelet.node.name()) {
+        true => lab.faults.time(fault),
+        false => Duration::ZERO,
+    }
 }
 
 fn capacity() -> Value {

@@ -4,6 +4,7 @@ use super::StartError;
 use crate::{
     admission::{Limits, Pods, Quotas, Services, create_api_service},
     controller,
+    fault::Fault,
     kubelet::{Kubelet, KubeletStreams},
     node_grace::NodeGrace,
     service,
@@ -11,12 +12,13 @@ use crate::{
     system::Addon,
     topology::{ClusterSpec, KUBERNETES_VERSION, NODE_PORTS, NODE_PREFIX_LEN, Topology},
 };
-use meshproof_apiserver::{ApiError, Resource, Server, ServerOptions, Store};
+use meshproof_apiserver::{ApiError, Pace, Resource, Server, ServerOptions, Store};
 use meshproof_datapath::{Fabric, Node, NodeConfig, NodeError};
 use serde_json::Value;
 use std::{
     net::{Ipv4Addr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -97,6 +99,7 @@ pub(super) fn start_cluster(
         authority: format!("{name}-ca"),
         alternative_names: vec![cluster.spec.api_address().to_string()],
         git_version: KUBERNETES_VERSION.to_owned(),
+        pace: pace(lab, &name),
     };
     let server =
         Server::start(listener, cluster.store.clone(), Arc::new(streams.clone()), options).map_err(|source| {
@@ -127,6 +130,15 @@ pub(super) fn start_cluster(
         stop.clone(),
     ));
     Ok(server)
+}
+
+/// How slow the API server of a cluster is.
+fn pace(lab: &Arc<LabState>, cluster: &str) -> Pace {
+    let (lab, cluster) = (Arc::downgrade(lab), cluster.to_owned());
+    Pace::new(move || match lab.upgrade() {
+        Some(lab) if lab.acts_in(Fault::ApiServerSlow, &cluster) => lab.faults.time(Fault::ApiServerSlow),
+        _ => Duration::ZERO,
+    })
 }
 
 fn text(value: &Value) -> &str {

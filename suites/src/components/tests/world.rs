@@ -34,6 +34,9 @@ pub fn healthy(shape: Shape) -> Fake {
             world = world.object(site.name, object);
         }
         world = world.renewing(site.name, "cilium-operator-resource-lock");
+        for n in site.nodes() {
+            world = world.beating(site.name, &site.node(n), 0);
+        }
     }
     let all: usize = shape.sites().iter().map(|site| site.nodes().count()).sum();
     world.policies(move |_, query| match query {

@@ -1,10 +1,13 @@
 //! The series of one kind of round trip on one path, added up and judged.
 
-use crate::kit::{
-    availability::{FIRST, FURTHER, Loss, LossCount, LossTest},
-    cpu_pressure,
-    matrix::{self, Cell, Deviation, Path, Quantity},
-    probes,
+use crate::{
+    connectivity::nearby::Nearby,
+    kit::{
+        availability::{FIRST, FURTHER, Loss, LossCount, LossTest},
+        cpu_pressure,
+        matrix::{self, Cell, Deviation, Locality, Path, Quantity},
+        probes,
+    },
 };
 use meshproof_contract::{CheckContext, Distribution, Outcome, Percent, Probe, Unit, text};
 use std::time::Duration;
@@ -288,12 +291,29 @@ impl Record {
 const OUTLIER: Duration = Duration::from_millis(20);
 /// How many times the median of its locality an outlier's fastest round trip takes.
 const OUTLIER_FACTOR: u64 = 10;
+/// The same against a path to another cluster from the nodes at both ends.
+const NEIGHBOUR_FACTOR: u64 = 2;
 /// Fewer pairs have no median that one slow node could not make.
 const OUTLIER_PAIRS: usize = 3;
 
 /// For each pair, by its fastest round trip: how it differs from its locality, if it is an outlier there. The lower of
 /// two medians counts, since one node of two is slow in half of the pairs.
-pub fn outliers(fastest: &[Option<u64>]) -> Vec<Option<Deviation>> {
+///
+/// On a node there is no network at all: there the first limit counts, whatever the others take.
+pub fn outliers(fastest: &[Option<u64>], locality: Locality) -> Vec<Option<Deviation>> {
+    if locality == Locality::SameNode {
+        let deviation = |time: u64| {
+            Deviation::new(
+                "a fastest round trip of at most 20 ms between pods of one node",
+                "every packet is delayed on the node itself",
+            )
+            .with_detail(format!("fastest {}", ms(time)))
+        };
+        return fastest
+            .iter()
+            .map(|time| time.filter(|time| is_slow(*time)).map(deviation))
+            .collect();
+    }
     let mut known: Vec<u64> = fastest.iter().copied().flatten().collect();
     known.sort_unstable();
     if known.len() < OUTLIER_PAIRS {
@@ -302,13 +322,77 @@ pub fn outliers(fastest: &[Option<u64>]) -> Vec<Option<Deviation>> {
     let median = known[(known.len() - 1) / 2];
     let limit = (OUTLIER.as_micros() as u64).max(OUTLIER_FACTOR * median);
     let deviation = |time: u64| {
-        let ms = |us: u64| us as f64 / 1000.0;
         let expected = "a fastest round trip of at most 20 ms, or of 10 times the median of the pairs of its locality";
-        let detail = format!("fastest {:.1} ms, median of the pairs {:.1} ms", ms(time), ms(median));
+        let detail = format!("fastest {}, median of the pairs {}", ms(time), ms(median));
         Deviation::new(expected, "every packet is delayed, unlike those of other pairs").with_detail(detail)
     };
     fastest
         .iter()
         .map(|time| time.filter(|time| *time > limit).map(deviation))
         .collect()
+}
+
+/// Whether a fastest round trip is too slow for an ordinary one between neighbours.
+pub fn is_slow(fastest: u64) -> bool {
+    fastest > OUTLIER.as_micros() as u64
+}
+
+/// How a path between two nodes differs from what is near to it; none if it does not, or nothing is known to be near.
+pub fn unlike_neighbours(nearby: Nearby) -> Option<Deviation> {
+    let Nearby { own, elsewhere, hosts } = nearby;
+    if !is_slow(own) {
+        return None;
+    }
+    let hosts = hosts.filter(|hosts| own > OUTLIER_FACTOR * hosts).map(|hosts| {
+        let expected = "a fastest round trip of at most 20 ms, or of 10 times that between the nodes themselves";
+        (
+            expected,
+            format!("fastest {}, between the nodes themselves {}", ms(own), ms(hosts)),
+        )
+    });
+    let elsewhere = elsewhere
+        .filter(|elsewhere| own > NEIGHBOUR_FACTOR * elsewhere)
+        .map(|elsewhere| {
+            let expected = "a fastest round trip of at most 20 ms, or of twice that to nodes of the other cluster";
+            (
+                expected,
+                format!("fastest {}, to nodes of the other cluster {}", ms(own), ms(elsewhere)),
+            )
+        });
+    let (expected, detail) = hosts.or(elsewhere)?;
+    Some(Deviation::new(expected, "every packet is delayed, unlike those of other pairs").with_detail(detail))
+}
+
+fn ms(micros: u64) -> String {
+    format!("{:.1} ms", micros as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_pair_differs_from_what_is_near_to_it() {
+        let is_unlike = |own, elsewhere, hosts| {
+            let nearby = Nearby { own, elsewhere, hosts };
+            unlike_neighbours(nearby).is_some()
+        };
+        assert!(
+            is_unlike(50_000, Some(2_000), Some(50_000)),
+            "a delay between the nodes"
+        );
+        assert!(is_unlike(50_000, Some(50_000), Some(400)), "a delay in the tunnel");
+        assert!(!is_unlike(50_000, Some(50_000), Some(50_000)), "everything is far");
+        assert!(!is_unlike(50_000, None, None), "nothing is known");
+        assert!(!is_unlike(19_000, Some(100), Some(100)), "not slow");
+    }
+
+    #[test]
+    fn pods_of_one_node_are_near() {
+        let found = outliers(&[Some(400), Some(25_000), None], Locality::SameNode);
+        assert_eq!(
+            found.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [false, true, false]
+        );
+    }
 }

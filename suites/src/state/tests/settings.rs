@@ -60,6 +60,27 @@ async fn what_the_configmap_leaves_out_is_compared_with_most_agents() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_option_that_somebody_changed_at_run_time_is_red() {
+    let options = |on: &'static [&'static str], value: &'static str| {
+        told(move |node, query, output| {
+            if query == CiliumQuery::Configuration {
+                let here = if on.contains(&node) { value } else { "Enabled" };
+                output["options"] = json!({"DropNotification": here, "ConntrackAccounting": here});
+            }
+        })
+    };
+    expect(options(&[], ""), &Settings, "pass").await;
+    let text = expect(options(&["infra-2"], "Disabled"), &Settings, "fail").await;
+    for words in [
+        "setting options.ConntrackAccounting",
+        "the same on every agent of the cluster",
+        "setting options.DropNotification, agent on infra-2",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_setting_that_a_version_lacks_is_not_compared() {
     expect(set(&["infra-1"], "EnablePolicy", json!(null)), &Settings, "pass").await;
     let nothing = told(|_, query, output| {

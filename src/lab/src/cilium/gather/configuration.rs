@@ -11,6 +11,9 @@ impl Gatherer<'_> {
         if self.acts(Fault::AgentSettingsDiffer) {
             all.insert("enable-policy".to_owned(), "never".to_owned());
         }
+        if self.acts(Fault::AgentOptionChanged) {
+            all.insert("bpf-events-drop-enabled".to_owned(), "false".to_owned());
+        }
         all
     }
 }

@@ -30,6 +30,12 @@ const SWITCHES: [(&str, &str, bool); 19] = [
     ("EncryptNode", "encrypt-node", false),
     ("PolicyAuditMode", "policy-audit-mode", false),
 ];
+/// Options that can be changed at run time, and on if the key is absent.
+const NOTIFICATIONS: [(&str, &str); 3] = [
+    ("DropNotification", "bpf-events-drop-enabled"),
+    ("PolicyVerdictNotification", "bpf-events-policy-verdict-enabled"),
+    ("TraceNotification", "bpf-events-trace-enabled"),
+];
 /// Texts, in the same way.
 const TEXTS: [(&str, &str, &str); 5] = [
     ("ClusterName", "cluster-name", "default"),
@@ -65,7 +71,12 @@ pub fn all(view: &AgentView) -> Value {
     let enforcement = all["EnablePolicy"].clone();
     all.insert("ClusterID".to_owned(), json!(id));
     all.insert("PolicyCIDRMatchMode".to_owned(), json!(matches));
-    all.insert("options".to_owned(), json!({"PolicyAuditMode": audit}));
+    let mut options = Map::from_iter([("PolicyAuditMode".to_owned(), json!(audit))]);
+    for (name, key) in NOTIFICATIONS {
+        let is_on = set(key).is_none_or(|value| value == "true");
+        options.insert(name.to_owned(), json!(if is_on { "Enabled" } else { "Disabled" }));
+    }
+    all.insert("options".to_owned(), Value::Object(options));
     all.insert("policy-enforcement".to_owned(), enforcement);
     Value::Object(all)
 }

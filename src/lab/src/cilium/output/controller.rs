@@ -62,7 +62,26 @@ impl Task {
         let uuid = uuid(&self.name, self.since);
         json!({"configuration": configuration, "name": self.name, "status": status, "uuid": uuid})
     }
+
+    /// The same of one whose writes the API server refuses.
+    fn forbidden(&self, now: SystemTime) -> Value {
+        let mut value = self.value(now);
+        let status = &mut value["status"];
+        status["consecutive-failure-count"] = json!(REFUSED);
+        status["failure-count"] = json!(REFUSED);
+        status["last-failure-timestamp"] = json!(millis(now));
+        status["last-failure-msg"] = json!(
+            "ciliumendpoints.cilium.io is forbidden: User \"system:serviceaccount:kube-system:cilium\" cannot patch \
+             resource \"ciliumendpoints\" in API group \"cilium.io\""
+        );
+        value
+    }
 }
+
+/// The controller that writes an endpoint's CiliumEndpoint.
+const ENDPOINT_OBJECTS: &str = "sync-to-k8s-ciliumendpoint";
+/// So often it has failed a minute after its right was taken.
+const REFUSED: u64 = 6;
 
 /// The same task has the same uuid in every output.
 fn uuid(name: &str, since: SystemTime) -> String {
@@ -102,7 +121,7 @@ fn tasks_of_endpoint(endpoint: &EndpointView) -> Vec<Task> {
     if let EndpointKind::Pod { namespace, name, .. } = &endpoint.kind {
         tasks.push(Task::once(format!("resolve-labels-{namespace}/{name}"), since));
         tasks.push(Task::every(
-            format!("sync-to-k8s-ciliumendpoint ({id})"),
+            format!("{ENDPOINT_OBJECTS} ({id})"),
             Duration::from_secs(10),
             since,
         ));
@@ -136,5 +155,9 @@ pub fn all(view: &AgentView) -> Vec<Value> {
             .map(|remote| Task::every(format!("remote-etcd-{}", remote.name), 4 * MINUTE, since)),
     );
     tasks.extend(view.endpoints.iter().flat_map(tasks_of_endpoint));
-    tasks.iter().map(|task| task.value(view.now)).collect()
+    let value = |task: &Task| match view.is_forbidden && task.name.starts_with(ENDPOINT_OBJECTS) {
+        true => task.forbidden(view.now),
+        false => task.value(view.now),
+    };
+    tasks.iter().map(value).collect()
 }

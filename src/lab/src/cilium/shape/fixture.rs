@@ -147,6 +147,7 @@ pub(super) fn agent() -> AgentView {
         mutual_authentication: false,
         replaces_kube_proxy: true,
         api_server: ApiServerView::Reached,
+        is_forbidden: false,
         endpoints: vec![
             endpoint(46, pod("dns"), PolicyEnabled::None, started),
             endpoint(47, pod("client"), PolicyEnabled::Egress, started),

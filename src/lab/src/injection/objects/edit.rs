@@ -16,16 +16,16 @@ const MANAGER: &str = "kubectl-edit";
 #[derive(Clone, Debug)]
 pub(in crate::injection) struct Target {
     resource: Resource,
-    namespace: Option<&'static str>,
+    namespace: Option<String>,
     name: String,
     manager: &'static str,
 }
 
 impl Target {
-    pub(super) fn in_namespace(resource: Resource, namespace: &'static str, name: &str) -> Self {
+    pub(super) fn in_namespace(resource: Resource, namespace: &str, name: &str) -> Self {
         Self {
             resource,
-            namespace: Some(namespace),
+            namespace: Some(namespace.to_owned()),
             name: name.to_owned(),
             manager: MANAGER,
         }
@@ -46,11 +46,11 @@ impl Target {
         &self.name
     }
     fn find(&self, store: &Store) -> Result<Object, String> {
-        let found = store.get(&self.resource, self.namespace, &self.name);
+        let found = store.get(&self.resource, self.namespace.as_deref(), &self.name);
         found.map_err(|error| error.to_string())
     }
     fn delete(&self, store: &Store, options: &DeleteOptions) -> Result<(), ApiError> {
-        match store.delete(&self.resource, self.namespace, &self.name, options) {
+        match store.delete(&self.resource, self.namespace.as_deref(), &self.name, options) {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }
@@ -111,11 +111,9 @@ impl Edit {
         match self {
             Edit::Create(resource, object) => {
                 let created = create(store, &resource, object).map_err(failed)?;
-                // What is created here in a namespace is created in Cilium's.
-                let namespace = created.namespace().map(|_| super::SYSTEM);
                 Ok(Step::Delete(Target {
                     resource,
-                    namespace,
+                    namespace: created.namespace().map(str::to_owned),
                     name: created.name().to_owned(),
                     manager: MANAGER,
                 }))
@@ -124,7 +122,7 @@ impl Edit {
                 let before = target.find(store)?;
                 store
                     .writing_as(target.manager)
-                    .modify(&target.resource, target.namespace, &target.name, change)
+                    .modify(&target.resource, target.namespace.as_deref(), &target.name, change)
                     .map_err(failed)?;
                 Ok(Step::Restore(target, before))
             }
@@ -132,7 +130,7 @@ impl Edit {
                 let before = target.find(store)?;
                 store
                     .writing_as(target.manager)
-                    .modify_status(&target.resource, target.namespace, &target.name, change)
+                    .modify_status(&target.resource, target.namespace.as_deref(), &target.name, change)
                     .map_err(failed)?;
                 Ok(Step::RestoreStatus(target, before))
             }
@@ -220,13 +218,13 @@ impl Step {
                     }
                 };
                 store
-                    .modify(&target.resource, target.namespace, &target.name, restore)
+                    .modify(&target.resource, target.namespace.as_deref(), &target.name, restore)
                     .map(|_| ())
             }
             Step::RestoreStatus(target, before) => {
                 let restore = |object: &mut Value| object["status"] = before["status"].clone();
                 store
-                    .modify_status(&target.resource, target.namespace, &target.name, restore)
+                    .modify_status(&target.resource, target.namespace.as_deref(), &target.name, restore)
                     .map(|_| ())
             }
             Step::Create(all) => {
@@ -256,7 +254,7 @@ impl Step {
                         .map(|metadata| metadata.remove("finalizers"));
                 };
                 store
-                    .modify(&target.resource, target.namespace, &target.name, free)
+                    .modify(&target.resource, target.namespace.as_deref(), &target.name, free)
                     .map(|_| ())
             }
         }
