@@ -26,6 +26,7 @@ pub mod local_backends_gone;
 pub mod mesh_apiserver_down;
 pub mod node_away;
 pub mod other_cluster_lost;
+pub mod rollout;
 pub mod scaled_to_zero;
 
 use meshproof_contract::Suite;
@@ -37,8 +38,8 @@ const SCENARIO: &str = "failover";
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: SCENARIO,
-    about: "What applications notice when backends, nodes, Cilium agents or the clustermesh-apiserver fail and come \
-            back: five kinds of stream run open-loop through one event at a time, beside control streams that the \
+    about: "What applications notice when backends, nodes, Cilium agents, cluster DNS or other components fail or \
+            restart: five kinds of stream run open-loop through one event at a time, beside control streams that the \
             event does not affect. Outages are intervals, never single figures. The suite disrupts the clusters, so \
             outside the lab it runs only with `--disruptive`.",
     checks: &[
@@ -49,6 +50,9 @@ pub const SUITE: Suite = Suite {
         &mesh_apiserver_down::SECONDS,
         &mesh_apiserver_down::MINUTES,
         &agent_restart::AGENT_RESTART,
+        &rollout::DNS_RESTARTED,
+        &rollout::KVSTOREMESH_RESTARTED,
+        &rollout::OPERATOR_RESTARTED,
         &node_away::NODE_LOST,
         &node_away::NODE_DRAINED,
         &other_cluster_lost::OTHER_CLUSTER_LOST,

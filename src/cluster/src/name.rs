@@ -1,7 +1,7 @@
 //! Names that meshproof uses on clusters, in one place: objects that carry them are ours, and no others.
 
 use meshproof_contract::{RunId, facts::PodNetwork};
-use meshproof_scenario::{Namespace, Workload};
+use meshproof_scenario::{Exposure, Namespace, Workload};
 use std::collections::BTreeMap;
 
 /// Namespace of agents, scenario objects and the Lease; Pod Security *restricted*.
@@ -56,6 +56,9 @@ pub fn namespace_of(network: PodNetwork) -> &'static str {
 
 /// The namespace in which a workload's pods live.
 pub fn workload_namespace(workload: &Workload) -> &'static str {
+    if workload.exposure == Exposure::HostPort {
+        return NODE_NAMESPACE;
+    }
     match (workload.network, workload.namespace) {
         (PodNetwork::Pod, Namespace::Peer) => PEER_NAMESPACE,
         (network, _) => namespace_of(network),

@@ -1,5 +1,5 @@
-//! Workloads of others, as every cluster has some: a namespace `demo` with a global service and a local one. They are
-//! there before anybody looks, and nobody of the lab needs them.
+//! Workloads of others, as every cluster has some: a namespace `demo` with a global service, a local one and one with an
+//! address of the cluster's pool. They are there before anybody looks, and nobody of the lab needs them.
 
 use crate::{
     health::http_endpoint,
@@ -27,7 +27,7 @@ impl Addon for OthersAddon {
     }
 
     fn manifests(&self, _: &LabState, cluster: &ClusterState) -> Vec<Value> {
-        objects(cluster.spec.nodes.len().min(2))
+        objects(cluster.spec.nodes.len().min(2), cluster.spec.id)
     }
 
     fn images(&self) -> Vec<Arc<dyn SystemImage>> {
@@ -35,7 +35,8 @@ impl Addon for OthersAddon {
     }
 }
 
-fn objects(replicas: usize) -> Vec<Value> {
+/// The pool has a network of its own in each cluster.
+fn objects(replicas: usize, cluster: u8) -> Vec<Value> {
     let labels = json!({"app": "echo"});
     let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE, "labels": labels});
     let service = |name: &str, annotations: Value| {
@@ -60,8 +61,17 @@ fn objects(replicas: usize) -> Vec<Value> {
             "labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname",
         },
     }]}});
+    let mut public = service("echo-public", json!({}));
+    public["spec"]["type"] = json!("LoadBalancer");
+    public["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
+    let network = format!("192.168.{}", 41 + u16::from(cluster));
     vec![
+        json!({
+            "apiVersion": "cilium.io/v2", "kind": "CiliumLoadBalancerIPPool", "metadata": {"name": "public"},
+            "spec": {"blocks": [{"start": format!("{network}.50"), "stop": format!("{network}.99")}]},
+        }),
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        public,
         service("echo", json!({"service.cilium.io/global": "true"})),
         service("echo-local", json!({})),
         json!({

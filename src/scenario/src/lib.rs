@@ -12,7 +12,7 @@ mod scenario;
 pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
 pub use scenario::{
-    Allowance, Clusters, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType,
+    Allowance, Clusters, Exposure, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType,
     SessionAffinity, Shared, Workload,
 };
 

@@ -6,6 +6,7 @@
 mod abandoned;
 mod cilium;
 mod node;
+mod rollout;
 
 pub(crate) use abandoned::undo_abandoned;
 
@@ -65,7 +66,7 @@ fn nodes_of(disruption: &Disruption) -> &[NodeName] {
     match disruption {
         Disruption::NodeLost { node } | Disruption::NodeDrained { node, .. } => std::slice::from_ref(node),
         Disruption::ClusterLost { nodes } => nodes,
-        Disruption::AgentRestart { .. } | Disruption::MeshApiServerDown => &[],
+        Disruption::AgentRestart { .. } | Disruption::Rollout { .. } | Disruption::MeshApiServerDown => &[],
     }
 }
 
@@ -130,6 +131,10 @@ impl Disruptions {
                 let agent = cilium::agent(client, namespace, node).await?;
                 let absent = || failed(client, disruption, format!("no Cilium agent runs on node {node}"));
                 Ok(cilium::delete_agent(client, &agent.ok_or_else(absent)?).await?)
+            }
+            Disruption::Rollout { component } => {
+                let deployment = rollout::find(site, disruption, component).await?;
+                Ok(rollout::restart(client, &deployment).await?)
             }
             Disruption::MeshApiServerDown => {
                 let namespace = site.cilium_namespace(disruption)?;
@@ -198,6 +203,11 @@ impl Disruptions {
                     })
                 })
                 .await
+            }
+            Disruption::Rollout { component } => {
+                let deployment = rollout::find(site, disruption, component).await?;
+                self.lock().remove(&key);
+                wait(client, disruption, || rollout::pending(client, &deployment)).await
             }
             Disruption::MeshApiServerDown => {
                 let namespace = site.cilium_namespace(disruption)?;

@@ -130,7 +130,7 @@ impl Agent {
             }
         }
         if container.lab.faults.is_active(Fault::AgentRestartDrops) {
-            drop_for_a_moment(container);
+            drop_for_a_moment(container, std::slice::from_ref(node));
         }
         if container.lab.faults.is_active(Fault::AgentRestartPlaintext) {
             leak_for_a_moment(container);
@@ -304,13 +304,14 @@ const CUT: Duration = Duration::from_millis(600);
 /// For how long a started agent lets packets out unencrypted.
 const LEAK: Duration = Duration::from_millis(300);
 
-fn drop_for_a_moment(container: &SystemContainer) {
+/// Drops what the pods of these nodes send.
+pub(super) fn drop_for_a_moment(container: &SystemContainer, nodes: &[Arc<NodeState>]) {
     let fault = |pod: &PodState| DatapathFault::Endpoint {
         address: pod.address,
         direction: Direction::Egress,
         impairment: Impairment::all(Effect::Drop),
     };
-    let pods = container.node.pods();
+    let pods: Vec<PodState> = nodes.iter().flat_map(|node| node.pods()).collect();
     let pods = pods.iter().filter(|pod| matches!(pod.network, PodNetwork::Own { .. }));
     let ids: Vec<_> = pods.map(|pod| container.lab.fabric.inject(fault(pod))).collect();
     heal_after(container, ids, CUT);

@@ -1,9 +1,13 @@
-//! Cilium's operator: leads as long as it holds its Lease, and removes identities that no endpoint has had for long.
+//! Cilium's operator: leads as long as it holds its Lease, gives Services of type LoadBalancer their addresses, and
+//! removes identities that no endpoint has had for long.
 
+mod addresses;
 mod leader;
 
+use super::agent::drop_for_a_moment;
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
+    fault::Fault,
     system::SystemContainer,
 };
 use meshproof_apiserver::{DeleteOptions, ListOptions};
@@ -21,7 +25,14 @@ pub(super) async fn run(container: &SystemContainer) -> i32 {
         container.log.line(format!("Error: unknown flag: --{flag}"));
         return 1;
     }
-    let (_, code) = futures::join!(leader::lead(container), collect(container));
+    if container.lab.faults.is_active(Fault::OperatorRestartDrops) {
+        drop_for_a_moment(container, container.cluster.nodes());
+    }
+    let (_, _, code) = futures::join!(
+        leader::lead(container),
+        addresses::assign(container),
+        collect(container)
+    );
     code
 }
 

@@ -9,7 +9,7 @@ use super::{
     slices,
 };
 use crate::{
-    fault::Fault,
+    fault::{ActiveFaults, Fault},
     informer::Informer,
     service::{RemoteBackend, RemoteBackends, ServiceKey},
     state::{ClusterState, LabState},
@@ -34,7 +34,7 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
         let mut caches = Vec::new();
         if let Some(pod) = &pod {
             caches = pod.remotes().values().map(|remote| remote.cache.subscribe()).collect();
-            known = learn(pod, known);
+            known = learn(pod, known, &lab.faults);
         }
         let services = informer.all(&SERVICES);
         let acts = |fault| lab.acts_in(fault, cluster.name());
@@ -96,12 +96,13 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
 
 /// A pod that has not (yet) heard of a cluster does not make agents forget what they knew of it: they wait for the
 /// synchronisation of the new connection before they drop anything.
-fn learn(pod: &MeshPod, known: Vec<Snapshot>) -> Vec<Snapshot> {
+fn learn(pod: &MeshPod, known: Vec<Snapshot>, faults: &ActiveFaults) -> Vec<Snapshot> {
+    let forgets = faults.is_active(Fault::KvstoremeshRestartDropsBackends);
     let mut known = known.into_iter();
     let news = pod.remotes().values().map(|remote| {
         let old = known.next().unwrap_or_default();
         let new = remote.cache.snapshot();
-        if new.is_empty() { old } else { new }
+        if new.is_empty() && !forgets { old } else { new }
     });
     news.collect()
 }
