@@ -7,6 +7,7 @@ use crate::{
     system::{Addon, SystemContainer, SystemImage},
 };
 use async_trait::async_trait;
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl Addon for OthersAddon {
     }
 
     fn manifests(&self, _: &LabState, cluster: &ClusterState) -> Vec<Value> {
-        objects(cluster.spec.nodes.len().min(2), cluster.spec.id)
+        objects(cluster.spec.nodes.len().min(2), cluster.spec.pool())
     }
 
     fn images(&self) -> Vec<Arc<dyn SystemImage>> {
@@ -35,8 +36,10 @@ impl Addon for OthersAddon {
     }
 }
 
-/// The pool has a network of its own in each cluster.
-fn objects(replicas: usize, cluster: u8) -> Vec<Value> {
+/// Addresses that load balancers get: those of the pool's network with these last numbers.
+const LAST: [usize; 2] = [50, 99];
+
+fn objects(replicas: usize, pool: Ipv4Net) -> Vec<Value> {
     let labels = json!({"app": "echo"});
     let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE, "labels": labels});
     let service = |name: &str, annotations: Value| {
@@ -64,11 +67,11 @@ fn objects(replicas: usize, cluster: u8) -> Vec<Value> {
     let mut public = service("echo-public", json!({}));
     public["spec"]["type"] = json!("LoadBalancer");
     public["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
-    let network = format!("192.168.{}", 41 + u16::from(cluster));
+let [start, stop] = LAST.map(|last| pool.hosts().nth(last - 1).unwrap_or(pool.network()).to_string());
     vec![
         json!({
             "apiVersion": "cilium.io/v2", "kind": "CiliumLoadBalancerIPPool", "metadata": {"name": "public"},
-            "spec": {"blocks": [{"start": format!("{network}.50"), "stop": format!("{network}.99")}]},
+            "spec": {"blocks": [{"start": start, "stop": stop}]},
         }),
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         public,

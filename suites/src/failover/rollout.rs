@@ -97,7 +97,8 @@ async fn dns(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjud
     let participants = Participants::of(context, cluster, workload::BACKEND).await?;
     let dns = participants.facts.cluster(cluster).and_then(|found| found.dns.clone());
     let dns = dns.filter(|dns| !dns.service.1.is_empty());
-    let dns = dns.ok_or_else(|| Verdict::inconclusive(format!("the Service of cluster DNS of {cluster} was not found")))?;
+    let dns =
+        dns.ok_or_else(|| Verdict::inconclusive(format!("the Service of cluster DNS of {cluster} was not found")))?;
     let client = &participants.clients[0];
     let plan = Plan::of(context, &participants, client, "failover-local", spacing)?;
     let recording = Recording::start(&plan, by(cluster)).await?;
@@ -154,7 +155,10 @@ async fn across(context: &CheckContext, spacing: Duration, component: Component)
     let participants = Participants::of(context, from, workload::GLOBAL_BACKEND).await?;
     let cilium = participants.facts.cluster(from).and_then(|found| found.cilium.as_ref());
     if component == Component::MeshApiServer && !cilium.is_some_and(|cilium| cilium.kvstoremesh) {
-        return Err(Verdict::skipped(format!("{from} has no KVStoreMesh: its agents read other clusters' own etcd")).into());
+        return Err(Verdict::skipped(format!(
+            "{from} has no KVStoreMesh: its agents read other clusters' own etcd"
+        ))
+        .into());
     }
     let backends = workload::ready(context, to, workload::GLOBAL_BACKEND, 1).await?;
     let client = &participants.clients[0];
@@ -172,7 +176,10 @@ async fn across(context: &CheckContext, spacing: Duration, component: Component)
         tally.finding(
             stream.to_string(),
             format!("answered by {to} only, which the service prefers and which has backends"),
-            format!("answered by another cluster {} ms after the rollout began", after.as_millis()),
+            format!(
+                "answered by another cluster {} ms after the rollout began",
+                after.as_millis()
+            ),
         );
     }
     // Backends that are not ready get no traffic, whatever restarts.

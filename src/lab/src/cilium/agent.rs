@@ -13,7 +13,7 @@ use crate::{
     fault::Fault,
     health::http_endpoint,
     ipcache,
-    state::{LabState, PodNetwork, PodState},
+    state::{LabState, NodeState, PodNetwork, PodState},
     sync::lock,
     system::SystemContainer,
 };

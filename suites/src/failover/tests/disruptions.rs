@@ -164,7 +164,9 @@ async fn names_may_fail_for_as_long_as_an_endpoint_takes_to_be_removed() {
     let text = World::new().expect(&DNS_RESTARTED, infra(), "pass").await;
     assert!(text.contains("all pods were new and available"), "{text}");
     // Service and name are lost together in this world, and other streams must not be affected.
-    let text = losing("failover-local", 200, 3200).expect(&DNS_RESTARTED, infra(), "fail").await;
+    let text = losing("failover-local", 200, 3200)
+        .expect(&DNS_RESTARTED, infra(), "fail")
+        .await;
     assert!(text.contains("no outage of more than 2000 ms"), "{text}");
     let one = World::with(|world| {
         let dns = world.facts.clusters[0].dns.as_mut().expect("DNS");
@@ -180,8 +182,12 @@ async fn names_may_fail_for_as_long_as_an_endpoint_takes_to_be_removed() {
 async fn remote_backends_must_answer_while_components_restart() {
     for check in [&KVSTOREMESH_RESTARTED, &OPERATOR_RESTARTED] {
         World::new().expect(check, infra_to_apps(), "pass").await;
-        losing("failover-remote", 300, 900).expect(check, infra_to_apps(), "fail").await;
-        losing("failover-remote", 12_000, 12_600).expect(check, infra_to_apps(), "fail").await;
+        losing("failover-remote", 300, 900)
+            .expect(check, infra_to_apps(), "fail")
+            .await;
+        losing("failover-remote", 12_000, 12_600)
+            .expect(check, infra_to_apps(), "fail")
+            .await;
         let unfinished = World::with(|world| world.restores = None);
         unfinished.expect(check, infra_to_apps(), "inconclusive").await;
     }

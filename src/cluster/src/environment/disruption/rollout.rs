@@ -29,14 +29,19 @@ pub(super) async fn find(
     let (namespace, labels) = match component {
         Component::ClusterDns { namespace, service } => {
             let found = client.get::<Service>(namespace, service).await?;
-            let selector = found.and_then(|found| found.spec?.selector).filter(|one| !one.is_empty());
+            let selector = found
+                .and_then(|found| found.spec?.selector)
+                .filter(|one| !one.is_empty());
             let selector = selector.ok_or_else(|| absent(format!("Service {namespace}/{service} selects no pods")))?;
             (namespace.as_str(), selector)
         }
         Component::MeshApiServer => (site.cilium_namespace(disruption)?, label(MESH_LABEL)),
         Component::Operator => (site.cilium_namespace(disruption)?, label(OPERATOR_LABEL)),
     };
-    let mut listed = client.list::<Deployment>(Some(namespace), &ListParams::default()).await?.into_iter();
+    let mut listed = client
+        .list::<Deployment>(Some(namespace), &ListParams::default())
+        .await?
+        .into_iter();
     let found = listed.find(|deployment| has(deployment, &labels));
     found.ok_or_else(|| absent(format!("no Deployment in {namespace} makes these pods")))
 }
@@ -60,9 +65,14 @@ pub(super) async fn restart(client: &ClusterClient, deployment: &Deployment) -> 
     let annotations = json!({RESTARTED: Timestamp::now().to_string()});
     let change = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
     let api = client.within::<Deployment>(&namespace);
-    let operation = Operation::on("patch", "deployments.apps").within(&namespace).named(&name);
+    let operation = Operation::on("patch", "deployments.apps")
+        .within(&namespace)
+        .named(&name);
     let (params, change) = (PatchParams::default(), Patch::Merge(change));
-    client.call(operation, api.patch(&name, &params, &change)).await.map(drop)
+    client
+        .call(operation, api.patch(&name, &params, &change))
+        .await
+        .map(drop)
 }
 
 /// What is still missing until all pods are new and available.

@@ -3,6 +3,7 @@
 
 use crate::{crd::CILIUM_POOLS, follow::follow, system::SystemContainer};
 use futures::StreamExt;
+use jiff::Timestamp;
 use meshproof_apiserver::{ApiError, Object, Store, WatchOptions, resource::names::SERVICES};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, net::Ipv4Addr};
@@ -44,8 +45,8 @@ fn reconcile(store: &Store) -> Result<(), ApiError> {
     for service in waiting {
         let address = free.iter().find(|address| !used.contains(address)).copied();
         let condition = match address {
-            Some(_) => json!({"type": SATISFIED, "status": "True", "reason": "satisfied"}),
-            None => json!({"type": SATISFIED, "status": "False", "reason": "no_pool"}),
+            Some(_) => condition(SATISFIED, "True", "satisfied", ""),
+            None => condition(SATISFIED, "False", "no_pool", "no pool has an address left"),
         };
         used.extend(address);
         if address.is_none() && service["status"]["conditions"][0]["reason"] == "no_pool" {
@@ -83,22 +84,31 @@ fn blocks(pool: &Object) -> Vec<Ipv4Addr> {
     ranges.flatten().map(Ipv4Addr::from).collect()
 }
 
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({
+        "type": kind, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": format!("{:.0}", Timestamp::now()),
+    })
+}
+
 /// What a pool's status says: counts as messages of conditions whose status is unknown.
 fn report(store: &Store, pool: &Object, used: &BTreeSet<Ipv4Addr>) -> Result<(), ApiError> {
     let all = blocks(pool);
     let taken = all.iter().filter(|address| used.contains(address)).count();
-    let count = |kind: &str, number: usize| json!({"type": kind, "status": "Unknown", "reason": "noreason", "message": number.to_string()});
-    let conditions = json!([
-        {"type": "cilium.io/PoolConflict", "status": "False", "reason": "resolved"},
+    let count = |kind: &str, number: usize| condition(kind, "Unknown", "noreason", &number.to_string());
+    let conditions = [
+        condition("cilium.io/PoolConflict", "False", "resolved", ""),
         count("cilium.io/IPsTotal", all.len()),
         count("cilium.io/IPsAvailable", all.len() - taken),
         count("cilium.io/IPsUsed", taken),
-    ]);
-    if pool["status"]["conditions"] == conditions {
+    ];
+    let said = |conditions: &[Value]| -> Vec<Value> { conditions.iter().map(|one| one["message"].clone()).collect() };
+    let present = pool["status"]["conditions"].as_array().map(Vec::as_slice);
+    if said(present.unwrap_or_default()) == said(&conditions) {
         return Ok(());
     }
     let written = store.modify_status(&CILIUM_POOLS, None, pool.name(), |stored| {
-        stored["status"]["conditions"].clone_from(&conditions);
+        stored["status"]["conditions"] = json!(conditions);
     });
     written.map(drop)
 }
