@@ -67,7 +67,7 @@ fn objects(replicas: usize, pool: Ipv4Net) -> Vec<Value> {
     let mut public = service("echo-public", json!({}));
     public["spec"]["type"] = json!("LoadBalancer");
     public["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
-let [start, stop] = LAST.map(|last| pool.hosts().nth(last - 1).unwrap_or(pool.network()).to_string());
+    let [start, stop] = LAST.map(|last| pool.hosts().nth(last - 1).unwrap_or(pool.network()).to_string());
     vec![
         json!({
             "apiVersion": "cilium.io/v2", "kind": "CiliumLoadBalancerIPPool", "metadata": {"name": "public"},

@@ -38,7 +38,9 @@ impl WirePorts {
     /// Takes the services in that are at the node's address.
     pub(super) fn set_services(&self, services: &[Service]) {
         let at_node = services.iter().filter_map(|service| match service.frontend {
-            Frontend::Address { address, protocol } if *address.ip() == self.address => Some((protocol, address.port())),
+            Frontend::Address { address, protocol } if *address.ip() == self.address => {
+                Some((protocol, address.port()))
+            }
             Frontend::Address { .. } | Frontend::NodePort { .. } => None,
         });
         *lock(&self.own) = at_node.collect();

@@ -237,6 +237,26 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_aliases_and_of_long_answers_spare_all_others() {
+        let record = |data| Record {
+            owner: NAME.into(),
+            data,
+        };
+        let alias = || Lookup::Found {
+            answers: vec![record(Data::Cname("db.demo".into())), record(Data::A(RIGHT))],
+            additionals: Vec::new(),
+        };
+        assert_eq!(count(falsified(Fault::DnsAliasNotFollowed, &site(NAME), alias())), 1);
+        let Lookup::Found { answers, .. } = falsified(Fault::DnsAliasTargetWrong, &site(NAME), alias()) else {
+            panic!("expected an alias");
+        };
+        assert_eq!(answers[0].data, Data::Cname("old-db.demo".into()));
+        assert_eq!(falsified(Fault::DnsAliasNotFollowed, &site(NAME), pods(3)), pods(3));
+        assert_eq!(count(falsified(Fault::DnsLargeAnswerCut, &site(NAME), pods(120))), IN_A_DATAGRAM);
+        assert_eq!(falsified(Fault::DnsLargeAnswerCut, &site(NAME), pods(40)), pods(40));
+    }
+
+    #[test]
     fn headless_faults_add_or_take_one_pod() {
         assert_eq!(count(falsified(Fault::HeadlessStalePod, &site(NAME), pods(3))), 4);
         assert_eq!(count(falsified(Fault::HeadlessMissingPod, &site(NAME), pods(3))), 2);
