@@ -190,7 +190,10 @@ fn host_ports_are_of_pods_with_networks_of_their_own_in_the_privileged_namespace
     assert_eq!(value["metadata"]["namespace"], "meshproof-node");
     let pod = &value["spec"]["template"]["spec"];
     let ports = &pod["containers"][0]["ports"];
-    assert_eq!((&ports[0]["containerPort"], &ports[0]["hostPort"]), (&json!(8080), &json!(27080)));
+    assert_eq!(
+        (&ports[0]["containerPort"], &ports[0]["hostPort"]),
+        (&json!(8080), &json!(27080))
+    );
     assert_eq!(ports[2]["hostPort"], 27082);
     assert_eq!(breaks_restricted(pod), ["no host ports"]);
     let service = make(|m, _| m.service(&scenario, &scenario.services[0], &scenario.workloads[0]));

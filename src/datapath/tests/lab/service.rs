@@ -168,7 +168,10 @@ fn node_ports() {
 fn at_one_node() {
     let lab = Lab::new();
     let served = lab.node(INFRA_2);
-    let (at, pod) = (SocketAddrV4::new(served.config().address, 27080), backend(&lab, INFRA_2, 0));
+    let (at, pod) = (
+        SocketAddrV4::new(served.config().address, 27080),
+        backend(&lab, INFRA_2, 0),
+    );
     let service = |frontend| Service::new("demo/web:host-port", frontend, vec![pod]);
     served.set_services(vec![
         service(Frontend::tcp(*at.ip(), at.port())),

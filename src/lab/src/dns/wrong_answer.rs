@@ -252,7 +252,10 @@ mod tests {
         };
         assert_eq!(answers[0].data, Data::Cname("old-db.demo".into()));
         assert_eq!(falsified(Fault::DnsAliasNotFollowed, &site(NAME), pods(3)), pods(3));
-        assert_eq!(count(falsified(Fault::DnsLargeAnswerCut, &site(NAME), pods(120))), IN_A_DATAGRAM);
+        assert_eq!(
+            count(falsified(Fault::DnsLargeAnswerCut, &site(NAME), pods(120))),
+            IN_A_DATAGRAM
+        );
         assert_eq!(falsified(Fault::DnsLargeAnswerCut, &site(NAME), pods(40)), pods(40));
     }
 
