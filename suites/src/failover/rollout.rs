@@ -77,7 +77,7 @@ pub const OPERATOR_RESTARTED: FailoverCheck = FailoverCheck {
     },
     scope: Scope::Direction,
     admission: footprint::OWN_MESH,
-    faults: &["operator-restart-drops"],
+    faults: &["operator-restart-drops-backends"],
     attempt: |context, spacing| Box::pin(across(context, spacing, Component::Operator)),
 };
 

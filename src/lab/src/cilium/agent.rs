@@ -13,7 +13,7 @@ use crate::{
     fault::Fault,
     health::http_endpoint,
     ipcache,
-    state::{LabState, NodeState, PodNetwork, PodState},
+    state::{LabState, PodNetwork, PodState},
     sync::lock,
     system::SystemContainer,
 };
@@ -130,7 +130,7 @@ impl Agent {
             }
         }
         if container.lab.faults.is_active(Fault::AgentRestartDrops) {
-            drop_for_a_moment(container, std::slice::from_ref(node));
+            drop_for_a_moment(container);
         }
         if container.lab.faults.is_active(Fault::AgentRestartPlaintext) {
             leak_for_a_moment(container);
@@ -304,14 +304,13 @@ const CUT: Duration = Duration::from_millis(600);
 /// For how long a started agent lets packets out unencrypted.
 const LEAK: Duration = Duration::from_millis(300);
 
-/// Drops what the pods of these nodes send.
-pub(super) fn drop_for_a_moment(container: &SystemContainer, nodes: &[Arc<NodeState>]) {
+fn drop_for_a_moment(container: &SystemContainer) {
     let fault = |pod: &PodState| DatapathFault::Endpoint {
         address: pod.address,
         direction: Direction::Egress,
         impairment: Impairment::all(Effect::Drop),
     };
-    let pods: Vec<PodState> = nodes.iter().flat_map(|node| node.pods()).collect();
+    let pods = container.node.pods();
     let pods = pods.iter().filter(|pod| matches!(pod.network, PodNetwork::Own { .. }));
     let ids: Vec<_> = pods.map(|pod| container.lab.fabric.inject(fault(pod))).collect();
     heal_after(container, ids, CUT);

@@ -4,10 +4,9 @@
 mod addresses;
 mod leader;
 
-use super::agent::drop_for_a_moment;
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
-    fault::Fault,
+    mesh::OperatorStarts,
     system::SystemContainer,
 };
 use meshproof_apiserver::{DeleteOptions, ListOptions};
@@ -25,9 +24,7 @@ pub(super) async fn run(container: &SystemContainer) -> i32 {
         container.log.line(format!("Error: unknown flag: --{flag}"));
         return 1;
     }
-    if container.lab.faults.is_active(Fault::OperatorRestartDrops) {
-        drop_for_a_moment(container, container.cluster.nodes());
-    }
+    OperatorStarts::of(&container.cluster).count();
     let (_, _, code) = futures::join!(
         leader::lead(container),
         addresses::assign(container),

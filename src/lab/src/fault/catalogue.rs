@@ -318,8 +318,8 @@ faults! {
         "in one cluster Cilium's operator was given a flag that it does not know, and ends again and again";
     OperatorHangs "operator-hangs" Agents DrawnCluster ["components"]
         "in one cluster Cilium's operator hangs: its pod runs, and it does not renew its Lease";
-    OperatorRestartDrops "operator-restart-drops" Agents Lab ["failover"]
-        "the packets of a cluster's pods are dropped for a moment when Cilium's operator starts";
+    OperatorRestartDropsBackends "operator-restart-drops-backends" Agents Lab ["failover"]
+        "agents forget the backends of other clusters for a moment when Cilium's operator restarts";
     OperatorScaledToZero "operator-scaled-to-zero" Objects DrawnCluster ["components"]
         "in one cluster Cilium's operator is scaled to zero";
     OperatorVersionDiffers "operator-version-differs" Objects DrawnCluster ["gitops"]

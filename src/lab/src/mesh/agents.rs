@@ -7,9 +7,10 @@ use super::{
     keyspace::Snapshot,
     pod::{MeshPod, MeshPods},
     slices,
+    source::{OperatorStarts, Source},
 };
 use crate::{
-    fault::{ActiveFaults, Fault},
+    fault::Fault,
     informer::Informer,
     service::{RemoteBackend, RemoteBackends, ServiceKey},
     state::{ClusterState, LabState},
@@ -27,14 +28,20 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
     let mut faults_changed = lab.faults.follow();
     let mut known: Vec<Snapshot> = Vec::new();
     let mut absence = Absence::default();
+    let mut source = Source::default();
+    let mut operator_starts = OperatorStarts::of(&cluster).subscribe();
     let remote = RemoteBackends::of(&cluster);
     informer.synced().await;
     while !stop.is_cancelled() {
         let pod = pods.choose(cluster.name());
+        source.observe(
+            pod.as_ref().map(|pod| pod.name.as_str()),
+            *operator_starts.borrow_and_update(),
+        );
         let mut caches = Vec::new();
         if let Some(pod) = &pod {
             caches = pod.remotes().values().map(|remote| remote.cache.subscribe()).collect();
-            known = learn(pod, known, &lab.faults);
+            known = learn(pod, known);
         }
         let services = informer.all(&SERVICES);
         let acts = |fault| lab.acts_in(fault, cluster.name());
@@ -49,7 +56,8 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             };
             (any || global && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
         };
-        let mut backends = if acts(Fault::GlobalRemoteBackendsMissing) {
+        let forgotten = source.is_forgotten(&lab.faults);
+        let mut backends = if acts(Fault::GlobalRemoteBackendsMissing) || forgotten {
             BTreeMap::new()
         } else {
             merged(services.iter(), &known, merges)
@@ -90,19 +98,20 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             _ = pods_changed.changed() => {}
             _ = faults_changed.changed() => {}
             () = absence.ends(patience) => {}
+            () = source.settles() => {}
+            Ok(()) = operator_starts.changed() => {}
         }
     }
 }
 
 /// A pod that has not (yet) heard of a cluster does not make agents forget what they knew of it: they wait for the
 /// synchronisation of the new connection before they drop anything.
-fn learn(pod: &MeshPod, known: Vec<Snapshot>, faults: &ActiveFaults) -> Vec<Snapshot> {
-    let forgets = faults.is_active(Fault::KvstoremeshRestartDropsBackends);
+fn learn(pod: &MeshPod, known: Vec<Snapshot>) -> Vec<Snapshot> {
     let mut known = known.into_iter();
     let news = pod.remotes().values().map(|remote| {
         let old = known.next().unwrap_or_default();
         let new = remote.cache.snapshot();
-        if new.is_empty() && !forgets { old } else { new }
+        if new.is_empty() { old } else { new }
     });
     news.collect()
 }
