@@ -1,5 +1,5 @@
-//! Workloads of others, as every cluster has some: a namespace `demo` with a global service, a local one and one with an
-//! address of the cluster's pool. They are there before anybody looks, and nobody of the lab needs them.
+//! Workloads of others, as every cluster has some: a namespace `demo` with a global service, a local one and one with
+//! an address of the cluster's pool. They are there before anybody looks, and nobody of the lab needs them.
 
 use crate::{
     health::http_endpoint,

@@ -55,8 +55,8 @@ impl Check for LargeAnswer {
     fn text(&self) -> CheckText {
         CheckText {
             title: "Answers of more than 512 and more than 1,232 bytes reach pods and hosts complete",
-            proves: "Names with many addresses resolve to all of them: EDNS lets datagrams of more than 512 bytes pass, \
-                     and an answer that fits into none is marked as truncated and comes complete over TCP.",
+            proves: "Names with many addresses resolve to all of them: EDNS lets datagrams of more than 512 bytes \
+                     pass, and an answer that fits into none is marked as truncated and comes complete over TCP.",
             how: "A headless Service with a random name and an EndpointSlice of 120 addresses of TEST-NET-1 is \
                   created; 40 of them have one host name. Once every replica knows it, the client and the host-network \
                   agent on every node ask the cluster IP of DNS for both names over UDP (with EDNS of 1,232 bytes, and \

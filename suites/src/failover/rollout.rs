@@ -20,8 +20,8 @@ pub const DNS_RESTARTED: FailoverCheck = FailoverCheck {
     id: "failover::dns_restarted",
     text: CheckText {
         title: "Names resolve while the replicas of cluster DNS are replaced",
-        proves: "A rollout of cluster DNS, as an upgrade does it, interrupts lookups for no longer than an endpoint may \
-                 take to be removed, and no other traffic.",
+        proves: "A rollout of cluster DNS, as an upgrade does it, interrupts lookups for no longer than an endpoint \
+                 may take to be removed, and no other traffic.",
         how: "Streams to Service failover-local and DNS queries for two names run while the Deployment behind the DNS \
               Service is restarted (`kubectl rollout restart`), until all its pods are new and available, and for 5 s \
               more. No name may fail for longer than `thresholds.endpointRemoval` (default 2 s), or `recovery` \
@@ -29,8 +29,8 @@ pub const DNS_RESTARTED: FailoverCheck = FailoverCheck {
         control: "Before the event both names resolve. A pod on the client's node and one in the other cluster are \
                   probed at the same spacing.",
         when_red: "`kubectl --context CONTEXT -n DNS_NAMESPACE get deployment NAME -o yaml`: does the rollout take a \
-                   replica away before its successor is ready (`maxUnavailable`), and does the Corefile have `lameduck` \
-                   and `ready`? Long losses: do new replicas say that they are ready before they answer?",
+                   replica away before its successor is ready (`maxUnavailable`), and does the Corefile have \
+                   `lameduck` and `ready`? Long losses: do new replicas say that they are ready before they answer?",
     },
     scope: Scope::Cluster,
     admission: footprint::AGENTS,
@@ -43,8 +43,8 @@ pub const KVSTOREMESH_RESTARTED: FailoverCheck = FailoverCheck {
     id: "failover::kvstoremesh_restarted",
     text: CheckText {
         title: "Remote backends keep answering while the cluster's own KVStoreMesh restarts",
-        proves: "Agents keep what they learned of other clusters while the cache that they read it from is replaced, so \
-                 its upgrade or crash loses no request.",
+        proves: "Agents keep what they learned of other clusters while the cache that they read it from is replaced, \
+                 so its upgrade or crash loses no request.",
         how: "Streams to Service failover-remote, which prefers the other cluster, run while the Deployment \
               clustermesh-apiserver of the streams' own cluster is restarted (`kubectl rollout restart`), until all \
               its pods are new and available, and for 15 s more. Every answer must come from the other cluster and no \
@@ -72,8 +72,8 @@ pub const OPERATOR_RESTARTED: FailoverCheck = FailoverCheck {
               new and available, and for 15 s more, in which the next operator leads. Every answer must come from the \
               other cluster and no stream may be affected.",
         control: CONTROL,
-        when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/cilium-operator --since=5m` shows what the new \
-                   leader removed; `kubectl --context CONTEXT get ciliumendpoints,ciliumidentities -A` what is there.",
+        when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/cilium-operator --since=5m` shows what the \
+                   new leader removed; `kubectl --context CONTEXT get ciliumendpoints,ciliumidentities -A` what is there.",
     },
     scope: Scope::Direction,
     admission: footprint::OWN_MESH,

@@ -39,8 +39,8 @@ impl Check for LoadBalancerAddress {
             how: "Where the cluster has a CiliumLoadBalancerIPPool, a Service of type LoadBalancer with a random name \
                   is created for the pods `backend`, and takes one of its addresses for some seconds. The client and \
                   the host-network agent on every node send GETs and datagrams to that address; all 12 of 12 must be \
-                  answered by those pods, twice in a row, within `thresholds.propagation` (default 10 s). To up to four \
-                  TCP ports of other Services that have an address and a ready endpoint each client opens a \
+                  answered by those pods, twice in a row, within `thresholds.propagation` (default 10 s). To up to \
+                  four TCP ports of other Services that have an address and a ready endpoint each client opens a \
                   connection, two tries; what fails is tried again once that time has passed.",
             control: "Each answer of the run's own Service names the pod that gave it. A Service of others counts only \
                       if the same client connects to the same port of its cluster IP.",
@@ -73,7 +73,8 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let (own, others) = (own?, others?);
     if own.is_none() && others.is_none() {
         return Err(Verdict::skipped(format!(
-            "no Service of type LoadBalancer in {cluster} has an address, a ready endpoint and a cluster IP that answers"
+            "no Service of type LoadBalancer in {cluster} has an address, a ready endpoint and a cluster IP that \
+             answers"
         )));
     }
     let mut tally = Tally::new();

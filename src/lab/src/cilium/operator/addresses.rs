@@ -1,5 +1,5 @@
-//! Addresses of Services of type LoadBalancer, from the pools of the cluster, as Cilium's operator gives and reports them
-//! (`operator/pkg/lbipam`, semantics B19).
+//! Addresses of Services of type LoadBalancer, from the pools of the cluster, as Cilium's operator gives and reports
+//! them (`operator/pkg/lbipam`, semantics B19).
 
 use crate::{crd::CILIUM_POOLS, follow::follow, system::SystemContainer};
 use futures::StreamExt;
