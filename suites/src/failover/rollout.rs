@@ -73,7 +73,8 @@ pub const OPERATOR_RESTARTED: FailoverCheck = FailoverCheck {
               other cluster and no stream may be affected.",
         control: CONTROL,
         when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/cilium-operator --since=5m` shows what the \
-                   new leader removed; `kubectl --context CONTEXT get ciliumendpoints,ciliumidentities -A` what is there.",
+                   new leader removed; `kubectl --context CONTEXT get ciliumendpoints,ciliumidentities -A` what is \
+                   there.",
     },
     scope: Scope::Direction,
     admission: footprint::OWN_MESH,

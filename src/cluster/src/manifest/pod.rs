@@ -7,9 +7,9 @@ use meshproof_scenario::{Exposure, Placement, Scenario, Workload};
 use serde_json::{Value, json};
 
 impl ManifestBuilder<'_> {
-    /// Meets the *restricted* Pod Security Standard but for the node's network and ports, which only *privileged* allows,
-    /// and for what capturing needs there: the capability, and root, since a capability that is added takes effect for no
-    /// other user.
+    /// Meets the *restricted* Pod Security Standard but for the node's network and ports, which only *privileged*
+    /// allows, and for what capturing needs there: the capability, and root, since a capability that is added takes
+    /// effect for no other user.
     pub(super) fn pod(&self, scenario: &Scenario, workload: &Workload) -> Value {
         let mut pod = json!({
             "automountServiceAccountToken": false,
