@@ -26,6 +26,8 @@ use std::{
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Pause between two readings of a state.
 const POLL: Duration = Duration::from_millis(100);
+/// The same for a rollout, which takes longer than the others by its nature.
+const POLL_ROLLOUT: Duration = Duration::from_millis(500);
 
 /// Which disruptions a run may cause, and by which means.
 #[derive(Clone, Default)]
@@ -207,7 +209,10 @@ impl Disruptions {
             Disruption::Rollout { component } => {
                 let deployment = rollout::find(site, disruption, component).await?;
                 self.lock().remove(&key);
-                wait(client, disruption, || rollout::pending(client, &deployment)).await
+                wait_every(POLL_ROLLOUT, client, disruption, || {
+                    rollout::pending(client, &deployment)
+                })
+                .await
             }
             Disruption::MeshApiServerDown => {
                 let namespace = site.cilium_namespace(disruption)?;
@@ -252,6 +257,19 @@ impl<'a> Site<'a> {
 async fn wait<F>(
     client: &ClusterClient,
     disruption: &Disruption,
+    pending: impl FnMut() -> F,
+) -> Result<(), EnvironmentError>
+where
+    F: Future<Output = Result<Option<String>, ApiError>>,
+{
+    wait_every(POLL, client, disruption, pending).await
+}
+
+/// The same with another pause between two readings.
+async fn wait_every<F>(
+    pause: Duration,
+    client: &ClusterClient,
+    disruption: &Disruption,
     mut pending: impl FnMut() -> F,
 ) -> Result<(), EnvironmentError>
 where
@@ -274,7 +292,7 @@ where
                 last,
             });
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
