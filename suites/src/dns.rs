@@ -1,12 +1,15 @@
 //! Does cluster DNS answer pods correctly, from every node and from every replica?
 
 mod endpoints;
+mod fresh;
 mod replica;
 
 pub mod absent_name;
 pub mod absent_record;
+pub mod external_name;
 pub mod from_host_network;
 pub mod headless_service;
+pub mod large_answer;
 pub mod latency;
 pub mod other_services;
 pub mod replica_answers;
@@ -19,8 +22,10 @@ pub mod service_record;
 use crate::kit::dns::check::DnsCheck;
 use absent_name::AbsentName;
 use absent_record::AbsentRecord;
+use external_name::ExternalName;
 use from_host_network::FromHostNetwork;
 use headless_service::HeadlessService;
+use large_answer::LargeAnswer;
 use latency::Latency;
 use meshproof_contract::Suite;
 use other_services::OtherServices;
@@ -35,7 +40,8 @@ use service_record::ServiceRecord;
 pub const SUITE: Suite = Suite {
     name: "dns",
     about: "Cluster DNS answers the pods of every node correctly over UDP and TCP, from every replica: service names, \
-            short names, reverse names, headless services, and the right code for names that do not exist.",
+            short names, reverse names, headless services, aliases, answers of many records, and the right code for \
+            names that do not exist.",
     checks: &[
         &DnsCheck(ServiceName::Udp),
         &DnsCheck(ServiceName::Tcp),
@@ -46,6 +52,8 @@ pub const SUITE: Suite = Suite {
         &DnsCheck(HeadlessService),
         &DnsCheck(ServiceRecord),
         &DnsCheck(FromHostNetwork),
+        &ExternalName,
+        &LargeAnswer,
         &OtherServices,
         &ReplicaAnswers,
         &ReplicaLearns,

@@ -26,6 +26,7 @@ pub mod local_backends_gone;
 pub mod mesh_apiserver_down;
 pub mod node_away;
 pub mod other_cluster_lost;
+pub mod rollout;
 pub mod scaled_to_zero;
 
 use meshproof_contract::Suite;
@@ -37,8 +38,8 @@ const SCENARIO: &str = "failover";
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: SCENARIO,
-    about: "What applications notice when backends, nodes, Cilium agents or the clustermesh-apiserver fail and come \
-            back: five kinds of stream run open-loop through one event at a time, beside control streams that the \
+    about: "What applications notice when backends, nodes, Cilium agents, cluster DNS or other components fail or \
+            restart: five kinds of stream run open-loop through one event at a time, beside control streams that the \
             event does not affect. Outages are intervals, never single figures. The suite disrupts the clusters, so \
             outside the lab it runs only with `--disruptive`.",
     // What leaves others alone for longest first: the others run beside it.
@@ -50,6 +51,9 @@ pub const SUITE: Suite = Suite {
         &backend_unready::BACKEND_UNREADY,
         &scaled_to_zero::SCALED_TO_ZERO,
         &local_backends_gone::LOCAL_BACKENDS_GONE,
+        &rollout::DNS_RESTARTED,
+        &rollout::KVSTOREMESH_RESTARTED,
+        &rollout::OPERATOR_RESTARTED,
         &node_away::NODE_LOST,
         &node_away::NODE_DRAINED,
         &other_cluster_lost::OTHER_CLUSTER_LOST,

@@ -1,6 +1,7 @@
 //! Do Services lead to the right pods: a cluster's own, all clusters' where they are global, and no others?
 
 mod ask;
+mod at_nodes;
 mod judge;
 mod side;
 mod spread;
@@ -16,7 +17,9 @@ pub mod fragments;
 pub mod global;
 pub mod global_name;
 pub mod headless;
+pub mod host_port;
 pub mod kube_proxy_replacement;
+pub mod load_balancer;
 pub mod merging;
 pub mod node_port;
 pub mod ports;
@@ -45,6 +48,8 @@ pub const SUITE: Suite = Suite {
         &fragments::Fragments,
         &node_port::NodePort::Outside,
         &node_port::NodePort::Inside,
+        &host_port::HostPort,
+        &load_balancer::LoadBalancerAddress,
         &traffic_policy::TrafficPolicy,
         &kube_proxy_replacement::ReplacementInForce,
         &session_affinity::SessionAffinity,

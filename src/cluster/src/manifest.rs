@@ -122,10 +122,13 @@ impl ManifestBuilder<'_> {
             .ports
             .iter()
             .map(|p| {
-                json!({
-                    "name": p.name, "port": p.port, "targetPort": p.target.saturating_add(offset),
-                    "protocol": p.protocol.as_str(),
-                })
+                let mut port = json!({
+                    "port": p.port, "targetPort": p.target.saturating_add(offset), "protocol": p.protocol.as_str(),
+                });
+                if let Some(name) = &p.name {
+                    port["name"] = json!(name);
+                }
+                port
             })
             .collect();
         let mut spec = json!({"selector": selector(&scenario.name, &workload.name), "ports": ports});

@@ -1,7 +1,7 @@
 //! Names that meshproof uses on clusters, in one place: objects that carry them are ours, and no others.
 
 use meshproof_contract::{RunId, facts::PodNetwork};
-use meshproof_scenario::{Namespace, Workload};
+use meshproof_scenario::{Exposure, Namespace, Workload};
 use std::collections::BTreeMap;
 
 /// Namespace of agents, scenario objects and the Lease; Pod Security *restricted*.
@@ -62,6 +62,9 @@ pub fn namespace_of(network: PodNetwork) -> &'static str {
 pub fn workload_namespace(workload: &Workload) -> &str {
     if let Some(namespace) = operators_namespace(workload) {
         return namespace;
+    }
+    if workload.exposure == Exposure::HostPort {
+        return NODE_NAMESPACE;
     }
     match (workload.network, workload.namespace) {
         (PodNetwork::Pod, Namespace::Peer) => PEER_NAMESPACE,

@@ -171,9 +171,14 @@ pub const RULES: [Rule; 23] = [
     ),
     rule(
         "cilium.io",
-        &["ciliumnodes", "ciliumendpoints", "ciliumnodeconfigs"],
+        &[
+            "ciliumnodes",
+            "ciliumendpoints",
+            "ciliumnodeconfigs",
+            "ciliumloadbalancerippools",
+        ],
         &["get", "list"],
-        "Cilium's view of nodes and pods, and settings of single nodes",
+        "Cilium's view of nodes and pods, settings of single nodes, and whether Services can get addresses",
     ),
     rule(
         "kustomize.toolkit.fluxcd.io",

@@ -46,8 +46,40 @@ pub enum Disruption {
         /// The node.
         node: NodeName,
     },
+    /// The pods of a component are replaced by a rollout of its Deployment, as `kubectl rollout restart` does it.
+    Rollout {
+        /// The component.
+        component: Component,
+    },
     /// The `clustermesh-apiserver` has no replicas: the other clusters get no more updates from this one.
     MeshApiServerDown,
+}
+
+/// A component that runs as a Deployment. Which one is found by the pods that the API says are its own, never by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "component", rename_all = "kebab-case")]
+pub enum Component {
+    /// The pods behind the Service of cluster DNS.
+    ClusterDns {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        service: String,
+    },
+    /// The `clustermesh-apiserver`, whose pods have KVStoreMesh.
+    MeshApiServer,
+    /// Cilium's operator.
+    Operator,
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Component::ClusterDns { namespace, service } => write!(f, "the pods behind Service {namespace}/{service}"),
+            Component::MeshApiServer => f.write_str("the pods of clustermesh-apiserver"),
+            Component::Operator => f.write_str("the pods of Cilium's operator"),
+        }
+    }
 }
 
 impl fmt::Display for Disruption {
@@ -60,6 +92,7 @@ impl fmt::Display for Disruption {
             }
             Disruption::ClusterLost { nodes } => write!(f, "take all {} nodes down", nodes.len()),
             Disruption::AgentRestart { node } => write!(f, "restart the Cilium agent on node {node}"),
+            Disruption::Rollout { component } => write!(f, "restart {component}"),
             Disruption::MeshApiServerDown => f.write_str("scale clustermesh-apiserver to zero"),
         }
     }

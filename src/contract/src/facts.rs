@@ -271,7 +271,7 @@ pub struct ServiceFacts {
     pub name: String,
     /// Cluster IP; none for a headless service.
     pub address: Option<IpAddr>,
-    /// Service ports by name.
+    /// Service ports by name; a port without one has the empty name.
     pub ports: BTreeMap<String, u16>,
     /// The workload behind it.
     pub workload: String,

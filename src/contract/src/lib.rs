@@ -46,7 +46,7 @@ pub use cause::{ClusterChange, Silent, Trouble, TroubleKind};
 pub use chain::{Break, Chain, GitFacts, Link, LinkKind, LinkState};
 pub use check::{Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
-pub use disruption::{Consent, Disruption};
+pub use disruption::{Component, Consent, Disruption};
 pub use environment::{
     CaptureId, CiliumAnswer, CiliumQuery, ClockReading, Environment, EnvironmentError, ObjectRef, Readiness, StreamId,
 };
@@ -88,4 +88,7 @@ pub mod port {
     pub const HOST_OFFSET: u16 = 20_000;
     /// The same for an agent that captures there, since another one may run beside it.
     pub const CAPTURE_OFFSET: u16 = 21_000;
+    /// Added to each of these where it is a `hostPort`: outside of Kubernetes' NodePorts, in whose range Cilium ignores
+    /// it, and of the ports that Linux gives to clients.
+    pub const HOST_PORT_OFFSET: u16 = 19_000;
 }

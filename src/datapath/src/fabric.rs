@@ -27,7 +27,7 @@ use std::{
 };
 
 pub use host::HostNet;
-pub(crate) use table::{Attachment, Port, SwitchPorts, Table};
+pub(crate) use table::{Attachment, Port, Table};
 pub(crate) use uplink::{Notice, Uplink};
 
 /// Why a fabric could not be made or changed.

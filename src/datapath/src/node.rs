@@ -8,7 +8,7 @@ mod worker;
 use crate::{
     config::{Encryption, NodeConfig, Routing, SecretKey},
     device::DeviceError,
-    fabric::{Attachment, Fabric, FabricError, SwitchPorts},
+    fabric::{Attachment, Fabric, FabricError},
     name::NodeName,
     netns::{Namespace, NamespaceError},
     reactor::Reactor,
@@ -90,7 +90,6 @@ fn start(mut config: NodeConfig, fabric: &Fabric) -> Result<NodeHandle, NodeErro
     let reactor = Reactor::new().map_err(failed)?;
     let waker = reactor.waker();
     let switch = Switch::new(&config, fabric.config().mtu, fabric.config().seed, Instant::now());
-    let (node_ports, reserved) = switch.wire_ports();
     let mut prefixes = vec![Ipv4Net::from(config.router)];
     if config.routing == Routing::Native {
         prefixes.push(config.pod_cidr);
@@ -99,7 +98,7 @@ fn start(mut config: NodeConfig, fabric: &Fabric) -> Result<NodeHandle, NodeErro
         name: node.clone(),
         cluster: Some(config.cluster.clone()),
         address: config.address,
-        switch: Some(SwitchPorts { node_ports, reserved }),
+        switch: Some(switch.wire_ports()),
         wireguard_port: match config.encryption {
             Encryption::WireGuard { port } => Some(port),
             Encryption::None => None,

@@ -47,6 +47,7 @@ use std::{
 };
 use topology::Topology;
 use transit::{Refusal, Transit};
+pub(crate) use wire::WirePorts;
 
 pub use ports::{Delivery, Protection, ProxiedFlow, Source, Target, Upstream};
 pub use topology::PeerIndex;
@@ -63,7 +64,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(2);
 pub struct Switch {
     name: NodeName,
     topology: Topology,
-    node_ports: RangeInclusive<u16>,
+    wire_ports: WirePorts,
     reserved_ports: Vec<u16>,
     dispatch: Dispatch,
     /// Whether backends are chosen at the socket, for good.
@@ -98,7 +99,7 @@ impl Switch {
         Self {
             name: config.name.clone(),
             topology: Topology::new(config),
-            node_ports: config.node_ports.clone(),
+            wire_ports: WirePorts::new(config.address, config.node_ports.clone(), reserved_ports.clone()),
             reserved_ports,
             dispatch: config.dispatch,
             socket_balancing: config.socket_balancing.is_some(),
@@ -116,6 +117,11 @@ impl Switch {
             rng: SmallRng::seed_from_u64(seed),
             next_expiry: now + EXPIRE_EVERY,
         }
+    }
+
+    /// What of its own address is the switch's.
+    pub(crate) fn wire_ports(&self) -> WirePorts {
+        self.wire_ports.clone()
     }
 
     /// Counts since the start.

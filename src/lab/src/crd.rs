@@ -12,6 +12,8 @@ pub const CILIUM_NODES: Resource = Resource::of("cilium.io", "ciliumnodes");
 pub const CILIUM_ENDPOINTS: Resource = Resource::of("cilium.io", "ciliumendpoints");
 /// CiliumIdentities.
 pub const CILIUM_IDENTITIES: Resource = Resource::of("cilium.io", "ciliumidentities");
+/// CiliumLoadBalancerIPPools.
+pub const CILIUM_POOLS: Resource = Resource::of("cilium.io", "ciliumloadbalancerippools");
 const V2: &[&str] = &["v2"];
 const BOTH: &[&str] = &["v2", "v2alpha1"];
 const ALPHA: &[&str] = &["v2alpha1"];

@@ -18,6 +18,7 @@ mod publish;
 mod publisher;
 mod route;
 mod slices;
+mod source;
 mod wire;
 
 pub use global::is_global;
@@ -25,3 +26,4 @@ pub use keyspace::{Counts, KeyKind};
 pub use link::LinkPhase;
 pub use pod::{AgentsLink, ETCD_PORT, MeshPod, MeshPods};
 pub use route::etcd_address;
+pub(crate) use source::OperatorStarts;

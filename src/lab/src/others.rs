@@ -1,5 +1,5 @@
-//! Workloads of others, as every cluster has some: a namespace `demo` with a global service and a local one. They are
-//! there before anybody looks, and nobody of the lab needs them.
+//! Workloads of others, as every cluster has some: a namespace `demo` with a global service, a local one and one with
+//! an address of the cluster's pool. They are there before anybody looks, and nobody of the lab needs them.
 
 use crate::{
     health::http_endpoint,
@@ -7,6 +7,7 @@ use crate::{
     system::{Addon, SystemContainer, SystemImage},
 };
 use async_trait::async_trait;
+use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl Addon for OthersAddon {
     }
 
     fn manifests(&self, _: &LabState, cluster: &ClusterState) -> Vec<Value> {
-        objects(cluster.spec.nodes.len().min(2))
+        objects(cluster.spec.nodes.len().min(2), cluster.spec.pool())
     }
 
     fn images(&self) -> Vec<Arc<dyn SystemImage>> {
@@ -35,7 +36,10 @@ impl Addon for OthersAddon {
     }
 }
 
-fn objects(replicas: usize) -> Vec<Value> {
+/// Addresses that load balancers get: those of the pool's network with these last numbers.
+const LAST: [usize; 2] = [50, 99];
+
+fn objects(replicas: usize, pool: Ipv4Net) -> Vec<Value> {
     let labels = json!({"app": "echo"});
     let meta = |name: &str| json!({"name": name, "namespace": NAMESPACE, "labels": labels});
     let service = |name: &str, annotations: Value, ports: &[(&str, u16)]| {
@@ -62,8 +66,17 @@ fn objects(replicas: usize) -> Vec<Value> {
             "labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname",
         },
     }]}});
+    let mut public = service("echo-public", json!({}), &[("http", 80)]);
+    public["spec"]["type"] = json!("LoadBalancer");
+    public["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
+    let [start, stop] = LAST.map(|last| pool.hosts().nth(last - 1).unwrap_or(pool.network()).to_string());
     vec![
+        json!({
+            "apiVersion": "cilium.io/v2", "kind": "CiliumLoadBalancerIPPool", "metadata": {"name": "public"},
+            "spec": {"blocks": [{"start": start, "stop": stop}]},
+        }),
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
+        public,
         service(
             "echo",
             json!({"service.cilium.io/global": "true"}),

@@ -2,12 +2,14 @@
 //! `frontends`; [`program`] follows the objects and programs the nodes.
 
 mod frontends;
+mod host_ports;
 mod on_node;
 pub(crate) mod program;
 mod remote_backends;
 mod stale_backends;
 mod traffic_policy;
 
+pub(crate) use host_ports::is_host_port;
 pub(crate) use on_node::on_node;
 pub use remote_backends::{RemoteBackend, RemoteBackends, ServiceKey};
 

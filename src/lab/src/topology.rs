@@ -201,6 +201,12 @@ impl Topology {
 }
 
 impl ClusterSpec {
+    /// Where Services of type LoadBalancer get their addresses from.
+    pub fn pool(&self) -> Ipv4Net {
+        let network = Ipv4Addr::new(192, 168, 41 + self.id, 0);
+        Ipv4Net::new_assert(network, 24)
+    }
+
     fn new(name: &str, id: u8, pods: Ipv4Addr, services: Ipv4Addr, first: Ipv4Addr, nodes: u8) -> Self {
         let nodes = (1..=nodes).map(|n| NodeSpec {
             name: format!("{name}-{n}"),

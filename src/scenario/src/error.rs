@@ -90,6 +90,12 @@ pub enum Problem {
     NoReplicas,
     /// More than one agent of the node's network would have to share the node's ports.
     SecondHostWorkload(String),
+    /// Ports of the node's network are the node's own already.
+    HostPortOfHost,
+    /// More than one agent of a node would have to share its ports.
+    SecondHostPort,
+    /// One of several ports has no name, which Kubernetes refuses.
+    UnnamedPort,
     /// A label that belongs to meshproof.
     ReservedLabel(String),
     /// A label key or value that Kubernetes refuses.
@@ -127,6 +133,9 @@ impl fmt::Display for Problem {
                 f,
                 "workload {first:?} already uses the host network: two agents cannot share a node's ports"
             ),
+            Problem::HostPortOfHost => f.write_str("`exposure: host-port` needs `network: pod`"),
+            Problem::SecondHostPort => f.write_str("two workloads cannot have the same `hostPort` on one node"),
+            Problem::UnnamedPort => f.write_str("each of several ports must have a name"),
             Problem::ReservedLabel(key) => write!(f, "label {key:?} is reserved for meshproof"),
             Problem::BadLabel(text) => write!(f, "invalid label {text:?}"),
         }

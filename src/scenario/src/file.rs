@@ -1,6 +1,6 @@
 //! The file format, exactly as written: each name remembers its line and column.
 
-pub use crate::scenario::{Allowance, Namespace, Placement, Protocol, Role, ServiceType, SessionAffinity};
+pub use crate::scenario::{Allowance, Exposure, Namespace, Placement, Protocol, Role, ServiceType, SessionAffinity};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
@@ -54,6 +54,9 @@ pub struct WorkloadEntry {
     /// Whether its pods probe, or only answer: those get no control stream before a check needs it.
     #[serde(default)]
     pub role: Role,
+    /// Whether the ports of its pods are served at their node's address, too (`hostPort`, 19000 higher).
+    #[serde(default)]
+    pub exposure: Exposure,
     /// `SCENARIO/WORKLOAD` of another scenario whose pods play this one, too, where both are deployed and differ in
     /// nothing but the name.
     #[serde(default)]
@@ -96,9 +99,10 @@ pub struct ServiceEntry {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PortEntry {
-    /// Unique in the service.
-    #[schemars(with = "String")]
-    pub name: Spanned<String>,
+    /// Unique in the service. Only the port of a service with one port may have none.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub name: Option<Spanned<String>>,
     /// The port of the Service.
     #[schemars(with = "u16", range(min = 1))]
     pub port: Spanned<u16>,

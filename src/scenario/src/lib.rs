@@ -14,7 +14,7 @@ pub use builtin::{builtin, builtin_names};
 pub use error::{Problem, ScenarioError};
 pub use flows::flows;
 pub use scenario::{
-    Allowance, Clusters, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType,
+    Allowance, Clusters, Exposure, Namespace, Placement, Protocol, Role, Scenario, Service, ServicePort, ServiceType,
     SessionAffinity, Shared, StandIn, Workload,
 };
 

@@ -1,7 +1,7 @@
 //! From what is written to what is meant: names checked, references followed, defaults filled in.
 
 use crate::{
-    Clusters, Placement, Problem, Scenario, ScenarioError, Service, ServicePort, Shared, Workload,
+    Clusters, Exposure, Placement, Problem, Scenario, ScenarioError, Service, ServicePort, Shared, Workload,
     file::{ClustersEntry, Network, PortEntry, ScenarioFile, ServiceEntry, WorkloadEntry},
 };
 use meshproof_contract::{ClusterName, facts::PodNetwork};
@@ -26,6 +26,13 @@ fn scenario(file: ScenarioFile) -> Found<Scenario> {
         .iter()
         .map(|entry| workload(&name, entry))
         .collect::<Found<_>>()?;
+    let exposed = file.workloads.iter().filter(|w| w.exposure == Exposure::HostPort);
+    if let Some(one) = exposed.clone().find(|w| w.network != Network::Pod) {
+        return Err((one.name.referenced, Problem::HostPortOfHost));
+    }
+    if let Some(second) = exposed.clone().nth(1) {
+        return Err((second.name.referenced, Problem::SecondHostPort));
+    }
     for network in [Network::Host, Network::HostCapture] {
         let mut hosts = file.workloads.iter().filter(|w| w.network == network);
         if let (Some(first), Some(second)) = (hosts.next(), hosts.next()) {
@@ -81,6 +88,7 @@ fn workload(scenario: &str, entry: &WorkloadEntry) -> Found<Workload> {
         labels: entry.labels.iter().map(|(k, v)| (k.clone(), v.value.clone())).collect(),
         allowance: entry.allowance,
         role: entry.role,
+        exposure: entry.exposure,
         shares: entry.shares.as_ref().map(shared).transpose()?,
         clusters: clusters(&entry.clusters, entry.name.referenced)?,
         stand_in: None,
@@ -112,7 +120,12 @@ fn service(entry: &ServiceEntry, workloads: &[Workload]) -> Found<Service> {
     if entry.ports.is_empty() {
         return Err((entry.name.referenced, Problem::NoPorts));
     }
-    unique("port", entry.ports.iter().map(|p| &p.name))?;
+    unique("port", entry.ports.iter().filter_map(|p| p.name.as_ref()))?;
+    if let Some(unnamed) = entry.ports.iter().find(|p| p.name.is_none())
+        && entry.ports.len() > 1
+    {
+        return Err((unnamed.port.referenced, Problem::UnnamedPort));
+    }
     let clusters = clusters(&entry.clusters, entry.name.referenced)?;
     if let (Clusters::Only(wanted), Clusters::Only(_)) = (&clusters, &behind.clusters)
         && let Some(cluster) = wanted.iter().find(|c| !behind.clusters.contains(c))
@@ -144,7 +157,7 @@ fn port(entry: &PortEntry) -> Found<ServicePort> {
         }
     }
     Ok(ServicePort {
-        name: dns_label(&entry.name)?,
+        name: entry.name.as_ref().map(dns_label).transpose()?,
         port: entry.port.value,
         target: target.value,
         protocol: entry.protocol,

@@ -37,6 +37,8 @@ pub struct Workload {
     pub allowance: Allowance,
     /// What checks do with its pods.
     pub role: Role,
+    /// Where the ports of its pods are served besides their own addresses.
+    pub exposure: Exposure,
     /// The workload of another scenario whose pods play this one, too, where both are deployed and are alike.
     pub shares: Option<Shared>,
     /// Where it is deployed.
@@ -84,6 +86,17 @@ pub enum Role {
     Probes,
     /// They probe them: a pod that is ready is enough, and the first check that needs it opens the control stream.
     Answers,
+}
+
+/// Where the ports of a workload's pods are served besides their own addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exposure {
+    /// Nowhere.
+    #[default]
+    Pod,
+    /// At their node's address, as `hostPort`, with an offset. Only *privileged* Pod Security admits that.
+    HostPort,
 }
 
 /// The namespaces of a run for pods outside the host network.
@@ -151,8 +164,8 @@ pub enum SessionAffinity {
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
-    /// Unique in the service.
-    pub name: String,
+    /// Unique in the service; none for a port without a name, which is then the only one.
+    pub name: Option<String>,
     /// The service's port.
     pub port: u16,
     /// The pod's, before the offset of the node's network.
@@ -210,6 +223,7 @@ impl Workload {
             service_account,
             labels,
             allowance,
+            exposure,
             clusters,
             stand_in,
             ..
@@ -220,6 +234,7 @@ impl Workload {
             && *service_account == other.service_account
             && *labels == other.labels
             && *allowance == other.allowance
+            && *exposure == other.exposure
             && *clusters == other.clusters
             && *stand_in == other.stand_in
     }

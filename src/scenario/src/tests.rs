@@ -148,6 +148,33 @@ fn contradictions_are_found() {
         }
     );
     assert_eq!(invalid("name: own\nworkloads: []\n").2, Problem::NoWorkloads);
+    assert_eq!(
+        with("- {name: a, placement: every-node, network: host, exposure: host-port}\n"),
+        Problem::HostPortOfHost
+    );
+    assert_eq!(
+        with(
+            "- {name: a, placement: every-node, exposure: host-port}\n- {name: b, placement: every-node, exposure: \
+             host-port}\n"
+        ),
+        Problem::SecondHostPort
+    );
+    assert_eq!(
+        with(
+            "- {name: a, placement: every-node}\nservices:\n- {name: s, workload: a, ports: [{port: 1}, {name: p, \
+             port: 2}]}\n"
+        ),
+        Problem::UnnamedPort
+    );
+}
+
+#[test]
+fn the_only_port_of_a_service_needs_no_name() {
+    let text = "name: own\nworkloads:\n- {name: a, placement: every-node}\nservices:\n- {name: s, workload: a, ports: \
+                [{port: 80, target: 8080}]}\n";
+    let scenario = parse("own.yaml", text).expect("resolves");
+    let port = &scenario.services[0].ports[0];
+    assert_eq!((port.name.as_deref(), port.port, port.target), (None, 80, 8080));
 }
 
 #[test]

@@ -35,6 +35,12 @@ pub const OTHER_MESH: Admission = Admission::Footprint(Footprint {
     relies_on: &[(To, Workload(GLOBAL_BACKEND)), (To, Nodes), (From, Mesh)],
 });
 
+/// Something happens to what this cluster is told by others, and by its operator.
+pub const OWN_MESH: Admission = Admission::Footprint(Footprint {
+    disturbs: &[(From, Mesh)],
+    relies_on: &[(To, Workload(GLOBAL_BACKEND)), (From, Nodes), (To, Nodes), (To, Mesh)],
+});
+
 /// Something happens to an agent, while the pods of the cluster stay.
 pub const AGENTS: Admission = Admission::Footprint(Footprint {
     disturbs: &[(From, Nodes)],

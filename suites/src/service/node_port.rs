@@ -1,14 +1,17 @@
 //! A NodePort is served at every node's address: to clients outside of the cluster, and to its own pods and hosts.
 
-mod seen;
-
-use super::{NEEDS, side::Side, steady::while_steady, test_service::TestService};
+use super::{
+    NEEDS,
+    at_nodes::{Asked, Seen, Served},
+    side::Side,
+    steady::while_steady,
+    test_service::TestService,
+};
 use crate::kit::{cilium::dsr, known_fault::DSR_WITH_WIREGUARD, next_steps};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, Check, CheckContext, CheckId, CheckText, ClaimKind, ClusterName, Needs, Scope, Tally, Verdict,
 };
-use seen::{Asked, Seen};
 
 /// NodePorts of one cluster.
 pub enum NodePort {
@@ -125,6 +128,7 @@ async fn outside(context: &CheckContext) -> Result<Verdict, Verdict> {
             clients: &near.clients,
             cluster: to,
             backends: &backends,
+            served: Served::NodePort,
             ports,
         };
         Ok(conclude(context, &asked, asked.seen(context).await))
@@ -150,6 +154,7 @@ async fn inside(context: &CheckContext) -> Result<Verdict, Verdict> {
             clients: &clients,
             cluster,
             backends: &backends,
+            served: Served::NodePort,
             ports,
         };
         Ok(conclude(context, &asked, asked.seen(context).await))

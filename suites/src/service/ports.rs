@@ -41,6 +41,9 @@ pub const TCP: Ports = Ports(Case::Tcp);
 /// A UDP port.
 pub const UDP: Ports = Ports(Case::Udp);
 
+/// A global Service with one port, which has no name.
+const UNNAMED: &str = "svc-unnamed";
+
 const CONTROL: &str = "Only an answer of the server behind that port counts: the identity page over HTTP, or the \
                        echoed payload over TCP or UDP. Where a mesh is claimed, pods of every cluster must answer on \
                        every port.";
@@ -61,11 +64,12 @@ impl Check for Ports {
     fn text(&self) -> CheckText {
         match self.0 {
             Case::Tcp => CheckText {
-                title: "Each of several ports of a Service leads to its own target port",
-                proves: "Every node load-balances a Service with several ports port by port: to local pods, and for a \
-                         global Service to pods of all joined clusters.",
+                title: "Each of several ports of a Service leads to its own target port, and one without a name to its",
+                proves: "Every node load-balances a Service with several ports port by port, and one whose only port \
+                         has no name: to local pods, and for a global Service to pods of all joined clusters.",
                 how: "The client on every node sends 24 requests to each TCP port of `svc-plain` and `svc-ports`: 80 \
-                      and 8088 (target port 8080, HTTP) and 81 (target port 8081, TCP echo).",
+                      and 8088 (target port 8080, HTTP) and 81 (target port 8081, TCP echo); and to the only port of \
+                      `svc-unnamed`, which has no name.",
                 control: CONTROL,
                 when_red: WHEN_RED,
             },
@@ -88,7 +92,7 @@ impl Check for Ports {
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.0 {
-            Case::Tcp => &["global-ports-mixed-up", "service-port-broken"],
+            Case::Tcp => &["global-ports-mixed-up", "service-port-broken", "service-unnamed-port-broken"],
             Case::Udp => &["service-udp-broken"],
         }
     }
@@ -109,17 +113,25 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
     };
     let side = Side::of(context, context.instance.from())?;
     let own = vec![side.cluster.clone()];
+    let mut of_unnamed = own.clone();
     let mut services: Vec<(&str, Vec<ClusterName>)> = vec![("svc-plain", own)];
     if let Ok(mesh) = side.mesh() {
-        let target = side.target(GLOBAL, "http")?;
-        let wanted = |answers: &Answers| answers.by_each(&mesh);
-        // Another check verifies that it is merged at all; here it only takes its time.
-        let merged = ask_until(context, &side.clients, &target, POLL, converges_within(context), wanted).await;
-        if merged.is_err() {
+        let (side, wanted) = (&side, &|answers: &Answers| answers.by_each(&mesh));
+        let targets = [
+            (GLOBAL, side.target(GLOBAL, "http")?),
+            (UNNAMED, side.target(UNNAMED, "")?),
+        ];
+        // Another check verifies that they are merged at all; here they only take their time.
+        let merging = targets.iter().map(|(service, target)| async move {
+            let merged = ask_until(context, &side.clients, target, POLL, converges_within(context), wanted).await;
+            merged.is_err().then_some(*service)
+        });
+        for service in join_all(merging).await.into_iter().flatten() {
             context.note(format!(
-                "pods of every cluster did not yet answer at {GLOBAL} before its ports were probed"
+                "pods of every cluster did not yet answer at {service} before its ports were probed"
             ));
         }
+        of_unnamed.clone_from(&mesh);
         services.push((GLOBAL, mesh));
     }
     let mut tally = Tally::new();
@@ -135,6 +147,11 @@ async fn observe(context: &CheckContext, case: Case) -> Result<Verdict, Verdict>
                 expected,
             ));
         }
+    }
+    if let Case::Tcp = case {
+        let target = side.target(UNNAMED, "")?;
+        let what = format!("{UNNAMED} port without name ({})", target.port);
+        asked.push((what, target, Exchange::Http, &of_unnamed));
     }
     let answers = join_all(asked.iter().map(|(_, target, exchange, _)| {
         let side = &side;

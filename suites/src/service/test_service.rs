@@ -2,9 +2,14 @@
 //! stays as it is.
 
 use super::side::Side;
-use crate::kit::{cilium::namespace, recent, unique_name};
+use crate::kit::{
+    cilium::namespace,
+    recent, unique_name,
+    wait::{self, Waited},
+};
 use meshproof_contract::{AgentFacts, CheckContext, ClusterName, EnvironmentError, ObjectRef, Target, Verdict, port};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The annotation that makes a Service global.
 pub const GLOBAL: &str = "service.cilium.io/global";
@@ -113,6 +118,40 @@ impl<'a> TestService<'a> {
         self.node_ports(cluster, &created)
     }
 
+    /// Creates the Service in a cluster as one of type LoadBalancer for the scenario's backends; its address with the
+    /// ports for HTTP and for datagrams, or what its status says if it has none in time.
+    pub async fn create_load_balancer(
+        &self,
+        cluster: &ClusterName,
+        within: Duration,
+    ) -> Result<Result<[Target; 2], String>, EnvironmentError> {
+        let spec = json!({
+            "type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "selector": self.selector,
+            "ports": [http(), udp()],
+        });
+        self.apply(cluster, serde_json::Map::new(), spec).await?;
+        let object = reference("Service", "v1", &self.namespace, &self.name);
+        let given = wait::once(within, Duration::from_millis(200), || async {
+            let found = self.context.environment.get(cluster, &object).await;
+            let status = found.map(|found| found.map_or(Value::Null, |found| found["status"].clone()));
+            match status {
+                Ok(status) => match status["loadBalancer"]["ingress"][0]["ip"].as_str() {
+                    Some(address) => Ok(address.to_owned()),
+                    None => Err(Ok(why_none(&status))),
+                },
+                Err(error) => Err(Err(error)),
+            }
+        });
+        match given.await {
+            Waited::Seen(_, address) => Ok(Ok([
+                Target::new(address.as_str(), PORT),
+                Target::new(address.as_str(), PORT + 1),
+            ])),
+            Waited::GaveUp(Ok(why)) => Ok(Err(why)),
+            Waited::GaveUp(Err(error)) => Err(error),
+        }
+    }
+
     /// Creates the Service in a cluster without selector, with an EndpointSlice that has this pod alone, as one of type
     /// NodePort whose requests from outside stay on their node; its cluster IP with the port, and its NodePorts.
     pub async fn create_for(
@@ -212,6 +251,21 @@ impl<'a> TestService<'a> {
                 ));
             }
         }
+    }
+}
+
+/// Why a Service has no address, as far as its conditions say.
+fn why_none(status: &Value) -> String {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let told = conditions.filter_map(|one| {
+        let (kind, reason) = (one["type"].as_str()?, one["reason"].as_str()?);
+        Some(format!("{kind} {} ({reason})", one["status"].as_str()?))
+    });
+    let told: Vec<String> = told.collect();
+    if told.is_empty() {
+        "its status says nothing".to_owned()
+    } else {
+        told.join(", ")
     }
 }
 

@@ -49,6 +49,9 @@ fn merge(value: &mut Value, change: &Value) {
     }
 }
 
+/// Services of type LoadBalancer get an address where there is one.
+const POOL: &str = "CiliumLoadBalancerIPPool";
+
 /// The port that every Service of type NodePort gets.
 pub const NODE_PORT: u16 = 30080;
 
@@ -145,13 +148,18 @@ impl Objects {
         self.1.fetch_add(1, Ordering::Relaxed);
         self.with(f)
     }
-    /// Stores the object; a service gets a cluster IP.
+    /// Stores the object; a service gets a cluster IP, and what its type wants.
     pub fn put(&self, cluster: &ClusterName, mut value: Value) -> Value {
         self.change(|objects| {
             if value["kind"] == "Service" {
                 let net = service_net(cluster.as_str());
-                if value["spec"]["clusterIP"].is_null() {
+                if value["spec"]["clusterIP"].is_null() && value["spec"]["type"] != "ExternalName" {
                     value["spec"]["clusterIP"] = json!(format!("10.{net}.1.{}", objects.len() % 250));
+                }
+                let has_pool = objects.iter().any(|o| o.cluster == *cluster && o.value["kind"] == POOL);
+                if value["spec"]["type"] == "LoadBalancer" && value["status"].is_null() && has_pool {
+                    let address = format!("192.168.{net}.{}", objects.len() % 250);
+                    value["status"] = json!({"loadBalancer": {"ingress": [{"ip": address}]}});
                 }
                 if value["spec"]["type"] == "NodePort" {
                     let ports = value["spec"]["ports"].as_array_mut().into_iter().flatten();

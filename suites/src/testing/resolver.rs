@@ -62,6 +62,21 @@ impl Fake {
             }]);
         }
         let service = name.strip_suffix(suffix)?;
+        let (host, service) = service
+            .rsplit_once('.')
+            .map_or((None, service), |(host, name)| (Some(host), name));
+        if let Some(object) = self.objects.get(&cluster.into(), "Service", service) {
+            if object["spec"]["type"] == "ExternalName" {
+                let target = format!("{}.", object["spec"]["externalName"].as_str()?);
+                return match record {
+                    RecordType::Cname => Some(vec![DnsAnswer::Name(target)]),
+                    _ => self.records(cluster, &target, record, follows),
+                };
+            }
+            if object["spec"]["selector"].is_null() && object["spec"]["clusterIP"] == "None" {
+                return self.of_slice(cluster, service, host);
+            }
+        }
         if record == RecordType::Aaaa {
             return self.objects.address_of(cluster, service, follows).map(|_| Vec::new());
         }
@@ -76,5 +91,16 @@ impl Fake {
                 Some(servers.map(|a| DnsAnswer::Address(a.address)).collect())
             }
         }
+    }
+
+    /// The addresses of a headless Service without selector, or those with that host name.
+    fn of_slice(&self, cluster: &str, service: &str, host: Option<&str>) -> Option<Vec<DnsAnswer>> {
+        let slices = self.objects.list(&cluster.into(), "EndpointSlice").into_iter();
+        let mut own = slices.filter(|one| one["metadata"]["labels"]["kubernetes.io/service-name"] == service);
+        let slice = own.next()?;
+        let endpoints = slice["endpoints"].as_array()?.iter();
+        let named = endpoints.filter(|one| host.is_none() || one["hostname"].as_str() == host);
+        let addresses = named.filter_map(|one| one["addresses"][0].as_str()?.parse().ok());
+        Some(addresses.map(DnsAnswer::Address).collect())
     }
 }

@@ -17,7 +17,7 @@ file applies to `--lab` too. `meshproof init` writes a commented file from the c
 
 Claims are never adapted to the clusters: reports show them as written, with file and line, and checks verify them.
 The namespaces are fixed: `meshproof` and `meshproof-peer` (restricted Pod Security) and `meshproof-node` (privileged,
-for agents in the node's network).
+for agents in the node's network or with a `hostPort`).
 ";
 
 /// The page.

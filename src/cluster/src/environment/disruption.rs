@@ -6,6 +6,7 @@
 mod abandoned;
 mod cilium;
 mod node;
+mod rollout;
 
 pub(crate) use abandoned::undo_abandoned;
 
@@ -25,6 +26,8 @@ use std::{
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Pause between two readings of a state.
 const POLL: Duration = Duration::from_millis(100);
+/// The same for a rollout, which takes longer than the others by its nature.
+const POLL_ROLLOUT: Duration = Duration::from_millis(500);
 
 /// Which disruptions a run may cause, and by which means.
 #[derive(Clone, Default)]
@@ -65,7 +68,7 @@ fn nodes_of(disruption: &Disruption) -> &[NodeName] {
     match disruption {
         Disruption::NodeLost { node } | Disruption::NodeDrained { node, .. } => std::slice::from_ref(node),
         Disruption::ClusterLost { nodes } => nodes,
-        Disruption::AgentRestart { .. } | Disruption::MeshApiServerDown => &[],
+        Disruption::AgentRestart { .. } | Disruption::Rollout { .. } | Disruption::MeshApiServerDown => &[],
     }
 }
 
@@ -130,6 +133,10 @@ impl Disruptions {
                 let agent = cilium::agent(client, namespace, node).await?;
                 let absent = || failed(client, disruption, format!("no Cilium agent runs on node {node}"));
                 Ok(cilium::delete_agent(client, &agent.ok_or_else(absent)?).await?)
+            }
+            Disruption::Rollout { component } => {
+                let deployment = rollout::find(site, disruption, component).await?;
+                Ok(rollout::restart(client, &deployment).await?)
             }
             Disruption::MeshApiServerDown => {
                 let namespace = site.cilium_namespace(disruption)?;
@@ -199,6 +206,14 @@ impl Disruptions {
                 })
                 .await
             }
+            Disruption::Rollout { component } => {
+                let deployment = rollout::find(site, disruption, component).await?;
+                self.lock().remove(&key);
+                wait_every(POLL_ROLLOUT, client, disruption, || {
+                    rollout::pending(client, &deployment)
+                })
+                .await
+            }
             Disruption::MeshApiServerDown => {
                 let namespace = site.cilium_namespace(disruption)?;
                 cilium::scale_back(client, namespace).await?;
@@ -242,6 +257,19 @@ impl<'a> Site<'a> {
 async fn wait<F>(
     client: &ClusterClient,
     disruption: &Disruption,
+    pending: impl FnMut() -> F,
+) -> Result<(), EnvironmentError>
+where
+    F: Future<Output = Result<Option<String>, ApiError>>,
+{
+    wait_every(POLL, client, disruption, pending).await
+}
+
+/// The same with another pause between two readings.
+async fn wait_every<F>(
+    pause: Duration,
+    client: &ClusterClient,
+    disruption: &Disruption,
     mut pending: impl FnMut() -> F,
 ) -> Result<(), EnvironmentError>
 where
@@ -264,7 +292,7 @@ where
                 last,
             });
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -3,13 +3,13 @@
 use super::{CAPTURE_CAPABILITY, ManifestBuilder, port_offset, selector};
 use crate::name::{AGENT_COMMAND, CONTAINER, NEVER_READY, PULL_SECRET};
 use meshproof_contract::{facts::PodNetwork, port};
-use meshproof_scenario::{Placement, Scenario, Workload};
+use meshproof_scenario::{Exposure, Placement, Scenario, Workload};
 use serde_json::{Value, json};
 
 impl ManifestBuilder<'_> {
-    /// Meets the *restricted* Pod Security Standard but for the node's network, which only *privileged* allows, and for
-    /// what capturing needs there: the capability, and root, since a capability that is added takes effect for no
-    /// other user.
+    /// Meets the *restricted* Pod Security Standard but for the node's network and ports, which only *privileged*
+    /// allows, and for what capturing needs there: the capability, and root, since a capability that is added takes
+    /// effect for no other user.
     pub(super) fn pod(&self, scenario: &Scenario, workload: &Workload) -> Value {
         let mut pod = json!({
             "automountServiceAccountToken": false,
@@ -18,7 +18,7 @@ impl ManifestBuilder<'_> {
             "securityContext": security_context(workload.network),
             // Every node is to be observed, whatever keeps ordinary pods away from it.
             "tolerations": [{"operator": "Exists"}],
-            "containers": [self.container(workload.network)],
+            "containers": [self.container(workload)],
         });
         if self.image.credentials.is_some() {
             pod["imagePullSecrets"] = json!([{"name": PULL_SECRET}]);
@@ -57,8 +57,16 @@ impl ManifestBuilder<'_> {
         pod
     }
 
-    fn container(&self, network: PodNetwork) -> Value {
+    fn container(&self, workload: &Workload) -> Value {
+        let network = workload.network;
         let offset = port_offset(network);
+        let port = |name: &str, number: u16, protocol: &str| {
+            let mut port = json!({"name": name, "containerPort": number + offset, "protocol": protocol});
+            if workload.exposure == Exposure::HostPort {
+                port["hostPort"] = json!(number + port::HOST_PORT_OFFSET);
+            }
+            port
+        };
         let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
         let mut container = json!({
             "name": CONTAINER,
@@ -73,9 +81,7 @@ impl ManifestBuilder<'_> {
                 {"name": "MESHPROOF_PORT_OFFSET", "value": offset.to_string()},
             ],
             "ports": [
-                {"name": "mp-http", "containerPort": port::HTTP + offset, "protocol": "TCP"},
-                {"name": "mp-tcp", "containerPort": port::TCP + offset, "protocol": "TCP"},
-                {"name": "mp-udp", "containerPort": port::UDP + offset, "protocol": "UDP"},
+                port("mp-http", port::HTTP, "TCP"), port("mp-tcp", port::TCP, "TCP"), port("mp-udp", port::UDP, "UDP"),
             ],
             "readinessProbe": {
                 "httpGet": {"path": "/readyz", "port": port::HTTP + offset},

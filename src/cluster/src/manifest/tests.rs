@@ -183,6 +183,26 @@ fn an_agent_that_captures_has_one_capability_and_ports_beside_the_others() {
 }
 
 #[test]
+fn host_ports_are_of_pods_with_networks_of_their_own_in_the_privileged_namespace() {
+    let text = "name: own\nworkloads:\n- {name: e, placement: every-node, exposure: host-port}\nservices:\n- {name: s, \
+                workload: e, ports: [{port: 80, target: 8080}]}\n";
+    let scenario = parse("own.yaml", text).expect("resolves");
+    let value = make(|m, _| m.workload(&scenario, &scenario.workloads[0]));
+    assert_eq!(value["metadata"]["namespace"], "meshproof-node");
+    let pod = &value["spec"]["template"]["spec"];
+    let ports = &pod["containers"][0]["ports"];
+    assert_eq!(
+        (&ports[0]["containerPort"], &ports[0]["hostPort"]),
+        (&json!(8080), &json!(27080))
+    );
+    assert_eq!(ports[2]["hostPort"], 27082);
+    assert_eq!(breaks_restricted(pod), ["no host ports"]);
+    let service = make(|m, _| m.service(&scenario, &scenario.services[0], &scenario.workloads[0]));
+    assert_eq!(service["metadata"]["namespace"], "meshproof-node");
+    assert_eq!(service["spec"]["ports"][0]["name"], Value::Null);
+}
+
+#[test]
 fn replicas_are_a_deployment() {
     let value = make(|m, s| m.workload(s, &s.workloads[1]));
     let deployment: apps::v1::Deployment = serde_json::from_value(value).expect("a Deployment");

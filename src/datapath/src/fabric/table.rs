@@ -6,9 +6,10 @@ use crate::{
     name::{ClusterName, NodeName},
     reactor::Waker,
     socket::PacketSocket,
+    switch::WirePorts,
 };
 use ipnet::Ipv4Net;
-use std::{collections::HashMap, net::Ipv4Addr, ops::RangeInclusive, sync::Arc};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
 
 /// A consistent view of the fabric.
 #[derive(Clone, Debug, Default)]
@@ -33,16 +34,9 @@ pub(crate) struct Port {
     /// The fabric's end of the machine's second link; only nodes have one.
     pub second: Option<PacketSocket>,
     /// What the machine's kernel must not see of what arrives; `None` if it has no switch.
-    pub switch: Option<SwitchPorts>,
+    pub switch: Option<WirePorts>,
     pub wireguard_port: Option<u16>,
     pub waker: Waker,
-}
-
-/// Ports of a node's address that its switch serves.
-#[derive(Clone, Debug)]
-pub(crate) struct SwitchPorts {
-    pub node_ports: RangeInclusive<u16>,
-    pub reserved: Vec<u16>,
 }
 
 /// What a machine says of itself when it is attached.
@@ -50,7 +44,7 @@ pub(crate) struct Attachment {
     pub name: NodeName,
     pub cluster: Option<ClusterName>,
     pub address: Ipv4Addr,
-    pub switch: Option<SwitchPorts>,
+    pub switch: Option<WirePorts>,
     pub wireguard_port: Option<u16>,
     pub prefixes: Vec<Ipv4Net>,
     pub waker: Waker,

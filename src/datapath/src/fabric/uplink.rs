@@ -9,7 +9,6 @@ use crate::{
     reactor::DelayQueue,
     service::Protocol,
     socket::{Name, Outbox, PacketSocket},
-    switch::Switch,
 };
 use rand::{SeedableRng, rngs::SmallRng};
 use std::{
@@ -226,9 +225,7 @@ impl Uplink {
             return;
         };
         let port = &link.to;
-        let for_switch = port.switch.as_ref().is_some_and(|switch| {
-            Switch::wants_from_wire(port.address, &switch.node_ports, &switch.reserved, &headers)
-        });
+        let for_switch = port.switch.as_ref().is_some_and(|ports| ports.want(&headers));
         // Another MAC address than the device's keeps the receiver's stack from looking at it.
         let to = if for_switch { mac(0xff, port.address) } else { port.mac };
         link.outbox.push(packet, Name::Link(to));

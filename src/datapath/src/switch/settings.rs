@@ -69,6 +69,7 @@ impl Switch {
 
     /// Replaces the services.
     pub fn set_services(&mut self, services: Vec<Service>) {
+        self.wire_ports.set_services(&services);
         self.services.set_services(services);
     }
 

@@ -18,6 +18,7 @@ pub const CASES: &[(&str, fn())] = &[
     ("service::a_pod_reaches_itself", a_pod_reaches_itself),
     ("service::hosts_reach_services_and_services_reach_hosts", hosts),
     ("service::node_ports", node_ports),
+    ("service::a_port_of_one_node_leads_to_its_pod", at_one_node),
     ("service::without_backends_it_refuses_or_is_silent", without_backends),
     ("service::affinity_and_maglev", affinity_and_maglev),
     (
@@ -162,6 +163,34 @@ fn node_ports() {
         ErrorKind::ConnectionRefused,
         "the host's own stack refuses"
     );
+}
+
+fn at_one_node() {
+    let lab = Lab::new();
+    let served = lab.node(INFRA_2);
+    let (at, pod) = (
+        SocketAddrV4::new(served.config().address, 27080),
+        backend(&lab, INFRA_2, 0),
+    );
+    let service = |frontend| Service::new("demo/web:host-port", frontend, vec![pod]);
+    served.set_services(vec![
+        service(Frontend::tcp(*at.ip(), at.port())),
+        service(Frontend::udp(*at.ip(), at.port())),
+    ]);
+    let clients = [
+        lab.pod(INFRA_2, 1).namespace(),
+        lab.pod(INFRA_1, 0).namespace(),
+        lab.node(INFRA_1).namespace(),
+        lab.node(APPS_1).namespace(),
+    ];
+    for client in clients {
+        for answer in [ask_tcp(client, at), ask_udp(client, at)] {
+            let (who, _) = answer.expect("the pod answers at its node's address");
+            assert_eq!(who, pod.address.ip().to_string());
+        }
+    }
+    let other = SocketAddrV4::new(lab.node(INFRA_1).config().address, at.port());
+    ask_tcp(lab.pod(INFRA_2, 1).namespace(), other).expect_err("no other node serves it");
 }
 
 fn without_backends() {

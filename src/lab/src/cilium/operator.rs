@@ -1,9 +1,12 @@
-//! Cilium's operator: leads as long as it holds its Lease, and removes identities that no endpoint has had for long.
+//! Cilium's operator: leads as long as it holds its Lease, gives Services of type LoadBalancer their addresses, and
+//! removes identities that no endpoint has had for long.
 
+mod addresses;
 mod leader;
 
 use crate::{
     crd::{CILIUM_ENDPOINTS, CILIUM_IDENTITIES},
+    mesh::OperatorStarts,
     system::SystemContainer,
 };
 use meshproof_apiserver::{DeleteOptions, ListOptions};
@@ -21,7 +24,12 @@ pub(super) async fn run(container: &SystemContainer) -> i32 {
         container.log.line(format!("Error: unknown flag: --{flag}"));
         return 1;
     }
-    let (_, code) = futures::join!(leader::lead(container), collect(container));
+    OperatorStarts::of(&container.cluster).count();
+    let (_, _, code) = futures::join!(
+        leader::lead(container),
+        addresses::assign(container),
+        collect(container)
+    );
     code
 }
 

@@ -25,11 +25,13 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+/// For how long a replica is silent that is ready too early.
+const EARLY: Duration = Duration::from_secs(5);
 /// How long an idle TCP connection is kept.
 const TCP_IDLE: Duration = Duration::from_secs(10);
 /// Answers that wait to be written to one TCP connection.
@@ -114,6 +116,7 @@ impl Replica {
             lab: pod.lab,
             cluster: pod.cluster,
             pod: pod.name,
+            started: Instant::now(),
         };
         let (following, site, token) = (Arc::clone(&current), view.clone(), stop.clone());
         let mut faults = site.lab.faults.follow();
@@ -209,6 +212,7 @@ struct InLab {
     lab: Arc<LabState>,
     cluster: Arc<ClusterState>,
     pod: String,
+    started: Instant,
 }
 
 impl InLab {
@@ -240,6 +244,9 @@ impl InLab {
 impl ClusterView for InLab {
     fn faults(&self) -> BTreeSet<Fault> {
         if self.is_dead() {
+            return BTreeSet::from([Fault::DnsSilentUdp, Fault::DnsSilentTcp]);
+        }
+        if self.acts(Fault::DnsReadyEarly) && self.started.elapsed() < EARLY {
             return BTreeSet::from([Fault::DnsSilentUdp, Fault::DnsSilentTcp]);
         }
         let mut faults = self.lab.faults.all();

@@ -33,6 +33,9 @@ const TTL: u32 = 30;
 /// What a UDP answer may be long with EDNS (CoreDNS's `bufsize` default since DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 
+/// Addresses that surely fit into 512 bytes beside the question (RFC 1035 section 4.2.1).
+const IN_512_BYTES: usize = 25;
+
 /// What a server needs to know of the clusters, asked again for every question.
 pub(super) trait ClusterView: Send + Sync + Unpin + 'static {
     /// The faults that concern this server now.
@@ -91,6 +94,10 @@ impl<S: ClusterView> RequestHandler for Handler<S> {
             tokio::time::sleep(self.cluster.delay()).await;
         }
         let answer = self.answer(request, &faults);
+        let is_datagram = request.protocol() == Protocol::Udp;
+        if faults.contains(&Fault::DnsLargeDatagramLost) && is_datagram && answer.answers.len() > IN_512_BYTES {
+            return nothing_sent(&request.metadata);
+        }
         let mut edns = Edns::new();
         edns.set_max_payload(UDP_PAYLOAD);
         let mut builder = MessageResponseBuilder::from_message_request(request);

@@ -9,6 +9,9 @@ use std::net::Ipv4Addr;
 /// Where absent names lead to: TEST-NET-2 (RFC 5737).
 const WILDCARD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 53);
 
+/// Addresses that fit into a datagram of 1,232 bytes.
+const IN_A_DATAGRAM: usize = 70;
+
 /// What a fault of records needs to know.
 pub(super) struct Site<'a> {
     /// The question's name, in lower case.
@@ -69,6 +72,22 @@ pub(super) fn falsified(fault: Fault, site: &Site<'_>, right: Lookup) -> Lookup 
         Fault::DnsOneNameWrong if addresses && site.workload() == Some((others::NAMESPACE, "echo-local")) => {
             Lookup::address(site.name, WILDCARD)
         }
+        Fault::DnsAliasNotFollowed => alias(right, |answers| answers.truncate(1)),
+        Fault::DnsAliasTargetWrong => alias(right, |answers| {
+            if let Some(Data::Cname(target)) = answers.first_mut().map(|record| &mut record.data) {
+                *target = format!("old-{target}");
+            }
+        }),
+        Fault::DnsLargeAnswerCut if addresses => match right {
+            Lookup::Found {
+                mut answers,
+                additionals,
+            } => {
+                answers.truncate(IN_A_DATAGRAM);
+                Lookup::Found { answers, additionals }
+            }
+            other => other,
+        },
         Fault::DnsMissingRecord if site.is_of_workload() => Lookup::NoName,
         Fault::DnsAaaaNxdomain
             if site.question == Question::Other && site.is_of_workload() && right == Lookup::NoData =>
@@ -101,6 +120,20 @@ pub(super) fn falsified(fault: Fault, site: &Site<'_>, right: Lookup) -> Lookup 
             other => other,
         },
         _ => right,
+    }
+}
+
+/// Changes an answer that begins with an alias.
+fn alias(right: Lookup, change: impl FnOnce(&mut Vec<Record>)) -> Lookup {
+    match right {
+        Lookup::Found {
+            mut answers,
+            additionals,
+        } if matches!(answers.first(), Some(record) if matches!(record.data, Data::Cname(_))) => {
+            change(&mut answers);
+            Lookup::Found { answers, additionals }
+        }
+        other => other,
     }
 }
 
@@ -201,6 +234,29 @@ mod tests {
         ] {
             assert_eq!(falsified(fault, &site(name), Lookup::NoData), Lookup::NoData, "{name}");
         }
+    }
+
+    #[test]
+    fn faults_of_aliases_and_of_long_answers_spare_all_others() {
+        let record = |data| Record {
+            owner: NAME.into(),
+            data,
+        };
+        let alias = || Lookup::Found {
+            answers: vec![record(Data::Cname("db.demo".into())), record(Data::A(RIGHT))],
+            additionals: Vec::new(),
+        };
+        assert_eq!(count(falsified(Fault::DnsAliasNotFollowed, &site(NAME), alias())), 1);
+        let Lookup::Found { answers, .. } = falsified(Fault::DnsAliasTargetWrong, &site(NAME), alias()) else {
+            panic!("expected an alias");
+        };
+        assert_eq!(answers[0].data, Data::Cname("old-db.demo".into()));
+        assert_eq!(falsified(Fault::DnsAliasNotFollowed, &site(NAME), pods(3)), pods(3));
+        assert_eq!(
+            count(falsified(Fault::DnsLargeAnswerCut, &site(NAME), pods(120))),
+            IN_A_DATAGRAM
+        );
+        assert_eq!(falsified(Fault::DnsLargeAnswerCut, &site(NAME), pods(40)), pods(40));
     }
 
     #[test]

@@ -93,6 +93,9 @@ pub struct Zone {
     hosts: BTreeMap<String, Ipv4Addr>,
 }
 
+/// Aliases that are followed in a row.
+const ALIASES: usize = 8;
+
 /// The zone of reverse names.
 const REVERSE: &str = "in-addr.arpa";
 
@@ -176,8 +179,32 @@ impl Zone {
         if answers.is_empty() {
             return Lookup::NoData;
         }
+        let answers = self.followed(answers, question);
         let additionals = self.targets(&answers);
         Lookup::Found { answers, additionals }
+    }
+
+    /// Behind an alias, what its target has (CoreDNS looks targets up itself); another alias is followed in turn.
+    fn followed(&self, mut answers: Vec<Record>, question: Question) -> Vec<Record> {
+        for _ in 0..ALIASES {
+            let Some(Data::Cname(target)) = answers.last().map(|record| &record.data) else {
+                break;
+            };
+            let target = target.to_lowercase();
+            let records = self.records.get(&target).into_iter().flatten();
+            let found = records.filter(|data| question != Question::Cname && matches(data, question));
+            let found: Vec<Record> = found
+                .map(|data| Record {
+                    owner: target.clone(),
+                    data: data.clone(),
+                })
+                .collect();
+            if found.is_empty() {
+                break;
+            }
+            answers.extend(found);
+        }
+        answers
     }
 
     fn targets(&self, answers: &[Record]) -> Vec<Record> {
@@ -267,6 +294,21 @@ mod tests {
             Lookup::Elsewhere,
             "a suffix is a whole label"
         );
+    }
+
+    #[test]
+    fn an_alias_brings_its_targets_address_along_unless_only_it_is_asked_for() {
+        let mut zone = zone();
+        let target = "web.demo.svc.cluster.local".to_owned();
+        zone.insert("db.demo.svc.cluster.local", Data::Cname(target.clone()));
+        let answers = |question| match zone.lookup("db.demo.svc.cluster.local", question) {
+            Lookup::Found { answers, .. } => answers.into_iter().map(|record| record.data).collect(),
+            other => panic!("expected an alias, got {other:?}"),
+        };
+        let address = Data::A(Ipv4Addr::new(10, 96, 0, 9));
+        let both: Vec<Data> = answers(Question::A);
+        assert_eq!(both, [Data::Cname(target.clone()), address]);
+        assert_eq!(answers(Question::Cname), [Data::Cname(target)]);
     }
 
     #[test]

@@ -121,14 +121,24 @@ faults! {
         "in one cluster DNS answers NXDOMAIN where a name has no IPv6 address";
     DnsAbsentNameResolves "dns-absent-name-resolves" Dns LastCluster ["dns"]
         "in one cluster names that do not exist resolve";
+    DnsAliasNotFollowed "dns-alias-not-followed" Dns DrawnCluster ["dns"]
+        "in one cluster DNS answers with the alias of a Service of type ExternalName, and without its address";
+    DnsAliasTargetWrong "dns-alias-target-wrong" Dns DrawnCluster ["dns"]
+        "in one cluster DNS names another target for Services of type ExternalName";
     DnsDiesWithNode "dns-dies-with-node" Dns Lab ["failover"]
         "no DNS replica answers while a node of its cluster is down";
     DnsGlobalRemoteAddress "dns-global-remote-address" Dns LastCluster ["service"]
         "in one cluster a global service's name resolves to its ClusterIP in the other cluster";
+    DnsLargeAnswerCut "dns-large-answer-cut" Dns DrawnCluster ["dns"]
+        "in one cluster DNS leaves out the addresses that do not fit into a datagram, and does not say so";
+    DnsLargeDatagramLost "dns-large-datagram-lost" Dns DrawnCluster ["dns"]
+        "in one cluster answers of DNS over UDP that exceed 512 bytes are lost";
     DnsLossy "dns-lossy" Dns LastCluster ["dns"] "in one cluster DNS does not answer some questions";
     DnsMissingRecord "dns-missing-record" Dns LastCluster ["dns"] "in one cluster the services' names do not exist";
     DnsOneNameWrong "dns-one-name-wrong" Dns LastCluster ["dns"]
         "in one cluster the name of one Service of others resolves to an address that nobody has";
+    DnsReadyEarly "dns-ready-early" Dns Lab ["failover"]
+        "DNS replicas are ready five seconds before they answer";
     DnsReplicaStale "dns-replica-stale" Dns FirstDnsReplica ["dns"] "one DNS replica no longer sees changes";
     DnsReverseMissing "dns-reverse-missing" Dns LastCluster ["dns"] "in one cluster reverse lookups find no name";
     DnsSilentTcp "dns-silent-tcp" Dns FirstDnsReplica ["dns"] "one DNS replica never answers over TCP";
@@ -209,6 +219,10 @@ faults! {
         "two nodes of one cluster do not reach each other's TCP port 4240, which cilium-health serves";
     HealthPortBlockedMesh "health-port-blocked-mesh" Network MeshPair ["connectivity"]
         "two nodes of different clusters do not reach each other's TCP port 4240, which cilium-health serves";
+    HostPortMissingOnNode "host-port-missing-on-node" Services DrawnNode ["service"]
+        "one node does not serve the hostPorts of its pods";
+    HostPortUdpMissing "host-port-udp-missing" Services DrawnCluster ["service"]
+        "the nodes of one cluster do not serve hostPorts over UDP";
     HostServiceDropped "host-service-dropped" Balancing FirstNode ["service"]
         "requests of one node's own processes to Services are lost";
     HostToPodDropped "host-to-pod-dropped" Network FirstNode ["connectivity"] "one node cannot reach its own pods";
@@ -247,11 +261,15 @@ faults! {
         "in one cluster kube-proxy runs beside Cilium, which replaces it";
     KubeProxyReplacementOff "kube-proxy-replacement-off" Services LastCluster ["service"]
         "the agents of one cluster do not replace kube-proxy, and report so";
+    KvstoremeshRestartDropsBackends "kvstoremesh-restart-drops-backends" Mesh Lab ["failover"]
+        "agents forget the backends of other clusters when their own KVStoreMesh restarts";
     LatencyCluster "latency-cluster" Network NodePair ["connectivity"]
         "packets between two nodes of one cluster take longer";
     LatencyMesh "latency-mesh" Network Mesh ["connectivity"] "packets between the clusters take longer";
     LinkerdLeft "linkerd-left" Objects DrawnCluster ["components"]
         "in one cluster a namespace and a webhook of Linkerd are left";
+    LoadBalancerAddressMissingOnNode "load-balancer-address-missing-on-node" Services DrawnNode ["service"]
+        "one node does not serve the addresses of Services of type LoadBalancer";
     LossCluster "loss-cluster" Network NodePair ["connectivity"]
         "packets between two nodes of one cluster are lost";
     LossMesh "loss-mesh" Network MeshPair ["connectivity"]
@@ -339,6 +357,8 @@ faults! {
         "in one cluster Cilium's operator was given a flag that it does not know, and ends again and again";
     OperatorHangs "operator-hangs" Agents DrawnCluster ["components"]
         "in one cluster Cilium's operator hangs: its pod runs, and it does not renew its Lease";
+    OperatorRestartDropsBackends "operator-restart-drops-backends" Agents Lab ["failover"]
+        "agents forget the backends of other clusters for a moment when Cilium's operator restarts";
     OperatorScaledToZero "operator-scaled-to-zero" Objects DrawnCluster ["components"]
         "in one cluster Cilium's operator is scaled to zero";
     OperatorVersionDiffers "operator-version-differs" Objects DrawnCluster ["gitops"]
@@ -449,6 +469,8 @@ faults! {
         "one node sends some new connections to a Service to an address that no pod has any more";
     ServiceUdpBroken "service-udp-broken" Services LastCluster ["service"]
         "in one cluster the UDP ports of services have no backends";
+    ServiceUnnamedPortBroken "service-unnamed-port-broken" Services DrawnCluster ["service"]
+        "in one cluster Services whose port has no name have no backends";
     SessionAffinityIgnored "session-affinity-ignored" Services FirstCluster ["service"]
         "in one cluster session affinity is ignored";
     SessionAffinityLocalOnly "session-affinity-local-only" Balancing DrawnCluster ["service"]

@@ -40,7 +40,7 @@ pub(super) async fn start_nodes(topology: &Topology, cluster: &ClusterState, fab
         let mut config = NodeConfig::new(spec.name.as_str(), cluster.name(), spec.address, spec.pod_cidr);
         config.prefix_len = NODE_PREFIX_LEN;
         config.cluster_pod_cidrs = topology.pod_ranges();
-        config.service_cidrs = vec![cluster.spec.service_cidr];
+        config.service_cidrs = vec![cluster.spec.service_cidr, cluster.spec.pool()];
         config.node_ports = NODE_PORTS;
         config.routing = topology.datapath_routing();
         config.encryption = topology.datapath_encryption();

@@ -7,6 +7,7 @@ use super::{
     keyspace::Snapshot,
     pod::{MeshPod, MeshPods},
     slices,
+    source::{OperatorStarts, Source},
 };
 use crate::{
     fault::Fault,
@@ -27,10 +28,16 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
     let mut faults_changed = lab.faults.follow();
     let mut known: Vec<Snapshot> = Vec::new();
     let mut absence = Absence::default();
+    let mut source = Source::default();
+    let mut operator_starts = OperatorStarts::of(&cluster).subscribe();
     let remote = RemoteBackends::of(&cluster);
     informer.synced().await;
     while !stop.is_cancelled() {
         let pod = pods.choose(cluster.name());
+        source.observe(
+            pod.as_ref().map(|pod| pod.name.as_str()),
+            *operator_starts.borrow_and_update(),
+        );
         let mut caches = Vec::new();
         if let Some(pod) = &pod {
             caches = pod.remotes().values().map(|remote| remote.cache.subscribe()).collect();
@@ -49,7 +56,8 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             };
             (any || global && remote["includeExternal"] == true) && (unshared || remote["shared"] == true)
         };
-        let mut backends = if acts(Fault::GlobalRemoteBackendsMissing) {
+        let forgotten = source.is_forgotten(&lab.faults);
+        let mut backends = if acts(Fault::GlobalRemoteBackendsMissing) || forgotten {
             BTreeMap::new()
         } else {
             merged(services.iter(), &known, merges)
@@ -90,6 +98,8 @@ pub(crate) async fn follow(lab: Arc<LabState>, cluster: Arc<ClusterState>, pods:
             _ = pods_changed.changed() => {}
             _ = faults_changed.changed() => {}
             () = absence.ends(patience) => {}
+            () = source.settles() => {}
+            Ok(()) = operator_starts.changed() => {}
         }
     }
 }

@@ -80,7 +80,10 @@ pub fn frontends(
                 Preference::Remote if has(Fault::GlobalAffinityNoFallback) => remote,
                 preference => preferred(preference, local, remote),
             };
-            if has(Fault::ServiceUdpBroken) && protocol == Protocol::Udp {
+            let is_unnamed = name.is_empty();
+            if has(Fault::ServiceUdpBroken) && protocol == Protocol::Udp
+                || has(Fault::ServiceUnnamedPortBroken) && is_unnamed
+            {
                 backends.clear();
             }
             if has(Fault::ServicePortBroken) && is_last_of_several(service, port) {
@@ -272,7 +275,7 @@ pub(crate) fn protocol(value: &Value) -> Option<Protocol> {
     }
 }
 
-fn port_number(value: &Value) -> Option<u16> {
+pub(super) fn port_number(value: &Value) -> Option<u16> {
     value
         .as_u64()
         .and_then(|port| u16::try_from(port).ok())

@@ -1,7 +1,7 @@
 //! What one node's data path has of its cluster's services: the same as all others, unless a fault acts on this node.
 //! The agent's lists show it.
 
-use super::{is_system, traffic_policy};
+use super::{host_ports, is_system, traffic_policy};
 use crate::{
     fault::Fault,
     state::{ClusterState, LabState, NodeState},
@@ -21,6 +21,15 @@ pub(crate) fn on_node(
     if acts(Fault::NodePortMissingOnNode) {
         services.retain(|service| !is_application(service) || !matches!(service.frontend, Frontend::NodePort { .. }));
     }
+    if acts(Fault::LoadBalancerAddressMissingOnNode) {
+        let cidr = cluster.spec.service_cidr;
+        services.retain(|service| {
+            let Frontend::Address { address, .. } = service.frontend else {
+                return true;
+            };
+            !is_application(service) || cidr.contains(address.ip())
+        });
+    }
     if acts(Fault::ServiceBackendMissingOnNode) {
         services.iter_mut().for_each(drop_first);
     }
@@ -38,6 +47,7 @@ pub(crate) fn on_node(
         let home = homes.find(|home| home.name() != node.name()).unwrap_or(node);
         of_victim.for_each(|service| keep_dead(service, home));
     }
+    services.extend(host_ports::of_node(lab, cluster, node));
     services
 }
 

@@ -11,7 +11,7 @@ use crate::{
     informer::Informer,
     state::{ClusterState, LabState},
 };
-use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, SERVICES};
+use meshproof_apiserver::resource::names::{ENDPOINT_SLICES, PODS, SERVICES};
 use meshproof_datapath::{Direction, Effect, Fault as DatapathFault, Impairment, Protocol, Service};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Keeps the data path of every node of the cluster at what Services, EndpointSlices and the mesh say.
 pub(crate) async fn run(lab: Arc<LabState>, cluster: Arc<ClusterState>, stop: CancellationToken) {
-    let informer = Informer::start(&cluster.store, &[SERVICES, ENDPOINT_SLICES], &stop);
+    let informer = Informer::start(&cluster.store, &[SERVICES, ENDPOINT_SLICES, PODS], &stop);
     let mut changes = informer.changes();
     let mut remote = RemoteBackends::of(&cluster).subscribe();
     let mut faults = lab.faults.follow();

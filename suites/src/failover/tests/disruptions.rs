@@ -6,6 +6,7 @@ use super::{
         mesh_apiserver_down::{MINUTES, SECONDS},
         node_away::{NODE_DRAINED, NODE_LOST},
         other_cluster_lost::OTHER_CLUSTER_LOST,
+        rollout::{DNS_RESTARTED, KVSTOREMESH_RESTARTED, OPERATOR_RESTARTED},
     },
     world::World,
 };
@@ -151,4 +152,48 @@ async fn a_cluster_that_does_not_return_is_red_and_one_that_nobody_can_cut_is_sk
         .expect(&OTHER_CLUSTER_LOST, infra_to_apps(), "skipped")
         .await;
     assert!(text.contains("nodePower"), "{text}");
+}
+
+/// Probes to a name or Service are lost so long after the rollout began, in milliseconds.
+fn losing(service: &'static str, from: u64, to: u64) -> World {
+    World::new().losing(move |name, since| name == service && (from..to).contains(&(since.as_millis() as u64)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_may_fail_for_as_long_as_an_endpoint_takes_to_be_removed() {
+    let text = World::new().expect(&DNS_RESTARTED, infra(), "pass").await;
+    assert!(text.contains("all pods were new and available"), "{text}");
+    // Service and name are lost together in this world, and other streams must not be affected.
+    let text = losing("failover-local", 200, 3200)
+        .expect(&DNS_RESTARTED, infra(), "fail")
+        .await;
+    assert!(text.contains("no outage of more than 2000 ms"), "{text}");
+    let one = World::with(|world| {
+        let dns = world.facts.clusters[0].dns.as_mut().expect("DNS");
+        dns.replicas.truncate(1);
+    });
+    let text = one.expect(&DNS_RESTARTED, infra(), "pass").await;
+    assert!(text.contains("one replica"), "{text}");
+    let unfinished = World::with(|world| world.restores = None);
+    unfinished.expect(&DNS_RESTARTED, infra(), "inconclusive").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn remote_backends_must_answer_while_components_restart() {
+    for check in [&KVSTOREMESH_RESTARTED, &OPERATOR_RESTARTED] {
+        World::new().expect(check, infra_to_apps(), "pass").await;
+        losing("failover-remote", 300, 900)
+            .expect(check, infra_to_apps(), "fail")
+            .await;
+        losing("failover-remote", 12_000, 12_600)
+            .expect(check, infra_to_apps(), "fail")
+            .await;
+        let unfinished = World::with(|world| world.restores = None);
+        unfinished.expect(check, infra_to_apps(), "inconclusive").await;
+    }
+    let without = World::with(|world| {
+        let cilium = world.facts.clusters[0].cilium.as_mut().expect("Cilium");
+        cilium.kvstoremesh = false;
+    });
+    without.expect(&KVSTOREMESH_RESTARTED, infra_to_apps(), "skipped").await;
 }

@@ -1,8 +1,8 @@
 //! The test world with the scenario's Services as a working mesh answers them: by their selectors, their annotations
 //! and the readiness of their pods, whatever checks change about these.
 
-use super::world::{SERVICES, address, agent, deploy};
-use crate::testing::{Ask, Fake, MISSION, NODE_PORT, Shape, dns_records};
+use super::world::{SERVICES, address, agent, deploy, exposed_answer};
+use crate::testing::{Ask, Fake, MISSION, NODE_PORT, Shape, dns_records, timeout};
 use meshproof_contract::{
     Action, AgentFacts, Claim, ClaimKind, ClusterName, DnsAnswer, Identity, Outcome, Target, Timing,
 };
@@ -27,6 +27,8 @@ pub enum Ignores {
     InternalPolicy,
     /// Who asks from outside.
     Source,
+    /// Addresses of load balancers, where hosts ask.
+    LoadBalancerAtHosts,
 }
 
 /// The world in which no check of the suite is skipped.
@@ -71,6 +73,10 @@ fn meshed(shape: Shape, ignores: Ignores) -> Fake {
             Mesh { ask, ignores, known }.answer()
         });
     for cluster in clusters {
+        fake = fake.object(
+            cluster,
+            json!({"kind": "CiliumLoadBalancerIPPool", "metadata": {"name": "public"}, "spec": {}}),
+        );
         for name in SERVICES {
             fake = fake.object(cluster, service(cluster, name));
         }
@@ -94,7 +100,7 @@ fn service(cluster: &str, name: &str) -> Value {
     let global = json!({GLOBAL: "true"});
     let with_affinity = |affinity: &str| json!({GLOBAL: "true", "service.cilium.io/affinity": affinity});
     let annotations = match name {
-        "svc-global" | "svc-ports" | "svc-drained" | "svc-headless" | "svc-sticky" => global,
+        "svc-global" | "svc-ports" | "svc-unnamed" | "svc-drained" | "svc-headless" | "svc-sticky" => global,
         "svc-legacy" => json!({"io.cilium/global-service": "true"}),
         "svc-local" | "svc-mover-local" => with_affinity("local"),
         "svc-remote" | "svc-mover-remote" => with_affinity("remote"),
@@ -151,6 +157,13 @@ impl Mesh<'_> {
             }
             _ => return None,
         };
+        if let Some(outcome) = exposed_answer(self.ask) {
+            return Some(outcome);
+        }
+        let is_lost = self.ignores == Ignores::LoadBalancerAtHosts && self.ask.from.workload == "host";
+        if is_lost && to.host.starts_with("192.168.") {
+            return Some(timeout());
+        }
         let served = self.served(to)?;
         let (service, endpoints) = &*served;
         let is_node_port = NODE_PORTS.contains(&to.port);
@@ -203,7 +216,10 @@ impl Mesh<'_> {
         }
         let name = to.host.split('.').next().unwrap_or_default();
         let service = self.find(here, |service| {
-            service["spec"]["clusterIP"] == to.host.as_str() || service["metadata"]["name"] == name
+            let ingress = &service["status"]["loadBalancer"]["ingress"][0]["ip"];
+            service["spec"]["clusterIP"] == to.host.as_str()
+                || service["metadata"]["name"] == name
+                || *ingress == to.host.as_str()
         })?;
         // Service `server` of scenario `connectivity` is the test world's own.
         if service["spec"]["selector"][WORKLOAD] == "server" {

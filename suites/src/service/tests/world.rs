@@ -2,13 +2,14 @@
 
 use crate::testing::{Ask, Fake, MISSION, Shape, dns_records, service_net};
 use meshproof_contract::{
-    Action, AgentFacts, AgentId, DnsAnswer, Facts, Identity, Outcome, ServiceFacts, facts::PodNetwork,
+    Action, AgentFacts, AgentId, DnsAnswer, Facts, Identity, Outcome, ServiceFacts, facts::PodNetwork, port,
 };
 use serde_json::json;
 use std::{collections::BTreeMap, net::IpAddr};
 
-pub const SERVICES: [&str; 12] = [
+pub const SERVICES: [&str; 13] = [
     "svc-plain",
+    "svc-unnamed",
     "svc-sticky",
     "svc-global",
     "svc-ports",
@@ -21,6 +22,9 @@ pub const SERVICES: [&str; 12] = [
     "svc-headless",
     "server",
 ];
+
+/// The Service whose port has no name.
+const UNNAMED: &str = "svc-unnamed";
 
 /// Follows a Service's name where its port `alt` is asked.
 pub const ALT: &str = "/alt";
@@ -41,7 +45,7 @@ pub fn right(service: &str, client: &str, number: u32) -> usize {
         "svc-sticky" => own,
         // Each port is remembered by itself.
         "svc-sticky/tcp" => other,
-        "svc-global" | "svc-ports" | "svc-legacy" => number as usize % 4,
+        "svc-global" | "svc-ports" | "svc-legacy" | UNNAMED => number as usize % 4,
         "svc-remote" => other + turn,
         _ => own + turn,
     }
@@ -102,16 +106,40 @@ fn answer(probe: &Ask<'_>, turns: Turns) -> Option<Outcome> {
     };
     let pods = backends();
     let pod = pods.get(turns(&format!("{service}{port}"), client, probe.number))?;
-    let mut outcome = probe.answered_as(Identity {
-        cluster: pod.id.cluster.to_string(),
-        node: pod.node.to_string(),
-        namespace: pod.namespace.clone(),
-        pod: pod.id.pod.clone(),
-    });
+    let mut outcome = probe.answered_as(identity(pod));
     if let Outcome::Answered { address: at, .. } = &mut outcome {
         *at = Some(address(client, &service));
     }
     Some(outcome)
+}
+
+/// What a probe to a `hostPort` at a node's address meets; none if it goes elsewhere.
+pub fn exposed_answer(probe: &Ask<'_>) -> Option<Outcome> {
+    let (Action::Http { to, .. } | Action::UdpEcho { to, .. }) = probe.action else {
+        return None;
+    };
+    let ports = port::HTTP + port::HOST_PORT_OFFSET..=port::UDP + port::HOST_PORT_OFFSET;
+    ports.contains(&to.port).then(|| exposed_at(probe, &to.host)).flatten()
+}
+
+/// The answer of the pod with `hostPort`s on the node of that address.
+pub fn exposed_at(probe: &Ask<'_>, address: &str) -> Option<Outcome> {
+    let nodes = probe.facts().clusters.iter().flat_map(|cluster| &cluster.nodes);
+    let is_there = |own: &IpAddr| own.to_string() == address;
+    let mut here = nodes.filter(|node| node.addresses.iter().any(is_there));
+    let node = here.next()?;
+    let mut agents = probe.facts().agents.iter();
+    let pod = agents.find(|agent| agent.workload == "exposed" && agent.node == node.name)?;
+    Some(probe.answered_as(identity(pod)))
+}
+
+fn identity(pod: &AgentFacts) -> Identity {
+    Identity {
+        cluster: pod.id.cluster.to_string(),
+        node: pod.node.to_string(),
+        namespace: pod.namespace.clone(),
+        pod: pod.id.pod.clone(),
+    }
 }
 
 /// Every Service is answered as `turns` says.
@@ -133,6 +161,9 @@ pub fn deploy(facts: &mut Facts, shape: Shape) {
         facts
             .agents
             .extend(site.nodes().map(|node| agent(cluster, node, "asker", 50)));
+        facts
+            .agents
+            .extend(site.nodes().map(|node| agent(cluster, node, "exposed", 90)));
         let hosts = site.nodes().map(|node| AgentFacts {
             address: facts.cluster(&cluster.into()).expect("a cluster").nodes[usize::from(node) - 1].addresses[0],
             network: PodNetwork::Host,
@@ -147,10 +178,13 @@ pub fn deploy(facts: &mut Facts, shape: Shape) {
                 namespace: "meshproof".to_owned(),
                 name: name.to_owned(),
                 address: (name != "svc-headless").then(|| address(cluster, name)),
-                ports: [("http", 80), ("alt", 8088), ("tcp", 81), ("udp", 82)]
-                    .map(|(name, port)| (name.to_owned(), port))
-                    .into_iter()
-                    .collect::<BTreeMap<_, _>>(),
+                ports: if name == UNNAMED {
+                    BTreeMap::from([(String::new(), 80)])
+                } else {
+                    [("http", 80), ("alt", 8088), ("tcp", 81), ("udp", 82)]
+                        .map(|(name, port)| (name.to_owned(), port))
+                        .into()
+                },
                 workload: "backend".to_owned(),
             });
         }

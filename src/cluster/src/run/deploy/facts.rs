@@ -35,7 +35,11 @@ pub(super) fn service_facts(
         name: service.name.clone(),
         // "None" for a headless one.
         address: address.and_then(|a| a.parse().ok()),
-        ports: service.ports.iter().map(|p| (p.name.clone(), p.port)).collect(),
+        ports: service
+            .ports
+            .iter()
+            .map(|p| (p.name.clone().unwrap_or_default(), p.port))
+            .collect(),
         workload: service.workload.clone(),
     }
 }

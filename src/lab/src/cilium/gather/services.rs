@@ -3,7 +3,7 @@
 use super::Gatherer;
 use crate::{
     cilium::view::{BackendView, ServiceView},
-    service,
+    service::{is_host_port, on_node},
 };
 use meshproof_apiserver::resource::names::SERVICES;
 use meshproof_datapath::Frontend;
@@ -21,7 +21,7 @@ impl Gatherer<'_> {
             .flat_map(|node| node.pods().into_iter().map(|pod| (pod.address, node.name().to_owned())))
             .collect();
         let (lab, cluster, node) = (&self.container.lab, &self.container.cluster, &self.container.node);
-        let mut served = service::on_node(lab, cluster, node, cluster.services.borrow().clone());
+        let mut served = on_node(lab, cluster, node, cluster.services.borrow().clone());
         served.sort_by(|a, b| (&a.name, a.frontend).cmp(&(&b.name, b.frontend)));
         let views = served.iter().zip(1..).map(|(service, id)| {
             let (namespace, name) = service
@@ -34,6 +34,8 @@ impl Gatherer<'_> {
                 .find(|o| o.namespace() == Some(namespace) && o.name() == name);
             let spec = object.map_or(&Value::Null, |object| &object["spec"]);
             let (address, port) = match service.frontend {
+                // As NodePorts, they are listed for all of the node's addresses.
+                Frontend::Address { address, .. } if is_host_port(name) => (Ipv4Addr::UNSPECIFIED, address.port()),
                 Frontend::Address { address, .. } => (*address.ip(), address.port()),
                 Frontend::NodePort { port, .. } => (Ipv4Addr::UNSPECIFIED, port),
             };
@@ -41,7 +43,11 @@ impl Gatherer<'_> {
                 id,
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
-                kind: kind_of(&service.frontend, spec),
+                kind: if is_host_port(name) {
+                    "HostPort"
+                } else {
+                    kind_of(&service.frontend, spec)
+                },
                 address,
                 port,
                 protocol: service.frontend.protocol(),

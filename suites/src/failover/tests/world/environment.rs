@@ -181,7 +181,7 @@ impl Environment for World {
                 let pods = pods.filter(|pod| &pod.agent.id.cluster == cluster && nodes.contains(&pod.agent.node));
                 pods.for_each(|pod| pod.cut = Some(Span::since(at)));
             }
-            Disruption::AgentRestart { .. } | Disruption::MeshApiServerDown => {}
+            Disruption::AgentRestart { .. } | Disruption::Rollout { .. } | Disruption::MeshApiServerDown => {}
         }
         Ok(())
     }

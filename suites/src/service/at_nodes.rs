@@ -1,4 +1,4 @@
-//! What clients see at the NodePorts of a cluster's nodes.
+//! What clients see at ports of the addresses of a cluster's nodes: NodePorts, and `hostPort`s of pods.
 
 use crate::{
     kit::paths::sample::{self, End},
@@ -12,11 +12,20 @@ use crate::{
 };
 use futures::future::{join, join_all};
 use meshproof_contract::{
-    AgentFacts, CheckContext, ClusterName, Evidence, NodeLabel, Outcome, Tally, Target,
+    AgentFacts, CheckContext, ClusterName, Evidence, NodeLabel, NodeName, Outcome, Tally, Target,
     evidence::{Cell, CellOutcome, Row},
     facts::PodNetwork,
 };
 use std::{collections::BTreeMap, time::Duration};
+
+/// What is served at nodes' addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// NodePorts of a Service: at every node, by any backend.
+    NodePort,
+    /// `hostPort`s of pods: at the nodes that have such a pod, by that pod.
+    HostPort,
+}
 
 /// Who asks whom.
 pub struct Asked<'a> {
@@ -28,6 +37,8 @@ pub struct Asked<'a> {
     pub cluster: &'a ClusterName,
     /// Who must answer.
     pub backends: &'a [AgentFacts],
+    /// What is asked.
+    pub served: Served,
     /// Where.
     pub ports: NodePorts,
 }
@@ -42,6 +53,7 @@ struct Node {
 
 /// What was seen over one protocol.
 pub struct Seen {
+    served: Served,
     exchange: Exchange,
     nodes: Vec<Node>,
 }
@@ -57,7 +69,10 @@ impl Asked<'_> {
     async fn over(&self, context: &CheckContext, exchange: Exchange, port: u16) -> Seen {
         let facts = &self.near.facts;
         let nodes = facts.cluster(self.cluster).into_iter().flat_map(|c| &c.nodes);
-        let nodes: Vec<_> = nodes.filter_map(|node| Some((node, node.addresses.first()?))).collect();
+        let nodes: Vec<_> = nodes
+            .filter(|node| self.backends.iter().any(|pod| self.may_answer(pod, &node.name)))
+            .filter_map(|node| Some((node, node.addresses.first()?)))
+            .collect();
         let asking: Vec<End<'_>> = self.clients.iter().map(|c| (&c.id.cluster, &c.node)).collect();
         let asked: Vec<End<'_>> = nodes.iter().map(|(node, _)| (self.cluster, &node.name)).collect();
         let (pairs, sample) = sample::positions(facts, &asking, &asked, |client, node| {
@@ -79,7 +94,7 @@ impl Asked<'_> {
             let target = Target::new(address.to_string(), port);
             let label = NodeLabel::pod(self.cluster, &node.name);
             async move {
-                let wanted = |answers: &Answers| answers.is_complete() && self.by_backends(answers);
+                let wanted = |answers: &Answers| answers.is_complete() && self.by_backends(answers, &node.name);
                 let within = changed_within(context);
                 let seen = ask_by_until(context, &clients, (&target, exchange), POLL, within, wanted).await;
                 Node {
@@ -91,21 +106,34 @@ impl Asked<'_> {
             }
         });
         let nodes = join_all(probing).await;
-        Seen { exchange, nodes }
+        Seen {
+            served: self.served,
+            exchange,
+            nodes,
+        }
     }
 
-    fn by_backends(&self, answers: &Answers) -> bool {
+    /// Whether the pod may answer what is asked at the node.
+    fn may_answer(&self, pod: &AgentFacts, node: &NodeName) -> bool {
+        self.served == Served::NodePort || pod.node == *node
+    }
+
+    fn by_backends(&self, answers: &Answers, node: &NodeName) -> bool {
+        let backends = self.backends.iter().filter(|pod| self.may_answer(pod, node));
         let mut servers = answers.servers.iter();
-        servers.all(|(server, _)| self.backends.iter().any(|pod| is_pod(server, pod)))
+        servers.all(|(server, _)| backends.clone().any(|pod| is_pod(server, pod)))
     }
 }
 
 impl Seen {
     /// The port, for people.
     pub fn what(&self) -> &'static str {
-        match self.exchange {
-            Exchange::Udp | Exchange::Fragments => "NodePort over UDP",
-            Exchange::Http | Exchange::Tcp => "NodePort",
+        let is_datagram = matches!(self.exchange, Exchange::Udp | Exchange::Fragments);
+        match (self.served, is_datagram) {
+            (Served::NodePort, true) => "NodePort over UDP",
+            (Served::NodePort, false) => "NodePort",
+            (Served::HostPort, true) => "hostPort over UDP",
+            (Served::HostPort, false) => "hostPort",
         }
     }
 
@@ -121,9 +149,9 @@ impl Seen {
 
     /// Concludes, and leaves the clients' rows.
     pub fn judge(&self, context: &CheckContext, asked: &Asked<'_>, tally: &mut Tally) {
-        let by_backends = |answers: &Answers| asked.by_backends(answers);
         let mut rows: BTreeMap<NodeLabel, Vec<Cell>> = BTreeMap::new();
         for node in &self.nodes {
+            let by_backends = |answers: &Answers| asked.by_backends(answers, &node.label.node);
             match &node.seen {
                 Ok(after) => tally.witness(format!(
                     "{}: backends answered {} clients of {} at {} of {} after {} ms",
@@ -136,7 +164,7 @@ impl Seen {
                 )),
                 Err(last) => {
                     for answers in last {
-                        node.judge(self.what(), answers, by_backends(answers), tally);
+                        node.judge(self, answers, by_backends(answers), tally);
                     }
                 }
             }
@@ -174,12 +202,16 @@ impl Node {
     }
 
     /// What one client saw last, where not all were answered as wanted.
-    fn judge(&self, what: &str, answers: &Answers, by_backends: bool, tally: &mut Tally) {
+    fn judge(&self, seen: &Seen, answers: &Answers, by_backends: bool, tally: &mut Tally) {
         let (from, target) = (NodeLabel::from(&answers.client), &self.target);
         if let Some(why) = &answers.unknown {
             return tally.unknown(format!("{target} from {from}: {why}"));
         }
-        let expected = "every request answered by a backend of the Service";
+        let expected = match seen.served {
+            Served::NodePort => "every request answered by a backend of the Service",
+            Served::HostPort => "every request answered by the pod on that node that has the hostPort",
+        };
+        let what = seen.what();
         let at = format!("{what} {target} of {} from {from}", self.label);
         if !answers.failures.is_empty() {
             tally.finding(at, expected, answers.describe());
