@@ -1,6 +1,6 @@
 //! The clients of flows as a scenario: pods with the identities that the operators name.
 
-use crate::{Allowance, Clusters, Namespace, Placement, Role, Scenario, StandIn, Workload};
+use crate::{Allowance, Clusters, Exposure, Namespace, Placement, Role, Scenario, StandIn, Workload};
 use meshproof_contract::{
     ClusterName, Flow,
     facts::PodNetwork,
@@ -44,6 +44,7 @@ pub fn flows(all: &[Flow], wanted: impl Fn(&Flow) -> bool) -> Option<Scenario> {
 
 fn workload(name: String, clusters: Clusters) -> Workload {
     Workload {
+        exposure: Exposure::Pod,
         name,
         placement: Placement::Replicas(1),
         network: PodNetwork::Pod,

@@ -8,6 +8,7 @@ use super::{
     observed::Observed,
     participants::{Participants, by},
     recording::{Plan, Recording},
+    resync::ServiceCounter,
     retry_when_busy::Unjudged,
     stream::{Stream, TESTED},
     workload::{self, tally_failure, unknown},
@@ -47,8 +48,9 @@ pub const KVSTOREMESH_RESTARTED: FailoverCheck = FailoverCheck {
                  so its upgrade or crash loses no request.",
         how: "Streams to Service failover-remote, which prefers the other cluster, run while the Deployment \
               clustermesh-apiserver of the streams' own cluster is restarted (`kubectl rollout restart`), until all \
-              its pods are new and available, and for 15 s more. Every answer must come from the other cluster and no \
-              stream may be affected. Skipped without KVStoreMesh.",
+              its pods are new and available, until KVStoreMesh counts a new Service of the other cluster (60 s at \
+              most; 15 s where nothing counts), and for 2 s more. Every answer must come from the other cluster and \
+              no stream may be affected. Skipped without KVStoreMesh.",
         control: CONTROL,
         when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/clustermesh-apiserver -c kvstoremesh \
                    --tail=100` shows when it was in sync again; `cilium-dbg service list` on the client's node whether \
@@ -69,7 +71,7 @@ pub const OPERATOR_RESTARTED: FailoverCheck = FailoverCheck {
                  identity, endpoint or backend is lost.",
         how: "Streams to Service failover-remote, which prefers the other cluster, run while the Deployment of the \
               operator of the streams' own cluster is restarted (`kubectl rollout restart`), until all its pods are \
-              new and available, and for 15 s more, in which the next operator leads. Every answer must come from the \
+              new and available, and for 5 s more, in which the next operator leads. Every answer must come from the \
               other cluster and no stream may be affected.",
         control: CONTROL,
         when_red: "`kubectl --context CONTEXT -n kube-system logs deploy/cilium-operator --since=5m` shows what the \
@@ -87,9 +89,15 @@ const CONTROL: &str = "Before the event every answer comes from the other cluste
 
 /// How long names are watched once all replicas are new.
 const DNS_WATCHED_AFTER: Duration = Duration::from_secs(5);
-/// How long streams across clusters are watched: KVStoreMesh is in sync again after up to 13 s (recorded), and an
-/// operator leads once its predecessor's Lease of 15 s has ended at the latest.
-const WATCHED_AFTER: Duration = Duration::from_secs(15);
+/// How long streams across clusters are watched once the operator is new: one that ends in order gives up its Lease, and
+/// the next one leads after its retry period of 2 s.
+const OPERATOR_WATCHED_AFTER: Duration = Duration::from_secs(5);
+/// How long KVStoreMesh may take to be in sync again, up to 13 s as recorded, where it counts nothing.
+const SYNC_WATCHED: Duration = Duration::from_secs(15);
+/// The same, where it counts.
+const SYNC_WITHIN: Duration = Duration::from_secs(60);
+/// How long streams are watched after it.
+const SYNCED_WATCHED_AFTER: Duration = Duration::from_secs(2);
 /// How long the streams may take to cover the time that is to be watched.
 const COVERED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -105,7 +113,7 @@ async fn dns(context: &CheckContext, spacing: Duration) -> Result<Verdict, Unjud
     let recording = Recording::start(&plan, by(cluster)).await?;
     let (namespace, service) = dns.service.clone();
     let component = Component::ClusterDns { namespace, service };
-    let (restarted, seen) = watched(context, recording, component, DNS_WATCHED_AFTER).await?;
+    let (restarted, seen) = watched(context, recording, component, (None, DNS_WATCHED_AFTER)).await?;
     let event = restarted.event;
     let limit = limit(context, &dns, &participants);
     let mut tally = Tally::new();
@@ -166,7 +174,14 @@ async fn across(context: &CheckContext, spacing: Duration, component: Component)
     let plan = Plan::of(context, &participants, client, "failover-remote", spacing)?;
     let recording = Recording::start(&plan, by(to)).await?;
     let ready_before = workload::ready_since(context, &backends).await;
-    let (restarted, seen) = watched(context, recording, component, WATCHED_AFTER).await?;
+    let until = match component {
+        Component::MeshApiServer => match ServiceCounter::find(context, from, to).await {
+            None => (None, SYNC_WATCHED),
+            counter => (counter, SYNCED_WATCHED_AFTER),
+        },
+        _ => (None, OPERATOR_WATCHED_AFTER),
+    };
+    let (restarted, seen) = watched(context, recording, component, until).await?;
     let event = restarted.event;
     let mut tally = Tally::new();
     tally_failure(&mut tally, &restarted.restored);
@@ -195,12 +210,13 @@ async fn across(context: &CheckContext, spacing: Duration, component: Component)
     Ok(tally.verdict())
 }
 
-/// Restarts a component while the streams run, and for some time after all its pods are new.
+/// Restarts a component while the streams run, and for some time after all its pods are new, and after it has counted
+/// a new Service of the other cluster if it counts.
 async fn watched(
     context: &CheckContext,
     mut recording: Recording<'_>,
     component: Component,
-    after: Duration,
+    (counter, after): (Option<ServiceCounter>, Duration),
 ) -> Result<(Disrupted<()>, Observed), Unjudged> {
     let cluster = context.instance.from();
     let disruption = Disruption::Rollout { component };
@@ -213,6 +229,17 @@ async fn watched(
             return Err(unknown(error).into());
         }
     };
+    if let Some(counter) = counter
+        && counter
+            .counts_new_service(context, &mut recording, SYNC_WITHIN)
+            .await?
+            .is_none()
+    {
+        context.note(format!(
+            "KVStoreMesh counted no new Service of the other cluster within {} s; see suite mesh",
+            SYNC_WITHIN.as_secs()
+        ));
+    }
     let since = now();
     let covered = recording
         .until(COVERED_WITHIN + after, |seen| seen.covers(since, after))

@@ -247,7 +247,8 @@ fn claims_and_suites(sheet: &mut Sheet, target: &Target, mut discovery: Discover
     if let Some(notice) = facts.live_claims_notice() {
         sheet.add_with_next("claims", State::Note, notice, "meshproof init --help".to_owned());
     }
-    let Ok(plan) = select(&suites(), &target.clusters(), &Filter::default()) else {
+    let (clusters, flows) = (target.clusters(), &target.overrides.flows);
+    let Ok(plan) = select(&suites(), &clusters, flows, &Filter::default()) else {
         return;
     };
     let mut by_suite: BTreeMap<String, (usize, BTreeMap<String, usize>)> = BTreeMap::new();
