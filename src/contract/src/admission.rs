@@ -43,4 +43,6 @@ pub enum Part {
     Nodes,
     /// What it tells other clusters and learns of them: the clustermesh-apiserver.
     Mesh,
+    /// Cilium's operator.
+    Operator,
 }

@@ -24,10 +24,10 @@ mod troubleshoot;
 pub mod view;
 
 pub use addon::CiliumAddon;
-pub use config::data as cilium_config;
-pub use install::values::of as helm_values;
 pub(crate) use agent::HUBBLE_PORT;
+pub use config::data as cilium_config;
 pub(crate) use health::PORT as HEALTH_PORT;
+pub use install::values::of as helm_values;
 pub(crate) use install::{
     expiring_certificate,
     release::{opened as opened_release, sealed as sealed_release},

@@ -8,7 +8,7 @@ use meshproof_contract::{
     Admission,
     End::{From, To},
     Footprint,
-    Part::{Mesh, Nodes, Workload},
+    Part::{Mesh, Nodes, Operator, Workload},
 };
 
 /// Something happens to the pods behind the service of one cluster.
@@ -35,10 +35,22 @@ pub const OTHER_MESH: Admission = Admission::Footprint(Footprint {
     relies_on: &[(To, Workload(GLOBAL_BACKEND)), (To, Nodes), (From, Mesh)],
 });
 
-/// Something happens to what this cluster is told by others, and by its operator.
+/// Something happens to what this cluster is told by others.
 pub const OWN_MESH: Admission = Admission::Footprint(Footprint {
     disturbs: &[(From, Mesh)],
     relies_on: &[(To, Workload(GLOBAL_BACKEND)), (From, Nodes), (To, Nodes), (To, Mesh)],
+});
+
+/// Something happens to this cluster's operator.
+pub const OPERATOR: Admission = Admission::Footprint(Footprint {
+    disturbs: &[(From, Operator)],
+    relies_on: &[
+        (To, Workload(GLOBAL_BACKEND)),
+        (From, Nodes),
+        (To, Nodes),
+        (From, Mesh),
+        (To, Mesh),
+    ],
 });
 
 /// Something happens to an agent, while the pods of the cluster stay.

@@ -79,7 +79,7 @@ pub const OPERATOR_RESTARTED: FailoverCheck = FailoverCheck {
                    there.",
     },
     scope: Scope::Direction,
-    admission: footprint::OWN_MESH,
+    admission: footprint::OPERATOR,
     faults: &["operator-restart-drops-backends"],
     attempt: |context, spacing| Box::pin(across(context, spacing, Component::Operator)),
 };

@@ -92,7 +92,11 @@ impl Check for Ports {
     }
     fn faults(&self) -> &'static [&'static str] {
         match self.0 {
-            Case::Tcp => &["global-ports-mixed-up", "service-port-broken", "service-unnamed-port-broken"],
+            Case::Tcp => &[
+                "global-ports-mixed-up",
+                "service-port-broken",
+                "service-unnamed-port-broken",
+            ],
             Case::Udp => &["service-udp-broken"],
         }
     }

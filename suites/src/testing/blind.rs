@@ -5,8 +5,8 @@ use super::network::local_error;
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Facts, Needs, NodeName, ObjectRef, Outcome, Probe, Readiness, StreamId,
-    StreamReport, StreamSpec, facts::MissingAgent, stream::StreamResult,
+    Disruption, Environment, EnvironmentError, Exchange, Facts, Heard, Needs, NodeName, ObjectRef, Outcome, Probe,
+    Readiness, StreamId, StreamReport, StreamSpec, facts::MissingAgent, stream::StreamResult,
 };
 use serde_json::Value;
 use std::{
@@ -134,6 +134,14 @@ impl Environment for Blind {
                 }));
         }
         Arc::new(facts)
+    }
+
+    async fn exchange(&self, agent: &AgentId, exchange: Exchange) -> Result<Heard, EnvironmentError> {
+        self.agent(agent)?;
+        if self.has(&[Trouble::LocalErrors]) {
+            return Ok(Heard::unconnected(local_error()));
+        }
+        self.world.exchange(agent, exchange).await
     }
 
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {

@@ -5,8 +5,8 @@ use super::{Patched, UndoLog};
 use async_trait::async_trait;
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness, StreamId,
-    StreamReport, StreamSpec,
+    Disruption, Environment, EnvironmentError, Exchange, Facts, Heard, NodeName, ObjectRef, Outcome, Probe, Readiness,
+    StreamId, StreamReport, StreamSpec,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ impl Environment for UndoLog {
     }
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
         self.heard(self.environment.probe(agent, batch).await)
+    }
+    async fn exchange(&self, agent: &AgentId, exchange: Exchange) -> Result<Heard, EnvironmentError> {
+        self.heard(self.environment.exchange(agent, exchange).await)
     }
     async fn cilium(&self, cluster: &ClusterName, query: CiliumQuery) -> Result<Vec<CiliumAnswer>, EnvironmentError> {
         let answers = self.heard(self.environment.cilium(cluster, query).await)?;

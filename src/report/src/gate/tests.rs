@@ -66,7 +66,7 @@ fn an_equal_run_is_a_go_that_says_what_was_compared() {
 fn a_new_failure_is_a_no_go_and_an_old_one_is_told() {
     let broken = later(|trial| trial.verdict = failed());
     decides(&[green()], &broken, Decision::NoGo, "1 check newly failed");
-    let report = decides(&[broken.clone()], &broken, Decision::Go, "none of ");
+    let report = decides(std::slice::from_ref(&broken), &broken, Decision::Go, "none of ");
     assert_eq!(report.of(ChangeKind::StillFailing).count(), 1);
     let report = decides(&[broken], &green(), Decision::Go, "none of ");
     assert_eq!(report.of(ChangeKind::Fixed).count(), 1);
@@ -98,7 +98,7 @@ fn a_check_that_no_longer_runs_is_coverage_lost() {
         "did not come to its end: interrupted",
     );
     // What was skipped then is not missed now.
-    decides(&[skipped.clone()], &skipped, Decision::Go, "none of ");
+    decides(std::slice::from_ref(&skipped), &skipped, Decision::Go, "none of ");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn round_trips(values: impl IntoIterator<Item = u64>, lag: f64) -> RunReport {
 fn a_latency_that_rises_is_a_no_go_by_name() {
     let before = round_trips(400..1400, 0.0);
     let report = decides(
-        &[before.clone()],
+        std::slice::from_ref(&before),
         &round_trips(100_400..101_400, 0.0),
         Decision::NoGo,
         "1 figure became worse",

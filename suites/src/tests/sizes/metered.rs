@@ -4,8 +4,8 @@ use super::bed::{self, Meter};
 use async_trait::async_trait;
 use meshproof_contract::{
     Action, AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading,
-    ClusterName, Disruption, Environment, EnvironmentError, Facts, NodeName, ObjectRef, Outcome, Probe, Readiness,
-    StreamId, StreamReport, StreamSpec,
+    ClusterName, Disruption, Environment, EnvironmentError, Exchange, Facts, Heard, NodeName, ObjectRef, Outcome,
+    Probe, Readiness, StreamId, StreamReport, StreamSpec,
 };
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -55,6 +55,10 @@ fn time_of(probe: &Probe, outcome: &Outcome) -> Duration {
 impl Environment for Metered {
     fn facts(&self) -> Arc<Facts> {
         self.world.facts()
+    }
+
+    async fn exchange(&self, agent: &AgentId, exchange: Exchange) -> Result<Heard, EnvironmentError> {
+        self.world.exchange(agent, exchange).await
     }
 
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
