@@ -28,10 +28,11 @@ pub const SUITE: Suite = Suite {
     checks: &[&allowed::Allowed, &denied::Denied],
 };
 
-/// What both checks need. Their clients are deployed for the flows that are selected.
+/// What both checks need. Their clients are deployed for the flows that are selected. Alone in their clusters: others
+/// would add to the times that are judged.
 const NEEDS: Needs = Needs {
     scenario: None,
     claim: None,
-    admission: Admission::Shared,
+    admission: Admission::ExclusiveInCluster,
     mutates: false,
 };

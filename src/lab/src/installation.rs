@@ -1,10 +1,7 @@
 //! What operators gave to Helm for a cluster: its values, and what the chart made of them. The lab's configuration
 //! follows both as far as the lab can; what it cannot do is refused, and what it only stores is named.
 
-use crate::{
-    profile::{BalancingAlgorithm, EncryptionMode, RoutingMode, Settings},
-    topology::{ClusterSpec, Topology},
-};
+use crate::profile::{BalancingAlgorithm, EncryptionMode, RoutingMode, Settings};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Dispatch, RefusedCall};
 use serde::{Deserialize, Serialize};
@@ -34,30 +31,6 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// Settings that all clusters of a lab have in common.
-const COMMON: [&str; 8] = [
-    "routing-mode",
-    "enable-wireguard",
-    "encrypt-node",
-    "kube-proxy-replacement",
-    "bpf-lb-mode",
-    "bpf-lb-algorithm",
-    "policy-default-local-cluster",
-    "enable-endpoint-routes",
-];
-/// Keys of which the lab can only do some texts. No text stands for a key that is left out.
-const ABLE: [(&str, &[Option<&str>]); 10] = [
-    ("bpf-lb-mode", &[None, Some("snat"), Some("dsr")]),
-    ("bpf-lb-algorithm", &[None, Some("random"), Some("maglev")]),
-    ("datapath-mode", &[Some("veth")]),
-    ("enable-hubble", &[Some("true")]),
-    ("enable-ipsec", &[None]),
-    ("enable-ipv4", &[Some("true")]),
-    ("enable-ipv6", &[Some("false")]),
-    ("enable-policy", &[Some("default")]),
-    ("identity-allocation-mode", &[Some("crd")]),
-    ("ipam", &[Some("kubernetes")]),
-];
 /// Values on which the lab acts. All others are stored, and shown where agents and operators show their configuration.
 const FOLLOWED: [&str; 37] = [
     "authentication.enabled",
@@ -100,11 +73,11 @@ const FOLLOWED: [&str; 37] = [
 ];
 
 impl Installation {
-    fn is_on(&self, key: &str) -> bool {
+    pub(crate) fn is_on(&self, key: &str) -> bool {
         self.text(key) == Some("true")
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.config.get(key)?.as_deref()
     }
 
@@ -162,49 +135,6 @@ impl Installation {
         paths.retain(|path| !FOLLOWED.contains(&path.as_str()));
         paths
     }
-
-    fn reasons_against(&self, topology: &Topology, cluster: &ClusterSpec) -> Vec<String> {
-        let mut reasons = Vec::new();
-        let name = &cluster.name;
-        let mut differs = |key: &str, found: Option<&str>, able: &str| {
-            let found = found.map_or_else(|| "absent".to_owned(), |text| format!("`{text}`"));
-            reasons.push(format!("{name}: `{key}` is {found}, and the lab has {able}"));
-        };
-        let id = cluster.id.to_string();
-        for (key, own) in [("cluster-name", name), ("cluster-id", &id)] {
-            if let Some(found) = self.text(key).filter(|found| found != own) {
-                differs(key, Some(found), &format!("`{own}`"));
-            }
-        }
-        for (key, able) in ABLE {
-            let stated = self.config.get(key).map(Option::as_deref);
-            if let Some(found) = stated.filter(|found| !able.contains(found)) {
-                let able: Vec<_> = able.iter().map(|text| text.unwrap_or("no such key")).collect();
-                differs(key, found, &able.join(" or "));
-            }
-        }
-        let tunnels = self.text("routing-mode") == Some("tunnel");
-        if let Some(found) = self
-            .text("tunnel-protocol")
-            .filter(|found| tunnels && *found != "vxlan")
-        {
-            differs("tunnel-protocol", Some(found), "vxlan");
-        }
-        let holds_all = |range: Ipv4Net| topology.clusters.iter().all(|each| range.contains(&each.pod_cidr));
-        if let Some(range) = self.native_range().filter(|range| !tunnels && !holds_all(*range)) {
-            let able = format!(
-                "ranges that hold the pods of all clusters, such as {}",
-                topology.native_range()
-            );
-            differs("ipv4-native-routing-cidr", Some(&range.to_string()), &able);
-        }
-        if self.values.pointer("/clustermesh/useAPIServer") != Some(&Value::Bool(true)) {
-            reasons.push(format!(
-                "{name}: `clustermesh.useAPIServer` is off, and the lab's clusters are meshed"
-            ));
-        }
-        reasons
-    }
 }
 
 /// The paths of the leaves; lists are leaves.
@@ -222,107 +152,5 @@ fn leaves(value: &Value, path: String, found: &mut Vec<String>) {
                 leaves(inner, path, found);
             }
         }
-    }
-}
-
-impl Topology {
-    /// The same clusters, installed by these releases, by the clusters' names. A cluster without one follows the
-    /// others.
-    ///
-    /// # Errors
-    /// Everything that the lab cannot do of it.
-    pub fn installed(mut self, installations: BTreeMap<String, Installation>) -> Result<Self, Unsupported> {
-        let mut reasons = Vec::new();
-        for name in installations.keys().filter(|name| self.cluster(name).is_none()) {
-            reasons.push(format!("it has no cluster {name}"));
-        }
-        for cluster in &self.clusters {
-            let installation = installations.get(&cluster.name);
-            reasons.extend(
-                installation
-                    .into_iter()
-                    .flat_map(|one| one.reasons_against(&self, cluster)),
-            );
-        }
-        let mut all = installations.iter();
-        if let Some((first, base)) = all.next() {
-            for (other, installation) in all {
-                for key in COMMON.iter().filter(|key| base.text(key) != installation.text(key)) {
-                    reasons.push(format!(
-                        "`{key}` differs between {first} and {other}, and the lab has one for all"
-                    ));
-                }
-            }
-        }
-        if !reasons.is_empty() {
-            return Err(Unsupported { reasons });
-        }
-        for (name, installation) in installations {
-            for cluster in self.clusters.iter_mut().filter(|cluster| cluster.name == name) {
-                cluster.mutual_authentication = installation.is_on("mesh-auth-mutual-enabled");
-                cluster.installation = Some(installation.clone());
-            }
-        }
-        Ok(self)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn installation(changes: &[(&str, &str)]) -> Installation {
-        let config = [
-            ("routing-mode", "native"),
-            ("ipv4-native-routing-cidr", "10.244.0.0/14"),
-            ("enable-wireguard", "true"),
-            ("encrypt-node", "true"),
-            ("kube-proxy-replacement", "true"),
-            ("bpf-lb-algorithm", "maglev"),
-            ("mesh-auth-mutual-enabled", "true"),
-        ];
-        let config = config.iter().chain(changes);
-        Installation {
-            values: json!({"clustermesh": {"useAPIServer": true}, "operator": {"replicas": 2}, "MTU": 1400}),
-            config: config
-                .map(|(key, text)| ((*key).to_owned(), Some((*text).to_owned())))
-                .collect(),
-        }
-    }
-
-    fn installed(infra: Installation, apps: Installation) -> Result<Topology, Unsupported> {
-        Topology::default().installed([("infra".to_owned(), infra), ("apps".to_owned(), apps)].into())
-    }
-
-    #[test]
-    fn settings_follow_what_the_chart_made_of_the_values() {
-        let topology = installed(installation(&[]), installation(&[])).expect("the lab can do it");
-        let settings = topology.settings();
-        assert_eq!(settings.routing, RoutingMode::Native);
-        assert!(settings.node_encryption && settings.kube_proxy_replacement);
-        assert_eq!(settings.algorithm, BalancingAlgorithm::Maglev);
-        assert!(topology.clusters[0].mutual_authentication);
-        assert_eq!(topology.strict_range(&topology.clusters[1]), None);
-        assert_eq!(installation(&[]).only_stored(), ["MTU"]);
-    }
-
-    #[test]
-    fn what_the_lab_cannot_do_is_refused_and_all_of_it_is_told() {
-        let odd = installation(&[("bpf-lb-mode", "hybrid"), ("cluster-id", "7"), ("enable-ipsec", "true")]);
-        let error = installed(odd, installation(&[("encrypt-node", "false")]))
-            .expect_err("refused")
-            .to_string();
-        for part in [
-            "infra: `bpf-lb-mode` is `hybrid`, and the lab has no such key or snat or dsr",
-            "infra: `cluster-id` is `7`, and the lab has `1`",
-            "`enable-ipsec` is `true`",
-            "`encrypt-node` differs between apps and infra",
-        ] {
-            assert!(error.contains(part), "{part}: {error}");
-        }
-        let narrow = installation(&[("ipv4-native-routing-cidr", "10.244.0.0/16")]);
-        let error = installed(narrow, installation(&[])).expect_err("refused").to_string();
-        assert!(error.contains("such as 10.244.0.0/14"), "{error}");
     }
 }

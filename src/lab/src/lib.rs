@@ -26,6 +26,7 @@ mod identity;
 mod informer;
 mod injection;
 mod installation;
+mod installed_topology;
 mod ipcache;
 mod kube_proxy;
 mod kubelet;

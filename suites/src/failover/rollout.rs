@@ -89,8 +89,8 @@ const CONTROL: &str = "Before the event every answer comes from the other cluste
 
 /// How long names are watched once all replicas are new.
 const DNS_WATCHED_AFTER: Duration = Duration::from_secs(5);
-/// How long streams across clusters are watched once the operator is new: one that ends in order gives up its Lease, and
-/// the next one leads after its retry period of 2 s.
+/// How long streams across clusters are watched once the operator is new: one that ends in order gives up its Lease,
+/// and the next one leads after its retry period of 2 s.
 const OPERATOR_WATCHED_AFTER: Duration = Duration::from_secs(5);
 /// How long KVStoreMesh may take to be in sync again, up to 13 s as recorded, where it counts nothing.
 const SYNC_WATCHED: Duration = Duration::from_secs(15);

@@ -4,18 +4,17 @@ use super::{
     NEEDS, backends,
     client::{agent_of, flow_of},
     commands,
-    destination::{self, Absent, Destination},
+    destination::{self, Absent, Destination, question},
     judge::{self, Seen},
     service_level,
 };
-use crate::kit::probes::{BETWEEN_LOOKS, PATIENT, SECOND_LOOKS, dns};
+use crate::kit::probes::{BETWEEN_LOOKS, PATIENT, SECOND_LOOKS};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use meshproof_contract::{
-    Action, AgentFacts, Check, CheckContext, CheckId, CheckText, Facts, Flow, Needs, Probe, RecordType, Scope, Tally,
-    Transport, Verdict, flow::FlowProtocol,
+    Action, AgentFacts, Check, CheckContext, CheckId, CheckText, Facts, Flow, Needs, Probe, Scope, Tally, Verdict,
+    flow::FlowProtocol,
 };
-use std::net::SocketAddr;
 
 /// A flow with `allowed: true`.
 pub struct Allowed;
@@ -159,14 +158,4 @@ async fn attempt(context: &CheckContext, flow: &Flow, client: &AgentFacts, desti
         ),
         Err(error) => Seen::Unknown(error.to_string()),
     }
-}
-
-/// The question of a flow that asks DNS.
-pub(super) fn question(flow: &Flow, destination: &Destination) -> Action {
-    let server = destination
-        .address
-        .map(|address| SocketAddr::new(address, flow.to.port));
-    let name = flow.to.query.clone().unwrap_or_default();
-    let name = format!("{}.", name.trim_end_matches('.'));
-    dns(&name, RecordType::A, server, Transport::Udp).action
 }

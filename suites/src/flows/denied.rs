@@ -2,10 +2,9 @@
 
 use super::{
     NEEDS,
-    allowed::question,
     client::{agent_of, controls, flow_of},
     commands,
-    destination::{self, Absent, Destination},
+    destination::{self, Absent, Destination, question},
     judge::{self, Seen},
 };
 use async_trait::async_trait;

@@ -1,11 +1,15 @@
 //! Where a flow goes: its target, and the name that its client uses.
 
+use crate::kit::probes::dns;
 use meshproof_contract::{
-    CheckContext, Exchange, Facts, Flow, ObjectRef, Speech, Target, TlsClient,
+    Action, CheckContext, Exchange, Facts, Flow, ObjectRef, RecordType, Speech, Target, TlsClient, Transport,
     flow::{FlowCa, FlowProtocol, FlowTls},
 };
 use serde_json::Value;
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 /// The destination of a flow, as far as it could be found.
 #[derive(Clone, Debug)]
@@ -163,4 +167,14 @@ async fn tls(context: &CheckContext, flow: &Flow, destination: &Destination) -> 
         server_name: server_name.unwrap_or_else(|| destination.name.clone()),
         roots,
     })
+}
+
+/// The question of a flow that asks DNS.
+pub fn question(flow: &Flow, destination: &Destination) -> Action {
+    let server = destination
+        .address
+        .map(|address| SocketAddr::new(address, flow.to.port));
+    let name = flow.to.query.clone().unwrap_or_default();
+    let name = format!("{}.", name.trim_end_matches('.'));
+    dns(&name, RecordType::A, server, Transport::Udp).action
 }

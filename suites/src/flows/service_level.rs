@@ -1,6 +1,9 @@
 //! How well a flow works: its 99th percentile, and the share of tries that succeed.
 
-use super::{destination::Destination, judge::Seen};
+use super::{
+    destination::{Destination, question},
+    judge::Seen,
+};
 use crate::kit::{
     availability::{FIRST, FURTHER, Loss, LossCount, LossTest},
     cpu_pressure,
@@ -91,7 +94,7 @@ fn action(flow: &Flow, destination: &Destination) -> Action {
             body: 0,
             connection: Connection::New,
         },
-        (FlowProtocol::Dns, _) => super::allowed::question(flow, destination),
+        (FlowProtocol::Dns, _) => question(flow, destination),
         _ => Action::TcpConnect { to },
     }
 }

@@ -99,8 +99,7 @@ faults! {
         "the CiliumEndpoint of one running pod of one node is gone: other nodes take the pod for the world";
     CiliumNodeGhost "cilium-node-ghost" Agents DrawnNode ["state"]
         "a CiliumNode without a Node has the address of a living node";
-    ClockWrong "clock-wrong" Controllers DrawnNode ["components"]
-        "the clock of one node is ahead";
+    ClockWrong "clock-wrong" Controllers DrawnNode ["components"] "the clock of one node is ahead";
     ClusterLossDropsBackends "cluster-loss-drops-backends" Services Lab ["failover"]
         "services have no backends while every node of another cluster is down";
     ConnectionsResetOnChange "connections-reset-on-change" Services Lab ["failover"]
@@ -119,8 +118,7 @@ faults! {
         "in one cluster somebody left a debug container in a pod of Hubble relay";
     DnsAaaaNxdomain "dns-aaaa-nxdomain" Dns LastCluster ["dns"]
         "in one cluster DNS answers NXDOMAIN where a name has no IPv6 address";
-    DnsAbsentNameResolves "dns-absent-name-resolves" Dns LastCluster ["dns"]
-        "in one cluster names that do not exist resolve";
+    DnsAbsentNameResolves "dns-absent-name-resolves" Dns LastCluster ["dns"] "in one cluster absent names resolve";
     DnsAliasNotFollowed "dns-alias-not-followed" Dns DrawnCluster ["dns"]
         "in one cluster DNS answers with the alias of a Service of type ExternalName, and without its address";
     DnsAliasTargetWrong "dns-alias-target-wrong" Dns DrawnCluster ["dns"]
@@ -137,8 +135,7 @@ faults! {
     DnsMissingRecord "dns-missing-record" Dns LastCluster ["dns"] "in one cluster the services' names do not exist";
     DnsOneNameWrong "dns-one-name-wrong" Dns LastCluster ["dns"]
         "in one cluster the name of one Service of others resolves to an address that nobody has";
-    DnsReadyEarly "dns-ready-early" Dns Lab ["failover"]
-        "DNS replicas are ready five seconds before they answer";
+    DnsReadyEarly "dns-ready-early" Dns Lab ["failover"] "DNS replicas are ready five seconds before they answer";
     DnsReplicaStale "dns-replica-stale" Dns FirstDnsReplica ["dns"] "one DNS replica no longer sees changes";
     DnsReverseMissing "dns-reverse-missing" Dns LastCluster ["dns"] "in one cluster reverse lookups find no name";
     DnsSilentTcp "dns-silent-tcp" Dns FirstDnsReplica ["dns"] "one DNS replica never answers over TCP";
@@ -164,8 +161,7 @@ faults! {
         "the last cluster has a database of its own behind the global Service whose database is elsewhere";
     FlowCertificateExpired "flow-certificate-expired" Servers Lab ["flows"]
         "the certificate of a server of others has expired";
-    FlowClientDenied "flow-client-denied" Objects Lab ["flows"]
-        "a policy of others denies one client what it needs";
+    FlowClientDenied "flow-client-denied" Objects Lab ["flows"] "a policy of others denies one client what it needs";
     FlowPolicyMissing "flow-policy-missing" Objects Lab ["flows"]
         "the policy that admits some clients only to servers of others was deleted";
     FlowServerSlow "flow-server-slow" Servers Lab ["flows"] "a server of others answers HTTP requests late";
@@ -177,8 +173,7 @@ faults! {
         "in one cluster Flux's HelmRelease of Cilium has failed";
     FluxRevisionBehind "flux-revision-behind" Objects DrawnCluster ["gitops"]
         "in one cluster Flux has applied an older revision than it has fetched";
-    FluxSuspended "flux-suspended" Objects DrawnCluster ["gitops"]
-        "in one cluster Flux's Kustomization is suspended";
+    FluxSuspended "flux-suspended" Objects DrawnCluster ["gitops"] "in one cluster Flux's Kustomization is suspended";
     GlobalAffinityIgnored "global-affinity-ignored" Services LastCluster ["service"]
         "one cluster ignores the affinity of global services";
     GlobalAffinityNoFallback "global-affinity-no-fallback" Services LastCluster ["service"]
@@ -270,12 +265,9 @@ faults! {
         "in one cluster a namespace and a webhook of Linkerd are left";
     LoadBalancerAddressMissingOnNode "load-balancer-address-missing-on-node" Services DrawnNode ["service"]
         "one node does not serve the addresses of Services of type LoadBalancer";
-    LossCluster "loss-cluster" Network NodePair ["connectivity"]
-        "packets between two nodes of one cluster are lost";
-    LossMesh "loss-mesh" Network MeshPair ["connectivity"]
-        "packets between two nodes of different clusters are lost";
-    LossSameNode "loss-same-node" Network FirstNode ["connectivity"]
-        "packets between pods of one node are lost";
+    LossCluster "loss-cluster" Network NodePair ["connectivity"] "packets between two nodes of one cluster are lost";
+    LossMesh "loss-mesh" Network MeshPair ["connectivity"] "packets between two nodes of different clusters are lost";
+    LossSameNode "loss-same-node" Network FirstNode ["connectivity"] "packets between pods of one node are lost";
     MasqueradeCluster "masquerade-cluster" Network NodePair ["connectivity"]
         "pods of one node reach another node's pods with the node's address";
     MasqueradeMesh "masquerade-mesh" Network MeshPair ["connectivity"]
@@ -323,8 +315,7 @@ faults! {
     NodeDeleted "node-deleted" Objects DrawnCluster ["components"]
         "in one cluster a Node that there was before has been deleted, and its machine runs on";
     NodeDetectionLate "node-detection-late" Controllers Lab ["failover"] "a lost node is detected 30 s late";
-    NodeDiskPressure "node-disk-pressure" Controllers DrawnNode ["components"]
-        "one node is short of disk";
+    NodeDiskPressure "node-disk-pressure" Controllers DrawnNode ["components"] "one node is short of disk";
     NodeEncryptionOff "node-encryption-off" Encryption FirstNode ["encryption"]
         "where node encryption is on, one agent runs without it: what its node sends leaves unencrypted";
     NodeEncryptionOptedOut "node-encryption-opted-out" Encryption FirstCluster ["encryption"]
@@ -390,8 +381,7 @@ faults! {
     PlaintextService "plaintext-service" Encryption Lab ["encryption"]
         "traffic to a service's backend leaves the node unencrypted";
     PlaintextUdp "plaintext-udp" Encryption Lab ["encryption"] "UDP between pods leaves the node unencrypted";
-    PodToHostDropped "pod-to-host-dropped" Network FirstNode ["connectivity"]
-        "the pods of one node cannot reach any node";
+    PodToHostDropped "pod-to-host-dropped" Network FirstNode ["connectivity"] "pods of one node cannot reach any node";
     PolicyAuthIgnored "policy-auth-ignored" Policy Lab ["policy"] "required authentication is not enforced";
     PolicyCcnpIgnored "policy-ccnp-ignored" Policy Lab ["policy"] "CiliumClusterwideNetworkPolicies are ignored";
     PolicyCidrExceptIgnored "policy-cidr-except-ignored" Policy Lab ["policy"]
@@ -428,8 +418,7 @@ faults! {
     PolicyKnpIgnored "policy-knp-ignored" Policy Lab ["policy"] "Kubernetes NetworkPolicies are ignored";
     PolicyL7Ignored "policy-l7-ignored" Policy Lab ["policy"]
         "HTTP rules act as rules for their ports: every request passes";
-    PolicyL7IgnoredOnNode "policy-l7-ignored-on-node" Policy LastNode ["policy"]
-        "one node ignores HTTP rules";
+    PolicyL7IgnoredOnNode "policy-l7-ignored-on-node" Policy LastNode ["policy"] "one node ignores HTTP rules";
     PolicyLeaksOnNode "policy-leaks-on-node" Policy FirstNode ["policy"]
         "one node lets one of three connections pass that its policies deny";
     PolicyNamedPortIgnored "policy-named-port-ignored" Policy Lab ["policy"] "named ports match nothing";
@@ -481,8 +470,7 @@ faults! {
     StrictModeIgnored "strict-mode-ignored" Encryption Lab ["encryption"]
         "strict mode is configured, but traffic without a key leaves the node unencrypted";
     TcpDropped "tcp-dropped" Network Lab ["connectivity"] "TCP between pods of different nodes is dropped";
-    TunnelDown "tunnel-down" Network NodePair ["connectivity"]
-        "WireGuard passes nothing between two nodes of one cluster";
+    TunnelDown "tunnel-down" Network NodePair ["connectivity"] "WireGuard is down between two nodes of one cluster";
     TunnelDownMesh "tunnel-down-mesh" Network MeshPair ["connectivity"]
         "WireGuard passes nothing between two nodes of different clusters";
     UdpBackendStale "udp-backend-stale" Services Lab ["failover"] "UDP datagrams are still sent to removed backends";

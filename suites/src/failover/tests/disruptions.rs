@@ -185,7 +185,7 @@ async fn remote_backends_must_answer_while_components_restart() {
         losing("failover-remote", 300, 900)
             .expect(check, infra_to_apps(), "fail")
             .await;
-        losing("failover-remote", 12_000, 12_600)
+        losing("failover-remote", 1_500, 2_100)
             .expect(check, infra_to_apps(), "fail")
             .await;
         let unfinished = World::with(|world| world.restores = None);

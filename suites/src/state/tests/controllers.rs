@@ -8,8 +8,10 @@ use serde_json::json;
 /// A controller of one agent has failed so often in a row.
 fn failing(failures: u64) -> Fake {
     told(move |node, query, output| {
-        let controllers = output["controllers"].as_array_mut();
-        if let (CiliumQuery::Status, "infra-2", Some(controllers)) = (query, node, controllers) {
+        if query == CiliumQuery::Status
+            && node == "infra-2"
+            && let Some(controllers) = output["controllers"].as_array_mut()
+        {
             controllers.push(json!({"name": "sync-to-k8s-ciliumendpoint (161)", "status": {
                 "consecutive-failure-count": failures, "last-failure-msg": "ciliumendpoints is forbidden"}}));
         }
