@@ -83,6 +83,9 @@ pub struct ProveArgs {
     /// Run every check against every fault, not only the checks that a fault concerns
     #[arg(long)]
     pub full: bool,
+    /// Run only the checks that name a fault against it: quicker, and says nothing of other checks that notice it
+    #[arg(long, conflicts_with = "full")]
+    pub named: bool,
     /// Number of labs to run in parallel (about 0.25 CPU each)
     #[arg(long, value_name = "N", default_value = "8")]
     pub labs: NonZeroU8,

@@ -25,7 +25,7 @@ use anyhow::{Context, anyhow};
 use clap::ValueEnum as _;
 use futures::future::join_all;
 use injection::{Injection, Sizes, injections, is_all_sizes};
-use lab_worker::{FaultQueue, LabWorker};
+use lab_worker::{FaultQueue, LabWorker, Meeting};
 use matrix::{Coverage, Defect, Expected, Matrix, Row};
 use meshproof_contract::{Exit, FaultName, Signatures};
 use meshproof_engine::{Filter, Plan};
@@ -131,7 +131,7 @@ async fn prove_in(
     let (rows, unconcerned) = concerned(rows, &matrix);
     matrix.unconcerned = unconcerned;
     let order = slow_first(rows);
-    let queue = FaultQueue::new(&order, &matrix, args.full);
+    let queue = FaultQueue::new(&order, &matrix, Meeting::of(args));
     let rows = join_all(workers.into_iter().map(|worker| worker.work(&queue))).await;
     matrix.rows = rows_or_failure(rows)?;
     let name = match args.all_profiles {

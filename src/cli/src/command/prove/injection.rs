@@ -1,7 +1,10 @@
 //! What one row of the matrix injects: a fault, at a size where it has one, or every fault that has a size below what
 //! is promised. Pure.
 
-use super::{matrix::Expected, selection::checks_concerned};
+use super::{
+    matrix::Expected,
+    selection::{checks_concerned, checks_that_name},
+};
 use crate::session::fault::{FaultSpec, SIZES};
 use meshproof_contract::{CheckId, FaultName};
 use std::collections::BTreeSet;
@@ -96,6 +99,11 @@ impl Injection {
                 )
             }
         }
+    }
+
+    /// The checks that name one of its faults.
+    pub fn checks_that_name(&self) -> BTreeSet<CheckId> {
+        self.faults.iter().flat_map(checks_that_name).collect()
     }
 
     /// The checks that meet it.

@@ -7,6 +7,7 @@ use super::{
     verdicts::{VerdictCollector, Verdicts},
 };
 use crate::{
+    args::ProveArgs,
     cli_error::CliError,
     session::{Session, lab::Lab, lab_shape::LabShape, run_plan},
 };
@@ -26,27 +27,51 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// How often inconclusive checks are repeated: labs share the machine, and checks that find it too busy say so.
 const RETRIES: usize = 2;
 
+/// Labs share the machine: fewer trials at once than in a run, or latencies would tell of the labs beside.
+const JOBS: usize = 5;
 /// Labs share the machine: streams as dense as in a run would only show how busy it is.
 const STREAM_SPACING_MS: u32 = 50;
 /// Longer than the faults of a clustermesh-apiserver that stays away take to act, and no longer: labs wait for it.
 const MESH_OUTAGE_SECONDS: u32 = 20;
 
+/// Which checks meet a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    /// Every check.
+    Every,
+    /// Those of the suites that it concerns, of slow ones those that name it.
+    Suites,
+    /// Those that name it.
+    Named,
+}
+
+impl Meeting {
+    /// As the command line says.
+    pub fn of(args: &ProveArgs) -> Self {
+        match (args.full, args.named) {
+            (true, _) => Self::Every,
+            (false, true) => Self::Named,
+            (false, false) => Self::Suites,
+        }
+    }
+}
+
 /// The faults to inject, each taken by one worker.
 pub struct FaultQueue<'a> {
     rows: &'a [Injection],
     baseline: &'a Matrix,
-    full: bool,
+    meeting: Meeting,
     next: AtomicUsize,
     done: AtomicUsize,
 }
 
 impl<'a> FaultQueue<'a> {
-    /// A queue of these rows; with `full`, every check meets every fault.
-    pub fn new(rows: &'a [Injection], baseline: &'a Matrix, full: bool) -> Self {
+    /// A queue of these rows.
+    pub fn new(rows: &'a [Injection], baseline: &'a Matrix, meeting: Meeting) -> Self {
         Self {
             rows,
             baseline,
-            full,
+            meeting,
             next: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
         }
@@ -57,8 +82,12 @@ impl<'a> FaultQueue<'a> {
     }
 
     fn plan(&self, row: &Injection) -> Result<Plan, CliError> {
-        let concerned = row.checks();
-        if self.full || concerned.is_empty() {
+        let concerned = match self.meeting {
+            Meeting::Every => BTreeSet::new(),
+            Meeting::Suites => row.checks(),
+            Meeting::Named => row.checks_that_name(),
+        };
+        if concerned.is_empty() {
             plan(&Filter::default())
         } else {
             plan(&exactly(concerned))
@@ -246,7 +275,8 @@ impl LabWorker {
     }
 
     async fn pass(&self, plan: &Plan) -> Result<Verdicts, CliError> {
-        let options = run_plan::options(&self.session, self.cancel.child_token());
+        let mut options = run_plan::options(&self.session, self.cancel.child_token());
+        options.jobs = JOBS;
         self.collector.clear();
         let summary = run_plan::execute(&self.session, plan, options, &self.collector.events()).await?;
         if self.session.lost().is_cancelled() {

@@ -56,6 +56,16 @@ pub fn checks_concerned(fault: &FaultSpec) -> Vec<CheckId> {
         .collect()
 }
 
+/// The checks that name a fault.
+pub fn checks_that_name(fault: &FaultSpec) -> Vec<CheckId> {
+    let suites = suites();
+    let checks = suites.iter().flat_map(|suite| suite.checks);
+    checks
+        .filter(|check| names(**check, fault))
+        .map(|check| check.id())
+        .collect()
+}
+
 /// Whether the check runs alone, or changes something and waits for it.
 fn is_slow(check: &dyn Check) -> bool {
     let needs = check.needs();
