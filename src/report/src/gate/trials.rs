@@ -159,10 +159,9 @@ fn change(earlier: &[&TrialReport], now: &TrialReport) -> Option<TrialChange> {
 /// Whether a trial that failed before now also fails on a path that was fine then.
 fn has_spread(before: &TrialReport, now: &TrialReport) -> bool {
     let fine: BTreeSet<Path<'_>> = cells(before, |outcome| outcome == CellOutcome::Ok).collect();
-    let mut bad = cells(now, |outcome| {
-        matches!(outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch)
-    });
-    bad.any(|cell| fine.contains(&cell))
+    let is_bad = |outcome| matches!(outcome, CellOutcome::NoAnswer | CellOutcome::Mismatch);
+    let bad: BTreeSet<Path<'_>> = cells(now, is_bad).collect();
+    !bad.is_disjoint(&fine)
 }
 
 type Path<'a> = (&'a str, &'a NodeLabel, &'a NodeLabel);
