@@ -112,7 +112,7 @@ fn samples(trial: &TrialReport, measured: &Measurement) -> Option<(Key, Vec<Samp
         let key = key(FigureKind::Outage, trial_name, &measured.subject);
         return Some((key, lost(measured.value, all)));
     }
-    if name == LAG || SAME_OUTAGE.iter().any(|same| *same == name) {
+    if name == LAG || SAME_OUTAGE.contains(&name) {
         return None;
     }
     let kind = match measured.unit {
