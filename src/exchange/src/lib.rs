@@ -1,6 +1,6 @@
 //! Protocols of applications over a stream that somebody else opened: TLS, HTTP, PostgreSQL, Redis.
 //!
-//! It opens no connection, knows no cluster, and judges nothing: what came back is [`Heard`].
+//! It opens no connection, knows no cluster, and judges nothing: what came back is [`meshproof_contract::Heard`].
 
 mod http;
 mod postgres;

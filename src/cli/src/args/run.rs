@@ -129,7 +129,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = namespace_and_name, conflicts_with = "lab",
           help_heading = "Output")]
     pub report_configmap: Option<(String, String)>,
-    /// Also push the metrics to this Prometheus Pushgateway, such as http://pushgateway.monitoring:9091
+    /// Also push the metrics to the Prometheus Pushgateway at this URL
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url, help_heading = "Output")]
     pub push_metrics: Option<String>,
     /// What to print on stdout
