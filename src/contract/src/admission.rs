@@ -45,4 +45,6 @@ pub enum Part {
     Mesh,
     /// Cilium's operator.
     Operator,
+    /// Cluster DNS.
+    Dns,
 }

@@ -34,7 +34,7 @@ pub const DNS_RESTARTED: FailoverCheck = FailoverCheck {
                    `lameduck` and `ready`? Long losses: do new replicas say that they are ready before they answer?",
     },
     scope: Scope::Cluster,
-    admission: footprint::AGENTS,
+    admission: footprint::DNS,
     faults: &["dns-ready-early"],
     attempt: |context, spacing| Box::pin(dns(context, spacing)),
 };
