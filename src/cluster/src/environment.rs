@@ -10,6 +10,7 @@ pub(crate) mod query;
 use crate::{
     agent::AgentLink,
     client::{ClusterClient, kind_of},
+    discover::dns,
     name::run_labels,
     node_watch::TakenNodes,
 };
@@ -20,21 +21,24 @@ use disruption::{DisruptionOptions, Disruptions, Site};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use meshproof_contract::{
     AgentFacts, AgentId, CaptureId, CaptureReport, CaptureSpec, CiliumAnswer, CiliumQuery, ClockReading, ClusterName,
-    Disruption, Environment, EnvironmentError, Exchange, Facts, Heard, NodeName, ObjectRef, Outcome, Probe, Readiness,
-    RunId, StreamId, StreamReport, StreamSpec,
+    Component, Disruption, Environment, EnvironmentError, Exchange, Facts, Heard, NodeName, ObjectRef, Outcome, Probe,
+    Readiness, RunId, StreamId, StreamReport, StreamSpec,
 };
 use meshproof_wire::Command;
 use mirror::{Mirrors, Written};
 use ownership::require_own;
 use query::CiliumPods;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// The clusters of a run with connected agents.
 pub struct ClusterEnvironment {
     run: RunId,
-    facts: Arc<Facts>,
+    facts: RwLock<Arc<Facts>>,
     clients: BTreeMap<ClusterName, ClusterClient>,
     agents: Agents,
     /// Where Cilium was found.
@@ -57,7 +61,7 @@ impl ClusterEnvironment {
     ) -> Self {
         Self {
             run,
-            facts: Arc::default(),
+            facts: RwLock::default(),
             clients: clients.iter().map(|c| (c.name().clone(), c.clone())).collect(),
             agents: Agents::new(agents),
             cilium,
@@ -69,7 +73,7 @@ impl ClusterEnvironment {
     }
 
     pub(crate) fn with_facts(mut self, facts: Facts) -> Self {
-        self.facts = Arc::new(facts);
+        self.facts = RwLock::new(Arc::new(facts));
         self
     }
 
@@ -85,6 +89,24 @@ impl ClusterEnvironment {
             let version = answers.iter().find_map(|a| query::version(a.output.as_ref().ok()?));
             cilium.version = version.unwrap_or_default();
         }
+    }
+
+    /// Reads anew which replicas cluster DNS has, after they were replaced: checks ask each at its own address.
+    async fn find_dns_replicas(&self, cluster: &ClusterName) -> Result<(), EnvironmentError> {
+        let facts = self.facts();
+        let Some(dns) = facts.cluster(cluster).and_then(|found| found.dns.as_ref()) else {
+            return Ok(());
+        };
+        let replicas = dns::replicas_now(self.client(cluster)?, dns).await?;
+        let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = Arc::make_mut(&mut facts)
+            .clusters
+            .iter_mut()
+            .find(|one| one.name == *cluster);
+        if let Some(dns) = changed.and_then(|one| one.dns.as_mut()) {
+            dns.replicas = replicas;
+        }
+        Ok(())
     }
 
     /// Undoes every disruption that is still in force; the failures.
@@ -147,7 +169,7 @@ impl ClusterEnvironment {
 #[async_trait]
 impl Environment for ClusterEnvironment {
     fn facts(&self) -> Arc<Facts> {
-        self.facts.clone()
+        self.facts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn probe(&self, agent: &AgentId, batch: Vec<Probe>) -> Result<Vec<Outcome>, EnvironmentError> {
@@ -314,7 +336,13 @@ impl Environment for ClusterEnvironment {
     async fn restore(&self, cluster: &ClusterName, disruption: &Disruption) -> Result<(), EnvironmentError> {
         let restored = self.disruptions.restore(self.site(cluster)?, disruption).await;
         self.note_disruption(cluster);
-        restored
+        restored?;
+        match disruption {
+            Disruption::Rollout {
+                component: Component::ClusterDns { .. },
+            } => self.find_dns_replicas(cluster).await,
+            _ => Ok(()),
+        }
     }
 }
 

@@ -58,16 +58,30 @@ pub(crate) async fn find(
         ));
         return Ok(Some(facts));
     };
-    let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
-    let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
-    let slices = allowed(
-        client.list::<EndpointSlice>(Some(&namespace), &params).await,
+    let found = allowed(
+        replicas_of(client, service, address).await,
         progress,
         "the replicas of cluster DNS are unknown",
     )?;
-    facts.replicas = replicas(service, &slices.unwrap_or_default(), address);
-    facts.service = (namespace, name);
+    facts.replicas = found.unwrap_or_default();
+    facts.service = (service.namespace().unwrap_or_default(), service.name_any());
     Ok(Some(facts))
+}
+
+/// The replicas of cluster DNS as they are now: those that were found may have been replaced.
+pub(crate) async fn replicas_now(client: &ClusterClient, dns: &DnsFacts) -> Result<Vec<DnsReplica>, ApiError> {
+    let (namespace, name) = &dns.service;
+    match client.get::<Service>(namespace, name).await? {
+        Some(service) => replicas_of(client, &service, dns.address).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn replicas_of(client: &ClusterClient, service: &Service, address: IpAddr) -> Result<Vec<DnsReplica>, ApiError> {
+    let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
+    let params = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
+    let slices = client.list::<EndpointSlice>(Some(&namespace), &params).await?;
+    Ok(replicas(service, &slices, address))
 }
 
 /// The cluster domain: the search list holds `svc.` and it (kubelet, `clusterFirst`).
