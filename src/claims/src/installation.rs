@@ -1,14 +1,7 @@
 //! What installs Cilium in each cluster of a repository: the values as Helm gets them, and `cilium-config` as the chart
 //! makes it of them. For whoever installs; it holds whatever the files hold, secrets too.
 
-use crate::{
-    chart::Chart,
-    check::{Request, named},
-    finding::Findings,
-    layout::Layout,
-    prediction::{Predicted, Prediction},
-    sources::{Sources, SourcesError},
-};
+use crate::{layout::Cluster, repository::Repository};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -36,30 +29,27 @@ impl std::fmt::Debug for Installation {
     }
 }
 
-/// The installations that a repository, or the files that the user names, describe.
-///
-/// # Errors
-/// The folder, or a file that the user names, cannot be read.
-pub fn installations(request: &Request, is_repository: bool) -> Result<Vec<Installation>, SourcesError> {
-    let (chart, prediction) = (Chart::new(), Prediction::new());
-    let mut sources = Sources::of(&request.root, is_repository)?;
-    let named = named(&mut sources, &request.values)?;
-    let layout = Layout::of(&mut sources, &chart, &named, &mut Findings::default());
-    let of_cluster = |cluster: &crate::layout::Cluster| {
-        let (set, values) = (cluster.set()?, cluster.values(&chart)?);
-        let config = prediction
-            .keys()
-            .filter_map(|key| match prediction.predict(key, &values) {
-                Predicted::Is(text) => Some((key.to_owned(), Some(text))),
-                Predicted::Absent => Some((key.to_owned(), None)),
-                Predicted::Unknown => None,
-            });
+impl Repository {
+    /// The installations that it describes.
+    pub fn installations(&self) -> Vec<Installation> {
+        self.layout
+            .clusters
+            .iter()
+            .filter_map(|cluster| self.installation(cluster))
+            .collect()
+    }
+
+    fn installation(&self, cluster: &Cluster) -> Option<Installation> {
+        let (set, values) = (cluster.set()?, cluster.values(&self.tables.chart)?);
+        let prediction = &self.tables.prediction;
         Some(Installation {
             cluster: cluster.role.clone(),
             values: set.values.json(),
-            config: config.collect(),
+            config: prediction
+                .keys()
+                .filter_map(|key| prediction.entry(key, &values))
+                .collect(),
             is_complete: set.is_complete,
         })
-    };
-    Ok(layout.clusters.iter().filter_map(of_cluster).collect())
+    }
 }

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod prediction;
 pub mod release;
 pub mod render;
+pub mod repository;
 pub mod rules;
 pub mod sources;
 pub mod stated;
@@ -28,5 +29,5 @@ pub mod yaml;
 
 pub use check::{Report, Request, check};
 pub use finding::{Finding, Severity};
-pub use installation::{Installation, installations};
-pub use stated::stated;
+pub use installation::Installation;
+pub use repository::Repository;

@@ -56,6 +56,16 @@ impl Prediction {
             .filter(move |key| std::mem::replace(&mut last, key) != *key)
     }
 
+    /// A key with its text, none where it is left out, as far as that is predicted.
+    pub fn entry(&self, key: &str, values: &Values<'_>) -> Option<(String, Option<String>)> {
+        let text = match self.predict(key, values) {
+            Predicted::Is(text) => Some(text),
+            Predicted::Absent => None,
+            Predicted::Unknown => return None,
+        };
+        Some((key.to_owned(), text))
+    }
+
     /// What the values make of a key; [`Predicted::Unknown`] too for a key that the table does not have.
     pub fn predict(&self, key: &str, values: &Values<'_>) -> Predicted {
         let mut rows = self.rows.iter().filter(|row| row.key == key).peekable();

@@ -2,14 +2,11 @@
 //! pins. Of other values only what is needed to compare them, hidden, since they may be secret.
 
 use crate::{
-    chart::{self, Chart, Known},
-    check::{Request, named, shown_path},
-    finding::Findings,
-    layout::Layout,
+    chart::{self, Known},
+    check::shown_path,
     place::Place,
-    prediction::{Predicted, Prediction},
-    sources::{Sources, SourcesError},
-    table::{Table, shown},
+    repository::{Repository, Tables},
+    table::shown,
     values::{Leaf, Values, leaves},
     yaml::Node,
 };
@@ -19,43 +16,45 @@ use meshproof_contract::{
 };
 use serde_json::Value as Json;
 
-/// Reads a repository, or only the files that the user names (`root` is none then).
-///
-/// # Errors
-/// The folder, or a file that the user names, cannot be read.
-pub fn stated(request: &Request, is_repository: bool) -> Result<GitFacts, SourcesError> {
-    let reader = Reader::new();
-    let mut sources = Sources::of(&request.root, is_repository)?;
-    let named = named(&mut sources, &request.values)?;
-    let layout = Layout::of(&mut sources, &reader.chart, &named, &mut Findings::default());
-    let at = |place: Place| ClaimSource::File {
-        path: shown_path(&request.root, sources.path(place.file)),
-        line: place.line,
-    };
-    let mut facts = GitFacts::default();
-    for cluster in &layout.clusters {
-        let name = ClusterName::new(&cluster.role);
-        let Some(set) = cluster.set() else { continue };
-        if set.is_complete {
-            facts.complete.push(name.clone());
+impl Repository {
+    /// What it states of the clusters.
+    pub fn stated(&self) -> GitFacts {
+        let Self {
+            request,
+            sources,
+            layout,
+            tables,
+            ..
+        } = self;
+        let at = |place: Place| ClaimSource::File {
+            path: shown_path(&request.root, sources.path(place.file)),
+            line: place.line,
+        };
+        let mut facts = GitFacts::default();
+        for cluster in &layout.clusters {
+            let name = ClusterName::new(&cluster.role);
+            let Some(set) = cluster.set() else { continue };
+            if set.is_complete {
+                facts.complete.push(name.clone());
+            }
+            tables.read(&name, &set.values, &|leaf| at(leaf.place), &mut facts);
         }
-        reader.read(&name, &set.values, &|leaf| at(leaf.place), &mut facts);
+        for pin in &layout.pins {
+            facts.pins.push(Pin {
+                clusters: pin.roles.iter().map(ClusterName::new).collect(),
+                version: pin.text.clone(),
+                by: pin.by.clone(),
+                source: at(pin.place),
+            });
+        }
+        facts.from = if self.is_repository {
+            request.root.display().to_string()
+        } else {
+            let files = request.values.iter().map(|(_, file)| file.display().to_string());
+            files.collect::<Vec<_>>().join(", ")
+        };
+        facts
     }
-    for pin in &layout.pins {
-        facts.pins.push(Pin {
-            clusters: pin.roles.iter().map(ClusterName::new).collect(),
-            version: pin.text.clone(),
-            by: pin.by.clone(),
-            source: at(pin.place),
-        });
-    }
-    facts.from = if is_repository {
-        request.root.display().to_string()
-    } else {
-        let files = request.values.iter().map(|(_, file)| file.display().to_string());
-        files.collect::<Vec<_>>().join(", ")
-    };
-    Ok(facts)
 }
 
 /// What an object in the cluster states, such as the `spec.values` of a HelmRelease: what Flux has applied of Git.
@@ -68,7 +67,7 @@ pub fn stated_by_object(cluster: &ClusterName, object: &str, values: &Json, is_c
         complete: is_complete.then(|| cluster.clone()).into_iter().collect(),
         ..GitFacts::default()
     };
-    Reader::new().read(cluster, &chart::node(values), &|_| source.clone(), &mut facts);
+    Tables::new().read(cluster, &chart::node(values), &|_| source.clone(), &mut facts);
     facts
 }
 
@@ -111,23 +110,7 @@ fn is_whole(node: &Node) -> bool {
     node.scalar().is_some() || node.is_null() || node.items().iter().all(|item| item.scalar().is_some())
 }
 
-struct Reader {
-    chart: Chart,
-    prediction: Prediction,
-    table: Table,
-}
-
-impl Reader {
-    fn new() -> Self {
-        let (chart, prediction) = (Chart::new(), Prediction::new());
-        let table = Table::new(&chart, &prediction);
-        Self {
-            chart,
-            prediction,
-            table,
-        }
-    }
-
+impl Tables {
     fn read(&self, cluster: &ClusterName, given: &Node, at: &dyn Fn(&Leaf<'_>) -> ClaimSource, facts: &mut GitFacts) {
         let values = Values {
             chart: &self.chart,
@@ -146,17 +129,16 @@ impl Reader {
                 });
             }
             let Some(row) = row else { continue };
-            let predicted = |key: &&'static str| match self.prediction.predict(key, &values) {
-                Predicted::Is(text) => Some(((*key).to_owned(), Some(text))),
-                Predicted::Absent => Some(((*key).to_owned(), None)),
-                Predicted::Unknown => None,
-            };
             facts.stated.push(Stated {
                 cluster: cluster.clone(),
                 claim: path,
                 value: shown(leaf.node),
                 source: at(leaf),
-                config: row.config_keys.iter().filter_map(predicted).collect(),
+                config: row
+                    .config_keys
+                    .iter()
+                    .filter_map(|key| self.prediction.entry(key, &values))
+                    .collect(),
             });
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use anyhow::anyhow;
-use meshproof_claims::{Request, installations};
+use meshproof_claims::{Repository, Request};
 use meshproof_contract::Exit;
 use meshproof_lab::{Control, ControlError, LabOptions, LabStatus, Lifetime, Registration, Topology, launch};
 use std::fmt::Write as _;
@@ -32,7 +32,8 @@ pub fn lab(command: &LabCommand) -> Result<Exit, CliError> {
                     values: values.clone(),
                 };
                 let installations = if gitops.is_some() || !values.is_empty() {
-                    installations(&request, gitops.is_some()).map_err(CliError::usage)?
+                    let repository = Repository::read(request, gitops.is_some()).map_err(CliError::usage)?;
+                    repository.installations()
                 } else {
                     Vec::new()
                 };

@@ -295,7 +295,8 @@ mod tests {
             root: root.join(house),
             values: Vec::new(),
         };
-        meshproof_claims::installations(&request, true).expect("a readable folder")
+        let repository = meshproof_claims::Repository::read(request, true).expect("a readable folder");
+        repository.installations()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{args::RunArgs, cli_error::CliError, config::Config, session::consumer::Events};
 use anyhow::anyhow;
-use meshproof_claims::{Installation, Request, installations, stated};
+use meshproof_claims::{Installation, Repository, Request};
 use meshproof_contract::{ClusterName, GitFacts};
 
 /// What the operators' files say.
@@ -37,10 +37,9 @@ pub fn read(args: &RunArgs, config: &Config, clusters: &[ClusterName]) -> Result
         root: args.gitops.clone().unwrap_or_else(|| ".".into()),
         values,
     };
-    let is_repository = args.gitops.is_some();
-    let facts = stated(&request, is_repository).map_err(CliError::usage)?;
+    let repository = Repository::read(request, args.gitops.is_some()).map_err(CliError::usage)?;
     let installations = if args.lab {
-        let mut all = installations(&request, is_repository).map_err(CliError::usage)?;
+        let mut all = repository.installations();
         // A repository may describe more clusters than a run has.
         all.retain(|one| clusters.iter().any(|cluster| cluster.as_str() == one.cluster));
         all
@@ -48,7 +47,7 @@ pub fn read(args: &RunArgs, config: &Config, clusters: &[ClusterName]) -> Result
         Vec::new()
     };
     Ok(Files {
-        facts: Some(facts),
+        facts: Some(repository.stated()),
         installations,
     })
 }
