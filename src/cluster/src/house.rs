@@ -105,8 +105,7 @@ fn judge(policy: &Value, pods: &[ProbePod], allowed: &Allowed) -> Option<(Barred
 
 /// The mode in which Cilium denies whatever no policy allows.
 fn always(client: &ClusterClient, cluster: Option<&ClusterFacts>, allowed: &Allowed) -> Option<HouseRule> {
-    let config = &cluster?.cilium.as_ref()?.config;
-    if config.get("enable-policy").map(String::as_str) != Some("always") {
+    if cluster?.cilium.as_ref()?.setting("enable-policy") != Some("always") {
         return None;
     }
     let (bars, effect) = match allowed {

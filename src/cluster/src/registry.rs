@@ -82,10 +82,7 @@ impl fmt::Debug for RegistryCredentials {
 
 /// Removes the Secret from a namespace that stays; where that is forbidden, no run could have made it.
 pub(crate) async fn remove(client: &ClusterClient, namespace: &str) -> Result<(), ApiError> {
-    let operation = Operation {
-        namespace: Some(namespace.to_owned()),
-        ..Operation::on("delete", "secrets").named(PULL_SECRET)
-    };
+    let operation = Operation::on("delete", "secrets").within(namespace).named(PULL_SECRET);
     let api = client.within::<Secret>(namespace);
     match client
         .call(operation, api.delete(PULL_SECRET, &DeleteParams::default()))

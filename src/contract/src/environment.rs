@@ -222,6 +222,22 @@ pub struct ObjectRef {
 }
 
 impl ObjectRef {
+    /// An object in a namespace.
+    pub fn namespaced(api_version: &str, kind: &str, namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: Some(namespace.to_owned()),
+            ..Self::cluster_wide(api_version, kind, name)
+        }
+    }
+    /// An object of no namespace.
+    pub fn cluster_wide(api_version: &str, kind: &str, name: &str) -> Self {
+        Self {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: None,
+            name: name.to_owned(),
+        }
+    }
     /// The name of an object that says what it is; empty where it does not.
     pub fn of(object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

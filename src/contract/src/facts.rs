@@ -206,11 +206,15 @@ pub struct CiliumFacts {
 impl CiliumFacts {
     /// Name of the cluster in the mesh (`cluster-name`), which need not be the role name.
     pub fn cluster_name(&self) -> Option<&str> {
-        self.config.get("cluster-name").map(String::as_str)
+        self.setting("cluster-name")
+    }
+    /// The text of a key; none when the key is absent.
+    pub fn setting(&self, key: &str) -> Option<&str> {
+        self.config.get(key).map(String::as_str)
     }
     /// A boolean key; none when the key is absent.
     pub fn flag(&self, key: &str) -> Option<bool> {
-        self.config.get(key).map(|v| v == "true")
+        self.setting(key).map(|text| text == "true")
     }
 }
 

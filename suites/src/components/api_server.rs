@@ -90,12 +90,7 @@ fn median(times: &Distribution) -> Duration {
 
 async fn measure(context: &CheckContext) -> Result<Distribution, Verdict> {
     let cluster = context.instance.from();
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Namespace".to_owned(),
-        namespace: None,
-        name: "kube-system".to_owned(),
-    };
+    let object = ObjectRef::cluster_wide("v1", "Namespace", "kube-system");
     let (mut times, mut failed) = (Vec::new(), None);
     for _ in 0..READS {
         let began = Instant::now();

@@ -84,12 +84,7 @@ async fn namespace(context: &CheckContext) -> String {
 }
 
 async fn read(context: &CheckContext, namespace: &str, name: &str) -> Result<Option<Value>, EnvironmentError> {
-    let secret = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Secret".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: name.to_owned(),
-    };
+    let secret = ObjectRef::namespaced("v1", "Secret", namespace, name);
     context.environment.get(context.instance.from(), &secret).await
 }
 

@@ -3,6 +3,7 @@
 
 use super::looks::Seen;
 use crate::kit::recent::{self, Age};
+use jiff::Timestamp;
 use meshproof_contract::{CheckContext, ClusterFacts, ClusterName, facts::CiliumFacts};
 use serde_json::Value;
 use std::sync::Arc;
@@ -243,7 +244,7 @@ fn configured(component: &Component, cilium: Option<&CiliumFacts>) -> Option<&'s
 
 /// Whether agents look for SPIRE where the chart installs it, not at an address that operators gave.
 fn installs_spire(cilium: &CiliumFacts) -> bool {
-    let address = cilium.config.get("mesh-auth-spire-server-address");
+    let address = cilium.setting("mesh-auth-spire-server-address");
     let is_charts = address.is_some_and(|at| at.starts_with("spire-server.") && at.ends_with(".svc:8081"));
     cilium.flag("mesh-auth-mutual-enabled") == Some(true) && is_charts
 }
@@ -291,6 +292,11 @@ pub fn cilium(context: &CheckContext, cluster: &ClusterName) -> Option<CiliumFac
 /// A string; empty for anything else.
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+/// A time; none for anything else.
+pub fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
 }
 
 /// A condition of an object, by its type.

@@ -1,7 +1,7 @@
 //! No node was taken out of the cluster without another one in its place.
 
 use super::{
-    inventory::text,
+    inventory::{text, time},
     looks::{Look, Seen, conclude},
 };
 use crate::kit::recent::{self, Age};
@@ -119,10 +119,6 @@ fn removed(events: &[Value]) -> BTreeMap<String, Timestamp> {
         }
     }
     gone
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
 }
 
 fn is_about(event: &Value, node: &str) -> bool {

@@ -1,7 +1,7 @@
 //! No container of a component ends and starts again.
 
 use super::{
-    inventory::{Inventory, text},
+    inventory::{Inventory, text, time},
     looks::{Seen, report},
 };
 use crate::kit::recent::Age;
@@ -153,10 +153,6 @@ fn began(context: &CheckContext, inventory: &Inventory) -> Option<Timestamp> {
         .filter(of_run)
         .filter_map(|pod| time(&pod["metadata"]["creationTimestamp"]));
     created.min()
-}
-
-fn time(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
 }
 
 /// How a container restarted, if that matters.

@@ -145,7 +145,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let (facts, cluster) = (context.environment.facts(), context.instance.from());
     let cilium = facts.cluster(cluster).and_then(|found| found.cilium.as_ref());
     if cilium
-        .and_then(|cilium| cilium.config.get("allow-localhost"))
+        .and_then(|cilium| cilium.setting("allow-localhost"))
         .is_some_and(|mode| mode == "policy")
     {
         return Err(Verdict::skipped(

@@ -45,10 +45,7 @@ impl Check for ExternalName {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        Needs {
-            mutates: true,
-            ..needs::SHARED
-        }
+        needs::CHANGING
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-alias-not-followed", "dns-alias-target-wrong"]

@@ -30,12 +30,7 @@ pub async fn create(context: &CheckContext, object: Value) -> Result<Value, Verd
 /// Gives a Service back.
 pub async fn discard(context: &CheckContext, namespace: &str, name: &str) {
     let cluster = context.instance.from();
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Service".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: name.to_owned(),
-    };
+    let object = ObjectRef::namespaced("v1", "Service", namespace, name);
     if let Err(error) = context.environment.discard(cluster, &object).await {
         context.note(format!(
             "Service {name} stays in {cluster} until the end of the run: {error}"
@@ -45,13 +40,8 @@ pub async fn discard(context: &CheckContext, namespace: &str, name: &str) {
 
 /// Waits until every replica knows an absolute name, whatever it says of its addresses; inconclusive if one does not.
 pub async fn known(context: &CheckContext, zone: &Zone, name: &str) -> Result<(), Verdict> {
-    if zone.dns.replicas.is_empty() {
-        let (namespace, service) = &zone.dns.service;
-        return Err(Verdict::inconclusive(format!(
-            "no ready endpoint of Service {namespace}/{service} could be read, so no replica can be asked"
-        )));
-    }
-    let waits = zone.dns.replicas.iter().map(|replica| async move {
+    let replicas = zone.replicas().map_err(Verdict::inconclusive)?;
+    let waits = replicas.iter().map(|replica| async move {
         let server = SocketAddr::new(replica.address, replica.port);
         let probe = probes::dns(name, RecordType::A, Some(server), Transport::Udp);
         let probe = &probe;

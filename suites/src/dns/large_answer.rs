@@ -72,10 +72,7 @@ impl Check for LargeAnswer {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        Needs {
-            mutates: true,
-            ..needs::SHARED
-        }
+        needs::CHANGING
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-large-answer-cut", "dns-large-datagram-lost"]

@@ -65,14 +65,13 @@ impl Check for ReplicaAnswers {
         };
         let mut tally = Tally::new();
         endpoints::find_unready(context, &zone.dns, &mut tally).await;
-        let replicas = &zone.dns.replicas;
-        if replicas.is_empty() {
-            let (namespace, name) = &zone.dns.service;
-            tally.unknown(format!(
-                "no ready endpoint of service {namespace}/{name} could be read, so no replica can be asked"
-            ));
-            return tally.verdict();
-        }
+        let replicas = match zone.replicas() {
+            Ok(replicas) => replicas,
+            Err(why) => {
+                tally.unknown(why);
+                return tally.verdict();
+            }
+        };
         let absent = zone.absolute(&service.namespace, &unique_name::label("absent"));
         let questions: Vec<Question> = replicas
             .iter()

@@ -65,10 +65,7 @@ impl Check for ReplicaLearns {
         Scope::Cluster
     }
     fn needs(&self) -> Needs {
-        Needs {
-            mutates: true,
-            ..needs::SHARED
-        }
+        needs::CHANGING
     }
     fn faults(&self) -> &'static [&'static str] {
         &["dns-replica-stale"]
@@ -84,19 +81,11 @@ impl Check for ReplicaLearns {
             Ok(service) => service.namespace,
             Err(verdict) => return verdict,
         };
-        if zone.dns.replicas.is_empty() {
-            let (namespace, name) = &zone.dns.service;
-            return Verdict::inconclusive(format!(
-                "no ready endpoint of service {namespace}/{name} could be read, so no replica can be asked"
-            ));
+        if let Err(why) = zone.replicas() {
+            return Verdict::inconclusive(why);
         }
         let name = unique_name::label("learn");
-        let object = ObjectRef {
-            api_version: "v1".to_owned(),
-            kind: "Service".to_owned(),
-            namespace: Some(namespace.clone()),
-            name: name.clone(),
-        };
+        let object = ObjectRef::namespaced("v1", "Service", &namespace, &name);
         let created = match context.environment.apply(cluster, manifest(&namespace, &name)).await {
             Ok(created) => created,
             Err(error) => return Verdict::inconclusive(format!("the new service could not be created: {error}")),

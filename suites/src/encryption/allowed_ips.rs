@@ -35,12 +35,11 @@ enum Rule {
 
 impl Rule {
     fn of(cilium: &CiliumFacts) -> Result<Self, String> {
-        match cilium.config.get("routing-mode").map(String::as_str) {
+        match cilium.setting("routing-mode") {
             Some("native") => {
                 let has_cidrs = cilium
-                    .config
-                    .get("ipam")
-                    .is_some_and(|ipam| ["kubernetes", "cluster-pool"].contains(&ipam.as_str()));
+                    .setting("ipam")
+                    .is_some_and(|ipam| ["kubernetes", "cluster-pool"].contains(&ipam));
                 let recent = Minor::read(&cilium.version).is_some_and(|version| version >= TUNNELS_NODES_ONLY);
                 Ok(if has_cidrs && recent {
                     Rule::PodsAndCidrs

@@ -6,10 +6,20 @@
 use super::workload::{BACKEND, GLOBAL_BACKEND};
 use meshproof_contract::{
     Admission,
-    End::{From, To},
+    End::{self, From, To},
     Footprint,
-    Part::{Dns, Mesh, Nodes, Operator, Workload},
+    Part::{self, Dns, Mesh, Nodes, Operator, Workload},
 };
+
+/// What streams between the clusters rely on.
+const ACROSS: &[(End, Part)] = &[
+    (To, Workload(GLOBAL_BACKEND)),
+    (From, Nodes),
+    (To, Nodes),
+    (From, Mesh),
+    (To, Mesh),
+    (From, Dns),
+];
 
 /// Something happens to the pods behind the service of one cluster.
 pub const OWN_BACKENDS: Admission = Admission::Footprint(Footprint {
@@ -20,14 +30,7 @@ pub const OWN_BACKENDS: Admission = Admission::Footprint(Footprint {
 /// Something happens to one cluster's pods behind the global services.
 pub const GLOBAL_BACKENDS: Admission = Admission::Footprint(Footprint {
     disturbs: &[(From, Workload(GLOBAL_BACKEND))],
-    relies_on: &[
-        (To, Workload(GLOBAL_BACKEND)),
-        (From, Nodes),
-        (To, Nodes),
-        (From, Mesh),
-        (To, Mesh),
-        (From, Dns),
-    ],
+    relies_on: ACROSS,
 });
 
 /// Something happens to what the other cluster tells this one. Of this one's nodes the quiet one takes part alone.
@@ -51,14 +54,7 @@ pub const OWN_MESH: Admission = Admission::Footprint(Footprint {
 /// Something happens to this cluster's operator.
 pub const OPERATOR: Admission = Admission::Footprint(Footprint {
     disturbs: &[(From, Operator)],
-    relies_on: &[
-        (To, Workload(GLOBAL_BACKEND)),
-        (From, Nodes),
-        (To, Nodes),
-        (From, Mesh),
-        (To, Mesh),
-        (From, Dns),
-    ],
+    relies_on: ACROSS,
 });
 
 /// Something happens to an agent, while the pods of the cluster stay.

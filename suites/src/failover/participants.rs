@@ -93,7 +93,7 @@ impl Participants {
     /// default.
     pub fn cache_ttl(&self, cluster: &ClusterName) -> Option<Duration> {
         let cilium = self.facts.cluster(cluster)?.cilium.as_ref()?;
-        let ttl = seconds(cilium.config.get("clustermesh-cache-ttl")?)?;
+        let ttl = seconds(cilium.setting("clustermesh-cache-ttl")?)?;
         (ttl > 0).then(|| Duration::from_secs(ttl))
     }
 

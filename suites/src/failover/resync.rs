@@ -79,12 +79,7 @@ async fn create_service(context: &CheckContext, cluster: &ClusterName) -> Result
     let facts = context.environment.facts();
     let missing = || Verdict::inconclusive(format!("{cluster}: service failover-remote was not found"));
     let known = facts.service(cluster, "failover-remote").ok_or_else(missing)?;
-    let mut service = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Service".to_owned(),
-        namespace: Some(known.namespace.clone()),
-        name: known.name.clone(),
-    };
+    let mut service = ObjectRef::namespaced("v1", "Service", &known.namespace, &known.name);
     let model = context.environment.get(cluster, &service).await.map_err(unknown)?;
     let model = model.ok_or_else(missing)?;
     service.name = unique_name::label(&format!("{SCENARIO}-resync"));

@@ -114,12 +114,12 @@ pub async fn ready_since(context: &CheckContext, agents: &[AgentFacts]) -> Optio
 
 /// Gives the backends' Deployment so many replicas.
 pub async fn scale(context: &CheckContext, backend: &AgentFacts, replicas: usize) -> Result<(), Verdict> {
-    let deployment = ObjectRef {
-        api_version: "apps/v1".to_owned(),
-        kind: "Deployment".to_owned(),
-        namespace: Some(backend.namespace.clone()),
-        name: format!("{SCENARIO}-{}", backend.workload),
-    };
+    let deployment = ObjectRef::namespaced(
+        "apps/v1",
+        "Deployment",
+        &backend.namespace,
+        &format!("{SCENARIO}-{}", backend.workload),
+    );
     let change = json!({"spec": {"replicas": replicas}});
     let patched = context
         .environment

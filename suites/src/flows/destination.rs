@@ -59,7 +59,7 @@ async fn of_service(
 ) -> Result<Destination, Absent> {
     let (own, port) = (&flow.from.cluster, flow.to.port);
     let cluster = flow.to.cluster.as_ref().unwrap_or(own);
-    let object = object("Service", namespace, name);
+    let object = ObjectRef::namespaced("v1", "Service", namespace, name);
     let service = context.environment.get(cluster, &object).await;
     let service = service.map_err(|error| Absent::Unknown(error.to_string()))?;
     let what = format!("Service {namespace}/{name} in {cluster}");
@@ -102,15 +102,6 @@ async fn of_service(
 
 fn address(value: &Value) -> Option<IpAddr> {
     value.as_str()?.parse().ok()
-}
-
-fn object(kind: &str, namespace: &str, name: &str) -> ObjectRef {
-    ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: kind.to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: name.to_owned(),
-    }
 }
 
 /// What the client says there; none for protocols that a probe speaks by itself.
@@ -156,7 +147,10 @@ async fn tls(context: &CheckContext, flow: &Flow, destination: &Destination) -> 
         Some(FlowCa::ConfigMap { namespace, name, key }) => {
             let found = context
                 .environment
-                .get(&flow.from.cluster, &object("ConfigMap", &namespace, &name))
+                .get(
+                    &flow.from.cluster,
+                    &ObjectRef::namespaced("v1", "ConfigMap", &namespace, &name),
+                )
                 .await;
             let found = found.map_err(|error| error.to_string())?.unwrap_or_default();
             let text = found["data"][&key].as_str().map(str::to_owned);

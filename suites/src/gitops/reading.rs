@@ -122,12 +122,7 @@ async fn read(context: &CheckContext, cluster: &ClusterName) -> Reading {
         .as_str()
         .unwrap_or("kube-system")
         .to_owned();
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "ConfigMap".to_owned(),
-        namespace: Some(namespace.clone()),
-        name: "cilium-config".to_owned(),
-    };
+    let object = ObjectRef::namespaced("v1", "ConfigMap", &namespace, "cilium-config");
     let (config, (release, newer)) = futures::join!(
         context.environment.get(cluster, &object),
         release(context, cluster, &namespace, &agent),
@@ -222,12 +217,12 @@ async fn release(
     let Some(deployed) = deployed else {
         return (HelmRelease::Absent, newer);
     };
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Secret".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: format!("sh.helm.release.v1.{name}.v{deployed}"),
-    };
+    let object = ObjectRef::namespaced(
+        "v1",
+        "Secret",
+        namespace,
+        &format!("sh.helm.release.v1.{name}.v{deployed}"),
+    );
     let found = match environment.get(cluster, &object).await {
         Ok(Some(secret)) => match Release::decode(secret["data"]["release"].as_str().unwrap_or_default()) {
             Ok(release) => HelmRelease::Found(Box::new(release)),

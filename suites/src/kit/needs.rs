@@ -11,6 +11,12 @@ pub const SHARED: Needs = Needs {
     mutates: false,
 };
 
+/// The same for what makes or changes objects.
+pub const CHANGING: Needs = Needs {
+    mutates: true,
+    ..SHARED
+};
+
 /// The scenario in its clusters to itself: what measures time would measure its neighbours otherwise.
 pub const ALONE: Needs = Needs {
     admission: Admission::ExclusiveInCluster,

@@ -122,12 +122,7 @@ async fn selector(context: &CheckContext, cluster: &ClusterName, service: &Objec
 }
 
 fn service(namespace: &str, name: &str) -> ObjectRef {
-    ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Service".to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: name.to_owned(),
-    }
+    ObjectRef::namespaced("v1", "Service", namespace, name)
 }
 
 impl Change {

@@ -147,12 +147,7 @@ pub async fn namespace_labels(
     cluster: &ClusterName,
     name: &str,
 ) -> Result<BTreeMap<String, String>, EnvironmentError> {
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Namespace".to_owned(),
-        namespace: None,
-        name: name.to_owned(),
-    };
+    let object = ObjectRef::cluster_wide("v1", "Namespace", name);
     let found = environment.get(cluster, &object).await?;
     let mut labels = found.map_or_else(BTreeMap::new, |o| strings(&o["metadata"]["labels"]));
     labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());

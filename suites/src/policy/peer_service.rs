@@ -63,12 +63,7 @@ impl<'a> PeerService<'a> {
         let address = created.pointer("/spec/clusterIP").and_then(Value::as_str);
         let service = Self {
             context,
-            reference: ObjectRef {
-                api_version: "v1".to_owned(),
-                kind: "Service".to_owned(),
-                namespace: Some(fixture.namespace.clone()),
-                name,
-            },
+            reference: ObjectRef::namespaced("v1", "Service", &fixture.namespace, &name),
             address: address.unwrap_or_default().to_owned(),
             node_ports,
             backends,

@@ -7,7 +7,6 @@ use super::{
     judge::{Expected, judge, suggest},
     merging::merges,
     side::{SCENARIO, Side},
-    test_service::reference,
 };
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -153,7 +152,7 @@ async fn deployment(context: &CheckContext, side: &Side) -> Result<ObjectRef, Ve
             && label(object, "meshproof.dev/scenario").as_deref() == Some(SCENARIO)
     });
     match own.and_then(|object| object["metadata"]["name"].as_str()) {
-        Some(name) => Ok(reference("Deployment", "apps/v1", &namespace, name)),
+        Some(name) => Ok(ObjectRef::namespaced("apps/v1", "Deployment", &namespace, name)),
         None => Err(Verdict::inconclusive(format!(
             "the Deployment of workload `{WORKLOAD}` was not found in {}",
             side.cluster

@@ -109,11 +109,8 @@ fn judge(context: &CheckContext, asked: &Asked<'_>, seen: &Seen, tally: &mut Tal
 
 /// Skipped where nothing in the cluster is known to serve `hostPort`s, or Cilium ignores these.
 fn is_served(facts: &Facts, cluster: &ClusterName) -> Result<(), Verdict> {
-    let config = facts
-        .cluster(cluster)
-        .and_then(|c| c.cilium.as_ref())
-        .map(|c| &c.config);
-    let value = |key: &str| config.and_then(|config| config.get(key)).map(String::as_str);
+    let cilium = facts.cluster(cluster).and_then(|c| c.cilium.as_ref());
+    let value = |key: &str| cilium.and_then(|c| c.setting(key));
     let chained = value("cni-chaining-mode") == Some("portmap");
     if facts.claim(cluster, ClaimKind::KubeProxyReplacement).is_none() && !chained {
         return Err(Verdict::skipped(format!(

@@ -59,7 +59,7 @@ impl<'a> TestService<'a> {
                 namespace::is_global(context, cluster, cilium, &namespace).await?;
             }
         }
-        let object = reference("Service", "v1", &namespace, &service.name);
+        let object = ObjectRef::namespaced("v1", "Service", &namespace, &service.name);
         let found = recent::object(context, &side.cluster, &object).await;
         let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
         let selector = found.and_then(|s| s.pointer("/spec/selector").cloned());
@@ -130,7 +130,7 @@ impl<'a> TestService<'a> {
             "ports": [http(), udp()],
         });
         self.apply(cluster, serde_json::Map::new(), spec).await?;
-        let object = reference("Service", "v1", &self.namespace, &self.name);
+        let object = ObjectRef::namespaced("v1", "Service", &self.namespace, &self.name);
         let given = wait::once(within, Duration::from_millis(200), || async {
             let found = self.context.environment.get(cluster, &object).await;
             let status = found.map(|found| found.map_or(Value::Null, |found| found["status"].clone()));
@@ -190,7 +190,7 @@ impl<'a> TestService<'a> {
 
     /// Keeps requests from inside the cluster on their node, too.
     pub async fn keep_inside(&self, cluster: &ClusterName) -> Result<(), EnvironmentError> {
-        let object = reference("Service", "v1", &self.namespace, &self.name);
+        let object = ObjectRef::namespaced("v1", "Service", &self.namespace, &self.name);
         let change = json!({"spec": {"internalTrafficPolicy": "Local"}});
         self.context.environment.patch(cluster, &object, change).await.map(drop)
     }
@@ -235,7 +235,7 @@ impl<'a> TestService<'a> {
         key: &str,
         value: Option<&str>,
     ) -> Result<(), EnvironmentError> {
-        let object = reference("Service", "v1", &self.namespace, &self.name);
+        let object = ObjectRef::namespaced("v1", "Service", &self.namespace, &self.name);
         let change = json!({"metadata": {"annotations": {key: value}}});
         self.context.environment.patch(cluster, &object, change).await.map(drop)
     }
@@ -243,7 +243,7 @@ impl<'a> TestService<'a> {
     /// Deletes the Service in these clusters.
     pub async fn delete(&self, clusters: &[&ClusterName]) {
         for cluster in clusters {
-            let object = reference("Service", "v1", &self.namespace, &self.name);
+            let object = ObjectRef::namespaced("v1", "Service", &self.namespace, &self.name);
             if let Err(error) = self.context.environment.discard(cluster, &object).await {
                 self.context.note(format!(
                     "Service {} stays in {cluster} until the end of the run: {error}",
@@ -275,14 +275,4 @@ fn http() -> Value {
 
 fn udp() -> Value {
     json!({"name": "udp", "port": PORT + 1, "targetPort": port::UDP, "protocol": "UDP"})
-}
-
-/// Names an object of the run.
-pub fn reference(kind: &str, api_version: &str, namespace: &str, name: &str) -> ObjectRef {
-    ObjectRef {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-        namespace: Some(namespace.to_owned()),
-        name: name.to_owned(),
-    }
 }

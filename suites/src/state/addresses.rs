@@ -137,7 +137,7 @@ fn compare(context: &CheckContext, look: &Look, tally: &mut Tally) -> Seen {
         }
     }
     let config = facts.cluster(cluster).and_then(|found| found.cilium.as_ref());
-    let setting = |key: &str| config.and_then(|cilium| cilium.config.get(key)).map(String::as_str);
+    let setting = |key: &str| config.and_then(|cilium| cilium.setting(key));
     if setting("enable-ipv6") != Some("true") {
         truth.nodes.retain(|address, _| address.is_ipv4());
     }

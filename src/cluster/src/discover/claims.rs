@@ -34,7 +34,7 @@ pub(super) fn from_config(cluster: &ClusterName, found: &Found) -> Vec<Claim> {
 
 impl Found {
     fn config(&self, key: &str) -> Option<&str> {
-        self.facts.config.get(key).map(String::as_str)
+        self.facts.setting(key)
     }
     fn is_on(&self, key: &str) -> bool {
         self.config(key) == Some("true")

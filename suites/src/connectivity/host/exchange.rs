@@ -39,16 +39,12 @@ impl CiliumPort {
         let Some(cilium) = cluster.and_then(|cluster| cluster.cilium.as_ref()) else {
             return Vec::new();
         };
-        let number = |text: &String| text.rsplit(':').next()?.parse().ok();
+        let number = |text: &str| text.rsplit(':').next()?.parse().ok();
         let health = (cilium.flag("enable-health-checking") != Some(false)).then(|| CiliumPort {
-            number: cilium
-                .config
-                .get("cluster-health-port")
-                .and_then(number)
-                .unwrap_or(HEALTH),
+            number: cilium.setting("cluster-health-port").and_then(number).unwrap_or(HEALTH),
             what: "cilium-health, by which agents and operators see whether nodes reach each other",
         });
-        let address = cilium.config.get("hubble-listen-address");
+        let address = cilium.setting("hubble-listen-address");
         let hubble = address
             .and_then(number)
             .filter(|_| cilium.flag("enable-hubble") == Some(true));

@@ -8,7 +8,7 @@ pub fn loses_replies(facts: &Facts, cluster: &ClusterName) -> bool {
     let Some(cilium) = facts.cluster(cluster).and_then(|found| found.cilium.as_ref()) else {
         return false;
     };
-    let mode = cilium.config.get("bpf-lb-mode").map(String::as_str);
+    let mode = cilium.setting("bpf-lb-mode");
     matches!(mode, Some("dsr" | "hybrid")) && cilium.flag("enable-wireguard") == Some(true)
 }
 

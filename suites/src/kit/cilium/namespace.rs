@@ -13,12 +13,7 @@ pub async fn is_global(
     if cilium.flag("clustermesh-default-global-namespace") != Some(false) {
         return Ok(());
     }
-    let object = ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Namespace".to_owned(),
-        namespace: None,
-        name: namespace.to_owned(),
-    };
+    let object = ObjectRef::cluster_wide("v1", "Namespace", namespace);
     let found = context.environment.get(cluster, &object).await;
     let found = found.map_err(|error| Verdict::inconclusive(error.to_string()))?;
     let annotation = "/metadata/annotations/clustermesh.cilium.io~1global";

@@ -2,7 +2,7 @@
 
 use crate::kit::paths;
 use meshproof_contract::{
-    AgentFacts, CheckContext, DnsFacts, Facts, NodeLabel, RecordType, ServiceFacts, Tally, Verdict,
+    AgentFacts, CheckContext, DnsFacts, DnsReplica, Facts, NodeLabel, RecordType, ServiceFacts, Tally, Verdict,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -58,6 +58,17 @@ impl Zone {
             askers,
             missing,
         })
+    }
+
+    /// The replicas that can be asked, or why there is none.
+    pub fn replicas(&self) -> Result<&[DnsReplica], String> {
+        let (namespace, name) = &self.dns.service;
+        match self.dns.replicas.as_slice() {
+            [] => Err(format!(
+                "no ready endpoint of service {namespace}/{name} could be read, so no replica can be asked"
+            )),
+            replicas => Ok(replicas),
+        }
     }
 
     /// The scenario's service of that name, or why it cannot be asked for.

@@ -5,12 +5,7 @@ use serde_json::Value;
 
 /// An agent's pod.
 pub fn of(agent: &AgentFacts) -> ObjectRef {
-    ObjectRef {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        namespace: Some(agent.namespace.clone()),
-        name: agent.id.pod.clone(),
-    }
+    ObjectRef::namespaced("v1", "Pod", &agent.namespace, &agent.id.pod)
 }
 
 /// Its condition Ready.

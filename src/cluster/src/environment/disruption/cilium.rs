@@ -48,7 +48,7 @@ pub(super) async fn scale_to_zero(client: &ClusterClient, namespace: &str) -> Re
     let change = json!({
         "metadata": {"annotations": {REPLICAS: replicas.to_string()}}, "spec": {"replicas": 0},
     });
-    patch(client, namespace, change).await
+    patch(client, namespace, MESH_APISERVER, change).await
 }
 
 /// Gives the Deployment the replicas that it had before a run scaled it to zero, and returns their number; none if no
@@ -65,16 +65,15 @@ pub(super) async fn scale_back(client: &ClusterClient, namespace: &str) -> Resul
     let change = json!({
         "metadata": {"annotations": {REPLICAS: null}}, "spec": {"replicas": replicas},
     });
-    patch(client, namespace, change).await?;
+    patch(client, namespace, MESH_APISERVER, change).await?;
     Ok(Some(replicas))
 }
 
-async fn patch(client: &ClusterClient, namespace: &str, change: Value) -> Result<(), ApiError> {
+/// Changes a Deployment.
+pub(super) async fn patch(client: &ClusterClient, namespace: &str, name: &str, change: Value) -> Result<(), ApiError> {
     let api = client.within::<Deployment>(namespace);
-    let operation = Operation::on("patch", "deployments.apps")
-        .within(namespace)
-        .named(MESH_APISERVER);
+    let operation = Operation::on("patch", "deployments.apps").within(namespace).named(name);
     let (params, change) = (PatchParams::default(), Patch::Merge(change));
-    let patched = client.call(operation, api.patch(MESH_APISERVER, &params, &change));
+    let patched = client.call(operation, api.patch(name, &params, &change));
     patched.await.map(drop)
 }

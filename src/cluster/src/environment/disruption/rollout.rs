@@ -1,14 +1,11 @@
 //! Components whose pods are replaced by a rollout of their Deployment. Nothing of it has to be undone: the Deployment
 //! itself finishes what was begun, whoever is killed meanwhile.
 
-use super::{Site, failed};
-use crate::{ApiError, api::Operation, client::ClusterClient, discover::cilium::MESH_LABEL};
+use super::{Site, cilium::patch, failed};
+use crate::{ApiError, client::ClusterClient, discover::cilium::MESH_LABEL};
 use jiff::Timestamp;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
-use kube::{
-    ResourceExt,
-    api::{ListParams, Patch, PatchParams},
-};
+use kube::{ResourceExt, api::ListParams};
 use meshproof_contract::{Component, Disruption, EnvironmentError};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -64,15 +61,7 @@ pub(super) async fn restart(client: &ClusterClient, deployment: &Deployment) -> 
     let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
     let annotations = json!({RESTARTED: Timestamp::now().to_string()});
     let change = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
-    let api = client.within::<Deployment>(&namespace);
-    let operation = Operation::on("patch", "deployments.apps")
-        .within(&namespace)
-        .named(&name);
-    let (params, change) = (PatchParams::default(), Patch::Merge(change));
-    client
-        .call(operation, api.patch(&name, &params, &change))
-        .await
-        .map(drop)
+    patch(client, &namespace, &name, change).await
 }
 
 /// What is still missing until all pods are new and available.
