@@ -5,7 +5,7 @@ mod chain;
 mod edit;
 mod platform;
 
-use super::targets::Missing;
+use super::targets::{self, Missing};
 use crate::{
     cilium::expiring_certificate,
     fault::Fault,
@@ -26,8 +26,6 @@ use std::sync::Arc;
 
 /// Where Cilium is installed.
 const SYSTEM: &str = "kube-system";
-/// Where the chart installs SPIRE.
-const SPIRE: &str = "cilium-spire";
 /// Where kubelets keep their Leases.
 const NODE_LEASES: &str = "kube-node-lease";
 /// A resource of Cilium that nothing of the lab needs.
@@ -123,7 +121,7 @@ fn edits(cluster: &Arc<ClusterState>, fault: Fault, place: &Place) -> Result<Vec
             })]
         }
         Fault::SpireServerScaledToZero => {
-            let server = Target::in_namespace(STATEFUL_SETS, SPIRE, "spire-server");
+            let server = Target::in_namespace(STATEFUL_SETS, targets::SPIRE, "spire-server");
             vec![Edit::Change(
                 server,
                 Box::new(|object| object["spec"]["replicas"] = json!(0)),

@@ -15,9 +15,13 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 /// What is missing for a fault, in words.
 pub(super) type Missing = String;
 
+/// Where the chart installs SPIRE.
+pub(super) const SPIRE: &str = "cilium-spire";
+
 /// Namespaces whose pods were there before those that faults act on.
-const PRESENT: [&str; 5] = [
+const PRESENT: [&str; 6] = [
     "kube-system",
+    SPIRE,
     flux::NAMESPACE,
     others::NAMESPACE,
     platform::CLIENTS,
