@@ -12,6 +12,7 @@ use crate::{
     table::{Table, shown},
     values::leaves,
 };
+use meshproof_contract::Exit;
 use std::path::{Path, PathBuf};
 
 /// What to check.
@@ -83,6 +84,14 @@ impl Report {
             .iter()
             .filter(|finding| finding.severity == severity)
             .count()
+    }
+
+    /// Errors fail the command, warnings do not.
+    pub fn exit(&self) -> Exit {
+        match self.count(Severity::Error) {
+            0 => Exit::Passed,
+            _ => Exit::Failed,
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub fn text(report: &Report) -> String {
     if !report.findings.is_empty() {
         line(String::new());
     }
-    line(summary(report));
+    line(format!("{} (exit {})", summary(report), report.exit().code()));
     out
 }
 

@@ -5,7 +5,7 @@ use crate::{
     cli_error::CliError,
     config::Config,
 };
-use meshproof_claims::{Request, Severity, check, render};
+use meshproof_claims::{Request, check, render};
 use meshproof_contract::Exit;
 use std::io::{self, Write};
 
@@ -38,7 +38,6 @@ fn check_repository(args: &ClaimsCheckArgs, out: &mut impl Write) -> Result<Exit
     };
     match out.write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::environment(error)),
-        _ if report.count(Severity::Error) > 0 => Ok(Exit::Failed),
-        _ => Ok(Exit::Passed),
+        _ => Ok(report.exit()),
     }
 }
