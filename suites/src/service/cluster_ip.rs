@@ -39,7 +39,7 @@ impl Check for ClusterIp {
         NEEDS
     }
     fn faults(&self) -> &'static [&'static str] {
-        &["service-backend-missing-on-node"]
+        &["service-backend-missing-on-node", "service-backend-unused-on-node"]
     }
 
     async fn run(&self, context: &CheckContext) -> Verdict {

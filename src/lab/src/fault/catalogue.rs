@@ -359,8 +359,7 @@ faults! {
     OthersPodBlackhole "others-pod-blackhole" Network FirstCluster ["connectivity"]
         "one pod of others receives nothing from its own node";
     PlaintextDns "plaintext-dns" Encryption Lab ["encryption"] "queries to cluster DNS leave the node unencrypted";
-    PlaintextHeaders "plaintext-headers" Encryption Lab ["encryption"]
-        "TCP segments without data, such as SYN and RST, leave the node unencrypted";
+    PlaintextHeaders "plaintext-headers" Encryption Lab ["encryption"] "TCP segments without data leave nodes in clear";
     PlaintextIcmp "plaintext-icmp" Encryption Lab ["encryption"] "ICMP between pods leaves the node unencrypted";
     PlaintextIcmpErrors "plaintext-icmp-errors" Encryption FirstNode ["encryption"]
         "ICMP errors of the pods of one node, which quote what they are about, leave it unencrypted";
@@ -452,6 +451,8 @@ faults! {
         "one node keeps a dead backend of one service, and loses the connections that it chooses it for";
     ServiceBackendMissingOnNode "service-backend-missing-on-node" Services DrawnNode ["service", "state"]
         "one node lacks the first backend of every service";
+    ServiceBackendUnusedOnNode "service-backend-unused-on-node" Balancing FirstNode ["service"]
+        "one node lists the first backend of each Service of its own cluster and never chooses it";
     ServicePortBroken "service-port-broken" Services FirstCluster ["service"]
         "in one cluster the last of several TCP ports of a service leads to a closed port";
     ServiceStaleBackendOnNode "service-stale-backend-on-node" Balancing FirstNode ["service"]

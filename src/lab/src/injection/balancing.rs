@@ -30,6 +30,12 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
                 Some(ServiceOverride::HairpinDropped)
             }))
         },
+        Fault::ServiceBackendUnusedOnNode => |lab, _| {
+            let node = targets::one(targets::first_node(lab)?);
+            Ok(distort(&local(targets::first(lab)?), &node, |service| {
+                first_active(service).map(ServiceOverride::Ignored)
+            }))
+        },
         Fault::ServiceStaleBackendOnNode => |lab, _| {
             let node = targets::one(targets::first_node(lab)?);
             let cluster = targets::first(lab)?;
@@ -118,8 +124,19 @@ fn distort(
 
 /// Services with backends of other clusters.
 fn global(cluster: &ClusterState) -> Vec<Service> {
-    let own = cluster.spec.pod_cidr;
     let mut services = cluster.services.borrow().clone();
-    services.retain(|service| service.backends.iter().any(|b| !own.contains(b.address.ip())));
+    services.retain(|service| !is_local(cluster, service));
     services
+}
+
+/// Services whose backends are all in the cluster.
+fn local(cluster: &ClusterState) -> Vec<Service> {
+    let mut services = cluster.services.borrow().clone();
+    services.retain(|service| is_local(cluster, service));
+    services
+}
+
+fn is_local(cluster: &ClusterState, service: &Service) -> bool {
+    let own = cluster.spec.pod_cidr;
+    service.backends.iter().all(|b| own.contains(b.address.ip()))
 }
