@@ -1,7 +1,7 @@
 //! One Markdown page for each suite, made of the checks' own texts, so that documentation, `explain` and reports agree.
 
 use crate::{ALL, kit::known_fault};
-use meshproof_contract::{Check, Needs, Scope, Suite};
+use meshproof_contract::{Check, FlowKind, Needs, Scope, Suite};
 use std::fmt::Write;
 
 /// A page of documentation.
@@ -113,8 +113,9 @@ fn runs(scope: Scope) -> &'static str {
     match scope {
         Scope::Cluster => "in each cluster",
         Scope::Direction => "in each direction between clusters",
-        Scope::Flow { allowed: true } => "for each flow that is allowed",
-        Scope::Flow { allowed: false } => "for each flow that is not allowed",
+        Scope::Flow(FlowKind::Allowed) => "for each flow that is allowed",
+        Scope::Flow(FlowKind::Denied) => "for each flow that is not allowed",
+        Scope::Flow(FlowKind::Encrypted) => "for each flow with `encrypted`",
     }
 }
 

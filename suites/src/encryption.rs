@@ -3,6 +3,7 @@
 pub mod agent_restart;
 pub mod allowed_ips;
 pub mod counters_rise;
+pub mod flows_of_operators;
 pub mod handshakes_fresh;
 pub mod ipcache_keys;
 pub mod keys_agree;
@@ -51,6 +52,7 @@ pub const SUITE: Suite = Suite {
         &traffic::HEADERS,
         &traffic::PROXIED_DNS,
         &traffic::PROXIED_HTTP,
+        &flows_of_operators::FlowsOfOperators,
         &strict_mode::StrictMode,
         &node_encryption::InForce,
         &node_encryption::Traffic,

@@ -1,11 +1,10 @@
 //! The operators' own flows: who reaches what, and how well. Each flow is a trial.
 
 mod backends;
-mod client;
 mod commands;
-mod destination;
 mod judge;
 mod service_level;
+mod speech;
 
 pub mod allowed;
 pub mod denied;

@@ -6,6 +6,7 @@ pub mod availability;
 pub mod cilium;
 pub mod cpu_pressure;
 pub mod dns;
+pub mod flow;
 pub mod image;
 pub mod known_fault;
 pub mod matrix;

@@ -19,7 +19,7 @@ pub use kube::{NODE_PORT, mesh_pod};
 pub use network::{Ask, denied, dns_answer, dns_code, dns_records, identity_of, local_error, timeout};
 pub use topology::{MISSION, Shape, Site, service_net};
 
-use meshproof_contract::{Check, Instance, Scope};
+use meshproof_contract::{Check, FlowKind, Instance, Scope};
 
 /// The instance on cluster infra.
 pub fn infra() -> Instance {
@@ -33,14 +33,23 @@ pub fn infra_to_apps() -> Instance {
     }
 }
 
+/// The instance on a flow of the test world's, which all start in `infra`.
+pub fn flow(name: &str) -> Instance {
+    Instance::Flow {
+        from: "infra".into(),
+        name: name.to_owned(),
+    }
+}
+
 /// An instance of the check's scope.
 pub fn instance_of(check: &dyn Check) -> Instance {
     match check.scope() {
         Scope::Cluster => infra(),
         Scope::Direction => infra_to_apps(),
-        Scope::Flow { allowed } => Instance::Flow {
-            from: "infra".into(),
-            name: if allowed { "allowed" } else { "denied" }.to_owned(),
-        },
+        Scope::Flow(kind) => flow(match kind {
+            FlowKind::Allowed => "allowed",
+            FlowKind::Denied => "denied",
+            FlowKind::Encrypted => "encrypted",
+        }),
     }
 }

@@ -5,13 +5,18 @@ use crate::{
     runtime::runtime,
     session::{Session, consumer::Events, lab, lab_shape::LabShape, run_plan, target::Target},
 };
-use meshproof_contract::Exit;
+use meshproof_contract::{Exit, Flow};
 use meshproof_engine::{Plan, Printer, RunOptions, TestArguments, ignore_all, select};
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 /// Where this is set to 1, a machine on which no lab can run fails the tests instead of ignoring them.
 const REQUIRE_LAB: &str = "MESHPROOF_REQUIRE_LAB";
+
+/// The flows of a lab in its default profile.
+fn lab_flows() -> Result<Vec<Flow>, CliError> {
+    run_plan::lab_flows(Some(lab::encrypts(LabShape::default().profile)))
+}
 
 /// `main` of the test target: boots one lab and runs the selected trials on it.
 pub fn main() -> ExitCode {
@@ -20,7 +25,7 @@ pub fn main() -> ExitCode {
     }
     let arguments = TestArguments::from_env();
     // A filter meant for another target selects nothing here, which must not fail `cargo test`.
-    let flows = match run_plan::lab_flows() {
+    let flows = match lab_flows() {
         Ok(flows) => flows,
         Err(error) => {
             eprintln!("{error}");
@@ -67,7 +72,7 @@ async fn run_on(lab: &Target, plan: &Plan, arguments: &TestArguments) -> Result<
     let events = Events::warnings_on_stderr();
     let cancel = CancellationToken::new();
     let mut lab = lab.clone();
-    lab.overrides.flows = run_plan::lab_flows()?;
+    lab.overrides.flows = lab_flows()?;
     let scenarios = run_plan::scenarios(plan, &lab.overrides.flows)?;
     let session = Session::open(&lab, run_plan::new_run_id(), &scenarios, &events, &cancel).await?;
     let defaults = run_plan::options(&session, cancel);

@@ -72,11 +72,29 @@ pub enum Scope {
     Cluster,
     /// Once for each ordered pair of different clusters.
     Direction,
-    /// Once for each flow of the operators that should be allowed, or should not.
-    Flow {
-        /// Which.
-        allowed: bool,
-    },
+    /// Once for each of these flows of the operators.
+    Flow(FlowKind),
+}
+
+/// Which flows of the operators a check is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowKind {
+    /// Those that must be possible.
+    Allowed,
+    /// Those that must not.
+    Denied,
+    /// Those of which is said whether they are encrypted between nodes.
+    Encrypted,
+}
+
+impl FlowKind {
+    fn includes(self, flow: &Flow) -> bool {
+        match self {
+            FlowKind::Allowed => flow.expect.allowed,
+            FlowKind::Denied => !flow.expect.allowed,
+            FlowKind::Encrypted => flow.expect.encrypted.is_some(),
+        }
+    }
 }
 
 /// One instance of a check.
@@ -122,8 +140,8 @@ impl Instance {
                     to: to.clone(),
                 })
                 .collect(),
-            Scope::Flow { allowed } => {
-                let flows = flows.iter().filter(|flow| flow.expect.allowed == allowed);
+            Scope::Flow(kind) => {
+                let flows = flows.iter().filter(|flow| kind.includes(flow));
                 flows.map(Instance::of_flow).collect()
             }
         }

@@ -202,7 +202,7 @@ pub struct FlowExpectation {
     /// Lowest share of tries that succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub availability: Option<Percent>,
-    /// Whether the packets between nodes are encrypted. It is not observed yet: such a flow is inconclusive.
+    /// Whether the packets between nodes are encrypted: captures on the nodes must, or must not, read them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,
     /// The HTTP status. Without it, any status below 400.

@@ -44,7 +44,7 @@ pub use api_requests::{ApiRequests, api_requests_line};
 pub use capture::{CaptureReport, CaptureSpec, Marker, Needle};
 pub use cause::{ClusterChange, Silent, Trouble, TroubleKind};
 pub use chain::{Break, Chain, GitFacts, Link, LinkKind, LinkState};
-pub use check::{Check, CheckContext, CheckText, Instance, Needs, Scope, Suite};
+pub use check::{Check, CheckContext, CheckText, FlowKind, Instance, Needs, Scope, Suite};
 pub use claim::{Claim, ClaimKind, ClaimSource};
 pub use disruption::{Component, Consent, Disruption};
 pub use environment::{

@@ -113,7 +113,7 @@ pub fn select(
     if !trials.is_empty() {
         return Ok(Plan::new(trials, without_instance));
     }
-    let is_of_flows = |check: &&dyn Check| matches!(check.scope(), Scope::Flow { .. });
+    let is_of_flows = |check: &&dyn Check| matches!(check.scope(), Scope::Flow(_));
     let named = checks
         .iter()
         .copied()

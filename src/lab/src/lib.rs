@@ -57,6 +57,6 @@ pub use lab::LabConfig;
 pub use lab_process::{AGENT_SUBCOMMAND, LAB_SUBCOMMAND, lab_main};
 pub use launch::{LabIsolation, LabOptions, LaunchError, Lifetime, Registration, RunningLab, launch, probe};
 pub use node_grace::NodeGrace;
-pub use platform::FLOWS;
-pub use profile::{PROFILES, Profile, Settings};
+pub use platform::flows;
+pub use profile::{EncryptionMode, PROFILES, Profile, Settings};
 pub use topology::{AGENT_IMAGE, ClusterSpec, NODES, NodeSpec, Topology};

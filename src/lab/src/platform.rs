@@ -1,5 +1,5 @@
 //! A platform of others: a database, a cache and a portal in the first cluster, behind global Services, and a shop in
-//! the last cluster that uses them. Their operators have written down the flows between them ([`FLOWS`]).
+//! the last cluster that uses them. Their operators have written down the flows between them ([`flows`]).
 
 mod certificate;
 mod server;
@@ -13,13 +13,19 @@ use certificate::Certificates;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The flows that the operators of the lab's clusters have written down, as a file.
-pub const FLOWS: &str = include_str!("../flows.yaml");
+/// The flows that the operators of the lab's clusters have written down, as a file. They know whether Cilium encrypts,
+/// or say nothing of that.
+pub fn flows(encrypted: Option<bool>) -> String {
+    let said = encrypted.map_or_else(|| "null".to_owned(), |encrypted| encrypted.to_string());
+    include_str!("../flows.yaml").replace("ENCRYPTED", &said)
+}
 
 /// The namespace of the servers.
 pub(crate) const NAMESPACE: &str = "platform";
 /// The Deployment of the servers.
 pub(crate) const DEPLOYMENT: &str = "platform";
+/// The port of the database, in its pod and of its Service.
+pub(crate) const DATABASE: u16 = server::POSTGRES;
 /// The policy that admits the shop to the servers.
 pub(crate) const POLICY: &str = "clients";
 /// The namespace of the clients.
@@ -86,7 +92,7 @@ fn servers(replicas: u8) -> Vec<Value> {
     });
     vec![
         namespace(NAMESPACE),
-        service("postgres-rw", &[("postgres", 5432, server::POSTGRES)]),
+        service("postgres-rw", &[("postgres", DATABASE, DATABASE)]),
         service("dragonfly", &[("redis", 6379, server::REDIS)]),
         service("portal", &[("http", 80, server::HTTP), ("https", 443, server::HTTPS)]),
         json!({

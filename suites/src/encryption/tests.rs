@@ -8,8 +8,8 @@ use super::{
     allowed_ips, counters_rise, handshakes_fresh, keys_agree, mode_in_force, peers_complete,
     traffic::{HEADERS, PODS, PODS_ACROSS},
 };
-use crate::testing::{infra, infra_to_apps};
-use meshproof_contract::{Action, Check, ClaimSource, Scope, Transport};
+use crate::testing::{infra, infra_to_apps, instance_of};
+use meshproof_contract::{Action, Check, ClaimSource, Transport};
 use serde_json::json;
 use wire::Shown;
 use world::World;
@@ -37,13 +37,8 @@ async fn everything_as_claimed_is_green() {
 #[tokio::test(start_paused = true)]
 async fn every_check_is_green_where_everything_is_claimed_and_in_use() {
     for check in super::SUITE.checks {
-        let instance = match check.scope() {
-            Scope::Cluster => infra(),
-            Scope::Direction => infra_to_apps(),
-            Scope::Flow { .. } => unreachable!("encryption has no flows of operators"),
-        };
         World::complete(crate::testing::MISSION)
-            .expect(*check, instance, "pass")
+            .expect(*check, instance_of(*check), "pass")
             .await;
     }
 }

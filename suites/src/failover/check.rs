@@ -43,7 +43,7 @@ impl Check for FailoverCheck {
         Needs {
             scenario: Some(SCENARIO),
             claim: match self.scope {
-                Scope::Cluster | Scope::Flow { .. } => None,
+                Scope::Cluster | Scope::Flow(_) => None,
                 Scope::Direction => Some(ClaimKind::ClusterMesh),
             },
             admission: self.admission,

@@ -1,9 +1,8 @@
 //! Which cluster answers: by where the backends are that Cilium has on the client's node.
 
-use super::{destination::Destination, judge::Seen};
-use crate::kit::recent::{Age, cilium_on};
-use meshproof_contract::{AgentFacts, CheckContext, CiliumQuery, ClusterName, Facts, Flow};
-use serde_json::Value;
+use super::judge::Seen;
+use crate::kit::flow::{Destination, Home, backends, homes};
+use meshproof_contract::{AgentFacts, CheckContext, ClusterName, Facts, Flow};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -18,7 +17,7 @@ pub async fn judge(
     destination: &Destination,
 ) -> Option<Seen> {
     let expected = &flow.expect.answered_by.as_ref()?.cluster;
-    let Some((service, address)) = flow.service().zip(destination.address) else {
+    let Some(service) = flow.service() else {
         let why = "which cluster answers is known of Services only";
         return Some(Seen::Unknown(why.to_owned()));
     };
@@ -26,29 +25,19 @@ pub async fn judge(
         Ok(homes) => homes,
         Err(why) => return Some(Seen::Unknown(why)),
     };
-    let nodes = std::slice::from_ref(&client.node);
-    let answers = cilium_on(context, &flow.from.cluster, CiliumQuery::Services, nodes, Age::now()).await;
-    let answers = match answers {
-        Ok(answers) => answers,
-        Err(error) => return Some(Seen::Unknown(error.to_string())),
-    };
-    let behind = answers
-        .iter()
-        .find_map(|answer| behind(answer.output.as_ref().ok()?, address, flow.to.port));
-    let Some(behind) = behind else {
-        let why = format!(
-            "Cilium's list of Services on {} has no {address}:{}",
-            client.node, flow.to.port
-        );
-        return Some(Seen::Unknown(why));
+    let behind = match backends(context, flow, client, destination).await {
+        Ok(behind) => behind.iter().map(|backend| backend.ip()).collect(),
+        Err(why) => return Some(Seen::Unknown(why)),
     };
     Some(compare(expected, &homes, &behind))
 }
 
-fn compare(expected: &ClusterName, homes: &BTreeMap<IpAddr, ClusterName>, behind: &BTreeSet<IpAddr>) -> Seen {
+fn compare(expected: &ClusterName, homes: &BTreeMap<IpAddr, Home>, behind: &BTreeSet<IpAddr>) -> Seen {
     let mut clusters: BTreeMap<Option<&ClusterName>, usize> = BTreeMap::new();
     for backend in behind {
-        *clusters.entry(homes.get(backend)).or_default() += 1;
+        *clusters
+            .entry(homes.get(backend).map(|home| &home.cluster))
+            .or_default() += 1;
     }
     let wanted = format!("backends of {expected} only");
     if clusters.is_empty() {
@@ -71,57 +60,6 @@ fn compare(expected: &ClusterName, homes: &BTreeMap<IpAddr, ClusterName>, behind
     }
 }
 
-/// The cluster of each address in the Service's EndpointSlices, without copies of other clusters' addresses.
-async fn homes(
-    context: &CheckContext,
-    facts: &Facts,
-    (name, namespace): (&str, &str),
-) -> Result<BTreeMap<IpAddr, ClusterName>, String> {
-    let mut homes = BTreeMap::new();
-    for cluster in facts.clusters.iter().map(|cluster| &cluster.name) {
-        let (version, kind) = ("discovery.k8s.io/v1", "EndpointSlice");
-        let slices = context.environment.list(cluster, version, kind, Some(namespace)).await;
-        for slice in slices.map_err(|error| error.to_string())? {
-            if is_of(&slice, name) {
-                homes.extend(addresses(&slice).map(|address| (address, cluster.clone())));
-            }
-        }
-    }
-    Ok(homes)
-}
-
-fn is_of(slice: &Value, service: &str) -> bool {
-    let labels = &slice["metadata"]["labels"];
-    // Cilium's copies of other clusters' endpoints (`clustermesh-sync-endpointslices`) say where they are from.
-    labels["kubernetes.io/service-name"] == service && labels["multicluster.kubernetes.io/source-cluster"].is_null()
-}
-
-fn addresses(slice: &Value) -> impl Iterator<Item = IpAddr> {
-    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-    let addresses = endpoints.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
-    addresses.filter_map(|address| address.as_str()?.parse().ok())
-}
-
-/// The active backends of a frontend in `cilium-dbg service list`.
-fn behind(output: &Value, address: IpAddr, port: u16) -> Option<BTreeSet<IpAddr>> {
-    let ip = |value: &Value| value.as_str()?.parse::<IpAddr>().ok();
-    let specs = output.as_array()?.iter().map(|service| {
-        let realized = &service["status"]["realized"];
-        if realized.is_object() {
-            realized
-        } else {
-            &service["spec"]
-        }
-    });
-    let mut found = specs.filter(|spec| {
-        let frontend = &spec["frontend-address"];
-        ip(&frontend["ip"]) == Some(address) && frontend["port"] == port
-    });
-    let backends = found.next()?["backend-addresses"].as_array().into_iter().flatten();
-    let active = backends.filter(|backend| matches!(backend["state"].as_str(), None | Some("active")));
-    Some(active.filter_map(|backend| ip(&backend["ip"])).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,7 +67,10 @@ mod tests {
     fn compared(behind: &[&str]) -> Seen {
         let address = |text: &&str| text.parse::<IpAddr>().expect("an address");
         let homes = [("10.244.1.5", "infra"), ("10.246.1.5", "apps")];
-        let homes = homes.map(|(at, cluster)| (address(&at), ClusterName::from(cluster)));
+        let homes = homes.map(|(at, cluster)| {
+            let cluster = ClusterName::from(cluster);
+            (address(&at), Home { cluster, node: None })
+        });
         compare(&"infra".into(), &homes.into(), &behind.iter().map(address).collect())
     }
 

@@ -1,17 +1,16 @@
 //! Flows that must not be possible.
 
 use super::{
-    NEEDS,
-    client::{agent_of, controls, flow_of},
-    commands,
-    destination::{self, Absent, Destination, question},
+    NEEDS, commands,
     judge::{self, Seen},
+    speech::{exchange, question},
 };
+use crate::kit::flow::{Absent, Destination, agent_of, controls, find, flow_of};
 use async_trait::async_trait;
 use futures::future::join_all;
 use meshproof_contract::{
-    Action, AgentFacts, Check, CheckContext, CheckId, CheckText, Flow, Heard, Needs, Outcome, Probe, Scope, Tally,
-    Target, Verdict,
+    Action, AgentFacts, Check, CheckContext, CheckId, CheckText, Flow, FlowKind, Heard, Needs, Outcome, Probe, Scope,
+    Tally, Target, Verdict,
     flow::{FlowProtocol, Refusal},
 };
 use std::time::Duration;
@@ -46,7 +45,7 @@ impl Check for Denied {
         }
     }
     fn scope(&self) -> Scope {
-        Scope::Flow { allowed: false }
+        Scope::Flow(FlowKind::Denied)
     }
     fn needs(&self) -> Needs {
         NEEDS
@@ -67,7 +66,7 @@ async fn observe(context: &CheckContext) -> Result<Verdict, Verdict> {
     let facts = context.environment.facts();
     let flow = flow_of(context, &facts)?;
     let client = agent_of(&facts, &flow)?;
-    let destination = match destination::find(context, &facts, &flow).await {
+    let destination = match find(context, &facts, &flow).await {
         Ok(destination) => destination,
         Err(Absent::Missing(expected, observed)) => {
             return Err(Verdict::inconclusive(format!("{expected} is not there: {observed}")));
@@ -178,7 +177,7 @@ async fn asked(
         target: target(flow, destination),
         ..destination.clone()
     };
-    let Some(exchange) = destination::exchange(context, flow, &by_address, LIMIT).await? else {
+    let Some(exchange) = exchange(context, flow, &by_address, LIMIT).await? else {
         return Ok(None);
     };
     let heard = context.environment.exchange(&client.id, exchange).await;

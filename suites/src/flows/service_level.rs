@@ -1,12 +1,10 @@
 //! How well a flow works: its 99th percentile, and the share of tries that succeed.
 
-use super::{
-    destination::{Destination, question},
-    judge::Seen,
-};
+use super::{judge::Seen, speech::question};
 use crate::kit::{
     availability::{FIRST, FURTHER, Loss, LossCount, LossTest},
     cpu_pressure,
+    flow::Destination,
     probes::DEADLINE,
 };
 use meshproof_contract::{

@@ -361,11 +361,8 @@ async fn a_slow_destination_and_another_clusters_backends_are_red() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn encryption_that_nobody_verifies_is_no_pass() {
-    let said = database(json!({"encrypted": true}))
-        .expect(&Allowed, "inconclusive")
-        .await;
-    assert!(said.contains("not verified"), "{said}");
+async fn encryption_is_for_another_check_to_judge() {
+    database(json!({"encrypted": true})).expect(&Allowed, "pass").await;
 }
 
 #[tokio::test(start_paused = true)]

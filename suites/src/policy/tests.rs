@@ -58,7 +58,7 @@ fn instance(check: &PolicyCheck) -> Instance {
     match check.scope {
         Scope::Cluster => infra(),
         Scope::Direction => infra_to_apps(),
-        Scope::Flow { .. } => unreachable!("suite policy has no flows of operators"),
+        Scope::Flow(_) => unreachable!("suite policy has no flows of operators"),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     session::{
         Session,
         consumer::{Consumer, Events},
-        lab::Lab,
+        lab::{self, Lab},
         lab_shape::LabShape,
         recorder::record,
         run_plan::{self, JOBS, LIMITS},
@@ -133,7 +133,8 @@ fn flows(args: &RunArgs, config: &Config, clusters: &[ClusterName]) -> Result<Ve
     let given = Flows::read(&args.flows).map_err(CliError::usage)?;
     let written = config.flows.clone().and(given);
     if args.lab && written.is_empty() {
-        return run_plan::lab_flows();
+        let installed_from_git = args.gitops.is_some() || !args.values.is_empty();
+        return run_plan::lab_flows((!installed_from_git).then(|| lab::encrypts(args.lab_profile)));
     }
     let others = config.contexts.keys().map(String::as_str);
     written.resolve(clusters, others).map_err(CliError::usage)

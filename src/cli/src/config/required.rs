@@ -84,7 +84,7 @@ impl Required {
                 .map(|scope| Instance::of(scope, clusters, flows))
                 .unwrap_or_default();
             let none = instances.is_empty().then(|| match scope {
-                Some(Scope::Flow { .. }) => "no such flow is written down".to_owned(),
+                Some(Scope::Flow(_)) => "no such flow is written down".to_owned(),
                 _ => "it needs two clusters, but only one was given".to_owned(),
             });
             let missing = instances.into_iter().filter_map(|instance| {

@@ -11,8 +11,8 @@ use meshproof_cluster::{DisruptionOptions, Image, NodePower, PullPolicy, Role};
 use meshproof_contract::{ClusterName, Consent, NodeName, OutsideFacts, Thresholds};
 use meshproof_engine::nearest;
 use meshproof_lab::{
-    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, FAULTS, Installation, LAB_SUBCOMMAND, LabOptions,
-    LaunchError, NodeGrace, PlaceSeed, Profile, RunningLab, SizedFault, Topology, UnknownFault, launch,
+    AGENT_IMAGE, AGENT_SUBCOMMAND, Control, EXTERNAL_HOSTS, EncryptionMode, FAULTS, Installation, LAB_SUBCOMMAND,
+    LabOptions, LaunchError, NodeGrace, PlaceSeed, Profile, RunningLab, SizedFault, Topology, UnknownFault, launch,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,12 @@ pub fn hidden_role() -> Option<ExitCode> {
 }
 
 /// The flows that the operators of the lab's clusters have written down, as a file.
-pub use meshproof_lab::FLOWS;
+pub use meshproof_lab::flows;
+
+/// Whether Cilium encrypts in a profile.
+pub fn encrypts(wanted: LabProfile) -> bool {
+    profile(wanted).settings().encryption != EncryptionMode::None
+}
 
 /// How long a silent node counts as ready in a lab that a run boots: Kubernetes' own 40 s would be most of the run.
 const NODE_GRACE: Duration = Duration::from_secs(4);

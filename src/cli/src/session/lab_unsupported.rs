@@ -2,13 +2,21 @@
 //! does everything else.
 
 use crate::{
+    args::LabProfile,
     cli_error::CliError,
     session::{fault::FaultSpec, lab_shape::LabShape, target::Target},
 };
 use std::{convert::Infallible, process::ExitCode};
 
 /// Without a lab, nobody writes flows for it.
-pub const FLOWS: &str = "flows: []\n";
+pub fn flows(_: Option<bool>) -> String {
+    "flows: []\n".to_owned()
+}
+
+/// Nothing is encrypted in no lab.
+pub fn encrypts(_: LabProfile) -> bool {
+    false
+}
 
 /// Why there is no lab.
 #[derive(Debug, thiserror::Error)]

@@ -33,9 +33,10 @@ pub fn lab_clusters() -> Vec<ClusterName> {
     ["infra", "apps"].map(ClusterName::from).into()
 }
 
-/// The flows that the operators of the lab's clusters have written down.
-pub fn lab_flows() -> Result<Vec<Flow>, CliError> {
-    let flows = Flows::parse(lab::FLOWS, Path::new("lab-flows.yaml"));
+/// The flows that the operators of the lab's clusters have written down, and whether they are encrypted if that is
+/// known.
+pub fn lab_flows(encrypted: Option<bool>) -> Result<Vec<Flow>, CliError> {
+    let flows = Flows::parse(&lab::flows(encrypted), Path::new("lab-flows.yaml"));
     let flows = flows.and_then(|flows| flows.resolve(&lab_clusters(), std::iter::empty()));
     flows.map_err(CliError::usage)
 }

@@ -358,6 +358,7 @@ faults! {
         "all packets between the clusters are dropped";
     OthersPodBlackhole "others-pod-blackhole" Network FirstCluster ["connectivity"]
         "one pod of others receives nothing from its own node";
+    PlaintextDatabase "plaintext-database" Encryption Lab ["encryption"] "packets to a database leave nodes in clear";
     PlaintextDns "plaintext-dns" Encryption Lab ["encryption"] "queries to cluster DNS leave the node unencrypted";
     PlaintextHeaders "plaintext-headers" Encryption Lab ["encryption"] "TCP segments without data leave nodes in clear";
     PlaintextIcmp "plaintext-icmp" Encryption Lab ["encryption"] "ICMP between pods leaves the node unencrypted";

@@ -1,7 +1,7 @@
 //! Faults of encryption in the data path: what leaves a node unencrypted, and what is wrong about WireGuard's peers.
 
 use super::{Effect, targets, targets::Site};
-use crate::fault::Fault;
+use crate::{fault::Fault, platform};
 use ipnet::Ipv4Net;
 use meshproof_datapath::{Fault as DatapathFault, NodeName, Nodes, Protocol, Traffic};
 use targets::Missing;
@@ -62,6 +62,7 @@ pub(super) fn effect(fault: Fault) -> Option<Effect> {
         Fault::PlaintextHeaders => |_, _| Ok(vec![everywhere(Traffic::BareSegments)]),
         Fault::PlaintextService => |_, _| Ok(vec![everywhere(Traffic::Translated)]),
         Fault::PlaintextProxied => |_, _| Ok(vec![everywhere(Traffic::Proxied)]),
+        Fault::PlaintextDatabase => |_, _| Ok(vec![everywhere(Traffic::Port(Protocol::Tcp, platform::DATABASE))]),
         Fault::PlaintextDns => |_, _| {
             Ok(vec![
                 everywhere(Traffic::Port(Protocol::Udp, 53)),

@@ -11,8 +11,11 @@ use crate::{
 };
 use meshproof_contract::{
     Action, AgentFacts, AgentId, Check, CheckContext, CiliumQuery, Claim, ClaimKind, ClaimSource, ClusterFacts,
-    Consent, Environment, Evidence, Facts, Instance, ServiceFacts, capture::DeviceCapture, evidence::Packet,
+    Consent, Environment, Evidence, Facts, Flow, Instance, ServiceFacts,
+    capture::DeviceCapture,
+    evidence::Packet,
     facts::PodNetwork,
+    flow::{SCENARIO, client},
 };
 use serde_json::{Value, json};
 use std::{net::IpAddr, sync::Arc};
@@ -115,6 +118,7 @@ impl World {
             ClaimKind::L7Policy,
         ];
         world.facts.consent = Consent::Given;
+        world.add_flow(shape);
         for site in shape.sites() {
             let (cluster, range) = (site.name, format!("10.{}.0.0/16", 242 + 2 * site.id));
             let claims = kinds.map(|kind| Claim {
@@ -137,6 +141,28 @@ impl World {
             world.configure(cluster, "encryption-strict-mode-cidr", &range);
         }
         world
+    }
+    /// A flow of the operators from the first node of the first cluster to a pod on its second node.
+    fn add_flow(&mut self, shape: Shape) {
+        let site = shape.sites()[0];
+        let flow: Flow = serde_json::from_value(json!({
+            "name": "encrypted", "from": {"cluster": site.name, "namespace": "shop"},
+            "to": {"address": site.pod_address(2, 21), "port": 8081}, "expect": {"encrypted": true},
+        }))
+        .expect("a flow");
+        self.facts.agents.push(AgentFacts {
+            id: AgentId {
+                cluster: site.name.into(),
+                pod: "meshproof-flows-client-1".to_owned(),
+            },
+            scenario: SCENARIO.to_owned(),
+            workload: client(std::slice::from_ref(&flow), &flow),
+            namespace: "shop".to_owned(),
+            node: site.node(1).into(),
+            address: site.pod_address(1, 71),
+            network: PodNetwork::Pod,
+        });
+        self.facts.flows.push(flow);
     }
     /// Sets a key of a cluster's cilium-config.
     pub fn configure(&mut self, cluster: &str, key: &str, value: &str) {

@@ -9,7 +9,12 @@ use super::{
 use crate::{
     args::ProveArgs,
     cli_error::CliError,
-    session::{Session, lab::Lab, lab_shape::LabShape, run_plan},
+    session::{
+        Session,
+        lab::{self, Lab},
+        lab_shape::LabShape,
+        run_plan,
+    },
 };
 use anyhow::anyhow;
 use meshproof_contract::{CheckId, Exit, FaultName, text::counted};
@@ -120,7 +125,7 @@ pub struct LabWorker {
 impl LabWorker {
     /// Boots a lab and deploys what the plan needs.
     pub async fn start(plan: &Plan, shape: LabShape, cancel: &CancellationToken) -> Result<Self, CliError> {
-        let flows = run_plan::lab_flows()?;
+        let flows = run_plan::lab_flows(Some(lab::encrypts(shape.profile)))?;
         let scenarios = run_plan::scenarios(plan, &flows)?;
         let collector = VerdictCollector::start();
         let lab = Lab::start(shape, &[]).await?;

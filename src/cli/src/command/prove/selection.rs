@@ -41,7 +41,7 @@ pub fn exactly(checks: impl IntoIterator<Item = CheckId>) -> Filter {
 
 /// The plan on the lab's clusters.
 pub fn plan(filter: &Filter) -> Result<Plan, CliError> {
-    select(&suites(), &lab_clusters(), &lab_flows()?, filter).map_err(CliError::usage)
+    select(&suites(), &lab_clusters(), &lab_flows(Some(true))?, filter).map_err(CliError::usage)
 }
 
 /// The checks that meet a fault: those of its suites, of which the slow ones, which run alone or change something and
