@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod chart;
 pub mod check;
+pub mod claimed;
 pub mod condition;
 pub mod drift;
 pub mod finding;

@@ -59,7 +59,7 @@ impl Facts {
             .iter()
             .any(|cluster| cluster.nodes.len() > ALL_PAIRS_NODES)
     }
-    /// Clusters whose claims were taken from what they show, each once, in order.
+    /// Clusters of which claims were taken from what they show, each once, in order.
     pub fn live_claims(&self) -> Vec<&ClusterName> {
         let mut names = Vec::new();
         for claim in &self.claims {
@@ -71,13 +71,29 @@ impl Facts {
     }
     /// The same as a sentence without a full stop; none when all claims are the operators' own.
     pub fn live_claims_notice(&self) -> Option<String> {
-        let names: Vec<_> = self.live_claims().into_iter().map(ClusterName::as_str).collect();
-        (!names.is_empty()).then(|| {
+        let named = |names: &[&ClusterName]| {
+            let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+            names.join(" and ")
+        };
+        let is_stated = |cluster: &&&ClusterName| {
+            let mut claims = self.claims.iter().filter(|claim| &claim.cluster == **cluster);
+            claims.any(|claim| matches!(claim.source, ClaimSource::File { .. }))
+        };
+        let (some, all): (Vec<_>, Vec<_>) = self.live_claims().into_iter().partition(|name| is_stated(&name));
+        let all = (!all.is_empty()).then(|| {
             format!(
                 "claims of {} come from the live configuration, not from meshproof.yaml",
-                names.join(" and ")
+                named(&all)
             )
-        })
+        });
+        let some = (!some.is_empty()).then(|| {
+            format!(
+                "claims of {} that no file states come from the live configuration",
+                named(&some)
+            )
+        });
+        let parts: Vec<_> = all.into_iter().chain(some).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 }
 

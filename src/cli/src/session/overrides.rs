@@ -3,8 +3,9 @@
 
 use super::consumer::Events;
 use crate::config::{Config, Declared};
+use meshproof_claims::claimed;
 use meshproof_cluster::Discovery;
-use meshproof_contract::{Flow, Generation, GitFacts, OutsideFacts, Thresholds};
+use meshproof_contract::{Claim, Flow, Generation, GitFacts, OutsideFacts, Thresholds};
 
 /// What the operators state about the clusters of a run, and under which conditions it runs.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +42,8 @@ impl Overrides {
     }
 
     /// Puts all of it into what checks will find. The claims of a cluster about which the operators state any replace
-    /// those of its live configuration. What the live configuration shows and nobody claims is a warning, since its
-    /// checks are skipped.
+    /// those of its live configuration; of other clusters each claim that follows from their repository's values does.
+    /// What the live configuration shows and such a file does not claim is a warning, since its checks are skipped.
     pub fn put_into(&self, discovery: &mut Discovery, events: &Events) {
         self.put_claims_into(discovery, events);
         discovery.thresholds = self.thresholds.clone();
@@ -54,9 +55,20 @@ impl Overrides {
 
     fn put_claims_into(&self, discovery: &mut Discovery, events: &Events) {
         let Discovery { clusters, claims, .. } = discovery;
+        let from_git = clusters.iter().map(|cluster| &cluster.name);
+        let from_git = from_git.filter(|cluster| self.claims.of_cluster(cluster).is_none());
+        let from_git = from_git.flat_map(|cluster| self.git.iter().flat_map(|git| claimed::claims(git, cluster)));
+        let from_git: Vec<Claim> = from_git.collect();
+        let is_replaced = |claim: &Claim| {
+            from_git
+                .iter()
+                .any(|git| (&git.cluster, git.kind) == (&claim.cluster, claim.kind))
+        };
         for claim in std::mem::take(claims) {
             let Some(stated) = self.claims.of_cluster(&claim.cluster) else {
-                claims.push(claim);
+                if !is_replaced(&claim) {
+                    claims.push(claim);
+                }
                 continue;
             };
             if claim.affirms() && !stated.iter().any(|s| s.kind == claim.kind) {
@@ -75,13 +87,14 @@ impl Overrides {
             .iter()
             .filter_map(|cluster| self.claims.of_cluster(&cluster.name));
         claims.extend(stated.flatten().cloned());
+        claims.extend(from_git);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meshproof_contract::{Claim, ClaimKind, ClaimSource, ClusterFacts, Event};
+    use meshproof_contract::{ClaimKind, ClaimSource, ClusterFacts, Event, chain::Stated};
     use std::{path::Path, time::Duration};
 
     fn live(cluster: &str, kind: ClaimKind, value: &str) -> Claim {
@@ -143,6 +156,63 @@ mod tests {
             "{message}"
         );
         assert!(sent.try_recv().is_err(), "one warning");
+    }
+
+    #[test]
+    fn what_git_turns_on_is_claimed_whatever_the_live_configuration_says() {
+        let stated = |claim: &str, line: u32, config: &[(&str, &str)]| Stated {
+            cluster: "infra".into(),
+            claim: claim.to_owned(),
+            value: "as written".to_owned(),
+            source: ClaimSource::File {
+                path: "values.yaml".to_owned(),
+                line,
+            },
+            config: config
+                .iter()
+                .map(|(key, text)| ((*key).to_owned(), Some((*text).to_owned())))
+                .collect(),
+        };
+        let git = GitFacts {
+            stated: vec![
+                stated("encryption.enabled", 4, &[("enable-wireguard", "true")]),
+                stated("encryption.nodeEncryption", 6, &[("encrypt-node", "true")]),
+                stated("kubeProxyReplacement", 9, &[("kube-proxy-replacement", "false")]),
+            ],
+            ..GitFacts::default()
+        };
+        let claims = |overrides: Overrides| {
+            let mut discovery = Discovery::default();
+            discovery.clusters = ["infra", "apps"].map(cluster).into();
+            discovery.claims = vec![
+                live("infra", ClaimKind::Encryption, "none"),
+                live("infra", ClaimKind::KubeProxyReplacement, "true"),
+                live("apps", ClaimKind::Encryption, "none"),
+            ];
+            overrides.put_into(&mut discovery, &Events::channel().0);
+            let mut shown: Vec<_> = discovery
+                .claims
+                .iter()
+                .map(|c| format!("{} {} {} {}", c.cluster, c.kind, c.value, c.source))
+                .collect();
+            shown.sort();
+            shown
+        };
+        let overrides = Overrides {
+            git: Some(git),
+            ..Overrides::default()
+        };
+        assert_eq!(
+            claims(overrides.clone()),
+            [
+                "apps encryption none live, ConfigMap kube-system/cilium-config",
+                "infra encryption wireguard values.yaml:4",
+                "infra kube-proxy-replacement true live, ConfigMap kube-system/cilium-config",
+                "infra node-encryption true values.yaml:6",
+            ]
+        );
+        let by_file = overrides.with(&config("claims:\n  infra:\n    encryption: ipsec\n"));
+        assert_eq!(claims(by_file)[1], "infra encryption ipsec m.yaml:3");
     }
 
     #[test]
