@@ -6,11 +6,13 @@ usage() {
     cat << 'END'
 usage: ci/upgrade.sh preflight [RUN ARGUMENTS]     check the repository and the clusters; change nothing
        ci/upgrade.sh baseline [RUN ARGUMENTS]      a run before the upgrade
+       ci/upgrade.sh watch [WATCH ARGUMENTS]       streams during it, until Ctrl-C or what --for, --until-rollout say
        ci/upgrade.sh verify [RUN ARGUMENTS]        a run after it (repeat it after each cluster)
        ci/upgrade.sh gate                          compare the last verify run with the baseline
 
 Exit codes of gate: 0 GO, 1 NO-GO, 3 CANNOT TELL. Of the others: 0 go on, 1 stop, 2 usage, others as `meshproof run`.
 
+WATCH ARGUMENTS are those of `meshproof watch`, such as --until-rollout daemonset/cilium.
 RUN ARGUMENTS are those of `meshproof run`, such as --infra-context and --apps-context: give all steps the same.
 
 Environment:
@@ -119,6 +121,7 @@ run() {
 case $step in
     preflight) preflight "$@" ;;
     baseline | verify) run "$step" "$@" ;;
+    watch) "$meshproof" watch --report-dir "$folder/watch" "$@" ;;
     gate)
         for name in baseline verify; do
             [ -s "$folder/$name/latest/report.json" ] || fail "there is no $name run in $folder: run that step first" 2

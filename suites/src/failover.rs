@@ -28,6 +28,7 @@ pub mod node_away;
 pub mod other_cluster_lost;
 pub mod rollout;
 pub mod scaled_to_zero;
+pub mod watch;
 
 use meshproof_contract::Suite;
 use std::time::Instant;

@@ -23,6 +23,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use failover::watch::WATCH;
+
 use meshproof_contract::Suite;
 
 /// Every suite, in the order of reports: what the later ones observe rests on what the earlier ones prove.

@@ -6,6 +6,7 @@ mod doctor;
 mod gate;
 mod lab;
 mod run;
+mod watch;
 
 pub use again::{again, again_with};
 pub use claims::{ClaimsCheckArgs, ClaimsCommand, ClaimsFormat};
@@ -14,6 +15,7 @@ pub use gate::{GateArgs, GateFormat};
 pub use lab::{LAB_NODES, LabCommand, LabProfile, ProveArgs};
 pub use meshproof_contract::thresholds::parse_duration as duration;
 pub use run::{Format, RunArgs, TargetArgs};
+pub use watch::WatchArgs;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -46,6 +48,9 @@ pub enum Command {
     /// Deploy probes, run the checks, write the reports and clean up
     #[command(after_long_help = run::EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Send streams of probes while somebody works on the clusters, and tell each outage with what changed near it
+    #[command(after_long_help = watch::EXAMPLES)]
+    Watch(Box<WatchArgs>),
     /// Run two emulated clusters on this machine (Linux only): real sockets, packets and WireGuard, no Docker
     Lab {
         /// What to do with it.

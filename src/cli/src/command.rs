@@ -15,6 +15,7 @@ mod prove;
 mod rbac;
 mod report;
 mod run;
+mod watch;
 
 use crate::{
     args::{Cli, Command, again},
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
     match command {
         Command::Run(args) => run::run(&args, again(matches)),
+        Command::Watch(args) => watch::watch(*args, again(matches)),
         #[cfg(all(feature = "lab", target_os = "linux"))]
         Command::Lab { command } => lab::lab(&command),
         #[cfg(not(all(feature = "lab", target_os = "linux")))]
@@ -58,7 +60,8 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<Exit, CliError> {
             // A file that cannot be read is for a run to complain about.
             let waivers = Config::read(None).map(|config| config.waivers.all());
             let waivers = waivers.unwrap_or_default();
-            explain::explain(meshproof_suites::ALL, check.as_deref(), &waivers, &mut io::stdout())
+            let suites = [meshproof_suites::ALL, &[&meshproof_suites::WATCH]].concat();
+            explain::explain(&suites, check.as_deref(), &waivers, &mut io::stdout())
         }
         Command::Clean { target, force } => clean::clean(&target, if force { Live::RemoveToo } else { Live::Spare }),
         Command::Doctor(args) => doctor::doctor(&args, &mut io::stdout()),

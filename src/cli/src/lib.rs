@@ -11,9 +11,11 @@ mod config;
 pub mod fuzz;
 mod logging;
 mod mesh_outage;
+mod rollout;
 mod runtime;
 mod session;
 mod suite_tests;
+mod watch;
 
 pub use command::main;
 pub use session::lab::hidden_role;

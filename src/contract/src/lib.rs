@@ -37,6 +37,7 @@ pub mod text;
 pub mod thresholds;
 pub mod verdict;
 pub mod waiver;
+pub mod watching;
 
 pub use admission::{Admission, End, Footprint, Part};
 pub use again::again;

@@ -16,6 +16,27 @@ pub struct Service {
     pub namespace: String,
 }
 
+impl Service {
+    /// The service of the scenario in a cluster.
+    pub fn of(facts: &Facts, cluster: &ClusterName, name: &str) -> Result<Self, Verdict> {
+        let missing = |what: &str| Verdict::inconclusive(format!("{cluster}: {what} of service {name} was not found"));
+        let service = facts.service(cluster, name).ok_or_else(|| missing("the object"))?;
+        let address = service.address.ok_or_else(|| missing("the address"))?;
+        Ok(Self {
+            address,
+            dns_name: absolute_name(facts, cluster, name, &service.namespace),
+            name: name.to_owned(),
+            namespace: service.namespace.clone(),
+        })
+    }
+}
+
+fn absolute_name(facts: &Facts, cluster: &ClusterName, service: &str, namespace: &str) -> String {
+    let dns = facts.cluster(cluster).and_then(|c| c.dns.as_ref());
+    let domain = dns.map_or("cluster.local", |dns| dns.domain.as_str());
+    format!("{service}.{namespace}.svc.{domain}.")
+}
+
 /// Everything that an event needs to begin.
 pub struct Participants {
     pub facts: Arc<Facts>,
@@ -67,26 +88,12 @@ impl Participants {
 
     /// The address and name of a service in a cluster.
     pub fn service(&self, cluster: &ClusterName, name: &str) -> Result<Service, Verdict> {
-        let missing = |what: &str| Verdict::inconclusive(format!("{cluster}: {what} of service {name} was not found"));
-        let service = self.facts.service(cluster, name).ok_or_else(|| missing("the object"))?;
-        let address = service.address.ok_or_else(|| missing("the address"))?;
-        Ok(Service {
-            address,
-            dns_name: self.absolute_name(cluster, name, &service.namespace),
-            name: name.to_owned(),
-            namespace: service.namespace.clone(),
-        })
+        Service::of(&self.facts, cluster, name)
     }
 
     /// The API server's name in a cluster, which every cluster has and no event affects.
     pub fn unaffected_name(&self, cluster: &ClusterName) -> String {
-        self.absolute_name(cluster, "kubernetes", "default")
-    }
-
-    fn absolute_name(&self, cluster: &ClusterName, service: &str, namespace: &str) -> String {
-        let dns = self.facts.cluster(cluster).and_then(|c| c.dns.as_ref());
-        let domain = dns.map_or("cluster.local", |dns| dns.domain.as_str());
-        format!("{service}.{namespace}.svc.{domain}.")
+        absolute_name(&self.facts, cluster, "kubernetes", "default")
     }
 
     /// After how long a cluster withdraws the backends of one that it cannot reach; none: never, which is Cilium's

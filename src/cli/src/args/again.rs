@@ -3,7 +3,7 @@
 use super::Cli;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory, parser::ValueSource};
 
-/// Arguments of `meshproof run` that say where it ran and under which conditions.
+/// Arguments of `meshproof run` and `watch` that say where it ran and under which conditions.
 const CONDITIONS: &[&str] = &[
     "infra_context",
     "apps_context",
@@ -26,20 +26,23 @@ const CONDITIONS: &[&str] = &[
     "generate",
     "seed",
     "sample_seed",
+    "for",
+    "until_rollout",
+    "spacing",
 ];
 
 /// The words of a command line that repeats a run for one trial: append the trial's name. `matches` are those of the
-/// whole command line of a `meshproof run`; any other command has none.
+/// whole command line of a `meshproof run` or `watch`; any other command has none.
 pub fn again(matches: &ArgMatches) -> Vec<String> {
-    let Some(("run", run)) = matches.subcommand() else {
+    let Some((name @ ("run" | "watch"), run)) = matches.subcommand() else {
         return Vec::new();
     };
     let command = Cli::command();
     let definitions = command
-        .find_subcommand("run")
+        .find_subcommand(name)
         .into_iter()
         .flat_map(|run| run.get_arguments());
-    let mut words = vec!["meshproof".to_owned(), "run".to_owned()];
+    let mut words = vec!["meshproof".to_owned(), name.to_owned()];
     for argument in definitions.filter(|argument| is_condition(argument) && was_given(argument, run)) {
         words.extend(as_given(argument, run));
     }
@@ -130,7 +133,9 @@ mod tests {
         let command = Cli::command();
         let run = command.find_subcommand("run").expect("run");
         let all: BTreeSet<&str> = run.get_arguments().map(|argument| argument.get_id().as_str()).collect();
-        let repeated: BTreeSet<&str> = CONDITIONS.iter().copied().collect();
+        let of_watch = ["for", "until_rollout", "spacing"];
+        let conditions = CONDITIONS.iter().copied().filter(|name| !of_watch.contains(name));
+        let repeated: BTreeSet<&str> = conditions.collect();
         let not_repeated: BTreeSet<&str> = NOT_REPEATED.iter().copied().collect();
         assert!(repeated.is_disjoint(&not_repeated));
         assert_eq!(repeated.union(&not_repeated).copied().collect::<BTreeSet<_>>(), all);

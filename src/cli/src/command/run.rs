@@ -20,11 +20,12 @@ use crate::{
         signal::cancelled_by_signals,
         target::Target,
     },
+    watch::Watch,
 };
 use anyhow::Context;
 use meshproof_cluster::RegistryCredentials;
 use meshproof_contract::{
-    ClusterName, Consent, Event, Exit, FaultName, Flow, Generation, RunId,
+    ClusterName, Consent, Event, Exit, FaultName, Flow, Generation, RunId, Suite,
     event::{FaultChange, Phase, Shortfall},
     waiver::SpentWaiver,
 };
@@ -32,6 +33,7 @@ use meshproof_engine::{Filter, Limits, Plan, RunOptions, Summary, select};
 use meshproof_progress::{Progress, Surface};
 use meshproof_report::RunFolder;
 use meshproof_scenario::Scenario;
+use meshproof_suites::WATCH;
 use std::{
     fs,
     io::{self, Write},
@@ -57,13 +59,15 @@ struct Intent {
     git: gitops::Files,
     /// For how long a clustermesh-apiserver is also kept down.
     mesh_outage: Option<Duration>,
+    /// What is watched, and for how long.
+    watch: Option<Watch>,
     report_dir: PathBuf,
 }
 
 /// Carries out `meshproof run`; `again` is the command line that repeats it for one trial.
 pub fn run(args: &RunArgs, again: Vec<String>) -> Result<Exit, CliError> {
     let config = Config::read(args.target.config.as_deref()).map_err(CliError::usage)?;
-    let intent = intent(args, config)?;
+    let intent = intent(args, config, &run_plan::suites())?;
     if args.list {
         // A reader that stops early (`| head`) is not an error.
         let _ = io::stdout().write_all(intent.plan.list().as_bytes());
@@ -77,16 +81,30 @@ pub fn run(args: &RunArgs, again: Vec<String>) -> Result<Exit, CliError> {
     runtime()?.block_on(run_and_report(args, intent, again))
 }
 
-fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
-    let suites = run_plan::suites();
-    config.required.verify(&suites).map_err(CliError::usage)?;
+/// Carries out `meshproof watch`: what meshproof.yaml requires of runs, and waives in them, is not about it.
+pub fn watch(args: &RunArgs, watch: Watch, again: Vec<String>) -> Result<Exit, CliError> {
+    let mut config = Config::read(args.target.config.as_deref()).map_err(CliError::usage)?;
+    (config.required, config.waivers) = Default::default();
+    let mut intent = intent(args, config, &[WATCH])?;
+    // All of them at the same time.
+    intent.jobs = intent.plan.trials().len();
+    intent.limits = Limits {
+        shared: watch.limit(),
+        exclusive: watch.limit(),
+    };
+    intent.watch = Some(watch);
+    runtime()?.block_on(run_and_report(args, intent, again))
+}
+
+fn intent(args: &RunArgs, config: Config, suites: &[Suite]) -> Result<Intent, CliError> {
+    config.required.verify(suites).map_err(CliError::usage)?;
     let target = if args.lab { None } else { Some(target(args, &config)?) };
     let clusters = target.as_ref().map_or_else(run_plan::lab_clusters, Target::clusters);
     let others = config.contexts.keys().map(String::as_str);
     config.claims.verify(&clusters, others).map_err(CliError::usage)?;
     let flows = flows(args, &config, &clusters)?;
     let others = config.contexts.keys().map(String::as_str);
-    let verified = config.waivers.verify(&suites, (&clusters, &flows), others);
+    let verified = config.waivers.verify(suites, (&clusters, &flows), others);
     verified.map_err(CliError::usage)?;
     let filter = Filter {
         patterns: args.filters.clone(),
@@ -94,7 +112,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         exact: args.exact,
         suites: args.suite.clone(),
     };
-    let plan = select(&suites, &clusters, &flows, &filter).map_err(|error| CliError {
+    let plan = select(suites, &clusters, &flows, &filter).map_err(|error| CliError {
         exit: error.exit(),
         error: error.into(),
     })?;
@@ -118,6 +136,7 @@ fn intent(args: &RunArgs, config: Config) -> Result<Intent, CliError> {
         },
         git: gitops::read(args, &config, &clusters)?,
         mesh_outage: args.mesh_outage,
+        watch: None,
         report_dir: args
             .report_dir
             .clone()
@@ -267,11 +286,25 @@ async fn check(
     target.disruption.mesh_outage_seconds = outage.or(target.disruption.mesh_outage_seconds);
     let session = Session::open(&target, id.clone(), &intent.scenarios, events, cancel).await?;
     events.phase(Phase::Checking);
+    // What ends a watch does not interrupt it.
+    let interrupts = match &intent.watch {
+        None => cancel.child_token(),
+        Some(watch) => {
+            events.warning(watch.announcement());
+            watch.start(
+                &session.shared(),
+                session.environment(),
+                &intent.clusters,
+                cancel.clone(),
+            );
+            CancellationToken::new()
+        }
+    };
     let options = RunOptions {
         jobs: intent.jobs,
         limits: intent.limits,
         fail_fast: intent.fail_fast,
-        ..run_plan::options(&session, cancel.child_token())
+        ..run_plan::options(&session, interrupts)
     };
     let (recorded, ran) = record(events);
     let summary = run_plan::execute(&session, &intent.plan, options, &recorded).await;

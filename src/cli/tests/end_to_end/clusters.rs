@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -155,6 +156,24 @@ impl Clusters {
         self.runtime.block_on(async {
             let (api, name) = self.api(context, object).await?;
             serde_json::to_value(api.get(&name).await.map_err(text)?).map_err(text)
+        })
+    }
+
+    /// A fault acts for so long.
+    pub fn broken_for(&self, fault: &str, time: Duration) -> Result<()> {
+        self.runtime.block_on(async {
+            self.lab.control().inject(fault).await.map_err(text)?;
+            tokio::time::sleep(time).await;
+            self.lab.control().heal(fault).await.map_err(text)
+        })
+    }
+
+    /// The names of the objects of a kind in a namespace; only these are given.
+    pub fn names(&self, context: &str, object: &Value) -> Result<Vec<String>> {
+        self.runtime.block_on(async {
+            let (api, _) = self.api(context, object).await?;
+            let all = api.list(&ListParams::default()).await.map_err(text)?;
+            Ok(all.items.into_iter().filter_map(|one| one.metadata.name).collect())
         })
     }
 

@@ -83,7 +83,11 @@ impl Meshproof {
     }
 
     fn on_both_clusters<'a>(words: &[&'a str]) -> Vec<&'a str> {
-        let mut all = vec!["run", "--infra-context", "infra", "--apps-context", "apps"];
+        Self::both("run", words)
+    }
+
+    fn both<'a>(command: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+        let mut all = vec![command, "--infra-context", "infra", "--apps-context", "apps"];
         all.extend(["--image", meshproof_lab::AGENT_IMAGE]);
         all.extend(words);
         all
@@ -96,9 +100,17 @@ impl Meshproof {
 
     /// [`Meshproof::run`] that goes on while the test does something else.
     pub fn start(&self, words: &[&str]) -> Result<Started> {
-        let all = Self::on_both_clusters(words);
+        self.start_with(&Self::on_both_clusters(words))
+    }
+
+    /// `watch` on both clusters, which goes on while the test does something else.
+    pub fn watch(&self, words: &[&str]) -> Result<Started> {
+        self.start_with(&Self::both("watch", words))
+    }
+
+    fn start_with(&self, all: &[&str]) -> Result<Started> {
         Ok(Started {
-            child: self.command(&all).spawn().map_err(text)?,
+            child: self.command(all).spawn().map_err(text)?,
             words: all.join(" "),
         })
     }

@@ -11,6 +11,7 @@ mod in_cluster;
 mod lab_run;
 mod reports;
 mod user;
+mod watching;
 
 use clusters::Clusters;
 use libtest_mimic::{Arguments, Trial};
@@ -57,7 +58,8 @@ fn main() -> ExitCode {
         .chain(endings::ALL)
         .chain(reports::ALL)
         .chain(houses::ALL)
-        .chain(in_cluster::ALL);
+        .chain(in_cluster::ALL)
+        .chain(watching::ALL);
     let mut trials: Vec<_> = on_clusters
         .map(|(name, test)| {
             let lab = lab.clone();
