@@ -6,6 +6,7 @@
 
 pub mod components;
 pub mod connectivity;
+pub mod coverage;
 pub mod dns;
 pub mod docs;
 pub mod encryption;
