@@ -52,7 +52,7 @@ const AREAS: &[Area] = &[
             "service::unready_backend",
         ],
         open: &[
-            "Pools of LB IPAM, Leases of L2 announcements and sessions of BGP: no check yet. `claims check` reads their \
+            "Pools of LB IPAM, Leases of L2 announcements, sessions of BGP: no check yet. `claims check` reads their \
              objects, and `service::load_balancer_address` the addresses that were given.",
             "Maglev: `gitops::claims` compares the setting; that one five-tuple has one backend from every node is not \
              measured.",
@@ -186,7 +186,8 @@ const AREAS: &[Area] = &[
 /// The page.
 pub fn page() -> String {
     let mut text = String::from(
-        "<!-- Generated from suites/src/coverage.rs: MESHPROOF_UPDATE=1 cargo test -p meshproof-suites -->\n\n# Coverage\n\n\
+        "<!-- Generated from suites/src/coverage.rs: MESHPROOF_UPDATE=1 cargo test -p meshproof-suites -->\n\n\
+         # Coverage\n\n\
          What operators claim of two clusters in one mesh, and what verifies it. Each check was proved able to fail by \
          its faults in the lab (docs/prove.md, docs/suites). The suites connectivity, dns, mesh, service, encryption, \
          policy and failover have run on real clusters with Cilium 1.18.3; their newer checks and the other suites \

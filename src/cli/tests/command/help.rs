@@ -13,6 +13,7 @@ const COMMANDS: &[&[&str]] = &[
     &["lab", "down"],
     &["lab", "inject"],
     &["lab", "heal"],
+    &["watch"],
     &["prove"],
     &["claims"],
     &["claims", "check"],
