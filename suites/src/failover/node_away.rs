@@ -5,7 +5,7 @@ use super::{
     check::FailoverCheck,
     disruption::while_disrupted,
     event::Event,
-    footprint,
+    footprint, now,
     observed::Observed,
     participants::{Participants, REPLICAS, by},
     recording::{Plan, Recording},
@@ -70,6 +70,8 @@ pub const NODE_DRAINED: FailoverCheck = FailoverCheck {
 
 /// How long streams are watched beyond the limit.
 const MARGIN: Duration = Duration::from_secs(3);
+/// How long streams that recovered must lose nothing.
+const CONFIRMED: Duration = Duration::from_secs(1);
 
 /// What the streams showed while the node was away.
 struct Loss {
@@ -153,6 +155,29 @@ fn on_different_nodes(participants: &Participants) -> Result<(&AgentFacts, &Agen
     Ok((backend, client))
 }
 
+/// Whether all streams are answered by others within a time, and lose nothing for a while after: probes that go to one
+/// of several backends in turn may be answered some times in a row although one of these is dead.
+async fn recovered(
+    recording: &mut Recording<'_>,
+    by_other: &impl Fn(Option<&Identity>) -> bool,
+    event: Event,
+    within: Duration,
+) -> Result<bool, Verdict> {
+    let begun = now();
+    loop {
+        let left = within.saturating_sub(now() - begun);
+        let is_stable = recording.until(left, |seen| seen.all_stable(Some(event.returned), by_other));
+        if !is_stable.await? {
+            return Ok(false);
+        }
+        let since = now();
+        let covered = recording.until(left + CONFIRMED, |seen| seen.covers(since, CONFIRMED));
+        if covered.await? && recording.seen.is_without_loss(since) {
+            return Ok(true);
+        }
+    }
+}
+
 /// Watches the streams until other backends answer all of them or the time is over.
 async fn watch(
     recording: &mut Recording<'_>,
@@ -161,9 +186,7 @@ async fn watch(
     limit: Duration,
 ) -> Result<Loss, Verdict> {
     let by_other = |server: Option<&Identity>| server.is_some_and(|server| server.pod != lost.id.pod);
-    let recovered = recording
-        .until(limit + MARGIN, |seen| seen.all_stable(Some(event.returned), &by_other))
-        .await;
+    let recovered = recovered(recording, &by_other, event, limit + MARGIN).await;
     let not_recovered = recording.seen.unstable(Some(event.returned), &by_other);
     let seen = recording.stop().await;
     Ok(Loss {

@@ -61,6 +61,12 @@ impl Observed {
         self.tracks.iter().all(covered)
     }
 
+    /// Whether no stream lost a probe that was sent since then.
+    pub fn is_without_loss(&self, since: Instant) -> bool {
+        let lost = |track: &Track| track.series.figures(track.at(since)).lost;
+        self.tracks.iter().all(|track| lost(track) == 0)
+    }
+
     /// The streams that are not stable, with their losses and who answered.
     pub fn unstable(&self, since: Option<Instant>, fits: &impl Fn(Option<&Identity>) -> bool) -> String {
         let unstable = self.tracks.iter().filter(|track| !track.is_stable(since, fits));

@@ -109,6 +109,12 @@ async fn watch(context: &CheckContext) -> Result<Verdict, Verdict> {
         join_all(lanes.iter_mut().map(|lane| lane.collect(context))).await;
         if looked.elapsed() >= LOOK {
             course.look(context).await;
+            let pods = context
+                .environment
+                .agents(to, SCENARIO, "neighbour")
+                .await
+                .unwrap_or_default();
+            join_all(lanes.iter_mut().map(|lane| lane.follow(context, &pods))).await;
             looked = Instant::now();
         }
     }
@@ -153,6 +159,7 @@ async fn paths(context: &CheckContext, clients: &[AgentFacts]) -> Result<Vec<Pat
             to: service.address,
             name: service.dns_name.clone(),
             what: format!("Service {}", service.name),
+            pod_on: None,
         }));
         let other = neighbours.iter().find(|other| !is_local || other.node != client.node);
         paths.extend(other.map(|other| Path {
@@ -161,6 +168,7 @@ async fn paths(context: &CheckContext, clients: &[AgentFacts]) -> Result<Vec<Pat
             to: other.address,
             name: String::new(),
             what: format!("pod on {}", other.node),
+            pod_on: Some(other.node.clone()),
         }));
     }
     Ok(paths)

@@ -4,6 +4,7 @@
 use super::{host_ports, is_system, traffic_policy};
 use crate::{
     fault::Fault,
+    others,
     state::{ClusterState, LabState, NodeState},
 };
 use meshproof_datapath::{Backend, BackendState, Frontend, Service};
@@ -36,7 +37,7 @@ pub(crate) fn on_node(
     if acts(Fault::ServiceBackendDeadOnNode) {
         let served = services
             .iter()
-            .filter(|service| is_application(service) && !service.backends.is_empty());
+            .filter(|service| namespace(service) == others::NAMESPACE && !service.backends.is_empty());
         let names: BTreeSet<String> = served.map(|service| service.name.as_str().to_owned()).collect();
         let names: Vec<String> = names.into_iter().collect();
         let victim = lab.drawn.victim(Fault::ServiceBackendDeadOnNode, &names);
@@ -51,13 +52,13 @@ pub(crate) fn on_node(
     services
 }
 
+fn namespace(service: &Service) -> &str {
+    let parts = service.name.as_str().split_once('/');
+    parts.map_or("", |(namespace, _)| namespace)
+}
+
 fn is_application(service: &Service) -> bool {
-    let namespace = service
-        .name
-        .as_str()
-        .split_once('/')
-        .map_or("", |(namespace, _)| namespace);
-    !is_system(namespace)
+    !is_system(namespace(service))
 }
 
 /// Takes away the first of several backends that take connections.

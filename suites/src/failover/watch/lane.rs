@@ -6,7 +6,7 @@ use super::{
     track::Track,
 };
 use jiff::{SignedDuration, Timestamp};
-use meshproof_contract::{AgentFacts, CheckContext, EnvironmentError, StreamId, StreamSpec};
+use meshproof_contract::{AgentFacts, CheckContext, EnvironmentError, NodeName, StreamId, StreamSpec};
 use std::{net::IpAddr, time::Duration};
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pub struct Path {
     pub name: String,
     /// The destination in words.
     pub what: String,
+    /// The node of the pod that is the destination; none for a Service.
+    pub pod_on: Option<NodeName>,
 }
 
 struct Running {
@@ -149,6 +151,23 @@ impl Lane {
                 self.begin_elsewhere(context).await;
             }
         }
+    }
+
+    /// Follows a destination that was replaced, such as a pod that has another address after a reboot of its node. Until
+    /// then nobody could answer, which is no outage of the network; a pod that has no successor yet is lost.
+    pub async fn follow(&mut self, context: &CheckContext, pods: &[AgentFacts]) {
+        let Some(node) = &self.path.pod_on else { return };
+        let mut there = pods.iter().filter(|pod| pod.node == *node);
+        let Some(pod) = there.next().filter(|pod| pod.address != self.path.to) else {
+            return;
+        };
+        self.path.to = pod.address;
+        self.stop(context).await;
+        if let Some(since) = self.track.excuse() {
+            self.unobserved
+                .push((since, wall(context), "its destination was replaced".to_owned()));
+        }
+        self.begin(context).await;
     }
 
     /// Goes on from the same client if it is there, or from another one, after a while.

@@ -5,7 +5,7 @@ use crate::{
     failover::tests::world::World,
     testing::{infra, infra_to_apps},
 };
-use meshproof_contract::{Disruption, Environment};
+use meshproof_contract::{Disruption, Environment, ObjectRef};
 use std::sync::Arc;
 
 /// Watches a world for 20 s, in which something happens after 5 s.
@@ -73,6 +73,24 @@ async fn an_outage_is_red_with_its_time_and_length() {
     assert!(!said.contains("pod on"), "pods were reached: {said}");
     let verdict = losing(2, Watch(Scope::Direction)).await;
     assert_eq!(verdict.word(), "fail");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_was_replaced_is_followed_and_no_outage() {
+    let verdict = watched(World::new(), Watch(Scope::Cluster), async |world: &World| {
+        let neighbours = world
+            .agents(&"infra".into(), SCENARIO, "neighbour")
+            .await
+            .expect("neighbours");
+        for neighbour in neighbours {
+            let pod = ObjectRef::namespaced("v1", "Pod", "meshproof", &neighbour.id.pod);
+            world.delete(&"infra".into(), &pod).await.expect("deleted");
+        }
+    })
+    .await;
+    let said = said(&verdict);
+    assert_eq!(verdict.word(), "pass", "{said}");
+    assert!(said.contains("pod on infra-"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

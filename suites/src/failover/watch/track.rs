@@ -115,6 +115,14 @@ impl Track {
         }
     }
 
+    /// The open gap was no outage of the network: its losses are not counted. When it began.
+    pub fn excuse(&mut self) -> Option<Timestamp> {
+        let gap = self.open.take()?;
+        self.lost -= gap.losses;
+        self.sent -= gap.losses;
+        Some(gap.from)
+    }
+
     /// Nothing more will be known.
     pub fn end(&mut self) {
         self.flush();

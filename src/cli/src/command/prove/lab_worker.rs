@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 const HEALED_WITHIN: Duration = Duration::from_secs(90);
 
 /// How often inconclusive checks are repeated: labs share the machine, and checks that find it too busy say so.
-const RETRIES: usize = 2;
+const RETRIES: usize = 4;
 
 /// Labs share the machine: fewer trials at once than in a run, or latencies would tell of the labs beside.
 const JOBS: usize = 5;
