@@ -20,7 +20,7 @@ Examples:
 /// `meshproof watch`
 #[derive(Debug, PartialEq, Eq, Args)]
 pub struct WatchArgs {
-    /// Watch only trials whose name contains one of these: watch::within[infra], watch::across[infra->apps]
+    /// Watch only trials whose name contains one of these, such as `within` or `infra->apps`
     pub filters: Vec<String>,
     /// Match filters exactly
     #[arg(long)]

@@ -153,7 +153,7 @@ impl Lane {
         }
     }
 
-    /// Follows a destination that was replaced, such as a pod that has another address after a reboot of its node. Until
+    /// Follows a destination that was replaced, such as a pod with another address after a reboot of its node. Until
     /// then nobody could answer, which is no outage of the network; a pod that has no successor yet is lost.
     pub async fn follow(&mut self, context: &CheckContext, pods: &[AgentFacts]) {
         let Some(node) = &self.path.pod_on else { return };
