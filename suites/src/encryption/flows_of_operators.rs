@@ -10,14 +10,13 @@ use super::{
 };
 use crate::kit::{
     cilium::nodes::MeshNode,
-    flow::{Absent, Home, agent_of, backends, find, flow_of, homes},
-    probes::{self, PATIENT},
+    flow::{Absent, Home, agent_of, backends, find, flow_of, homes, question},
+    probes::PATIENT,
 };
 use async_trait::async_trait;
 use meshproof_contract::{
     Action, AgentFacts, Check, CheckContext, CheckId, CheckText, ClusterName, Facts, Flow as Written, FlowKind, Needs,
-    NodeName, Outcome, Probe, RecordType, Scope, Tally, Target, Transport, Verdict, facts::PodNetwork,
-    flow::FlowProtocol,
+    NodeName, Outcome, Probe, Scope, Tally, Target, Verdict, facts::PodNetwork, flow::FlowProtocol,
 };
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -193,11 +192,7 @@ fn place(at: SocketAddr, home: Option<&Home>, nodes: &[MeshNode]) -> Option<(Clu
 
 fn connection(flow: &Written, client: &AgentFacts, at: SocketAddr, to: (ClusterName, NodeName)) -> Flow {
     let action = match flow.to.protocol {
-        FlowProtocol::Dns => {
-            let name = flow.to.query.clone().unwrap_or_default();
-            let name = format!("{}.", name.trim_end_matches('.'));
-            probes::dns(&name, RecordType::A, Some(at), Transport::Udp).action
-        }
+        FlowProtocol::Dns => question(flow, Some(at)),
         _ => Action::TcpConnect {
             to: Target::new(at.ip().to_string(), at.port()),
         },

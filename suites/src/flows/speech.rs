@@ -1,8 +1,8 @@
 //! What a client says to a flow's destination, by the flow's protocol.
 
-use crate::kit::{flow::Destination, probes::dns};
+use crate::kit::flow::{self, Destination};
 use meshproof_contract::{
-    Action, CheckContext, Exchange, Flow, ObjectRef, RecordType, Speech, TlsClient, Transport,
+    Action, CheckContext, Exchange, Flow, ObjectRef, Speech, TlsClient,
     flow::{FlowCa, FlowProtocol, FlowTls},
 };
 use std::{net::SocketAddr, time::Duration};
@@ -71,7 +71,5 @@ pub fn question(flow: &Flow, destination: &Destination) -> Action {
     let server = destination
         .address
         .map(|address| SocketAddr::new(address, flow.to.port));
-    let name = flow.to.query.clone().unwrap_or_default();
-    let name = format!("{}.", name.trim_end_matches('.'));
-    dns(&name, RecordType::A, server, Transport::Udp).action
+    flow::question(flow, server)
 }

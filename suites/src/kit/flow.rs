@@ -4,7 +4,9 @@
 mod backends;
 mod client;
 mod destination;
+mod question;
 
 pub use backends::{Home, backends, homes};
 pub use client::{agent_of, controls, flow_of};
 pub use destination::{Absent, Destination, find};
+pub use question::question;

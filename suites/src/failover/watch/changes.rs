@@ -1,6 +1,7 @@
 //! What changes in the clusters while they are watched: pods of the system and of the probes, Nodes, cilium-config.
 
 use super::clock::wall;
+use crate::kit::object::pod::{is_ready, ready};
 use jiff::{SignedDuration, Timestamp};
 use meshproof_contract::{CheckContext, ClusterName, EnvironmentError, ObjectRef};
 use serde_json::Value;
@@ -55,14 +56,10 @@ impl Eq for Times {}
 impl Times {
     fn of(object: &Value) -> Self {
         let metadata = &object["metadata"];
-        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-        let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
         let grace = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
         Self {
             created: time(&metadata["creationTimestamp"]),
-            turned: ready
-                .next()
-                .and_then(|condition| time(&condition["lastTransitionTime"])),
+            turned: ready(object).and_then(|condition| time(&condition["lastTransitionTime"])),
             // The API server adds the time that the pod has to end.
             ended: time(&metadata["deletionTimestamp"]).map(|at| at - SignedDuration::from_secs(grace)),
         }
@@ -195,19 +192,13 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn is_true(object: &Value, condition: &str) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    conditions.any(|one| one["type"] == condition && one["status"] == "True")
-}
-
 fn pod(object: &Value) -> (String, Pod) {
     let metadata = &object["metadata"];
     let statuses = object["status"]["containerStatuses"].as_array().into_iter().flatten();
     let containers = object["spec"]["containers"].as_array().into_iter().flatten();
     let pod = Pod {
         node: text(&object["spec"]["nodeName"]),
-        ready: is_true(object, "Ready"),
+        ready: is_ready(object),
         ending: !metadata["deletionTimestamp"].is_null(),
         restarts: statuses.filter_map(|status| status["restartCount"].as_u64()).sum(),
         images: containers.map(|container| text(&container["image"])).collect(),
@@ -221,7 +212,7 @@ fn pod(object: &Value) -> (String, Pod) {
 
 fn node(object: &Value) -> (String, Node) {
     let node = Node {
-        ready: is_true(object, "Ready"),
+        ready: is_ready(object),
         cordoned: object["spec"]["unschedulable"] == true,
         kubelet: text(&object["status"]["nodeInfo"]["kubeletVersion"]),
         times: Times::of(object),

@@ -63,7 +63,7 @@ fn stream(context: &CheckContext, lane: &Lane, course: &Course, ended: Timestamp
             clock(*from)
         ));
     }
-    if track.sent == track.lost && track.lost == 0 {
+    if track.sent == 0 {
         let why = lane
             .unobserved
             .last()
@@ -71,14 +71,14 @@ fn stream(context: &CheckContext, lane: &Lane, course: &Course, ended: Timestamp
         tally.unknown(format!("{name}: {why}"));
         return;
     }
-    context.measure("lost", &name, track.lost as f64 / track.sent.max(1) as f64, Unit::Ratio);
+    let lost = track.lost as f64 / track.sent as f64;
+    context.measure("lost", &name, lost, Unit::Ratio);
     if let Some(latencies) = track.latencies() {
         context.measure_latencies("latency", &name, latencies);
     }
     let longest = track.longest();
     let length = longest.map_or(SignedDuration::ZERO, Gap::length);
     context.measure("longest_outage", &name, length.as_secs_f64() * 1e3, Unit::Milliseconds);
-    let share = 1.0 - track.lost as f64 / track.sent.max(1) as f64;
     // Of few probes one or two that are lost apart from each other say nothing of a share.
     let is_rare = thresholds.availability.is_reached(track.sent - track.lost, track.sent)
         || (track.lost <= STRAY && track.gaps.is_empty());
@@ -95,7 +95,7 @@ fn stream(context: &CheckContext, lane: &Lane, course: &Course, ended: Timestamp
                 thresholds.availability,
                 write_duration(thresholds.recovery)
             ),
-            format!("{figures} ({:.2} % answered){outage}", share * 100.0),
+            format!("{figures} ({:.2} % answered){outage}", (1.0 - lost) * 100.0),
         );
         return;
     }
@@ -169,13 +169,12 @@ fn told(outage: &Outage<'_>, course: &Course) -> String {
 }
 
 fn gap_told(gap: &Gap, course: &Course) -> String {
-    let until = gap.until.unwrap_or(gap.from + gap.length());
     format!(
         "longest outage at {} for {} ms, first: {}; {}",
         clock(gap.from),
         gap.length().as_millis(),
         gap.why,
-        causes(course, gap.from, until)
+        causes(course, gap.from, gap.from + gap.length())
     )
 }
 
